@@ -1,0 +1,49 @@
+"""Rendering a fact as a prompt, and the key that says when two facts are one prompt.
+
+Torch-free: admission calls this to find two entities whose labels make one prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+
+SLOT = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class EditRequest:
+    """A fact as the editor sees it: (s, r, o) of the paper, r as a template around the subject.
+
+    `prompt` holds exactly one `{}`, where the subject stands; `target` is spelled as in running
+    text, without the space that separates it from the prompt.
+    """
+
+    id: str
+    prompt: str
+    subject: str
+    target: str
+
+    @property
+    def rendered(self) -> str:
+        return render(self.prompt, self.subject)
+
+
+def render(template: str, subject: str) -> str:
+    """`template` with its one `{}` replaced by `subject`; raises ValueError if there is not exactly one."""
+    if template.count(SLOT) != 1:
+        raise ValueError(f"template {template!r} must contain {SLOT} exactly once")
+    return template.replace(SLOT, subject)
+
+
+def prompt_key(rendered: str) -> str:
+    """Digest of a rendered prompt as a model reads it: equal keys are one prompt to the model.
+
+    Unicode is normalised (NFKC) and case-folded and runs of white space count as one, because
+    two prompts that differ only there cannot be given different answers with any confidence.
+    """
+    text = unicodedata.normalize("NFKC", rendered).casefold()
+    text = re.sub(r"\s+", " ", text).strip()
+    return hashlib.sha256(text.encode()).hexdigest()

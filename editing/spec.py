@@ -1,0 +1,145 @@
+"""The border of the editing room: a build is a pure function from `BuildSpec` to `BuildReport`.
+
+Both are JSON files.  The worker that computes the function never sees the database; whoever
+writes the spec never sees a tensor.  Torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from editing.settings import EditSettings
+
+SPEC_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A prompt and what it is expected to be answered with (None: whatever the base answers)."""
+
+    prompt: str
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FactSpec:
+    """One fact of the view, with the probes that judge it."""
+
+    id: str
+    prompt: str
+    """Template with one `{}`."""
+    subject: str
+    target: str
+    previous: str | None = None
+    """What the slot held before (o_c of the paper), for the probability comparison of ES/PS."""
+    known: bool | None = None
+    """Whether this base states it unedited; None: the worker asks the base."""
+    in_live: bool = False
+    """Whether the live checkpoint's view contains it (it then counts to retention)."""
+    variants: tuple[str, ...] = ()
+    """Further templates that are edited with, as facts of the same key group or groups of their own."""
+    paraphrases: tuple[str, ...] = ()
+    """Rendered prompts."""
+    neighbours: tuple[Case, ...] = ()
+    same_subject: tuple[Case, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """Everything a build depends on."""
+
+    run: str
+    base: str
+    """Directory of the imported base."""
+    base_digest: str
+    out: str
+    """Where the finished checkpoint directory is to appear (it must not exist; built beside it, then renamed)."""
+    cache: str
+    """Directory of δs and statistics, shared by all runs."""
+    corpus: tuple[str, ...]
+    """Text files the statistics are computed from."""
+    heldout: str | None
+    """Text file perplexity is measured on."""
+    facts: tuple[FactSpec, ...]
+    settings: EditSettings = field(default_factory=EditSettings)
+    live: str | None = None
+    """Directory of the live checkpoint, for comparison."""
+    canaries: tuple[Case, ...] = ()
+    generate: int = 64
+    """How many edited facts are asked by free generation (0: none)."""
+    retention_sample: int = 5_000
+    """Above so many facts in live, retention is sampled."""
+    threads: int | None = None
+    version: int = SPEC_VERSION
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> BuildSpec:
+        """The spec in `path`; raises `editing.errors.SpecError` naming what is wrong."""
+        raise NotImplementedError  # owned by the worker's author
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure a gate can be put on.
+
+    A proportion carries `k` of `n`; `exhaustive` says that the n are all there are.  `live` is the
+    same figure for the live checkpoint on the same cases, where there is one.
+    """
+
+    name: str
+    value: float | None
+    n: int = 0
+    k: int | None = None
+    exhaustive: bool = True
+    live: float | None = None
+    live_k: int | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FactReport:
+    """What became of one fact of the view."""
+
+    id: str
+    known: bool
+    base_answer: str
+    answer: str
+    efficacy: bool
+    """All target tokens are the strict argmax on the prompt."""
+    alone: bool | None = None
+    """Whether its δ, injected alone into the base, states it; None for a known fact."""
+    paraphrases: tuple[bool, ...] = ()
+    neighbours: tuple[bool, ...] = ()
+    """For each neighbour whether it is answered as the base answers it."""
+    same_subject: tuple[bool, ...] = ()
+    generated: bool | None = None
+    live_answer: str | None = None
+    p_new: float | None = None
+    p_old: float | None = None
+    group: str = ""
+    """Content key of its key group."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did and what it measured."""
+
+    run: str
+    base_digest: str
+    checkpoint: str
+    checkpoint_digest: str
+    facts: tuple[FactReport, ...]
+    measures: tuple[Measure, ...]
+    cost: dict[str, float]
+    """groups_optimised, groups_cached, seconds_<phase>, peak_memory_bytes, …"""
+    versions: dict[str, str]
+    version: int = SPEC_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
