@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from editing.settings import EditSettings
 
@@ -73,6 +73,11 @@ class BuildSpec:
     retention_sample: int = 5_000
     """Above so many facts in live, retention is sampled."""
     threads: int | None = None
+    mode: Literal["build", "judge", "ask"] = "build"
+    """`build` edits and judges; `judge` re-measures the kept checkpoint that already lies in `out` (its
+    digest is verified, nothing is optimised or written); `ask` only asks the base every prompt, so that
+    the planner learns what is known before it plans (checkpoint and checkpoint_digest are then empty,
+    and `answer` is the base's)."""
     version: int = SPEC_VERSION
 
     def write(self, path: Path) -> None:

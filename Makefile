@@ -1,0 +1,44 @@
+# `make demo` and `make test` are all a newcomer needs; each does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_HOME ?= demo-home
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help demo test test-all check format clean
+
+help:            ## list these commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ \t/' | expand -t 18
+
+demo: $(STAMP)   ## the whole story on a bundled model and a local SPARQL server
+	$(BIN)/kbsync --home $(DEMO_HOME) demo
+
+test: $(STAMP)   ## the quick tests (under ten minutes on two cores)
+	$(BIN)/python -m pytest -m "not slow and not gpu and not browser and not ray" -n 2 --dist loadfile
+
+test-all: $(STAMP)  ## every test that this machine can run
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(STAMP)  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# A half-finished install leaves no stamp, so the next `make` finishes it.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kbsync needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing kbsync and its tools into $(VENV) (torch is large; this takes a minute or two) …"
+	# torch first and alone: a later resolver pass then finds the range satisfied.
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,parquet,postgres]'
+	touch $@
+
+clean:           ## remove the venv, caches and the demo's home
+	rm -rf $(VENV) $(DEMO_HOME) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
