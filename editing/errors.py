@@ -1,0 +1,63 @@
+"""Everything that can go wrong in the editing room.
+
+    EditingError
+    ├── SpecError              the build spec cannot be read, or asks for something impossible
+    ├── RequestError           an edit request the tokenizer or the prompt does not allow
+    ├── DataError              a file of facts, text or statistics cannot be used
+    ├── ModelError             a model directory cannot be loaded
+    │   └── ArchitectureError  its architecture is not in the table, or cannot be edited
+    ├── CheckpointError        a checkpoint directory cannot be written, read or switched to
+    │   └── DamagedCheckpoint  its contents are not what its manifest says
+    ├── OutOfMemory            the smallest batch still does not fit
+    ├── NumericalError         a value that is not finite, or a system that has no solution
+    └── Stopped                asked to stop (SIGTERM), and stopped at a safe point
+
+`SpecError`, `RequestError`, `DataError` and `ArchitectureError` say that the input must change:
+trying again is pointless.  Every message says what was wrong, where, and what to do.  Torch-free.
+"""
+
+from __future__ import annotations
+
+
+class EditingError(Exception):
+    """Base of all errors raised on purpose in this room."""
+
+
+class SpecError(EditingError):
+    """The build spec cannot be read, or asks for something impossible."""
+
+
+class RequestError(EditingError):
+    """An edit request that the tokenizer or the prompt does not allow."""
+
+
+class DataError(EditingError):
+    """A file of facts, text or statistics that cannot be used."""
+
+
+class ModelError(EditingError):
+    """A model directory that cannot be loaded."""
+
+
+class ArchitectureError(ModelError):
+    """The model's architecture is not in the table of parts, or cannot be edited."""
+
+
+class CheckpointError(EditingError):
+    """A checkpoint directory that cannot be written, read or switched to."""
+
+
+class DamagedCheckpoint(CheckpointError):
+    """A checkpoint whose contents are not what its manifest says; the message names the file."""
+
+
+class OutOfMemory(EditingError):
+    """The smallest batch still does not fit in memory."""
+
+
+class NumericalError(EditingError):
+    """A value that is not finite, or a linear system without a solution."""
+
+
+class Stopped(EditingError):
+    """Asked to stop, and stopped at a safe point; what was finished is kept."""
