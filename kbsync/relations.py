@@ -1,0 +1,181 @@
+"""The relation catalogue: what a relation is called, whether it has one value, how it is said.
+
+A template is what stands before the object: one `{}` for the subject, the object last, no space
+at the end.  The first template is edited with, the others are paraphrases; a fact pins the
+template it was first rendered with, so a changed catalogue changes no fact.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from editing import requests
+from kbsync.errors import BadConfiguration
+
+CATALOGUE = Path(__file__).with_name("catalogue.toml")
+MIN_TEMPLATES = 2
+"""One to edit with and one, at the very least, to judge it by (kbsync's own entries have five)."""
+
+_CURIE = re.compile(r"[A-Za-z][\w.-]*:\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One entry of the catalogue."""
+
+    id: str
+    label: str
+    single_valued: bool
+    subject_type: str
+    """What its subjects are: `country`, `company`, `human`, … (`human` brings the living-persons policy)."""
+    templates: tuple[str, ...]
+    inverse: tuple[str, ...] = ()
+    """Templates around the *object*, subject last: the fact the other way round, an edit of its own."""
+    enabled: bool = True
+    """False: known to the catalogue, but nothing is learnt of it until the settings say so."""
+
+    @property
+    def template(self) -> str:
+        """The template that is edited with."""
+        return self.templates[0]
+
+
+
+class RelationEntry(BaseModel):
+    """One table of a catalogue file or of the settings' [relations]; what is unset is kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str | None = Field(None, description="its name for people")
+    single_valued: bool | None = Field(None, description="at most one current object a subject")
+    subject_type: str | None = Field(None, description="what its subjects are; `human` for persons")
+    templates: tuple[str, ...] | None = Field(None, description="one {} each, object last; first: edited with")
+    inverse: tuple[str, ...] | None = Field(None, description="templates for the fact the other way round")
+    enabled: bool | None = Field(None, description="whether anything is learnt of it")
+
+
+class Catalogue(Mapping[str, Relation]):
+    """Relations by id, in the file's order."""
+
+    def __init__(self, relations: Mapping[str, Relation]) -> None:
+        self._relations = dict(relations)
+
+    def __getitem__(self, relation: str) -> Relation:
+        return self._relations[relation]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._relations)
+
+    def __len__(self) -> int:
+        return len(self._relations)
+
+    def named(self, relation: str) -> Relation:
+        """The relation; raises BadConfiguration if the catalogue has none of that id."""
+        if relation not in self:
+            raise BadConfiguration(
+                f"the relation {relation} is in no catalogue",
+                f'add [relations."{relation}"] with label and templates to the settings',
+            )
+        return self[relation]
+
+    def paraphrases(self, relation: str, subject: str) -> tuple[str, ...]:
+        """The relation's other templates around `subject`; empty for a relation no longer listed."""
+        return render(self[relation], subject)[1:] if relation in self else ()
+
+    def enabled(self) -> tuple[Relation, ...]:
+        return tuple(relation for relation in self.values() if relation.enabled)
+
+    def overridden(self, tables: Mapping[str, Mapping[str, Any]], where: str = "[relations]") -> Catalogue:
+        """This catalogue with `tables` laid over it; a new id needs at least label and templates.
+
+        Raises BadConfiguration naming the relation and what is wrong with it.
+        """
+        merged = dict(self._relations)
+        for identifier, table in tables.items():
+            entry = _entry(identifier, table, where)
+            changes = entry.model_dump(exclude_none=True)
+            known = merged.get(identifier)
+            if known is None:
+                known = _new_relation(identifier, entry, where)
+            merged[identifier] = _checked(replace(known, **changes), where)
+        return Catalogue(merged)
+
+
+def load_catalogue(
+    overrides: Mapping[str, Mapping[str, Any]] | None = None, path: Path = CATALOGUE
+) -> Catalogue:
+    """The catalogue in `path` with the settings' `overrides`; raises BadConfiguration."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadConfiguration(f"the relation catalogue {path} cannot be read: {error}") from error
+    catalogue = Catalogue({}).overridden(tables, where=str(path))
+    return catalogue.overridden(overrides) if overrides else catalogue
+
+
+def render(relation: Relation, subject: str) -> tuple[str, ...]:
+    """Every template of `relation` around `subject`, the one that is edited with first."""
+    return tuple(requests.render(template, subject) for template in relation.templates)
+
+
+def _entry(identifier: str, table: Mapping[str, Any], where: str) -> RelationEntry:
+    try:
+        return RelationEntry.model_validate(dict(table))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise _wrong(identifier, f"{key}: {reason}", where) from error
+    except TypeError as error:
+        raise _wrong(identifier, "it is no table", where) from error
+
+
+def _new_relation(identifier: str, entry: RelationEntry, where: str) -> Relation:
+    if not entry.label or not entry.templates:
+        raise _wrong(identifier, "a relation of one's own needs a label and templates", where)
+    return Relation(identifier, entry.label, True, "thing", entry.templates)
+
+
+def _checked(relation: Relation, where: str) -> Relation:
+    if not _CURIE.fullmatch(relation.id):
+        raise _wrong(relation.id, "an id is a CURIE such as wdt:P6 or crm:owner", where)
+    if len(relation.templates) < MIN_TEMPLATES:
+        raise _wrong(
+            relation.id,
+            f"it has {len(relation.templates)} templates, at least {MIN_TEMPLATES} are needed: one to edit "
+            "with, the others to judge it by",
+            where,
+        )
+    for template in (*relation.templates, *relation.inverse):
+        if flaw := template_flaw(template):
+            raise _wrong(relation.id, f"the template {template!r} {flaw}", where)
+    keys = {requests.prompt_key(template) for template in relation.templates}
+    if len(keys) < len(relation.templates):
+        raise _wrong(relation.id, "two of its templates are the same", where)
+    return relation
+
+
+def template_flaw(template: str) -> str | None:
+    """Why `template` cannot be used, None if it can."""
+    if template.count(requests.SLOT) != 1:
+        return "must contain {} exactly once"
+    if "{" in template.replace(requests.SLOT, "") or "}" in template.replace(requests.SLOT, ""):
+        return "contains a brace besides {}"
+    if template != template.strip():
+        return "must not begin or end with a space: the object follows after one"
+    if not template.isprintable():
+        return "contains a control character"
+    if template == requests.SLOT:
+        return "says nothing besides the subject"
+    return None
+
+
+def _wrong(identifier: str, reason: str, where: str) -> BadConfiguration:
+    return BadConfiguration(f'{where}: relation "{identifier}": {reason}', "see docs/admission.md, Relations")
