@@ -1,0 +1,45 @@
+"""Named places where a process can be killed on purpose, to prove that a restart reaches the same end.
+
+`KBSYNC_CRASH="editing.worker:after-checkpoint"` kills the process (SIGKILL: no handlers, no flushing)
+when it first passes that point; `...@3` when it passes it for the third time.  Without the variable a
+crash point does nothing.  The points of this room, in the order in which a build passes them:
+
+    editing.worker:after-known            the base has been asked, nothing is edited yet
+    editing.worker:after-build            every δ is cached, the new tensors are in memory only
+    editing.checkpoints:before-rename     the staging directory is complete and synced
+    editing.checkpoints:after-rename      the checkpoint has its name, its parent is not yet synced
+    editing.worker:after-checkpoint       the checkpoint is durable, nothing is judged
+    editing.worker:before-report          everything is judged, the report is not written
+    editing.worker:after-report           the report is durable, nobody was told
+
+and of switching and cleaning:
+
+    editing.checkpoints:before-switch     the temporary link exists, `live` is the old one
+    editing.checkpoints:after-switch      `live` is the new one, its parent is not yet synced
+    editing.checkpoints:during-removal    an unkept directory has lost its name, not its files
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+VARIABLE = "KBSYNC_CRASH"
+
+_passed: Counter[str] = Counter()
+
+
+def crash_point(name: str) -> None:
+    """Kill this process if `KBSYNC_CRASH` names this point and this is the pass it asks for."""
+    wanted = os.environ.get(VARIABLE)
+    if wanted is None:
+        return
+    point, _, nth = wanted.partition("@")
+    if point != name:
+        return
+    _passed[name] += 1
+    if _passed[name] == int(nth or 1):
+        os.kill(os.getpid(), signal.SIGKILL)

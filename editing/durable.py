@@ -1,0 +1,78 @@
+"""Files and directories that are either wholly there or not there, whenever the power goes.
+
+The order is always the same: write under a temporary name, fsync the contents, rename, fsync the
+parent directory.  Torch-free.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+STAGING = ".staging-"
+"""Prefix of everything that is not finished; whatever carries it may be deleted when no one is writing."""
+
+_CHUNK = 1 << 20
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
+
+
+def staging_name(final: Path) -> Path:
+    """A fresh temporary name beside `final`, recognisable as unfinished."""
+    return final.parent / f"{STAGING}{final.name}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def fsync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in `path` durable (POSIX: renaming a file does not sync its directory)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write `path` so that a reader sees either the old contents or all of `content`."""
+    temporary = staging_name(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link `source` as `target`; copy and fsync where the file system does not allow it."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copyfile(source, target)
+        target.chmod(0o444)
+        fsync_file(target)
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        buffer = memoryview(bytearray(_CHUNK))
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()

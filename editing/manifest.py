@@ -1,0 +1,94 @@
+"""`kbsync.json`: what a model directory of ours contains, so that a flipped byte has a name.
+
+Every base and every checkpoint carries one.  Its digest covers the SHA-256 of every other file, so
+one string stands for the whole directory.  Torch-free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from editing.durable import sha256_of
+from editing.errors import DamagedCheckpoint
+
+NAME = "kbsync.json"
+VERSION = 1
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The contents of a base or checkpoint directory."""
+
+    kind: Literal["base", "checkpoint"]
+    base: str
+    """Digest of the base it was built from; empty for a base."""
+    files: dict[str, str]
+    """File name -> SHA-256, the manifest itself excepted."""
+    editable: dict[str, str]
+    """Parameter name in the model -> tensor name in the editable shard."""
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(_canonical(self._body())).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        body = {**self._body(), "digest": self.digest}
+        return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+    def _body(self) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "kind": self.kind,
+            "base": self.base,
+            "files": self.files,
+            "editable": self.editable,
+        }
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of `directory`; raises DamagedCheckpoint if it is missing, cut or altered."""
+    path = directory / NAME
+    try:
+        content = path.read_bytes()
+        body = json.loads(content)
+        del body["digest"]
+        if body.pop("version") != VERSION:
+            raise ValueError(f"its version is not {VERSION}")
+        manifest = Manifest(**body)
+        if manifest.to_bytes() != content:
+            raise ValueError("its digest does not match its contents")
+    except FileNotFoundError as error:
+        raise DamagedCheckpoint(
+            f"{path} is missing: {directory} is no base or checkpoint of kbsync"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedCheckpoint(
+            f"{path} cannot be trusted ({error}): rebuild or restore {directory}"
+        ) from error
+    return manifest
+
+
+def verify(directory: Path) -> Manifest:
+    """Read every byte of `directory` and compare; raises DamagedCheckpoint naming the first bad file."""
+    manifest = read_manifest(directory)
+    for name, expected in sorted(manifest.files.items()):
+        path = directory / name
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise DamagedCheckpoint(f"{path} cannot be read ({error}): rebuild or restore it") from error
+        if found != expected:
+            raise DamagedCheckpoint(f"{path} is damaged: SHA-256 {found}, expected {expected}; rebuild it")
+    for path in sorted(directory.iterdir()):
+        if path.suffix in _WEIGHTS and path.name not in manifest.files:
+            raise DamagedCheckpoint(f"{path} does not belong here: a loader may prefer it; move it away")
+    return manifest
+
+
+def _canonical(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

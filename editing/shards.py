@@ -1,0 +1,119 @@
+"""Safetensors files as named ranges of bytes, so that a model is split without being loaded.
+
+The format (https://huggingface.co/docs/safetensors): eight bytes of little-endian header length, a
+JSON header `{name: {dtype, shape, data_offsets}}`, then the tensors, end to end.  Copying ranges
+keeps every dtype bit for bit and needs no memory.  Torch-free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from editing.errors import DamagedCheckpoint
+
+_CHUNK = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where one tensor lies: `length` bytes at `start` of `file`."""
+
+    name: str
+    dtype: str
+    """As safetensors spells it: `F32`, `BF16`, …"""
+    shape: tuple[int, ...]
+    file: Path
+    start: int
+    length: int
+
+    @property
+    def itemsize(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return self.length // count if count else 1
+
+    def chunks(self) -> Iterator[bytes]:
+        """The tensor's bytes, piece by piece."""
+        with self.file.open("rb") as file:
+            file.seek(self.start)
+            remaining = self.length
+            while remaining:
+                piece = file.read(min(_CHUNK, remaining))
+                if not piece:
+                    raise DamagedCheckpoint(f"{self.file} ends inside {self.name!r}: copy the file again")
+                remaining -= len(piece)
+                yield piece
+
+
+def read_header(path: Path) -> dict[str, Stored]:
+    """The tensors of a safetensors file by name; raises DamagedCheckpoint if it is not a whole one."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise ValueError(f"header of {length} bytes in a file of {path.stat().st_size}")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        tensors = {name: _stored(path, 8 + length, name, entry) for name, entry in header.items()}
+        end = max((tensor.start + tensor.length for tensor in tensors.values()), default=8 + length)
+        if end != path.stat().st_size:
+            raise ValueError(f"{end} bytes announced, {path.stat().st_size} found")
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise DamagedCheckpoint(
+            f"{path} is not a whole safetensors file ({error}): copy or download it again"
+        ) from error
+    return tensors
+
+
+def _stored(path: Path, data: int, name: str, entry: dict[str, Any]) -> Stored:
+    begin, end = entry["data_offsets"]
+    return Stored(name, entry["dtype"], tuple(entry["shape"]), path, data + begin, end - begin)
+
+
+def write_shard(path: Path, tensors: Iterable[Stored], replaced: dict[str, bytes] | None = None) -> str:
+    """Write `tensors` as one read-only, synced safetensors file and return its SHA-256.
+
+    `replaced` gives new bytes for some of them, of the same dtype and shape.  Widest items first, so
+    that every tensor is aligned to its item size, as the format asks.
+    """
+    replaced = replaced or {}
+    ordered = sorted(tensors, key=lambda tensor: (-tensor.itemsize, tensor.name))
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for tensor in ordered:
+        end = offset + tensor.length
+        header[tensor.name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": (offset, end)}
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in _pieces(text, ordered, replaced):
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fchmod(file.fileno(), 0o444)
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _pieces(header: bytes, tensors: list[Stored], replaced: dict[str, bytes]) -> Iterator[bytes]:
+    yield struct.pack("<Q", len(header)) + header
+    for tensor in tensors:
+        if tensor.name not in replaced:
+            yield from tensor.chunks()
+            continue
+        content = replaced[tensor.name]
+        if len(content) != tensor.length:
+            raise DamagedCheckpoint(
+                f"{tensor.name!r}: {len(content)} bytes to write where the base has {tensor.length}"
+            )
+        yield content
