@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 FactStatus = Literal["held", "quarantined", "wanted", "retracted", "superseded"]
 RunState = Literal[
-    "planned", "building", "built", "judged", "awaiting_review", "staged", "promoted", "deployed",
-    "rejected", "failed", "rolled_back",
+    "planned",
+    "building",
+    "built",
+    "judged",
+    "awaiting_review",
+    "staged",
+    "promoted",
+    "deployed",
+    "rejected",
+    "failed",
+    "rolled_back",
 ]
 CheckpointStatus = Literal["candidate", "live", "retired", "rejected"]
 Recorded = Literal["new", "duplicate", "late"]
+DeploymentState = Literal["pending", "deploying", "deployed", "failed", "superseded"]
+AttemptOutcome = Literal[
+    "running", "succeeded", "failed", "killed", "hung", "out_of_memory", "wrong_version", "lost"
+]
+Decision = Literal["approved", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,31 @@ class NewFact:
     held_until: datetime | None = None
     priority: int = 0
 
+    @property
+    def key(self) -> str:
+        """SHA-256 of what the editor would be asked to do: slot, object and pinned prompt.
+
+        Over the canonical JSON (RFC 8785) of six strings, for which the standard library's
+        encoder gives the canonical text.
+        """
+        parts = [self.subject, self.relation, self.object, self.template, self.subject_label, self.target]
+        return hashlib.sha256(
+            json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()
+        ).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One fact's change of status, for `move_facts`; `expect` makes it a compare-and-set."""
+
+    id: int
+    to: FactStatus
+    reason: str
+    expect: FactStatus | None = None
+    held_until: datetime | None = None
+    evidence: dict[str, Any] | None = None
+    """Numbers that led here (a gate's values for this fact), kept in the event."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -92,7 +133,7 @@ class Fact:
     statement: str
     held_until: datetime | None
     priority: int
-    decision: Literal["approved", "rejected"] | None
+    decision: Decision | None
     """What a reviewer last said of it."""
     created: datetime
     updated: datetime
@@ -125,6 +166,34 @@ class Run:
     reason: str
     created: datetime
     updated: datetime
+    review_until: datetime | None = None
+    """While `awaiting_review`: when the timeout policy decides instead of a reviewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One build-and-judge pass of a run: after a failed gate the next round has a smaller view."""
+
+    run: int
+    round: int
+    view: str
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One worker process on one round, and what became of it."""
+
+    id: int
+    run: int
+    round: int
+    worker: str
+    """Which process: executor, host, pid, version."""
+    outcome: AttemptOutcome
+    evidence: str
+    """Canonical JSON: exit status, last heartbeat, message, peak memory."""
+    started: datetime
+    ended: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +211,69 @@ class Checkpoint:
     """Rolled back: its view is not promoted again until released."""
     created: datetime
     promoted: datetime | None
+    promotion: int | None = None
+    """Number of its latest promotion: orders what was live by history, not by a clock."""
+    collected: datetime | None = None
+    """When its directory was deleted; the row stays for the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One hook to be told of one promotion: the outbox row, written with the promotion."""
+
+    id: int
+    promotion: int
+    checkpoint: int
+    hook: str
+    state: DeploymentState
+    attempts: int
+    observed: str
+    """The version that the server said it serves, when last asked."""
+    detail: str
+    created: datetime
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A view that must not be promoted, since when and why."""
+
+    view: str
+    reason: str
+    actor: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A prompt that must not move when a fact is edited: a neighbour, or the subject's other relation."""
+
+    kind: Literal["neighbour", "same_subject"]
+    prompt: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why the daemon does nothing."""
+
+    reason: str
+    actor: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """What garbage collection must keep: everything else under <home> may go."""
+
+    live: Checkpoint | None
+    previous: Checkpoint | None
+    checkpoints: tuple[Checkpoint, ...]
+    """live, previous, pinned, and the candidates of open runs; never one already collected."""
+    runs: tuple[int, ...]
+    """Open runs: their directories are still being written."""
+    bases: tuple[str, ...]
+    """Base digests that those checkpoints and runs are built from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +286,7 @@ class GateResult:
     threshold: float
     n: int
     passed: bool
+    """True needs a finite value: a gate that is not a number has failed."""
     detail: str
 
 
@@ -178,6 +311,48 @@ class Lease:
     holder: str
     generation: int
     expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The head of the chain at some time, to be kept where the daemon cannot rewrite it."""
+
+    seq: int
+    hash: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the verifier found; `first_bad` is the first sequence number that cannot be trusted."""
+
+    ok: bool
+    count: int
+    first_bad: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """One run that had the fact in its view, with its gates and the base's own answer."""
+
+    run: Run
+    checkpoint: Checkpoint | None
+    gates: tuple[GateResult, ...]
+    known: bool | None
+    """True: the base said it already and it was not edited; None: the base was not asked."""
+    base_answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Everything the ledger knows of where a fact came from and what was done with it."""
+
+    fact: Fact
+    observations: tuple[StoredObservation, ...]
+    """What the fact's source said of the slot, oldest first; `fact.revision` names the deciding one."""
+    builds: tuple[Built, ...]
+    events: tuple[Event, ...]
 
 
 JSONValue = dict[str, Any] | list[Any] | str | int | float | bool | None

@@ -1,0 +1,71 @@
+"""The audit log's arithmetic: canonical text and the hash that ties each event to the one before.
+
+RFC 8785 (JSON Canonicalization Scheme) fixes one text for one value; SHA-256 over that text of the
+whole row, the previous row's hash included, makes the rows a chain.  `docs/state.md` gives the
+specification for third parties; this module is its implementation and needs no database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+import rfc8785
+
+GENESIS = "0" * 64
+"""What the first event names as the hash before it."""
+
+_LARGEST_EXACT = 2**53 - 1
+
+
+def canonical(value: Any) -> str:
+    """RFC 8785 text of `value`.
+
+    Numbers that JSON or IEEE doubles cannot carry are written as strings, so that the event which
+    reports a NaN can be written: `NaN`, `Infinity`, `-Infinity`, and integers beyond 2⁵³ − 1.
+    Instants become ISO 8601 text in UTC, tuples become arrays.
+    """
+    return rfc8785.dumps(_plain(value)).decode()
+
+
+def instant(moment: datetime) -> str:
+    """`2024-05-01T12:00:00.000000Z`: always UTC, always six decimals, so equal instants are equal text."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone: the audit log stores instants")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def link(row: Mapping[str, Any]) -> str:
+    """The hash of an event: SHA-256 over the canonical text of its eight other columns.
+
+    `body` enters as the stored text (a JSON string), not as the value it spells, so that every
+    byte of it counts.  Raises UnicodeEncodeError or rfc8785's CanonicalizationError on a row that
+    no writer of ours can have made.
+    """
+    covered = {name: row[name] for name in ("seq", "at", "kind", "actor", "run", "fact", "body", "previous")}
+    return hashlib.sha256(rfc8785.dumps(covered)).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return value if -_LARGEST_EXACT <= value <= _LARGEST_EXACT else str(value)
+        case float():
+            if math.isfinite(value):
+                return value
+            return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+        case datetime():
+            return instant(value)
+        case date():
+            return value.isoformat()
+        case Mapping():
+            return {str(name): _plain(item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            items = sorted(value) if isinstance(value, (set, frozenset)) else value
+            return [_plain(item) for item in items]
+    raise TypeError(f"{value!r} cannot be written to the audit log: use plain JSON values")

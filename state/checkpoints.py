@@ -1,0 +1,155 @@
+"""Checkpoints: candidates, the live one, those kept and those gone. (How one goes live: `promotion.py`.)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import exists, select
+
+from state.errors import ForbiddenTransition, NotFound
+from state.records import Block, Checkpoint, CheckpointStatus
+from state.tables import BlockedViews, Checkpoints, table
+from state.transaction import Note, Reader, Writer
+
+CHECKPOINTS, BLOCKED = table(Checkpoints), table(BlockedViews)
+_IS_BLOCKED = exists().where(BLOCKED.c.view == CHECKPOINTS.c.view).label("blocked")
+_ALL = select(CHECKPOINTS, _IS_BLOCKED)
+
+CHECKPOINT_NEXT: dict[CheckpointStatus, tuple[CheckpointStatus, ...]] = {
+    "candidate": ("live", "retired", "rejected"),
+    "live": ("retired",),
+    "retired": ("live",),
+    "rejected": (),
+}
+"""Where a checkpoint may go from each status."""
+
+
+class CheckpointQueries(Reader):
+    def checkpoint(self, id: int) -> Checkpoint:
+        """Raises NotFound."""
+        found = self._checkpoints(_ALL.where(CHECKPOINTS.c.id == id))
+        if not found:
+            raise NotFound("checkpoint", id)
+        return found[0]
+
+    def checkpoints(
+        self, status: CheckpointStatus | None = None, limit: int | None = None
+    ) -> tuple[Checkpoint, ...]:
+        """Newest first."""
+        statement = _ALL if status is None else _ALL.where(CHECKPOINTS.c.status == status)
+        return self._checkpoints(statement.order_by(CHECKPOINTS.c.id.desc()).limit(limit))
+
+    def live(self) -> Checkpoint | None:
+        found = self._checkpoints(_ALL.where(CHECKPOINTS.c.status == "live"))
+        return found[0] if found else None
+
+    def previous(self) -> Checkpoint | None:
+        """What was live last and may be so again: where `rollback` without an argument goes."""
+        was_live = (CHECKPOINTS.c.status == "retired") & CHECKPOINTS.c.promotion.is_not(None)
+        usable = was_live & CHECKPOINTS.c.collected.is_(None) & ~_IS_BLOCKED.element
+        found = self._checkpoints(_ALL.where(usable).order_by(CHECKPOINTS.c.promotion.desc()).limit(1))
+        return found[0] if found else None
+
+    def kept(self, view: str, base: str) -> Checkpoint | None:
+        """A complete checkpoint of the same view and base, newest first: judged again, not rebuilt."""
+        usable = CHECKPOINTS.c.status.in_(("live", "retired")) & CHECKPOINTS.c.collected.is_(None)
+        same = (CHECKPOINTS.c.view == view) & (CHECKPOINTS.c.base == base)
+        found = self._checkpoints(_ALL.where(same & usable).order_by(CHECKPOINTS.c.id.desc()).limit(1))
+        return found[0] if found else None
+
+    def blocked_views(self) -> tuple[Block, ...]:
+        return tuple(Block(*row) for row in self._rows(select(BLOCKED).order_by(BLOCKED.c.since)))
+
+    def _checkpoints(self, statement: Any) -> tuple[Checkpoint, ...]:
+        return tuple(Checkpoint(**row._mapping) for row in self._rows(statement))
+
+
+class CheckpointTransitions(CheckpointQueries, Writer):
+    def create_checkpoint(
+        self, run: int, view: str, base: str, path: str, digest: str, actor: str = "executor"
+    ) -> Checkpoint:
+        """A candidate that lies complete under <home>/checkpoints/`path`; the same run, path and digest
+        again (after a crash) is the same candidate."""
+        same = (CHECKPOINTS.c.run == run) & (CHECKPOINTS.c.path == path) & (CHECKPOINTS.c.digest == digest)
+        if found := self._checkpoints(
+            _ALL.where(same & (CHECKPOINTS.c.view == view) & CHECKPOINTS.c.collected.is_(None))
+        ):
+            return found[0]
+        id = self._next_id(CHECKPOINTS)
+        self._insert(
+            CHECKPOINTS,
+            [
+                {
+                    "id": id,
+                    "status": "candidate",
+                    "view": view,
+                    "base": base,
+                    "run": run,
+                    "path": path,
+                    "digest": digest,
+                    "pinned": False,
+                    "created": self.clock(),
+                }
+            ],
+        )
+        body = {"checkpoint": id, "view": view, "base": base, "path": path, "digest": digest}
+        self._log(actor, [Note("checkpoint.created", body, run=run)])
+        return self.checkpoint(id)
+
+    def retire(self, id: int, reason: str, actor: str) -> Checkpoint:
+        """Live or candidate becomes retired: kept, no longer served."""
+        return self._set_status(id, ("live", "candidate"), "retired", reason, actor)
+
+    def reject(self, id: int, reason: str, actor: str) -> Checkpoint:
+        """A candidate that a gate or a reviewer refused."""
+        return self._set_status(id, ("candidate",), "rejected", reason, actor)
+
+    def pin(self, id: int, reason: str, actor: str) -> Checkpoint:
+        """Garbage collection leaves a pinned checkpoint alone."""
+        return self._set_pin(id, True, reason, actor)
+
+    def unpin(self, id: int, reason: str, actor: str) -> Checkpoint:
+        return self._set_pin(id, False, reason, actor)
+
+    def collected(self, id: int, actor: str = "collector") -> None:
+        """Its directory is gone: it is never again found as kept. Raises ForbiddenTransition for live."""
+        old = self.checkpoint(id)
+        if old.status == "live":
+            raise ForbiddenTransition("checkpoint", id, "live", "collected", ("retired",))
+        if old.collected is None:
+            self._update(CHECKPOINTS, CHECKPOINTS.c.id == id, collected=self.clock())
+            self._log(
+                actor, [Note("checkpoint.collected", {"checkpoint": id, "path": old.path}, run=old.run)]
+            )
+
+    def block_view(self, view: str, reason: str, actor: str) -> None:
+        """The view will not be promoted again until released; blocking twice keeps the first reason."""
+        if self._value(select(BLOCKED.c.view).where(BLOCKED.c.view == view)) is None:
+            self._insert(BLOCKED, [{"view": view, "reason": reason, "actor": actor, "since": self.clock()}])
+            self._log(actor, [Note("view.blocked", {"view": view, "reason": reason})])
+
+    def release_view(self, view: str, reason: str, actor: str) -> bool:
+        """False if it was not blocked."""
+        released = bool(self.connection.execute(BLOCKED.delete().where(BLOCKED.c.view == view)).rowcount)
+        if released:
+            self._log(actor, [Note("view.released", {"view": view, "reason": reason})])
+        return released
+
+    def _set_status(
+        self, id: int, from_: tuple[CheckpointStatus, ...], to: CheckpointStatus, reason: str, actor: str
+    ) -> Checkpoint:
+        old = self.checkpoint(id)
+        if old.status not in from_:
+            raise ForbiddenTransition("checkpoint", id, old.status, to, CHECKPOINT_NEXT[old.status])
+        self._update(CHECKPOINTS, CHECKPOINTS.c.id == id, status=to)
+        body = {"checkpoint": id, "from": old.status, "to": to, "reason": reason, "digest": old.digest}
+        self._log(actor, [Note(f"checkpoint.{to}", body, run=old.run)])
+        return self.checkpoint(id)
+
+    def _set_pin(self, id: int, pinned: bool, reason: str, actor: str) -> Checkpoint:
+        old = self.checkpoint(id)
+        if old.pinned != pinned:
+            self._update(CHECKPOINTS, CHECKPOINTS.c.id == id, pinned=pinned)
+            kind = "checkpoint.pinned" if pinned else "checkpoint.unpinned"
+            self._log(actor, [Note(kind, {"checkpoint": id, "reason": reason}, run=old.run)])
+        return self.checkpoint(id)

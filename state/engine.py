@@ -1,0 +1,219 @@
+"""Database engines: one that writes, one that reads, on SQLite or PostgreSQL.
+
+Writers take turns on both: on SQLite by BEGIN IMMEDIATE (the driver's default mode lets two
+read-then-write transactions both commit, which loses an update), on PostgreSQL by an advisory lock
+that lasts as long as the transaction.  A writer therefore sees everything committed before it and
+may read, decide and write without a race; the audit chain needs no lock of its own.
+
+Readers have an engine of their own: deferred and `query_only`, one snapshot a transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from state.errors import Busy, Damaged, NotMigrated, StateError, Unreachable
+
+BUSY_SECONDS = 30.0
+"""How long a writer waits for its turn before it reports `Busy`."""
+
+_WRITERS = 0x6B62_7379_6E63
+"""The advisory lock's key on PostgreSQL ("kbsync")."""
+
+
+def parse(url: str) -> URL:
+    """The ledger's URL with the drivers we use; `Unreachable` for anything but SQLite and PostgreSQL."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise Unreachable(
+            f"{url!r} is no database URL: use sqlite:////path/to/kbsync.db or postgresql://user@host/name"
+        ) from None
+    match parsed.get_backend_name():
+        case "sqlite" if parsed.database and parsed.database != ":memory:":
+            return parsed.set(drivername="sqlite")
+        case "postgresql":
+            return parsed.set(drivername="postgresql+psycopg")
+    raise Unreachable(
+        f"the ledger cannot live in {shown(parsed)}: use sqlite:////path/to/kbsync.db or postgresql://user@host/name"
+    )
+
+
+def shown(url: URL) -> str:
+    """The URL without its password, for messages."""
+    return url.render_as_string(hide_password=True)
+
+
+def write_engine(url: URL, *, busy: float = BUSY_SECONDS) -> Engine:
+    """Transactions that exclude each other, durable at commit."""
+    if url.get_backend_name() != "sqlite":
+        return _postgres_writer(url, busy)
+    engine = _sqlite(url, busy)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, record: Any) -> None:
+        _pragmas(connection, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def read_engine(url: URL, *, busy: float = BUSY_SECONDS) -> Engine:
+    """Snapshots that never block a writer and cannot write."""
+    if url.get_backend_name() != "sqlite":
+        engine = _postgres(url)
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    engine = _sqlite(url, busy)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, record: Any) -> None:
+        _pragmas(connection, "query_only=ON", "cache_size=-65536")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def migration_engine(url: URL, *, busy: float = BUSY_SECONDS) -> Engine:
+    """Like the write engine, but makes the file, and has foreign keys off while tables are recreated."""
+    if url.get_backend_name() != "sqlite":
+        return _postgres_writer(url, busy)
+    engine = _sqlite(url, busy, create=True)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, record: Any) -> None:
+        _pragmas(connection, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def translated(url: URL) -> Iterator[None]:
+    """Turns the driver's failures to reach or lock the database into the room's own errors."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise (_told(error, url) or error) from error
+    except NoSuchModuleError as error:
+        raise Unreachable(f"no driver for {shown(url)}: {error}") from error
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise Unreachable(
+            f"{shown(url)} needs the PostgreSQL driver: pip install 'kbsync[postgres]'"
+        ) from error
+
+
+def check_place(url: URL) -> None:
+    """Raises Unreachable when the SQLite file's directory is missing or cannot be written."""
+    if url.get_backend_name() != "sqlite":
+        return
+    file = Path(str(url.database))
+    if not file.parent.is_dir():
+        raise Unreachable(
+            f"the directory {file.parent} for the ledger does not exist: create it or choose another home"
+        )
+    for place in (file.parent, file):
+        if place.exists() and not os.access(place, os.R_OK | os.W_OK):
+            raise Unreachable(
+                f"{place} cannot be read and written by this user: change its owner or choose another home"
+            )
+
+
+def _sqlite(url: URL, busy: float, *, create: bool = False) -> Engine:
+    path = Path(str(url.database)).absolute()
+
+    def connect() -> sqlite3.Connection:
+        uri = f"{path.as_uri()}?mode={'rwc' if create else 'rw'}"
+        return sqlite3.connect(uri, uri=True, timeout=busy, isolation_level=None, check_same_thread=False)
+
+    return create_engine("sqlite://", creator=connect, poolclass=_queue_pool())
+
+
+def _queue_pool() -> Any:
+    from sqlalchemy.pool import QueuePool
+
+    return QueuePool
+
+
+def _pragmas(connection: sqlite3.Connection, *pragmas: str) -> None:
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _postgres(url: URL) -> Engine:
+    return create_engine(url, pool_pre_ping=True)
+
+
+def _postgres_writer(url: URL, busy: float) -> Engine:
+    engine = _postgres(url)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{round(busy * 1000)}ms'")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+
+    return engine
+
+
+def _told(error: DBAPIError, url: URL) -> StateError | None:
+    """The room's error for a driver's, or None where it is not a matter of reaching the database."""
+    message = str(error.orig)
+    match url.get_backend_name():
+        case "sqlite":
+            return _sqlite_error(message, Path(str(url.database)))
+        case _:
+            return _postgres_error(message, getattr(error.orig, "sqlstate", None), shown(url))
+
+
+def _sqlite_error(message: str, file: Path) -> StateError | None:
+    if "locked" in message:
+        return Busy(
+            f"{file} is locked by another process: try again, or find out who holds it (fuser {file})"
+        )
+    if "unable to open" in message:
+        if file.parent.is_dir() and not file.exists():
+            return NotMigrated(f"there is no ledger at {file}: create it first (migrate)")
+        return Unreachable(
+            f"{file} cannot be opened ({message}): check the path, its owner and its permissions"
+        )
+    if "readonly" in message or "read-only" in message:
+        return Unreachable(
+            f"{file} cannot be written ({message}): check its owner, its permissions and the file system"
+        )
+    if "disk is full" in message or "disk I/O" in message:
+        return Unreachable(
+            f"{file} cannot be written ({message}): free some space or check the disk; nothing was changed"
+        )
+    if "not a database" in message or "malformed" in message:
+        return Damaged(f"{file} is no ledger or is corrupt ({message}): restore it from a backup")
+    return None
+
+
+def _postgres_error(message: str, sqlstate: str | None, where: str) -> StateError | None:
+    first = message.strip().splitlines()[0] if message.strip() else "no message"
+    if sqlstate == "55P03":
+        return Busy(f"{where} is locked by another writer: try again")
+    if sqlstate is None or sqlstate[:2] in ("08", "28", "3D", "53", "57"):
+        return Unreachable(
+            f"{where} cannot be used ({first}): check the server, the name and the credentials"
+        )
+    return None

@@ -1,0 +1,136 @@
+"""What can go wrong with the ledger.
+
+    StateError                    everything the ledger raises on purpose
+    ├── Unavailable               the database cannot be used just now; nothing was written
+    │   ├── Unreachable           no such place, no permission, no server, or no space: an operator must act
+    │   └── Busy                  another process holds the write lock: try again
+    ├── SchemaError               the tables are not the ones this code expects
+    │   ├── NotMigrated           missing or older tables: migrate
+    │   └── NewerSchema           made by a newer version: upgrade the program
+    ├── Damaged                   the database file is not one, or is corrupt: restore a backup
+    ├── NotFound                  no row with that id
+    ├── StaleTransition           compare-and-set failed: somebody else moved the row first
+    ├── ForbiddenTransition       the state machine has no such edge
+    ├── SlotTaken                 Eqn. 5: the slot already wants another object
+    ├── ViewBlocked               the view was rolled back and has not been released
+    ├── GatesNotPassed            a candidate without a complete, passed gate report
+    └── LeadershipError
+        ├── LeaseHeld             another holder leads
+        └── StaleLeader           the caller led once, but a newer generation exists
+
+Wrong arguments (a naive datetime, an unknown status) are ValueErrors: they are the caller's bugs,
+not conditions of the ledger.
+"""
+
+from __future__ import annotations
+
+
+class StateError(Exception):
+    """Base of everything the ledger raises on purpose."""
+
+
+class Unavailable(StateError):
+    """The database cannot be used now; nothing was written."""
+
+
+class Unreachable(Unavailable):
+    """The database cannot be opened or written: an operator must act."""
+
+
+class Busy(Unavailable):
+    """Another process held the write lock for longer than we wait."""
+
+
+class SchemaError(StateError):
+    """The tables are not the ones this code expects."""
+
+
+class NotMigrated(SchemaError):
+    """The tables are missing or older than this code."""
+
+
+class NewerSchema(SchemaError):
+    """The tables were made by a newer version of this program."""
+
+
+class Damaged(StateError):
+    """The file is no database, or a corrupt one."""
+
+
+class NotFound(StateError):
+    """No row with that id."""
+
+    def __init__(self, what: str, id: int | str) -> None:
+        super().__init__(f"there is no {what} {id} in the ledger")
+
+
+class StaleTransition(StateError):
+    """A compare-and-set found another state than expected: somebody moved the row first."""
+
+    def __init__(self, what: str, id: int, expected: str, found: str, to: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(
+            f"{what} {id} was expected to be {expected!r} but is {found!r}: not moved to {to!r}; "
+            "read it again and decide anew"
+        )
+
+
+class ForbiddenTransition(StateError):
+    """The state machine has no such edge."""
+
+    def __init__(self, what: str, id: int, from_: str, to: str, allowed: tuple[str, ...]) -> None:
+        ways = ", ".join(allowed) or "nothing: it is an end"
+        super().__init__(
+            f"{what} {id} cannot go from {from_!r} to {to!r}; from {from_!r} it may become {ways}"
+        )
+
+
+class SlotTaken(StateError):
+    """Eqn. 5 of the paper: one wanted object a (subject, relation)."""
+
+    def __init__(self, subject: str, relation: str, wanted: str, offered: str) -> None:
+        self.subject, self.relation = subject, relation
+        super().__init__(
+            f"slot ({subject}, {relation}) already wants {wanted}: {offered} cannot be wanted too; "
+            "supersede or retract the older fact first, in the same transaction"
+        )
+
+
+class ViewBlocked(StateError):
+    """The view was rolled back; it stays blocked until somebody releases it."""
+
+    def __init__(self, view: str, reason: str) -> None:
+        super().__init__(
+            f"view {view[:12]} is blocked ({reason}): release it before it can be promoted again"
+        )
+
+
+class GatesNotPassed(StateError):
+    """A candidate may go live only with a gate report in which every gate passed."""
+
+    def __init__(self, checkpoint: int, run: int, why: str) -> None:
+        super().__init__(f"checkpoint {checkpoint} cannot be promoted: run {run} {why}")
+
+
+class LeadershipError(StateError):
+    """Who may promote."""
+
+
+class LeaseHeld(LeadershipError):
+    """Another holder has the lease and it has not run out."""
+
+    def __init__(self, name: str, holder: str, until: str) -> None:
+        self.holder = holder
+        super().__init__(
+            f"lease {name!r} is held by {holder} until {until}: stop that daemon, or wait until its lease runs out"
+        )
+
+
+class StaleLeader(LeadershipError):
+    """The caller's generation is not the newest: another daemon leads now."""
+
+    def __init__(self, name: str, generation: int, current: str) -> None:
+        super().__init__(
+            f"lease {name!r} generation {generation} is stale ({current}): this process no longer leads, "
+            "nothing was written"
+        )

@@ -1,0 +1,283 @@
+"""Facts: what is wanted, was wanted, waits or is doubted; each move is a compare-and-set with its event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, bindparam, func, select, update
+
+from state.errors import NotFound, SlotTaken, StaleTransition
+from state.records import Decision, Fact, FactStatus, Move, NewFact, Probe
+from state.tables import Facts, Probes, table
+from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of, slot_in
+
+FACTS, PROBES = table(Facts), table(Probes)
+FACT = columns_of(FACTS, Fact)
+_MUTABLE = ("status", "reason", "source", "revision", "statement", "held_until", "priority", "updated")
+"""What a move may change; the rest of a fact is its identity."""
+
+
+class FactQueries(Reader):
+    def fact(self, id: int) -> Fact:
+        """Raises NotFound."""
+        row = self._row(select(*FACT).where(FACTS.c.id == id))
+        if row is None:
+            raise NotFound("fact", id)
+        return Fact(*row)
+
+    def facts(
+        self,
+        status: FactStatus | None = None,
+        relation: str | None = None,
+        subject: str | None = None,
+        ids: Iterable[int] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[Fact, ...]:
+        """Facts by id order that meet every condition given."""
+        statement = select(*FACT).order_by(FACTS.c.id)
+        for column, value in (
+            (FACTS.c.status, status),
+            (FACTS.c.relation, relation),
+            (FACTS.c.subject, subject),
+        ):
+            if value is not None:
+                statement = statement.where(column == value)
+        if ids is None:
+            return self._facts(statement.limit(limit).offset(offset))
+        chosen = [
+            fact
+            for chunk in chunks(sorted(ids))
+            for fact in self._facts(statement.where(FACTS.c.id.in_(chunk)))
+        ]
+        return tuple(chosen[offset:] if limit is None else chosen[offset : offset + limit])
+
+    def facts_of(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[Fact, ...]]:
+        """Every fact the slots ever had, by id order."""
+        found: dict[Pair, list[Fact]] = {}
+        for chunk in chunks(pairs):
+            for fact in self._facts(select(*FACT).where(slot_in(FACTS, chunk)).order_by(FACTS.c.id)):
+                found.setdefault((fact.subject, fact.relation), []).append(fact)
+        return {pair: tuple(facts) for pair, facts in found.items()}
+
+    def find_by_prompt(self, prompt_key: str) -> tuple[Fact, ...]:
+        """Facts whose pinned prompt is this one to the model, whatever their status."""
+        return self._facts(select(*FACT).where(FACTS.c.prompt_key == prompt_key).order_by(FACTS.c.id))
+
+    def count_facts(self) -> dict[FactStatus, int]:
+        rows = self._rows(select(FACTS.c.status, func.count()).group_by(FACTS.c.status))
+        return {row[0]: row[1] for row in rows}
+
+    def due(self, now: datetime) -> tuple[Fact, ...]:
+        """Held facts whose time is over, longest overdue first."""
+        over = (FACTS.c.status == "held") & (FACTS.c.held_until <= now)
+        return self._facts(select(*FACT).where(over).order_by(FACTS.c.held_until, FACTS.c.id))
+
+    def wanted(self) -> tuple[Fact, ...]:
+        """The set of facts that the next view is made of, sorted by key."""
+        return tuple(
+            sorted(self._facts(select(*FACT).where(FACTS.c.status == "wanted")), key=lambda fact: fact.key)
+        )
+
+    def probes(self, fact_id: int) -> tuple[Probe, ...]:
+        columns = select(PROBES.c.kind, PROBES.c.prompt, PROBES.c.target)
+        rows = self._rows(columns.where(PROBES.c.fact == fact_id).order_by(PROBES.c.position))
+        return tuple(Probe(*row) for row in rows)
+
+    def _facts(self, statement: Select[Any]) -> tuple[Fact, ...]:
+        return tuple(Fact(*row) for row in self._rows(statement))
+
+
+class FactTransitions(FactQueries, Writer):
+    def put_facts(self, facts: Sequence[NewFact], actor: str) -> list[Fact]:
+        """Writes facts by key and returns their rows in the same order.
+
+        A key that exists is the same fact coming back: its row moves to the new status with the new
+        provenance.  A row that already is what is asked for stays as it is, without an event.
+        Raises SlotTaken where the slot wants another object: the caller moves that one first.
+        """
+        slots = self.facts_of((fact.subject, fact.relation) for fact in facts)
+        ledger = {old.key: old for olds in slots.values() for old in olds}
+        wanted = {pair: old for pair, olds in slots.items() for old in olds if old.status == "wanted"}
+        last = {pair: _last_moved(olds) for pair, olds in slots.items()}
+        next_id, now = self._next_id(FACTS), self.clock()
+        new, moved, notes = [], [], []
+        for item in facts:
+            pair, old = (item.subject, item.relation), ledger.get(item.key)
+            if old is not None and _is_already(old, item):
+                continue
+            _claim(wanted, pair, item, old)
+            fact = _fact(item, old, next_id + len(new), now)
+            (new if old is None else moved).append(fact)
+            notes.append(_put_note(fact, old, replaced=last.get(pair)))
+            ledger[fact.key] = fact
+            if fact.status == "wanted":
+                wanted[pair] = fact
+        self._insert(FACTS, [_values(fact) for fact in new])
+        self._rewrite(moved)
+        self._log(actor, notes)
+        return [ledger[item.key] for item in facts]
+
+    def move_facts(self, moves: Sequence[Move], actor: str) -> list[Fact]:
+        """Moves facts in order; all or (by rolling back) none.
+
+        Raises NotFound, StaleTransition where `expect` is given and differs, SlotTaken.
+        """
+        stored = {fact.id: fact for fact in self.facts(ids=[move.id for move in moves])}
+        now = self.clock()
+        self._check_slots(stored, moves)
+        changed: dict[int, Fact] = {}
+        notes = []
+        for move in moves:
+            old = stored.get(move.id)
+            if old is None:
+                raise NotFound("fact", move.id)
+            if move.expect is not None and old.status != move.expect:
+                raise StaleTransition("fact", old.id, move.expect, old.status, move.to)
+            fact = changed[old.id] = stored[old.id] = _moved(old, move, now)
+            notes.append(Note(f"fact.{move.to}", _body(fact, old, evidence=move.evidence), fact=fact.id))
+        self._rewrite(list(changed.values()))
+        self._log(actor, notes)
+        return [changed[move.id] for move in moves]
+
+    def move_fact(
+        self,
+        id: int,
+        to: FactStatus,
+        reason: str,
+        actor: str,
+        *,
+        expect: FactStatus | None = None,
+        held_until: datetime | None = None,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Fact:
+        """Moves one fact; see `move_facts`."""
+        kept = None if evidence is None else dict(evidence)
+        return self.move_facts([Move(id, to, reason, expect, held_until, kept)], actor)[0]
+
+    def decide(self, fact_id: int, decision: Decision, reason: str, actor: str) -> Fact:
+        """Keeps what a reviewer said; what follows from it (a move) is the caller's next step."""
+        fact = self.fact(fact_id)
+        self._update(FACTS, FACTS.c.id == fact_id, decision=decision, updated=self.clock())
+        self._log(actor, [Note(f"fact.{decision}", {"status": fact.status, "reason": reason}, fact=fact_id)])
+        return self.fact(fact_id)
+
+    def put_probes(self, fact_id: int, probes: Sequence[Probe]) -> None:
+        """Replaces what is checked not to move when the fact is edited."""
+        self.connection.execute(PROBES.delete().where(PROBES.c.fact == fact_id))
+        self._insert(
+            PROBES,
+            [
+                {
+                    "fact": fact_id,
+                    "position": position,
+                    "kind": probe.kind,
+                    "prompt": probe.prompt,
+                    "target": probe.target,
+                }
+                for position, probe in enumerate(probes)
+            ],
+        )
+
+    def _check_slots(self, stored: Mapping[int, Fact], moves: Sequence[Move]) -> None:
+        """Raises SlotTaken if, after the moves, a slot would want two objects."""
+        final = {move.id: move.to for move in moves}
+        claimed = [stored[id] for id, to in final.items() if to == "wanted" and id in stored]
+        slots = self.facts_of((fact.subject, fact.relation) for fact in claimed)
+        for fact in claimed:
+            for other in slots[(fact.subject, fact.relation)]:
+                if other.id != fact.id and final.get(other.id, other.status) == "wanted":
+                    raise SlotTaken(fact.subject, fact.relation, other.object, fact.object)
+
+    def _rewrite(self, facts: Sequence[Fact]) -> None:
+        """Those that leave `wanted` first, or the unique index would see two at once."""
+        if facts:
+            ordered = sorted(facts, key=lambda fact: fact.status == "wanted")
+            rows = [{"_id": fact.id, **{name: getattr(fact, name) for name in _MUTABLE}} for fact in ordered]
+            self.connection.execute(update(FACTS).where(FACTS.c.id == bindparam("_id")), rows)
+
+
+def _values(fact: Fact) -> dict[str, Any]:
+    return {column.name: getattr(fact, column.name) for column in FACT}
+
+
+def _is_already(old: Fact, item: NewFact) -> bool:
+    return (old.status, old.reason, old.held_until, old.priority) == (
+        item.status,
+        item.reason,
+        item.held_until,
+        item.priority,
+    )
+
+
+def _claim(wanted: dict[Pair, Fact], pair: Pair, item: NewFact, old: Fact | None) -> None:
+    """Raises SlotTaken if `item` would be a second wanted object; forgets a wanted fact that moves away."""
+    holder = wanted.get(pair)
+    if holder is None:
+        return
+    if old is not None and holder.id == old.id:
+        del wanted[pair]
+    elif item.status == "wanted":
+        raise SlotTaken(*pair, holder.object, item.object)
+
+
+def _last_moved(olds: Sequence[Fact]) -> Fact | None:
+    """The slot's former object: what is wanted, or else what was moved away last."""
+    former = [old for old in olds if old.status in ("wanted", "superseded", "retracted")]
+    return max(former, key=lambda old: (old.status == "wanted", old.updated, old.id), default=None)
+
+
+def _fact(item: NewFact, old: Fact | None, id: int, now: datetime) -> Fact:
+    if old is not None:
+        return replace(
+            old,
+            status=item.status,
+            reason=item.reason,
+            source=item.source,
+            revision=item.revision,
+            statement=item.statement,
+            held_until=item.held_until,
+            priority=item.priority,
+            updated=now,
+        )
+    return Fact(id=id, key=item.key, decision=None, created=now, updated=now, **asdict(item))
+
+
+def _moved(old: Fact, move: Move, now: datetime) -> Fact:
+    return replace(old, status=move.to, reason=move.reason, held_until=move.held_until, updated=now)
+
+
+def _put_note(fact: Fact, old: Fact | None, replaced: Fact | None) -> Note:
+    """The event of a fact that was written; one that is wanted also names the object it takes over from."""
+    former = (
+        replaced if fact.status == "wanted" and replaced is not None and replaced.key != fact.key else None
+    )
+    return Note(f"fact.{fact.status}", _body(fact, old, replaced=former), fact=fact.id)
+
+
+def _body(
+    fact: Fact, old: Fact | None, *, replaced: Fact | None = None, evidence: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "from": None if old is None else old.status,
+        "to": fact.status,
+        "reason": fact.reason,
+        "key": fact.key,
+        "subject": fact.subject,
+        "relation": fact.relation,
+        "object": fact.object,
+        "target": fact.target,
+        "source": fact.source,
+        "revision": fact.revision,
+        "statement": fact.statement,
+    }
+    if fact.held_until is not None:
+        body["held_until"] = fact.held_until
+    if replaced is not None:
+        body["old_object"], body["old_target"] = replaced.object, replaced.target
+    if evidence is not None:
+        body["evidence"] = evidence
+    return body

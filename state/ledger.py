@@ -1,0 +1,144 @@
+"""The ledger: one database, opened by URL, worked on in transactions.
+
+    state = State.open("sqlite:////srv/kbsync/kbsync.db")
+    state.migrate()
+    with state.write() as tx:
+        tx.record(observations)
+        tx.set_cursor("wikidata", cursor)
+    with state.read() as tx:
+        print(tx.count_facts())
+
+Everything inside a `write()` is committed together, events included, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+from sqlalchemy.engine import URL
+
+from state import engine, migrations
+from state.audit import Audit
+from state.checkpoints import CheckpointTransitions
+from state.explain import Explanations, PauseQueries, PauseTransitions
+from state.facts import FactTransitions
+from state.leases import LeaseQueries
+from state.observations import ObservationTransitions
+from state.promotion import DeploymentQueries, PromotionTransitions
+from state.records import Lease
+from state.runs import RunTransitions
+from state.slots import SlotQueries, SlotTransitions
+from state.views import ViewTransitions
+
+
+class Snapshot(Explanations, SlotQueries, LeaseQueries, DeploymentQueries, PauseQueries):
+    """Every query, on one consistent state of the ledger."""
+
+
+class Transaction(
+    SlotTransitions,
+    ObservationTransitions,
+    FactTransitions,
+    ViewTransitions,
+    RunTransitions,
+    PromotionTransitions,
+    CheckpointTransitions,
+    PauseTransitions,
+    Snapshot,
+):
+    """Every query and every transition; other writers wait until it ends."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class State:
+    """A ledger; safe to share between threads, each with transactions of its own."""
+
+    def __init__(self, url: URL, clock: Callable[[], datetime], busy: float) -> None:
+        self.url, self.clock = url, clock
+        self._busy = busy
+
+    @classmethod
+    def open(
+        cls, url: str, clock: Callable[[], datetime] = utc_now, *, busy: float = engine.BUSY_SECONDS
+    ) -> State:
+        """Opens a ledger without touching it: no file is made and nothing is migrated.
+
+        `busy`: seconds that a writer waits for its turn. Raises Unreachable for a URL or a
+        directory that cannot hold a ledger.
+        """
+        parsed = engine.parse(url)
+        engine.check_place(parsed)
+        return cls(parsed, clock, busy)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """One writer at a time: commits at the end, rolls back on an exception.
+
+        Raises Busy if the others do not end in time, Unreachable on a full or read-only disk,
+        NotMigrated where there is no ledger.
+        """
+        with engine.translated(self.url), self._writer.begin() as connection:
+            yield Transaction(connection, self.clock)
+
+    @contextmanager
+    def read(self) -> Iterator[Snapshot]:
+        """One consistent snapshot that waits for nobody; it should be short."""
+        with engine.translated(self.url), self._reader.begin() as connection:
+            yield Snapshot(connection, self.clock)
+
+    def migrate(self, revision: str = "head") -> None:
+        """Creates or upgrades the tables, in one transaction; raises NewerSchema before touching a newer ledger."""
+        with engine.translated(self.url):
+            migrations.upgrade(self.url, self._busy, revision)
+
+    def downgrade(self, revision: str) -> None:
+        """Takes the tables back to an older revision (`base`: no tables); data that has no place there is lost."""
+        with engine.translated(self.url):
+            migrations.downgrade(self.url, self._busy, revision)
+
+    def check_migrated(self) -> None:
+        """Raises NotMigrated or NewerSchema unless the tables are this code's."""
+        with self.read() as tx:
+            migrations.check(tx.connection, engine.shown(self.url))
+
+    def acquire_lease(self, name: str, holder: str, ttl: timedelta | float) -> Lease:
+        """See `LeaseTransitions.acquire_lease`; `ttl` in seconds or as a timedelta."""
+        with self.write() as tx:
+            return tx.acquire_lease(name, holder, _span(ttl))
+
+    def renew_lease(self, lease: Lease, ttl: timedelta | float) -> Lease:
+        with self.write() as tx:
+            return tx.renew_lease(lease, _span(ttl))
+
+    def release_lease(self, lease: Lease) -> None:
+        with self.write() as tx:
+            tx.release_lease(lease)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Verifies, exports and anchors the event log."""
+        return Audit(self._reader, self.url, self.clock)
+
+    def close(self) -> None:
+        """Closes pooled connections; the state may be used again afterwards."""
+        for name in ("_writer", "_reader"):
+            if name in self.__dict__:
+                getattr(self, name).dispose()
+
+    @cached_property
+    def _writer(self) -> engine.Engine:
+        return engine.write_engine(self.url, busy=self._busy)
+
+    @cached_property
+    def _reader(self) -> engine.Engine:
+        return engine.read_engine(self.url, busy=self._busy)
+
+
+def _span(ttl: timedelta | float) -> timedelta:
+    return ttl if isinstance(ttl, timedelta) else timedelta(seconds=ttl)

@@ -1,0 +1,215 @@
+"""Promotion, fenced and with an outbox: what goes live, and which servers must hear of it.
+
+The promotion is this transaction and nothing else; `checkpoints/live` on disk is a projection of
+it and deployments are work that it leaves behind. A promotion that was committed is told to the
+hooks at least once, however often the daemon is killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+
+from state.checkpoints import BLOCKED, CHECKPOINT_NEXT, CHECKPOINTS, CheckpointTransitions
+from state.errors import ForbiddenTransition, GatesNotPassed, NotFound, StaleTransition, ViewBlocked
+from state.leases import LeaseTransitions
+from state.records import Checkpoint, Deployment, DeploymentState, Lease
+from state.runs import GATES, RUNS
+from state.tables import Deployments, table
+from state.transaction import Note, Reader, Writer, columns_of
+
+DEPLOYMENTS = table(Deployments)
+_DEPLOYMENT = columns_of(DEPLOYMENTS, Deployment)
+
+DEPLOYMENT_NEXT: dict[DeploymentState, tuple[DeploymentState, ...]] = {
+    "pending": ("deploying", "superseded"),
+    "deploying": ("deployed", "failed", "superseded", "pending"),  # pending: the daemon was killed meanwhile
+    "failed": ("deploying", "superseded"),
+    "deployed": (),
+    "superseded": (),
+}
+"""Where a deployment may go; `superseded` means that a newer promotion came first."""
+
+
+class DeploymentQueries(Reader):
+    def deployments(
+        self,
+        state: DeploymentState | None = None,
+        checkpoint: int | None = None,
+        promotion: int | None = None,
+    ) -> tuple[Deployment, ...]:
+        """Oldest first."""
+        statement = select(*_DEPLOYMENT).order_by(DEPLOYMENTS.c.id)
+        for column, value in (
+            (DEPLOYMENTS.c.state, state),
+            (DEPLOYMENTS.c.checkpoint, checkpoint),
+            (DEPLOYMENTS.c.promotion, promotion),
+        ):
+            if value is not None:
+                statement = statement.where(column == value)
+        return tuple(Deployment(*row) for row in self._rows(statement))
+
+
+class DeploymentTransitions(DeploymentQueries, Writer):
+    def move_deployment(
+        self,
+        id: int,
+        from_: DeploymentState,
+        to: DeploymentState,
+        *,
+        actor: str,
+        observed: str | None = None,
+        detail: str = "",
+    ) -> Deployment:
+        """Compare-and-set; entering `deploying` counts an attempt. `observed`: the version the server reports.
+
+        Raises ForbiddenTransition, StaleTransition, NotFound.
+        """
+        if to not in DEPLOYMENT_NEXT[from_]:
+            raise ForbiddenTransition("deployment", id, from_, to, DEPLOYMENT_NEXT[from_])
+        old = self._deployment(id)
+        values: dict[str, Any] = {"state": to, "detail": detail, "updated": self.clock()}
+        if to == "deploying":
+            values["attempts"] = old.attempts + 1
+        if observed is not None:
+            values["observed"] = observed
+        if not self._update(DEPLOYMENTS, (DEPLOYMENTS.c.id == id) & (DEPLOYMENTS.c.state == from_), **values):
+            raise StaleTransition("deployment", id, from_, old.state, to)
+        body = {
+            "deployment": id,
+            "checkpoint": old.checkpoint,
+            "hook": old.hook,
+            "from": from_,
+            "to": to,
+            "observed": observed,
+            "detail": detail,
+        }
+        self._log(actor, [Note(f"deployment.{to}", body)])
+        return self._deployment(id)
+
+    def _deployment(self, id: int) -> Deployment:
+        row = self._row(select(*_DEPLOYMENT).where(DEPLOYMENTS.c.id == id))
+        if row is None:
+            raise NotFound("deployment", id)
+        return Deployment(*row)
+
+    def _supersede(self, actor: str) -> None:
+        """Hooks that have not heard of an older promotion need not any more."""
+        open_states: tuple[DeploymentState, ...] = ("pending", "deploying", "failed")
+        for state in open_states:
+            for old in self.deployments(state=state):
+                self.move_deployment(
+                    old.id, state, "superseded", actor=actor, detail="a newer promotion came first"
+                )
+
+
+class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTransitions):
+    def promote(
+        self,
+        checkpoint: int,
+        lease: Lease,
+        *,
+        run: int | None = None,
+        hooks: Sequence[str] = (),
+        reason: str = "gates passed",
+        actor: str | None = None,
+    ) -> Checkpoint:
+        """Makes a checkpoint live under the current leader generation; promoting live again changes nothing.
+
+        `run` is the run that judged it: by default the one that built it. `hooks` are the names of
+        the deploy hooks to be told; each gets a pending deployment in this same transaction.
+
+        Raises StaleLeader (nothing is written), ForbiddenTransition (rejected), ViewBlocked (rolled
+        back and not released), GatesNotPassed (a candidate whose run has no complete, passed gate
+        report in its last round).
+        """
+        self.check_lease(lease)
+        chosen, live = self.checkpoint(checkpoint), self.live()
+        if live is not None and live.id == checkpoint:
+            return live
+        self._check_promotable(chosen, chosen.run if run is None else run)
+        actor = actor or lease.holder
+        if live is not None:
+            self.retire(live.id, f"checkpoint {checkpoint} is promoted", actor)
+        number = 1 + int(self._value(select(func.max(CHECKPOINTS.c.promotion))) or 0)
+        self._update(
+            CHECKPOINTS,
+            CHECKPOINTS.c.id == checkpoint,
+            status="live",
+            promoted=self.clock(),
+            promotion=number,
+        )
+        self._supersede(actor)
+        self._add_deployments(checkpoint, number, hooks)
+        self._log(
+            actor,
+            [
+                Note(
+                    "checkpoint.promoted",
+                    {
+                        "checkpoint": checkpoint,
+                        "view": chosen.view,
+                        "base": chosen.base,
+                        "digest": chosen.digest,
+                        "from": chosen.status,
+                        "previous": None if live is None else live.id,
+                        "promotion": number,
+                        "generation": lease.generation,
+                        "hooks": list(hooks),
+                        "reason": reason,
+                    },
+                    run=chosen.run if run is None else run,
+                )
+            ],
+        )
+        return self.checkpoint(checkpoint)
+
+    def _check_promotable(self, chosen: Checkpoint, run: int) -> None:
+        if "live" not in CHECKPOINT_NEXT[chosen.status]:
+            raise ForbiddenTransition(
+                "checkpoint", chosen.id, chosen.status, "live", CHECKPOINT_NEXT[chosen.status]
+            )
+        if chosen.collected is not None:
+            raise ForbiddenTransition("checkpoint", chosen.id, "collected", "live", ())
+        if chosen.blocked:
+            reason = self._value(select(BLOCKED.c.reason).where(BLOCKED.c.view == chosen.view))
+            raise ViewBlocked(chosen.view, str(reason))
+        if chosen.status == "candidate":
+            self._check_gates(chosen.id, run)
+
+    def _check_gates(self, checkpoint: int, run: int) -> None:
+        """What was never live needs proof; what was live before had it then."""
+        round = self._value(select(RUNS.c.round).where(RUNS.c.id == run))
+        if round is None:
+            raise NotFound("run", run)
+        gates = self._rows(
+            select(GATES.c.name, GATES.c.passed).where(GATES.c.run == run, GATES.c.round == round)
+        )
+        failed = sorted(gate.name for gate in gates if not gate.passed)
+        if not gates:
+            raise GatesNotPassed(checkpoint, run, f"has no gate results in its round {round}")
+        if failed:
+            raise GatesNotPassed(checkpoint, run, f"failed {', '.join(failed)} in its round {round}")
+
+    def _add_deployments(self, checkpoint: int, promotion: int, hooks: Sequence[str]) -> None:
+        first, now = self._next_id(DEPLOYMENTS), self.clock()
+        self._insert(
+            DEPLOYMENTS,
+            [
+                {
+                    "id": first + number,
+                    "promotion": promotion,
+                    "checkpoint": checkpoint,
+                    "hook": hook,
+                    "state": "pending",
+                    "attempts": 0,
+                    "observed": "",
+                    "detail": "",
+                    "created": now,
+                    "updated": now,
+                }
+                for number, hook in enumerate(dict.fromkeys(hooks))
+            ],
+        )

@@ -1,0 +1,132 @@
+"""Entities, cursors and slots: what is watched, and how it is called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select, update
+
+from state.chain import canonical
+from state.records import Entity, Slot
+from state.tables import Cursors, Entities, Slots, table
+from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of, slot_in
+
+ENTITIES, CURSORS, SLOTS = table(Entities), table(Cursors), table(Slots)
+_SLOT = columns_of(SLOTS, Slot)
+
+
+class SlotQueries(Reader):
+    def cursor(self, source: str) -> str | None:
+        """Where to go on reading a source; None: from the beginning."""
+        value: str | None = self._value(select(CURSORS.c.cursor).where(CURSORS.c.source == source))
+        return value
+
+    def entities(self, ids: Iterable[str]) -> dict[str, Entity]:
+        found = {}
+        for chunk in chunks(ids):
+            for row in self._rows(select(ENTITIES).where(ENTITIES.c.id.in_(chunk))):
+                found[row.id] = Entity(row.id, row.label, tuple(json.loads(row.aliases)), row.living)
+        return found
+
+    def slots(self, pairs: Iterable[Pair]) -> dict[Pair, Slot]:
+        found = {}
+        for chunk in chunks(pairs):
+            for row in self._rows(select(*_SLOT).where(slot_in(SLOTS, chunk))):
+                found[(row.subject, row.relation)] = Slot(*row)
+        return found
+
+    def slots_with_prompt_keys(self, keys: Iterable[str]) -> dict[str, tuple[Slot, ...]]:
+        """Slots that make one prompt to the model, whatever their entities: Eqn. 5 on the rendered prompt."""
+        found: dict[str, list[Slot]] = {}
+        for chunk in chunks(keys):
+            for row in self._rows(select(*_SLOT).where(SLOTS.c.prompt_key.in_(chunk)).order_by(SLOTS.c.id)):
+                found.setdefault(row.prompt_key, []).append(Slot(*row))
+        return {key: tuple(slots) for key, slots in found.items()}
+
+
+class SlotTransitions(SlotQueries, Writer):
+    def set_cursor(self, source: str, cursor: str | None) -> None:
+        """Belongs in the transaction that records what the cursor covers; it has no event of its own."""
+        values = {"cursor": cursor, "updated": self.clock()}
+        if not self._update(CURSORS, CURSORS.c.source == source, **values):
+            self._insert(CURSORS, [{"source": source, **values}])
+
+    def put_entities(self, entities: Iterable[Entity], actor: str = "connector") -> None:
+        """Adds entities or updates what is known of them; an unknown label or life date erases nothing.
+
+        A changed label is an event: it changes prompts and targets.
+        """
+        offered = {entity.id: entity for entity in entities}
+        stored = self.entities(offered)
+        new, changed, notes = [], [], []
+        for entity in offered.values():
+            old = stored.get(entity.id)
+            if old is None:
+                new.append(_entity_row(entity))
+                continue
+            merged = _merged(old, entity)
+            if merged == old:
+                continue
+            changed.append({"_id": merged.id, **_entity_row(merged)})
+            if merged.label != old.label:
+                notes.append(
+                    Note("entity.relabelled", {"id": merged.id, "old": old.label, "new": merged.label})
+                )
+        self._insert(ENTITIES, new)
+        if changed:
+            self.connection.execute(update(ENTITIES).where(ENTITIES.c.id == bindparam("_id")), changed)
+        self._log(actor, notes)
+
+    def put_slots(self, slots: Iterable[Slot], actor: str = "admission") -> None:
+        """Adds slots or changes the prompt they render to; a changed prompt is an event."""
+        offered = {(slot.subject, slot.relation): slot for slot in slots}
+        stored = self.slots(offered)
+        next_id = self._next_id(SLOTS)
+        new, changed, notes = [], [], []
+        for pair, slot in offered.items():
+            old = stored.get(pair)
+            prompt = {
+                "subject_label": slot.subject_label,
+                "template": slot.template,
+                "prompt_key": slot.prompt_key,
+            }
+            if old is None:
+                new.append(
+                    {"id": next_id + len(new), "subject": slot.subject, "relation": slot.relation, **prompt}
+                )
+            elif (old.subject_label, old.template, old.prompt_key) != tuple(prompt.values()):
+                changed.append({"_id": old.id, **prompt})
+                body = {
+                    "subject": slot.subject,
+                    "relation": slot.relation,
+                    "label": slot.subject_label,
+                    "template": slot.template,
+                    "old_label": old.subject_label,
+                    "old_template": old.template,
+                }
+                notes.append(Note("slot.rerendered", body))
+        if new:
+            self.connection.execute(insert(SLOTS), new)
+        if changed:
+            self.connection.execute(update(SLOTS).where(SLOTS.c.id == bindparam("_id")), changed)
+        self._log(actor, notes)
+
+
+def _entity_row(entity: Entity) -> dict[str, Any]:
+    return {
+        "id": entity.id,
+        "label": entity.label,
+        "aliases": canonical(entity.aliases),
+        "living": entity.living,
+    }
+
+
+def _merged(old: Entity, new: Entity) -> Entity:
+    return Entity(
+        old.id,
+        old.label if new.label is None else new.label,
+        old.aliases if new.label is None and not new.aliases else new.aliases,
+        old.living if new.living is None else new.living,
+    )

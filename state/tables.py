@@ -1,0 +1,357 @@
+"""The ledger's tables, as SQLModel classes.
+
+Three groups: what the sources said (`entities`, `slots`, `observations`, `readings`, `cursors`),
+what is wanted and built of it (`facts`, `views`, `runs`, `checkpoints` and their satellites), and
+what happened (`events`).  The rest of the room works on the Core tables behind these classes
+(`table(Facts)`): batches of thousands of rows do not pass through mapped objects.
+
+States are strings with a CHECK, so that a database browser shows words and a new state is a
+migration.  Ids are given out by the writer (writers take turns, see `engine.py`), never by
+sequences, so they are dense and a bulk insert knows them beforehand.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar, cast, get_args
+
+from sqlalchemy import CheckConstraint, Index, MetaData, Table, Text, text
+from sqlmodel import Field, SQLModel
+
+from state import records
+from state.columns import Big, UTCDateTime
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Row(SQLModel):
+    """Base of all tables: metadata of their own, with names that migrations can rely on."""
+
+    metadata: ClassVar[MetaData] = MetaData(naming_convention=NAMING)
+
+
+def table(row: type[Row]) -> Table:
+    """The Core table behind a class."""
+    return cast(Table, row.__table__)  # type: ignore[attr-defined]
+
+
+def one_of(column: str, literal: Any) -> CheckConstraint:
+    """A CHECK that `column` holds one of a Literal's words."""
+    words = ", ".join(f"'{word}'" for word in get_args(literal))
+    return CheckConstraint(f"{column} IN ({words})", name=column)
+
+
+def key(*, foreign: str | None = None) -> Any:
+    """A 64-bit primary key that the writer chooses."""
+    extra = {"foreign_key": foreign} if foreign else {}
+    return Field(sa_type=Big, primary_key=True, sa_column_kwargs={"autoincrement": False}, **extra)
+
+
+def big(*, foreign: str | None = None, index: bool = False, nullable: bool = False) -> Any:
+    extra = {"foreign_key": foreign} if foreign else {}
+    return Field(sa_type=Big, index=index, nullable=nullable, **extra)
+
+
+def when(*, nullable: bool = False) -> Any:
+    return Field(sa_type=UTCDateTime, nullable=nullable)
+
+
+def long() -> Any:
+    """Text without a length: JSON, messages."""
+    return Field(sa_type=Text)
+
+
+# What the sources said
+
+
+class Entities(Row, table=True):
+    __tablename__ = "entities"
+    id: str = Field(primary_key=True)
+    label: str | None
+    aliases: str = long()
+    living: bool | None
+
+
+class Cursors(Row, table=True):
+    __tablename__ = "cursors"
+    source: str = Field(primary_key=True)
+    cursor: str | None = Field(sa_type=Text)
+    updated: datetime = when()
+
+
+class Slots(Row, table=True):
+    __tablename__ = "slots"
+    __table_args__ = (Index("uq_slots_slot", "subject", "relation", unique=True),)
+    id: int = key()
+    subject: str
+    relation: str
+    subject_label: str
+    template: str
+    prompt_key: str = Field(index=True)
+
+
+class Observations(Row, table=True):
+    """Every state of a slot at a source, ever: the history that admission judges."""
+
+    __tablename__ = "observations"
+    __table_args__ = (Index("ix_observations_slot", "subject", "relation"),)
+    id: int = key()
+    source: str
+    subject: str
+    relation: str
+    revision: int = big()
+    modified: datetime | None = when(nullable=True)
+    observed: datetime = when()
+    statements: str = long()
+    late: bool
+
+
+class Readings(Row, table=True):
+    """Where each source stands with each slot: the newest revision read, and its observation."""
+
+    __tablename__ = "readings"
+    __table_args__ = (
+        Index("uq_readings_slot", "subject", "relation", "source", unique=True),
+        Index("ix_readings_source", "source", "id"),
+    )
+    id: int = key()
+    source: str
+    subject: str
+    relation: str
+    revision: int = big()
+    observation: int = big(foreign="observations.id")
+
+
+# What is wanted
+
+
+class Facts(Row, table=True):
+    __tablename__ = "facts"
+    __table_args__ = (
+        one_of("status", records.FactStatus),
+        CheckConstraint("decision IN ('approved', 'rejected')", name="decision"),
+        Index("ix_facts_slot", "subject", "relation"),
+        Index(  # Eqn. 5: at most one object a slot
+            "uq_facts_wanted",
+            "subject",
+            "relation",
+            unique=True,
+            sqlite_where=text("status = 'wanted'"),
+            postgresql_where=text("status = 'wanted'"),
+        ),
+        Index(
+            "ix_facts_held",
+            "held_until",
+            sqlite_where=text("status = 'held'"),
+            postgresql_where=text("status = 'held'"),
+        ),
+        Index("ix_facts_status", "status", "id"),
+    )
+    id: int = key()
+    key: str = Field(unique=True)
+    subject: str
+    subject_label: str
+    relation: str
+    object: str
+    target: str
+    template: str
+    prompt_key: str = Field(index=True)
+    status: str
+    reason: str = long()
+    source: str
+    revision: int = big()
+    statement: str
+    held_until: datetime | None = when(nullable=True)
+    priority: int
+    decision: str | None
+    created: datetime = when()
+    updated: datetime = when()
+
+
+class Probes(Row, table=True):
+    __tablename__ = "probes"
+    __table_args__ = (CheckConstraint("kind IN ('neighbour', 'same_subject')", name="kind"),)
+    fact: int = key(foreign="facts.id")
+    position: int = Field(primary_key=True)
+    kind: str
+    prompt: str = long()
+    target: str = long()
+
+
+class Views(Row, table=True):
+    __tablename__ = "views"
+    id: int = key()
+    digest: str = Field(unique=True)
+    size: int = big()
+    created: datetime = when()
+
+
+class ViewFacts(Row, table=True):
+    __tablename__ = "view_facts"
+    __table_args__ = (Index("ix_view_facts_fact", "fact", "view"), {"sqlite_with_rowid": False})
+    view: int = key(foreign="views.id")
+    fact: int = key(foreign="facts.id")
+
+
+class BaseAnswers(Row, table=True):
+    """What the base says of a fact without any edit; `known` facts take no capacity."""
+
+    __tablename__ = "base_answers"
+    base: str = Field(primary_key=True)
+    fact: int = key(foreign="facts.id")
+    known: bool
+    answer: str = long()
+
+
+# What is built
+
+
+class Runs(Row, table=True):
+    __tablename__ = "runs"
+    __table_args__ = (one_of("state", records.RunState),)
+    id: int = key()
+    state: str = Field(index=True)
+    view: str = Field(foreign_key="views.digest", index=True)
+    base: str
+    trigger: str = long()
+    round: int
+    attempts: int
+    checkpoint: int | None = big(nullable=True)
+    reason: str = long()
+    created: datetime = when()
+    updated: datetime = when()
+    review_until: datetime | None = when(nullable=True)
+
+
+class Rounds(Row, table=True):
+    __tablename__ = "rounds"
+    run: int = key(foreign="runs.id")
+    round: int = Field(primary_key=True)
+    view: str = Field(foreign_key="views.digest", index=True)
+    started: datetime = when()
+
+
+class Attempts(Row, table=True):
+    __tablename__ = "attempts"
+    __table_args__ = (one_of("outcome", records.AttemptOutcome),)
+    id: int = key()
+    run: int = big(foreign="runs.id", index=True)
+    round: int
+    worker: str = long()
+    outcome: str
+    evidence: str = long()
+    started: datetime = when()
+    ended: datetime | None = when(nullable=True)
+
+
+class GateResults(Row, table=True):
+    __tablename__ = "gate_results"
+    __table_args__ = (CheckConstraint("NOT passed OR value IS NOT NULL", name="number"),)
+    run: int = key(foreign="runs.id")
+    round: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    value: float | None
+    bound: float | None
+    threshold: float
+    n: int
+    passed: bool
+    detail: str = long()
+
+
+class Checkpoints(Row, table=True):
+    __tablename__ = "checkpoints"
+    __table_args__ = (
+        one_of("status", records.CheckpointStatus),
+        Index(
+            "uq_checkpoints_live",
+            "status",
+            unique=True,
+            sqlite_where=text("status = 'live'"),
+            postgresql_where=text("status = 'live'"),
+        ),
+    )
+    id: int = key()
+    status: str
+    view: str = Field(foreign_key="views.digest", index=True)
+    base: str
+    run: int = big(foreign="runs.id", index=True)
+    path: str
+    digest: str
+    pinned: bool
+    created: datetime = when()
+    promoted: datetime | None = when(nullable=True)
+    promotion: int | None = Field(sa_type=Big, unique=True, nullable=True)
+    collected: datetime | None = when(nullable=True)
+
+
+class BlockedViews(Row, table=True):
+    __tablename__ = "blocked_views"
+    view: str = Field(primary_key=True, foreign_key="views.digest")
+    reason: str = long()
+    actor: str
+    since: datetime = when()
+
+
+class Deployments(Row, table=True):
+    """The outbox: written with the promotion, worked off by the daemon at least once."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (
+        one_of("state", records.DeploymentState),
+        Index("uq_deployments_hook", "promotion", "hook", unique=True),
+        Index("ix_deployments_state", "state", "id"),
+    )
+    id: int = key()
+    promotion: int = big()
+    checkpoint: int = big(foreign="checkpoints.id")
+    hook: str
+    state: str
+    attempts: int
+    observed: str
+    detail: str = long()
+    created: datetime = when()
+    updated: datetime = when()
+
+
+# What happened, and who may act
+
+
+class Events(Row, table=True):
+    """Append-only, held by triggers; `at` and `body` are the very text that the hash covers."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_run", "run", "seq"), Index("ix_events_fact", "fact", "seq"))
+    seq: int = key()
+    at: str
+    kind: str
+    actor: str
+    run: int | None = big(nullable=True)
+    fact: int | None = big(nullable=True)
+    body: str = long()
+    previous: str
+    hash: str
+
+
+class Leases(Row, table=True):
+    __tablename__ = "leases"
+    name: str = Field(primary_key=True)
+    holder: str
+    generation: int = big()
+    expires: datetime = when()
+
+
+class Pauses(Row, table=True):
+    """At most one row: present while an operator has paused the daemon."""
+
+    __tablename__ = "pauses"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+    id: int = key()
+    reason: str = long()
+    actor: str
+    since: datetime = when()

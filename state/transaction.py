@@ -1,0 +1,172 @@
+"""One transaction on the ledger: the parts that every query and transition is built from.
+
+`Reader` runs queries and makes records of rows; `Writer` adds the audit log: whatever it changes,
+it says so in an event of the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    and_,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+
+from state import chain
+from state.records import Event
+from state.tables import Events, table
+
+T = TypeVar("T")
+Pair = tuple[str, str]
+"""A slot's name: (subject, relation)."""
+
+CHUNK = 500
+"""Values in one IN list: far below both databases' limits on parameters."""
+
+EVENTS = table(Events)
+
+
+def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """`items` without repetitions, in lists of at most `size`."""
+    distinct = list(dict.fromkeys(items))
+    for start in range(0, len(distinct), size):
+        yield distinct[start : start + size]
+
+
+def columns_of(source: Table, record: type[Any]) -> list[Column[Any]]:
+    """The table's columns in the order of the record's fields, so that `record(*row)` makes one."""
+    return [source.c[item.name] for item in fields(record)]
+
+
+def slot_in(source: Table, pairs: Sequence[Pair]) -> ColumnElement[bool]:
+    return tuple_(source.c.subject, source.c.relation).in_(pairs)
+
+
+@dataclass
+class Reader:
+    """Queries inside one transaction; `clock` gives aware datetimes."""
+
+    connection: Connection
+    clock: Callable[[], datetime]
+
+    def _rows(self, statement: Any) -> Sequence[Row[Any]]:
+        return self.connection.execute(statement).fetchall()
+
+    def _row(self, statement: Any) -> Row[Any] | None:
+        return self.connection.execute(statement).first()
+
+    def _value(self, statement: Any) -> Any:
+        return self.connection.execute(statement).scalar()
+
+    def head(self) -> Event | None:
+        """The newest event, or None in an empty log."""
+        row = self._row(select(EVENTS).order_by(EVENTS.c.seq.desc()).limit(1))
+        return event_of(row) if row else None
+
+    def events(
+        self,
+        after: int = 0,
+        limit: int | None = None,
+        run: int | None = None,
+        fact: int | None = None,
+        kind: str | None = None,
+    ) -> list[Event]:
+        """Events with a sequence number above `after`, oldest first; `kind` may end in `*`."""
+        wanted = [EVENTS.c.seq > after]
+        if run is not None:
+            wanted.append(EVENTS.c.run == run)
+        if fact is not None:
+            wanted.append(EVENTS.c.fact == fact)
+        if kind is not None:
+            whole = not kind.endswith("*")
+            wanted.append(
+                EVENTS.c.kind == kind if whole else EVENTS.c.kind.startswith(kind[:-1], autoescape=True)
+            )
+        rows = self._rows(select(EVENTS).where(and_(*wanted)).order_by(EVENTS.c.seq).limit(limit))
+        return [event_of(row) for row in rows]
+
+
+def event_of(row: Row[Any]) -> Event:
+    """The record of an event's row; its instant is parsed from the text that the hash covers."""
+    values = dict(row._mapping)
+    return Event(**{**values, "at": datetime.fromisoformat(values["at"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An event about to be written."""
+
+    kind: str
+    body: Mapping[str, Any]
+    run: int | None = None
+    fact: int | None = None
+
+
+@dataclass
+class Writer(Reader):
+    """Transitions: each change and the event that tells of it are one transaction."""
+
+    _link: tuple[int, str] | None = field(default=None, init=False)
+    """Sequence number and hash of the newest event, once read: no other writer can add one meanwhile."""
+
+    def emit(
+        self, kind: str, actor: str, body: Mapping[str, Any], run: int | None = None, fact: int | None = None
+    ) -> Event:
+        """Appends one event that belongs to no transition of this room (a poll that failed, a command)."""
+        return self._log(actor, [Note(kind, body, run, fact)])[0]
+
+    def _log(self, actor: str, notes: Sequence[Note]) -> list[Event]:
+        """Appends events in order, each tied to the one before."""
+        if not notes:
+            return []
+        now = self.clock()
+        at, rows, made = chain.instant(now), [], []
+        seq, previous = self._link or self._head_link()
+        for note in notes:
+            seq += 1
+            row: dict[str, Any] = {
+                "seq": seq,
+                "at": at,
+                "kind": note.kind,
+                "actor": actor,
+                "run": note.run,
+                "fact": note.fact,
+                "body": chain.canonical(note.body),
+                "previous": previous,
+            }
+            row["hash"] = previous = chain.link(row)
+            rows.append(row)
+            made.append(Event(**{**row, "at": now}))
+        self.connection.execute(insert(EVENTS), rows)
+        self._link = (seq, previous)
+        return made
+
+    def _head_link(self) -> tuple[int, str]:
+        row = self._row(select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1))
+        return (row.seq, row.hash) if row else (0, chain.GENESIS)
+
+    def _next_id(self, source: Table) -> int:
+        """One more than the largest id: writers take turns and rows are never deleted, so it is free."""
+        largest = self._value(select(func.max(source.c.id)))
+        return 1 if largest is None else int(largest) + 1
+
+    def _insert(self, source: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            self.connection.execute(insert(source), rows)
+
+    def _update(self, source: Table, where: ColumnElement[bool], **values: Any) -> int:
+        """How many rows were changed."""
+        return self.connection.execute(update(source).where(where).values(**values)).rowcount

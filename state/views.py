@@ -1,0 +1,87 @@
+"""Views: immutable sets of facts, named by a digest over their keys; and what a base knows of them.
+
+The same facts are the same view whenever they are wanted, which is what lets A→B→A end without a
+run and a kept checkpoint be found again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import select
+
+from state.errors import NotFound
+from state.facts import FACT, FACTS
+from state.records import Fact, View
+from state.tables import BaseAnswers, ViewFacts, Views, table
+from state.transaction import Note, Reader, Writer, chunks, columns_of
+
+VIEWS, VIEW_FACTS, BASE_ANSWERS = table(Views), table(ViewFacts), table(BaseAnswers)
+_VIEW = columns_of(VIEWS, View)
+
+
+def digest_of(keys: Iterable[str]) -> str:
+    """SHA-256 over the fact keys, sorted, a line each."""
+    return hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest()
+
+
+class ViewQueries(Reader):
+    def wanted_digest(self) -> str:
+        """Digest of the view that would be created of what is wanted now; O(wanted facts)."""
+        return digest_of(
+            self.connection.execute(select(FACTS.c.key).where(FACTS.c.status == "wanted")).scalars()
+        )
+
+    def view(self, digest: str) -> View:
+        """Raises NotFound."""
+        row = self._row(select(*_VIEW).where(VIEWS.c.digest == digest))
+        if row is None:
+            raise NotFound("view", digest)
+        return View(*row)
+
+    def view_facts(self, digest: str) -> tuple[Fact, ...]:
+        """The view's facts, sorted by key; their status is today's, not that of the view's making."""
+        joined = VIEWS.join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id).join(
+            FACTS, FACTS.c.id == VIEW_FACTS.c.fact
+        )
+        rows = self._rows(select(*FACT).select_from(joined).where(VIEWS.c.digest == digest))
+        return tuple(sorted((Fact(*row) for row in rows), key=lambda fact: fact.key))
+
+    def base_answers(self, base: str, fact_ids: Iterable[int]) -> dict[int, tuple[bool, str]]:
+        """(known, answer) of the facts that the base was asked for."""
+        found = {}
+        for chunk in chunks(fact_ids):
+            asked = (BASE_ANSWERS.c.base == base) & BASE_ANSWERS.c.fact.in_(chunk)
+            for row in self._rows(select(BASE_ANSWERS).where(asked)):
+                found[row.fact] = (row.known, row.answer)
+        return found
+
+
+class ViewTransitions(ViewQueries, Writer):
+    def create_view(self, facts: Sequence[Fact], actor: str = "planner") -> View:
+        """Stores the set of facts; the view that already exists is returned as it is."""
+        digest = digest_of(fact.key for fact in facts)
+        row = self._row(select(*_VIEW).where(VIEWS.c.digest == digest))
+        if row is not None:
+            return View(*row)
+        members = {fact.id for fact in facts}
+        view, id = View(digest, len(members), self.clock()), self._next_id(VIEWS)
+        self._insert(VIEWS, [{"id": id, "digest": digest, "size": view.size, "created": view.created}])
+        self._insert(VIEW_FACTS, [{"view": id, "fact": fact} for fact in sorted(members)])
+        self._log(actor, [Note("view.created", {"view": digest, "size": view.size})])
+        return view
+
+    def put_base_answers(self, base: str, answers: Mapping[int, tuple[bool, str]]) -> None:
+        """Keeps what the base said; asked again, the newer answer counts."""
+        for chunk in chunks(answers):
+            self.connection.execute(
+                BASE_ANSWERS.delete().where(BASE_ANSWERS.c.base == base, BASE_ANSWERS.c.fact.in_(chunk))
+            )
+        self._insert(
+            BASE_ANSWERS,
+            [
+                {"base": base, "fact": fact, "known": known, "answer": answer}
+                for fact, (known, answer) in answers.items()
+            ],
+        )
