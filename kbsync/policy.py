@@ -58,26 +58,32 @@ class Rules(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     settle_with_reference: Duration = Field(
-        timedelta(hours=24), description="how long a value with a reference must stand unchanged at its source"
+        timedelta(hours=24),
+        description="how long a value with a reference must stand unchanged at its source",
     )
     settle_without_reference: Duration = Field(
         timedelta(hours=72), description="the same for a value without one"
     )
     settle_ended: Duration = Field(
-        timedelta(hours=24), description="how long a slot must stay without value before its fact is retracted"
+        timedelta(hours=24),
+        description="how long a slot must stay without value before its fact is retracted",
     )
     settle_label: Duration = Field(
         timedelta(hours=24), description="how long a new label must stand before a fact is spelled anew"
     )
     min_references: int = Field(0, ge=0, description="references a value needs to be believed at all")
-    max_flips: int = Field(2, ge=0, description="returns to an earlier value within flip_window; more: quarantine")
+    max_flips: int = Field(
+        2, ge=0, description="returns to an earlier value within flip_window; more: quarantine"
+    )
     flip_window: Duration = Field(timedelta(days=30), description="how far back flips are counted")
     label_max: int = Field(80, ge=1, description="longest subject or object, in characters")
     label_scripts: tuple[str, ...] = Field(
-        (), description="scripts a label may use, as Unicode names them (LATIN, GREEK, …); empty: any one a word"
+        (),
+        description="scripts a label may use, as Unicode names them (LATIN, GREEK, …); empty: any one a word",
     )
     same_meaning: Literal["label_or_alias", "label", "off"] = Field(
-        "label_or_alias", description="when another item with the old one's label or alias counts as no change"
+        "label_or_alias",
+        description="when another item with the old one's label or alias counts as no change",
     )
     ended: Literal["retract", "keep"] = Field(
         "retract", description="what becomes of a fact whose slot has no value any more"
@@ -97,7 +103,9 @@ class Policy(Rules):
     deny_relations: frozenset[str] = Field(frozenset(), description="relations nothing is learnt of")
     deny_objects: frozenset[str] = Field(frozenset(), description="objects that are never learnt")
     max_accepted: int = Field(
-        500, ge=1, description="facts accepted in one cycle; beyond it the volume breaker trips (not in bootstrap)"
+        500,
+        ge=1,
+        description="facts accepted in one cycle; beyond it the volume breaker trips (not in bootstrap)",
     )
     relations: dict[str, Rules] = Field(default_factory=dict, description="overrides by relation")
     sources: dict[str, Rules] = Field(default_factory=dict, description="overrides by source")

@@ -47,7 +47,6 @@ class Relation:
         return self.templates[0]
 
 
-
 class RelationEntry(BaseModel):
     """One table of a catalogue file or of the settings' [relations]; what is unset is kept."""
 
@@ -56,7 +55,9 @@ class RelationEntry(BaseModel):
     label: str | None = Field(None, description="its name for people")
     single_valued: bool | None = Field(None, description="at most one current object a subject")
     subject_type: str | None = Field(None, description="what its subjects are; `human` for persons")
-    templates: tuple[str, ...] | None = Field(None, description="one {} each, object last; first: edited with")
+    templates: tuple[str, ...] | None = Field(
+        None, description="one {} each, object last; first: edited with"
+    )
     inverse: tuple[str, ...] | None = Field(None, description="templates for the fact the other way round")
     enabled: bool | None = Field(None, description="whether anything is learnt of it")
 

@@ -1,0 +1,153 @@
+"""Which source speaks for a slot, and which value it states.
+
+Sources without a current value abstain.  Of the others those of the highest priority speak, and have
+to agree.  A value that a reviewer has rejected is as good as not there; one that a reviewer has
+approved is stated even where others stand beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from connectors.observations import Statement
+from kbsync import labels
+from kbsync.history import History
+from kbsync.policy import Policy, Rules
+from kbsync.standing import NEVER, Absence, Standing, standings
+from kbsync.verdicts import Value
+from state.records import Entity
+
+Clash = Literal["several", "sources", "rejected"]
+"""Why values are stated and yet none is chosen: one source has several, sources differ, all were rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One value that a source states, with what speaks for and against it."""
+
+    value: Value
+    rules: Rules
+    since: datetime
+    """The source's statements have stood unchanged since then."""
+    flips: int
+    references: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the sources say, taken together."""
+
+    spoken: Spoken | None = None
+    """The one value that is stated, if there is one."""
+    values: tuple[Value, ...] = ()
+    """All that the speaking sources state and no reviewer has rejected, by object."""
+    clash: Clash | None = None
+    upcoming: tuple[Value, datetime] | None = None
+    """With no current value: the one that begins later, and when."""
+    absence: Absence = "removed"
+    """With no current value: why."""
+    since: datetime = NEVER
+    """When the last of the speaking sources (or, in silence, of all) last changed."""
+    recheck: datetime | None = None
+    """When time alone changes what is said."""
+
+
+def choose(policy: Policy, history: History, now: datetime) -> Choice:
+    """The choice for one slot; pure."""
+    relation = history.slot.relation
+    rules = {o.source: policy.rules(o.source, relation) for o in history.observations}
+    windows = {source: rule.flip_window for source, rule in rules.items()}
+    stands = standings(history.observations, now, windows, bootstrap=history.bootstrap)
+    speaking = [stand for stand in stands if stand.reading.values]
+    recheck = min((s.reading.next_change for s in stands if s.reading.next_change), default=None)
+    speakers = _of_highest_priority(speaking or stands, rules)
+    since = max((stand.since for stand in (speakers if speaking else stands)), default=NEVER)
+    if not speaking:
+        upcoming = _upcoming(history, speakers, rules)
+        absence = (speakers[0].reading.absence if speakers else None) or "removed"
+        return Choice(upcoming=upcoming, absence=absence, since=since, recheck=recheck)
+    stated = [
+        Spoken(
+            _value(history, stand, one, rules[stand.source]),
+            rules[stand.source],
+            stand.since,
+            stand.flips,
+            one.references,
+        )
+        for stand in speakers
+        for one in stand.reading.values
+    ]
+    standing = [spoken for spoken in stated if history.decision(spoken.value.object) != "rejected"]
+    values = tuple({spoken.value.object: spoken.value for spoken in standing}.values())
+    spoken, clash = _one_of(history, standing)
+    return Choice(spoken, values, clash, since=since, recheck=recheck)
+
+
+def same_meaning(mode: str, one: Entity, other: Entity) -> bool:
+    """Whether two items are called alike enough that a change between them is no change of fact.
+
+    `mode` is the rule `same_meaning`: labels must be equal, or one's label be among the other's names.
+    """
+    if mode == "off" or one.label is None or other.label is None:
+        return False
+    first, second = labels.fold(one.label), labels.fold(other.label)
+    if first == second:
+        return True
+    if mode == "label":
+        return False
+    return first in map(labels.fold, other.aliases) or second in map(labels.fold, one.aliases)
+
+
+def _one_of(history: History, standing: Sequence[Spoken]) -> tuple[Spoken | None, Clash | None]:
+    if not standing:
+        return None, "rejected"
+    approved = [spoken for spoken in standing if history.decision(spoken.value.object) == "approved"]
+    for candidates in (approved, standing):
+        if len({spoken.value.object for spoken in candidates}) == 1:
+            return max(candidates, key=lambda spoken: (spoken.references > 0, spoken.value.source)), None
+    sources = [spoken.value.source for spoken in standing]
+    if len(set(sources)) < len(sources):
+        return None, "several"
+    first = standing[0]
+    if all(_agree(history, first, other) for other in standing[1:]):
+        return next((s for s in standing if history.wants(s.value.object)), first), None
+    return None, "sources"
+
+
+def _agree(history: History, one: Spoken, other: Spoken) -> bool:
+    return same_meaning(
+        one.rules.same_meaning, history.entity(one.value.object), history.entity(other.value.object)
+    )
+
+
+def _of_highest_priority(stands: Sequence[Standing], rules: Mapping[str, Rules]) -> list[Standing]:
+    top = max((rules[stand.source].priority for stand in stands), default=0)
+    return [stand for stand in stands if rules[stand.source].priority == top]
+
+
+def _upcoming(
+    history: History, stands: Sequence[Standing], rules: Mapping[str, Rules]
+) -> tuple[Value, datetime] | None:
+    """The only value that begins later; several are left until they have begun."""
+    later = [(stand, one) for stand in stands for one in stand.reading.upcoming]
+    if len(later) != 1 or later[0][1].start is None:
+        return None
+    stand, one = later[0]
+    value = _value(history, stand, one, rules[stand.source])
+    return None if history.decision(value.object) == "rejected" else (value, later[0][1].start)
+
+
+def _value(history: History, stand: Standing, statement: Statement, rules: Rules) -> Value:
+    assert statement.object is not None  # `read` lets only statements with an object through
+    identifier = statement.object.id
+    return Value(
+        object=identifier,
+        target=history.label_of(identifier) or identifier,
+        statement=statement.id,
+        source=stand.source,
+        revision=stand.revision,
+        priority=rules.priority,
+    )

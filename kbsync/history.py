@@ -1,0 +1,77 @@
+"""All that admission knows of one slot: what sources said, what the ledger holds, how things are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from kbsync import labels
+from kbsync.relations import Relation
+from kbsync.verdicts import Value
+from state.records import Decision, Entity, Fact, Slot, StoredObservation
+
+LITERAL = "lit:"
+"""Prefix of a literal's id; the rest is its text."""
+
+_BARE_ID = re.compile(r"[QPL]\d+")
+"""What label services give for an entity without a label: its own id."""
+
+
+@dataclass(frozen=True)
+class History:
+    """One slot's past and present, detached from the ledger."""
+
+    slot: Slot
+    relation: Relation
+    observations: tuple[StoredObservation, ...]
+    """Of all sources, late ones too."""
+    facts: tuple[Fact, ...] = ()
+    entities: Mapping[str, Entity] = field(default_factory=dict)
+    """The subject, and the objects of the observations and facts, by id."""
+    bootstrap: bool = False
+    """The first import: a value without the source's own date counts as old."""
+
+    @cached_property
+    def wanted(self) -> Fact | None:
+        return next((fact for fact in self.facts if fact.status == "wanted"), None)
+
+    @cached_property
+    def subject_label(self) -> str | None:
+        return self.label_of(self.slot.subject)
+
+    def wants(self, object: str) -> bool:
+        return self.wanted is not None and self.wanted.object == object
+
+    def decision(self, object: str) -> Decision | None:
+        """What a reviewer last said of `object` in this slot."""
+        decided = [fact for fact in self.facts if fact.object == object and fact.decision is not None]
+        return max(decided, key=lambda fact: fact.updated).decision if decided else None
+
+    def entity(self, identifier: str) -> Entity:
+        known = self.entities.get(identifier)
+        if known is None:
+            text = identifier.removeprefix(LITERAL) if identifier.startswith(LITERAL) else None
+            return Entity(identifier, text)
+        return known
+
+    def label_of(self, identifier: str) -> str | None:
+        """The label as it stands in running text; None if there is none, or if it is but the id itself."""
+        entity = self.entity(identifier)
+        label = labels.clean(entity.label) if entity.label is not None else ""
+        if not label or (_BARE_ID.fullmatch(label) and identifier.endswith(label)):
+            return None
+        return label
+
+    def row(self, value: Value) -> Fact | None:
+        """The ledger's row for `value` under the prompt that the slot renders to now, if it has one."""
+        for fact in self.facts:
+            if (
+                fact.object == value.object
+                and fact.target == value.target
+                and fact.subject_label == self.slot.subject_label
+                and fact.template == self.slot.template
+            ):
+                return fact
+        return None

@@ -1,0 +1,57 @@
+"""Statements as the ledger stores them: canonical JSON, so that equal slots are equal text.
+
+Labels are left out: they belong to the entity, and a label that changes is no change of the slot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from connectors.observations import Entity, Statement
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def dump(statements: Iterable[Statement]) -> str:
+    """Canonical text of `statements`; their order does not matter, defaults are left out."""
+    rows = [_row(statement) for statement in statements]
+    return _ENCODER.encode(sorted(rows, key=lambda row: (row["id"], row.get("object", ""))))
+
+
+def load(text: str) -> tuple[Statement, ...]:
+    """The statements of `dump`; their objects carry an id and no label."""
+    return tuple(_statement(row) for row in json.loads(text))
+
+
+def _row(statement: Statement) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": statement.id, "kind": statement.kind}
+    if statement.object is not None:
+        row["object"] = statement.object.id
+    if statement.rank != "normal":
+        row["rank"] = statement.rank
+    if statement.start is not None:
+        row["start"] = statement.start.isoformat()
+    if statement.end is not None:
+        row["end"] = statement.end.isoformat()
+    if statement.references:
+        row["references"] = statement.references
+    return row
+
+
+def _statement(row: dict[str, Any]) -> Statement:
+    return Statement(
+        id=row["id"],
+        kind=row["kind"],
+        object=Entity(row["object"]) if "object" in row else None,
+        rank=row.get("rank", "normal"),
+        start=_instant(row.get("start")),
+        end=_instant(row.get("end")),
+        references=row.get("references", 0),
+    )
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
