@@ -1,0 +1,39 @@
+"""What happens to weights: MEMIT, its statistics, its evaluation, checkpoint directories, the worker.
+
+Public names are exported here and loaded when first asked for, so that `import editing` costs
+nothing and the torch-free modules (`requests`, `spec`, `settings`, `errors`) stay torch-free.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from editing.architectures import Architecture as Architecture
+    from editing.build import Built as Built
+    from editing.build import applied as applied
+    from editing.build import apply as apply
+    from editing.errors import EditingError as EditingError
+    from editing.requests import EditRequest as EditRequest
+    from editing.settings import EditSettings as EditSettings
+
+_HOMES = {
+    "Architecture": "editing.architectures",
+    "Built": "editing.build",
+    "EditRequest": "editing.requests",
+    "EditSettings": "editing.settings",
+    "EditingError": "editing.errors",
+    "applied": "editing.build",
+    "apply": "editing.build",
+}
+
+__all__ = [
+    "Architecture", "Built", "EditRequest", "EditSettings", "EditingError", "applied", "apply"
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'editing' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

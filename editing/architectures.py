@@ -1,0 +1,147 @@
+"""The table of parts: where a model keeps its blocks, its MLP's W_out, and the norm that may follow it.
+
+Nothing here looks at a model's name or path: the table is keyed by `config.model_type`, and a model
+outside it can be described by hand (`Architecture(...)` in the settings).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from editing.errors import ArchitectureError
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Names of a model's parts, as attribute paths."""
+
+    blocks: str
+    """Path of the `ModuleList` of transformer blocks, from the causal model."""
+    writer: str
+    """Path of W_out within a block: the linear map whose input is the key."""
+    norm: str | None = None
+    """Path, within a block, of a norm that W_out's output passes on its way to the residual stream."""
+    depth: tuple[float, float] = (0.12, 0.26)
+    """First and last edited layer as fractions of the depth, where the settings name none."""
+
+
+_LLAMA = Architecture("model.layers", "mlp.down_proj")
+_POST_NORM = Architecture("model.layers", "mlp.down_proj", norm="post_feedforward_layernorm")
+
+TABLE: dict[str, Architecture] = {
+    "gpt2": Architecture("transformer.h", "mlp.c_proj", depth=(0.27, 0.36)),
+    "gptj": Architecture("transformer.h", "mlp.fc_out", depth=(0.11, 0.29)),
+    "gpt_neox": Architecture("gpt_neox.layers", "mlp.dense_4h_to_h", depth=(0.13, 0.23)),
+    "opt": Architecture("model.decoder.layers", "fc2"),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma2": _POST_NORM,
+    "gemma3_text": _POST_NORM,
+    "phi": Architecture("model.layers", "mlp.fc2"),
+    "phi3": _LLAMA,
+    "falcon": Architecture("transformer.h", "mlp.dense_4h_to_h"),
+    "stablelm": _LLAMA,
+    "olmo2": _POST_NORM,
+}
+"""`config.model_type` → parts.  Depths follow the layers published for each family."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one loaded model."""
+
+    architecture: Architecture
+    blocks: tuple[nn.Module, ...]
+    head: nn.Module
+    """The output embedding: its input is the final hidden state, its output the logits."""
+    width: int
+    """d, the width of the residual stream."""
+
+    def writer(self, layer: int) -> nn.Module:
+        """W_out of `layer`."""
+        return self.blocks[layer].get_submodule(self.architecture.writer)
+
+    def norm(self, layer: int) -> nn.Module | None:
+        """The norm after W_out of `layer`, if the architecture has one."""
+        path = self.architecture.norm
+        return None if path is None else self.blocks[layer].get_submodule(path)
+
+    def weight_name(self, layer: int) -> str:
+        """Name of W_out's weight in the model's state dict."""
+        return f"{self.architecture.blocks}.{layer}.{self.architecture.writer}.weight"
+
+    def transposed(self, layer: int) -> bool:
+        """Whether the weight is stored [d_k, d] (GPT-2's Conv1D) instead of [d, d_k]."""
+        return isinstance(self.writer(layer), Conv1D)
+
+    def key_width(self, layer: int) -> int:
+        """d_k, the width of the keys of `layer`."""
+        weight: nn.Parameter = self.writer(layer).weight  # type: ignore[assignment]
+        return int(weight.shape[0] if self.transposed(layer) else weight.shape[1])
+
+    def default_layers(self) -> tuple[int, ...]:
+        """R where the settings name none: the published fraction of this depth."""
+        first, last = (round(part * len(self.blocks)) for part in self.architecture.depth)
+        return tuple(range(first, max(first, last) + 1))
+
+
+def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
+    """The parts of `model`, by the table or as `described`; raises ArchitectureError if it has none."""
+    kind = model.config.model_type
+    architecture = described or TABLE.get(kind)
+    if architecture is None:
+        raise ArchitectureError(
+            f"architecture {kind!r} is not in the table ({', '.join(sorted(TABLE))}); describe it: "
+            "`blocks` (path of the list of transformer blocks, e.g. 'model.layers') and `writer` "
+            "(path of the MLP's output projection within a block, e.g. 'mlp.down_proj')"
+        )
+    try:
+        blocks = tuple(model.get_submodule(architecture.blocks))
+    except AttributeError as error:
+        raise ArchitectureError(f"{kind!r} has no blocks at {architecture.blocks!r}: {error}") from error
+    head = model.get_output_embeddings()
+    if head is None:
+        raise ArchitectureError(f"{type(model).__name__} has no output embedding: load it as a causal LM")
+    parts = Parts(_as_built(architecture, model.config), blocks, head, blocks_width(model))
+    _check_writers(parts, kind)
+    return parts
+
+
+def blocks_width(model: Any) -> int:
+    """d of the residual stream, from the model's configuration."""
+    return int(model.config.get_text_config().hidden_size)
+
+
+def _as_built(architecture: Architecture, config: Any) -> Architecture:
+    """OPT-350m is the one OPT whose blocks end in a LayerNorm (`do_layer_norm_before` false)."""
+    if config.model_type == "opt" and not config.do_layer_norm_before:
+        return Architecture(architecture.blocks, architecture.writer, "final_layer_norm", architecture.depth)
+    return architecture
+
+
+def _check_writers(parts: Parts, kind: str) -> None:
+    for layer, block in enumerate(parts.blocks):
+        names = [type(module).__name__ for module in block.modules()]
+        if any("Experts" in name or "SparseMoe" in name or "MoE" in name for name in names):
+            raise ArchitectureError(
+                f"block {layer} of {kind!r} is a mixture of experts: a key then meets several W_out, "
+                "and MEMIT's least squares holds for none of them; MoE models are out of scope"
+            )
+        try:
+            writer = block.get_submodule(parts.architecture.writer)
+        except AttributeError as error:
+            raise ArchitectureError(
+                f"block {layer} of {kind!r} has no {parts.architecture.writer!r}: {error}; "
+                "describe the architecture in the settings"
+            ) from error
+        if not isinstance(getattr(writer, "weight", None), nn.Parameter) or writer.weight.dim() != 2:  # type: ignore[operator]
+            raise ArchitectureError(
+                f"{parts.weight_name(layer)} of {kind!r} is not a plain matrix (quantised?): "
+                "load the model in fp32, bf16 or fp16"
+            )

@@ -1,0 +1,208 @@
+"""`build`: from edit requests to changed weights, reusing every δ that is already known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editing.architectures import Parts, locate_parts
+from editing.deltas import Delta, DeltaStore
+from editing.errors import RequestError
+from editing.groups import Group, form_groups, identity_of
+from editing.hooks import frozen
+from editing.memory import free_bytes, in_batches
+from editing.prefixes import context_prefixes
+from editing.progress import Progress, silent
+from editing.requests import EditRequest
+from editing.settings import EditSettings
+from editing.spread import restored, spread
+from editing.statistics import second_moments
+from editing.targets import Optimisation
+from editing.tokens import tokenizer_digest
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build produced.  The model itself is left as it was."""
+
+    tensors: dict[str, Tensor]
+    """Changed parameters by full state-dict name, in the model's dtype, ready to write."""
+    groups: dict[str, str]
+    """Request id → content key of its key group."""
+    deltas: dict[str, Delta]
+    """Content key → δ of the group, to be added at the subject's last token to the output of `layer`."""
+    layer: int
+    """L, the target layer."""
+    layers: tuple[int, ...]
+    """R, the layers whose W_out changed."""
+    prefixes: tuple[str, ...]
+    cost: dict[str, float]
+    """groups_optimised, groups_cached, seconds_<phase>, ridge_<layer>, growth_<layer>."""
+
+
+def build(
+    model: Any,
+    tokenizer: Any,
+    requests: Sequence[EditRequest],
+    settings: EditSettings,
+    *,
+    cache: Path,
+    base_digest: str,
+    corpus: Sequence[Path],
+    kl_prompts: Mapping[str, Sequence[str]] | None = None,
+    progress: Progress = silent,
+) -> Built:
+    """Edit `model`, as loaded from the base with `base_digest`, with all `requests` at once.
+
+    What `cache` holds (prefixes, statistics, δs) is reused; what is computed is stored there at once,
+    so an interrupted build resumes.  `kl_prompts` maps a subject to prompts whose next token is to
+    stay as it is.  Raises RequestError, ArchitectureError, DataError, OutOfMemory, NumericalError.
+    """
+    if not requests:
+        raise RequestError("no requests: there is nothing to build")
+    parts = locate_parts(model)
+    layers = chosen_layers(parts, settings)
+    clock = _Clock()
+    with frozen(model):
+        prefixes = context_prefixes(
+            model, tokenizer, count=settings.prefixes, tokens=settings.prefix_tokens, seed=settings.seed,
+            base_digest=base_digest, cache=cache,
+        )
+        clock.lap("prefixes")
+        identity = identity_of(
+            settings, base_digest=base_digest, tokenizer=tokenizer_digest(tokenizer), layer=layers[-1],
+            prefixes=prefixes,
+        )
+        groups = form_groups(
+            tokenizer, requests, prefixes=prefixes, kl_prompts=kl_prompts or {}, identity=identity
+        )
+        clock.lap("tokens")
+        store = DeltaStore(cache / "deltas")
+        deltas, optimised = find_deltas(model, parts, groups, settings, layers[-1], store, progress)
+        clock.lap("targets")
+        moments = second_moments(
+            model, tokenizer, parts, layers, settings, corpus=corpus, base_digest=base_digest, cache=cache,
+            progress=progress,
+        )
+        clock.lap("statistics")
+        stacked = torch.stack([deltas[group.key].value for group in groups]).to(model.device)
+        with restored(parts, layers):
+            result = spread(model, parts, groups, stacked, settings, layers, moments, progress)
+        clock.lap("spread")
+    cost = clock.seconds | {
+        "groups": float(len(groups)),
+        "groups_optimised": float(optimised),
+        "groups_cached": float(len(groups) - optimised),
+    }
+    cost |= {f"ridge_{layer}": ridge for layer, ridge in result.ridges.items()}
+    cost |= {f"growth_{layer}": growth for layer, growth in result.growth.items()}
+    owners = {request.id: group.key for group in groups for request in group.requests}
+    return Built(result.tensors, owners, deltas, layers[-1], layers, prefixes, cost)
+
+
+def chosen_layers(parts: Parts, settings: EditSettings) -> tuple[int, ...]:
+    """R as the settings have it, or the default for this architecture and depth."""
+    layers = tuple(settings.layers) or parts.default_layers()
+    count = len(parts.blocks)
+    if list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] > count - 2:
+        raise RequestError(
+            f"layers {layers} must be ascending and between 0 and {count - 2}: "
+            "something above the last one has to read what is written there"
+        )
+    return layers
+
+
+def find_deltas(
+    model: Any,
+    parts: Parts,
+    groups: Sequence[Group],
+    settings: EditSettings,
+    layer: int,
+    store: DeltaStore,
+    progress: Progress = silent,
+) -> tuple[dict[str, Delta], int]:
+    """δ of every group, from `store` or optimised and stored at once; and how many had to be optimised."""
+    deltas: dict[str, Delta] = {}
+    missing = []
+    for group in groups:
+        known = store.get(group.key)
+        if known is None:
+            missing.append(group)
+        else:
+            deltas[group.key] = known
+    total = len(missing)
+
+    def done(group: Group, delta: Delta) -> None:
+        store.put(group.key, delta)
+        deltas[group.key] = delta
+        progress("targets", len(deltas) - len(groups) + total, total)
+
+    def run(batch: Sequence[Group]) -> None:
+        left = [group for group in batch if group.key not in deltas]
+        Optimisation(model, parts, left, settings, layer).run(done)
+
+    missing.sort(key=_length)
+    in_batches(missing, lambda group: _bytes(model, parts, group, layer), free_bytes(model.device), run)
+    return deltas, total
+
+
+def _length(group: Group) -> tuple[int, int, str]:
+    """Groups with texts of like length go together: padding is wasted work."""
+    suffix = max(len(term.text.ids) - term.text.subject for term in group.terms)
+    before = max(term.text.subject for term in group.terms)
+    return suffix, before, group.key
+
+
+def _bytes(model: Any, parts: Parts, group: Group, layer: int) -> int:
+    """Memory one group takes in an optimisation: activations kept for backward, keys and values, logits."""
+    suffix, before, _ = _length(group)
+    above = len(parts.blocks) - layer - 1
+    width, widest = parts.width, parts.key_width(layer)
+    activations = suffix * above * (12 * width + 8 * widest)
+    states = 4 * (before + suffix) * above * width
+    once = (before + suffix) * (2 * len(parts.blocks) * width + 8 * widest)
+    read = sum(1 if term.kl else len(term.text.ids) - term.text.target for term in group.terms)
+    logits = read * int(model.config.get_text_config().vocab_size) * 4
+    return (len(group.terms) * (activations + states + once) + logits) * max(model.dtype.itemsize, 4)
+
+
+@contextmanager
+def applied(model: Any, built: Built) -> Iterator[None]:
+    """`model` with the built weights, inside; as it was after."""
+    own = dict(model.named_parameters())
+    saved = {name: own[name].detach().clone() for name in built.tensors}
+    apply(model, built)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in saved.items():
+                own[name].copy_(tensor)
+
+
+@torch.no_grad()
+def apply(model: Any, built: Built) -> None:
+    """Write the built weights into `model`, for good."""
+    own = dict(model.named_parameters())
+    for name, tensor in built.tensors.items():
+        own[name].copy_(tensor)
+
+
+class _Clock:
+    """Seconds of each phase (durations only, so no wall clock to inject)."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[f"seconds_{phase}"] = now - self._last
+        self._last = now

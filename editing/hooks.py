@@ -1,0 +1,121 @@
+"""Looking into a model, and leaving parts of it out, as `with` blocks.
+
+Every hook is removed when its block ends, on errors too.  Blocks of some architectures return a
+tensor and of others a tuple that begins with it; `hidden_of` and `with_hidden` hide the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class StopForward(Exception):
+    """Raised inside a forward pass that has computed all that was asked for."""
+
+
+def hidden_of(output: Any) -> Tensor:
+    """The hidden state in what a block returned."""
+    return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
+
+
+def with_hidden(output: Any, hidden: Tensor) -> Any:
+    """`output` of a block with its hidden state replaced."""
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+
+@contextmanager
+def on_input(module: nn.Module, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    """Call `see` with the module's first input; what it returns, if anything, takes the input's place."""
+
+    def hook(_: nn.Module, args: tuple[Any, ...]) -> Any:
+        seen = see(args[0])
+        return None if seen is None else (seen, *args[1:])
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def on_output(module: nn.Module, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    """Call `see` with the module's hidden state; what it returns, if anything, takes its place."""
+
+    def hook(_: nn.Module, __: Any, output: Any) -> Any:
+        seen = see(hidden_of(output))
+        return None if seen is None else with_hidden(output, seen)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def stopped_after(block: nn.Module) -> Iterator[None]:
+    """End the forward pass inside this `with` when `block` has returned (register other hooks first)."""
+
+    def hook(*_: Any) -> None:
+        raise StopForward
+
+    handle = block.register_forward_hook(hook)
+    try:
+        yield
+    except StopForward:
+        pass
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def bypassed(blocks: Iterable[nn.Module], *, tuples: bool) -> Iterator[None]:
+    """Let `blocks` return their input; `tuples` says that blocks of this model return a tuple."""
+
+    def passed(hidden_states: Tensor, *_: Any, **__: Any) -> Any:
+        return (hidden_states, None) if tuples else hidden_states
+
+    with ExitStack() as stack:
+        for block in blocks:
+            block.forward = passed  # type: ignore[method-assign]
+            stack.callback(delattr, block, "forward")
+        yield
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter asks for a gradient, and dropout is off, inside; both as before after."""
+    asked = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    training = [module for module in model.modules() if module.training]
+    for parameter in asked:
+        parameter.requires_grad_(False)
+    model.eval()
+    try:
+        yield
+    finally:
+        for parameter in asked:
+            parameter.requires_grad_(True)
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def injected(block: nn.Module, rows: Tensor, positions: Tensor, deltas: Tensor) -> Iterator[None]:
+    """Add `deltas` [n, d] to the output of `block` at (row, position), as Eqn. 16 has it.
+
+    How a group's δ is judged alone, without any weight changed.
+    """
+
+    def see(hidden: Tensor) -> Tensor:
+        added = hidden.to(torch.promote_types(hidden.dtype, deltas.dtype)).clone()
+        added[rows, positions] += deltas
+        return added.to(hidden.dtype)
+
+    with on_output(block, see):
+        yield

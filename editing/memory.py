@@ -1,0 +1,77 @@
+"""How much fits: batch sizes from free memory, halved when that was too hopeful."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from editing.errors import OutOfMemory
+
+T = TypeVar("T")
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory a batch may be planned with: what is free, less a margin."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(0.8 * (free + reserved))
+    return min(int(0.25 * _available()), 2 << 30)  # larger batches are no faster on a CPU
+
+
+def _available() -> int:
+    """MemAvailable of Linux; elsewhere a guess that the halving corrects."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 4 << 30
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether `error` is an allocation that failed, on either kind of device."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def in_batches(
+    items: Sequence[T], cost: Callable[[T], int], budget: int, run: Callable[[Sequence[T]], None]
+) -> None:
+    """Call `run` on consecutive batches whose `cost` stays within `budget`; halve one that runs out of memory."""
+    for batch in batches(items, cost, budget):
+        _run_or_halve(batch, run)
+
+
+def batches(items: Sequence[T], cost: Callable[[T], int], budget: int) -> Iterator[Sequence[T]]:
+    """Consecutive batches of at least one item whose summed `cost` stays within `budget`."""
+    start, spent = 0, 0
+    for index, item in enumerate(items):
+        price = cost(item)
+        if index > start and spent + price > budget:
+            yield items[start:index]
+            start, spent = index, 0
+        spent += price
+    if start < len(items):
+        yield items[start:]
+
+
+def _run_or_halve(batch: Sequence[T], run: Callable[[Sequence[T]], None]) -> None:
+    try:
+        run(batch)
+        return
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
+        if len(batch) == 1:
+            raise OutOfMemory(
+                f"one item alone does not fit in memory ({error}): shorten the texts, free memory, "
+                "or use a smaller model"
+            ) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(batch) // 2
+    _run_or_halve(batch[:half], run)
+    _run_or_halve(batch[half:], run)

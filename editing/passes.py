@@ -1,0 +1,103 @@
+"""Forward passes over many short texts: padded, and with the tokens they all begin with run once.
+
+The texts of an edit share their context prefix (and BOS) with those of every other edit, so a batch
+sorted by context runs those tokens for one row and lets the others attend to their keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from editing.hooks import stopped_after
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A padded batch, less the tokens that all its rows begin with."""
+
+    ids: Tensor
+    """[B, T] own tokens, padded on the right."""
+    mask: Tensor
+    """[B, S + T] 1 at real tokens."""
+    positions: Tensor
+    """[B, T] positions of the own tokens; padding repeats the last one."""
+    shared: int
+    """S, the number of tokens run once for all rows."""
+    cache: Any
+    """Keys and values of the shared tokens, and of the own ones once run."""
+
+
+def common_length(rows: Sequence[Ids]) -> int:
+    """How many first tokens all `rows` have in common (the extremes in order decide it)."""
+    low, high = min(rows), max(rows)
+    for index, (a, b) in enumerate(zip(low, high, strict=False)):
+        if a != b:
+            return index
+    return min(len(low), len(high))
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(ids [B, T], mask [B, T]) of `rows`, padded on the right with token 0 (masked, so never read)."""
+    width = max(map(len, rows))
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row)
+        mask[index, : len(row)] = 1
+    return ids.to(device), mask.to(device)
+
+
+@torch.no_grad()
+def prepare(model: Any, rows: Sequence[Ids], *, below: int, stop: nn.Module | None = None) -> Rows:
+    """A batch of `rows`, its common tokens (fewer than `below`) already run, up to block `stop`.
+
+    `below` is at most the smallest index the caller wants to look at, so that nothing it wants
+    lies among the shared tokens.
+    """
+    device = model.device
+    shared = min(common_length(rows), below, min(map(len, rows)) - 1)
+    if len(rows) == 1:
+        shared = 0
+    cache = DynamicCache()
+    if shared:
+        _read_shared(model, rows[0][:shared], cache, len(rows), stop)
+    ids, own = padded([row[shared:] for row in rows], device)
+    mask = torch.cat([own.new_ones(len(rows), shared), own], dim=1)
+    positions = shared + torch.arange(ids.shape[1], device=device).expand_as(ids)
+    last = shared + own.sum(1, keepdim=True) - 1
+    return Rows(ids, mask, positions.minimum(last), shared, cache)
+
+
+def _read_shared(model: Any, ids: Ids, cache: Any, count: int, stop: nn.Module | None) -> None:
+    tokens = torch.tensor([ids], device=model.device)
+    with ExitStack() as stack:
+        if stop is not None:
+            stack.enter_context(stopped_after(stop))
+        model.base_model(input_ids=tokens, past_key_values=cache, use_cache=True)
+    for layer in cache.layers:
+        layer.keys = layer.keys.expand(count, *layer.keys.shape[1:])
+        layer.values = layer.values.expand(count, *layer.values.shape[1:])
+
+
+@torch.no_grad()
+def read(model: Any, rows: Rows, *, stop: nn.Module | None = None) -> None:
+    """Run the own tokens of `rows` through the blocks (not the head), up to `stop`; hooks do the looking."""
+    with ExitStack() as stack:
+        if stop is not None:
+            stack.enter_context(stopped_after(stop))
+        model.base_model(
+            input_ids=rows.ids,
+            attention_mask=rows.mask,
+            position_ids=rows.positions,
+            past_key_values=rows.cache,
+            use_cache=True,
+        )

@@ -1,0 +1,62 @@
+"""Context prefixes x_j of Eqn. 16 and 19: sampled once per base by the model itself, seeded, and kept.
+
+The released implementation samples them anew, unseeded, in every process; here they are an input of
+every δ, so they are stored beside the δs and take part in their content keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editing.files import write_text
+from editing.tokens import tokenizer_digest
+
+STARTS = ("The", "Therefore", "Because", "I", "You")
+"""First words, in turn, as in the released implementation."""
+
+
+def context_prefixes(
+    model: Any, tokenizer: Any, *, count: int, tokens: int, seed: int, base_digest: str, cache: Path
+) -> tuple[str, ...]:
+    """`count` prefixes of about `tokens` tokens for this base, from `cache` or sampled and stored there."""
+    parts = [base_digest, tokenizer_digest(tokenizer), str(count), str(tokens), str(seed)]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    path = cache / "prefixes" / f"{key}.json"
+    if path.exists():
+        return tuple(json.loads(path.read_text(encoding="utf-8")))
+    prefixes = sample_prefixes(model, tokenizer, count=count, tokens=tokens, seed=seed)
+    write_text(path, json.dumps(prefixes, ensure_ascii=False, indent=1) + "\n")
+    return prefixes
+
+
+@torch.no_grad()
+def sample_prefixes(model: Any, tokenizer: Any, *, count: int, tokens: int, seed: int) -> tuple[str, ...]:
+    """`count` texts of about `tokens` tokens, each sampled from the five likeliest next tokens.
+
+    Sampled on the CPU with a generator of their own, so that a seed means the same everywhere.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    prefixes = []
+    for index in range(count):
+        text = STARTS[index % len(STARTS)]
+        ids = tokenizer(text)["input_ids"]
+        if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
+            ids = ids[:-1]
+        start = len(ids)
+        while len(ids) - start < tokens:
+            logits = model(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+            top = logits.float().cpu().topk(min(5, logits.numel()))
+            choice = torch.multinomial(top.values.softmax(0), 1, generator=generator)
+            ids.append(int(top.indices[choice]))
+        prefixes.append(_plain(tokenizer.decode(ids, skip_special_tokens=True)))
+    return tuple(prefixes)
+
+
+def _plain(text: str) -> str:
+    """One line, without a character cut in half at the end."""
+    return " ".join(text.replace("\ufffd", " ").split())
