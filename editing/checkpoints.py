@@ -142,15 +142,10 @@ def switch_live(root: Path, name: str) -> None:
     fsync_directory(root)
 
 
-def read_live(root: Path) -> Path | None:
-    """The directory `live` points to, resolved once; None where nothing is live yet."""
+def read_live(root: Path) -> str | None:
+    """The name of the checkpoint that `live` points to; None where nothing is live yet."""
     link = root / LIVE
-    if not link.is_symlink():
-        return None
-    directory = root / link.readlink()
-    if not (directory / NAME).is_file():
-        raise CheckpointError(f"{link} points to {directory}, which is not a complete checkpoint: repair it")
-    return directory
+    return link.readlink().name if link.is_symlink() else None
 
 
 def collect_garbage(root: Path, keep: Collection[str]) -> tuple[str, ...]:
@@ -162,7 +157,7 @@ def collect_garbage(root: Path, keep: Collection[str]) -> tuple[str, ...]:
     """
     if not root.is_dir():
         return ()
-    live = (root / LIVE).readlink().name if (root / LIVE).is_symlink() else None
+    live = read_live(root)
     removed = []
     for path in sorted(root.iterdir()):
         doomed = path

@@ -73,8 +73,8 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def verify(directory: Path) -> Manifest:
-    """Read every byte of `directory` and compare; raises DamagedCheckpoint naming the first bad file."""
+def verify(directory: Path) -> str:
+    """Read every byte of `directory` and return its digest; raises DamagedCheckpoint naming the bad file."""
     manifest = read_manifest(directory)
     for name, expected in sorted(manifest.files.items()):
         path = directory / name
@@ -87,7 +87,7 @@ def verify(directory: Path) -> Manifest:
     for path in sorted(directory.iterdir()):
         if path.suffix in _WEIGHTS and path.name not in manifest.files:
             raise DamagedCheckpoint(f"{path} does not belong here: a loader may prefer it; move it away")
-    return manifest
+    return manifest.digest
 
 
 def _canonical(body: dict[str, Any]) -> bytes:
