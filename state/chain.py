@@ -8,6 +8,7 @@ specification for third parties; this module is its implementation and needs no 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -20,6 +21,10 @@ GENESIS = "0" * 64
 
 _LARGEST_EXACT = 2**53 - 1
 
+_exact = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+"""RFC 8785 text of a value without floats and with ASCII names only: for those the standard
+library's encoder, written in C, gives the same text five times faster (a test compares them)."""
+
 
 def canonical(value: Any) -> str:
     """RFC 8785 text of `value`.
@@ -28,7 +33,8 @@ def canonical(value: Any) -> str:
     reports a NaN can be written: `NaN`, `Infinity`, `-Infinity`, and integers beyond 2⁵³ − 1.
     Instants become ISO 8601 text in UTC, tuples become arrays.
     """
-    return rfc8785.dumps(_plain(value)).decode()
+    plain = _plain(value)
+    return _exact(plain) if _is_simple(plain) else rfc8785.dumps(plain).decode()
 
 
 def instant(moment: datetime) -> str:
@@ -42,11 +48,22 @@ def link(row: Mapping[str, Any]) -> str:
     """The hash of an event: SHA-256 over the canonical text of its eight other columns.
 
     `body` enters as the stored text (a JSON string), not as the value it spells, so that every
-    byte of it counts.  Raises UnicodeEncodeError or rfc8785's CanonicalizationError on a row that
-    no writer of ours can have made.
+    byte of it counts.  Raises ValueError or TypeError on a row that no writer of ours can have made.
     """
     covered = {name: row[name] for name in ("seq", "at", "kind", "actor", "run", "fact", "body", "previous")}
-    return hashlib.sha256(rfc8785.dumps(covered)).hexdigest()
+    return hashlib.sha256(_exact(covered).encode()).hexdigest()
+
+
+def _is_simple(plain: Any) -> bool:
+    """Whether `_exact` gives the canonical text: names sort by UTF-16 there, by code point here."""
+    match plain:
+        case float():
+            return False
+        case dict():
+            return all(name.isascii() and _is_simple(item) for name, item in plain.items())
+        case list():
+            return all(map(_is_simple, plain))
+    return True
 
 
 def _plain(value: Any) -> Any:

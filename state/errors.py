@@ -122,7 +122,8 @@ class LeaseHeld(LeadershipError):
     def __init__(self, name: str, holder: str, until: str) -> None:
         self.holder = holder
         super().__init__(
-            f"lease {name!r} is held by {holder} until {until}: stop that daemon, or wait until its lease runs out"
+            f"lease {name!r} is held by {holder} until {until}: "
+            "stop that daemon, or wait until its lease runs out"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +12,11 @@ from sqlalchemy import Select, bindparam, func, select, update
 from state.errors import NotFound, SlotTaken, StaleTransition
 from state.records import Decision, Fact, FactStatus, Move, NewFact, Probe
 from state.tables import Facts, Probes, table
-from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of, slot_in
+from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of
 
 FACTS, PROBES = table(Facts), table(Probes)
 FACT = columns_of(FACTS, Fact)
+_OFFERED = tuple(item.name for item in fields(NewFact))
 _MUTABLE = ("status", "reason", "source", "revision", "statement", "held_until", "priority", "updated")
 """What a move may change; the rest of a fact is its identity."""
 
@@ -59,7 +60,7 @@ class FactQueries(Reader):
         """Every fact the slots ever had, by id order."""
         found: dict[Pair, list[Fact]] = {}
         for chunk in chunks(pairs):
-            for fact in self._facts(select(*FACT).where(slot_in(FACTS, chunk)).order_by(FACTS.c.id)):
+            for fact in self._facts(select(*FACT).where(self._of(FACTS, chunk)).order_by(FACTS.c.id)):
                 found.setdefault((fact.subject, fact.relation), []).append(fact)
         return {pair: tuple(facts) for pair, facts in found.items()}
 
@@ -104,13 +105,16 @@ class FactTransitions(FactQueries, Writer):
         wanted = {pair: old for pair, olds in slots.items() for old in olds if old.status == "wanted"}
         last = {pair: _last_moved(olds) for pair, olds in slots.items()}
         next_id, now = self._next_id(FACTS), self.clock()
-        new, moved, notes = [], [], []
-        for item in facts:
-            pair, old = (item.subject, item.relation), ledger.get(item.key)
+        new: list[Fact] = []
+        moved: list[Fact] = []
+        notes = []
+        keys = [item.key for item in facts]
+        for item, key in zip(facts, keys, strict=True):
+            pair, old = (item.subject, item.relation), ledger.get(key)
             if old is not None and _is_already(old, item):
                 continue
             _claim(wanted, pair, item, old)
-            fact = _fact(item, old, next_id + len(new), now)
+            fact = _fact(item, key, old, next_id + len(new), now)
             (new if old is None else moved).append(fact)
             notes.append(_put_note(fact, old, replaced=last.get(pair)))
             ledger[fact.key] = fact
@@ -119,7 +123,7 @@ class FactTransitions(FactQueries, Writer):
         self._insert(FACTS, [_values(fact) for fact in new])
         self._rewrite(moved)
         self._log(actor, notes)
-        return [ledger[item.key] for item in facts]
+        return [ledger[key] for key in keys]
 
     def move_facts(self, moves: Sequence[Move], actor: str) -> list[Fact]:
         """Moves facts in order; all or (by rolling back) none.
@@ -230,7 +234,7 @@ def _last_moved(olds: Sequence[Fact]) -> Fact | None:
     return max(former, key=lambda old: (old.status == "wanted", old.updated, old.id), default=None)
 
 
-def _fact(item: NewFact, old: Fact | None, id: int, now: datetime) -> Fact:
+def _fact(item: NewFact, key: str, old: Fact | None, id: int, now: datetime) -> Fact:
     if old is not None:
         return replace(
             old,
@@ -243,7 +247,8 @@ def _fact(item: NewFact, old: Fact | None, id: int, now: datetime) -> Fact:
             priority=item.priority,
             updated=now,
         )
-    return Fact(id=id, key=item.key, decision=None, created=now, updated=now, **asdict(item))
+    offered = {name: getattr(item, name) for name in _OFFERED}
+    return Fact(id=id, key=key, decision=None, created=now, updated=now, **offered)
 
 
 def _moved(old: Fact, move: Move, now: datetime) -> Fact:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
+from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 
 from state import engine, migrations
@@ -93,12 +94,12 @@ class State:
             yield Snapshot(connection, self.clock)
 
     def migrate(self, revision: str = "head") -> None:
-        """Creates or upgrades the tables, in one transaction; raises NewerSchema before touching a newer ledger."""
+        """Creates or upgrades the tables, in one transaction; a newer ledger is left alone (NewerSchema)."""
         with engine.translated(self.url):
             migrations.upgrade(self.url, self._busy, revision)
 
     def downgrade(self, revision: str) -> None:
-        """Takes the tables back to an older revision (`base`: no tables); data that has no place there is lost."""
+        """Takes the tables back to an older revision (`base`: none); data without a place there is lost."""
         with engine.translated(self.url):
             migrations.downgrade(self.url, self._busy, revision)
 
@@ -132,11 +133,11 @@ class State:
                 getattr(self, name).dispose()
 
     @cached_property
-    def _writer(self) -> engine.Engine:
+    def _writer(self) -> Engine:
         return engine.write_engine(self.url, busy=self._busy)
 
     @cached_property
-    def _reader(self) -> engine.Engine:
+    def _reader(self) -> Engine:
         return engine.read_engine(self.url, busy=self._busy)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, func, select, update
 
 from state.records import Recorded, StoredObservation
 from state.tables import Observations, Readings, table
-from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of, slot_in
+from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of
 
 OBSERVATIONS, READINGS = table(Observations), table(Readings)
 _OBSERVATION = columns_of(OBSERVATIONS, StoredObservation)
@@ -31,7 +31,7 @@ class ObservationQueries(Reader):
         found: dict[Pair, list[StoredObservation]] = {}
         for chunk in chunks(pairs):
             rows = self._rows(
-                select(*_OBSERVATION).where(slot_in(OBSERVATIONS, chunk)).order_by(OBSERVATIONS.c.id)
+                select(*_OBSERVATION).where(self._of(OBSERVATIONS, chunk)).order_by(OBSERVATIONS.c.id)
             )
             for row in rows:
                 found.setdefault((row.subject, row.relation), []).append(StoredObservation(*row))
@@ -42,7 +42,7 @@ class ObservationQueries(Reader):
         found: dict[Pair, list[StoredObservation]] = {}
         joined = OBSERVATIONS.join(READINGS, READINGS.c.observation == OBSERVATIONS.c.id)
         for chunk in chunks(pairs):
-            statement = select(*_OBSERVATION).select_from(joined).where(slot_in(READINGS, chunk))
+            statement = select(*_OBSERVATION).select_from(joined).where(self._of(READINGS, chunk))
             for row in self._rows(statement.order_by(OBSERVATIONS.c.source)):
                 found.setdefault((row.subject, row.relation), []).append(StoredObservation(*row))
         return {pair: tuple(by_source) for pair, by_source in found.items()}
@@ -128,7 +128,7 @@ class ObservationTransitions(ObservationQueries, Writer):
         joined = READINGS.join(OBSERVATIONS, READINGS.c.observation == OBSERVATIONS.c.id)
         columns = (READINGS, OBSERVATIONS.c.statements)
         for chunk in chunks((item.subject, item.relation) for item in observations):
-            for row in self._rows(select(*columns).select_from(joined).where(slot_in(READINGS, chunk))):
+            for row in self._rows(select(*columns).select_from(joined).where(self._of(READINGS, chunk))):
                 name = (row.source, row.subject, row.relation)
                 found[name] = _Reading(row.revision, row.observation, row.statements, row.id)
         return found
@@ -150,7 +150,8 @@ class ObservationTransitions(ObservationQueries, Writer):
 
     def _move_readings(self, touched: dict[tuple[str, str, str], _Reading]) -> None:
         next_id = self._next_id(READINGS)
-        new, moved = [], []
+        new: list[dict[str, Any]] = []
+        moved = []
         for (source, subject, relation), reading in touched.items():
             values = {"revision": reading.revision, "observation": reading.observation}
             if reading.id is None:

@@ -63,7 +63,7 @@ class DeploymentTransitions(DeploymentQueries, Writer):
         observed: str | None = None,
         detail: str = "",
     ) -> Deployment:
-        """Compare-and-set; entering `deploying` counts an attempt. `observed`: the version the server reports.
+        """Compare-and-set; entering `deploying` counts an attempt. `observed`: what the server serves.
 
         Raises ForbiddenTransition, StaleTransition, NotFound.
         """

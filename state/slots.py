@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, insert, select, update
 from state.chain import canonical
 from state.records import Entity, Slot
 from state.tables import Cursors, Entities, Slots, table
-from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of, slot_in
+from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of
 
 ENTITIES, CURSORS, SLOTS = table(Entities), table(Cursors), table(Slots)
 _SLOT = columns_of(SLOTS, Slot)
@@ -33,7 +33,7 @@ class SlotQueries(Reader):
     def slots(self, pairs: Iterable[Pair]) -> dict[Pair, Slot]:
         found = {}
         for chunk in chunks(pairs):
-            for row in self._rows(select(*_SLOT).where(slot_in(SLOTS, chunk))):
+            for row in self._rows(select(*_SLOT).where(self._of(SLOTS, chunk))):
                 found[(row.subject, row.relation)] = Slot(*row)
         return found
 
@@ -84,7 +84,8 @@ class SlotTransitions(SlotQueries, Writer):
         offered = {(slot.subject, slot.relation): slot for slot in slots}
         stored = self.slots(offered)
         next_id = self._next_id(SLOTS)
-        new, changed, notes = [], [], []
+        new: list[dict[str, Any]] = []
+        changed, notes = [], []
         for pair, slot in offered.items():
             old = stored.get(pair)
             prompt = {

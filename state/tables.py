@@ -47,19 +47,23 @@ def one_of(column: str, literal: Any) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({words})", name=column)
 
 
+_field: Any = Field
+"""SQLModel types `sa_type` as a class; a type with a variant is an instance."""
+
+
 def key(*, foreign: str | None = None) -> Any:
     """A 64-bit primary key that the writer chooses."""
     extra = {"foreign_key": foreign} if foreign else {}
-    return Field(sa_type=Big, primary_key=True, sa_column_kwargs={"autoincrement": False}, **extra)
+    return _field(sa_type=Big, primary_key=True, sa_column_kwargs={"autoincrement": False}, **extra)
 
 
 def big(*, foreign: str | None = None, index: bool = False, nullable: bool = False) -> Any:
     extra = {"foreign_key": foreign} if foreign else {}
-    return Field(sa_type=Big, index=index, nullable=nullable, **extra)
+    return _field(sa_type=Big, index=index, nullable=nullable, **extra)
 
 
 def when(*, nullable: bool = False) -> Any:
-    return Field(sa_type=UTCDateTime, nullable=nullable)
+    return _field(sa_type=UTCDateTime, nullable=nullable)
 
 
 def long() -> Any:
@@ -136,7 +140,7 @@ class Facts(Row, table=True):
     __table_args__ = (
         one_of("status", records.FactStatus),
         CheckConstraint("decision IN ('approved', 'rejected')", name="decision"),
-        Index("ix_facts_slot", "subject", "relation"),
+        Index("uq_facts_slot", "subject", "relation", "key", unique=True),
         Index(  # Eqn. 5: at most one object a slot
             "uq_facts_wanted",
             "subject",
@@ -154,7 +158,7 @@ class Facts(Row, table=True):
         Index("ix_facts_status", "status", "id"),
     )
     id: int = key()
-    key: str = Field(unique=True)
+    key: str
     subject: str
     subject_label: str
     relation: str

@@ -12,14 +12,17 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    JSON,
     Column,
     ColumnElement,
     Connection,
     Row,
     Table,
     and_,
+    column,
     func,
     insert,
+    literal,
     select,
     tuple_,
     update,
@@ -30,6 +33,9 @@ from state.records import Event
 from state.tables import Events, table
 
 T = TypeVar("T")
+AnyRow = Row[*tuple[Any, ...]]
+"""A row of whatever columns: SQLAlchemy types a row by its columns, ours are chosen by a record's fields."""
+
 Pair = tuple[str, str]
 """A slot's name: (subject, relation)."""
 
@@ -51,10 +57,6 @@ def columns_of(source: Table, record: type[Any]) -> list[Column[Any]]:
     return [source.c[item.name] for item in fields(record)]
 
 
-def slot_in(source: Table, pairs: Sequence[Pair]) -> ColumnElement[bool]:
-    return tuple_(source.c.subject, source.c.relation).in_(pairs)
-
-
 @dataclass
 class Reader:
     """Queries inside one transaction; `clock` gives aware datetimes."""
@@ -62,14 +64,22 @@ class Reader:
     connection: Connection
     clock: Callable[[], datetime]
 
-    def _rows(self, statement: Any) -> Sequence[Row[Any]]:
+    def _rows(self, statement: Any) -> Sequence[AnyRow]:
         return self.connection.execute(statement).fetchall()
 
-    def _row(self, statement: Any) -> Row[Any] | None:
+    def _row(self, statement: Any) -> AnyRow | None:
         return self.connection.execute(statement).first()
 
     def _value(self, statement: Any) -> Any:
         return self.connection.execute(statement).scalar()
+
+    def _of(self, source: Table, pairs: Sequence[Pair]) -> ColumnElement[bool]:
+        """Rows of these slots: the pairs travel as one JSON parameter, so the statement is compiled once."""
+        sqlite = self.connection.dialect.name == "sqlite"
+        unnest = func.json_each if sqlite else func.json_array_elements
+        pair = unnest(literal(pairs, JSON)).table_valued(column("value", JSON)).c.value
+        named = select(pair[0].as_string(), pair[1].as_string())
+        return tuple_(source.c.subject, source.c.relation).in_(named)
 
     def head(self) -> Event | None:
         """The newest event, or None in an empty log."""
@@ -99,7 +109,7 @@ class Reader:
         return [event_of(row) for row in rows]
 
 
-def event_of(row: Row[Any]) -> Event:
+def event_of(row: AnyRow) -> Event:
     """The record of an event's row; its instant is parsed from the text that the hash covers."""
     values = dict(row._mapping)
     return Event(**{**values, "at": datetime.fromisoformat(values["at"])})

@@ -88,5 +88,5 @@ def _check_foreign_keys(connection: Connection, where: str) -> None:
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if broken:
             raise Damaged(
-                f"{where}: migrating would leave rows without their parents: {broken[:3]}; nothing was changed"
+                f"{where}: migrating would leave rows without parents ({broken[:3]}); nothing was changed"
             )

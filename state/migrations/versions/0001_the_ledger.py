@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -61,7 +63,7 @@ def big(name: str, *, nullable: bool = False) -> sa.Column[int]:
     return sa.Column(name, kind, autoincrement=False, nullable=nullable)
 
 
-def when(name: str, *, nullable: bool = False) -> sa.Column[sa.DateTime]:
+def when(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
 
 
@@ -173,11 +175,10 @@ def wanted() -> None:
             name=op.f("ck_facts_status"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_facts")),
-        sa.UniqueConstraint("key", name=op.f("uq_facts_key")),
     )
     partial_index("ix_facts_held", "facts", ["held_until"], "status = 'held'")
     op.create_index("ix_facts_prompt_key", "facts", ["prompt_key"])
-    op.create_index("ix_facts_slot", "facts", ["subject", "relation"])
+    op.create_index("uq_facts_slot", "facts", ["subject", "relation", "key"], unique=True)
     op.create_index("ix_facts_status", "facts", ["status", "id"])
     partial_index("uq_facts_wanted", "facts", ["subject", "relation"], "status = 'wanted'", unique=True)
     op.create_table(
