@@ -72,9 +72,29 @@ class FactQueries(Reader):
         rows = self._rows(select(FACTS.c.status, func.count()).group_by(FACTS.c.status))
         return {row[0]: row[1] for row in rows}
 
+    def wanted_with_prompt_keys(self, keys: Iterable[str]) -> dict[str, tuple[Fact, ...]]:
+        """Wanted facts by their pinned prompt, which may be older than what the slot renders to now."""
+        found: dict[str, list[Fact]] = {}
+        wanted = select(*FACT).where(FACTS.c.status == "wanted").order_by(FACTS.c.id)
+        for chunk in chunks(keys):
+            for fact in self._facts(wanted.where(FACTS.c.prompt_key.in_(chunk))):
+                found.setdefault(fact.prompt_key, []).append(fact)
+        return {key: tuple(facts) for key, facts in found.items()}
+
+    def slots_of_objects(self, objects: Iterable[str]) -> set[Pair]:
+        """Slots in which one of these objects is wanted, held or doubted (its label may have changed)."""
+        columns = select(FACTS.c.subject, FACTS.c.relation)
+        open_rows = columns.where(FACTS.c.status.in_(("wanted", "held", "quarantined")))
+        return {
+            (row.subject, row.relation)
+            for chunk in chunks(objects)
+            for row in self._rows(open_rows.where(FACTS.c.object.in_(chunk)))
+        }
+
     def due(self, now: datetime) -> tuple[Fact, ...]:
-        """Held facts whose time is over, longest overdue first."""
-        over = (FACTS.c.status == "held") & (FACTS.c.held_until <= now)
+        """Facts to be admitted again, longest overdue first: held ones whose time is over, and wanted
+        ones whose value was known to end or to be retracted by now."""
+        over = FACTS.c.held_until <= now
         return self._facts(select(*FACT).where(over).order_by(FACTS.c.held_until, FACTS.c.id))
 
     def wanted(self) -> tuple[Fact, ...]:

@@ -246,9 +246,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A prompt that must not move when a fact is edited: a neighbour, or the subject's other relation."""
+    """A prompt that judges a fact: a neighbour or the subject's other relation must not move when the
+    fact is edited; an alias of the subject must be answered with the fact's target."""
 
-    kind: Literal["neighbour", "same_subject"]
+    kind: Literal["neighbour", "same_subject", "alias"]
     prompt: str
     target: str
 

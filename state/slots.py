@@ -37,6 +37,15 @@ class SlotQueries(Reader):
                 found[(row.subject, row.relation)] = Slot(*row)
         return found
 
+    def slots_of_subjects(self, subjects: Iterable[str]) -> dict[Pair, Slot]:
+        """Every watched slot of these subjects."""
+        rows = [
+            row
+            for chunk in chunks(subjects)
+            for row in self._rows(select(*_SLOT).where(SLOTS.c.subject.in_(chunk)).order_by(SLOTS.c.id))
+        ]
+        return {(row.subject, row.relation): Slot(*row) for row in rows}
+
     def slots_with_prompt_keys(self, keys: Iterable[str]) -> dict[str, tuple[Slot, ...]]:
         """Slots that make one prompt to the model, whatever their entities: Eqn. 5 on the rendered prompt."""
         found: dict[str, list[Slot]] = {}

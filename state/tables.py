@@ -149,11 +149,11 @@ class Facts(Row, table=True):
             sqlite_where=text("status = 'wanted'"),
             postgresql_where=text("status = 'wanted'"),
         ),
-        Index(
+        Index(  # to be admitted again at that time, whatever their status
             "ix_facts_held",
             "held_until",
-            sqlite_where=text("status = 'held'"),
-            postgresql_where=text("status = 'held'"),
+            sqlite_where=text("held_until IS NOT NULL"),
+            postgresql_where=text("held_until IS NOT NULL"),
         ),
         Index("ix_facts_status", "status", "id"),
     )
@@ -162,7 +162,7 @@ class Facts(Row, table=True):
     subject: str
     subject_label: str
     relation: str
-    object: str
+    object: str = Field(index=True)
     target: str
     template: str
     prompt_key: str = Field(index=True)
@@ -180,7 +180,7 @@ class Facts(Row, table=True):
 
 class Probes(Row, table=True):
     __tablename__ = "probes"
-    __table_args__ = (CheckConstraint("kind IN ('neighbour', 'same_subject')", name="kind"),)
+    __table_args__ = (CheckConstraint("kind IN ('neighbour', 'same_subject', 'alias')", name="kind"),)
     fact: int = key(foreign="facts.id")
     position: int = Field(primary_key=True)
     kind: str

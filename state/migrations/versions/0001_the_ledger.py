@@ -176,7 +176,8 @@ def wanted() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_facts")),
     )
-    partial_index("ix_facts_held", "facts", ["held_until"], "status = 'held'")
+    partial_index("ix_facts_held", "facts", ["held_until"], "held_until IS NOT NULL")
+    op.create_index("ix_facts_object", "facts", ["object"])
     op.create_index("ix_facts_prompt_key", "facts", ["prompt_key"])
     op.create_index("uq_facts_slot", "facts", ["subject", "relation", "key"], unique=True)
     op.create_index("ix_facts_status", "facts", ["status", "id"])
@@ -188,7 +189,7 @@ def wanted() -> None:
         word("kind"),
         prose("prompt"),
         prose("target"),
-        sa.CheckConstraint("kind IN ('neighbour', 'same_subject')", name=op.f("ck_probes_kind")),
+        sa.CheckConstraint("kind IN ('neighbour', 'same_subject', 'alias')", name=op.f("ck_probes_kind")),
         sa.ForeignKeyConstraint(["fact"], ["facts.id"], name=op.f("fk_probes_fact")),
         sa.PrimaryKeyConstraint("fact", "position", name=op.f("pk_probes")),
     )
