@@ -1,0 +1,38 @@
+"""Asking the models directly, outside any run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from editing.requests import prompt_key
+from kbsync.application import Application
+from state.records import Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    prompt: str
+    base: str
+    live: str | None
+    """None: there is no live checkpoint."""
+
+
+def answers(app: Application, prompts: Sequence[str]) -> list[Answer]:
+    """What the base and live say to each prompt (greedy decoding)."""
+    from editing.evaluation import answers as said
+    from editing.models import load
+
+    base = said(load(app.base.directory), list(prompts))
+    with app.state.read() as tx:
+        checkpoint = tx.live()
+    if checkpoint is None:
+        return [Answer(prompt, answer, None) for prompt, answer in zip(prompts, base, strict=True)]
+    live = said(load(app.home.checkpoints / checkpoint.path), list(prompts))
+    return [Answer(*row) for row in zip(prompts, base, live, strict=True)]
+
+
+def explanation(app: Application, prompt: str) -> list[Provenance]:
+    """Every fact of the ledger that this prompt asks for, with where it came from and what was done."""
+    with app.state.read() as tx:
+        return [tx.provenance(fact.id) for fact in tx.find_by_prompt(prompt_key(prompt))]

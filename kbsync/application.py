@@ -1,0 +1,154 @@
+"""One kbsync: its home, settings and clock, and what is opened from them when first needed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+from connectors.observations import Connector
+from editing.spec import Case
+from kbsync.base import Base, import_base
+from kbsync.errors import BadConfiguration, BadData
+from kbsync.executor import Executor, LocalExecutor
+from kbsync.gates import Gate
+from kbsync.home import Home
+from kbsync.relations import Catalogue, load_catalogue
+from kbsync.settings import Settings
+from state import State
+from state.records import Lease
+
+LEASE_NAME = "leader"
+LEASE_TTL = timedelta(minutes=5)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Application:
+    """What every part of the daemon is handed; holds no state besides open handles."""
+
+    home: Home
+    settings: Settings
+    now: Callable[[], datetime] = utc_now
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set by SIGTERM: long work ends at its next safe point."""
+
+    @cached_property
+    def state(self) -> State:
+        """The ledger, migrated."""
+        self.home.prepare()
+        state = State.open(self.settings.database_url(self.home), clock=self.now)
+        state.migrate()
+        return state
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        return load_catalogue(self.settings.relations)
+
+    @cached_property
+    def gates(self) -> tuple[Gate, ...]:
+        return self.settings.gate_list()
+
+    @cached_property
+    def base(self) -> Base:
+        """The base model, imported into the home on first use."""
+        path = self.settings.model.path
+        if path is None:
+            raise BadConfiguration(
+                "no base model is configured", "set `path` in the [model] section of kbsync.toml"
+            )
+        return import_base(path, self.home)
+
+    @cached_property
+    def canaries(self) -> tuple[Case, ...]:
+        """The operator's own questions; raises BadData naming the line that is wrong."""
+        return _read_canaries(self.settings)
+
+    @cached_property
+    def connectors(self) -> dict[str, Connector]:
+        """Every configured source by name."""
+        from connectors.registry import connect
+
+        relations = tuple(relation.id for relation in self.catalogue.enabled())
+        return {
+            name: connect(name, settings, directory=self.settings.directory, default_relations=relations)
+            for name, settings in self.settings.sources.items()
+        }
+
+    def executor(self, alive: Callable[[], None]) -> Executor:
+        """Where builds run; `alive` is called whenever a worker gives a sign of life."""
+        settings = self.settings.executor
+        return LocalExecutor(
+            heartbeat_timeout_s=settings.heartbeat_timeout.total_seconds(),
+            stop_timeout_s=settings.stop_timeout.total_seconds(),
+            stopping=self.stopping,
+            alive=alive,
+        )
+
+    @contextmanager
+    def leading(self) -> Iterator[Leadership]:
+        """Lead this home and this ledger for a while; raises TryLater or state.LeaseHeld if another does."""
+        with self.home.prepare().locked("kbsync"):
+            holder = f"{socket.gethostname()}:{os.getpid()}"
+            leadership = Leadership(self.state, self.state.acquire_lease(LEASE_NAME, holder, LEASE_TTL))
+            try:
+                yield leadership
+            finally:
+                leadership.release()
+
+    def close(self) -> None:
+        if "connectors" in self.__dict__:
+            for connector in self.connectors.values():
+                connector.close()
+        if "state" in self.__dict__:
+            self.state.close()
+
+
+@dataclass
+class Leadership:
+    """The lease this process holds; its generation fences promotions."""
+
+    state: State
+    now: Callable[[], datetime]
+    lease: Lease
+
+    def renew(self) -> None:
+        """Extend the lease when a quarter of it has passed; raises state.StaleLeader if it was lost."""
+        if self.lease.expires - self.now() < LEASE_TTL * 3 / 4:
+            self.lease = self.state.renew_lease(self.lease, LEASE_TTL)
+
+    def release(self) -> None:
+        self.state.release_lease(self.lease)
+
+
+def _read_canaries(settings: Settings) -> tuple[Case, ...]:
+    import json
+
+    path = settings.canaries
+    if path is None:
+        return ()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise BadConfiguration(f"the canaries in {path} cannot be read: {error.strerror}") from error
+    cases = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+            cases.append(Case(str(item["prompt"]), str(item["target"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadData(
+                f'{path}, line {number}: not a canary ({error})',
+                'write {"prompt": "The capital of France is", "target": "Paris"}',
+            ) from error
+    return tuple(cases)

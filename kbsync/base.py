@@ -1,0 +1,38 @@
+"""The base model: imported into the home once, then named by its digest for ever."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from editing.settings import EditSettings
+from kbsync.errors import BadConfiguration
+from kbsync.home import Home
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """An imported base: read-only, and complete enough for any Hugging Face loader."""
+
+    digest: str
+    directory: Path
+    edit_settings: EditSettings
+    """Hyper-parameters where the settings name none."""
+
+
+def import_base(path: Path, home: Home) -> Base:
+    """The base in `path`, split into frozen and editable shards under the home.
+
+    Importing the same files again only reads them.  Raises BadConfiguration where `path` is no model
+    directory, `editing.errors.ModelError` or `ArchitectureError` where it cannot be edited.
+    """
+    if not path.is_dir():
+        raise BadConfiguration(
+            f"[model] path: there is no directory {path}", "give a local Hugging Face model directory"
+        )
+    from editing.checkpoints import import_base as split
+    from editing.models import editable_tensors
+
+    home.prepare()
+    digest, directory = split(path, home.base, editable_tensors(path))
+    return Base(digest, directory, EditSettings())

@@ -1,0 +1,37 @@
+"""The command line: `main` runs a command and turns what went wrong into one clear line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+HOISTED = ("--home", "--config")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of `kbsync`; exits with the codes that docs/commands.md lists."""
+    from kbsync.cli.app import app
+    from kbsync.cli.failures import exit_code_of
+
+    arguments = hoist(list(sys.argv[1:] if argv is None else argv))
+    try:
+        app(arguments, prog_name="kbsync")
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(exit_code_of(error))
+
+
+def hoist(arguments: list[str]) -> list[str]:
+    """Move `--home DIR` and `--config FILE` to the front: they may be typed before or after the command."""
+    front: list[str] = []
+    rest: list[str] = []
+    pending = iter(arguments)
+    for argument in pending:
+        if argument == "--":
+            rest += [argument, *pending]
+        elif argument in HOISTED:
+            front += [argument, *[value for value in [next(pending, None)] if value is not None]]
+        elif argument.startswith(tuple(f"{option}=" for option in HOISTED)):
+            front.append(argument)
+        else:
+            rest.append(argument)
+    return front + rest

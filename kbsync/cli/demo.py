@@ -1,0 +1,32 @@
+"""`demo`: the whole story on a bundled model and a local SPARQL server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kbsync.cli.options import Json, globals_of
+from kbsync.cli.output import print_json
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(demo)
+
+
+def demo(
+    context: typer.Context,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Keep the SPARQL server running afterwards, until Ctrl-C.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Tell the whole story on a bundled model and a local SPARQL server, in about a minute.
+
+    The home is left behind: try every other command on it.
+    """
+    from kbsync.demo.story import tell
+
+    outcome = tell(globals_of(context).home(), serve=serve, quiet=json)
+    if json:
+        print_json(outcome)

@@ -1,0 +1,68 @@
+"""Options that commands share, and what stands before every command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kbsync.application import Application
+    from kbsync.home import Home
+    from kbsync.settings import Settings
+
+DEFAULT_HOME = Path("~/.local/share/kbsync")
+
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
+Reason = Annotated[str, typer.Option(help="Why; goes into the audit log.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Globals:
+    """The options that stand before every command."""
+
+    home_root: Path
+    config: Path | None
+
+    def home(self) -> Home:
+        from kbsync.home import Home
+
+        return Home(self.home_root.expanduser().resolve())
+
+    def settings(self, *, required: bool = True) -> Settings:
+        """The settings in force; `required` says that a command is pointless without a settings file."""
+        from kbsync import logs
+        from kbsync.settings import load
+
+        default = self.home().config
+        file = self.config or (default if required or default.exists() else None)
+        settings = load(file)
+        logs.configure(settings.log)
+        return settings
+
+    def application(self) -> Application:
+        """For commands that work: needs a settings file."""
+        from kbsync.application import Application
+
+        return Application(self.home(), self.settings())
+
+    def ledger(self) -> Application:
+        """For commands that only look at, or decide about, what is in the ledger."""
+        from kbsync.application import Application
+        from kbsync.errors import BadConfiguration
+
+        app = Application(self.home(), self.settings(required=False))
+        if app.settings.state.url is None and not app.home.database.exists():
+            raise BadConfiguration(
+                f"there is no ledger in {app.home.root}",
+                "name the right home with --home or KBSYNC_HOME, or start one with `kbsync init`, `kbsync sync`",
+            )
+        return app
+
+
+def globals_of(context: typer.Context) -> Globals:
+    found = context.find_object(Globals)
+    assert found is not None
+    return found

@@ -1,0 +1,168 @@
+"""`quarantine`, `review`, `rollback`, `retract`: what people decide."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kbsync.cli.options import Json, Reason, globals_of
+from kbsync.cli.output import print_json, print_table, say
+
+
+def register(app: typer.Typer) -> None:
+    quarantine = typer.Typer(help="Facts held back for a person to decide.", invoke_without_command=True)
+    quarantine.callback()(quarantined)
+    quarantine.command("approve")(approve)
+    quarantine.command("reject")(reject)
+    app.add_typer(quarantine, name="quarantine")
+    review = typer.Typer(help="Candidates that wait for approval.", invoke_without_command=True)
+    review.callback()(waiting)
+    review.command("approve")(approve_run)
+    review.command("reject")(reject_run)
+    app.add_typer(review, name="review")
+    app.command()(rollback)
+    app.command()(retract)
+
+
+Actor = Annotated[str, typer.Option(help="Who decides; goes into the audit log.", envvar="USER")]
+
+
+def quarantined(context: typer.Context, json: Json = False) -> None:
+    """List quarantined facts with the reason each is held back for."""
+    if context.invoked_subcommand is not None:
+        return
+    app = globals_of(context).ledger()
+    with app.state.read() as tx:
+        found = [fact for fact in tx.facts(status="quarantined") if fact.decision != "rejected"]
+    app.close()
+    if json:
+        print_json(found)
+        return
+    print_table(
+        "quarantine",
+        ("id", "subject", "relation", "object", "reason"),
+        ((f.id, f.subject_label, f.relation, f.target, f.reason) for f in found),
+    )
+
+
+def approve(
+    context: typer.Context,
+    fact: Annotated[int, typer.Argument(help="Its id.")],
+    reason: Reason,
+    actor: Actor = "operator",
+) -> None:
+    """Let a quarantined fact pass admission; the next cycle edits it in."""
+    from kbsync import reviews
+
+    app = globals_of(context).application()
+    said = reviews.approve(app, fact, reason, actor)
+    app.close()
+    say(said)
+
+
+def reject(
+    context: typer.Context,
+    fact: Annotated[int, typer.Argument(help="Its id.")],
+    reason: Reason,
+    actor: Actor = "operator",
+) -> None:
+    """Decide that a quarantined fact is never edited in, however often the source states it."""
+    from kbsync import reviews
+
+    app = globals_of(context).application()
+    said = reviews.reject(app, fact, reason, actor)
+    app.close()
+    say(said)
+
+
+def waiting(context: typer.Context, json: Json = False) -> None:
+    """List candidates that wait for approval."""
+    if context.invoked_subcommand is not None:
+        return
+    app = globals_of(context).ledger()
+    with app.state.read() as tx:
+        found = list(tx.runs(state="awaiting_review"))
+    app.close()
+    if json:
+        print_json(found)
+        return
+    print_table(
+        "waiting for review",
+        ("run", "view", "since", "decided by timeout at"),
+        ((r.id, r.view[:12], r.updated, r.review_until) for r in found),
+    )
+
+
+def approve_run(
+    context: typer.Context,
+    run: Annotated[int, typer.Argument(help="The run's id.")],
+    reason: Reason,
+    actor: Actor = "operator",
+) -> None:
+    """Approve a candidate: it goes live at once."""
+    from kbsync import reviews
+
+    app = globals_of(context).application()
+    try:
+        with app.leading() as leadership:
+            done = reviews.approve_run(app, leadership, run, reason, actor)
+    finally:
+        app.close()
+    say(f"run {done.id}: {done.state}")
+
+
+def reject_run(
+    context: typer.Context,
+    run: Annotated[int, typer.Argument(help="The run's id.")],
+    reason: Reason,
+    actor: Actor = "operator",
+) -> None:
+    """Reject a candidate: live stays as it is."""
+    from kbsync import reviews
+
+    app = globals_of(context).application()
+    done = reviews.reject_run(app, run, reason, actor)
+    app.close()
+    say(f"run {done.id}: {done.state}")
+
+
+def rollback(
+    context: typer.Context,
+    reason: Reason,
+    checkpoint: Annotated[int | None, typer.Argument(help="Its id; default: what was live before.")] = None,
+    actor: Actor = "operator",
+) -> None:
+    """Go back to a kept checkpoint; what only the left one held is quarantined."""
+    from kbsync import promotion
+
+    app = globals_of(context).application()
+    try:
+        with app.leading() as leadership:
+            left, now = promotion.rollback(
+                app.state,
+                app.home,
+                leadership.lease,
+                target=checkpoint,
+                hooks=tuple(app.settings.deploy),
+                reason=reason,
+                actor=actor,
+            )
+    finally:
+        app.close()
+    say(f"live is checkpoint {now.id} again; checkpoint {left.id} was left: {reason}")
+
+
+def retract(
+    context: typer.Context,
+    fact: Annotated[int, typer.Argument(help="Its id.")],
+    reason: Reason,
+    actor: Actor = "operator",
+) -> None:
+    """Want a fact no more: the next cycle rebuilds without it, which un-edits it exactly."""
+    from kbsync import reviews
+
+    app = globals_of(context).application()
+    said = reviews.retract(app, fact, reason, actor)
+    app.close()
+    say(said)

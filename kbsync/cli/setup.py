@@ -1,0 +1,103 @@
+"""`init`, `config check`, `gates`, `relations`: before anything runs."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kbsync.cli.options import Json, globals_of
+from kbsync.cli.output import print_json, print_table, say
+
+
+def register(app: typer.Typer) -> None:
+    config = typer.Typer(help="Look at the settings.", no_args_is_help=True)
+    config.command("check")(check)
+    app.command()(init)
+    app.add_typer(config, name="config")
+    app.command()(gates)
+    app.command()(relations)
+
+
+def init(
+    context: typer.Context,
+    force: Annotated[bool, typer.Option(help="Overwrite an existing settings file.")] = False,
+) -> None:
+    """Write a commented kbsync.toml into the home."""
+    from kbsync.errors import UsageError
+
+    home = globals_of(context).home()
+    target: Path = globals_of(context).config or home.config
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists already", "edit it, or overwrite it with --force")
+    home.prepare()
+    text = resources.files("kbsync").joinpath("kbsync.example.toml").read_text(encoding="utf-8")
+    target.write_text(text, encoding="utf-8")
+    say(f"wrote {target}: set [model] path and one [sources.…], then run `kbsync config check`")
+
+
+def check(
+    context: typer.Context,
+    json: Json = False,
+) -> None:
+    """Check the settings file and the environment, and show what is in force."""
+    from kbsync.application import Application
+    from kbsync.checks import check_settings
+
+    settings = globals_of(context).settings()
+    found = check_settings(Application(globals_of(context).home(), settings))
+    if json:
+        print_json({"settings": settings.model_dump(mode="json"), "checks": found})
+        return
+    print_table("settings", ("what", "found"), found.items())
+
+
+def gates(context: typer.Context, json: Json = False) -> None:
+    """Explain the gates: what each measures, its threshold, and how a sample is judged."""
+    found = globals_of(context).settings(required=False).gate_list()
+    if json:
+        print_json(found)
+        return
+    print_table(
+        "gates",
+        ("gate", "passes when", "worse than live by at most", "bound", "what it measures"),
+        (
+            (
+                gate.name,
+                f"{'≥' if gate.direction == 'at_least' else '≤'} {gate.threshold:g}" if gate.enabled else "off",
+                gate.margin,
+                f"{gate.confidence:.0%} where sampled",
+                gate.explains,
+            )
+            for gate in found
+        ),
+    )
+
+
+def relations(
+    context: typer.Context,
+    relation: Annotated[str | None, typer.Argument(help="One relation, such as wdt:P36.")] = None,
+    subject: Annotated[str, typer.Option(help="Subject to render the templates for.")] = "…",
+    json: Json = False,
+) -> None:
+    """Show the relation catalogue, with the settings' additions, rendered for a subject."""
+    from kbsync.relations import load_catalogue, render
+
+    catalogue = load_catalogue(globals_of(context).settings(required=False).relations)
+    chosen = [catalogue.named(relation)] if relation else list(catalogue.values())
+    if json:
+        print_json([{"relation": item, "rendered": render(item, subject)} for item in chosen])
+    elif relation:
+        print_table(f"{relation} {chosen[0].label}", ("prompt",), ((text,) for text in render(chosen[0], subject)))
+    else:
+        print_table(
+            "relations",
+            ("id", "label", "values", "subject", "on", "edited with"),
+            (
+                (r.id, r.label, "one" if r.single_valued else "many", r.subject_type, r.enabled,
+                 render(r, subject)[0])
+                for r in chosen
+            ),
+        )

@@ -1,0 +1,141 @@
+"""`sync`, `run`, `pause`, `resume`, `dry-run`: making the model current."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kbsync.cli.options import Json, Reason, globals_of
+from kbsync.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from kbsync.cycle import CycleReport
+    from kbsync.executor import Progress
+
+
+def register(app: typer.Typer) -> None:
+    for command in (sync, run, pause, resume):
+        app.command()(command)
+    app.command("dry-run")(dry_run)
+
+
+def sync(
+    context: typer.Context,
+    bootstrap: Annotated[
+        bool, typer.Option(help="First import: values older than the settle window are settled, no volume breaker.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run one cycle now: pull, admit, build, judge, promote."""
+    from kbsync.cycle import cycle
+
+    app = globals_of(context).application()
+    try:
+        with app.leading() as leadership, live_progress() as progress:
+            report = cycle(
+                app, leadership, trigger="kbsync sync", asked=True, bootstrap=bootstrap, progress=progress
+            )
+    finally:
+        app.close()
+    if json:
+        print_json(report)
+    else:
+        show(report)
+    raise typer.Exit(exit_code(report))
+
+
+def exit_code(report: CycleReport) -> int:
+    """10 where a gate rejected, 1 where a run failed, 75 where a source could not be read."""
+    states = {run.state for run in report.runs}
+    if "rejected" in states:
+        return 10
+    if "failed" in states:
+        return 1
+    return 75 if report.unavailable else 0
+
+
+def show(report: CycleReport) -> None:
+    """The cycle for people."""
+    for intake in report.intake:
+        say(intake.summary)
+    for source, reason in report.unavailable.items():
+        say(f"{source}: not read: {reason}")
+    for done in report.runs:
+        say(f"run {done.id}: {done.state}{f' ({done.reason})' if done.reason else ''}")
+    if report.nothing:
+        say(f"no new run: {report.nothing}")
+
+
+def run(context: typer.Context) -> None:
+    """Run the daemon: sync on schedule until SIGTERM."""
+    from kbsync.daemon import Daemon
+
+    app = globals_of(context).application()
+    try:
+        Daemon(app).run()
+    finally:
+        app.close()
+
+
+def pause(context: typer.Context, reason: Reason) -> None:
+    """Let the daemon start no cycle until `resume`; a cycle at work is finished."""
+    app = globals_of(context).ledger()
+    with app.state.write() as tx:
+        tx.pause(reason, "operator")
+    say("paused")
+
+
+def resume(context: typer.Context) -> None:
+    """Let the daemon work again."""
+    app = globals_of(context).ledger()
+    with app.state.write() as tx:
+        tx.resume("operator")
+    say("resumed")
+
+
+def dry_run(context: typer.Context, json: Json = False) -> None:
+    """Show what the next run would build, without pulling or building."""
+    from kbsync.cycle import plan
+    from kbsync.planning import NothingToDo
+
+    app = globals_of(context).application()
+    with (
+        app.leading() as leadership,
+        app.executor(alive=leadership.renew).worker(app.home.runs / "worker.log") as worker,
+    ):
+        planned = plan(app, worker, asked=True)
+    app.close()
+    if json:
+        print_json(planned)
+    elif isinstance(planned, NothingToDo):
+        say(f"nothing to do: {planned.reason}")
+    else:
+        rows = [("edit", f) for f in planned.new] + [("un-edit", f) for f in planned.removed]
+        rows += [("wait", f) for f in planned.waiting]
+        print_table(
+            f"a run would build a view of {len(planned.facts)} facts ({len(planned.known)} known)",
+            ("what", "fact", "subject", "relation", "object"),
+            ((what, f.id, f.subject_label, f.relation, f.target) for what, f in rows),
+        )
+
+
+@contextmanager
+def live_progress() -> Iterator[Progress]:
+    """Progress bars on stderr, one a phase; plain lines where stderr is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from kbsync.cli.output import stderr
+
+    columns = (TextColumn("{task.description:<22}"), BarColumn(32), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=stderr, transient=not stderr.is_terminal) as bars:
+        tasks: dict[str, int] = {}
+
+        def show_phase(phase: str, done: int, total: int, eta_s: float | None) -> None:
+            if phase not in tasks or (done == 0 and total):
+                tasks[phase] = bars.add_task(phase, total=total)
+            bars.update(tasks[phase], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield show_phase

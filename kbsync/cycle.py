@@ -1,0 +1,209 @@
+"""One sync cycle: finish what is open, pull and admit, plan, and take the new run to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from editing import checkpoints
+from editing.spec import BuildReport
+from kbsync import planning, promotion
+from kbsync.application import Application, Leadership
+from kbsync.executor import Progress, Worker, silent
+from kbsync.intake import Intake, IntakeReport
+from kbsync.lifecycle import ACTOR, ENDS, Lifecycle
+from kbsync.specs import ask_spec
+from state.records import Fact, Run
+
+log = structlog.get_logger()
+
+RETRY_AFTER = timedelta(hours=1)
+"""A view whose last run failed is tried again this much later, doubled with every failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class CycleReport:
+    """What one cycle did, for the command line and the daemon's log."""
+
+    runs: tuple[Run, ...] = ()
+    """Runs that this cycle carried on or started, as they are now."""
+    intake: tuple[IntakeReport, ...] = ()
+    unavailable: dict[str, str] = field(default_factory=dict)
+    """Sources that could not be read, with the reason; their cursors did not move."""
+    nothing: str = ""
+    """Why no run was started, if none was."""
+
+
+def cycle(
+    app: Application,
+    leadership: Leadership,
+    *,
+    trigger: str,
+    asked: bool = True,
+    bootstrap: bool = False,
+    progress: Progress = silent,
+) -> CycleReport:
+    """Run one cycle to its end.  Raises Stopping (the run is resumed by the next cycle).
+
+    `asked` says that a person wants a run now; the daemon's schedule obeys the thresholds of [plan].
+    """
+    clean_up(app)
+    executor = app.executor(alive=leadership.renew)
+    with executor.worker(app.home.runs / "worker.log") as worker:
+        lifecycle = Lifecycle(app, leadership, worker, progress)
+        with app.state.read() as tx:
+            unfinished = tx.open_runs()
+        runs = [lifecycle.drive(run) for run in unfinished]
+        reports, unavailable = pull(app, bootstrap=bootstrap, progress=progress)
+        leadership.renew()
+        nothing = "a run waits for review" if any(run.state not in ENDS for run in runs) else ""
+        if not nothing:
+            started = _start(app, worker, trigger=trigger, asked=asked, progress=progress)
+            if isinstance(started, str):
+                nothing = started
+            else:
+                runs.append(lifecycle.drive(started))
+    clean_up(app)
+    return CycleReport(tuple(runs), tuple(reports), unavailable, nothing)
+
+
+def clean_up(app: Application) -> None:
+    """Make `live` follow the database and remove what no root holds; done at every start.
+
+    Retired checkpoints beyond `state.keep` go, unless pinned; staging directories of killed builds go.
+    """
+    promotion.project(app.state, app.home)
+    with app.state.read() as tx:
+        roots = tx.roots()
+        retired = sorted(
+            (c for c in tx.checkpoints(status="retired") if c.collected is None),
+            key=lambda c: c.promoted or c.created,
+            reverse=True,
+        )
+        open_runs = {run.id: run for run in tx.open_runs()}
+    keep = {c.path for c in roots.checkpoints} | {c.path for c in retired[: app.settings.state.keep]}
+    # The directory of an open run's round has its name before it has its row.
+    keep |= {f"{run.id}-{run.round}" for run in open_runs.values()}
+    removed = checkpoints.collect_garbage(app.home.checkpoints, keep)
+    gone = [c.id for c in retired[app.settings.state.keep :] if c.path not in keep]
+    if gone:
+        with app.state.write() as tx:
+            for checkpoint in gone:
+                tx.collected(checkpoint)
+    if removed:
+        log.info("garbage.removed", directories=len(removed))
+
+
+def pull(
+    app: Application, *, bootstrap: bool = False, progress: Progress = silent
+) -> tuple[list[IntakeReport], dict[str, str]]:
+    """Read and admit every source once; a source that fails keeps its cursor and does not stop the others."""
+    from connectors.errors import ConnectorError
+
+    intake = Intake(app.state, app.catalogue, app.settings.policy, app.now)
+    reports: list[IntakeReport] = []
+    unavailable: dict[str, str] = {}
+    for number, (name, connector) in enumerate(app.connectors.items()):
+        progress("pull", number, len(app.connectors), None)
+        try:
+            reports.append(intake.pull(connector, bootstrap=bootstrap))
+        except ConnectorError as error:
+            log.warning("source.unavailable", source=name, reason=str(error))
+            unavailable[name] = str(error)
+    reports.append(intake.release_due())
+    progress("pull", len(app.connectors), len(app.connectors), None)
+    return reports, unavailable
+
+
+def reconcile(app: Application, *, sample: int | None = None) -> list[IntakeReport]:
+    """Re-read watched slots, all or a random sample: finds what polling missed, and removals."""
+    intake = Intake(app.state, app.catalogue, app.settings.policy, app.now)
+    return [intake.reconcile(connector, sample=sample) for connector in app.connectors.values()]
+
+
+def plan(
+    app: Application, worker: Worker, *, asked: bool, progress: Progress = silent
+) -> planning.Plan | planning.NothingToDo:
+    """Decide what to build, after asking the base about facts it was never asked about."""
+    with app.state.read() as tx:
+        wanted = tx.wanted()
+        live = tx.live()
+        live_facts = tx.view_facts(live.view) if live else None
+    known = base_knowledge(app, worker, wanted, progress)
+    return planning.decide(wanted, live_facts, known, app.settings.plan, app.now(), asked=asked)
+
+
+def base_knowledge(
+    app: Application, worker: Worker, facts: tuple[Fact, ...], progress: Progress = silent
+) -> dict[int, bool]:
+    """Which of `facts` the base states unedited; asks the worker only what the ledger does not know."""
+    ids = [fact.id for fact in facts]
+    with app.state.read() as tx:
+        answers = tx.base_answers(app.base.digest, ids)
+    unasked = [fact for fact in facts if fact.id not in answers]
+    if unasked:
+        report = _ask(app, worker, unasked, progress)
+        fresh = {int(fact.id): (fact.known, fact.base_answer) for fact in report.facts}
+        with app.state.write() as tx:
+            tx.put_base_answers(app.base.digest, fresh)
+        answers = {**answers, **fresh}
+    return {fact: known for fact, (known, _) in answers.items()}
+
+
+def _ask(app: Application, worker: Worker, facts: list[Fact], progress: Progress) -> BuildReport:
+    directory = app.home.runs / "ask"
+    directory.mkdir(parents=True, exist_ok=True)
+    spec_file = directory / "spec.json"
+    ask_spec(app, facts).write(spec_file)
+    return worker.execute(spec_file, progress)
+
+
+def _start(
+    app: Application, worker: Worker, *, trigger: str, asked: bool, progress: Progress
+) -> Run | str:
+    """A new run, or why there is none."""
+    planned = plan(app, worker, asked=asked, progress=progress)
+    if isinstance(planned, planning.NothingToDo):
+        return planned.reason
+    with app.state.write() as tx:
+        view = tx.create_view(planned.facts)
+        live = tx.live()
+        if live is not None and (live.view, live.base) == (view.digest, app.base.digest):
+            return "live already is this view"
+        blocked = next((block for block in tx.blocked_views() if block.view == view.digest), None)
+        if blocked is not None:
+            return (
+                f"this view was rolled back ({blocked.reason}); "
+                "`kbsync checkpoints release` allows it again"
+            )
+        if wait := _backing_off(app, [r for r in tx.runs(limit=20) if r.view == view.digest], asked):
+            return wait
+        run = tx.create_run(view.digest, app.base.digest, trigger)
+        tx.emit(
+            "run.scope",
+            ACTOR,
+            {
+                "view": view.digest,
+                "facts": len(planned.facts),
+                "known": len(planned.known),
+                "new": [fact.id for fact in planned.new],
+                "removed": [fact.id for fact in planned.removed],
+                "waiting": len(planned.waiting),
+            },
+            run=run.id,
+        )
+    return run
+
+
+def _backing_off(app: Application, earlier: list[Run], asked: bool) -> str:
+    """Why a view whose last runs ended badly is not tried again yet; an operator's request always is."""
+    bad = [run for run in earlier if run.state in ("failed", "rejected")]
+    if not bad or asked:
+        return ""
+    last = max(bad, key=lambda run: run.id)
+    until = last.updated + RETRY_AFTER * 2 ** min(len(bad) - 1, 6)
+    if app.now() >= until:
+        return ""
+    return f"run {last.id} of this view ended {last.state} ({last.reason}); next try after {until:%F %H:%M} UTC"

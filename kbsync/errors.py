@@ -1,0 +1,46 @@
+"""What can go wrong, as a person running kbsync meets it.
+
+    KbsyncError            1   unexpected
+    ├── UsageError         2   the command was typed wrong
+    ├── RunRejected       10   a gate rejected the run; live is untouched
+    ├── BadData           65   an input or a stored file is not what it should be
+    ├── TryLater          75   a source, a lock or a worker is not available now
+    └── BadConfiguration  78   a setting, a path or the environment is wrong
+
+The number is the exit code (sysexits.h where it has one).  Every message says what was wrong,
+where, and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KbsyncError(Exception):
+    """Base of everything kbsync raises on purpose; `advice` is the line that says what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+class UsageError(KbsyncError):
+    exit_code = 2
+
+
+class RunRejected(KbsyncError):
+    exit_code = 10
+
+
+class BadData(KbsyncError):
+    exit_code = 65
+
+
+class TryLater(KbsyncError):
+    exit_code = 75
+
+
+class BadConfiguration(KbsyncError):
+    exit_code = 78

@@ -1,0 +1,230 @@
+"""Where builds run.  The default is a subprocess of `python -m editing.worker` on this machine.
+
+A worker stays up for all rounds of one run, so that the model is loaded once.  It is watched:
+killed, out of memory, hung and wrong-version workers are told apart, retried a bounded number of
+times where that can help, and otherwise fail the run with the reason.  What a killed worker had
+finished lies in the cache under content keys, so a retry is a resume.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+import structlog
+
+from editing.spec import SPEC_VERSION, BuildReport
+from kbsync.errors import KbsyncError
+
+log = structlog.get_logger()
+
+Progress = Callable[[str, int, int, float | None], None]
+"""phase, done, total, seconds left (None: unknown)."""
+
+FailureKind = Literal["killed", "out_of_memory", "hung", "wrong_version", "bad_spec", "data", "internal"]
+
+
+def silent(phase: str, done: int, total: int, eta_s: float | None) -> None:
+    """A Progress that tells nobody."""
+
+
+class WorkerFailed(KbsyncError):
+    """The worker did not deliver a report; `retry` says whether the same spec may succeed another time."""
+
+    def __init__(self, kind: FailureKind, message: str, *, retry: bool) -> None:
+        super().__init__(message, "see the worker.log beside the run's spec.json")
+        self.kind = kind
+        self.retry = retry
+
+
+class Stopping(KbsyncError):
+    """The daemon was asked to stop while a worker was at work; the run is resumed at the next start."""
+
+    exit_code = 75
+
+
+class Worker(Protocol):
+    """One loaded model that answers specs."""
+
+    @property
+    def name(self) -> str:
+        """Which executor, host and process: for the record of attempts."""
+        ...
+
+    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+        """The report for `spec`, tried once; raises WorkerFailed or Stopping.
+
+        After a failure the next call starts a fresh worker; what the failed one finished is in the cache.
+        """
+        ...
+
+
+class Executor(Protocol):
+    """Where workers come from: this machine, or a cluster engine."""
+
+    @contextmanager
+    def worker(self, log_file: Path) -> Iterator[Worker]:
+        """A worker for the rounds of one run, ended when the block is left."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExecutor:
+    """Workers as subprocesses of this machine."""
+
+    heartbeat_timeout_s: float = 120.0
+    """A worker silent for longer is hung."""
+    stop_timeout_s: float = 20.0
+    stopping: threading.Event | None = None
+    """Set by the daemon's SIGTERM: the worker is ended and Stopping raised."""
+    alive: Callable[[], None] = lambda: None
+    """Called at every sign of life from a worker: the daemon renews its lease and feeds its watchdog."""
+
+    @contextmanager
+    def worker(self, log_file: Path) -> Iterator[Worker]:
+        worker = LocalWorker(self, log_file)
+        try:
+            yield worker
+        finally:
+            worker.stop()
+
+
+class LocalWorker:
+    """A supervised `editing.worker` process, started at the first spec and restarted after a failure."""
+
+    def __init__(self, settings: LocalExecutor, log_file: Path) -> None:
+        self._settings = settings
+        self._log_file = log_file
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.Queue[str | None] = queue.Queue()
+
+    @property
+    def name(self) -> str:
+        pid = self._process.pid if self._process is not None else "not started"
+        return f"local:{socket.gethostname()}:{pid}"
+
+    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+        try:
+            return self._execute(spec, progress)
+        except WorkerFailed:
+            self.stop()
+            raise
+
+    def _execute(self, spec: Path, progress: Progress) -> BuildReport:
+        process = self._running()
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps({"spec": str(spec)}) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            raise self._death(process) from None
+        while True:
+            event = self._next_event(process)
+            kind = event.get("event")
+            if kind == "progress":
+                progress(event["phase"], event["done"], event["total"], event.get("eta_s"))
+            elif kind == "log":
+                log.info("worker", **{k: v for k, v in event.items() if k != "event"})
+            elif kind == "report":
+                return BuildReport.read(Path(event["path"]))
+            elif kind == "error":
+                raise WorkerFailed(event["kind"], event["message"], retry=bool(event["retry"]))
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self._lines = queue.Queue()
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "editing.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                encoding="utf-8",
+                # Ctrl-C reaches a whole process group; the worker is stopped by us, after its safe point.
+                start_new_session=True,
+            )
+        self._process = process
+        assert process.stdout is not None
+        threading.Thread(target=_pump, args=(process.stdout, self._lines), daemon=True).start()
+        ready = self._next_event(process)
+        if ready.get("event") != "ready" or ready.get("version") != SPEC_VERSION:
+            raise WorkerFailed(
+                "wrong_version",
+                f"the worker speaks spec version {ready.get('version')}, this daemon {SPEC_VERSION}: "
+                "install one version of kbsync on both sides",
+                retry=False,
+            )
+        return process
+
+    def _next_event(self, process: subprocess.Popen[str]) -> dict[str, Any]:
+        """The next line from the worker; raises when it is silent too long, dead, or we are stopping."""
+        deadline = time.monotonic() + self._settings.heartbeat_timeout_s
+        while True:
+            if self._settings.stopping is not None and self._settings.stopping.is_set():
+                self.stop()
+                raise Stopping("stopped while a build was running", "it resumes at the next start")
+            try:
+                line = self._lines.get(timeout=0.2)
+            except queue.Empty:
+                if time.monotonic() > deadline:
+                    seconds = self._settings.heartbeat_timeout_s
+                    process.kill()
+                    raise WorkerFailed(
+                        "hung", f"the worker gave no sign of life for {seconds:.0f} s", retry=True
+                    ) from None
+                continue
+            if line is None:
+                raise self._death(process)
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                log.warning("worker.unreadable_line", line=line.rstrip()[:200])
+                continue
+            if isinstance(event, dict):
+                self._settings.alive()
+                return event
+
+    def _death(self, process: subprocess.Popen[str]) -> WorkerFailed:
+        code = process.wait()
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = " (the kernel does that when memory runs out)" if -code == signal.SIGKILL else ""
+            return WorkerFailed("killed", f"the worker was killed by {name}{hint}", retry=True)
+        return WorkerFailed("internal", f"the worker ended with exit code {code}", retry=code not in (2, 78))
+
+    def stop(self) -> None:
+        """End the process: politely, then not."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(self._settings.stop_timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _pump(stream: IO[str], lines: queue.Queue[str | None]) -> None:
+    """Move the worker's lines into a queue; None marks the end of the stream."""
+    for line in stream:
+        lines.put(line)
+    lines.put(None)

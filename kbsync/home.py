@@ -1,0 +1,90 @@
+"""The home directory: where everything lies, and the lock that keeps two daemons from sharing it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kbsync.errors import BadConfiguration, TryLater
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths below `--home`, as design.md's section "On disk" draws them."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "kbsync.toml"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "kbsync.db"
+
+    @property
+    def base(self) -> Path:
+        return self.root / "base"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def live(self) -> Path:
+        return self.checkpoints / "live"
+
+    def run(self, run_id: int) -> Path:
+        return self.runs / str(run_id)
+
+    def prepare(self) -> Home:
+        """Create the tree; raises BadConfiguration where the home cannot be written."""
+        try:
+            for directory in (self.root, self.base, self.cache, self.runs, self.checkpoints):
+                directory.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise BadConfiguration(
+                f"the home {self.root} cannot be written: {error.strerror or error}",
+                "choose another directory with --home or KBSYNC_HOME, or change its owner or mode",
+            ) from error
+        return self
+
+    @contextmanager
+    def locked(self, purpose: str) -> Iterator[None]:
+        """Hold the home's advisory lock; raises TryLater naming the holder if another process has it.
+
+        The kernel drops the lock with the process, so a killed daemon leaves nothing behind.
+        """
+        path = self.root / ".lock"
+        with path.open("a+", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                handle.seek(0)
+                holder = handle.read().strip() or "another process"
+                raise TryLater(
+                    f"the home {self.root} is in use by {holder}", "wait for it to end, or stop it"
+                ) from error
+            handle.seek(0)
+            handle.truncate()
+            handle.write(f"{purpose} (process {os.getpid()})")
+            handle.flush()
+            try:
+                yield
+            finally:
+                handle.truncate(0)

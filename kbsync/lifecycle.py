@@ -1,0 +1,258 @@
+"""The life of a run, one durable step at a time.
+
+    planned → building → built → judged → (awaiting_review) → staged → promoted → deployed
+                 ↑                  │
+                 └── next round ────┘        ends: deployed, rejected, failed, rolled_back
+
+Each step does its work, then moves the run with a compare-and-set in the transaction that records
+what the step found.  A process killed between any two instructions leaves a run in some state;
+`drive` takes it on from there, and every step is written so that doing it again is harmless.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from editing.crashpoints import crash_point
+from editing.spec import BuildReport
+from kbsync import deploying, gates, promotion
+from kbsync.application import Application, Leadership
+from kbsync.executor import Progress, Worker, WorkerFailed, silent
+from kbsync.specs import build_spec
+from state import Transaction
+from state.records import Checkpoint, Fact, GateResult, Move, Run
+
+log = structlog.get_logger()
+
+ACTOR = "kbsync"
+ENDS = frozenset({"deployed", "rejected", "failed", "rolled_back"})
+OUTCOMES = frozenset({"killed", "hung", "out_of_memory", "wrong_version"})
+ATTEMPTS_LOST = 20
+"""Attempts of one round that may be lost with the daemon itself (restarts) beside those that fail."""
+
+
+class Lifecycle:
+    """Takes runs from wherever they are to an end, or to where a person has to decide."""
+
+    def __init__(
+        self, app: Application, leadership: Leadership, worker: Worker, progress: Progress = silent
+    ) -> None:
+        self.app = app
+        self.leadership = leadership
+        self.worker = worker
+        self.progress = progress
+        self._steps: dict[str, Callable[[Run], Run]] = {
+            "planned": self._start,
+            "building": self._build,
+            "built": self._judge,
+            "judged": self._decide,
+            "awaiting_review": self._review,
+            "staged": self._promote,
+            "promoted": self._deploy,
+        }
+
+    def drive(self, run: Run) -> Run:
+        """The run at its end, or waiting for review.  Raises Stopping, with the run resumable."""
+        with structlog.contextvars.bound_contextvars(run_id=run.id):
+            while run.state not in ENDS:
+                before = (run.state, run.round)
+                run = self._steps[run.state](run)
+                crash_point(f"kbsync.lifecycle:after-{before[0]}")
+                if (run.state, run.round) == before:
+                    break
+                log.info("run", state=run.state, round=run.round, reason=run.reason or None)
+        return run
+
+    # Steps, in the order of a run's life
+
+    def _start(self, run: Run) -> Run:
+        """Build; or, where a whole checkpoint of this view was kept, judge that one again."""
+        with self.app.state.read() as tx:
+            kept = tx.kept(run.view, run.base)
+        if kept is not None and not promotion.damage(self.app.home, kept):
+            return self._advance(run, "building", checkpoint=kept.id)
+        return self._advance(run, "building")
+
+    def _build(self, run: Run) -> Run:
+        spec_file = self._directory(run) / "spec.json"
+        report_file = spec_file.with_name("report.json")
+        if not report_file.exists():
+            spec = build_spec(self.app, run)
+            spec_file.parent.mkdir(parents=True, exist_ok=True)
+            if spec.mode == "build":
+                # A build that was killed before its report may have left a directory nobody vouches for.
+                shutil.rmtree(spec.out, ignore_errors=True)
+            spec.write(spec_file)
+            crash_point("kbsync.lifecycle:spec-written")
+            try:
+                self._execute(run, spec_file)
+            except WorkerFailed as failure:
+                return self._fail(run, f"{failure.kind}: {failure}")
+        report = BuildReport.read(report_file)
+        with self.app.state.write() as tx:
+            checkpoint = run.checkpoint
+            if checkpoint is None:
+                path = Path(report.checkpoint).name
+                checkpoint = tx.create_checkpoint(
+                    run.id, run.view, run.base, path, report.checkpoint_digest
+                ).id
+            tx.put_base_answers(run.base, {int(f.id): (f.known, f.base_answer) for f in report.facts})
+            return tx.advance_run(run.id, "building", "built", actor=ACTOR, checkpoint=checkpoint)
+
+    def _execute(self, run: Run, spec_file: Path) -> None:
+        """Let the worker answer the spec, a bounded number of times over all starts of the daemon."""
+        most = self.app.settings.executor.attempts
+        while True:
+            with self.app.state.write() as tx:
+                earlier = [a for a in tx.attempts(run.id) if a.round == run.round]
+                for lost in (a for a in earlier if a.outcome == "running"):
+                    tx.end_attempt(lost.id, "lost", {"reason": "the daemon was stopped or killed meanwhile"})
+                if len(earlier) >= most + ATTEMPTS_LOST:
+                    raise WorkerFailed("killed", f"given up after {len(earlier)} attempts", retry=False)
+                attempt = tx.begin_attempt(run.id, self.worker.name)
+            try:
+                self.worker.execute(spec_file, self.progress)
+            except WorkerFailed as failure:
+                with self.app.state.write() as tx:
+                    outcome = failure.kind if failure.kind in OUTCOMES else "failed"
+                    tx.end_attempt(attempt.id, outcome, {"reason": str(failure)})  # type: ignore[arg-type]
+                    failed = [a for a in tx.attempts(run.id) if a.round == run.round and a.outcome != "lost"]
+                if not failure.retry or len(failed) >= most:
+                    raise
+                log.warning("worker.retry", kind=failure.kind, reason=str(failure), attempt=len(failed))
+            else:
+                with self.app.state.write() as tx:
+                    tx.end_attempt(attempt.id, "succeeded", {})
+                return
+
+    def _judge(self, run: Run) -> Run:
+        verdicts = gates.judge_all(self.app.gates, self.report(run).measures)
+        with self.app.state.write() as tx:
+            tx.put_gate_results(
+                run.id,
+                [
+                    GateResult(run.id, run.round, v.name, v.value, v.bound, v.threshold, v.n, v.passed, v.detail)
+                    for v in verdicts
+                ],
+            )
+            return tx.advance_run(run.id, "built", "judged", actor=ACTOR)
+
+    def _decide(self, run: Run) -> Run:
+        report = self.report(run)
+        verdicts = gates.judge_all(self.app.gates, report.measures)
+        failed = [v for v in verdicts if not v.passed]
+        if not failed:
+            if self._needs_review(run):
+                until = self.app.now() + self.app.settings.review.timeout
+                return self._advance(run, "awaiting_review", review_until=until)
+            return self._advance(run, "staged")
+        with self.app.state.read() as tx:
+            new = {str(fact.id) for fact in self._new_facts(tx, run)}
+        blamed = gates.blame(report, verdicts, new)
+        hopeless = gates.systematic(report, verdicts, len(blamed), len(new))
+        summary = "; ".join(f"{v.name} {_figure(v.value)} against {v.threshold:g}" for v in failed)
+        if hopeless:
+            return self._reject(run, f"{summary}: {hopeless}")
+        return self._without(run, blamed, summary)
+
+    def _without(self, run: Run, blamed: tuple[gates.Blame, ...], summary: str) -> Run:
+        """Quarantine the blamed facts, and go another round with the rest while the budget lasts."""
+        crash_point("kbsync.lifecycle:before-quarantine")
+        with self.app.state.write() as tx:
+            tx.move_facts([_quarantine(run, item) for item in blamed], ACTOR)
+            bad = {int(item.fact) for item in blamed}
+            rest = [fact for fact in tx.view_facts(run.view) if fact.id not in bad]
+            reason = f"{summary}: {len(bad)} facts quarantined"
+            self._discard(tx, run, reason)
+            live = tx.live()
+            if run.round >= self.app.settings.plan.rounds or not rest:
+                why = "no round is left" if rest else "nothing is left to build"
+                return tx.advance_run(run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; {why}")
+            view = tx.create_view(rest)
+            if live is not None and live.view == view.digest:
+                return tx.advance_run(
+                    run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; live has all the rest"
+                )
+            return tx.advance_run(
+                run.id, "judged", "building", actor=ACTOR, reason=reason, view=view.digest
+            )
+
+    def _review(self, run: Run) -> Run:
+        review = self.app.settings.review
+        if run.review_until is None or self.app.now() < run.review_until:
+            return run
+        reason = f"nobody decided within {review.timeout}"
+        if review.on_timeout == "approve":
+            return self._advance(run, "staged", reason=reason)
+        return self._reject(run, reason)
+
+    def _promote(self, run: Run) -> Run:
+        app = self.app
+        hooks = tuple(app.settings.deploy)
+        return promotion.promote(app.state, app.home, run, self.leadership.lease, hooks=hooks, actor=ACTOR)
+
+    def _deploy(self, run: Run) -> Run:
+        promotion.project(self.app.state, self.app.home)
+        assert run.checkpoint is not None
+        with self.app.state.read() as tx:
+            promoted = tx.checkpoint(run.checkpoint)
+        if promoted.status == "live":
+            deploying.observe_link(self.app.home, promoted)
+        return self._advance(run, "deployed")
+
+    # What the steps share
+
+    def report(self, run: Run) -> BuildReport:
+        return BuildReport.read(self._directory(run) / "report.json")
+
+    def _directory(self, run: Run) -> Path:
+        return self.app.home.run(run.id) / f"round-{run.round}"
+
+    def _advance(self, run: Run, to: str, *, reason: str = "", **fields: object) -> Run:
+        with self.app.state.write() as tx:
+            return tx.advance_run(run.id, run.state, to, actor=ACTOR, reason=reason, **fields)
+
+    def _fail(self, run: Run, reason: str) -> Run:
+        log.error("run.failed", reason=reason)
+        return self._advance(run, "failed", reason=reason)
+
+    def _reject(self, run: Run, reason: str) -> Run:
+        with self.app.state.write() as tx:
+            self._discard(tx, run, reason)
+            return tx.advance_run(run.id, run.state, "rejected", actor=ACTOR, reason=reason)
+
+    def _discard(self, tx: Transaction, run: Run, reason: str) -> None:
+        """Mark the run's candidate rejected; its directory goes with the next garbage collection."""
+        if run.checkpoint is None:
+            return
+        checkpoint: Checkpoint = tx.checkpoint(run.checkpoint)
+        if checkpoint.status == "candidate":
+            tx.reject(checkpoint.id, reason, ACTOR)
+
+    def _new_facts(self, tx: Transaction, run: Run) -> list[Fact]:
+        live = tx.live()
+        held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
+        return [fact for fact in tx.view_facts(run.view) if fact.id not in held]
+
+    def _needs_review(self, run: Run) -> bool:
+        review = self.app.settings.review
+        if review.required:
+            return True
+        if not review.relations:
+            return False
+        with self.app.state.read() as tx:
+            return any(fact.relation in review.relations for fact in self._new_facts(tx, run))
+
+
+def _quarantine(run: Run, item: gates.Blame) -> Move:
+    reason = f"gate {item.gate}: {item.evidence} (run {run.id}, round {run.round})"
+    evidence = {"run": run.id, "round": run.round, "gate": item.gate, "shortfall": item.shortfall}
+    return Move(int(item.fact), "quarantined", reason, evidence=evidence)
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
