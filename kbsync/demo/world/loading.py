@@ -1,0 +1,256 @@
+"""Reading the world's files, and asking the world what was true when."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from kbsync.demo.world.checks import check
+from kbsync.demo.world.entries import (
+    Case,
+    Change,
+    Do,
+    Entity,
+    Expected,
+    Fact,
+    Move,
+    Rank,
+    Trial,
+    Wording,
+    WorldError,
+)
+from kbsync.demo.world.statements import Slots, first_statements, moved
+
+HERE = Path(__file__).parent
+DAY_ZERO = date(2021, 1, 1)
+"""The day on which the facts hold and the small model's knowledge ends."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything the files say."""
+
+    entities: Mapping[str, Entity]
+    invented: Mapping[str, Entity]
+    """The made-up objects of the second act; in no other place, so that no model has seen them."""
+    wordings: Mapping[str, Wording]
+    """By relation, `wdt:P36`."""
+    facts_2021: tuple[Fact, ...]
+    changes: tuple[Change, ...]
+    awkward: tuple[Case, ...]
+    trials: tuple[Trial, ...]
+
+    def label(self, entity: str) -> str:
+        return self.entity(entity).label
+
+    def entity(self, entity: str) -> Entity:
+        """The entity, invented ones included; raises KeyError."""
+        return self.entities[entity] if entity in self.entities else self.invented[entity]
+
+    @cached_property
+    def homonyms(self) -> Mapping[str, tuple[str, ...]]:
+        """Labels that more than one entity has, with those entities."""
+        of: dict[str, list[str]] = {}
+        for entity in self.entities.values():
+            of.setdefault(entity.label, []).append(entity.id)
+        return {label: tuple(ids) for label, ids in of.items() if len(ids) > 1}
+
+    @cached_property
+    def moves(self) -> tuple[Move, ...]:
+        """The first act: all edits of the knowledge base up to the end of 2024, in order."""
+        changes = [Move(_midnight(c.day), "succeed", *c.slot, c.object, ended=c.ended) for c in self.changes]
+        awkward = [move for case in self.awkward for move in case.moves]
+        return tuple(sorted((*changes, *awkward), key=lambda move: (move.at, *move.slot)))
+
+    @cached_property
+    def second_act(self) -> tuple[Move, ...]:
+        """The edits that follow: six sound ones and six hopeless ones, in order."""
+        return tuple(sorted((t.move for t in self.trials), key=lambda move: (move.at, *move.slot)))
+
+    def statements(self, until: datetime) -> Slots:
+        """What the knowledge base holds at an instant, ended and deprecated statements included."""
+        slots = first_statements(self.facts_2021)
+        for move in (*self.moves, *self.second_act):
+            if move.at <= until:
+                slots[move.slot] = moved(slots.get(move.slot, ()), move)
+        return slots
+
+    def at(self, day: date) -> tuple[Fact, ...]:
+        """The current facts at the end of `day`; a slot has several where the world has."""
+        slots = self.statements(datetime.combine(day, time.max, UTC))
+        return tuple(held.fact for slot in slots.values() for held in slot if held.current)
+
+    def relation_tables(self) -> dict[str, dict[str, Any]]:
+        """The wordings as a relation catalogue writes them ([relations] of kbsync.toml)."""
+        return {
+            wording.id: {
+                "label": wording.label,
+                "single_valued": True,
+                "subject_type": wording.subject_type,
+                "templates": list(wording.templates),
+                "enabled": True,
+            }
+            for wording in self.wordings.values()
+        }
+
+
+def load(directory: Path = HERE) -> World:
+    """The world in `directory`; raises WorldError naming everything that is wrong with it."""
+    trials, invented = _trials(directory)
+    world = World(
+        entities=_entities(directory),
+        invented=invented,
+        wordings=_wordings(directory),
+        facts_2021=(*_facts(directory, "facts.tsv"), *_facts(directory, "people.tsv")),
+        changes=tuple(_changes(directory)),
+        awkward=tuple(_cases(directory)),
+        trials=trials,
+    )
+    if problems := check(world):
+        raise WorldError(f"{directory}: " + "; ".join(problems), "correct the files of the demo's world")
+    return world
+
+
+def _rows(path: Path, *columns: str) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of a TSV file with `columns`; cells left out at the end of a line are empty."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorldError(f"{path} cannot be read: {error}") from error
+    header: list[str] | None = None
+    for number, line in enumerate(lines, 1):
+        if line.startswith("#") or not line.strip():
+            continue
+        cells = line.split("\t")
+        if header is None:
+            header = cells
+            if tuple(header) != columns:
+                raise WorldError(f"{path}, line {number}: columns are {header}, not {list(columns)}")
+            continue
+        if len(cells) > len(columns):
+            raise WorldError(f"{path}, line {number}: {len(cells)} cells, at most {len(columns)} are wanted")
+        yield number, cells + [""] * (len(columns) - len(cells))
+
+
+def _entities(directory: Path) -> dict[str, Entity]:
+    path = directory / "entities.tsv"
+    found: dict[str, Entity] = {}
+    for number, (id, label, type, aliases) in _rows(path, "id", "label", "type", "aliases"):
+        if id in found:
+            raise WorldError(f"{path}, line {number}: {id} stands twice")
+        found[id] = Entity(id, label, type, tuple(aliases.split("|")) if aliases else ())
+    return found
+
+
+def _facts(directory: Path, name: str) -> Iterator[Fact]:
+    path = directory / name
+    for number, (subject, relation, object, start) in _rows(path, "subject", "relation", "object", "start"):
+        since = _day(start, path, number) if start else None
+        yield Fact(subject, _relation(relation), object, since)
+
+
+def _changes(directory: Path) -> Iterator[Change]:
+    path = directory / "changes.tsv"
+    columns = ("date", "subject", "relation", "object", "ended")
+    for number, (text, subject, relation, object, ended) in _rows(path, *columns):
+        day = _day(text, path, number)
+        yield Change(day, subject, _relation(relation), object, _day(ended, path, number) if ended else day)
+
+
+def _trials(directory: Path) -> tuple[tuple[Trial, ...], dict[str, Entity]]:
+    path = directory / "hopeless.tsv"
+    trials: list[Trial] = []
+    invented: dict[str, Entity] = {}
+    columns = ("kind", "date", "subject", "relation", "object", "label")
+    for number, (kind, day, subject, relation, object, label) in _rows(path, *columns):
+        if kind not in ("hopeless", "sound") or (kind == "hopeless") != bool(label):
+            raise WorldError(f"{path}, line {number}: kind is hopeless (with a label) or sound (without)")
+        if label:
+            invented[object] = Entity(object, label, "invented")
+        at = _midnight(_day(day, path, number))
+        trials.append(Trial(kind == "hopeless", Move(at, "succeed", subject, _relation(relation), object)))
+    return tuple(trials), invented
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise WorldError(f"{path} cannot be read: {error}") from error
+
+
+def _wordings(directory: Path) -> dict[str, Wording]:
+    path = directory / "templates.toml"
+    found: dict[str, Wording] = {}
+    for name, table in _tables(path).items():
+        try:
+            found[_relation(name)] = Wording(
+                id=_relation(name),
+                label=table["label"],
+                subject_type=table["subject_type"],
+                open=tuple(table["templates"]),
+                close=tuple(table["close"]),
+                inverse=tuple(table["inverse"]),
+            )
+        except KeyError as error:
+            raise WorldError(f"{path}, [{name}]: {error} is missing") from error
+    return found
+
+
+def _cases(directory: Path) -> Iterator[Case]:
+    path = directory / "awkward.toml"
+    for case in _tables(path).get("case", ()):
+        try:
+            slot = case["subject"], _relation(case["relation"])
+            yield Case(
+                kind=case["kind"],
+                subject=slot[0],
+                relation=slot[1],
+                story=case["story"],
+                expect=cast("Expected", case["expect"]),
+                moves=tuple(_step(slot, step, path) for step in case["steps"]),
+                also=_relation(case["also"]) if "also" in case else None,
+                rival=case.get("rival"),
+            )
+        except KeyError as error:
+            raise WorldError(f"{path}, case {case.get('kind', '?')!r}: {error} is missing") from error
+
+
+def _step(slot: tuple[str, str], step: Mapping[str, Any], path: Path) -> Move:
+    if step["do"] not in ("add", "succeed", "end", "replace"):
+        raise WorldError(f"{path}: a step cannot {step['do']!r}")
+    try:
+        at = datetime.fromisoformat(step["at"])
+        ended = date.fromisoformat(step["ended"]) if "ended" in step else None
+    except ValueError as error:
+        raise WorldError(f"{path}: {error}") from error
+    return Move(
+        at=at if at.tzinfo else at.replace(tzinfo=UTC),
+        do=cast("Do", step["do"]),
+        subject=slot[0],
+        relation=slot[1],
+        object=step["object"],
+        rank=cast("Rank", step.get("rank", "normal")),
+        ended=ended,
+        reference=step.get("reference", True),
+    )
+
+
+def _relation(property_id: str) -> str:
+    return f"wdt:{property_id}"
+
+
+def _day(text: str, path: Path, number: int) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise WorldError(f"{path}, line {number}: {text!r} is no date (YYYY-MM-DD)") from None
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time.min, UTC)

@@ -1,0 +1,97 @@
+"""What the knowledge base holds for a slot, and how one move changes it.
+
+A real change does not overwrite: it is a new statement, and an end time on the old one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date
+
+from kbsync.demo.world.entries import Fact, Move, Rank, WorldError
+
+_IDS = uuid.UUID("6d1f0f5e-5d0c-4a57-9a55-3a8b7a1f2021")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One statement."""
+
+    id: str
+    """As Wikibase writes it: the entity's own name, `$`, a UUID (derived from slot and position)."""
+    subject: str
+    relation: str
+    object: str
+    rank: Rank = "normal"
+    start: date | None = None
+    end: date | None = None
+    reference: bool = True
+
+    @property
+    def current(self) -> bool:
+        return self.end is None and self.rank != "deprecated"
+
+    @property
+    def fact(self) -> Fact:
+        return Fact(self.subject, self.relation, self.object, self.start)
+
+
+Slots = dict[tuple[str, str], tuple[Held, ...]]
+
+
+def first_statements(facts: Iterable[Fact]) -> Slots:
+    """One statement a fact."""
+    slots: Slots = {}
+    for fact in facts:
+        before = slots.get(fact.slot, ())
+        statement = Held(_id(fact.slot, len(before)), *fact.slot, fact.object, start=fact.start)
+        slots[fact.slot] = (*before, statement)
+    return slots
+
+
+def moved(statements: tuple[Held, ...], move: Move) -> tuple[Held, ...]:
+    """The slot's statements after `move`.
+
+    Raises WorldError if the move speaks of a current statement and there is not exactly one.
+    """
+    if move.do == "add":
+        return (*statements, _new(statements, move))
+    current = [statement for statement in statements if statement.current]
+    if len(current) != 1:
+        raise WorldError(
+            f"{move.subject} {move.relation} at {move.at:%Y-%m-%d}: {move.do!r} needs one current statement, "
+            f"there are {len(current)}"
+        )
+    old = current[0]
+    if move.do == "end":
+        if old.object != move.object:
+            raise WorldError(
+                f"{move.subject} {move.relation}: {move.object} is to end, but {old.object} holds it"
+            )
+        return _exchange(statements, old, replace(old, end=move.at.date()))
+    if move.do == "replace":
+        return _exchange(statements, old, replace(old, object=move.object, reference=move.reference))
+    ended = replace(old, end=move.ended or move.at.date())
+    return (*_exchange(statements, old, ended), _new(statements, move))
+
+
+def _new(statements: tuple[Held, ...], move: Move) -> Held:
+    return Held(
+        _id(move.slot, len(statements)),
+        *move.slot,
+        move.object,
+        rank=move.rank,
+        start=None if move.rank == "deprecated" else move.at.date(),
+        reference=move.reference,
+    )
+
+
+def _exchange(statements: tuple[Held, ...], old: Held, new: Held) -> tuple[Held, ...]:
+    return tuple(new if statement is old else statement for statement in statements)
+
+
+def _id(slot: tuple[str, str], position: int) -> str:
+    subject, relation = slot
+    return f"{subject.partition(':')[2]}${uuid.uuid5(_IDS, f'{subject} {relation} {position}')}"
