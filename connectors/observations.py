@@ -55,6 +55,10 @@ class Observation:
     """When the source changed the subject, by the source's own clock (UTC); None where it has none."""
     observed: datetime
     """When it was read, by ours (UTC)."""
+    gone: bool = False
+    """True: the source no longer has the subject at all.  It then has no revision either: `revision` is
+    one more than the newest that the connector knows of (0 if it knows none), and the reader of the
+    ledger should take it as newer than what is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +97,22 @@ class Connector(Protocol):
     """A source of facts.  Implementations hold no state of their own beyond open connections.
 
     Every method may raise `connectors.errors.SourceUnavailable` (try later) or
-    `SourceDataError` (the answer is not what the source promised); after either, nothing was
-    consumed and the caller's cursor is still right.
+    `SourceDataError` (the answer is not what the source promised), or another of that tree; nothing was
+    then consumed and the caller's cursor is still right.
     """
 
     name: str
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
-        """Changed slots since `cursor` in steps that can each be committed; None reads everything."""
+        """Changed slots since `cursor` in steps that can each be committed; None reads everything.
+
+        Reading everything leaves out slots that hold nothing; any later step tells of emptied ones.
+        Nothing changed: no step.  A step is delivered again if its cursor was not committed.
+        """
         ...
 
     def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
-        """Re-read the given (subject id, relation) slots; the cursor of these steps is None: do not store it."""
+        """Re-read the given (subject id, relation) slots; these steps carry no cursor to store."""
         ...
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:

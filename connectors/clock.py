@@ -1,0 +1,28 @@
+"""Time as a parameter: every wait and every timestamp in this room goes through a `Clock`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What time it is, how long things take, and how to wait.
+
+    `now` stamps observations, `monotonic` (seconds) measures budgets, `sleep` waits between retries.
+    A test, or a story with a time of its own, passes its own three.
+    """
+
+    now: Callable[[], datetime] = utc_now
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+SYSTEM_CLOCK = Clock()

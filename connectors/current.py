@@ -1,0 +1,26 @@
+"""Which statements of a slot hold now: best rank, not ended, not in the future.
+
+Wikidata's `wdt:` triples are no help: an ended statement stays "truthy" as long as nobody gave
+another one the preferred rank.  This is for probes and neighbours; what becomes a *fact* is decided
+by the admission policy of whoever uses this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from connectors.observations import Entity, Statement
+
+
+def current_values(statements: Iterable[Statement], now: datetime) -> tuple[Entity, ...]:
+    """The values that hold at `now`: the preferred ones if any, else the normal ones."""
+    holding = [
+        statement
+        for statement in statements
+        if statement.rank != "deprecated"
+        and (statement.start is None or statement.start <= now)
+        and (statement.end is None or statement.end > now)
+    ]
+    preferred = [statement for statement in holding if statement.rank == "preferred"]
+    return tuple(statement.object for statement in preferred or holding if statement.object is not None)

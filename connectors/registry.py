@@ -1,0 +1,68 @@
+"""From settings to a connector, by `kind`.
+
+The built-in kinds are listed here; others come from installed packages through the entry-point
+group `kbsync.connectors`, whose names are kinds and whose objects are factories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from connectors.clock import SYSTEM_CLOCK, Clock
+from connectors.errors import SourceSettingsError
+from connectors.limits import PROCESS_LIMITERS, Limiters
+from connectors.observations import Connector
+from connectors.settings import Context
+
+ENTRY_POINT_GROUP = "kbsync.connectors"
+
+Factory = Callable[[str, Mapping[str, Any], Context], Connector]
+"""`factory(name, settings, context)`; raises SourceSettingsError for wrong settings."""
+
+_BUILT_IN: Mapping[str, str] = {
+    "wikidata": "connectors.wikidata",
+}
+"""Kind → module with a `connect` factory, imported on first use: kinds pull in libraries of their own."""
+
+
+def connect(
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    directory: Path | None = None,
+    default_relations: Iterable[str] = (),
+    clock: Clock = SYSTEM_CLOCK,
+    limiters: Limiters | None = None,
+) -> Connector:
+    """The connector that `settings` describe; nothing is contacted yet.
+
+    `settings["kind"]` picks the factory; relative paths in the settings start at `directory` (default:
+    the working directory).  Raises SourceSettingsError naming the key that is wrong.
+    """
+    if limiters is None:
+        limiters = PROCESS_LIMITERS if clock is SYSTEM_CLOCK else Limiters(clock)
+    context = Context(directory or Path.cwd(), tuple(default_relations), clock, limiters)
+    return factory_of(name, settings.get("kind"))(name, settings, context)
+
+
+def kinds() -> tuple[str, ...]:
+    """Every kind that this installation can connect to."""
+    return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))}))
+
+
+def factory_of(name: str, kind: object) -> Factory:
+    """The factory of a kind.  Raises SourceSettingsError for an unknown one, listing those that there are."""
+    if isinstance(kind, str) and kind in _BUILT_IN:
+        built_in: Factory = import_module(_BUILT_IN[kind]).connect
+        return built_in
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name == kind:
+            third_party: Factory = point.load()
+            return third_party
+    raise SourceSettingsError(
+        f"sources.{name}.kind: {kind!r} is no kind of source; there are: {', '.join(kinds())}"
+    )

@@ -1,0 +1,138 @@
+"""The Wikibase connector: a watch list, polled by version, re-read by slot."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+
+from connectors.current import current_values
+from connectors.errors import ConnectorError, SourceSettingsError
+from connectors.observations import Entity, Health, Observation, Poll, Triple
+from connectors.settings import Context
+from connectors.sparql_client import SparqlClient
+from connectors.values import instant
+from connectors.wikidata import watch
+from connectors.wikidata.cursor import Cursor
+from connectors.wikidata.passes import Pass, observations
+from connectors.wikidata.reader import Reader, Reading
+from connectors.wikidata.settings import WikidataSettings
+
+
+class WikidataConnector:
+    """Kind `wikidata`: observations of watched slots, with the whole statement shape."""
+
+    def __init__(self, name: str, settings: WikidataSettings, client: SparqlClient, context: Context) -> None:
+        self.name = name
+        self._settings = settings
+        self._client = client
+        self._context = context
+        self._vocabulary = settings.vocabulary()
+        self.relations = tuple(sorted(set(settings.relations or context.default_relations)))
+        if not self.relations:
+            raise SourceSettingsError(f"sources.{name}.relations: no relation to watch; name at least one")
+        for relation in self.relations:
+            self._vocabulary.property_id(relation)
+        self._reader = Reader(client, self._vocabulary, settings.languages, settings.versions_per_request)
+        self._page = max(1, settings.slots_per_step // len(self.relations))
+
+    def watched(self) -> tuple[str, ...]:
+        """The watch list as it is now: CURIEs, sorted, each once."""
+        found = set(self._listed)
+        if self._settings.subjects_query:
+            namespaces = self._vocabulary.namespaces
+            found |= set(watch.from_query(self._client, self._settings.subjects_query, namespaces))
+        return tuple(sorted(found))
+
+    @cached_property
+    def _listed(self) -> frozenset[str]:
+        listed = set(self._settings.subjects)
+        if self._settings.subjects_file:
+            listed |= set(watch.from_file(self._context.directory / self._settings.subjects_file))
+        for id in listed:
+            self._vocabulary.namespaces.expand(id)
+        return frozenset(listed)
+
+    def poll(self, cursor: str | None) -> Iterator[Poll]:
+        return Pass(
+            name=self.name,
+            reader=self._reader,
+            watched=self.watched(),
+            relations=self.relations,
+            settings=self._settings,
+            page=self._page,
+            now=self._context.clock.now,
+            cursor=Cursor.load(cursor),
+        ).steps()
+
+    def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
+        asked: dict[str, set[str]] = defaultdict(set)
+        for subject, relation in slots:
+            asked[subject].add(relation)
+        subjects = sorted(asked)
+        for start in range(0, len(subjects), self._page):
+            yield self._snapshot({id: asked[id] for id in subjects[start : start + self._page]})
+
+    def _snapshot(self, asked: dict[str, set[str]]) -> Poll:
+        found, merged = self._reader.versions(sorted(asked))
+        for old, new in merged.items():
+            asked.setdefault(new, set()).update(asked.pop(old))
+        relations = sorted(set().union(*asked.values()))
+        observations: list[Observation] = []
+        for some, readings in self._reader.readings(sorted(asked), relations, self._page):
+            for id in some:
+                if reading := readings.get(id):
+                    observations += self.observations(reading, sorted(asked[id]))
+                elif id not in found:
+                    observations += self._gone(id, sorted(asked[id]))
+        return Poll(tuple(observations), None, redirects=tuple(sorted(merged.items())))
+
+    def observations(self, reading: Reading, relations: Sequence[str]) -> list[Observation]:
+        """The reading as observations of its slots in `relations`."""
+        return observations(self.name, reading, relations, self._context.clock.now())
+
+    def _gone(self, id: str, relations: Sequence[str]) -> list[Observation]:
+        subject, now = Entity(id), self._context.clock.now()
+        return [Observation(self.name, subject, r, (), 0, None, now, gone=True) for r in relations]
+
+    def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
+        # Some holders hold the object no longer: look at more than are wanted.
+        holders = self._reader.holders(relation, object_id, 3 * limit)
+        triples = self._current(holders, (relation,))
+        if object_id:
+            triples = [triple for triple in triples if triple.object.id == object_id]
+        return tuple(triples[:limit])
+
+    def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
+        return tuple(self._current((subject_id,), self.relations)[:limit])
+
+    def _current(self, ids: Sequence[str], relations: Sequence[str]) -> list[Triple]:
+        """What holds now, of slots with exactly one value."""
+        now = self._context.clock.now()
+        triples = []
+        for some, readings in self._reader.readings(ids, relations, self._page):
+            for id in some:
+                if id not in readings:
+                    continue
+                for relation, statements in readings[id].slots.items():
+                    values = current_values(statements, now)
+                    if len(values) == 1 and values[0].label:
+                        triples.append(Triple(readings[id].subject, relation, values[0]))
+        return triples
+
+    def check(self) -> Health:
+        try:
+            watched = self.watched()
+            some = watched[:20]
+            found, merged = self._reader.versions(some)
+            updated = self._reader.updated_to()
+        except ConnectorError as error:
+            return Health(False, str(error))
+        if not found and not merged:
+            return Health(False, f"none of the first {len(some)} watched subjects has a schema:version")
+        lag = (self._context.clock.now() - instant(updated)).total_seconds() if updated else None
+        extra = {"endpoint": self._client.endpoint, "relations": str(len(self.relations))}
+        return Health(True, f"{len(watched)} subjects watched", lag, extra)
+
+    def close(self) -> None:
+        """Nothing is held open between requests."""

@@ -1,0 +1,163 @@
+"""What a poll remembers of the polls before it, and which subjects it therefore reads.
+
+All pure: `plan` decides from the cursor and a scan of versions.  Times are the source's own, since
+clocks differ.  Nothing is lost with equal timestamps, for these reasons together:
+
+* subjects are read in the order (modified, id), and each step's cursor names the last one read;
+* each pass looks back by an overlap, because replicas lag, and takes a subject again unless the very
+  version that it shows was delivered;
+* a pass that was interrupted skips only what it had read *before* its own overlap;
+* a subject that a lagging replica showed older than the scan did stays due until it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from connectors.errors import SourceDataError
+from connectors.values import EARLIEST, instant
+from connectors.wikidata.rows import Version
+from connectors.wikidata.watch import Membership
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A pass that was under way when this cursor was written."""
+
+    after: tuple[datetime, str]
+    """(modified, id) of the last subject read."""
+    high: datetime
+    """The newest change that the pass saw when it began."""
+    watch: str
+    """The membership that it went by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Everything a poll needs to know; ids are CURIEs."""
+
+    high: datetime | None = None
+    """The newest change that a finished pass has seen; None before the first one."""
+    seen: Mapping[str, int] = field(default_factory=dict)
+    """Versions already delivered of what changed within the overlap before `high`."""
+    labels: Mapping[str, int] = field(default_factory=dict)
+    """The same of objects whose labels were delivered."""
+    covered: str = ""
+    """Membership of the finished passes."""
+    due: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+    """Watched, and absent at the source."""
+    moved: Mapping[str, str] = field(default_factory=dict)
+    """Merged subjects: old id → new id."""
+    newest: int = 0
+    """The highest version ever seen."""
+    unfinished: Unfinished | None = None
+
+    def dump(self) -> str:
+        """Canonical text: equal cursors are equal strings."""
+        fields: dict[str, object] = {
+            "format": _FORMAT,
+            "high": self.high and self.high.isoformat(),
+            "seen": dict(self.seen),
+            "labels": dict(self.labels),
+            "covered": self.covered,
+            "due": sorted(self.due),
+            "gone": sorted(self.gone),
+            "moved": dict(self.moved),
+            "newest": self.newest,
+        }
+        if self.unfinished:
+            at, id = self.unfinished.after
+            high = self.unfinished.high.isoformat()
+            fields["unfinished"] = [at.isoformat(), id, high, self.unfinished.watch]
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def load(cls, text: str | None) -> Cursor:
+        """The cursor again.  Raises SourceDataError for a text that no `dump` has written."""
+        if text is None:
+            return cls()
+        try:
+            fields = json.loads(text)
+            if fields["format"] != _FORMAT:
+                raise ValueError(f"format {fields['format']}")
+            under_way = fields.get("unfinished")
+            return cls(
+                high=instant(fields["high"]) if fields["high"] else None,
+                seen=fields["seen"],
+                labels=fields["labels"],
+                covered=fields["covered"],
+                due=frozenset(fields["due"]),
+                gone=frozenset(fields["gone"]),
+                moved=fields["moved"],
+                newest=fields["newest"],
+                unfinished=under_way
+                and Unfinished((instant(under_way[0]), under_way[1]), instant(under_way[2]), under_way[3]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise SourceDataError(
+                f"the stored cursor is none of this connector's ({error!r}); clear it to read all anew"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Subjects to read, in order, and the newest change that the scan saw."""
+
+    changes: tuple[tuple[datetime, str], ...]
+    high: datetime
+
+
+def plan(cursor: Cursor, scan: Mapping[str, Version], watch: Membership, overlap: timedelta) -> Plan:
+    """Which of the scanned subjects to read now."""
+    high = max((v.modified for v in scan.values() if v.modified), default=EARLIEST)
+    if cursor.high:
+        high = max(high, cursor.high)
+    seen = trusted_seen(cursor, watch)
+    changes = sorted(
+        (version.modified or EARLIEST, id)
+        for id, version in scan.items()
+        if seen.get(id) != version.number or id in cursor.due or id in cursor.gone
+        if _is_news(cursor, id, version, watch, overlap)
+    )
+    return Plan(tuple(_not_yet_read(cursor, changes, watch, overlap)), high)
+
+
+def trusted_seen(cursor: Cursor, watch: Membership) -> Mapping[str, int]:
+    """The versions that were delivered *in the relations watched now*: all, or those of covered subjects."""
+    same_pass = cursor.unfinished is not None and cursor.unfinished.watch == watch.text
+    if same_pass or watch.text == cursor.covered:
+        return cursor.seen
+    return {id: number for id, number in cursor.seen.items() if watch.is_covered_by(cursor.covered, id)}
+
+
+def _is_news(cursor: Cursor, id: str, version: Version, watch: Membership, overlap: timedelta) -> bool:
+    if id in cursor.due or id in cursor.gone or cursor.high is None:
+        return True
+    if not watch.is_covered_by(cursor.covered, id):
+        return True
+    return version.modified is None or version.modified >= back(cursor.high, overlap)
+
+
+def _not_yet_read(
+    cursor: Cursor, changes: Iterable[tuple[datetime, str]], watch: Membership, overlap: timedelta
+) -> Iterable[tuple[datetime, str]]:
+    pass_ = cursor.unfinished
+    if pass_ is None or pass_.watch != watch.text:
+        return changes
+    safe = back(pass_.high, overlap)
+    return (
+        (at, id)
+        for at, id in changes
+        if (at, id) > pass_.after or at >= safe or id in cursor.due or id in cursor.gone
+    )
+
+
+def back(at: datetime, overlap: timedelta) -> datetime:
+    """`at` less the overlap, as far as a datetime can go."""
+    return at - overlap if at - EARLIEST > overlap else EARLIEST

@@ -1,0 +1,211 @@
+"""One pass over a watch list: scan versions, read what changed, step by step.
+
+Order within a pass: first what merged or vanished, then changed subjects by (modified, id), then the
+labels of objects in use.  Every step can be committed on its own, with its cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from connectors.errors import SourceUnavailable
+from connectors.observations import Entity, Observation, Poll
+from connectors.wikidata.cursor import Cursor, Plan, Unfinished, back, plan, trusted_seen
+from connectors.wikidata.reader import Reader, Reading
+from connectors.wikidata.rows import Version
+from connectors.wikidata.settings import WikidataSettings
+from connectors.wikidata.watch import Membership
+
+_SEEN_IN_STEPS = 5_000
+"""Versions that a step's cursor carries at most.  More (a bulk load gave everything one timestamp) wait
+for the pass's end: an interrupted pass then reads them again, but steps stay small."""
+_LABELS_IN_STEPS = 500
+_FEW = 5
+"""So many subjects may vanish at once from any watch list."""
+
+
+class Pass:
+    """The state of one `poll`: the cursor as it grows, step by step."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        reader: Reader,
+        watched: Sequence[str],
+        relations: Sequence[str],
+        settings: WikidataSettings,
+        page: int,
+        now: Callable[[], datetime],
+        cursor: Cursor,
+    ) -> None:
+        self._name = name
+        self._reader = reader
+        self._watched = watched
+        self._relations = relations
+        self._settings = settings
+        self._page = page
+        self._now = now
+        self._start = cursor
+        self._cursor = cursor
+        self._watch = Membership(watched, relations)
+        self._trusted = trusted_seen(cursor, self._watch)
+        self._seen = dict(self._trusted)
+        self._everything = cursor == Cursor()
+
+    def steps(self) -> Iterator[Poll]:
+        """Raises the ConnectorError tree between steps; what was yielded before stands."""
+        scan, merged = self._scan()
+        newest = max((version.number for version in scan.values()), default=0)
+        self._cursor = replace(self._cursor, newest=max(self._cursor.newest, newest))
+        yield from self._merged(merged, scan)
+        yield from self._vanished(scan, merged)
+        todo = plan(self._cursor, scan, self._watch, self._settings.overlap)
+        yield from self._changed(todo, scan)
+        objects = self._changed_objects()
+        yield from self._finish(todo.high, scan, objects)
+
+    def _scan(self) -> tuple[dict[str, Version], dict[str, str]]:
+        """Versions of all watched subjects, those that they were merged into included."""
+        scan, merged = self._reader.versions(self._watched)
+        targets = {new for new in merged.values() if new not in scan}
+        for _ in range(5):  # a chain of merges is short, and could be a circle
+            if not targets:
+                break
+            more, further = self._reader.versions(sorted(targets))
+            scan |= more
+            merged |= further
+            targets = {new for new in further.values() if new not in scan and new not in merged}
+        if self._watched and not scan:
+            raise SourceUnavailable(
+                f"{self._name}: none of the {len(self._watched)} watched subjects is there (none has a "
+                "schema:version); either the store is empty or the prefixes name other entities"
+            )
+        return scan, merged
+
+    def _merged(self, merged: dict[str, str], scan: dict[str, Version]) -> Iterator[Poll]:
+        known = self._cursor.moved
+        news = {old: new for old, new in merged.items() if known.get(old) != new}
+        parted = {old for old in known if old in scan}
+        if not news and not parted:
+            return
+        due = self._cursor.due | {new for new in news.values() if new in scan} | parted
+        moved = {old: new for old, new in {**known, **merged}.items() if old not in parted}
+        self._cursor = replace(self._cursor, moved=moved, due=due - news.keys())
+        yield Poll((), self._cursor.dump(), redirects=tuple(sorted(news.items())))
+
+    def _vanished(self, scan: dict[str, Version], merged: dict[str, str]) -> Iterator[Poll]:
+        absent = {id for id in self._watched if id not in scan and id not in merged}
+        if self._everything:
+            self._cursor = replace(self._cursor, gone=frozenset(absent))
+            return
+        vanished = sorted(absent - self._cursor.gone)
+        if len(vanished) > max(_FEW, self._settings.max_vanished * len(self._watched)):
+            raise SourceUnavailable(
+                f"{self._name}: {len(vanished)} of {len(self._watched)} watched subjects vanished at once, "
+                f"{vanished[0]} among them; that is not believed. If it is true, raise `max_vanished`"
+            )
+        back_again, _ = self._reader.versions(vanished)
+        vanished = [id for id in vanished if id not in back_again]
+        if not vanished:
+            return
+        gone = self._cursor.gone | set(vanished)
+        self._cursor = replace(self._cursor, gone=gone, due=self._cursor.due - gone)
+        yield Poll(tuple(self._gone(vanished)), self._cursor.dump())
+
+    def _gone(self, ids: Sequence[str]) -> Iterator[Observation]:
+        revision, now = self._cursor.newest + 1, self._now()
+        for id in ids:
+            for relation in self._relations:
+                yield Observation(self._name, Entity(id), relation, (), revision, None, now, gone=True)
+
+    def _changed(self, todo: Plan, scan: dict[str, Version]) -> Iterator[Poll]:
+        at_of = {id: at for at, id in todo.changes}
+        for ids, readings in self._reader.readings(list(at_of), self._relations, self._page):
+            last = ids[-1]
+            self._advance(ids, readings, scan, Unfinished((at_of[last], last), todo.high, self._watch.text))
+            found = [o for id in ids if id in readings for o in self._observations(readings[id])]
+            yield Poll(tuple(found), self._cursor.dump())
+
+    def _advance(
+        self, ids: Sequence[str], readings: dict[str, Reading], scan: dict[str, Version], where: Unfinished
+    ) -> None:
+        """The cursor after these subjects; one that was read older than scanned stays due."""
+        stale = {id for id in ids if id not in readings or readings[id].version.number < scan[id].number}
+        fresh = set(ids) - stale
+        self._seen |= {id: readings[id].version.number for id in fresh}
+        if self._start.unfinished and self._start.unfinished.watch == where.watch:
+            where = replace(
+                where,
+                after=max(where.after, self._start.unfinished.after),
+                high=min(where.high, self._start.unfinished.high),
+            )
+        self._cursor = replace(
+            self._cursor,
+            seen=dict(self._seen) if len(self._seen) <= _SEEN_IN_STEPS else self._trusted,
+            due=(self._cursor.due - fresh) | stale,
+            gone=self._cursor.gone - fresh,
+            unfinished=where,
+        )
+
+    def _observations(self, reading: Reading) -> list[Observation]:
+        return [o for o in observations(self._name, reading, self._relations, self._now()) if self._tells(o)]
+
+    def _tells(self, observation: Observation) -> bool:
+        """A first reading says nothing of the many slots that hold nothing."""
+        return bool(observation.statements) or not self._everything
+
+    def _changed_objects(self) -> dict[str, Version]:
+        """Objects in use whose entity changed since the last pass."""
+        if self._cursor.high is None or not self._settings.watch_labels:
+            return {}
+        since = back(self._cursor.high, self._settings.overlap)
+        subjects = sorted({self._cursor.moved.get(id, id) for id in self._watched} - self._cursor.gone)
+        return self._reader.changed_objects(subjects, self._relations, self._page, since)
+
+    def _finish(
+        self, high: datetime, scan: dict[str, Version], objects: dict[str, Version]
+    ) -> Iterator[Poll]:
+        """Labels of changed objects, and the cursor of a finished pass."""
+        told = self._cursor.labels
+        changed = sorted(id for id, version in objects.items() if told.get(id) != version.number)
+        while len(changed) > _LABELS_IN_STEPS:
+            some, changed = changed[:_LABELS_IN_STEPS], changed[_LABELS_IN_STEPS:]
+            yield Poll((), self._cursor.dump(), labels=tuple(self._reader.describe(some).values()))
+        labels = tuple(self._reader.describe(changed).values())
+        recent = back(high, self._settings.overlap)
+        self._cursor = replace(
+            self._cursor,
+            high=high,
+            seen={id: number for id, number in self._seen.items() if _is_recent(scan.get(id), recent)},
+            labels={id: version.number for id, version in objects.items() if _is_recent(version, recent)},
+            covered=self._watch.text,
+            unfinished=None,
+        )
+        if labels or self._cursor != self._start:
+            yield Poll((), self._cursor.dump(), labels=labels)
+
+
+def _is_recent(version: Version | None, since: datetime) -> bool:
+    """Whether the next pass will look at this version again."""
+    return version is not None and (version.modified is None or version.modified >= since)
+
+
+def observations(
+    source: str, reading: Reading, relations: Sequence[str], observed: datetime
+) -> list[Observation]:
+    """A reading as one observation a slot."""
+    return [
+        Observation(
+            source=source,
+            subject=reading.subject,
+            relation=relation,
+            statements=reading.slots[relation],
+            revision=reading.version.number,
+            modified=reading.version.modified,
+            observed=observed,
+        )
+        for relation in relations
+    ]

@@ -1,0 +1,127 @@
+"""The SPARQL texts for Wikidata's shape: plain SPARQL 1.1, no label service, no extensions.
+
+Every branch of a UNION begins with its own VALUES: engines evaluate branches on their own, and one
+without would read the whole store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from connectors.wikidata.vocabulary import (
+    ALT_LABEL,
+    DATE_TIME,
+    DERIVED_FROM,
+    RDFS_LABEL,
+    SAME_AS,
+    SCHEMA,
+    WIKIBASE,
+    Vocabulary,
+)
+
+_VERSION = f"<{SCHEMA}version>"
+_MODIFIED = f"<{SCHEMA}dateModified>"
+_ABOUT = f"<{SCHEMA}about>"
+_RANK = f"<{WIKIBASE}rank>"
+
+
+def _values(variable: str, iris: Sequence[str]) -> str:
+    return f"VALUES ?{variable} {{ {' '.join(f'<{iri}>' for iri in iris)} }}"
+
+
+def _version_branches(subjects: str) -> str:
+    """The version is on the entity in the query service, on its data node in dumps: either will do."""
+    return f"""
+  {{ {subjects} ?s {_VERSION} ?version . OPTIONAL {{ ?s {_MODIFIED} ?modified }} BIND("version" AS ?is) }}
+  UNION
+  {{ {subjects} ?data {_ABOUT} ?s ; {_VERSION} ?version . OPTIONAL {{ ?data {_MODIFIED} ?modified }}
+    BIND("version" AS ?is) }}"""
+
+
+def versions(subjects: Sequence[str]) -> str:
+    """?s ?is ?version ?modified ?to: the version of each subject, or where it was merged to."""
+    values = _values("s", subjects)
+    return f"""SELECT ?s ?is ?version ?modified ?to WHERE {{{_version_branches(values)}
+  UNION
+  {{ {values} ?s <{SAME_AS}> ?to . BIND("redirect" AS ?is) }}
+}}"""
+
+
+def changed_objects(
+    vocabulary: Vocabulary, subjects: Sequence[str], pids: Sequence[str], since: datetime
+) -> str:
+    """?s ?version ?modified of the *objects* that the subjects' slots hold and that changed since."""
+    pairs = " ".join(f"(<{vocabulary.claim(pid)}> <{vocabulary.value(pid)}>)" for pid in pids)
+    held = f"{_values('subject', subjects)} VALUES (?p ?ps) {{ {pairs} }} ?subject ?p ?st . ?st ?ps ?s ."
+    instant = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    recent = f'FILTER(?modified >= "{instant}"^^<{DATE_TIME}>)'
+    return f"""SELECT DISTINCT ?s ?version ?modified WHERE {{
+  {{ {held} ?s {_VERSION} ?version ; {_MODIFIED} ?modified . {recent} }}
+  UNION
+  {{ {held} ?data {_ABOUT} ?s ; {_VERSION} ?version ; {_MODIFIED} ?modified . {recent} }}
+}}"""
+
+
+def _description_branches(vocabulary: Vocabulary, subjects: str, languages: Sequence[str]) -> str:
+    """Labels, aliases, and what tells whether somebody is alive."""
+    spoken = ", ".join(f'"{language}"' for language in languages)
+    instance_of, death = vocabulary.claim(vocabulary.instance_of), vocabulary.claim(vocabulary.death)
+    return f"""
+  {{ {subjects} ?s <{RDFS_LABEL}> ?x . FILTER(LANG(?x) IN ({spoken})) BIND("label" AS ?is) }}
+  UNION
+  {{ {subjects} ?s <{ALT_LABEL}> ?x . FILTER(LANG(?x) IN ({spoken})) BIND("alias" AS ?is) }}
+  UNION
+  {{ {subjects} ?s <{instance_of}> ?st . ?st <{vocabulary.value(vocabulary.instance_of)}> ?x .
+    ?st {_RANK} ?rank . BIND("class" AS ?is) }}
+  UNION
+  {{ {subjects} ?s <{death}> ?st . ?st {_RANK} ?rank . BIND("death" AS ?is) }}"""
+
+
+def descriptions(vocabulary: Vocabulary, entities: Sequence[str], languages: Sequence[str]) -> str:
+    """?s ?is ?x ?rank: one row for each label, alias, class and statement of death."""
+    branches = _description_branches(vocabulary, _values("s", entities), languages)
+    return f"SELECT ?s ?is ?x ?rank WHERE {{{branches}\n}}"
+
+
+def slots(
+    vocabulary: Vocabulary, subjects: Sequence[str], pids: Sequence[str], languages: Sequence[str]
+) -> str:
+    """?s ?is ?version ?modified ?x ?p ?st ?rank ?start ?end ?to: everything about the subjects' slots.
+
+    Version, labels and statements come in *one* answer, because two could come from two replicas
+    that lag differently.  One row says one thing (`?is`), so several references, values and
+    qualifiers do not multiply each other.
+    """
+    values = _values("s", subjects)
+    claims = f"VALUES ?p {{ {' '.join(f'<{vocabulary.claim(pid)}>' for pid in pids)} }}"
+    held = " ".join(f"(<{vocabulary.claim(pid)}> <{vocabulary.value(pid)}>)" for pid in pids)
+    none = " ".join(f"(<{vocabulary.claim(pid)}> <{vocabulary.no_value(pid)}>)" for pid in pids)
+    return f"""SELECT DISTINCT ?s ?is ?version ?modified ?x ?p ?st ?rank ?start ?end ?to WHERE {{
+{_version_branches(values)}
+  UNION {_description_branches(vocabulary, values, languages)}
+  UNION
+  {{ {values} {claims} ?s ?p ?st . ?st {_RANK} ?rank .
+    OPTIONAL {{ ?st <{vocabulary.qualifier(vocabulary.start)}> ?start }}
+    OPTIONAL {{ ?st <{vocabulary.qualifier(vocabulary.end)}> ?end }} BIND("statement" AS ?is) }}
+  UNION
+  {{ {values} VALUES (?p ?ps) {{ {held} }} ?s ?p ?st . ?st ?ps ?x .
+    OPTIONAL {{ ?x <{SAME_AS}> ?to }} BIND("value" AS ?is) }}
+  UNION
+  {{ {values} VALUES (?p ?none) {{ {none} }} ?s ?p ?st . ?st a ?none . BIND("novalue" AS ?is) }}
+  UNION
+  {{ {values} {claims} ?s ?p ?st . ?st <{DERIVED_FROM}> ?x . BIND("reference" AS ?is) }}
+}}"""
+
+
+def holders(vocabulary: Vocabulary, pid: str, object_iri: str | None, limit: int) -> str:
+    """?s: some subjects that hold `object_iri` (anything when None) in the slot."""
+    held = f"<{object_iri}>" if object_iri else "?x"
+    return f"""SELECT DISTINCT ?s WHERE {{
+  ?s <{vocabulary.claim(pid)}> ?st . ?st <{vocabulary.value(pid)}> {held} .
+}} LIMIT {limit}"""
+
+
+def lag(subject: str) -> str:
+    """?modified: how far the query service's updater has come."""
+    return f"SELECT ?modified WHERE {{ <{subject}> {_MODIFIED} ?modified }}"

@@ -1,0 +1,214 @@
+"""From result rows to entities and statements.
+
+Rows are taken as a *set*: doubled or reordered ones change nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from connectors.errors import SourceDataError
+from connectors.observations import Entity, Kind, Rank, Statement
+from connectors.sparql_client import Row, Term
+from connectors.values import EARLIEST, instant, literal
+from connectors.wikidata.vocabulary import SOME_VALUE, WIKIBASE, Vocabulary
+
+_RANKS: Mapping[str, Rank] = {
+    f"{WIKIBASE}PreferredRank": "preferred",
+    f"{WIKIBASE}NormalRank": "normal",
+    f"{WIKIBASE}DeprecatedRank": "deprecated",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """`schema:version` and `schema:dateModified` of an entity."""
+
+    number: int
+    modified: datetime | None
+
+
+@dataclass(slots=True)
+class Description:
+    """What an entity's rows say of it."""
+
+    labels: dict[str, str] = field(default_factory=dict)
+    aliases: set[tuple[str, str]] = field(default_factory=set)
+    """(language, text)."""
+    human: bool = False
+    dead: bool = False
+
+    def entity(self, id: str, languages: Sequence[str]) -> Entity:
+        """The label in the first language that has one; aliases in any of them, without the label."""
+        label = next((self.labels[language] for language in languages if language in self.labels), None)
+        names = {text for _, text in self.aliases} | set(self.labels.values())
+        return Entity(
+            id=id,
+            label=label,
+            aliases=tuple(sorted(names - {label})),
+            living=self.human and not self.dead,
+        )
+
+
+@dataclass(slots=True)
+class _StatementRows:
+    rank: Rank = "normal"
+    values: set[Term] = field(default_factory=set)
+    starts: set[Term] = field(default_factory=set)
+    ends: set[Term] = field(default_factory=set)
+    references: set[str] = field(default_factory=set)
+    no_value: bool = False
+
+
+@dataclass(slots=True)
+class Subject:
+    """All rows of one subject, sorted out."""
+
+    version: Version | None = None
+    description: Description = field(default_factory=Description)
+    statements: defaultdict[tuple[str, str], _StatementRows] = field(
+        default_factory=lambda: defaultdict(_StatementRows)
+    )
+    """By (claim IRI, statement IRI)."""
+
+
+def versions_of(rows: Iterable[Row]) -> tuple[dict[str, Version], dict[str, str]]:
+    """(version by IRI, merged-to IRI by merged IRI)."""
+    found: dict[str, Version] = {}
+    merged: dict[str, str] = {}
+    for row in rows:
+        iri = row["s"].value
+        if "to" in row:
+            merged[iri] = max(row["to"].value, merged.get(iri, ""))
+        else:
+            _keep_newest(found, iri, row)
+    return {iri: version for iri, version in found.items() if iri not in merged}, merged
+
+
+def _keep_newest(found: dict[str, Version], iri: str, row: Row) -> None:
+    version = _version(row)
+    if iri not in found or found[iri].number < version.number:
+        found[iri] = version
+
+
+def _version(row: Row) -> Version:
+    text = row["version"].value
+    try:
+        number = int(text)
+    except ValueError:
+        raise SourceDataError(f"{row['s'].value}: schema:version is {text!r}, not a whole number") from None
+    return Version(number, instant(row["modified"].value) if "modified" in row else None)
+
+
+def descriptions_of(rows: Iterable[Row], vocabulary: Vocabulary) -> dict[str, Description]:
+    """By IRI; entities without any row are absent."""
+    found: dict[str, Description] = defaultdict(Description)
+    for row in rows:
+        _describe(found[row["s"].value], row, vocabulary)
+    return dict(found)
+
+
+def _describe(description: Description, row: Row, vocabulary: Vocabulary) -> None:
+    what = row["is"].value
+    if what == "label":
+        description.labels[row["x"].language or ""] = row["x"].value
+    elif what == "alias":
+        description.aliases.add((row["x"].language or "", row["x"].value))
+    elif _rank(row) == "deprecated":
+        return
+    elif what == "class":
+        description.human |= row["x"].value == vocabulary.human_iri
+    elif what == "death":
+        description.dead = True
+
+
+def subjects_of(rows: Iterable[Row], vocabulary: Vocabulary) -> dict[str, Subject]:
+    """The rows of `queries.slots`, by subject IRI."""
+    found: dict[str, Subject] = defaultdict(Subject)
+    for row in rows:
+        subject = found[row["s"].value]
+        what = row["is"].value
+        if what == "version":
+            version = _version(row)
+            if subject.version is None or subject.version.number < version.number:
+                subject.version = version
+        elif what in ("label", "alias", "class", "death"):
+            _describe(subject.description, row, vocabulary)
+        else:
+            _add_to_statement(subject.statements[row["p"].value, row["st"].value], what, row)
+    return dict(found)
+
+
+def _add_to_statement(statement: _StatementRows, what: str, row: Row) -> None:
+    if what == "statement":
+        statement.rank = _rank(row)
+        statement.starts |= {row["start"]} if "start" in row else set()
+        statement.ends |= {row["end"]} if "end" in row else set()
+    elif what == "value":
+        statement.values.add(row["to"] if "to" in row else row["x"])
+    elif what == "reference":
+        statement.references.add(row["x"].value)
+    elif what == "novalue":
+        statement.no_value = True
+
+
+def _rank(row: Row) -> Rank:
+    iri = row["rank"].value
+    if iri not in _RANKS:
+        raise SourceDataError(f"{row['s'].value}: {iri!r} is no rank of Wikibase")
+    return _RANKS[iri]
+
+
+def statements_of(subject: Subject, claim: str, vocabulary: Vocabulary) -> tuple[Statement, ...]:
+    """The slot's statements, sorted by id; entities have no labels yet."""
+    compact = vocabulary.namespaces.compact
+    return tuple(
+        sorted(
+            (
+                _statement(compact(iri), rows, vocabulary)
+                for (of, iri), rows in subject.statements.items()
+                if of == claim
+            ),
+            key=lambda statement: statement.id,
+        )
+    )
+
+
+def _statement(id: str, rows: _StatementRows, vocabulary: Vocabulary) -> Statement:
+    kind, object = _value(rows, vocabulary)
+    return Statement(
+        id=id,
+        kind=kind,
+        object=object,
+        rank=rows.rank,
+        start=min((instant(t.value) for t in rows.starts if not is_some_value(t)), default=None),
+        end=_end(rows.ends),
+        references=len(rows.references),
+    )
+
+
+def _value(rows: _StatementRows, vocabulary: Vocabulary) -> tuple[Kind, Entity | None]:
+    value = min(rows.values, key=lambda term: (term.kind, term.value), default=None)
+    if value is None:
+        return ("novalue" if rows.no_value else "somevalue"), None
+    if is_some_value(value):
+        return "somevalue", None
+    id = vocabulary.namespaces.compact(value.value)
+    if value.kind == "uri" and id != value.value:
+        return "entity", Entity(id)
+    # An IRI in no namespace of ours is the value of a URL property: text.
+    return "literal", literal(value.value)
+
+
+def _end(ends: set[Term]) -> datetime | None:
+    """The latest end; an end at an unknown time is an end all the same, long ago."""
+    known = [instant(term.value) for term in ends if not is_some_value(term)]
+    return max(known) if known else (EARLIEST if ends else None)
+
+
+def is_some_value(term: Term) -> bool:
+    """Whether the term stands for "some value, we do not know which"."""
+    return term.kind == "bnode" or (term.kind == "uri" and SOME_VALUE in term.value)

@@ -1,0 +1,74 @@
+"""Settings of a Wikibase that is read over SPARQL."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from connectors.namespaces import WIKIDATA, Namespaces
+from connectors.settings import HttpSettings
+from connectors.wikidata.vocabulary import Vocabulary
+
+
+class PropertyIds(pydantic.BaseModel):
+    """The ids of the few properties that statements are judged by; other Wikibases number theirs anew."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: str = "P580"
+    end: str = "P582"
+    instance_of: str = "P31"
+    death: str = "P570"
+    human: str = Field(default="wd:Q5", description="CURIE of the class of humans")
+
+
+class WikidataSettings(HttpSettings):
+    """One watch list at one SPARQL endpoint."""
+
+    kind: Literal["wikidata"]
+    endpoint: str = Field(
+        pattern=r"^https?://", description="SPARQL endpoint, such as https://query.wikidata.org/sparql"
+    )
+    user: str | None = None
+    password: str | None = None
+    subjects: tuple[str, ...] = Field((), description="Subjects to watch, as CURIEs")
+    subjects_file: Path | None = Field(None, description="A file of them, one a line, # starts a comment")
+    subjects_query: str | None = Field(None, description="A SPARQL query whose first variable selects them")
+    relations: tuple[str, ...] = Field((), description="Relations to watch; empty: the catalogue's")
+    prefixes: dict[str, str] = Field({}, description="Prefixes besides wd:, wds:, wdt: and p:")
+    property_base: str = Field("http://www.wikidata.org/prop/", description="What property IRIs start with")
+    properties: PropertyIds = PropertyIds()
+    languages: tuple[str, ...] = Field(("en", "mul"), min_length=1, description="Of labels, best first")
+    overlap: timedelta = Field(
+        timedelta(minutes=15), ge=timedelta(), description="How far back each poll looks again: replicas lag"
+    )
+    watch_labels: bool = Field(True, description="Poll the labels of objects in use as well")
+    versions_per_request: int = Field(500, ge=1)
+    slots_per_step: int = Field(400, ge=1, description="About how many slots are read and committed at once")
+    max_vanished: float = Field(
+        0.05, ge=0, le=1, description="Share of the watch list that may vanish at once and be believed"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _one_way_to_watch(self) -> WikidataSettings:
+        if not (self.subjects or self.subjects_file or self.subjects_query):
+            raise ValueError("nothing to watch: give `subjects`, `subjects_file` or `subjects_query`")
+        if (self.user is None) != (self.password is None):
+            raise ValueError("`user` and `password` go together")
+        return self
+
+    def vocabulary(self) -> Vocabulary:
+        """Raises SourceSettingsError for a prefix that is no IRI."""
+        return Vocabulary(
+            namespaces=Namespaces({**WIKIDATA, **self.prefixes}),
+            property_base=self.property_base,
+            start=self.properties.start,
+            end=self.properties.end,
+            instance_of=self.properties.instance_of,
+            human=self.properties.human,
+            death=self.properties.death,
+        )

@@ -1,0 +1,71 @@
+"""The watch list: which subjects are looked at, and a digest of it that fits into a cursor."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from connectors.errors import SourceDataError, SourceSettingsError
+from connectors.namespaces import Namespaces
+from connectors.sparql_client import SparqlClient
+
+_BUCKETS = 1024
+_DIGEST_BYTES = 4
+
+
+def from_file(path: Path) -> tuple[str, ...]:
+    """CURIEs, one a line.  Raises SourceSettingsError when the file cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceSettingsError(f"subjects_file: {path} cannot be read: {error}") from error
+    return tuple(word for line in lines if (word := line.partition("#")[0].strip()))
+
+
+def from_query(client: SparqlClient, query: str, namespaces: Namespaces) -> tuple[str, ...]:
+    """CURIEs of the IRIs bound to the query's only variable.
+
+    Raises SourceDataError when the query finds nothing (a watch list does not empty itself) or
+    binds several variables.
+    """
+    rows = client.select(query)
+    names = {name for row in rows for name in row}
+    if not rows:
+        raise SourceDataError(f"{client.endpoint}: subjects_query finds no subject at all; is it right?")
+    if len(names) != 1:
+        raise SourceDataError(f"subjects_query must select one variable, it binds {sorted(names)}")
+    (name,) = names
+    return tuple(namespaces.compact(row[name].value) for row in rows if row[name].kind == "uri")
+
+
+class Membership:
+    """Which (subject, relations) a watch list covers, in 5.5 kB whatever its length.
+
+    A subject that *enters* a watch list has old news: its last change may lie years before the
+    cursor.  So the cursor remembers what was covered, as one short digest for each of 1,024 hash
+    buckets of subjects.  A bucket whose digest changed holds new subjects, and all of it is read;
+    with up to a few thousand subjects that is hardly more than the new ones themselves.
+    """
+
+    def __init__(self, subjects: Iterable[str], relations: Iterable[str]) -> None:
+        salt = " ".join(sorted(relations)).encode()
+        buckets = [hashlib.sha256(salt) for _ in range(_BUCKETS)]
+        for subject in sorted(set(subjects)):
+            buckets[_bucket(subject)].update(subject.encode() + b"\0")
+        self._digests = b"".join(bucket.digest()[:_DIGEST_BYTES] for bucket in buckets)
+        self.text = base64.b85encode(self._digests).decode()
+
+    def is_covered_by(self, text: str, subject: str) -> bool:
+        """Whether the watch list of which `text` was kept certainly held `subject` already."""
+        return _digest(base64.b85decode(text), subject) == _digest(self._digests, subject)
+
+
+def _bucket(subject: str) -> int:
+    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:4], "big") % _BUCKETS
+
+
+def _digest(digests: bytes, subject: str) -> bytes:
+    start = _bucket(subject) * _DIGEST_BYTES
+    return digests[start : start + _DIGEST_BYTES]
