@@ -83,6 +83,7 @@ class Executor(Protocol):
 class LocalExecutor:
     """Workers as subprocesses of this machine."""
 
+    command: tuple[str, ...] = (sys.executable, "-m", "editing.worker")
     heartbeat_timeout_s: float = 120.0
     """A worker silent for longer is hung."""
     stop_timeout_s: float = 20.0
@@ -148,7 +149,7 @@ class LocalWorker:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "editing.worker"],
+                self._settings.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

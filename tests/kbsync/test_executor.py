@@ -1,0 +1,92 @@
+"""The watch over workers, with real processes that die, hang, lie and obey."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from editing.spec import SPEC_VERSION
+from kbsync.executor import LocalExecutor, Stopping, WorkerFailed
+
+READY = f'print(\'{{"event": "ready", "version": {SPEC_VERSION}, "pid": 1}}\', flush=True)'
+
+
+def executor(tmp_path: Path, body: str, **settings: object) -> LocalExecutor:
+    script = tmp_path / "worker.py"
+    script.write_text(f"import json, os, signal, sys, time\n{body}\n", encoding="utf-8")
+    return LocalExecutor(command=(sys.executable, str(script)), **settings)  # type: ignore[arg-type]
+
+
+def failure(tmp_path: Path, body: str, **settings: object) -> WorkerFailed:
+    with executor(tmp_path, body, **settings).worker(tmp_path / "worker.log") as worker, pytest.raises(WorkerFailed) as caught:
+        worker.execute(tmp_path / "spec.json")
+    return caught.value
+
+
+def test_a_killed_worker_is_recognised_and_worth_another_try(tmp_path: Path) -> None:
+    found = failure(tmp_path, f"{READY}\nsys.stdin.readline()\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert (found.kind, found.retry) == ("killed", True)
+    assert "SIGKILL" in str(found)
+
+
+def test_a_silent_worker_is_hung_and_is_killed(tmp_path: Path) -> None:
+    body = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n{READY}\ntime.sleep(600)"
+    found = failure(tmp_path, body, heartbeat_timeout_s=1.0)
+    assert (found.kind, found.retry) == ("hung", True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_heartbeat_keeps_a_slow_worker_alive(tmp_path: Path) -> None:
+    beat = 'print(json.dumps({"event": "heartbeat"}), flush=True)'
+    body = f"{READY}\nfor _ in range(8):\n    time.sleep(0.3)\n    {beat}\nsys.exit(3)"
+    found = failure(tmp_path, body, heartbeat_timeout_s=1.0)
+    assert found.kind == "internal"
+    assert "exit code 3" in str(found)
+
+
+def test_another_version_is_refused_at_once(tmp_path: Path) -> None:
+    found = failure(tmp_path, 'print(json.dumps({"event": "ready", "version": 999, "pid": 1}), flush=True)\ntime.sleep(60)')
+    assert (found.kind, found.retry) == ("wrong_version", False)
+
+
+def test_an_error_that_the_worker_tells_is_passed_on(tmp_path: Path) -> None:
+    told = json.dumps({"event": "error", "kind": "out_of_memory", "message": "2 GB are missing", "retry": True})
+    found = failure(tmp_path, f"{READY}\nsys.stdin.readline()\nprint({told!r}, flush=True)\ntime.sleep(60)")
+    assert (found.kind, found.retry, str(found)) == ("out_of_memory", True, "2 GB are missing")
+
+
+def test_a_worker_that_cannot_start_is_no_reason_to_wait(tmp_path: Path) -> None:
+    started = time.monotonic()
+    found = failure(tmp_path, "raise SystemExit('no such module')", heartbeat_timeout_s=60.0)
+    assert found.kind == "internal"
+    assert time.monotonic() - started < 30
+
+
+def test_unreadable_lines_are_skipped(tmp_path: Path) -> None:
+    found = failure(tmp_path, f"{READY}\nprint('a library prints this', flush=True)\nsys.exit(4)")
+    assert "exit code 4" in str(found)
+
+
+def test_a_stop_ends_the_worker_within_the_stop_timeout(tmp_path: Path) -> None:
+    stopping = threading.Event()
+    threading.Timer(0.5, stopping.set).start()
+    stubborn = f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{READY}\nwhile True: time.sleep(0.1)"
+    started = time.monotonic()
+    with (
+        executor(tmp_path, stubborn, stopping=stopping, stop_timeout_s=1.0).worker(tmp_path / "log") as worker,
+        pytest.raises(Stopping),
+    ):
+        worker.execute(tmp_path / "spec.json")
+    assert time.monotonic() - started < 10
+
+
+def test_what_the_worker_writes_to_stderr_is_kept(tmp_path: Path) -> None:
+    failure(tmp_path, "print('a traceback', file=sys.stderr, flush=True)\nsys.exit(1)")
+    assert "a traceback" in (tmp_path / "worker.log").read_text()

@@ -1,0 +1,124 @@
+"""Gates: what passes, what fails, and who is to blame."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from editing.spec import BuildReport, FactReport, Measure
+from kbsync.gates import DEFAULT_GATES, Gate, blame, judge, judge_all, systematic, wilson_bound
+
+EFFICACY = Gate("efficacy", 0.9, "at_least", "")
+
+
+def report(*facts: FactReport) -> BuildReport:
+    return BuildReport("1-1", "base", "out", "digest", facts, (), {}, {})
+
+
+def fact(id: str, *, efficacy: bool = True, known: bool = False, paraphrases: tuple[bool, ...] = ()) -> FactReport:
+    return FactReport(id, known, "old", "new" if efficacy else "old", efficacy, True, paraphrases)
+
+
+def test_a_missing_measure_fails() -> None:
+    assert not judge(EFFICACY, None).passed
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
+def test_what_is_not_a_finite_number_fails(value: float | None) -> None:
+    verdict = judge(EFFICACY, Measure("efficacy", value, n=10, k=10))
+    assert not verdict.passed
+    assert "not a number" in verdict.detail
+
+
+def test_every_case_looked_at_compares_the_count() -> None:
+    assert judge(EFFICACY, Measure("efficacy", 0.9, n=10, k=9)).passed
+    assert not judge(EFFICACY, Measure("efficacy", 0.8, n=10, k=8)).passed
+
+
+def test_a_sample_compares_its_confidence_bound() -> None:
+    sampled = judge(EFFICACY, Measure("efficacy", 0.9, n=10, k=9, exhaustive=False))
+    assert not sampled.passed
+    assert sampled.bound is not None
+    assert sampled.bound < 0.9
+    assert judge(EFFICACY, Measure("efficacy", 0.95, n=1000, k=950, exhaustive=False)).passed
+
+
+def test_a_sample_without_counts_fails() -> None:
+    assert not judge(EFFICACY, Measure("efficacy", 0.99, exhaustive=False)).passed
+
+
+def test_no_case_at_all_passes_with_a_finite_value() -> None:
+    verdict = judge(EFFICACY, Measure("efficacy", None, n=0, k=0))
+    assert verdict.passed
+    assert verdict.value is not None
+    assert math.isfinite(verdict.value)
+
+
+def test_at_most_gates_turn_the_comparison_round() -> None:
+    gate = Gate("perplexity_ratio", 1.05, "at_most", "")
+    assert judge(gate, Measure("perplexity_ratio", 1.04)).passed
+    assert not judge(gate, Measure("perplexity_ratio", 1.06)).passed
+
+
+def test_worse_than_live_by_more_than_the_margin_fails_although_the_threshold_holds() -> None:
+    gate = Gate("retention", 0.9, "at_least", "", margin=0.02)
+    assert judge(gate, Measure("retention", 0.95, n=100, k=95, live=0.96, live_k=96)).passed
+    verdict = judge(gate, Measure("retention", 0.95, n=100, k=95, live=0.99, live_k=99))
+    assert not verdict.passed
+    assert "worse than live" in verdict.detail
+
+
+def test_every_enabled_gate_gets_a_verdict_whatever_was_measured() -> None:
+    verdicts = judge_all(DEFAULT_GATES, [])
+    assert [v.name for v in verdicts] == [g.name for g in DEFAULT_GATES if g.enabled]
+    assert not any(v.passed for v in verdicts)
+
+
+@given(st.integers(1, 5_000), st.data())
+def test_the_wilson_bounds_lie_around_the_proportion_and_inside_the_unit_interval(n: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(0, n))
+    lower, upper = wilson_bound(k, n, 0.95, "at_least"), wilson_bound(k, n, 0.95, "at_most")
+    assert -1e-12 <= lower <= k / n + 1e-12
+    assert k / n - 1e-12 <= upper <= 1 + 1e-12
+
+
+def test_the_wilson_bound_agrees_with_a_published_value() -> None:
+    # Two-sided 95 % interval of 81 in 263: (0.2553, 0.3662) (Newcombe, Stat. Med. 17, 1998, Table I).
+    assert wilson_bound(81, 263, 0.975, "at_least") == pytest.approx(0.2553, abs=5e-5)
+    assert wilson_bound(81, 263, 0.975, "at_most") == pytest.approx(0.3662, abs=5e-5)
+
+
+def test_only_new_edited_facts_are_blamed_and_the_worst_come_first() -> None:
+    seen = report(
+        fact("old", efficacy=False),
+        fact("known", efficacy=False, known=True),
+        fact("good"),
+        fact("half", paraphrases=(True, False)),
+        fact("bad", efficacy=False, paraphrases=(False, False)),
+    )
+    gates = (EFFICACY, Gate("paraphrase", 0.8, "at_least", ""))
+    verdicts = judge_all(gates, [Measure("efficacy", 0.5, n=2, k=1), Measure("paraphrase", 0.4, n=10, k=4)])
+    blamed = blame(seen, verdicts, new={"known", "good", "half", "bad"})
+    assert [item.fact for item in blamed] == ["bad", "half"]
+    assert blamed[0].gate == "efficacy"
+
+
+def test_facts_below_a_gate_that_passed_are_not_blamed() -> None:
+    seen = report(fact("bad", efficacy=False), fact("good"))
+    verdicts = judge_all((Gate("efficacy", 0.5, "at_least", ""),), [Measure("efficacy", 0.5, n=2, k=1)])
+    assert blame(seen, verdicts, new={"bad", "good"}) == ()
+
+
+def test_a_failure_of_the_whole_candidate_is_systematic() -> None:
+    gate = Gate("perplexity_ratio", 1.05, "at_most", "")
+    verdicts = judge_all((gate,), [Measure("perplexity_ratio", 3.0)])
+    assert "no single fact is to blame" in (systematic(report(), verdicts, blamed=0, new=50) or "")
+
+
+def test_a_run_where_most_of_what_is_new_is_bad_is_systematic() -> None:
+    verdicts = judge_all((EFFICACY,), [Measure("efficacy", 0.1, n=10, k=1)])
+    assert systematic(report(), verdicts, blamed=9, new=10) is not None
+    assert systematic(report(), verdicts, blamed=2, new=10) is None
