@@ -1,0 +1,99 @@
+"""Real servers on loopback, and a way to open connectors on them."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from connectors.clock import Clock
+from connectors.limits import Limiters
+from connectors.observations import Connector
+from connectors.registry import connect
+from tests.connectors.worlds import World
+
+AGENT = "kbsync-tests/1.0 (mailto:tests@kbsync.example)"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_until_up(url: str, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with {process.returncode} instead of answering at {url}")
+        try:
+            httpx.get(url)
+            return
+        except httpx.TransportError:
+            time.sleep(0.02)
+    raise RuntimeError(f"no answer from {url} within {seconds} s")
+
+
+class SparqlServer:
+    """A running SPARQL server."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.endpoint = f"{base}/query"
+
+    def serve(self, world: World | str) -> None:
+        """Replace everything that the server holds."""
+        turtle = world if isinstance(world, str) else world.turtle()
+        answer = httpx.put(
+            f"{self.base}/store?default", content=turtle.encode(), headers={"Content-Type": "text/turtle"}
+        )
+        answer.raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def oxigraph_process() -> Iterator[SparqlServer]:
+    port = free_port()
+    binary = Path(sys.executable).parent / "oxigraph"
+    process = subprocess.Popen([binary, "serve", "--bind", f"127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}/", process)
+        yield SparqlServer(f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def oxigraph(oxigraph_process: SparqlServer) -> SparqlServer:
+    """An empty store."""
+    oxigraph_process.serve("")
+    return oxigraph_process
+
+
+Open = Callable[..., Connector]
+
+
+@pytest.fixture
+def open_wikidata(oxigraph: SparqlServer) -> Open:
+    """A Wikibase connector on the store: settings as keywords, `clock` for time."""
+
+    def open_(clock: Clock | None = None, **settings: Any) -> Connector:
+        settings = {
+            "kind": "wikidata",
+            "endpoint": oxigraph.endpoint,
+            "agent": AGENT,
+            "relations": ["wdt:P6"],
+            **settings,
+        }
+        clock = clock or Clock()
+        return connect("wd", settings, clock=clock, limiters=Limiters(clock))
+
+    return open_
