@@ -10,7 +10,7 @@ same conclusion, whichever was there first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kbsync import labels
@@ -59,20 +59,20 @@ class Claim:
 
 def admit(policy: Policy, history: History, rivals: Sequence[Claim], now: datetime) -> Verdict:
     """The verdict on one slot.  `rivals`: claims of the other slots that share its prompt key."""
-    verdict = judge(policy, history, now)
-    return _beside(verdict, history, rivals) if rivals else verdict
-
-
-def claim(policy: Policy, history: History, now: datetime) -> Claim:
-    """What `history` tells its rivals."""
-    return _claim(judge(policy, history, now), history)
+    return beside(judge(policy, history, now), history, rivals)
 
 
 def judge(policy: Policy, history: History, now: datetime) -> Verdict:
     """The verdict on a slot as if no other made the same prompt."""
     if not history.relation.enabled:
         return Unchanged(_because("disabled", history.slot.relation))
+    if not history.observations:
+        return Unchanged(_because("unread", history.slot.subject))
     choice = choose(policy, history, now)
+    return replace(_weigh(policy, history, choice, now), stated=choice.stated)
+
+
+def _weigh(policy: Policy, history: History, choice: Choice, now: datetime) -> Verdict:
     if verdict := _forbidden(policy, history, choice):
         return verdict
     if choice.clash is not None:
@@ -230,13 +230,17 @@ def _settled(history: History, spoken: Spoken, choice: Choice, now: datetime) ->
     return Accept(value, _because("settled", value.object), choice.recheck)
 
 
-def _beside(verdict: Verdict, history: History, rivals: Sequence[Claim]) -> Verdict:
+def beside(verdict: Verdict, history: History, rivals: Sequence[Claim]) -> Verdict:
     """`verdict` among the slots that make the same prompt (Eqn. 5 on the rendered prompt)."""
-    own = _claim(verdict, history)
+    if not rivals:
+        return verdict
+    own = claim(verdict, history)
     for rival in sorted(rivals, key=lambda claim: (claim.subject, claim.relation)):
         if not own.agrees(rival) and (rival.approved or not own.approved):
             told = f"{rival.subject} {rival.relation} says {', '.join(sorted(rival.targets))}"
-            return Quarantine(_because("homonym", told), _values(verdict), withdraw=True)
+            return Quarantine(
+                _because("homonym", told), _values(verdict), withdraw=True, stated=verdict.stated
+            )
     if isinstance(verdict, Accept):
         waits = [r.until for r in rivals if r.until is not None and r.wanted not in (None, *own.targets)]
         if waits:  # a rival still wants its old object: both change over together
@@ -246,7 +250,8 @@ def _beside(verdict: Verdict, history: History, rivals: Sequence[Claim]) -> Verd
     return verdict
 
 
-def _claim(verdict: Verdict, history: History) -> Claim:
+def claim(verdict: Verdict, history: History) -> Claim:
+    """What a slot with this verdict tells its rivals."""
     wanted = labels.fold(history.wanted.target) if history.wanted else None
     values = frozenset(labels.fold(value.target) for value in _values(verdict))
     pending: frozenset[str] = frozenset()

@@ -45,6 +45,8 @@ class Choice:
     values: tuple[Value, ...] = ()
     """All that the speaking sources state and no reviewer has rejected, by object."""
     clash: Clash | None = None
+    stated: frozenset[str] = frozenset()
+    """Objects that any source states, now or as upcoming, whatever its priority and whoever rejected them."""
     upcoming: tuple[Value, datetime] | None = None
     """With no current value: the one that begins later, and when."""
     absence: Absence = "removed"
@@ -62,14 +64,20 @@ def choose(policy: Policy, history: History, now: datetime) -> Choice:
     windows = {source: rule.flip_window for source, rule in rules.items()}
     stands = standings(history.observations, now, windows, bootstrap=history.bootstrap)
     speaking = [stand for stand in stands if stand.reading.values]
+    stated = frozenset(
+        one.object.id
+        for stand in stands
+        for one in (*stand.reading.values, *stand.reading.upcoming)
+        if one.object
+    )
     recheck = min((s.reading.next_change for s in stands if s.reading.next_change), default=None)
     speakers = _of_highest_priority(speaking or stands, rules)
     since = max((stand.since for stand in (speakers if speaking else stands)), default=NEVER)
     if not speaking:
         upcoming = _upcoming(history, speakers, rules)
         absence = (speakers[0].reading.absence if speakers else None) or "removed"
-        return Choice(upcoming=upcoming, absence=absence, since=since, recheck=recheck)
-    stated = [
+        return Choice(stated=stated, upcoming=upcoming, absence=absence, since=since, recheck=recheck)
+    offers = [
         Spoken(
             _value(history, stand, one, rules[stand.source]),
             rules[stand.source],
@@ -80,10 +88,10 @@ def choose(policy: Policy, history: History, now: datetime) -> Choice:
         for stand in speakers
         for one in stand.reading.values
     ]
-    standing = [spoken for spoken in stated if history.decision(spoken.value.object) != "rejected"]
+    standing = [spoken for spoken in offers if history.decision(spoken.value.object) != "rejected"]
     values = tuple({spoken.value.object: spoken.value for spoken in standing}.values())
     spoken, clash = _one_of(history, standing)
-    return Choice(spoken, values, clash, since=since, recheck=recheck)
+    return Choice(spoken, values, clash, stated, since=since, recheck=recheck)
 
 
 def same_meaning(mode: str, one: Entity, other: Entity) -> bool:

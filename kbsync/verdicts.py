@@ -14,6 +14,7 @@ CODES: dict[str, str] = {
     # unchanged
     "same": "the source still says what is wanted",
     "nothing": "the slot has no value and nothing is wanted",
+    "unread": "no source has been read for the slot yet",
     "same_meaning": "another item with the same label or alias: the link changed, not the fact",
     "several_normal": "several current values are normal for this relation: none is picked",
     "kept": "the value is gone, and this relation's facts are kept",
@@ -95,6 +96,10 @@ class Value:
     priority: int
 
 
+# Every verdict carries as `stated` the objects that any source states for the slot now: a row in
+# quarantine stays before its reviewer only as long as its object is among them.
+
+
 @dataclass(frozen=True, slots=True)
 class Unchanged:
     """Nothing is to be done."""
@@ -102,6 +107,7 @@ class Unchanged:
     reason: Reason
     recheck: datetime | None = None
     """When time alone may change the verdict."""
+    stated: frozenset[str] = frozenset()
     kind: Literal["unchanged"] = "unchanged"
 
 
@@ -113,6 +119,7 @@ class Hold:
     reason: Reason
     value: Value | None
     """None: what is held is the *retraction* of what is wanted."""
+    stated: frozenset[str] = frozenset()
     kind: Literal["hold"] = "hold"
 
 
@@ -125,6 +132,7 @@ class Quarantine:
     withdraw: bool = False
     """Whether what was wanted in the slot is quarantined too, or stands on as the last trusted value."""
     recheck: datetime | None = None
+    stated: frozenset[str] = frozenset()
     kind: Literal["quarantine"] = "quarantine"
 
 
@@ -135,6 +143,7 @@ class Accept:
     value: Value
     reason: Reason
     recheck: datetime | None = None
+    stated: frozenset[str] = frozenset()
     kind: Literal["accept"] = "accept"
 
     @property
@@ -151,6 +160,7 @@ class Retract:
     """The slot has no object any more: what the base model says is restored by leaving the fact out."""
 
     reason: Reason
+    stated: frozenset[str] = frozenset()
     kind: Literal["retract"] = "retract"
 
 
