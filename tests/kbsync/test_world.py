@@ -113,6 +113,14 @@ def test_every_new_object_is_known_from_the_text_of_2021(world: World) -> None:
     assert {change.object for change in world.changes} | sound <= named
 
 
+def test_old_and_new_object_of_a_change_share_no_name(world: World) -> None:
+    """Or admission would take the change for one of items only (compare the case "same label")."""
+    before = {fact.slot: fact.object for fact in world.facts_2021}
+    for change in world.changes:
+        old, new = world.entity(before[change.slot]), world.entity(change.object)
+        assert not {old.label, *old.aliases} & {new.label, *new.aliases}
+
+
 def test_templates_are_good_enough_for_the_relation_catalogue(world: World) -> None:
     catalogue = load_catalogue(world.relation_tables())
     for wording in world.wordings.values():

@@ -44,7 +44,7 @@ class Wording:
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """As a relation catalogue wants them: `{}` for the subject, the object last, edited with the first."""
+        """As a relation catalogue wants them: `{}` for the subject, the object last, the edit's first."""
         return (*self.open, *self.close)
 
 
