@@ -7,12 +7,13 @@ from datetime import timedelta
 
 import structlog
 
+from connectors.errors import ConnectorError
 from editing import checkpoints
 from editing.spec import BuildReport
 from kbsync import planning, promotion
 from kbsync.application import Application, Leadership
 from kbsync.executor import Progress, Worker, silent
-from kbsync.intake import Intake, IntakeReport
+from kbsync.intake import Intake, Report
 from kbsync.lifecycle import ACTOR, ENDS, Lifecycle
 from kbsync.specs import ask_spec
 from state.records import Fact, Run
@@ -29,7 +30,8 @@ class CycleReport:
 
     runs: tuple[Run, ...] = ()
     """Runs that this cycle carried on or started, as they are now."""
-    intake: tuple[IntakeReport, ...] = ()
+    intake: dict[str, Report] = field(default_factory=dict)
+    """By source; `due` is what was held until now."""
     unavailable: dict[str, str] = field(default_factory=dict)
     """Sources that could not be read, with the reason; their cursors did not move."""
     nothing: str = ""
@@ -66,7 +68,7 @@ def cycle(
             else:
                 runs.append(lifecycle.drive(started))
     clean_up(app)
-    return CycleReport(tuple(runs), tuple(reports), unavailable, nothing)
+    return CycleReport(tuple(runs), reports, unavailable, nothing)
 
 
 def clean_up(app: Application) -> None:
@@ -98,29 +100,31 @@ def clean_up(app: Application) -> None:
 
 def pull(
     app: Application, *, bootstrap: bool = False, progress: Progress = silent
-) -> tuple[list[IntakeReport], dict[str, str]]:
+) -> tuple[dict[str, Report], dict[str, str]]:
     """Read and admit every source once; a source that fails keeps its cursor and does not stop the others."""
-    from connectors.errors import ConnectorError
-
-    intake = Intake(app.state, app.catalogue, app.settings.policy, app.now)
-    reports: list[IntakeReport] = []
+    intake = Intake(app.state, app.settings.policy, app.catalogue, app.now)
+    reports: dict[str, Report] = {}
     unavailable: dict[str, str] = {}
     for number, (name, connector) in enumerate(app.connectors.items()):
         progress("pull", number, len(app.connectors), None)
         try:
-            reports.append(intake.pull(connector, bootstrap=bootstrap))
+            reports[name] = intake.pull(connector, bootstrap=bootstrap)
         except ConnectorError as error:
             log.warning("source.unavailable", source=name, reason=str(error))
             unavailable[name] = str(error)
-    reports.append(intake.release_due())
+    reports["due"] = intake.release_due()
     progress("pull", len(app.connectors), len(app.connectors), None)
     return reports, unavailable
 
 
-def reconcile(app: Application, *, sample: int | None = None) -> list[IntakeReport]:
+def reconcile(app: Application, *, sample: int | None = None) -> dict[str, Report]:
     """Re-read watched slots, all or a random sample: finds what polling missed, and removals."""
-    intake = Intake(app.state, app.catalogue, app.settings.policy, app.now)
-    return [intake.reconcile(connector, sample=sample) for connector in app.connectors.values()]
+    intake = Intake(app.state, app.settings.policy, app.catalogue, app.now)
+    seed = int(app.now().timestamp())
+    return {
+        name: intake.reconcile(connector) if sample is None else intake.audit(connector, sample, seed)
+        for name, connector in app.connectors.items()
+    }
 
 
 def plan(

@@ -43,9 +43,6 @@ class ModelSettings(Section):
     """The base model and the text it is measured on."""
 
     path: Path | None = Field(None, description="local Hugging Face directory of the base model")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="precision it is edited and served in; auto: as stored"
-    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     corpus: tuple[Path, ...] = Field((), description="text the statistics of the keys are computed from")
     heldout: Path | None = Field(None, description="text perplexity is measured on; not part of the corpus")
@@ -87,10 +84,10 @@ class PlanSettings(Section):
 class GateSettings(Section):
     """Overrides of one gate; see `kbsync gates` for the defaults."""
 
-    threshold: float | None = None
-    margin: float | None = None
-    confidence: float | None = Field(None, gt=0.5, lt=1)
-    enabled: bool | None = None
+    threshold: float | None = Field(None, description="what the value, or its bound, is compared with")
+    margin: float | None = Field(None, description="how much worse than live is still allowed")
+    confidence: float | None = Field(None, gt=0.5, lt=1, description="of the bound of a sampled measure")
+    enabled: bool | None = Field(None, description="whether the gate counts at all")
 
 
 class ReviewSettings(Section):
@@ -130,7 +127,9 @@ class StateSettings(Section):
 
 
 class LogSettings(Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The daemon's log, on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON")
 
 

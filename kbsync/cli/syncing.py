@@ -59,8 +59,15 @@ def exit_code(report: CycleReport) -> int:
 
 def show(report: CycleReport) -> None:
     """The cycle for people."""
-    for intake in report.intake:
-        say(intake.summary)
+    for source, intake in report.intake.items():
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(intake.verdicts.items()))
+        if intake.observations or counts:
+            say(f"{source}: {intake.observations} slots read{f': {counts}' if counts else ''}")
+        if intake.tripped:
+            say(
+                f"{source}: the volume breaker tripped: more facts than [policy] max_accepted in one cycle; "
+                "a first import is `kbsync sync --bootstrap`"
+            )
     for source, reason in report.unavailable.items():
         say(f"{source}: not read: {reason}")
     for done in report.runs:

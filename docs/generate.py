@@ -1,0 +1,168 @@
+"""Write the reference pages that are made from the code: `python docs/generate.py`.
+
+A test runs the same functions and fails when a page is out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import click
+import typer.main
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from kbsync.cli.app import app
+from kbsync.gates import DEFAULT_GATES
+from kbsync.settings import Settings
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- Made by `python docs/generate.py`; do not edit. -->\n"
+
+
+def settings_page() -> str:
+    """Every key of kbsync.toml with its type, default and meaning."""
+    lines = [
+        NOTE,
+        "# Settings",
+        "",
+        "`kbsync init` writes a commented `kbsync.toml`; `kbsync config check` says what is wrong with one.",
+        "Every key can be overridden by a variable: `[plan] capacity` is `KBSYNC_PLAN__CAPACITY`.",
+        "Durations are seconds or text such as `90s`, `15m`, `24h`, `3d`. Unknown keys are errors.",
+        "",
+        "Sources have settings of their own kind: see [connectors.md](connectors.md).",
+        "",
+    ]
+    for name, field in Settings.model_fields.items():
+        lines += _section(name, field)
+    return "\n".join(lines)
+
+
+def _section(name: str, field: FieldInfo) -> Iterator[str]:
+    model = _model_of(field.annotation)
+    repeated = get_origin(field.annotation) is dict
+    yield f"## `[{name}{'.NAME' if repeated else ''}]`" if model or repeated else f"## `{name}`"
+    yield ""
+    if model is None:
+        yield field.description or f"{_documented_elsewhere(name)}"
+        yield ""
+        return
+    if model.__doc__:
+        yield " ".join(model.__doc__.split())
+        yield ""
+    yield "| key | default | meaning |"
+    yield "|---|---|---|"
+    for key, inner in model.model_fields.items():
+        default = inner.get_default(call_default_factory=True)
+        yield f"| `{key}` | {_shown(default)} | {inner.description or ''} |"
+    yield ""
+
+
+def _documented_elsewhere(name: str) -> str:
+    return {
+        "sources": "One table a source: `kind` and that kind's keys, see [connectors.md](connectors.md).",
+        "relations": "Relations of one's own and overrides, see [admission.md](admission.md).",
+        "deploy": "One table a deploy hook, told of every promotion.",
+    }[name]
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "unset"
+    if default in ((), {}, frozenset()):
+        return "none"
+    if hasattr(default, "total_seconds"):
+        seconds = int(default.total_seconds())
+        for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+            if seconds and seconds % size == 0:
+                return f"`{seconds // size}{unit}`"
+        return f"`{seconds}s`"
+    return f"`{default}`"
+
+
+def commands_page() -> str:
+    """Every command with its help text, and the exit codes."""
+    root = typer.main.get_command(app)
+    lines = [
+        NOTE,
+        "# Commands",
+        "",
+        "`--home DIR` (or `KBSYNC_HOME`) and `--config FILE` (or `KBSYNC_CONFIG`) may stand before or after",
+        "any command. `--json` prints results on stdout; progress and logs go to stderr.",
+        "",
+        "Exit codes: 0 done (also: nothing to do) · 1 unexpected · 2 usage · 10 a gate rejected the run ·",
+        "65 bad data · 75 try again later · 78 bad configuration · 130 interrupted.",
+        "",
+    ]
+    for path, command in _commands(root, ()):
+        lines += _command(path, command)
+    return "\n".join(lines)
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    inner = getattr(command, "commands", None)
+    if path and (inner is None or getattr(command, "invoke_without_command", False)):
+        yield path, command
+    for name in sorted(inner or ()):
+        yield from _commands(inner[name], (*path, name))
+
+
+def _command(path: tuple[str, ...], command: click.Command) -> Iterator[str]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join(_bracketed(p) for p in arguments)
+    yield f"## `kbsync {' '.join(path)}{f' {usage}' if usage else ''}`"
+    yield ""
+    yield " ".join((command.help or "").split())
+    yield ""
+    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    if options or any(getattr(p, "help", None) for p in arguments):
+        yield "| option | meaning |"
+        yield "|---|---|"
+        for parameter in (*arguments, *options):
+            names = ", ".join(f"`{opt}`" for opt in parameter.opts if opt.startswith("-"))
+            names = names or f"`{(parameter.name or '').upper()}`"
+            yield f"| {names}{' (required)' if parameter.required else ''} | {getattr(parameter, 'help', '') or ''} |"
+        yield ""
+
+
+def _bracketed(parameter: click.Parameter) -> str:
+    name = (parameter.name or "").upper()
+    return name if parameter.required else f"[{name}]"
+
+
+def gates_page() -> str:
+    """Every gate: what it measures, what passes."""
+    lines = [
+        NOTE,
+        "# Gates",
+        "",
+        "A candidate goes live only if every gate passes. A gate whose measure is missing, or not a finite",
+        "number, has failed. A measure over every case is compared as it is; a measure over a sample by its",
+        "one-sided Wilson bound (95 %); a gate with a margin also forbids being worse than live by more.",
+        "`[gates.NAME]` in the settings overrides `threshold`, `margin`, `confidence` and `enabled`.",
+        "",
+        "| gate | passes when | margin to live | what it measures |",
+        "|---|---|---|---|",
+    ]
+    for gate in DEFAULT_GATES:
+        sign = "≥" if gate.direction == "at_least" else "≤"
+        margin = "" if gate.margin is None else f"{gate.margin:g}"
+        lines.append(f"| `{gate.name}` | {sign} {gate.threshold:g} | {margin} | {gate.explains} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"settings.md": settings_page, "commands.md": commands_page, "gates.md": gates_page}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
+        print(f"wrote docs/{name}")
