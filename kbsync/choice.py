@@ -63,34 +63,22 @@ def choose(policy: Policy, history: History, now: datetime) -> Choice:
     rules = {o.source: policy.rules(o.source, relation) for o in history.observations}
     windows = {source: rule.flip_window for source, rule in rules.items()}
     stands = standings(history.observations, now, windows, bootstrap=history.bootstrap)
-    speaking = [stand for stand in stands if stand.reading.values]
-    stated = frozenset(
-        one.object.id
-        for stand in stands
-        for one in (*stand.reading.values, *stand.reading.upcoming)
-        if one.object
-    )
     recheck = min((s.reading.next_change for s in stands if s.reading.next_change), default=None)
-    speakers = _of_highest_priority(speaking or stands, rules)
-    since = max((stand.since for stand in (speakers if speaking else stands)), default=NEVER)
-    if not speaking:
-        upcoming = _upcoming(history, speakers, rules)
-        absence = (speakers[0].reading.absence if speakers else None) or "removed"
+    stated = _stated(stands)
+    if not any(stand.reading.values for stand in stands):
+        since = max(stand.since for stand in stands)
+        silent = _of_highest_priority(stands, rules)
+        absence = silent[0].reading.absence or "removed"
+        upcoming = _upcoming(history, silent, rules)
         return Choice(stated=stated, upcoming=upcoming, absence=absence, since=since, recheck=recheck)
-    offers = [
-        Spoken(
-            _value(history, stand, one, rules[stand.source]),
-            rules[stand.source],
-            stand.since,
-            stand.flips,
-            one.references,
-        )
-        for stand in speakers
-        for one in stand.reading.values
-    ]
-    standing = [spoken for spoken in offers if history.decision(spoken.value.object) != "rejected"]
-    values = tuple({spoken.value.object: spoken.value for spoken in standing}.values())
-    spoken, clash = _one_of(history, standing)
+    offers = [offer for stand in stands for offer in _offers(history, stand, rules[stand.source])]
+    if not offers:
+        return Choice(clash="rejected", stated=stated, recheck=recheck)
+    top = max(offer.rules.priority for offer in offers)
+    offers = [offer for offer in offers if offer.rules.priority == top]
+    values = tuple({offer.value.object: offer.value for offer in offers}.values())
+    spoken, clash = _one_of(history, offers)
+    since = max(offer.since for offer in offers)
     return Choice(spoken, values, clash, stated, since=since, recheck=recheck)
 
 
@@ -109,9 +97,22 @@ def same_meaning(mode: str, one: Entity, other: Entity) -> bool:
     return first in map(labels.fold, other.aliases) or second in map(labels.fold, one.aliases)
 
 
+def _stated(stands: Sequence[Standing]) -> frozenset[str]:
+    readings = [stand.reading for stand in stands]
+    statements = (one for reading in readings for one in (*reading.values, *reading.upcoming))
+    return frozenset(one.object.id for one in statements if one.object is not None)
+
+
+def _offers(history: History, stand: Standing, rules: Rules) -> list[Spoken]:
+    """What one source states, without what a reviewer has rejected."""
+    return [
+        Spoken(_value(history, stand, one, rules), rules, stand.since, stand.flips, one.references)
+        for one in stand.reading.values
+        if one.object is not None and history.decision(one.object.id) != "rejected"
+    ]
+
+
 def _one_of(history: History, standing: Sequence[Spoken]) -> tuple[Spoken | None, Clash | None]:
-    if not standing:
-        return None, "rejected"
     approved = [spoken for spoken in standing if history.decision(spoken.value.object) == "approved"]
     for candidates in (approved, standing):
         if len({spoken.value.object for spoken in candidates}) == 1:

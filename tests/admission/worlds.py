@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from connectors.observations import Entity, Health, Observation, Poll, Rank, Statement, Triple
-from kbsync.policy import Policy
 from kbsync.relations import Catalogue, load_catalogue
 from state.ledger import State
 
