@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from editing.files import write_tensors
+from editing.durable import write_file
 
 
 @dataclass(frozen=True)
@@ -49,4 +50,5 @@ class DeltaStore:
 
     def put(self, key: str, delta: Delta) -> None:
         metadata = {"norm": repr(delta.norm), "loss": repr(delta.loss), "updates": str(delta.updates)}
-        write_tensors(self.path(key), {"delta": delta.value}, metadata)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_file(self.path(key), save({"delta": delta.value.contiguous()}, metadata))

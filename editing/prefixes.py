@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from editing.files import write_text
+from editing.durable import write_file
 from editing.tokens import tokenizer_digest
 
 STARTS = ("The", "Therefore", "Because", "I", "You")
@@ -30,7 +30,8 @@ def context_prefixes(
     if path.exists():
         return tuple(json.loads(path.read_text(encoding="utf-8")))
     prefixes = sample_prefixes(model, tokenizer, count=count, tokens=tokens, seed=seed)
-    write_text(path, json.dumps(prefixes, ensure_ascii=False, indent=1) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, (json.dumps(prefixes, ensure_ascii=False, indent=1) + "\n").encode())
     return prefixes
 
 

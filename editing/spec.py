@@ -7,11 +7,16 @@ writes the spec never sees a tensor.  Torch-free.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from editing.durable import write_file
+from editing.errors import SpecError
+from editing.requests import SLOT
 from editing.settings import EditSettings
+from editing.strict import decode
 
 SPEC_VERSION = 1
 
@@ -37,6 +42,8 @@ class FactSpec:
     """What the slot held before (o_c of the paper), for the probability comparison of ES/PS."""
     known: bool | None = None
     """Whether this base states it unedited; None: the worker asks the base."""
+    base_answer: str | None = None
+    """What the base answers, where that was asked before (with `known`): then it is not asked again."""
     in_live: bool = False
     """Whether the live checkpoint's view contains it (it then counts to retention)."""
     variants: tuple[str, ...] = ()
@@ -56,7 +63,9 @@ class BuildSpec:
     """Directory of the imported base."""
     base_digest: str
     out: str
-    """Where the finished checkpoint directory is to appear (it must not exist; built beside it, then renamed)."""
+    """Where the finished checkpoint directory is to appear (built beside it, then renamed).
+
+    What a killed attempt at the same spec left there is replaced, unless it is live."""
     cache: str
     """Directory of δs and statistics, shared by all runs."""
     corpus: tuple[str, ...]
@@ -73,6 +82,8 @@ class BuildSpec:
     retention_sample: int = 5_000
     """Above so many facts in live, retention is sampled."""
     threads: int | None = None
+    device: str | None = None
+    """`cpu`, `cuda`, … or `auto` (spread over what there is); None: a GPU if there is one."""
     mode: Literal["build", "judge", "ask"] = "build"
     """`build` edits and judges; `judge` re-measures the kept checkpoint that already lies in `out` (its
     digest is verified, nothing is optimised or written); `ask` only asks the base every prompt, so that
@@ -81,12 +92,30 @@ class BuildSpec:
     version: int = SPEC_VERSION
 
     def write(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        """Write the spec to `path`: whole and synced, or not at all."""
+        write_file(path, _to_json(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> BuildSpec:
         """The spec in `path`; raises `editing.errors.SpecError` naming what is wrong."""
-        raise NotImplementedError  # owned by the worker's author
+        spec = _read(cls, path)
+        spec.check(str(path))
+        return spec
+
+    def check(self, where: str) -> None:
+        """Raise SpecError if the spec asks for something impossible."""
+        ids = Counter(fact.id for fact in self.facts)
+        twice = [id for id, count in ids.items() if count > 1]
+        if twice:
+            raise SpecError(f"{where}: fact {twice[0]!r} is listed {ids[twice[0]]} times; list it once")
+        for fact in self.facts:
+            for template in (fact.prompt, *fact.variants):
+                if template.count(SLOT) != 1:
+                    raise SpecError(f"{where}: fact {fact.id!r}: {template!r} needs {SLOT} exactly once")
+            if not fact.subject.strip() or not fact.target.strip():
+                raise SpecError(f"{where}: fact {fact.id!r} has an empty subject or target")
+        if self.mode != "ask" and not self.out:
+            raise SpecError(f"{where}: mode {self.mode!r} needs `out`, the directory of the checkpoint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +144,12 @@ class FactReport:
     known: bool
     base_answer: str
     answer: str
-    efficacy: bool
-    """All target tokens are the strict argmax on the prompt."""
+    efficacy: bool | None
+    """All target tokens are the strict argmax on the prompt; None: not asked (retention was sampled)."""
     alone: bool | None = None
-    """Whether its δ, injected alone into the base, states it; None for a known fact."""
+    """Whether its δ, injected alone into the base, states it; asked of new facts of a build only."""
     paraphrases: tuple[bool, ...] = ()
+    """These and the next two are asked of new facts only: edited, and not yet in live."""
     neighbours: tuple[bool, ...] = ()
     """For each neighbour whether it is answered as the base answers it."""
     same_subject: tuple[bool, ...] = ()
@@ -144,7 +174,37 @@ class BuildReport:
     cost: dict[str, float]
     """groups_optimised, groups_cached, seconds_<phase>, peak_memory_bytes, …"""
     versions: dict[str, str]
+    spec_digest: str = ""
+    """SHA-256 of the spec file this report answers: a retried worker recognises finished work by it."""
     version: int = SPEC_VERSION
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def write(self, path: Path) -> None:
+        """Write the report to `path`: whole and synced, or not at all."""
+        write_file(path, _to_json(asdict(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> BuildReport:
+        """The report in `path`; raises `editing.errors.SpecError` naming what is wrong."""
+        return _read(cls, path)
+
+
+def _to_json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False).encode() + b"\n"
+
+
+T = TypeVar("T", BuildSpec, BuildReport)
+
+
+def _read(kind: type[T], path: Path) -> T:
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}; write it again") from error
+    except ValueError as error:
+        raise SpecError(f"{path} is not JSON ({error}); write it again") from error
+    if isinstance(value, dict) and value.get("version") != SPEC_VERSION:
+        raise SpecError(
+            f"{path} has version {value.get('version')!r}, this worker speaks {SPEC_VERSION}: "
+            "install one version of kbsync on both sides"
+        )
+    return decode(kind, value, path.name)

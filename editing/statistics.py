@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from editing.architectures import Parts
 from editing.corpus import draw
+from editing.durable import write_file
 from editing.errors import DataError
-from editing.files import write_tensors
 from editing.hooks import on_input
 from editing.memory import free_bytes, in_batches
 from editing.passes import padded
@@ -58,8 +58,10 @@ def second_moments(
     if missing:
         rows = [tuple(ids[:limit]) for ids in tokenizer(list(texts))["input_ids"] if ids]
         sums, tokens = accumulate(model, parts, missing, rows, progress)
+        (cache / "stats").mkdir(parents=True, exist_ok=True)
         for layer in missing:
-            write_tensors(path(layer), {"moment": sums[layer] / tokens}, {"tokens": str(tokens)})
+            moment = (sums[layer] / tokens).cpu()
+            write_file(path(layer), save({"moment": moment}, {"tokens": str(tokens)}))
     return lambda layer: load_file(path(layer))["moment"]
 
 

@@ -1,0 +1,132 @@
+"""The engine does what the paper says: held against a plain serial reading, on every architecture."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from editing.architectures import TABLE, Parts, locate_parts
+from editing.groups import form_groups
+from editing.hooks import frozen
+from editing.requests import EditRequest
+from editing.settings import EditSettings
+from editing.spread import spread
+from editing.targets import Optimisation
+from tests.editing.serial import Fact, Hyper, Serial
+from tests.editing.zoo import SHAPES, TOKENIZERS, tiny, tokenizer
+
+PAIRS = list(zip(sorted(SHAPES), cycle(TOKENIZERS), strict=False))
+SETTINGS = EditSettings(
+    layers=(1, 2), steps=6, lr=0.3, clamp=0.5, kl=0.0625, weight_decay=0.5, lam=3.0, stop_loss=-1.0
+)
+HYPER = Hyper(6, 0.3, 0.5, 0.0625, 0.5, 3.0)
+PREFIXES = ("The rain in Rome", "You know that 日本 state")
+
+words = st.sampled_from("Rome Paris Jonas Ludwig Curie state capital 東京 Zürich مصر of the é i".split())
+phrases = st.lists(words, min_size=1, max_size=3).map(" ".join)
+befores = st.one_of(st.just(""), phrases.map(lambda phrase: phrase + " "))
+afters = st.one_of(st.just(""), phrases.map(lambda phrase: " " + phrase), st.just("'s capital is"))
+
+
+@st.composite
+def facts(draw: Any) -> list[Fact]:
+    """One to three facts about different subjects: each its own key group."""
+    subjects = draw(st.lists(phrases, min_size=1, max_size=3, unique=True))
+    return [Fact(draw(befores), subject, draw(afters), draw(phrases)) for subject in subjects]
+
+
+def requests_of(facts: list[Fact]) -> list[EditRequest]:
+    return [
+        EditRequest(str(index), f"{fact.before}{{}}{fact.after}", fact.subject, fact.target)
+        for index, fact in enumerate(facts)
+    ]
+
+
+def serial_of(model: Any, kind: str, parts: Parts) -> Serial:
+    layers = range(len(parts.blocks))
+    writers = [parts.writer(layer) for layer in layers]
+    norms = [parts.norm(layer) for layer in layers]
+    return Serial(model, tokenizer(kind), parts.blocks, writers, norms)
+
+
+def close(ours: torch.Tensor, reference: torch.Tensor, relative: float) -> None:
+    assert float((ours - reference).norm()) <= relative * float(reference.norm()) + 1e-300
+
+
+def kept_of(fact: Fact) -> list[tuple[str, int, bool]]:
+    return [(f"{fact.subject} is a", len(fact.subject), True)]
+
+
+@pytest.mark.parametrize(("architecture", "kind"), PAIRS)
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(drawn=facts(), every_context=st.booleans())
+def test_trajectory_keys_and_update_agree_with_the_serial_reading_in_fp64(
+    architecture: str, kind: str, drawn: list[Fact], every_context: bool
+) -> None:
+    model = tiny(architecture)
+    parts = locate_parts(model)
+    groups = form_groups(
+        tokenizer(kind), requests_of(drawn), prefixes=PREFIXES, kl_prompts={}, identity={}
+    )
+    if len(groups) < len(drawn):
+        return  # drawn prompts that share a key have a test of their own
+    serial = serial_of(model, kind, parts)
+    ordered = [drawn[int(group.requests[0].id)] for group in groups]
+    with frozen(model):
+        optimisation = Optimisation(model, parts, groups, SETTINGS, layer=2)
+        ours = []
+        for _ in range(SETTINGS.steps - 1):
+            optimisation.update(optimisation.gradient())
+            ours.append(optimisation.delta.clone())
+        for index, fact in enumerate(ordered):
+            reference, _ = serial.trajectory([fact], kept_of(fact), PREFIXES, HYPER, 2)
+            for step, delta in enumerate(reference):
+                close(ours[step][index], delta, 1e-8)
+        compare_spread(model, parts, serial, groups, ordered, ours[-1], every_context)
+
+
+def compare_spread(
+    model: Any, parts: Parts, serial: Serial, groups: Any, ordered: list[Fact], deltas: torch.Tensor, every: bool
+) -> None:
+    layers = (1, 2)
+    generator = torch.Generator().manual_seed(1)
+    moments = {}
+    for layer in layers:
+        keys = torch.randn(200, parts.key_width(layer), generator=generator, dtype=torch.float64)
+        moments[layer] = keys.T @ keys / 200
+    names = [parts.weight_name(layer) for layer in layers]
+    weights = [parts.writer(layer).weight for layer in layers]
+    before = [weight.detach().clone() for weight in weights]
+    chosen = EditSettings(layers=layers, lam=3.0, keys="all" if every else "average")
+    result = spread(model, parts, groups, deltas, chosen, layers, moments.__getitem__)
+    for weight, saved in zip(weights, before, strict=True):
+        weight.data.copy_(saved)
+    reference = serial.spread(
+        ordered, list(deltas), PREFIXES, HYPER, layers, [moments[layer] for layer in layers],
+        [result.ridges[layer] for layer in layers], every_context=every,
+    )
+    for name, layer, saved, (_, update) in zip(names, layers, before, reference, strict=True):
+        ours = result.tensors[name] - saved
+        close(ours.T if parts.transposed(layer) else ours, update, 1e-8)
+
+
+@pytest.mark.parametrize(("architecture", "kind"), PAIRS)
+def test_single_gradients_agree_in_fp32(architecture: str, kind: str) -> None:
+    model = tiny(architecture, dtype=torch.float32)
+    parts = locate_parts(model)
+    fact = Fact("The capital of ", "France", " is", "Rome now")
+    groups = form_groups(tokenizer(kind), requests_of([fact]), prefixes=PREFIXES, kl_prompts={}, identity={})
+    with frozen(model):
+        optimisation = Optimisation(model, parts, groups, SETTINGS, layer=2)
+        ours = optimisation.gradient()[0]
+        _, gradients = serial_of(model, kind, parts).trajectory([fact], kept_of(fact), PREFIXES, HYPER, 2)
+    close(ours, gradients[0], 1e-4)
+
+
+def test_every_architecture_of_the_table_is_tested() -> None:
+    assert set(SHAPES) == set(TABLE)
