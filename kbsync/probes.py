@@ -8,13 +8,14 @@ relation alone): what an edit that is too broad would move first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 from connectors.observations import Connector, Triple
 from editing.requests import prompt_key, render
 from kbsync import labels
 from kbsync.policy import Policy
 from kbsync.relations import Catalogue
-from state.ledger import State, Transaction
+from state.ledger import Snapshot, State, Transaction
 from state.records import Entity, Fact, Probe
 
 NEIGHBOURS = 10
@@ -52,7 +53,7 @@ def gather(
     return len(bare)
 
 
-def _replaced(tx: Transaction, fact: Fact) -> str | None:
+def _replaced(tx: Snapshot, fact: Fact) -> str | None:
     """The object that the slot held before `fact`."""
     slot = (fact.subject, fact.relation)
     gone = [
@@ -85,7 +86,9 @@ def _same_subject(fact: Fact, connector: Connector, catalogue: Catalogue, policy
     return _first((_probe("same_subject", triple, catalogue, policy) for triple in others), SAME_SUBJECT)
 
 
-def _probe(kind: str, triple: Triple, catalogue: Catalogue, policy: Policy) -> Probe | None:
+def _probe(
+    kind: Literal["neighbour", "same_subject"], triple: Triple, catalogue: Catalogue, policy: Policy
+) -> Probe | None:
     """The triple as a question; None if it cannot be asked (no label, a flawed one, no template)."""
     relation = catalogue.get(triple.relation)
     subject, target = triple.subject.label, triple.object.label
