@@ -1,0 +1,115 @@
+"""What the worker says, a JSON object a line, and how it is asked to stop.
+
+    {"event": "ready", "version": 1, "pid": …}
+    {"event": "progress", "phase": …, "done": …, "total": …, "rate": …, "eta_s": …}
+    {"event": "heartbeat"}
+    {"event": "log", "message": …, …}
+    {"event": "report", "path": …}
+    {"event": "error", "kind": "out_of_memory|bad_spec|data|internal", "message": …, "retry": …}
+
+A heartbeat says that the work is *moving*: it stops when nothing has progressed for `PATIENCE`
+seconds, so that a worker that hangs falls silent, and is longer than the longest step (a solve) takes.
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from editing.errors import Stopped
+
+HEARTBEAT = 2.0
+PATIENCE = 900.0
+_EVERY = 0.2
+
+
+class Channel:
+    """The worker's end of the conversation; safe to use from several threads."""
+
+    def __init__(self, stream: IO[str], *, heartbeat: float = HEARTBEAT, patience: float = PATIENCE) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._heartbeat, self._patience = heartbeat, patience
+        self._parent = os.getppid()
+        self._stopping = threading.Event()
+        self._moved = self._sent = self._began = time.monotonic()
+        self._phase = ""
+
+    def emit(self, event: str, **fields: object) -> None:
+        """Say one thing.  Whoever listened may be gone: that asks the worker to stop."""
+        line = json.dumps({"event": event, **fields}, ensure_ascii=False)
+        try:
+            with self._lock:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+        except BrokenPipeError:
+            self.stop()
+
+    def log(self, message: str, **fields: object) -> None:
+        self.emit("log", message=message, **fields)
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Say how far a phase is (not more often than people can read); raises Stopped if asked to stop."""
+        self.raise_if_stopping()
+        now = self._moved = time.monotonic()
+        if phase != self._phase:
+            self._phase, self._began = phase, now
+        elif now - self._sent < _EVERY and done < total:
+            return
+        self._sent = now
+        rate = done / (now - self._began) if now > self._began else None
+        eta = (total - done) / rate if rate else None
+        self.emit(
+            "progress",
+            phase=phase,
+            done=done,
+            total=total,
+            rate=None if rate is None else round(rate, 3),
+            eta_s=None if eta is None else round(eta, 1),
+        )
+
+    def stop(self) -> None:
+        """Ask the work to stop at its next safe point; may be called from a signal handler."""
+        self._stopping.set()
+
+    def raise_if_stopping(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped("asked to stop: finished δs are kept, the next attempt carries on from there")
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Send heartbeats inside, as long as the work moves and whoever started this process lives."""
+        self._moved = time.monotonic()
+        ended = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(ended,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(self._heartbeat):
+            if os.getppid() != self._parent:
+                self.stop()
+            if time.monotonic() - self._moved < self._patience:
+                self.emit("heartbeat")
+
+
+class Counter:
+    """A tick for the functions that count what they have answered, as progress of one phase."""
+
+    def __init__(self, channel: Channel, phase: str, total: int) -> None:
+        self._channel, self._phase, self._total, self._done = channel, phase, total, 0
+        channel.progress(phase, 0, total)
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._channel.progress(self._phase, self._done, max(self._total, self._done))
