@@ -61,7 +61,14 @@ def write_engine(url: URL, *, busy: float = BUSY_SECONDS) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, record: Any) -> None:
-        _pragmas(connection, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536")
+        _pragmas(
+            connection,
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "cache_size=-65536",
+            "wal_autocheckpoint=16000",
+        )
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -12,11 +12,13 @@ from sqlalchemy import Select, bindparam, func, select, update
 from state.errors import NotFound, SlotTaken, StaleTransition
 from state.records import Decision, Fact, FactStatus, Move, NewFact, Probe
 from state.tables import Facts, Probes, table
-from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, Note, Pair, Reader, Writer, chunks, columns_of
 
 FACTS, PROBES = table(Facts), table(Probes)
 FACT = columns_of(FACTS, Fact)
+_ALL = select(*FACT).join_from(FACTS, SLOTS)
 _OFFERED = tuple(item.name for item in fields(NewFact))
+_STORED = tuple(column.name for column in FACT if column.table is FACTS)
 _MUTABLE = ("status", "reason", "source", "revision", "statement", "held_until", "priority", "updated")
 """What a move may change; the rest of a fact is its identity."""
 
@@ -24,7 +26,7 @@ _MUTABLE = ("status", "reason", "source", "revision", "statement", "held_until",
 class FactQueries(Reader):
     def fact(self, id: int) -> Fact:
         """Raises NotFound."""
-        row = self._row(select(*FACT).where(FACTS.c.id == id))
+        row = self._row(_ALL.where(FACTS.c.id == id))
         if row is None:
             raise NotFound("fact", id)
         return Fact(*row)
@@ -39,11 +41,11 @@ class FactQueries(Reader):
         offset: int = 0,
     ) -> tuple[Fact, ...]:
         """Facts by id order that meet every condition given."""
-        statement = select(*FACT).order_by(FACTS.c.id)
+        statement = _ALL.order_by(FACTS.c.id)
         for column, value in (
             (FACTS.c.status, status),
-            (FACTS.c.relation, relation),
-            (FACTS.c.subject, subject),
+            (SLOTS.c.relation, relation),
+            (SLOTS.c.subject, subject),
         ):
             if value is not None:
                 statement = statement.where(column == value)
@@ -60,13 +62,13 @@ class FactQueries(Reader):
         """Every fact the slots ever had, by id order."""
         found: dict[Pair, list[Fact]] = {}
         for chunk in chunks(pairs):
-            for fact in self._facts(select(*FACT).where(self._of(FACTS, chunk)).order_by(FACTS.c.id)):
+            for fact in self._facts(_ALL.where(self._named(chunk)).order_by(FACTS.c.id)):
                 found.setdefault((fact.subject, fact.relation), []).append(fact)
         return {pair: tuple(facts) for pair, facts in found.items()}
 
     def find_by_prompt(self, prompt_key: str) -> tuple[Fact, ...]:
         """Facts whose pinned prompt is this one to the model, whatever their status."""
-        return self._facts(select(*FACT).where(FACTS.c.prompt_key == prompt_key).order_by(FACTS.c.id))
+        return self._facts(_ALL.where(FACTS.c.prompt_key == prompt_key).order_by(FACTS.c.id))
 
     def count_facts(self) -> dict[FactStatus, int]:
         rows = self._rows(select(FACTS.c.status, func.count()).group_by(FACTS.c.status))
@@ -75,7 +77,7 @@ class FactQueries(Reader):
     def wanted_with_prompt_keys(self, keys: Iterable[str]) -> dict[str, tuple[Fact, ...]]:
         """Wanted facts by their pinned prompt, which may be older than what the slot renders to now."""
         found: dict[str, list[Fact]] = {}
-        wanted = select(*FACT).where(FACTS.c.status == "wanted").order_by(FACTS.c.id)
+        wanted = _ALL.where(FACTS.c.status == "wanted").order_by(FACTS.c.id)
         for chunk in chunks(keys):
             for fact in self._facts(wanted.where(FACTS.c.prompt_key.in_(chunk))):
                 found.setdefault(fact.prompt_key, []).append(fact)
@@ -83,7 +85,7 @@ class FactQueries(Reader):
 
     def slots_of_objects(self, objects: Iterable[str]) -> set[Pair]:
         """Slots in which one of these objects is wanted, held or doubted (its label may have changed)."""
-        columns = select(FACTS.c.subject, FACTS.c.relation)
+        columns = select(SLOTS.c.subject, SLOTS.c.relation).join_from(FACTS, SLOTS)
         open_rows = columns.where(FACTS.c.status.in_(("wanted", "held", "quarantined")))
         return {
             (row.subject, row.relation)
@@ -95,13 +97,11 @@ class FactQueries(Reader):
         """Facts to be admitted again, longest overdue first: held ones whose time is over, and wanted
         ones whose value was known to end or to be retracted by now."""
         over = FACTS.c.held_until <= now
-        return self._facts(select(*FACT).where(over).order_by(FACTS.c.held_until, FACTS.c.id))
+        return self._facts(_ALL.where(over).order_by(FACTS.c.held_until, FACTS.c.id))
 
     def wanted(self) -> tuple[Fact, ...]:
         """The set of facts that the next view is made of, sorted by key."""
-        return tuple(
-            sorted(self._facts(select(*FACT).where(FACTS.c.status == "wanted")), key=lambda fact: fact.key)
-        )
+        return tuple(sorted(self._facts(_ALL.where(FACTS.c.status == "wanted")), key=lambda fact: fact.key))
 
     def probes(self, fact_id: int) -> tuple[Probe, ...]:
         columns = select(PROBES.c.kind, PROBES.c.prompt, PROBES.c.target)
@@ -140,7 +140,8 @@ class FactTransitions(FactQueries, Writer):
             ledger[fact.key] = fact
             if fact.status == "wanted":
                 wanted[pair] = fact
-        self._insert(FACTS, [_values(fact) for fact in new])
+        ids = self._slot_ids((fact.subject, fact.relation) for fact in new)
+        self._insert(FACTS, [_values(fact, ids[(fact.subject, fact.relation)]) for fact in new])
         self._rewrite(moved)
         self._log(actor, notes)
         return [ledger[key] for key in keys]
@@ -224,8 +225,8 @@ class FactTransitions(FactQueries, Writer):
             self.connection.execute(update(FACTS).where(FACTS.c.id == bindparam("_id")), rows)
 
 
-def _values(fact: Fact) -> dict[str, Any]:
-    return {column.name: getattr(fact, column.name) for column in FACT}
+def _values(fact: Fact, slot: int) -> dict[str, Any]:
+    return {"slot": slot, **{name: getattr(fact, name) for name in _STORED}}
 
 
 def _is_already(old: Fact, item: NewFact) -> bool:

@@ -18,11 +18,16 @@ from sqlalchemy import bindparam, func, select, update
 
 from state.records import Recorded, StoredObservation
 from state.tables import Observations, Readings, table
-from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, Note, Pair, Reader, Writer, chunks, columns_of
 
 OBSERVATIONS, READINGS = table(Observations), table(Readings)
 _OBSERVATION = columns_of(OBSERVATIONS, StoredObservation)
+_SAID = select(*_OBSERVATION).join_from(OBSERVATIONS, SLOTS)
+_WATCHED = select(READINGS.c.id, SLOTS.c.subject, SLOTS.c.relation).join_from(READINGS, SLOTS)
 _PAGE = 1000
+
+_Name = tuple[str, str, str]
+"""A slot at a source: (source, subject, relation)."""
 
 
 class ObservationQueries(Reader):
@@ -30,9 +35,7 @@ class ObservationQueries(Reader):
         """All that was ever said of the slots, by all sources, in the order in which it was read."""
         found: dict[Pair, list[StoredObservation]] = {}
         for chunk in chunks(pairs):
-            rows = self._rows(
-                select(*_OBSERVATION).where(self._of(OBSERVATIONS, chunk)).order_by(OBSERVATIONS.c.id)
-            )
+            rows = self._rows(_SAID.where(self._named(chunk)).order_by(OBSERVATIONS.c.id))
             for row in rows:
                 found.setdefault((row.subject, row.relation), []).append(StoredObservation(*row))
         return {pair: tuple(history) for pair, history in found.items()}
@@ -40,22 +43,28 @@ class ObservationQueries(Reader):
     def current(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[StoredObservation, ...]]:
         """What each source says of the slots now: the newest observation that was not late."""
         found: dict[Pair, list[StoredObservation]] = {}
-        joined = OBSERVATIONS.join(READINGS, READINGS.c.observation == OBSERVATIONS.c.id)
+        said_last = _SAID.join(READINGS, READINGS.c.observation == OBSERVATIONS.c.id)
         for chunk in chunks(pairs):
-            statement = select(*_OBSERVATION).select_from(joined).where(self._of(READINGS, chunk))
-            for row in self._rows(statement.order_by(OBSERVATIONS.c.source)):
+            for row in self._rows(said_last.where(self._named(chunk)).order_by(OBSERVATIONS.c.source)):
                 found.setdefault((row.subject, row.relation), []).append(StoredObservation(*row))
         return {pair: tuple(by_source) for pair, by_source in found.items()}
+
+    def newest_revisions(self, source: str, pairs: Iterable[Pair]) -> dict[Pair, int]:
+        """The newest revision read of each slot at `source`, also where it repeated what was said before."""
+        columns = select(SLOTS.c.subject, SLOTS.c.relation, READINGS.c.revision).join_from(READINGS, SLOTS)
+        return {
+            (row.subject, row.relation): row.revision
+            for chunk in chunks(pairs)
+            for row in self._rows(columns.where(READINGS.c.source == source, self._named(chunk)))
+        }
 
     def watched(self, source: str, relation: str | None = None) -> Iterator[Pair]:
         """Every slot that the source was ever read for, a page at a time (for reconciliation)."""
         last = 0
-        columns = select(READINGS.c.id, READINGS.c.subject, READINGS.c.relation).where(
-            READINGS.c.source == source
-        )
+        chosen = _WATCHED.where(READINGS.c.source == source)
         if relation is not None:
-            columns = columns.where(READINGS.c.relation == relation)
-        while rows := self._rows(columns.where(READINGS.c.id > last).order_by(READINGS.c.id).limit(_PAGE)):
+            chosen = chosen.where(SLOTS.c.relation == relation)
+        while rows := self._rows(chosen.where(READINGS.c.id > last).order_by(READINGS.c.id).limit(_PAGE)):
             yield from ((row.subject, row.relation) for row in rows)
             last = rows[-1].id
 
@@ -71,8 +80,7 @@ class ObservationQueries(Reader):
             if len(picked) == n:
                 break
             at = chance.randint(bounds[0], bounds[1])
-            columns = select(READINGS.c.id, READINGS.c.subject, READINGS.c.relation)
-            row = self._row(columns.where(of_source, READINGS.c.id >= at).order_by(READINGS.c.id).limit(1))
+            row = self._row(_WATCHED.where(of_source, READINGS.c.id >= at).order_by(READINGS.c.id).limit(1))
             if row is not None:
                 picked[row.id] = (row.subject, row.relation)
         return list(picked.values())
@@ -95,20 +103,23 @@ class ObservationTransitions(ObservationQueries, Writer):
         A newer revision that repeats what the source said last moves the reading forward and adds
         no row, so the current observation keeps the revision and date at which its value appeared.
         """
+        ids = self._slot_ids((item.subject, item.relation) for item in observations)
         readings = self._readings(observations)
         history = self._late_history(observations, readings)
         next_id = self._next_id(OBSERVATIONS)
         rows: list[dict[str, Any]] = []
         outcomes: list[Recorded] = []
-        touched: dict[tuple[str, str, str], _Reading] = {}
+        touched: dict[_Name, _Reading] = {}
         for item in observations:
             name = (item.source, item.subject, item.relation)
             reading = readings.get(name)
-            outcome = _outcome(item, reading, history)
+            earlier = history.setdefault(name, [])
+            outcome = _outcome(item, reading, earlier)
             outcomes.append(outcome)
             if outcome != "duplicate":
-                rows.append(_row(item, next_id + len(rows), late=outcome == "late"))
-                history.add((*name, item.revision, item.statements))
+                slot = ids[(item.subject, item.relation)]
+                rows.append(_row(item, slot, next_id + len(rows), late=outcome == "late"))
+                earlier.append((item.revision, item.statements))
             if outcome == "late" or (reading is not None and item.revision <= reading.revision):
                 continue
             if reading is None:
@@ -118,45 +129,46 @@ class ObservationTransitions(ObservationQueries, Writer):
                 reading.observation, reading.statements = rows[-1]["id"], item.statements
             touched[name] = reading
         self._insert(OBSERVATIONS, rows)
-        self._move_readings(touched)
+        self._move_readings(touched, ids)
         if rows:
             self._log(actor, [_note(observations, outcomes)])
         return outcomes
 
-    def _readings(self, observations: Sequence[StoredObservation]) -> dict[tuple[str, str, str], _Reading]:
+    def _readings(self, observations: Sequence[StoredObservation]) -> dict[_Name, _Reading]:
         found = {}
-        joined = READINGS.join(OBSERVATIONS, READINGS.c.observation == OBSERVATIONS.c.id)
-        columns = (READINGS, OBSERVATIONS.c.statements)
+        columns = (SLOTS.c.subject, SLOTS.c.relation, READINGS, OBSERVATIONS.c.statements)
+        joined = READINGS.join(SLOTS).join(OBSERVATIONS, READINGS.c.observation == OBSERVATIONS.c.id)
         for chunk in chunks((item.subject, item.relation) for item in observations):
-            for row in self._rows(select(*columns).select_from(joined).where(self._of(READINGS, chunk))):
+            for row in self._rows(select(*columns).select_from(joined).where(self._named(chunk))):
                 name = (row.source, row.subject, row.relation)
                 found[name] = _Reading(row.revision, row.observation, row.statements, row.id)
         return found
 
     def _late_history(
-        self, observations: Sequence[StoredObservation], readings: dict[tuple[str, str, str], _Reading]
-    ) -> set[tuple[str, str, str, int, str]]:
-        """What is already stored of the slots for which the batch holds an old revision."""
+        self, observations: Sequence[StoredObservation], readings: dict[_Name, _Reading]
+    ) -> dict[_Name, list[tuple[int, str]]]:
+        """What is stored, as (revision, statements), of the slots that the batch has an old revision of."""
         late = []
         for item in observations:
             reading = readings.get((item.source, item.subject, item.relation))
             if reading is not None and item.revision <= reading.revision:
                 late.append((item.subject, item.relation))
-        return {
-            (old.source, old.subject, old.relation, old.revision, old.statements)
-            for history in self.histories(late).values()
-            for old in history
-        }
+        found: dict[_Name, list[tuple[int, str]]] = {}
+        for history in self.histories(late).values():
+            for old in history:
+                name = (old.source, old.subject, old.relation)
+                found.setdefault(name, []).append((old.revision, old.statements))
+        return found
 
-    def _move_readings(self, touched: dict[tuple[str, str, str], _Reading]) -> None:
+    def _move_readings(self, touched: dict[_Name, _Reading], slots: dict[Pair, int]) -> None:
         next_id = self._next_id(READINGS)
         new: list[dict[str, Any]] = []
         moved = []
         for (source, subject, relation), reading in touched.items():
             values = {"revision": reading.revision, "observation": reading.observation}
             if reading.id is None:
-                slot = {"source": source, "subject": subject, "relation": relation}
-                new.append({"id": next_id + len(new), **slot, **values})
+                slot = slots[(subject, relation)]
+                new.append({"id": next_id + len(new), "source": source, "slot": slot, **values})
             else:
                 moved.append({"_id": reading.id, **values})
         self._insert(READINGS, new)
@@ -165,8 +177,9 @@ class ObservationTransitions(ObservationQueries, Writer):
 
 
 def _outcome(
-    item: StoredObservation, reading: _Reading | None, history: set[tuple[str, str, str, int, str]]
+    item: StoredObservation, reading: _Reading | None, earlier: Sequence[tuple[int, str]]
 ) -> Recorded:
+    """`earlier`: what is stored of the slot at this source, as (revision, statements)."""
     if reading is None:
         return "new"
     same = item.statements == reading.statements
@@ -174,16 +187,20 @@ def _outcome(
         return "duplicate" if same else "new"
     if same and item.revision == reading.revision:
         return "duplicate"
-    stored = (item.source, item.subject, item.relation, item.revision, item.statements)
-    return "duplicate" if stored in history else "late"
+    if (item.revision, item.statements) in earlier:
+        return "duplicate"
+    # Delivered again: a revision that once repeated what was said before it and so has no row of its own.
+    before = max(
+        (told for told in earlier if told[0] <= item.revision), key=lambda told: told[0], default=None
+    )
+    return "duplicate" if before is not None and before[1] == item.statements else "late"
 
 
-def _row(item: StoredObservation, id: int, *, late: bool) -> dict[str, Any]:
+def _row(item: StoredObservation, slot: int, id: int, *, late: bool) -> dict[str, Any]:
     return {
         "id": id,
         "source": item.source,
-        "subject": item.subject,
-        "relation": item.relation,
+        "slot": slot,
         "revision": item.revision,
         "modified": item.modified,
         "observed": item.observed,

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
 
 from state.chain import canonical
 from state.records import Entity, Slot
-from state.tables import Cursors, Entities, Slots, table
-from state.transaction import Note, Pair, Reader, Writer, chunks, columns_of
+from state.tables import Cursors, Entities, table
+from state.transaction import SLOTS, Note, Pair, Reader, Writer, chunks, columns_of
 
-ENTITIES, CURSORS, SLOTS = table(Entities), table(Cursors), table(Slots)
+ENTITIES, CURSORS = table(Entities), table(Cursors)
 _SLOT = columns_of(SLOTS, Slot)
+_RENDERED = select(*_SLOT).where(SLOTS.c.prompt_key.is_not(None))
+
+_PROMPT = ("subject_label", "template", "prompt_key")
 
 
 class SlotQueries(Reader):
@@ -33,7 +37,7 @@ class SlotQueries(Reader):
     def slots(self, pairs: Iterable[Pair]) -> dict[Pair, Slot]:
         found = {}
         for chunk in chunks(pairs):
-            for row in self._rows(select(*_SLOT).where(self._of(SLOTS, chunk))):
+            for row in self._rows(_RENDERED.where(self._named(chunk))):
                 found[(row.subject, row.relation)] = Slot(*row)
         return found
 
@@ -42,7 +46,7 @@ class SlotQueries(Reader):
         rows = [
             row
             for chunk in chunks(subjects)
-            for row in self._rows(select(*_SLOT).where(SLOTS.c.subject.in_(chunk)).order_by(SLOTS.c.id))
+            for row in self._rows(_RENDERED.where(SLOTS.c.subject.in_(chunk)).order_by(SLOTS.c.id))
         ]
         return {(row.subject, row.relation): Slot(*row) for row in rows}
 
@@ -50,7 +54,7 @@ class SlotQueries(Reader):
         """Slots that make one prompt to the model, whatever their entities: Eqn. 5 on the rendered prompt."""
         found: dict[str, list[Slot]] = {}
         for chunk in chunks(keys):
-            for row in self._rows(select(*_SLOT).where(SLOTS.c.prompt_key.in_(chunk)).order_by(SLOTS.c.id)):
+            for row in self._rows(_RENDERED.where(SLOTS.c.prompt_key.in_(chunk)).order_by(SLOTS.c.id)):
                 found.setdefault(row.prompt_key, []).append(Slot(*row))
         return {key: tuple(slots) for key, slots in found.items()}
 
@@ -89,39 +93,31 @@ class SlotTransitions(SlotQueries, Writer):
         self._log(actor, notes)
 
     def put_slots(self, slots: Iterable[Slot], actor: str = "admission") -> None:
-        """Adds slots or changes the prompt they render to; a changed prompt is an event."""
+        """Keeps the prompts that slots render to; a changed prompt is an event."""
         offered = {(slot.subject, slot.relation): slot for slot in slots}
-        stored = self.slots(offered)
-        next_id = self._next_id(SLOTS)
-        new: list[dict[str, Any]] = []
+        stored, ids = self.slots(offered), self._slot_ids(offered)
         changed, notes = [], []
         for pair, slot in offered.items():
             old = stored.get(pair)
-            prompt = {
-                "subject_label": slot.subject_label,
-                "template": slot.template,
-                "prompt_key": slot.prompt_key,
-            }
-            if old is None:
-                new.append(
-                    {"id": next_id + len(new), "subject": slot.subject, "relation": slot.relation, **prompt}
-                )
-            elif (old.subject_label, old.template, old.prompt_key) != tuple(prompt.values()):
-                changed.append({"_id": old.id, **prompt})
-                body = {
-                    "subject": slot.subject,
-                    "relation": slot.relation,
-                    "label": slot.subject_label,
-                    "template": slot.template,
-                    "old_label": old.subject_label,
-                    "old_template": old.template,
-                }
-                notes.append(Note("slot.rerendered", body))
-        if new:
-            self.connection.execute(insert(SLOTS), new)
+            if old is not None and replace(slot, id=old.id) == old:
+                continue
+            changed.append({"_id": ids[pair], **{name: getattr(slot, name) for name in _PROMPT}})
+            if old is not None:
+                notes.append(Note("slot.rerendered", _rerendered(old, slot)))
         if changed:
             self.connection.execute(update(SLOTS).where(SLOTS.c.id == bindparam("_id")), changed)
         self._log(actor, notes)
+
+
+def _rerendered(old: Slot, new: Slot) -> dict[str, Any]:
+    return {
+        "subject": new.subject,
+        "relation": new.relation,
+        "label": new.subject_label,
+        "template": new.template,
+        "old_label": old.subject_label,
+        "old_template": old.template,
+    }
 
 
 def _entity_row(entity: Entity) -> dict[str, Any]:

@@ -90,25 +90,28 @@ class Cursors(Row, table=True):
 
 
 class Slots(Row, table=True):
+    """Every slot ever named; the rest of the ledger refers to it by id, so its text is indexed once.
+
+    Label, template and prompt key are null until the slot is rendered (an observation may come first).
+    """
+
     __tablename__ = "slots"
     __table_args__ = (Index("uq_slots_slot", "subject", "relation", unique=True),)
     id: int = key()
     subject: str
     relation: str
-    subject_label: str
-    template: str
-    prompt_key: str = Field(index=True)
+    subject_label: str | None
+    template: str | None
+    prompt_key: str | None = Field(index=True)
 
 
 class Observations(Row, table=True):
     """Every state of a slot at a source, ever: the history that admission judges."""
 
     __tablename__ = "observations"
-    __table_args__ = (Index("ix_observations_slot", "subject", "relation"),)
     id: int = key()
     source: str
-    subject: str
-    relation: str
+    slot: int = big(foreign="slots.id", index=True)
     revision: int = big()
     modified: datetime | None = when(nullable=True)
     observed: datetime = when()
@@ -121,13 +124,12 @@ class Readings(Row, table=True):
 
     __tablename__ = "readings"
     __table_args__ = (
-        Index("uq_readings_slot", "subject", "relation", "source", unique=True),
+        Index("uq_readings_slot", "slot", "source", unique=True),
         Index("ix_readings_source", "source", "id"),
     )
     id: int = key()
     source: str
-    subject: str
-    relation: str
+    slot: int = big(foreign="slots.id")
     revision: int = big()
     observation: int = big(foreign="observations.id")
 
@@ -140,11 +142,10 @@ class Facts(Row, table=True):
     __table_args__ = (
         one_of("status", records.FactStatus),
         CheckConstraint("decision IN ('approved', 'rejected')", name="decision"),
-        Index("uq_facts_slot", "subject", "relation", "key", unique=True),
+        Index("uq_facts_slot", "slot", "key", unique=True),
         Index(  # Eqn. 5: at most one object a slot
             "uq_facts_wanted",
-            "subject",
-            "relation",
+            "slot",
             unique=True,
             sqlite_where=text("status = 'wanted'"),
             postgresql_where=text("status = 'wanted'"),
@@ -159,9 +160,8 @@ class Facts(Row, table=True):
     )
     id: int = key()
     key: str
-    subject: str
+    slot: int = big(foreign="slots.id")
     subject_label: str
-    relation: str
     object: str = Field(index=True)
     target: str
     template: str

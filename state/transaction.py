@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from state import chain
 from state.records import Event
-from state.tables import Events, table
+from state.tables import Events, Slots, table
 
 T = TypeVar("T")
 AnyRow = Row[*tuple[Any, ...]]
@@ -42,7 +42,7 @@ Pair = tuple[str, str]
 CHUNK = 500
 """Values in one IN list: far below both databases' limits on parameters."""
 
-EVENTS = table(Events)
+EVENTS, SLOTS = table(Events), table(Slots)
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
@@ -53,8 +53,11 @@ def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
 
 
 def columns_of(source: Table, record: type[Any]) -> list[Column[Any]]:
-    """The table's columns in the order of the record's fields, so that `record(*row)` makes one."""
-    return [source.c[item.name] for item in fields(record)]
+    """The table's columns in the order of the record's fields, so that `record(*row)` makes one.
+
+    A table that refers to a slot by id has its subject and relation there.
+    """
+    return [(source if item.name in source.c else SLOTS).c[item.name] for item in fields(record)]
 
 
 @dataclass
@@ -73,13 +76,12 @@ class Reader:
     def _value(self, statement: Any) -> Any:
         return self.connection.execute(statement).scalar()
 
-    def _of(self, source: Table, pairs: Sequence[Pair]) -> ColumnElement[bool]:
-        """Rows of these slots: the pairs travel as one JSON parameter, so the statement is compiled once."""
+    def _named(self, pairs: Sequence[Pair]) -> ColumnElement[bool]:
+        """The slots of these names: they travel as one JSON parameter, so the statement is compiled once."""
         sqlite = self.connection.dialect.name == "sqlite"
         unnest = func.json_each if sqlite else func.json_array_elements
         pair = unnest(literal(pairs, JSON)).table_valued(column("value", JSON)).c.value
-        named = select(pair[0].as_string(), pair[1].as_string())
-        return tuple_(source.c.subject, source.c.relation).in_(named)
+        return tuple_(SLOTS.c.subject, SLOTS.c.relation).in_(select(pair[0].as_string(), pair[1].as_string()))
 
     def head(self) -> Event | None:
         """The newest event, or None in an empty log."""
@@ -167,6 +169,24 @@ class Writer(Reader):
     def _head_link(self) -> tuple[int, str]:
         row = self._row(select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1))
         return (row.seq, row.hash) if row else (0, chain.GENESIS)
+
+    def _slot_ids(self, pairs: Iterable[Pair]) -> dict[Pair, int]:
+        """The ids of slots by name; a slot that was never named before gets one."""
+        ids: dict[Pair, int] = {}
+        for chunk in chunks(pairs):
+            rows = self._rows(select(SLOTS.c.subject, SLOTS.c.relation, SLOTS.c.id).where(self._named(chunk)))
+            ids.update(((row.subject, row.relation), row.id) for row in rows)
+            missing = [pair for pair in chunk if pair not in ids]
+            first = self._next_id(SLOTS)
+            self._insert(
+                SLOTS,
+                [
+                    {"id": id, "subject": subject, "relation": relation}
+                    for id, (subject, relation) in enumerate(missing, first)
+                ],
+            )
+            ids.update(zip(missing, range(first, first + len(missing)), strict=True))
+        return ids
 
     def _next_id(self, source: Table) -> int:
         """One more than the largest id: writers take turns and rows are never deleted, so it is free."""

@@ -15,7 +15,7 @@ from state.errors import NotFound
 from state.facts import FACT, FACTS
 from state.records import Fact, View
 from state.tables import BaseAnswers, ViewFacts, Views, table
-from state.transaction import Note, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, Note, Reader, Writer, chunks, columns_of
 
 VIEWS, VIEW_FACTS, BASE_ANSWERS = table(Views), table(ViewFacts), table(BaseAnswers)
 _VIEW = columns_of(VIEWS, View)
@@ -42,9 +42,7 @@ class ViewQueries(Reader):
 
     def view_facts(self, digest: str) -> tuple[Fact, ...]:
         """The view's facts, sorted by key; their status is today's, not that of the view's making."""
-        joined = VIEWS.join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id).join(
-            FACTS, FACTS.c.id == VIEW_FACTS.c.fact
-        )
+        joined = VIEWS.join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id).join(FACTS).join(SLOTS)
         rows = self._rows(select(*FACT).select_from(joined).where(VIEWS.c.digest == digest))
         return tuple(sorted((Fact(*row) for row in rows), key=lambda fact: fact.key))
 

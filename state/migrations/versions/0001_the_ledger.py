@@ -110,9 +110,9 @@ def sources() -> None:
         big("id"),
         word("subject"),
         word("relation"),
-        word("subject_label"),
-        word("template"),
-        word("prompt_key"),
+        word("subject_label", nullable=True),
+        word("template", nullable=True),
+        word("prompt_key", nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_slots")),
     )
     op.create_index("ix_slots_prompt_key", "slots", ["prompt_key"])
@@ -121,29 +121,29 @@ def sources() -> None:
         "observations",
         big("id"),
         word("source"),
-        word("subject"),
-        word("relation"),
+        big("slot"),
         big("revision"),
         when("modified", nullable=True),
         when("observed"),
         prose("statements"),
         flag("late"),
+        sa.ForeignKeyConstraint(["slot"], ["slots.id"], name=op.f("fk_observations_slot")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_observations")),
     )
-    op.create_index("ix_observations_slot", "observations", ["subject", "relation"])
+    op.create_index("ix_observations_slot", "observations", ["slot"])
     op.create_table(
         "readings",
         big("id"),
         word("source"),
-        word("subject"),
-        word("relation"),
+        big("slot"),
         big("revision"),
         big("observation"),
         sa.ForeignKeyConstraint(["observation"], ["observations.id"], name=op.f("fk_readings_observation")),
+        sa.ForeignKeyConstraint(["slot"], ["slots.id"], name=op.f("fk_readings_slot")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_readings")),
     )
     op.create_index("ix_readings_source", "readings", ["source", "id"])
-    op.create_index("uq_readings_slot", "readings", ["subject", "relation", "source"], unique=True)
+    op.create_index("uq_readings_slot", "readings", ["slot", "source"], unique=True)
 
 
 def wanted() -> None:
@@ -152,9 +152,8 @@ def wanted() -> None:
         "facts",
         big("id"),
         word("key"),
-        word("subject"),
+        big("slot"),
         word("subject_label"),
-        word("relation"),
         word("object"),
         word("target"),
         word("template"),
@@ -174,14 +173,15 @@ def wanted() -> None:
             "status IN ('held', 'quarantined', 'wanted', 'retracted', 'superseded')",
             name=op.f("ck_facts_status"),
         ),
+        sa.ForeignKeyConstraint(["slot"], ["slots.id"], name=op.f("fk_facts_slot")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_facts")),
     )
     partial_index("ix_facts_held", "facts", ["held_until"], "held_until IS NOT NULL")
     op.create_index("ix_facts_object", "facts", ["object"])
     op.create_index("ix_facts_prompt_key", "facts", ["prompt_key"])
-    op.create_index("uq_facts_slot", "facts", ["subject", "relation", "key"], unique=True)
+    op.create_index("uq_facts_slot", "facts", ["slot", "key"], unique=True)
     op.create_index("ix_facts_status", "facts", ["status", "id"])
-    partial_index("uq_facts_wanted", "facts", ["subject", "relation"], "status = 'wanted'", unique=True)
+    partial_index("uq_facts_wanted", "facts", ["slot"], "status = 'wanted'", unique=True)
     op.create_table(
         "probes",
         big("fact"),
