@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from editing.requests import prompt_key
 from kbsync.application import Application
@@ -20,16 +21,21 @@ class Answer:
 
 def answers(app: Application, prompts: Sequence[str]) -> list[Answer]:
     """What the base and live say to each prompt (greedy decoding)."""
-    from editing.evaluation import answers as said
-    from editing.models import load
-
-    base = said(load(app.base.directory), list(prompts))
+    base = _said(app.base.directory, prompts, app.settings.model.device)
     with app.state.read() as tx:
         checkpoint = tx.live()
     if checkpoint is None:
         return [Answer(prompt, answer, None) for prompt, answer in zip(prompts, base, strict=True)]
-    live = said(load(app.home.checkpoints / checkpoint.path), list(prompts))
+    live = _said(app.home.checkpoints / checkpoint.path, prompts, app.settings.model.device)
     return [Answer(*row) for row in zip(prompts, base, live, strict=True)]
+
+
+def _said(directory: Path, prompts: Sequence[str], device: str) -> list[str]:
+    from editing.evaluation import answers
+    from editing.models import load_model, load_tokenizer
+
+    model = load_model(directory, device=None if device == "auto" else device)
+    return answers(model, load_tokenizer(directory), prompts)
 
 
 def explanation(app: Application, prompt: str) -> list[Provenance]:

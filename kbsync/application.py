@@ -18,6 +18,7 @@ from kbsync.errors import BadConfiguration, BadData
 from kbsync.executor import Executor, LocalExecutor
 from kbsync.gates import Gate
 from kbsync.home import Home
+from kbsync.intake import Intake
 from kbsync.relations import Catalogue, load_catalogue
 from kbsync.settings import Settings
 from state import State
@@ -83,6 +84,10 @@ class Application:
             for name, settings in self.settings.sources.items()
         }
 
+    def intake(self) -> Intake:
+        """One cycle's way in for observations; its volume breaker counts over all sources."""
+        return Intake(self.state, self.settings.policy, self.catalogue, self.now)
+
     def executor(self, alive: Callable[[], None]) -> Executor:
         """Where builds run; `alive` is called whenever a worker gives a sign of life."""
         settings = self.settings.executor
@@ -98,7 +103,8 @@ class Application:
         """Lead this home and this ledger for a while; raises TryLater or state.LeaseHeld if another does."""
         with self.home.prepare().locked("kbsync"):
             holder = f"{socket.gethostname()}:{os.getpid()}"
-            leadership = Leadership(self.state, self.state.acquire_lease(LEASE_NAME, holder, LEASE_TTL))
+            lease = self.state.acquire_lease(LEASE_NAME, holder, LEASE_TTL)
+            leadership = Leadership(self.state, self.now, lease)
             try:
                 yield leadership
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,10 +11,10 @@ import structlog
 from connectors.errors import ConnectorError
 from editing import checkpoints
 from editing.spec import BuildReport
-from kbsync import planning, promotion
+from kbsync import planning, probes, promotion
 from kbsync.application import Application, Leadership
 from kbsync.executor import Progress, Worker, silent
-from kbsync.intake import Intake, Report
+from kbsync.intake import Report
 from kbsync.lifecycle import ACTOR, ENDS, Lifecycle
 from kbsync.specs import ask_spec
 from state.records import Fact, Run
@@ -102,7 +103,7 @@ def pull(
     app: Application, *, bootstrap: bool = False, progress: Progress = silent
 ) -> tuple[dict[str, Report], dict[str, str]]:
     """Read and admit every source once; a source that fails keeps its cursor and does not stop the others."""
-    intake = Intake(app.state, app.settings.policy, app.catalogue, app.now)
+    intake = app.intake()
     reports: dict[str, Report] = {}
     unavailable: dict[str, str] = {}
     for number, (name, connector) in enumerate(app.connectors.items()):
@@ -119,7 +120,7 @@ def pull(
 
 def reconcile(app: Application, *, sample: int | None = None) -> dict[str, Report]:
     """Re-read watched slots, all or a random sample: finds what polling missed, and removals."""
-    intake = Intake(app.state, app.settings.policy, app.catalogue, app.now)
+    intake = app.intake()
     seed = int(app.now().timestamp())
     return {
         name: intake.reconcile(connector) if sample is None else intake.audit(connector, sample, seed)
@@ -137,6 +138,22 @@ def plan(
         live_facts = tx.view_facts(live.view) if live else None
     known = base_knowledge(app, worker, wanted, progress)
     return planning.decide(wanted, live_facts, known, app.settings.plan, app.now(), asked=asked)
+
+
+def fetch_probes(app: Application, facts: Iterable[Fact], progress: Progress = silent) -> None:
+    """Ask the sources, once for each new fact, what it will be judged by.
+
+    A source that cannot be asked now leaves its facts to the gates that need no probe; it is asked again
+    when they are built again.
+    """
+
+    def told(done: int, total: int) -> None:
+        progress("probes", done, total, None)
+
+    try:
+        probes.gather(app.state, app.connectors, app.catalogue, app.settings.policy, facts, told)
+    except ConnectorError as error:
+        log.warning("probes.unavailable", reason=str(error))
 
 
 def base_knowledge(
@@ -171,6 +188,7 @@ def _start(
     planned = plan(app, worker, asked=asked, progress=progress)
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
+    fetch_probes(app, planned.new, progress)
     with app.state.write() as tx:
         view = tx.create_view(planned.facts)
         live = tx.live()

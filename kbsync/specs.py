@@ -82,5 +82,6 @@ def _spec(app: Application, **particular: object) -> BuildSpec:
         generate=settings.plan.generate,
         retention_sample=settings.plan.retention_sample,
         threads=settings.executor.threads,
+        device=None if settings.model.device == "auto" else settings.model.device,
         **particular,  # type: ignore[arg-type]
     )

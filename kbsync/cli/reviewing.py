@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kbsync.cli.options import Json, Reason, globals_of
 from kbsync.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from kbsync.application import Application
 
 
 def register(app: typer.Typer) -> None:
@@ -53,12 +56,11 @@ def approve(
     actor: Actor = "operator",
 ) -> None:
     """Let a quarantined fact pass admission; the next cycle edits it in."""
-    from kbsync import reviews
+    from kbsync import quarantine
 
     app = globals_of(context).application()
-    said = reviews.approve(app, fact, reason, actor)
-    app.close()
-    say(said)
+    quarantine.approve(app.intake(), fact, reason, actor)
+    _show(app, fact)
 
 
 def reject(
@@ -68,12 +70,11 @@ def reject(
     actor: Actor = "operator",
 ) -> None:
     """Decide that a quarantined fact is never edited in, however often the source states it."""
-    from kbsync import reviews
+    from kbsync import quarantine
 
     app = globals_of(context).application()
-    said = reviews.reject(app, fact, reason, actor)
-    app.close()
-    say(said)
+    quarantine.reject(app.intake(), fact, reason, actor)
+    _show(app, fact)
 
 
 def waiting(context: typer.Context, json: Json = False) -> None:
@@ -101,12 +102,12 @@ def approve_run(
     actor: Actor = "operator",
 ) -> None:
     """Approve a candidate: it goes live at once."""
-    from kbsync import reviews
+    from kbsync import approvals
 
     app = globals_of(context).application()
     try:
         with app.leading() as leadership:
-            done = reviews.approve_run(app, leadership, run, reason, actor)
+            done = approvals.approve_run(app, leadership, run, reason, actor)
     finally:
         app.close()
     say(f"run {done.id}: {done.state}")
@@ -119,10 +120,10 @@ def reject_run(
     actor: Actor = "operator",
 ) -> None:
     """Reject a candidate: live stays as it is."""
-    from kbsync import reviews
+    from kbsync import approvals
 
     app = globals_of(context).application()
-    done = reviews.reject_run(app, run, reason, actor)
+    done = approvals.reject_run(app, run, reason, actor)
     app.close()
     say(f"run {done.id}: {done.state}")
 
@@ -160,9 +161,16 @@ def retract(
     actor: Actor = "operator",
 ) -> None:
     """Want a fact no more: the next cycle rebuilds without it, which un-edits it exactly."""
-    from kbsync import reviews
+    from kbsync import quarantine
 
     app = globals_of(context).application()
-    said = reviews.retract(app, fact, reason, actor)
+    quarantine.reject(app.intake(), fact, reason, actor)
+    _show(app, fact)
+
+
+def _show(app: Application, fact: int) -> None:
+    """How the fact stands after a decision."""
+    with app.state.read() as tx:
+        now = tx.fact(fact)
     app.close()
-    say(said)
+    say(f"fact {now.id} ({now.subject_label}, {now.relation}, {now.target}) is {now.status}: {now.reason}")

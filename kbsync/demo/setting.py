@@ -1,0 +1,94 @@
+"""The demo's home: its settings file, written as a user would write it, and a clock that can be turned."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from kbsync.demo.world import PREFIXES, World
+from kbsync.errors import UsageError
+from kbsync.home import Home
+
+HERE = Path(__file__).parent
+MODEL = HERE / "model"
+TEXT = HERE / "text"
+MARK = ".demo"
+"""A file that says: this home was made by the demo and may be replaced by it."""
+
+
+class StoryClock:
+    """Time as the story tells it: settle windows pass by turning the clock, not by waiting."""
+
+    def __init__(self, start: datetime) -> None:
+        self._now = start
+
+    def __call__(self) -> datetime:
+        return self._now
+
+    def turn_to(self, instant: datetime) -> None:
+        if instant < self._now:
+            raise ValueError(f"the story goes forward: {instant} lies before {self._now}")
+        self._now = instant
+
+
+def prepare(home: Home) -> None:
+    """An empty home for the demo; raises UsageError where somebody else's things lie there."""
+    if home.root.exists() and any(home.root.iterdir()):
+        if not (home.root / MARK).exists():
+            raise UsageError(
+                f"{home.root} is not empty and was not made by the demo",
+                "name another directory with --home",
+            )
+        shutil.rmtree(home.root)
+    home.prepare()
+    (home.root / MARK).write_text("made by `kbsync demo`, which will replace it\n", encoding="utf-8")
+
+
+def write_settings(home: Home, world: World, endpoint: str) -> Path:
+    """The settings file of the demo's home."""
+    subjects = " ".join(f"wdt:{relation.removeprefix('wdt:')}" for relation in world.wordings)
+    query = (
+        "PREFIX wdt: <http://www.wikidata.org/prop/direct/> "
+        f"SELECT DISTINCT ?subject WHERE {{ VALUES ?relation {{ {subjects} }} ?subject ?relation ?object }}"
+    )
+    lines = [
+        "# Written by `kbsync demo`. The SPARQL server at this address ends with the demo;",
+        "# `kbsync demo --serve` keeps it running.",
+        "",
+        "[model]",
+        f"path = {json.dumps(str(MODEL))}",
+        f"corpus = [{json.dumps(str(TEXT / 'corpus.txt'))}]",
+        f"heldout = {json.dumps(str(TEXT / 'heldout.txt'))}",
+        "",
+        "[sources.world]",
+        'kind = "wikidata"',
+        f"endpoint = {json.dumps(endpoint)}",
+        'agent = "kbsync-demo (https://demo.kbsync.example)"',
+        f"subjects_query = {json.dumps(query)}",
+        f"relations = {json.dumps(list(world.wordings))}",
+        f"prefixes = {{ demo = {json.dumps(PREFIXES['demo'])} }}",
+        "",
+        "[policy]",
+        'living = "on"  # the story is about people in office',
+        "",
+        "[plan]",
+        "rounds = 1  # a rejected run stays rejected, so that the story can show it; the rest goes with the next",
+        "",
+        "[edit]",
+        *(f"{key} = {json.dumps(value)}" for key, value in edit_settings().items()),
+        "",
+    ]
+    for relation, table in world.relation_tables().items():
+        lines.append(f'[relations."{relation}"]')
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+        lines.append("")
+    home.config.write_text("\n".join(lines), encoding="utf-8")
+    return home.config
+
+
+def edit_settings() -> dict[str, object]:
+    """What was measured to be good for the bundled model (benchmarks/testbed)."""
+    values: dict[str, object] = json.loads((MODEL / "kbsync-edit.json").read_text(encoding="utf-8"))
+    return values

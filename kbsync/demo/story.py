@@ -1,0 +1,186 @@
+"""The story that `kbsync demo` tells: 2021, four years of news, a bad batch, and the way back.
+
+Every part is the real one: the connector reads a real SPARQL server over HTTP, the worker is a process
+of its own, gates judge the real candidate.  Only the clock is the story's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from kbsync import promotion
+from kbsync.application import Application, Leadership
+from kbsync.cli.output import print_table, say
+from kbsync.cli.syncing import live_progress
+from kbsync.cycle import CycleReport, cycle, pull
+from kbsync.demo import tally
+from kbsync.demo.server import SparqlServer, serving
+from kbsync.demo.setting import StoryClock, prepare, write_settings
+from kbsync.demo.world import Wikibase, load
+from kbsync.demo.world.entries import Move
+from kbsync.executor import Progress, silent
+from kbsync.home import Home
+from kbsync.settings import load as load_settings
+
+DAY_ONE = datetime(2021, 1, 4, tzinfo=UTC)
+HALFWAY = datetime(2024, 1, 2, tzinfo=UTC)
+VANDALISED = datetime(2024, 12, 30, 9, tzinfo=UTC)
+REVERTED = datetime(2025, 1, 4, tzinfo=UTC)
+BAD_BATCH = datetime(2026, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What `kbsync demo --json` prints."""
+
+    live: str
+    facts: list[tally.ToldFact]
+    gates: list[tally.ToldGate]
+    runs: list[tally.ToldRun]
+    seconds: float
+
+
+def tell(home: Home, *, serve: bool = False, quiet: bool = False) -> Outcome:
+    """Tell the story in `home`, which is left behind; `quiet`: no tables on stdout."""
+    started = time.monotonic()
+    prepare(home)
+    with serving() as server, nullcontext(silent) if quiet else live_progress() as progress:
+        story = _Story(home, server, progress, quiet=quiet)
+        outcome = story.tell(started)
+        if serve:
+            say(f"the SPARQL server stays at {server.query_url} until Ctrl-C")
+            threading.Event().wait()
+    return outcome
+
+
+class _Story:
+    def __init__(self, home: Home, server: SparqlServer, progress: Progress, *, quiet: bool) -> None:
+        self.server, self.progress, self.quiet = server, progress, quiet
+        self.world = load()
+        self.wikibase = Wikibase(self.world)
+        self.clock = StoryClock(DAY_ONE)
+        settings = load_settings(write_settings(home, self.world, server.query_url))
+        self.app = Application(home, settings, now=self.clock)
+
+    def tell(self, started: float) -> Outcome:
+        try:
+            with self.app.leading() as leadership:
+                self._begin(leadership)
+                self._follow_the_news(leadership)
+                self._take_a_bad_batch(leadership)
+                self._go_back_and_forth(leadership)
+            return self._outcome(started)
+        finally:
+            self.app.close()
+
+    def _begin(self, leadership: Leadership) -> None:
+        self._chapter("1", "January 2021: the knowledge base and the model agree")
+        self.server.load(self.wikibase.ntriples())
+        self._sync(leadership, bootstrap=True)
+
+    def _follow_the_news(self, leadership: Leadership) -> None:
+        self._chapter("2", "2021 to 2024: the world moves on, and not everything in the knowledge base is news")
+        moves = list(self.world.moves)
+        self._apply(move for move in moves if move.at <= HALFWAY)
+        self.clock.turn_to(HALFWAY)
+        # The daemon polls all the time; one look in between is what lets it see a value go and come back.
+        pull(self.app)
+        self._apply(move for move in moves if HALFWAY < move.at <= VANDALISED)
+        self.clock.turn_to(VANDALISED)
+        self._sync(leadership)
+        self._show_changes()
+        self._apply(move for move in moves if move.at > VANDALISED)
+        self.clock.turn_to(REVERTED)
+        self._sync(leadership)
+
+    def _take_a_bad_batch(self, leadership: Leadership) -> None:
+        self._chapter("3", "2025: a batch that the model cannot learn; gates reject it, live stays")
+        self._apply(self.world.second_act)
+        self.clock.turn_to(BAD_BATCH)
+        before = self._live()
+        self._sync(leadership)
+        self._line(f"live is {'unchanged' if self._live() == before else 'CHANGED'}; the bad facts are quarantined")
+        self._sync(leadership)
+
+    def _go_back_and_forth(self, leadership: Leadership) -> None:
+        self._chapter("4", "An operator rolls back, thinks again, and the log tells all of it")
+        left, now = promotion.rollback(
+            self.app.state, self.app.home, leadership.lease, target=None, reason="demo: a second look", actor="operator"
+        )
+        self._line(f"live is checkpoint {now.id} again, {left.id} is blocked; a sync does not bring it back:")
+        self.clock.turn_to(self.clock() + timedelta(hours=1))
+        self._sync(leadership)
+        self._release(left.view)
+        self._line(f"released and approved: checkpoint {left.id} was kept, so it is judged again, not rebuilt:")
+        self._sync(leadership)
+        verified = self.app.state.audit.verify()
+        self._line(f"audit log: {verified.count} events, the chain {'verifies' if verified.ok else 'IS BROKEN'}")
+
+    def _release(self, view: str) -> None:
+        """What a reviewer does with `kbsync checkpoints release` and `kbsync quarantine approve`."""
+        from kbsync.quarantine import approve
+
+        with self.app.state.write() as tx:
+            tx.release_view(view, "demo: it was right after all", "operator")
+            back = [fact for fact in tx.view_facts(view) if fact.status == "quarantined"]
+        for fact in back:
+            approve(self.app.intake(), fact.id, "demo: it was right after all", "operator")
+
+    # How it is told
+
+    def _sync(self, leadership: Leadership, *, bootstrap: bool = False) -> CycleReport:
+        report = cycle(
+            self.app, leadership, trigger="kbsync demo", bootstrap=bootstrap, progress=self.progress
+        )
+        for run in report.runs:
+            self._line(f"run {run.id}: {run.state}{f' ({run.reason})' if run.reason else ''}")
+        if report.nothing:
+            self._line(f"no run: {report.nothing}")
+        return report
+
+    def _apply(self, moves: Iterable[Move]) -> None:
+        moves = list(moves)
+        self.server.update(self.wikibase.apply_all(moves))
+        self._line(f"{len(moves)} edits of the knowledge base, by SPARQL UPDATE")
+
+    def _show_changes(self) -> None:
+        if self.quiet:
+            return
+        told = [fact for fact in tally.facts(self.app) if fact.verdict != "known"]
+        print_table(
+            "what the news made of the model",
+            ("prompt", "base said", "live says", "wanted", "verdict", "why"),
+            ((f.prompt, f.base_answer, f.live_answer, f.new, f.verdict, f.reason) for f in told),
+        )
+
+    def _outcome(self, started: float) -> Outcome:
+        outcome = Outcome(
+            live=str(self.app.home.live),
+            facts=tally.facts(self.app),
+            gates=tally.gates(self.app),
+            runs=tally.runs(self.app),
+            seconds=round(time.monotonic() - started, 1),
+        )
+        if not self.quiet:
+            tally.show(outcome.facts, outcome.gates, outcome.runs)
+            say(f"\n{outcome.seconds:.0f} s. The home is left behind; try, for example:")
+            for command in ("status", "runs", "quarantine", 'ask "The capital of France is"', "audit verify"):
+                say(f"  kbsync --home {self.app.home.root} {command}")
+        return outcome
+
+    def _live(self) -> str | None:
+        with self.app.state.read() as tx:
+            live = tx.live()
+        return live.digest if live else None
+
+    def _chapter(self, number: str, title: str) -> None:
+        say(f"\n{number}. {title}")
+
+    def _line(self, text: str) -> None:
+        say(f"   {text}")
+

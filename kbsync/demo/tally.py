@@ -1,0 +1,120 @@
+"""What came of the story, fact by fact: read from the ledger, and asked of live itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kbsync.answers import answers
+from kbsync.application import Application
+from kbsync.cli.output import print_table
+from state.records import Fact
+
+Verdict = Literal["promoted", "known", "held", "quarantined", "retracted", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToldFact:
+    subject: str
+    relation: str
+    prompt: str
+    old: str
+    """The object that the base knew, or that the slot held before."""
+    new: str
+    base_answer: str
+    live_answer: str
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToldGate:
+    run: int
+    name: str
+    value: float | None
+    threshold: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToldRun:
+    id: int
+    state: str
+
+
+def facts(app: Application) -> list[ToldFact]:
+    """One line for every slot's newest fact: what was, what is wanted, what the models say, and why."""
+    with app.state.read() as tx:
+        everything = tx.facts()
+        live = tx.live()
+        held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
+        known = tx.base_answers(app.base.digest, [fact.id for fact in everything])
+    slots: dict[tuple[str, str], list[Fact]] = {}
+    for fact in everything:
+        slots.setdefault((fact.subject, fact.relation), []).append(fact)
+    shown = [fact for slot in slots.values() for fact in _shown(slot)]
+    said = answers(app, [fact.prompt for fact in shown])
+    told = []
+    for fact, answer in zip(shown, said, strict=True):
+        verdict = _verdict(fact, fact.id in held, known.get(fact.id, (False, ""))[0])
+        old = _old(fact, slots[fact.subject, fact.relation])
+        told.append(
+            ToldFact(
+                fact.subject, fact.relation, fact.prompt, old, fact.target,
+                answer.base, answer.live or "", verdict, fact.reason,
+            )
+        )
+    return told
+
+
+def _shown(slot: Sequence[Fact]) -> list[Fact]:
+    """The facts of a slot that still mean something: not those that a newer one replaced."""
+    current = [fact for fact in slot if fact.status != "superseded"]
+    retracted = [fact for fact in current if fact.status == "retracted"]
+    others = [fact for fact in current if fact.status != "retracted"]
+    return others or retracted[-1:]
+
+
+def _old(fact: Fact, slot: Sequence[Fact]) -> str:
+    earlier = [other for other in slot if other.id < fact.id]
+    return max(earlier, key=lambda other: other.id).target if earlier else fact.target
+
+
+def _verdict(fact: Fact, in_live: bool, known: bool) -> Verdict:
+    if fact.status == "wanted":
+        return "known" if known else "promoted" if in_live else "held"
+    if fact.status == "quarantined":
+        return "rejected" if fact.reason.startswith("gate ") else "quarantined"
+    return "held" if fact.status == "held" else "retracted"
+
+
+def gates(app: Application) -> list[ToldGate]:
+    with app.state.read() as tx:
+        results = [result for run in reversed(tx.runs()) for result in tx.gate_results(run.id)]
+    return [ToldGate(r.run, r.name, r.value, r.threshold, r.passed) for r in results]
+
+
+def runs(app: Application) -> list[ToldRun]:
+    with app.state.read() as tx:
+        return [ToldRun(run.id, run.state) for run in reversed(tx.runs())]
+
+
+def show(told: Sequence[ToldFact], judged: Sequence[ToldGate], done: Sequence[ToldRun]) -> None:
+    """The end of the story for people."""
+    by_run: dict[int, list[ToldGate]] = {}
+    for gate in judged:
+        by_run.setdefault(gate.run, []).append(gate)
+    print_table(
+        "runs",
+        ("run", "state", "gates"),
+        ((run.id, run.state, _summary(by_run.get(run.id, ()))) for run in done),
+    )
+    counts: Mapping[str, int] = Counter(fact.verdict for fact in told)
+    print_table("facts", ("verdict", "how many"), sorted(counts.items()))
+
+
+def _summary(judged: Sequence[ToldGate]) -> str:
+    failed = [f"{g.name} {g.value:.2f} < {g.threshold:g}" for g in judged if not g.passed and g.value is not None]
+    return "failed: " + ", ".join(failed) if failed else f"{len(judged)} passed"
