@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from connectors.observations import Entity, Statement
+from connectors.observations import Entity, Observation, Statement, Triple
 
 
 def current_values(statements: Iterable[Statement], now: datetime) -> tuple[Entity, ...]:
@@ -24,3 +24,13 @@ def current_values(statements: Iterable[Statement], now: datetime) -> tuple[Enti
     ]
     preferred = [statement for statement in holding if statement.rank == "preferred"]
     return tuple(statement.object for statement in preferred or holding if statement.object is not None)
+
+
+def current_triples(observations: Iterable[Observation], now: datetime) -> list[Triple]:
+    """What holds at `now`, of slots with exactly one value that has a label."""
+    triples = []
+    for observation in observations:
+        values = current_values(observation.statements, now)
+        if len(values) == 1 and values[0].label:
+            triples.append(Triple(observation.subject, observation.relation, values[0]))
+    return triples

@@ -48,6 +48,10 @@ class Namespaces:
             raise SourceDataError(f"{curie!r} holds characters that no IRI may hold")
         return iri
 
+    def knows(self, curie: str) -> bool:
+        """Whether the CURIE's prefix has an IRI."""
+        return curie.partition(":")[0] in self._iri_of
+
     def compact(self, iri: str) -> str:
         """The CURIE of an IRI, or the IRI itself where no prefix fits."""
         for prefix, start in self._by_length:

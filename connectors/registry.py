@@ -24,6 +24,9 @@ Factory = Callable[[str, Mapping[str, Any], Context], Connector]
 """`factory(name, settings, context)`; raises SourceSettingsError for wrong settings."""
 
 _BUILT_IN: Mapping[str, str] = {
+    "files": "connectors.files",
+    "sparql": "connectors.sparql",
+    "sql": "connectors.sql",
     "wikidata": "connectors.wikidata",
 }
 """Kind → module with a `connect` factory, imported on first use: kinds pull in libraries of their own."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
-from connectors.current import current_values
+from connectors.current import current_triples
 from connectors.errors import ConnectorError, SourceSettingsError
 from connectors.observations import Entity, Health, Observation, Poll, Triple
 from connectors.settings import Context
@@ -107,18 +107,12 @@ class WikidataConnector:
         return tuple(self._current((subject_id,), self.relations)[:limit])
 
     def _current(self, ids: Sequence[str], relations: Sequence[str]) -> list[Triple]:
-        """What holds now, of slots with exactly one value."""
-        now = self._context.clock.now()
-        triples = []
+        found: list[Observation] = []
         for some, readings in self._reader.readings(ids, relations, self._page):
             for id in some:
-                if id not in readings:
-                    continue
-                for relation, statements in readings[id].slots.items():
-                    values = current_values(statements, now)
-                    if len(values) == 1 and values[0].label:
-                        triples.append(Triple(readings[id].subject, relation, values[0]))
-        return triples
+                if reading := readings.get(id):
+                    found += self.observations(reading, relations)
+        return current_triples(found, self._context.clock.now())
 
     def check(self) -> Health:
         try:

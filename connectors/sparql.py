@@ -1,0 +1,198 @@
+"""Any SPARQL 1.1 endpoint, with a query whose variables say what they are: kind `sparql`.
+
+    SELECT ?subject ?object ?subject_label ?object_label WHERE { … }
+
+A query is enough of a mapping.  The source is read whole, in pages of complete subjects, and
+compared with what it held before: general graphs have neither versions nor a log of deletions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from connectors.current import current_triples
+from connectors.differences import Held, WholeReading, next_revision, of_slots
+from connectors.errors import ConnectorError, UnexpectedAnswer
+from connectors.mapping import FIELDS, Mapper, MappingSettings
+from connectors.namespaces import WIKIDATA, Namespaces
+from connectors.observations import Health, Observation, Poll, Triple
+from connectors.paging import in_pages
+from connectors.settings import Context, HttpSettings, parse
+from connectors.sparql_client import ASK_FOR_LESS, Credentials, Row, SparqlClient, Term
+
+_SMALLEST_PAGE = 50
+_PROLOGUE = re.compile(r"(?:\s*(?:#[^\n]*\n|PREFIX\s+\S*\s*<[^>]*>|BASE\s+<[^>]*>))*", re.IGNORECASE)
+
+
+class SparqlSettings(HttpSettings, MappingSettings):
+    """One query at one endpoint."""
+
+    kind: Literal["sparql"]
+    endpoint: str = Field(pattern=r"^https?://", description="SPARQL 1.1 query endpoint")
+    user: str | None = None
+    password: str | None = None
+    query: str = Field(description=f"SELECT query; its variables are among {', '.join(FIELDS)}")
+    rows_per_request: int = Field(5_000, ge=2)
+    slots_per_step: int = Field(400, ge=1)
+    max_vanished: float = Field(0.2, ge=0, le=1, description="Share of slots that may vanish and be believed")
+
+    @pydantic.model_validator(mode="after")
+    def _selects_what_is_needed(self) -> SparqlSettings:
+        for name in ("subject", "object"):
+            variable = self.columns.get(name, name)
+            if not re.search(rf"[?$]{re.escape(variable)}\b", self.query):
+                raise ValueError(f"query: selects no ?{variable}")
+        return self
+
+
+class SparqlConnector:
+    """Kind `sparql`."""
+
+    def __init__(self, name: str, settings: SparqlSettings, client: SparqlClient, context: Context) -> None:
+        self.name = name
+        self._settings = settings
+        self._client = client
+        self._context = context
+        self._namespaces = Namespaces({**WIKIDATA, **settings.prefixes})
+        self._prologue, select = split_prologue(settings.query)
+        self._rows = f"{{ {select} }}"
+        self._subject = settings.columns.get("subject", "subject")
+        self._whole = WholeReading(name, settings.slots_per_step, settings.max_vanished)
+
+    def poll(self, cursor: str | None) -> Iterator[Poll]:
+        held = Held.load(cursor)
+        mapper = self._mapped(self._everything())
+        yield from self._whole.steps(mapper, held, self._context.clock.now())
+
+    def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
+        asked = set(slots)
+        subjects = sorted({subject for subject, _ in asked})
+        for some, found in in_pages(subjects, self._settings.slots_per_step, self._slots_of):
+            here = {slot for slot in asked if slot[0] in set(some)}
+            now = self._context.clock.now()
+            yield Poll(tuple(of_slots(self.name, found, here, now)), None)
+
+    def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
+        # Some holders hold the object no longer: look at more than are wanted.
+        query = (
+            f"SELECT DISTINCT ?{self._subject} WHERE {{ {self._rows} {self._is_object(object_id)} }} "
+            f"LIMIT {3 * limit}"
+        )
+        rows = self._client.select(self._prologue + query)
+        holders = sorted({self._id_of(row[self._subject]) for row in rows if self._subject in row})
+        triples = self._current(holders, {relation})
+        return tuple([triple for triple in triples if object_id in (None, triple.object.id)][:limit])
+
+    def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
+        return tuple(self._current([subject_id])[:limit])
+
+    def check(self) -> Health:
+        extra = {"endpoint": self._client.endpoint}
+        try:
+            rows = self._client.select(f"{self._prologue} SELECT * WHERE {{ {self._rows} }} LIMIT 1")
+        except ConnectorError as error:
+            return Health(False, str(error), extra=extra)
+        return Health(bool(rows), "answers" if rows else "the query finds nothing", extra=extra)
+
+    def close(self) -> None:
+        """Nothing is held open between requests."""
+
+    def _current(self, ids: Sequence[str], relations: set[str] | None = None) -> list[Triple]:
+        now = self._context.clock.now()
+        observations = self._slots_of(ids, False) if ids else []
+        return current_triples((o for o in observations if not relations or o.relation in relations), now)
+
+    def _slots_of(self, ids: Sequence[str], splittable: bool) -> list[Observation]:
+        """All slots of the subjects that the query finds."""
+        iris = " ".join(f"<{self._namespaces.expand(id)}>" for id in ids)
+        query = f"{self._prologue} SELECT * WHERE {{ VALUES ?{self._subject} {{ {iris} }} {self._rows} }}"
+        mapper = self._mapped(self._client.select(query, splittable=splittable))
+        now = self._context.clock.now()
+        return mapper.observations(next_revision(now, 0), now)
+
+    def _everything(self) -> list[Row]:
+        """The rows of the whole query: in one answer if it fits, else in pages."""
+        try:
+            return self._client.select(self._settings.query, splittable=True)
+        except ASK_FOR_LESS:
+            return list(self._pages())
+
+    def _pages(self) -> Iterator[Row]:
+        """Rows in the order of their subjects, in pages that hold each subject whole."""
+        size, after = self._settings.rows_per_request, ""
+        while True:
+            try:
+                rows = self._page(after, size)
+            except ASK_FOR_LESS:
+                if size <= _SMALLEST_PAGE:
+                    raise
+                size //= 2
+                continue
+            subjects = sorted({row[self._subject].value for row in rows})
+            if len(rows) < size:
+                yield from rows
+                return
+            if len(subjects) == 1:  # one subject fills the page: only a larger one holds it whole
+                size *= 2
+                continue
+            # The page may have cut the last subject's rows: it comes again with the next one.
+            yield from (row for row in rows if row[self._subject].value != subjects[-1])
+            after = subjects[-2]
+
+    def _page(self, after: str, size: int) -> list[Row]:
+        key = f"STR(?{self._subject})"
+        query = (
+            f"{self._prologue} SELECT * WHERE {{ {self._rows} FILTER({key} > {_quoted(after)}) }} "
+            f"ORDER BY {key} LIMIT {size}"
+        )
+        rows = self._client.select(query, splittable=size > _SMALLEST_PAGE)
+        if any(row[self._subject].value <= after for row in rows):
+            raise UnexpectedAnswer(f"{self._client.endpoint}: a page holds rows of the pages before it")
+        return rows
+
+    def _mapped(self, rows: Iterable[Row]) -> Mapper:
+        mapper = Mapper(self.name, self._settings)
+        unbound = dict.fromkeys((*FIELDS, *self._settings.columns.values()))
+        for number, row in enumerate(rows, 1):
+            mapper.add(number, unbound | {name: self._value(term) for name, term in row.items()})
+        return mapper
+
+    def _value(self, term: Term) -> str | None:
+        """A blank node is a value that nobody knows."""
+        return None if term.kind == "bnode" else self._id_of(term) if term.kind == "uri" else term.value
+
+    def _id_of(self, term: Term) -> str:
+        return self._namespaces.compact(term.value)
+
+    def _is_object(self, id: str | None) -> str:
+        if id is None:
+            return ""
+        variable = f"?{self._settings.columns.get('object', 'object')}"
+        if id.startswith("lit:"):
+            return f"FILTER(STR({variable}) = {_quoted(id.removeprefix('lit:'))})"
+        return f"FILTER({variable} = <{self._namespaces.expand(id)}>)"
+
+
+def split_prologue(query: str) -> tuple[str, str]:
+    """(PREFIX and BASE declarations, the SELECT itself), so that the SELECT can stand inside another."""
+    match = _PROLOGUE.match(query)
+    end = match.end() if match else 0
+    return query[:end], query[end:]
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    return f'"{escaped}"'
+
+
+def connect(name: str, settings: Mapping[str, Any], context: Context) -> SparqlConnector:
+    """The factory of kind `sparql`.  Raises SourceSettingsError."""
+    parsed = parse(SparqlSettings, name, settings)
+    credentials = Credentials(parsed.user, parsed.password) if parsed.user and parsed.password else None
+    client = SparqlClient(parsed.requester(parsed.endpoint, context), credentials)
+    return SparqlConnector(name, parsed, client, context)
