@@ -19,7 +19,7 @@ from kbsync.history import LITERAL, History
 from kbsync.policy import Policy
 from kbsync.relations import Catalogue, Relation
 from kbsync.verdicts import Accept, Quarantine, Reason, Verdict
-from state.ledger import Transaction
+from state.ledger import Snapshot, Transaction
 from state.records import Entity, Fact, Move, NewFact, Slot, StoredObservation
 
 Pair = tuple[str, str]
@@ -72,13 +72,11 @@ class Admission:
     ) -> list[Admitted]:
         """Verdicts on `pairs` and on their rivals, written to the ledger; in a stable order."""
         groups = _with_rivals(tx, set(pairs))
-        histories = self._histories(tx, groups.pairs, bootstrap=bootstrap)
+        histories = self.histories(tx, groups.pairs, bootstrap=bootstrap)
         verdicts = self._verdicts(histories, groups, now)
         return self._write(tx, histories, verdicts)
 
-    def _histories(
-        self, tx: Transaction, slots: Mapping[Pair, Slot], *, bootstrap: bool
-    ) -> dict[Pair, History]:
+    def histories(self, tx: Snapshot, slots: Mapping[Pair, Slot], *, bootstrap: bool) -> dict[Pair, History]:
         """Everything admission needs to know of the slots, in a handful of queries."""
         said = tx.histories(slots)
         facts = tx.facts_of(slots)

@@ -154,7 +154,7 @@ def _read_canaries(settings: Settings) -> tuple[Case, ...]:
             cases.append(Case(str(item["prompt"]), str(item["target"])))
         except (ValueError, KeyError, TypeError) as error:
             raise BadData(
-                f'{path}, line {number}: not a canary ({error})',
+                f"{path}, line {number}: not a canary ({error})",
                 'write {"prompt": "The capital of France is", "target": "Paris"}',
             ) from error
     return tuple(cases)

@@ -142,11 +142,11 @@ def _upcoming(
 ) -> tuple[Value, datetime] | None:
     """The only value that begins later; several are left until they have begun."""
     later = [(stand, one) for stand in stands for one in stand.reading.upcoming]
-    if len(later) != 1 or later[0][1].start is None:
+    if len({one.object.id for _, one in later if one.object is not None}) != 1:
         return None
-    stand, one = later[0]
+    stand, one = min(later, key=lambda pair: (pair[1].start or NEVER, pair[0].source))
     value = _value(history, stand, one, rules[stand.source])
-    return None if history.decision(value.object) == "rejected" else (value, later[0][1].start)
+    return None if history.decision(value.object) == "rejected" else (value, one.start or NEVER)
 
 
 def _value(history: History, stand: Standing, statement: Statement, rules: Rules) -> Value:

@@ -40,38 +40,49 @@ class Consequences:
 
 def consequences(history: History, verdict: Verdict) -> Consequences:
     """The rows to write; none if the ledger already is as the verdict says."""
-    puts, wanted_move = _own(history, verdict)
-    written = {(put.object, put.target, put.subject_label, put.template) for put in puts}
-    moves = [] if wanted_move is None else [wanted_move]
-    for fact in history.facts:
-        if (fact.object, fact.target, fact.subject_label, fact.template) in written:
-            continue
-        stale = fact.status == "held" or (fact.status == "quarantined" and fact.object not in verdict.stated)
-        if stale:
-            moves.append(Move(fact.id, "superseded", str(_GONE), expect=fact.status))
-    return Consequences(tuple(moves), tuple(puts))
+    named, status, until = _named(history, verdict)
+    rows = [history.row(value) for value in named]
+    puts = [
+        _row(history, value, status, verdict.reason, until)
+        for value, known in zip(named, rows, strict=True)
+        if known is None
+        or (known.status, known.reason, known.held_until) != (status, str(verdict.reason), until)
+    ]
+    kept = {fact.id for fact in rows if fact is not None}
+    stale = [
+        Move(fact.id, "superseded", str(_GONE), expect=fact.status)
+        for fact in history.facts
+        if fact.id not in kept
+        and (fact.status == "held" or (fact.status == "quarantined" and fact.object not in verdict.stated))
+    ]
+    move = _of_wanted(history, verdict)
+    return Consequences((move, *stale) if move else tuple(stale), tuple(puts))
 
 
-def _own(history: History, verdict: Verdict) -> tuple[list[NewFact], Move | None]:
-    """The rows that the verdict names, and what becomes of the wanted one."""
+def _named(history: History, verdict: Verdict) -> tuple[tuple[Value, ...], FactStatus, datetime | None]:
+    """The values that the verdict gives a status, that status, and until when."""
     match verdict:
-        case Unchanged():
-            return [], _look_again(history, verdict.recheck)
-        case Hold(value=None):
-            return [], _look_again(history, verdict.until)
         case Hold(value=Value() as value):
-            return _put(history, (value,), "held", verdict.reason, verdict.until), _look_again(history, None)
+            return (value,), "held", verdict.until
         case Accept():
-            puts = _put(history, (verdict.value,), "wanted", verdict.reason, verdict.recheck)
-            return puts, _leave(history, "superseded", _SUCCESSOR) if puts else None
-        case Retract():
-            return [], _leave(history, "retracted", verdict.reason)
+            return (verdict.value,), "wanted", verdict.recheck
         case Quarantine():
-            leaving = _leave(history, "quarantined", verdict.reason) if verdict.withdraw else None
-            open_values = _before_reviewer(history, verdict)
-            puts = _put(history, open_values, "quarantined", verdict.reason, None)
-            return puts, leaving or (None if verdict.withdraw else _look_again(history, verdict.recheck))
-    raise AssertionError(f"no such verdict: {verdict!r}")
+            return _before_reviewer(history, verdict), "quarantined", None
+    return (), "superseded", None
+
+
+def _of_wanted(history: History, verdict: Verdict) -> Move | None:
+    """What becomes of the wanted row, if there is one."""
+    match verdict:
+        case Accept():
+            return _leave(history, "superseded", _SUCCESSOR)
+        case Retract():
+            return _leave(history, "retracted", verdict.reason)
+        case Quarantine(withdraw=True):
+            return _leave(history, "quarantined", verdict.reason)
+        case Hold():
+            return _look_again(history, verdict.until if verdict.value is None else None)
+    return _look_again(history, verdict.recheck)
 
 
 def _before_reviewer(history: History, verdict: Quarantine) -> tuple[Value, ...]:
@@ -79,23 +90,6 @@ def _before_reviewer(history: History, verdict: Quarantine) -> tuple[Value, ...]
     return tuple(
         value for value in verdict.values if history.wanted is None or history.row(value) != history.wanted
     )[:MAX_CANDIDATES]
-
-
-def _put(
-    history: History, values: tuple[Value, ...], status: FactStatus, reason: Reason, until: datetime | None
-) -> list[NewFact]:
-    """Rows for `values` that are not in the ledger as such already."""
-    rows = []
-    for value in values:
-        known = history.row(value)
-        if known is not None and (known.status, known.reason, known.held_until) == (
-            status,
-            str(reason),
-            until,
-        ):
-            continue
-        rows.append(_row(history, value, status, reason, until))
-    return rows
 
 
 def _row(

@@ -181,9 +181,7 @@ def _ask(app: Application, worker: Worker, facts: list[Fact], progress: Progress
     return worker.execute(spec_file, progress)
 
 
-def _start(
-    app: Application, worker: Worker, *, trigger: str, asked: bool, progress: Progress
-) -> Run | str:
+def _start(app: Application, worker: Worker, *, trigger: str, asked: bool, progress: Progress) -> Run | str:
     """A new run, or why there is none."""
     planned = plan(app, worker, asked=asked, progress=progress)
     if isinstance(planned, planning.NothingToDo):
@@ -197,8 +195,7 @@ def _start(
         blocked = next((block for block in tx.blocked_views() if block.view == view.digest), None)
         if blocked is not None:
             return (
-                f"this view was rolled back ({blocked.reason}); "
-                "`kbsync checkpoints release` allows it again"
+                f"this view was rolled back ({blocked.reason}); `kbsync checkpoints release` allows it again"
             )
         if wait := _backing_off(app, [r for r in tx.runs(limit=20) if r.view == view.digest], asked):
             return wait
@@ -228,4 +225,6 @@ def _backing_off(app: Application, earlier: list[Run], asked: bool) -> str:
     until = last.updated + RETRY_AFTER * 2 ** min(len(bad) - 1, 6)
     if app.now() >= until:
         return ""
-    return f"run {last.id} of this view ended {last.state} ({last.reason}); next try after {until:%F %H:%M} UTC"
+    return (
+        f"run {last.id} of this view ended {last.state} ({last.reason}); next try after {until:%F %H:%M} UTC"
+    )

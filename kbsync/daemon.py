@@ -104,7 +104,8 @@ class Daemon:
         overdue = 3 * self.app.settings.schedule.sync + timedelta(minutes=1)
         if not scheduler.running or time.monotonic() - last > overdue.total_seconds():
             raise KbsyncError(
-                "the scheduler has stalled", "the service manager restarts the daemon; was the clock set back?"
+                "the scheduler has stalled",
+                "the service manager restarts the daemon; was the clock set back?",
             )
 
     def _paused(self) -> bool:

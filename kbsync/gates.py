@@ -49,7 +49,9 @@ DEFAULT_GATES: tuple[Gate, ...] = (
     Gate("efficacy", 0.95, "at_least", "edited facts that are the strict argmax on their own prompt"),
     Gate("paraphrase", 0.85, "at_least", "paraphrases of edited facts that are answered with the new object"),
     Gate("neighbourhood", 0.90, "at_least", "subjects close to the edited ones that are answered as before"),
-    Gate("same_subject", 0.85, "at_least", "other relations of the edited subjects that are answered as before"),
+    Gate(
+        "same_subject", 0.85, "at_least", "other relations of the edited subjects that are answered as before"
+    ),
     Gate("retention", 0.90, "at_least", "facts already in live that are still said", margin=0.02),
     Gate("known_retention", 0.95, "at_least", "facts the base knows unedited that are still said"),
     Gate("generation", 0.80, "at_least", "edited facts whose object appears in freely generated text"),
@@ -132,7 +134,7 @@ def _share(hits: tuple[bool, ...]) -> float:
 
 def _efficacy(fact: FactReport) -> tuple[float, str]:
     company = {True: " (alone its δ states it: it fails in company)", False: " (not even alone)", None: ""}
-    return float(fact.efficacy), f"answers {fact.answer!r} on its own prompt{company[fact.alone]}"
+    return float(fact.efficacy is not False), f"answers {fact.answer!r} on its own prompt{company[fact.alone]}"
 
 
 def _paraphrase(fact: FactReport) -> tuple[float, str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -23,8 +24,8 @@ from kbsync import deploying, gates, promotion
 from kbsync.application import Application, Leadership
 from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.specs import build_spec
-from state import Transaction
-from state.records import Checkpoint, Fact, GateResult, Move, Run
+from state import Snapshot, Transaction
+from state.records import Checkpoint, Fact, GateResult, Move, Run, RunState
 
 log = structlog.get_logger()
 
@@ -135,7 +136,9 @@ class Lifecycle:
             tx.put_gate_results(
                 run.id,
                 [
-                    GateResult(run.id, run.round, v.name, v.value, v.bound, v.threshold, v.n, v.passed, v.detail)
+                    GateResult(
+                        run.id, run.round, v.name, v.value, v.bound, v.threshold, v.n, v.passed, v.detail
+                    )
                     for v in verdicts
                 ],
             )
@@ -177,9 +180,7 @@ class Lifecycle:
                 return tx.advance_run(
                     run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; live has all the rest"
                 )
-            return tx.advance_run(
-                run.id, "judged", "building", actor=ACTOR, reason=reason, view=view.digest
-            )
+            return tx.advance_run(run.id, "judged", "building", actor=ACTOR, reason=reason, view=view.digest)
 
     def _review(self, run: Run) -> Run:
         review = self.app.settings.review
@@ -212,9 +213,25 @@ class Lifecycle:
     def _directory(self, run: Run) -> Path:
         return self.app.home.run(run.id) / f"round-{run.round}"
 
-    def _advance(self, run: Run, to: str, *, reason: str = "", **fields: object) -> Run:
+    def _advance(
+        self,
+        run: Run,
+        to: RunState,
+        *,
+        reason: str = "",
+        checkpoint: int | None = None,
+        review_until: datetime | None = None,
+    ) -> Run:
         with self.app.state.write() as tx:
-            return tx.advance_run(run.id, run.state, to, actor=ACTOR, reason=reason, **fields)
+            return tx.advance_run(
+                run.id,
+                run.state,
+                to,
+                actor=ACTOR,
+                reason=reason,
+                checkpoint=checkpoint,
+                review_until=review_until,
+            )
 
     def _fail(self, run: Run, reason: str) -> Run:
         log.error("run.failed", reason=reason)
@@ -233,7 +250,7 @@ class Lifecycle:
         if checkpoint.status == "candidate":
             tx.reject(checkpoint.id, reason, ACTOR)
 
-    def _new_facts(self, tx: Transaction, run: Run) -> list[Fact]:
+    def _new_facts(self, tx: Snapshot, run: Run) -> list[Fact]:
         live = tx.live()
         held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
         return [fact for fact in tx.view_facts(run.view) if fact.id not in held]

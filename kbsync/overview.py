@@ -27,13 +27,19 @@ class Overview:
         """For people, a line a thing."""
         yield "home", self.home
         if self.paused is not None:
-            yield "paused", f"since {self.paused.since:%Y-%m-%d %H:%M} by {self.paused.actor}: {self.paused.reason}"
+            yield (
+                "paused",
+                f"since {self.paused.since:%Y-%m-%d %H:%M} by {self.paused.actor}: {self.paused.reason}",
+            )
         if self.live is None:
             yield "live", "no checkpoint yet"
         else:
             yield "live", f"checkpoint {self.live.id} of run {self.live.run}, view {self.live.view[:12]}"
             yield "path", self.live_path or ""
-        yield "facts", ", ".join(f"{count} {status}" for status, count in sorted(self.facts.items())) or "none"
+        yield (
+            "facts",
+            ", ".join(f"{count} {status}" for status, count in sorted(self.facts.items())) or "none",
+        )
         yield "pending", f"{self.pending} changes between what is wanted and what is live"
         for run in self.open_runs:
             yield f"run {run.id}", f"{run.state}, round {run.round}"

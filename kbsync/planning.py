@@ -57,9 +57,7 @@ def decide(
         (fact for fact in wanted if fact.id not in known_ids), key=lambda f: (-f.priority, f.updated, f.key)
     )
     edited, waiting = edits[: settings.capacity], tuple(edits[settings.capacity :])
-    view = tuple(
-        sorted((*edited, *(fact for fact in wanted if fact.id in known_ids)), key=lambda f: f.key)
-    )
+    view = tuple(sorted((*edited, *(fact for fact in wanted if fact.id in known_ids)), key=lambda f: f.key))
     live_ids = {fact.id for fact in live or ()}
     edited_ids = {fact.id for fact in edited}
     new = tuple(fact for fact in edited if fact.id not in live_ids)

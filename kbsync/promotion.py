@@ -16,15 +16,13 @@ from editing.crashpoints import crash_point
 from editing.errors import EditingError
 from kbsync.errors import BadData, UsageError
 from kbsync.home import Home
-from state import State, Transaction
+from state import Snapshot, State, Transaction
 from state.records import Checkpoint, Lease, Move, Run
 
 log = structlog.get_logger()
 
 
-def promote(
-    state: State, home: Home, run: Run, lease: Lease, *, hooks: Sequence[str], actor: str
-) -> Run:
+def promote(state: State, home: Home, run: Run, lease: Lease, *, hooks: Sequence[str], actor: str) -> Run:
     """Make the run's checkpoint live: verify its bytes, commit under the lease's generation, move the link.
 
     `hooks` names the deploy hooks that the same transaction leaves word for.
@@ -110,13 +108,14 @@ def rollback(
     return left, chosen
 
 
-def _target(tx: Transaction, target: int | None) -> Checkpoint:
+def _target(tx: Snapshot, target: int | None) -> Checkpoint:
     kept = [c for c in tx.checkpoints(status="retired") if c.promoted is not None and c.collected is None]
     if target is None:
         previous = tx.previous()
         if previous is None:
             raise UsageError(
-                "no earlier checkpoint is left to go back to", "see `kbsync checkpoints`; rolled-back ones are blocked"
+                "no earlier checkpoint is left to go back to",
+                "see `kbsync checkpoints`; rolled-back ones are blocked",
             )
         return previous
     for checkpoint in kept:

@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -54,7 +53,9 @@ class EditOverrides(Section):
     layers: tuple[int, ...] | None = Field(None, description="layers R to edit, ascending")
     steps: int | None = Field(None, description="optimisation steps of a residual")
     lr: float | None = Field(None, description="Adam's learning rate")
-    clamp: float | None = Field(None, description="largest norm of a residual, as a share of the hidden state's")
+    clamp: float | None = Field(
+        None, description="largest norm of a residual, as a share of the hidden state's"
+    )
     kl: float | None = Field(None, description="weight of the KL term")
     weight_decay: float | None = Field(None, description="weight of the residual's norm in its loss")
     stop_loss: float | None = Field(None, description="an edit whose loss falls below this stops")
@@ -72,13 +73,17 @@ class PlanSettings(Section):
 
     min_pending: int = Field(10, ge=1, description="changes that start a run at once")
     max_wait: Duration = Field(timedelta(hours=24), description="the oldest change waits no longer than this")
-    capacity: int = Field(1_000, ge=1, description="edited facts this base bears; the rest waits, by priority")
+    capacity: int = Field(
+        1_000, ge=1, description="edited facts this base bears; the rest waits, by priority"
+    )
     rounds: int = Field(4, ge=1, description="builds of one run: the first and the retries without bad facts")
     neighbours: int = Field(5, ge=0, description="neighbourhood probes an edited fact")
     same_subject: int = Field(5, ge=0, description="probes of the subject's other relations an edited fact")
     paraphrases: int = Field(6, ge=0, description="paraphrase probes an edited fact")
     generate: int = Field(64, ge=0, description="edited facts that are asked by free generation")
-    retention_sample: int = Field(5_000, ge=1, description="above so many facts in live, retention is sampled")
+    retention_sample: int = Field(
+        5_000, ge=1, description="above so many facts in live, retention is sampled"
+    )
 
 
 class GateSettings(Section):
@@ -94,7 +99,9 @@ class ReviewSettings(Section):
     """Whether a person approves a candidate before it goes live."""
 
     required: bool = Field(False, description="every candidate waits for approval")
-    relations: tuple[str, ...] = Field((), description="candidates that change one of these wait for approval")
+    relations: tuple[str, ...] = Field(
+        (), description="candidates that change one of these wait for approval"
+    )
     timeout: Duration = Field(timedelta(days=7), description="how long one waits")
     on_timeout: Literal["reject", "approve"] = Field("reject", description="what happens then")
 
@@ -112,7 +119,9 @@ class ScheduleSettings(Section):
 class ExecutorSettings(Section):
     """The editing subprocess."""
 
-    heartbeat_timeout: Duration = Field(timedelta(minutes=2), description="a worker silent for longer is hung")
+    heartbeat_timeout: Duration = Field(
+        timedelta(minutes=2), description="a worker silent for longer is hung"
+    )
     attempts: int = Field(3, ge=1, description="tries of one build before the run fails")
     stop_timeout: Duration = Field(timedelta(seconds=20), description="from SIGTERM to SIGKILL")
     threads: int | None = Field(None, ge=1, description="CPU threads of the worker; unset: all cores")
@@ -122,14 +131,18 @@ class StateSettings(Section):
     """Where the ledger lies."""
 
     url: str | None = Field(None, description="SQLAlchemy URL; unset: SQLite in the home")
-    anchor: Path | None = Field(None, description="file outside the home that the audit log's head is copied to")
+    anchor: Path | None = Field(
+        None, description="file outside the home that the audit log's head is copied to"
+    )
     keep: int = Field(5, ge=1, description="retired checkpoints kept for rollback")
 
 
 class LogSettings(Section):
     """The daemon's log, on stderr."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
     format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON")
 
 
@@ -147,7 +160,9 @@ class Settings(BaseSettings):
     policy: Policy = Policy()
     plan: PlanSettings = PlanSettings()
     gates: dict[str, GateSettings] = Field(default_factory=dict)
-    canaries: Path | None = Field(None, description="JSONL file of {prompt, target} every candidate must answer")
+    canaries: Path | None = Field(
+        None, description="JSONL file of {prompt, target} every candidate must answer"
+    )
     review: ReviewSettings = ReviewSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     executor: ExecutorSettings = ExecutorSettings()

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = hoist(list(sys.argv[1:] if argv is None else argv))
     try:
         app(arguments, prog_name="kbsync")
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the one place where everything ends
         sys.exit(exit_code_of(error))
 
 

@@ -14,8 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+UNSEEN_WIDTH = 160
+"""Columns of a table that goes into a pipe or a file, where nothing tells the width."""
+
 stderr = Console(stderr=True, highlight=False)
-stdout = Console(highlight=False)
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() else UNSEEN_WIDTH)
 
 
 def plain(value: Any) -> Any:
@@ -42,7 +45,9 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none") -> None:
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none"
+) -> None:
     """A table for people; cells are shown as text, None as nothing."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", expand=False)
     for column in columns:

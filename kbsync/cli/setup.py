@@ -66,7 +66,9 @@ def gates(context: typer.Context, json: Json = False) -> None:
         (
             (
                 gate.name,
-                f"{'≥' if gate.direction == 'at_least' else '≤'} {gate.threshold:g}" if gate.enabled else "off",
+                f"{'≥' if gate.direction == 'at_least' else '≤'} {gate.threshold:g}"
+                if gate.enabled
+                else "off",
                 gate.margin,
                 f"{gate.confidence:.0%} where sampled",
                 gate.explains,
@@ -90,14 +92,22 @@ def relations(
     if json:
         print_json([{"relation": item, "rendered": render(item, subject)} for item in chosen])
     elif relation:
-        print_table(f"{relation} {chosen[0].label}", ("prompt",), ((text,) for text in render(chosen[0], subject)))
+        print_table(
+            f"{relation} {chosen[0].label}", ("prompt",), ((text,) for text in render(chosen[0], subject))
+        )
     else:
         print_table(
             "relations",
             ("id", "label", "values", "subject", "on", "edited with"),
             (
-                (r.id, r.label, "one" if r.single_valued else "many", r.subject_type, r.enabled,
-                 render(r, subject)[0])
+                (
+                    r.id,
+                    r.label,
+                    "one" if r.single_valued else "many",
+                    r.subject_type,
+                    r.enabled,
+                    render(r, subject)[0],
+                )
                 for r in chosen
             ),
         )

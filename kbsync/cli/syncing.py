@@ -25,7 +25,10 @@ def register(app: typer.Typer) -> None:
 def sync(
     context: typer.Context,
     bootstrap: Annotated[
-        bool, typer.Option(help="First import: values older than the settle window are settled, no volume breaker.")
+        bool,
+        typer.Option(
+            help="First import: values older than the settle window are settled, no volume breaker."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:

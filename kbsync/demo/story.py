@@ -84,7 +84,9 @@ class _Story:
         self._sync(leadership, bootstrap=True)
 
     def _follow_the_news(self, leadership: Leadership) -> None:
-        self._chapter("2", "2021 to 2024: the world moves on, and not everything in the knowledge base is news")
+        self._chapter(
+            "2", "2021 to 2024: the world moves on, and not everything in the knowledge base is news"
+        )
         moves = list(self.world.moves)
         self._apply(move for move in moves if move.at <= HALFWAY)
         self.clock.turn_to(HALFWAY)
@@ -104,22 +106,33 @@ class _Story:
         self.clock.turn_to(BAD_BATCH)
         before = self._live()
         self._sync(leadership)
-        self._line(f"live is {'unchanged' if self._live() == before else 'CHANGED'}; the bad facts are quarantined")
+        self._line(
+            f"live is {'unchanged' if self._live() == before else 'CHANGED'}; the bad facts are quarantined"
+        )
         self._sync(leadership)
 
     def _go_back_and_forth(self, leadership: Leadership) -> None:
         self._chapter("4", "An operator rolls back, thinks again, and the log tells all of it")
         left, now = promotion.rollback(
-            self.app.state, self.app.home, leadership.lease, target=None, reason="demo: a second look", actor="operator"
+            self.app.state,
+            self.app.home,
+            leadership.lease,
+            target=None,
+            reason="demo: a second look",
+            actor="operator",
         )
         self._line(f"live is checkpoint {now.id} again, {left.id} is blocked; a sync does not bring it back:")
         self.clock.turn_to(self.clock() + timedelta(hours=1))
         self._sync(leadership)
         self._release(left.view)
-        self._line(f"released and approved: checkpoint {left.id} was kept, so it is judged again, not rebuilt:")
+        self._line(
+            f"released and approved: checkpoint {left.id} was kept, so it is judged again, not rebuilt:"
+        )
         self._sync(leadership)
         verified = self.app.state.audit.verify()
-        self._line(f"audit log: {verified.count} events, the chain {'verifies' if verified.ok else 'IS BROKEN'}")
+        self._line(
+            f"audit log: {verified.count} events, the chain {'verifies' if verified.ok else 'IS BROKEN'}"
+        )
 
     def _release(self, view: str) -> None:
         """What a reviewer does with `kbsync checkpoints release` and `kbsync quarantine approve`."""
@@ -183,4 +196,3 @@ class _Story:
 
     def _line(self, text: str) -> None:
         say(f"   {text}")
-

@@ -62,8 +62,15 @@ def facts(app: Application) -> list[ToldFact]:
         old = _old(fact, slots[fact.subject, fact.relation])
         told.append(
             ToldFact(
-                fact.subject, fact.relation, fact.prompt, old, fact.target,
-                answer.base, answer.live or "", verdict, fact.reason,
+                fact.subject,
+                fact.relation,
+                fact.prompt,
+                old,
+                fact.target,
+                answer.base,
+                answer.live or "",
+                verdict,
+                fact.reason,
             )
         )
     return told
@@ -116,5 +123,7 @@ def show(told: Sequence[ToldFact], judged: Sequence[ToldGate], done: Sequence[To
 
 
 def _summary(judged: Sequence[ToldGate]) -> str:
-    failed = [f"{g.name} {g.value:.2f} < {g.threshold:g}" for g in judged if not g.passed and g.value is not None]
+    failed = [
+        f"{g.name} {g.value:.2f} < {g.threshold:g}" for g in judged if not g.passed and g.value is not None
+    ]
     return "failed: " + ", ".join(failed) if failed else f"{len(judged)} passed"

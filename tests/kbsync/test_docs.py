@@ -17,7 +17,9 @@ _spec.loader.exec_module(generate)
 
 @pytest.mark.parametrize("name", sorted(generate.PAGES))
 def test_a_generated_page_is_up_to_date(name: str) -> None:
-    assert (DOCS / name).read_text(encoding="utf-8") == generate.PAGES[name](), "run `python docs/generate.py`"
+    assert (DOCS / name).read_text(encoding="utf-8") == generate.PAGES[name](), (
+        "run `python docs/generate.py`"
+    )
 
 
 def test_every_setting_says_what_it_is_for() -> None:

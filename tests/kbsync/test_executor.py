@@ -24,7 +24,10 @@ def executor(tmp_path: Path, body: str, **settings: object) -> LocalExecutor:
 
 
 def failure(tmp_path: Path, body: str, **settings: object) -> WorkerFailed:
-    with executor(tmp_path, body, **settings).worker(tmp_path / "worker.log") as worker, pytest.raises(WorkerFailed) as caught:
+    with (
+        executor(tmp_path, body, **settings).worker(tmp_path / "worker.log") as worker,
+        pytest.raises(WorkerFailed) as caught,
+    ):
         worker.execute(tmp_path / "spec.json")
     return caught.value
 
@@ -52,12 +55,17 @@ def test_a_heartbeat_keeps_a_slow_worker_alive(tmp_path: Path) -> None:
 
 
 def test_another_version_is_refused_at_once(tmp_path: Path) -> None:
-    found = failure(tmp_path, 'print(json.dumps({"event": "ready", "version": 999, "pid": 1}), flush=True)\ntime.sleep(60)')
+    found = failure(
+        tmp_path,
+        'print(json.dumps({"event": "ready", "version": 999, "pid": 1}), flush=True)\ntime.sleep(60)',
+    )
     assert (found.kind, found.retry) == ("wrong_version", False)
 
 
 def test_an_error_that_the_worker_tells_is_passed_on(tmp_path: Path) -> None:
-    told = json.dumps({"event": "error", "kind": "out_of_memory", "message": "2 GB are missing", "retry": True})
+    told = json.dumps(
+        {"event": "error", "kind": "out_of_memory", "message": "2 GB are missing", "retry": True}
+    )
     found = failure(tmp_path, f"{READY}\nsys.stdin.readline()\nprint({told!r}, flush=True)\ntime.sleep(60)")
     assert (found.kind, found.retry, str(found)) == ("out_of_memory", True, "2 GB are missing")
 
@@ -80,7 +88,9 @@ def test_a_stop_ends_the_worker_within_the_stop_timeout(tmp_path: Path) -> None:
     stubborn = f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{READY}\nwhile True: time.sleep(0.1)"
     started = time.monotonic()
     with (
-        executor(tmp_path, stubborn, stopping=stopping, stop_timeout_s=1.0).worker(tmp_path / "log") as worker,
+        executor(tmp_path, stubborn, stopping=stopping, stop_timeout_s=1.0).worker(
+            tmp_path / "log"
+        ) as worker,
         pytest.raises(Stopping),
     ):
         worker.execute(tmp_path / "spec.json")

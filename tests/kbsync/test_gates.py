@@ -18,7 +18,9 @@ def report(*facts: FactReport) -> BuildReport:
     return BuildReport("1-1", "base", "out", "digest", facts, (), {}, {})
 
 
-def fact(id: str, *, efficacy: bool = True, known: bool = False, paraphrases: tuple[bool, ...] = ()) -> FactReport:
+def fact(
+    id: str, *, efficacy: bool = True, known: bool = False, paraphrases: tuple[bool, ...] = ()
+) -> FactReport:
     return FactReport(id, known, "old", "new" if efficacy else "old", efficacy, True, paraphrases)
 
 
@@ -78,7 +80,9 @@ def test_every_enabled_gate_gets_a_verdict_whatever_was_measured() -> None:
 
 
 @given(st.integers(1, 5_000), st.data())
-def test_the_wilson_bounds_lie_around_the_proportion_and_inside_the_unit_interval(n: int, data: st.DataObject) -> None:
+def test_the_wilson_bounds_lie_around_the_proportion_and_inside_the_unit_interval(
+    n: int, data: st.DataObject
+) -> None:
     k = data.draw(st.integers(0, n))
     lower, upper = wilson_bound(k, n, 0.95, "at_least"), wilson_bound(k, n, 0.95, "at_most")
     assert -1e-12 <= lower <= k / n + 1e-12

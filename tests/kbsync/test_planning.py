@@ -14,10 +14,25 @@ SETTINGS = PlanSettings(min_pending=3, max_wait=timedelta(hours=24), capacity=10
 
 def fact(number: int, *, priority: int = 0, age: timedelta = timedelta(0)) -> Fact:
     return Fact(
-        id=number, key=f"{number:064d}", subject=f"x:{number}", subject_label=f"Thing {number}", relation="x:r",
-        object="x:o", target="Object", template="The r of {} is", prompt_key=str(number), status="wanted", reason="",
-        source="s", revision=1, statement="", held_until=None, priority=priority, decision=None,
-        created=NOW - age, updated=NOW - age,
+        id=number,
+        key=f"{number:064d}",
+        subject=f"x:{number}",
+        subject_label=f"Thing {number}",
+        relation="x:r",
+        object="x:o",
+        target="Object",
+        template="The r of {} is",
+        prompt_key=str(number),
+        status="wanted",
+        reason="",
+        source="s",
+        revision=1,
+        statement="",
+        held_until=None,
+        priority=priority,
+        decision=None,
+        created=NOW - age,
+        updated=NOW - age,
     )
 
 
@@ -64,7 +79,9 @@ def test_leaving_an_edited_fact_out_is_a_change() -> None:
 
 def test_known_facts_take_no_capacity_and_start_no_run() -> None:
     tight = replace_capacity(1)
-    result = decide([fact(1), fact(2), fact(3)], [fact(1)], {1: False, 2: True, 3: True}, tight, NOW, asked=True)
+    result = decide(
+        [fact(1), fact(2), fact(3)], [fact(1)], {1: False, 2: True, 3: True}, tight, NOW, asked=True
+    )
     assert isinstance(result, NothingToDo)
 
 
@@ -82,5 +99,3 @@ def test_the_view_is_sorted_by_key() -> None:
 
 def replace_capacity(capacity: int) -> PlanSettings:
     return SETTINGS.model_copy(update={"capacity": capacity})
-
-
