@@ -118,18 +118,21 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
     ) -> Checkpoint:
         """Makes a checkpoint live under the current leader generation; promoting live again changes nothing.
 
-        `run` is the run that judged it: by default the one that built it. `hooks` are the names of
+        `run` is the run that judged it; without one, a candidate needs the verdict of the run that
+        built it, and what was live before (a rollback) needs no new one. `hooks` are the names of
         the deploy hooks to be told; each gets a pending deployment in this same transaction.
 
         Raises StaleLeader (nothing is written), ForbiddenTransition (rejected), ViewBlocked (rolled
-        back and not released), GatesNotPassed (a candidate whose run has no complete, passed gate
-        report in its last round).
+        back and not released), GatesNotPassed (the run has no gate results in its last round, or a
+        failed one).
         """
         self.check_lease(lease)
         chosen, live = self.checkpoint(checkpoint), self.live()
         if live is not None and live.id == checkpoint:
             return live
-        self._check_promotable(chosen, chosen.run if run is None else run)
+        self._check_promotable(chosen)
+        if run is not None or chosen.status == "candidate":
+            self._check_gates(checkpoint, chosen.run if run is None else run)
         actor = actor or lease.holder
         if live is not None:
             self.retire(live.id, f"checkpoint {checkpoint} is promoted", actor)
@@ -166,7 +169,7 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
         )
         return self.checkpoint(checkpoint)
 
-    def _check_promotable(self, chosen: Checkpoint, run: int) -> None:
+    def _check_promotable(self, chosen: Checkpoint) -> None:
         if "live" not in CHECKPOINT_NEXT[chosen.status]:
             raise ForbiddenTransition(
                 "checkpoint", chosen.id, chosen.status, "live", CHECKPOINT_NEXT[chosen.status]
@@ -176,11 +179,9 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
         if chosen.blocked:
             reason = self._value(select(BLOCKED.c.reason).where(BLOCKED.c.view == chosen.view))
             raise ViewBlocked(chosen.view, str(reason))
-        if chosen.status == "candidate":
-            self._check_gates(chosen.id, run)
 
     def _check_gates(self, checkpoint: int, run: int) -> None:
-        """What was never live needs proof; what was live before had it then."""
+        """Every gate of the run's last round has passed, and there is at least one."""
         round = self._value(select(RUNS.c.round).where(RUNS.c.id == run))
         if round is None:
             raise NotFound("run", run)
