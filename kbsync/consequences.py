@@ -17,7 +17,6 @@ from kbsync.verdicts import (
     Quarantine,
     Reason,
     Retract,
-    Unchanged,
     Value,
     Verdict,
 )

@@ -154,8 +154,8 @@ class Intake:
     ) -> Report:
         """One step, one transaction."""
         report = Report()
-        rows = [stored(observation) for observation in step.observations]
         with self.state.write() as tx:
+            rows = _rows(tx, step)
             touched = self._name(tx, step)
             touched |= self._redirect(tx, source, step.redirects)
             outcomes = tx.record(rows, actor=source)
@@ -209,7 +209,7 @@ class Intake:
         """
         targets = dict(redirects)
         slots = tx.slots_of_subjects(targets)
-        said, facts = tx.current(slots), tx.facts_of(slots)
+        said, facts, newest = tx.current(slots), tx.facts_of(slots), tx.newest_revisions(source, slots)
         taken = tx.facts_of((targets[subject], relation) for subject, relation in slots)
         moves: list[Move] = []
         puts: list[NewFact] = []
@@ -219,7 +219,7 @@ class Intake:
         for pair, slot in slots.items():
             heir = (targets[pair[0]], pair[1])
             closing.extend(
-                replace(seen, revision=seen.revision + 1, observed=self.clock(), statements=dump(()))
+                replace(seen, revision=newest[pair] + 1, observed=self.clock(), statements=dump(()))
                 for seen in said.get(pair, ())
                 if seen.source == source and seen.statements != dump(())
             )
@@ -238,6 +238,26 @@ class Intake:
 
 
 _MERGED = "redirected"
+
+
+def _rows(tx: Transaction, step: Poll) -> list[StoredObservation]:
+    """The step's observations for the ledger.
+
+    A subject that is gone has no revision of its own any more: it gets one above all that were read.
+    """
+    gone = [observation for observation in step.observations if observation.gone]
+    newest = {
+        source: tx.newest_revisions(source, {(o.subject.id, o.relation) for o in gone if o.source == source})
+        for source in {observation.source for observation in gone}
+    }
+    rows = []
+    for observation in step.observations:
+        row = stored(observation)
+        if observation.gone:
+            last = newest[row.source].get((row.subject, row.relation), 0)
+            row = replace(row, revision=max(row.revision, last + 1))
+        rows.append(row)
+    return rows
 
 
 def render_slot(subject: str, template: str, relation: str, label: str | None) -> Slot:

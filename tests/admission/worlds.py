@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from connectors.observations import Entity, Health, Observation, Poll, Rank, Statement, Triple
+from kbsync.intake import Intake, Report
+from kbsync.policy import Policy
 from kbsync.relations import Catalogue, load_catalogue
+from kbsync.verdicts import code_of
 from state.ledger import State
+from state.records import Fact
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -105,12 +109,57 @@ class Script:
         return None
 
 
-def wanted(state: State) -> dict[tuple[str, str], str]:
-    with state.read() as tx:
-        return {(fact.subject, fact.relation): fact.object for fact in tx.wanted()}
+@dataclass
+class World:
+    """A ledger, a clock, a policy, and one cycle after another."""
 
+    state: State
+    clock: Clock
+    policy: Policy = field(default_factory=Policy)
+    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
+    kb: Script = field(default_factory=Script)
 
-def statuses(state: State) -> dict[str, str]:
-    """Object -> status: reason's code, of every fact."""
-    with state.read() as tx:
-        return {f"{f.subject} {f.object}": f"{f.status}: {f.reason.partition(':')[0]}" for f in tx.facts()}
+    @property
+    def intake(self) -> Intake:
+        return Intake(self.state, self.policy, self.catalogue, self.clock)
+
+    def cycle(
+        self, *sources: Script, after: timedelta = timedelta(0), bootstrap: bool | None = None
+    ) -> Report:
+        """`after` some time: pull every source, then release what is due."""
+        self.clock.forward(after)
+        intake, report = self.intake, Report()
+        for source in sources or (self.kb,):
+            report.merge(intake.pull(source, bootstrap=bootstrap))
+        report.merge(intake.release_due())
+        return report
+
+    def hear(self, *observations: Observation, after: timedelta = timedelta(0)) -> Report:
+        """The usual source says this, and a cycle runs."""
+        self.clock.forward(after)
+        self.kb.tell(*observations)
+        return self.cycle()
+
+    def facts(self) -> tuple[Fact, ...]:
+        with self.state.read() as tx:
+            return tx.facts()
+
+    def fact(self, subject: str, object: str) -> Fact:
+        """The slot's row for an object; the newest if it was spelled in several ways."""
+        return [f for f in self.facts() if (f.subject, f.object) == (f"wd:{subject}", f"wd:{object}")][-1]
+
+    def wanted(self) -> dict[str, str]:
+        """Subject -> target of everything wanted (tests that use one relation)."""
+        return {
+            fact.subject.removeprefix("wd:"): fact.target for fact in self.facts() if fact.status == "wanted"
+        }
+
+    def status(self, subject: str, object: str) -> str:
+        """`status code`, such as `quarantined homonym`; `none` where there is no row."""
+        rows = [f for f in self.facts() if (f.subject, f.object) == (f"wd:{subject}", f"wd:{object}")]
+        return f"{rows[-1].status} {code_of(rows[-1].reason)}" if rows else "none"
+
+    def events(self) -> int:
+        with self.state.read() as tx:
+            head = tx.head()
+        return head.seq if head else 0
