@@ -37,7 +37,9 @@ _RDF = {".nt": ox.RdfFormat.N_TRIPLES, ".ttl": ox.RdfFormat.TURTLE}
 
 def plain_triples(namespaces: Namespaces, relations: Iterable[str]) -> str:
     """A query for files that state `subject relation object` plainly, in the given relations (all if none)."""
-    iris = " ".join(f"<{namespaces.expand(relation)}>" for relation in relations if namespaces.knows(relation))
+    iris = " ".join(
+        f"<{namespaces.expand(relation)}>" for relation in relations if namespaces.knows(relation)
+    )
     return f"""SELECT ?subject ?relation ?object ?subject_label ?object_label WHERE {{
   {f"VALUES ?relation {{ {iris} }}" if iris else ""}
   ?subject ?relation ?object . FILTER(?relation NOT IN (<{RDFS_LABEL}>, <{RDF_TYPE}>))

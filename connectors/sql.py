@@ -29,7 +29,9 @@ class SqlSettings(SourceSettings, MappingSettings):
     """One table, view or query."""
 
     kind: Literal["sql"]
-    url: str = Field(description="SQLAlchemy URL, such as postgresql+psycopg://user@host/db or sqlite:///crm.db")
+    url: str = Field(
+        description="SQLAlchemy URL, such as postgresql+psycopg://user@host/db or sqlite:///crm.db"
+    )
     table: str | None = Field(None, description="A table or view, with its schema if need be")
     query: str | None = Field(None, description="A SELECT instead of a table")
     mode: Literal["diff", "keyset"] = "diff"

@@ -46,7 +46,7 @@ class Cursor:
     seen: Mapping[str, int] = field(default_factory=dict)
     """Versions already delivered of what changed within the overlap before `high`."""
     labels: Mapping[str, int] = field(default_factory=dict)
-    """The same of objects whose labels were delivered."""
+    """The same of objects: the versions that the labels delivered *last* are of."""
     covered: str = ""
     """Membership of the finished passes."""
     due: frozenset[str] = frozenset()

@@ -53,6 +53,8 @@ class Pass:
         self._watch = Membership(watched, relations)
         self._trusted = trusted_seen(cursor, self._watch)
         self._seen = dict(self._trusted)
+        self._named: dict[str, Version | None] = {}
+        """Objects named in this pass, with the version of the last label delivered."""
         self._everything = cursor == Cursor()
 
     def steps(self) -> Iterator[Poll]:
@@ -136,6 +138,8 @@ class Pass:
         stale = {id for id in ids if id not in readings or readings[id].version.number < scan[id].number}
         fresh = set(ids) - stale
         self._seen |= {id: readings[id].version.number for id in fresh}
+        for reading in readings.values():
+            self._named |= reading.objects
         if self._start.unfinished and self._start.unfinished.watch == where.watch:
             where = replace(
                 where,
@@ -145,6 +149,7 @@ class Pass:
         self._cursor = replace(
             self._cursor,
             seen=dict(self._seen) if len(self._seen) <= _SEEN_IN_STEPS else self._trusted,
+            labels=self._told(where.high) if len(self._named) <= _SEEN_IN_STEPS else {},
             due=(self._cursor.due - fresh) | stale,
             gone=self._cursor.gone - fresh,
             unfinished=where,
@@ -169,23 +174,29 @@ class Pass:
         self, high: datetime, scan: dict[str, Version], objects: dict[str, Version]
     ) -> Iterator[Poll]:
         """Labels of changed objects, and the cursor of a finished pass."""
-        told = self._cursor.labels
+        told = self._told(high)
         changed = sorted(id for id, version in objects.items() if told.get(id) != version.number)
-        while len(changed) > _LABELS_IN_STEPS:
-            some, changed = changed[:_LABELS_IN_STEPS], changed[_LABELS_IN_STEPS:]
-            yield Poll((), self._cursor.dump(), labels=tuple(self._reader.describe(some).values()))
-        labels = tuple(self._reader.describe(changed).values())
+        for start in range(0, len(changed), _LABELS_IN_STEPS):
+            some = self._reader.describe(changed[start : start + _LABELS_IN_STEPS])
+            self._named |= {id: described.version for id, described in some.items()}
+            yield Poll((), None, labels=tuple(described.entity for described in some.values()))
         recent = back(high, self._settings.overlap)
         self._cursor = replace(
             self._cursor,
             high=high,
             seen={id: number for id, number in self._seen.items() if _is_recent(scan.get(id), recent)},
-            labels={id: version.number for id, version in objects.items() if _is_recent(version, recent)},
+            labels={id: n for id, n in self._told(high).items() if id in objects or id in self._named},
             covered=self._watch.text,
             unfinished=None,
         )
-        if labels or self._cursor != self._start:
-            yield Poll((), self._cursor.dump(), labels=labels)
+        if self._cursor != self._start:
+            yield Poll((), self._cursor.dump())
+
+    def _told(self, high: datetime) -> dict[str, int]:
+        """The versions that the labels delivered last are of, of objects that changed lately."""
+        recent = back(high, self._settings.overlap)
+        named = {id: v.number for id, v in self._named.items() if v and _is_recent(v, recent)}
+        return {id: n for id, n in self._cursor.labels.items() if id not in self._named} | named
 
 
 def _is_recent(version: Version | None, since: datetime) -> bool:

@@ -79,9 +79,14 @@ def _description_branches(vocabulary: Vocabulary, subjects: str, languages: Sequ
 
 
 def descriptions(vocabulary: Vocabulary, entities: Sequence[str], languages: Sequence[str]) -> str:
-    """?s ?is ?x ?rank: one row for each label, alias, class and statement of death."""
-    branches = _description_branches(vocabulary, _values("s", entities), languages)
-    return f"SELECT ?s ?is ?x ?rank WHERE {{{branches}\n}}"
+    """?s ?is ?version ?modified ?x ?rank: one row for each label, alias, class and statement of death.
+
+    The version comes along because a label, too, may be a lagging replica's.
+    """
+    values = _values("s", entities)
+    return f"""SELECT ?s ?is ?version ?modified ?x ?rank WHERE {{{_version_branches(values)}
+  UNION {_description_branches(vocabulary, values, languages)}
+}}"""
 
 
 def slots(

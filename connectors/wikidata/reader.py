@@ -31,6 +31,16 @@ class Reading:
     version: Version
     slots: Mapping[str, tuple[Statement, ...]]
     """By relation; objects have labels."""
+    objects: Mapping[str, Version | None]
+    """Which version of each object its label is of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An entity as one answer described it; no version: nothing is known of it."""
+
+    entity: Entity
+    version: Version | None
 
 
 class Reader:
@@ -72,9 +82,7 @@ class Reader:
         """Pages of at most `page` subjects with their slots; an absent subject has no reading."""
         return in_pages(ids, page, lambda some, splittable: self._readings(some, relations, splittable))
 
-    def _readings(
-        self, ids: Sequence[str], relations: Sequence[str], splittable: bool
-    ) -> dict[str, Reading]:
+    def _readings(self, ids: Sequence[str], relations: Sequence[str], splittable: bool) -> dict[str, Reading]:
         pids = {relation: self._vocabulary.property_id(relation) for relation in relations}
         query = queries.slots(self._vocabulary, self._iris(ids), list(pids.values()), self._languages)
         subjects = subjects_of(self._client.select(query, splittable=splittable), self._vocabulary)
@@ -88,28 +96,29 @@ class Reader:
         objects = self.describe(_entities(slots.values()))
         readings = {}
         for iri, subject in subjects.items():
-            if subject.version is None:
+            if subject.description.version is None:
                 continue
             id = self._vocabulary.namespaces.compact(iri)
             entity = subject.description.entity(id, self._languages)
             labelled = {r: _labelled(statements, objects) for r, statements in slots[iri].items()}
-            readings[id] = Reading(entity, subject.version, labelled)
+            mentioned = {id: objects[id].version for id in _entities([slots[iri]])}
+            readings[id] = Reading(entity, subject.description.version, labelled, mentioned)
         return readings
 
-    def describe(self, ids: Iterable[str]) -> dict[str, Entity]:
+    def describe(self, ids: Iterable[str]) -> dict[str, Described]:
         """Labels, aliases and whether alive; an id about which nothing is known is a bare entity."""
         wanted = sorted(set(ids))
-        found: dict[str, Entity] = {}
+        found: dict[str, Described] = {}
         for some, entities in in_pages(wanted, self._page, self._describe):
-            found |= {id: entities.get(id, Entity(id)) for id in some}
+            found |= {id: entities.get(id, Described(Entity(id), None)) for id in some}
         return found
 
-    def _describe(self, ids: Sequence[str], splittable: bool) -> dict[str, Entity]:
+    def _describe(self, ids: Sequence[str], splittable: bool) -> dict[str, Described]:
         query = queries.descriptions(self._vocabulary, self._iris(ids), self._languages)
         described = descriptions_of(self._client.select(query, splittable=splittable), self._vocabulary)
         compact = self._vocabulary.namespaces.compact
         return {
-            compact(iri): description.entity(compact(iri), self._languages)
+            compact(iri): Described(description.entity(compact(iri), self._languages), description.version)
             for iri, description in described.items()
         }
 
@@ -156,9 +165,9 @@ def _entities(slots: Iterable[Mapping[str, tuple[Statement, ...]]]) -> set[str]:
     }
 
 
-def _labelled(statements: tuple[Statement, ...], objects: Mapping[str, Entity]) -> tuple[Statement, ...]:
+def _labelled(statements: tuple[Statement, ...], objects: Mapping[str, Described]) -> tuple[Statement, ...]:
     return tuple(
-        replace(statement, object=objects[statement.object.id])
+        replace(statement, object=objects[statement.object.id].entity)
         if statement.kind == "entity" and statement.object
         else statement
         for statement in statements

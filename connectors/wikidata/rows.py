@@ -40,6 +40,7 @@ class Description:
     """(language, text)."""
     human: bool = False
     dead: bool = False
+    version: Version | None = None
 
     def entity(self, id: str, languages: Sequence[str]) -> Entity:
         """The label in the first language that has one; aliases in any of them, without the label."""
@@ -67,7 +68,6 @@ class _StatementRows:
 class Subject:
     """All rows of one subject, sorted out."""
 
-    version: Version | None = None
     description: Description = field(default_factory=Description)
     statements: defaultdict[tuple[str, str], _StatementRows] = field(
         default_factory=lambda: defaultdict(_StatementRows)
@@ -113,7 +113,11 @@ def descriptions_of(rows: Iterable[Row], vocabulary: Vocabulary) -> dict[str, De
 
 def _describe(description: Description, row: Row, vocabulary: Vocabulary) -> None:
     what = row["is"].value
-    if what == "label":
+    if what == "version":
+        version = _version(row)
+        if description.version is None or description.version.number < version.number:
+            description.version = version
+    elif what == "label":
         description.labels[row["x"].language or ""] = row["x"].value
     elif what == "alias":
         description.aliases.add((row["x"].language or "", row["x"].value))
@@ -131,11 +135,7 @@ def subjects_of(rows: Iterable[Row], vocabulary: Vocabulary) -> dict[str, Subjec
     for row in rows:
         subject = found[row["s"].value]
         what = row["is"].value
-        if what == "version":
-            version = _version(row)
-            if subject.version is None or subject.version.number < version.number:
-                subject.version = version
-        elif what in ("label", "alias", "class", "death"):
+        if what in ("version", "label", "alias", "class", "death"):
             _describe(subject.description, row, vocabulary)
         else:
             _add_to_statement(subject.statements[row["p"].value, row["st"].value], what, row)

@@ -41,7 +41,10 @@ def test_a_slot_has_all_its_statements_with_rank_times_and_references(
     assert observation.subject == Entity("wd:Q38", "Italy", (), living=False)
     assert (observation.relation, observation.revision) == ("wdt:P6", italy.version)
     assert observation.modified == START
-    conte, draghi = Entity("wd:Q1", "Conte", (), False), Entity("wd:Q2", "Draghi", ("Mario Draghi", "Super Mario"))
+    conte, draghi = (
+        Entity("wd:Q1", "Conte", (), False),
+        Entity("wd:Q2", "Draghi", ("Mario Draghi", "Super Mario")),
+    )
     assert [(s.id, s.kind, s.rank, s.start, s.end, s.references) for s in observation.statements] == [
         ("wds:Q38-a", "entity", "normal", T2019, T2020, 2),
         ("wds:Q38-b", "entity", "preferred", T2020, None, 1),
@@ -103,7 +106,9 @@ def test_a_human_without_a_death_is_living(oxigraph: SparqlServer, open_wikidata
     human = Claim("Q0-h", "Q5")
     world.add("Q1", "alive", P31=[human])
     world.add("Q2", "dead", P31=[Claim("Q2-h", "Q5")], P570=[Claim("Q2-d", SOME_VALUE)])
-    world.add("Q3", "rumoured dead", P31=[Claim("Q3-h", "Q5")], P570=[Claim("Q3-d", SOME_VALUE, "Deprecated")])
+    world.add(
+        "Q3", "rumoured dead", P31=[Claim("Q3-h", "Q5")], P570=[Claim("Q3-d", SOME_VALUE, "Deprecated")]
+    )
     statements = [Claim(f"Q38-{n}", f"Q{n}") for n in (1, 2, 3)]
     world.add("Q38", "Italy", P6=statements)
     oxigraph.serve(world)

@@ -1,0 +1,154 @@
+"""Whatever the endpoint does and wherever we are killed, the ledger ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from connectors.errors import ConnectorError
+from connectors.limits import Limiters
+from connectors.observations import Connector, Entity
+from connectors.registry import connect
+from tests.connectors.conftest import AGENT, SparqlServer
+from tests.connectors.fault_proxy import FAULTS, FaultProxy
+from tests.connectors.sink import Sink
+from tests.connectors.virtual_time import VirtualTime
+from tests.connectors.worlds import Claim, World
+
+SUBJECTS = 9
+RELATIONS = ("wdt:P6", "wdt:P36")
+
+
+@pytest.fixture(scope="module")
+def proxy(oxigraph_process: SparqlServer) -> Iterator[FaultProxy]:
+    found = FaultProxy(oxigraph_process.endpoint)
+    yield found
+    found.close()
+
+
+def first_world() -> World:
+    world = World()
+    for n in range(1, 6):
+        world.add(f"Q{n}", f"Leader {n}")
+    for n in range(100, 100 + SUBJECTS):
+        world.add(f"Q{n}", f"Country {n}", P6=[Claim(f"Q{n}-0", "Q1")], P36=[Claim(f"Q{n}-c", "Q2")])
+    return world
+
+
+def change(world: World, chance: random.Random) -> None:
+    """One edit, of a kind and at a time that chance picks; sometimes within the same second."""
+    country = f"Q{100 + chance.randrange(SUBJECTS)}"
+    item = world.items.get(country)
+    if item is None or item.redirect:
+        return
+    after = timedelta(seconds=chance.choice((0, 0, 1, 60)))
+    kind = chance.choice(("replace", "replace", "end", "add", "empty", "rename", "label", "merge", "delete"))
+    if kind == "label":
+        world.touch("Q1", after).labels["en"] = f"Leader, version {world.revision}"
+        return
+    world.touch(country, after)
+    claims = item.claims.setdefault("P6", [])
+    if kind == "replace":
+        claims[:] = [Claim(f"{country}-{item.version}", f"Q{chance.randint(1, 5)}", references=1)]
+    elif kind == "end":
+        claims[:] = [Claim(claim.id, claim.value, end=world.now) for claim in claims]
+    elif kind == "add":
+        claims.append(Claim(f"{country}-{item.version}", f"Q{chance.randint(1, 5)}", rank="Preferred"))
+    elif kind == "empty":
+        claims.clear()
+    elif kind == "rename":
+        item.labels["en"] = f"{country}, version {item.version}"
+    elif kind == "merge":
+        heir = world.add(f"Q9{country[1:]}", item.labels["en"], **item.claims)
+        heir.version, heir.modified = world.touch(heir.id, timedelta()).version, world.now
+        item.redirect = heir.id
+    elif kind == "delete" and sum(not i.redirect for i in world.items.values()) > 8:
+        del world.items[country]
+
+
+def opened(endpoint: str, time: VirtualTime) -> Connector:
+    settings = {
+        "kind": "wikidata",
+        "endpoint": endpoint,
+        "agent": AGENT,
+        "subjects": [f"wd:Q{100 + n}" for n in range(SUBJECTS)],
+        "relations": list(RELATIONS),
+        "versions_per_request": 4,
+        "slots_per_step": 4,
+        "timeout_s": 1,
+        "deadline_s": 0.25,
+        "attempts": 3,
+        "max_vanished": 1.0,
+    }
+    return connect("wd", settings, clock=time.clock, limiters=Limiters(time.clock))
+
+
+def run(server: SparqlServer, endpoint: str, seed: int, killed: bool) -> tuple[Sink, Counter[str]]:
+    """One story: edits and polls in turn, then polls until one has nothing to tell."""
+    chance, kills = random.Random(seed), random.Random(-seed - 1)
+    time, world, sink = VirtualTime(), first_world(), Sink()
+    failures: Counter[str] = Counter()
+    server.serve(world)
+    for _ in range(4):
+        _try_to_drain(
+            sink, opened(endpoint, time), kills.choice((None, 1, 2, 5)) if killed else None, failures
+        )
+        for _ in range(chance.randint(1, 4)):
+            change(world, chance)
+        server.serve(world)
+    quiet = 0
+    for _ in range(60):
+        steps = _try_to_drain(sink, opened(endpoint, time), None, failures)
+        quiet = quiet + 1 if steps == 0 else 0
+        if quiet == 2:
+            return sink, failures
+    raise AssertionError(f"seed {seed}: never came to rest; {dict(failures)}")
+
+
+def _try_to_drain(
+    sink: Sink, connector: Connector, at_most: int | None, failures: Counter[str]
+) -> int | None:
+    try:
+        return sink.drain(connector, at_most)
+    except ConnectorError as error:
+        failures[type(error).__name__] += 1
+        return None
+
+
+def final(sink: Sink) -> dict[str, object]:
+    """The ledger: what each slot holds, by id, and the names of everything that is used."""
+    held = sink.statements()
+    used = {slot[0] for slot in held} | {s.object.id for told in held.values() for s in told if s.object}
+    nameless = {
+        slot: [replace(s, object=s.object and Entity(s.object.id)) for s in told]
+        for slot, told in held.items()
+    }
+    return {"slots": nameless, "names": {id: sink.labels[id] for id in used}, "moved": sink.moved}
+
+
+def check_schedules(server: SparqlServer, proxy: FaultProxy, seeds: range) -> Counter[str]:
+    dealt: Counter[str] = Counter()
+    for seed in seeds:
+        proxy.behave()
+        expected, failures = run(server, proxy.endpoint, seed, killed=False)
+        assert not failures
+        proxy.behave(seed, most=25, rate=0.35)
+        found, _ = run(server, proxy.endpoint, seed, killed=True)
+        dealt.update(proxy.dealt)
+        assert final(found) == final(expected), f"seed {seed}: {proxy.dealt}"
+    return dealt
+
+
+def test_a_few_schedules(oxigraph: SparqlServer, proxy: FaultProxy) -> None:
+    check_schedules(oxigraph, proxy, range(10))
+
+
+@pytest.mark.slow
+def test_a_thousand_schedules(oxigraph: SparqlServer, proxy: FaultProxy) -> None:
+    dealt = check_schedules(oxigraph, proxy, range(10, 1_010))
+    assert set(dealt) == set(FAULTS)

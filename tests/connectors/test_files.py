@@ -1,0 +1,192 @@
+"""The drop folder: read whole, moved aside once committed, rejects beside it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.errors import SourceDataError, SourceUnavailable
+from connectors.observations import Connector
+from connectors.registry import connect
+from tests.connectors.sink import Sink
+
+HEADER = "subject,relation,object\n"
+Open = Callable[..., Connector]
+
+
+@pytest.fixture
+def drop(tmp_path: Path) -> Path:
+    (tmp_path / "drop").mkdir()
+    return tmp_path / "drop"
+
+
+@pytest.fixture
+def open_files(drop: Path) -> Open:
+    def open_(relations: tuple[str, ...] = (), **settings: Any) -> Connector:
+        own = {"kind": "files", "folder": str(drop), "namespace": "crm"}
+        return connect("crm", {**own, **settings}, default_relations=relations)
+
+    return open_
+
+
+def waiting(drop: Path) -> list[str]:
+    return sorted(path.name for path in drop.iterdir() if path.is_file())
+
+
+def test_csv_jsonl_turtle_ntriples_and_parquet_say_the_same(drop: Path, open_files: Open) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = [("a", "owner", "Ann"), ("b", "owner", "Bob")]
+    csv = HEADER + "".join(f"{s},{r},{o}\n" for s, r, o in rows)
+    records = [{"subject": s, "relation": r, "object": o} for s, r, o in rows]
+    turtle = "@prefix crm: <https://crm.example/> .\n" + "".join(
+        f'crm:{s} crm:{r} "{o}" .\n' for s, r, o in rows
+    )
+    triples = "".join(f'<https://crm.example/{s}> <https://crm.example/{r}> "{o}" .\n' for s, r, o in rows)
+    table = pyarrow.Table.from_pylist(records)
+    parquet.write_table(table, drop / "e.parquet")
+    (drop / "a.csv").write_text("\ufeff" + csv, encoding="utf-8")
+    (drop / "b.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, records)).encode()))
+    (drop / "c.ttl").write_text(turtle)
+    (drop / "d.nt.gz").write_bytes(gzip.compress(triples.encode()))
+    connector = open_files(prefixes={"crm": "https://crm.example/"})
+    polls = list(connector.poll(None))
+    said = [
+        {
+            (o.subject.id, o.relation): [s.object and s.object.id for s in o.statements]
+            for o in poll.observations
+        }
+        for poll in polls
+    ]
+    assert said == [{("crm:a", "crm:owner"): ["lit:Ann"], ("crm:b", "crm:owner"): ["lit:Bob"]}] * 5
+
+
+def test_a_file_is_moved_aside_by_the_poll_that_is_given_its_receipt(drop: Path, open_files: Open) -> None:
+    (drop / "day1.csv").write_text(HEADER + "a,owner,Ann\n")
+    connector = open_files()
+    (lost,) = connector.poll(None)  # read, and then the caller was killed before it committed
+    sink = Sink()
+    sink.drain(connector)
+    assert waiting(drop) == ["day1.csv"]
+    assert sink.values("crm:owner") == {"crm:a": ("lit:Ann",)}
+    assert lost.observations[0].statements == sink.slots["crm:a", "crm:owner"].statements
+    (drop / "day2.csv").write_text(HEADER + "a,owner,Bob\n")
+    sink.drain(connector)
+    assert waiting(drop) == ["day2.csv"]
+    assert (drop / "done" / "day1.csv").exists()
+    assert sink.values("crm:owner") == {"crm:a": ("lit:Bob",)}
+    assert sink.drain(connector) == 0
+    assert waiting(drop) == []
+
+
+def test_steps_of_a_large_file_start_anew_when_cut(drop: Path, open_files: Open) -> None:
+    (drop / "big.csv").write_text(HEADER + "".join(f"s{n:02},owner,Ann\n" for n in range(10)))
+    connector = open_files(slots_per_step=4)
+    sink = Sink()
+    sink.drain(connector, at_most=2)
+    assert sink.cursor is None
+    sink.drain(connector)
+    assert len(sink.values("crm:owner")) == 10
+    sink.drain(connector)
+    assert waiting(drop) == []
+
+
+def test_a_file_replaced_before_it_was_moved_is_read_again(drop: Path, open_files: Open) -> None:
+    (drop / "today.csv").write_text(HEADER + "a,owner,Ann\n")
+    sink, connector = Sink(), open_files()
+    sink.drain(connector)
+    (drop / "today.csv").write_text(HEADER + "a,owner,Bob\n")
+    sink.drain(connector)
+    assert sink.values("crm:owner") == {"crm:a": ("lit:Bob",)}
+    sink.drain(connector)
+    (drop / "today.csv").write_text(HEADER + "a,owner,Cy\n")
+    sink.drain(connector)
+    sink.drain(connector)
+    assert len([path for path in (drop / "done").iterdir() if path.name.endswith("today.csv")]) == 2
+
+
+def test_rejects_are_listed_beside_the_file_and_half_a_slot_is_never_told(
+    drop: Path, open_files: Open
+) -> None:
+    (drop / "bad.csv").write_text(
+        "subject,relation,object,start\na,owner,Ann,\na,owner,Bob,last week\n,owner,Cy,\nb,owner,Ann,2024-01-01\n"
+        "c,owner\n"
+    )
+    sink, connector = Sink(), open_files()
+    sink.drain(connector)
+    assert sorted(sink.values("crm:owner")) == ["crm:b"]
+    beside = drop / "bad.csv.rejects.jsonl"
+    rejects = [json.loads(line) for line in beside.read_text().splitlines()]
+    assert [(reject["line"], reject["reason"]) for reject in rejects] == [
+        (2, "belongs to the same slot as line 3, which cannot be used"),
+        (3, "start: 'last week' is not a date or time in ISO 8601"),
+        (4, "no subject"),
+        (6, "2 cells under a header of 4"),
+    ]
+    sink.drain(connector)
+    assert (drop / "done" / "bad.csv.rejects.jsonl").exists()
+    assert waiting(drop) == []
+
+
+def test_a_file_of_which_nothing_can_be_used_stays_and_holds_up_the_rest(
+    drop: Path, open_files: Open
+) -> None:
+    (drop / "1.csv").write_text("who,what\na,b\n")
+    (drop / "2.csv").write_text(HEADER + "a,owner,Ann\n")
+    with pytest.raises(SourceDataError, match=r"1\.csv: 1 of 1 rows cannot be used; row 2: no subject"):
+        list(open_files().poll(None))
+    (drop / "1.csv").write_bytes(b"subject,relation,object\na,owner,\xff\n")
+    with pytest.raises(SourceDataError, match="not UTF-8 at byte 32"):
+        list(open_files().poll(None))
+    (drop / "1.csv").rename(drop / "1.csv.gz")
+    with pytest.raises(SourceDataError, match="no whole gzip file"):
+        list(open_files().poll(None))
+    assert waiting(drop) == ["1.csv.gz", "1.csv.rejects.jsonl", "2.csv"]
+
+
+def test_files_still_being_written_under_other_names_are_left_alone(drop: Path, open_files: Open) -> None:
+    (drop / ".hidden.csv").write_text(HEADER)
+    (drop / "x.csv.tmp").write_text(HEADER)
+    (drop / "notes.txt").write_text("hello")
+    assert list(open_files().poll(None)) == []
+
+
+def test_complete_files_empty_what_they_do_not_name(drop: Path, open_files: Open) -> None:
+    everyone = [f"s{n}" for n in range(10)]
+    (drop / "1.csv").write_text(HEADER + "".join(f"{s},owner,Ann\n" for s in everyone))
+    sink, connector = Sink(), open_files(complete=True)
+    sink.drain(connector)
+    (drop / "2.csv").write_text(HEADER + "".join(f"{s},owner,Ann\n" for s in everyone[:-1]))
+    (poll,) = connector.poll(sink.cursor)
+    assert [(o.subject.id, o.statements) for o in poll.observations] == [("crm:s9", ())]
+    sink.drain(connector)
+    (drop / "3.csv").write_text(HEADER + "s0,owner,Ann\n")
+    with pytest.raises(SourceDataError, match="8 of 9 slots vanished at once"):
+        sink.drain(connector)
+
+
+def test_plain_triples_are_read_in_the_relations_of_the_catalogue(drop: Path, open_files: Open) -> None:
+    (drop / "a.ttl").write_text(
+        "@prefix wd: <http://www.wikidata.org/entity/> . @prefix wdt: <http://www.wikidata.org/prop/direct/> .\n"
+        "@prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .\n"
+        'wd:Q38 wdt:P36 wd:Q220 ; wdt:P999 <https://other.example/> ; rdfs:label "Italy"@en .\n'
+        'wd:Q220 rdfs:label "Rome"@en .\n'
+    )
+    (poll,) = open_files(relations=("wdt:P36",)).poll(None)
+    (observation,) = poll.observations
+    assert observation.subject.label == "Italy"
+    assert observation.statements[0].object is not None
+    assert observation.statements[0].object.label == "Rome"
+
+
+def test_a_missing_folder_is_said(drop: Path, open_files: Open) -> None:
+    connector = open_files(folder=str(drop / "none"))
+    assert not connector.check().ok
+    with pytest.raises(SourceUnavailable, match="there is no folder"):
+        list(connector.poll(None))
