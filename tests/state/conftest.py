@@ -46,7 +46,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def new_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewUrl]:
+def new_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewUrl:
     directory = tmp_path_factory.mktemp("ledgers")
     made: list[str] = []
 
@@ -58,7 +58,7 @@ def new_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         shutil.copy(request.getfixturevalue("empty_file"), directory / f"{name}.db")
         return f"sqlite:///{directory / name}.db"
 
-    yield new
+    return new
 
 
 @pytest.fixture(scope="session")
