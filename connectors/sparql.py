@@ -182,7 +182,7 @@ def split_prologue(query: str) -> tuple[str, str]:
     """(PREFIX and BASE declarations, the SELECT itself), so that the SELECT can stand inside another."""
     match = _PROLOGUE.match(query)
     end = match.end() if match else 0
-    return query[:end], query[end:]
+    return query[:end].strip(), query[end:].strip()
 
 
 def _quoted(text: str) -> str:

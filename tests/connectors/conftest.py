@@ -48,11 +48,12 @@ class SparqlServer:
     def __init__(self, base: str) -> None:
         self.base = base
         self.endpoint = f"{base}/query"
+        self._client = httpx.Client()  # making one costs more than most tests
 
     def serve(self, world: World | str) -> None:
         """Replace everything that the server holds."""
         turtle = world if isinstance(world, str) else world.turtle()
-        answer = httpx.put(
+        answer = self._client.put(
             f"{self.base}/store?default", content=turtle.encode(), headers={"Content-Type": "text/turtle"}
         )
         answer.raise_for_status()
