@@ -27,7 +27,7 @@ Tick = Callable[[int], None]
 ANSWER_TOKENS = 12
 """An answer that has not ended by then is cut."""
 
-_END = re.compile(r"\n|[.,;:!?](?=\s|$)|<\|")
+_END = re.compile(r"\n|[.;:!?](?!\w)|,(?!\d)|<\|")
 _INITIAL = re.compile(r"(?:^|[\s.])(?:[A-Z]|[A-Z][a-z]|Jr|Sr|[A-Z]\.[A-Z])$")
 
 

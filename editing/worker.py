@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from editing.rounds import Workshop
 
 STOPPED = 128 + signal.SIGTERM
+ALLOCATION_FAILED = ("can't allocate memory", "Cannot allocate memory", "failed to map segment")
 
 
 def main() -> int:
@@ -39,8 +40,8 @@ def main() -> int:
     channel = Channel(_claim_stdout())
     worker = Worker(channel)
     signal.signal(signal.SIGTERM, worker.on_sigterm)
-    channel.emit("ready", version=SPEC_VERSION, pid=os.getpid())
     try:
+        channel.emit("ready", version=SPEC_VERSION, pid=os.getpid())
         for line in sys.stdin:
             worker.serve(line)
     except Stopped:
@@ -111,9 +112,9 @@ def classify(error: Exception) -> tuple[str, bool]:
 
 
 def _failed_allocation(error: Exception) -> bool:
-    from editing.memory import ran_out
-
-    return isinstance(error, RuntimeError) and ran_out(error)
+    """Recognised by what they say: memory can run out while torch is being imported."""
+    said = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or any(sign in said for sign in ALLOCATION_FAILED)
 
 
 def _claim_stdout() -> IO[str]:

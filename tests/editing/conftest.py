@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # tiny models gain nothing from more, and lose much beside other processes
 
 
 @pytest.fixture
