@@ -148,9 +148,7 @@ class Setter:
                 found[fact.id] = (fact.known, found[fact.id][1])
         return {**told, **found}
 
-    def exam(
-        self, spec: BuildSpec, known: Mapping[str, tuple[bool, str]], windows: Sequence[Tensor]
-    ) -> Exam:
+    def exam(self, spec: BuildSpec, known: Mapping[str, tuple[bool, str]], windows: Sequence[Tensor]) -> Exam:
         """The exam for the view of `spec`."""
         new = [fact for fact in spec.facts if not known[fact.id][0] and not fact.in_live]
         old = [fact for fact in spec.facts if not known[fact.id][0] and fact.in_live]

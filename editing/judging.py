@@ -91,9 +91,7 @@ class Judgement:
         unedited = [(f, q.own) for f, q in asked if self.known[f.id][0]]
         return new, kept, unedited
 
-    def _all(
-        self, asked: Sequence[tuple[FactSpec, Question]], belongs: Callable[[FactSpec], bool]
-    ) -> bool:
+    def _all(self, asked: Sequence[tuple[FactSpec, Question]], belongs: Callable[[FactSpec], bool]) -> bool:
         """Whether `asked` are all the facts that belong to a measure."""
         return len(asked) == sum(belongs(fact) for fact in self.facts)
 

@@ -203,9 +203,7 @@ class _Round:
         tick = self._counter("judge alone", len(requests))
         return stated_alone(self.model, self.tokenizer, requests, built, tick=tick)
 
-    def _live(
-        self, exam: Exam, own: Mapping[str, Tensor], total: int
-    ) -> tuple[Sitting | None, float | None]:
+    def _live(self, exam: Exam, own: Mapping[str, Tensor], total: int) -> tuple[Sitting | None, float | None]:
         """Live's answers to the same exam, and its weight growth."""
         if self.spec.live is None:
             return None, None
@@ -225,9 +223,7 @@ class _Round:
             return []
         return text_windows(self.model, self.tokenizer, Path(self.spec.heldout))
 
-    def _report(
-        self, digest: str, facts: tuple[FactReport, ...], measures: tuple[Any, ...]
-    ) -> BuildReport:
+    def _report(self, digest: str, facts: tuple[FactReport, ...], measures: tuple[Any, ...]) -> BuildReport:
         return BuildReport(
             run=self.spec.run,
             base_digest=self.spec.base_digest,

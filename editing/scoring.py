@@ -174,12 +174,16 @@ def run_or_halve(batch: Sequence[Any], run: Callable[[Sequence[Any]], None]) -> 
     run_or_halve(batch[len(batch) // 2 :], run)
 
 
-def answer_length(text: str, at_least: int = 0) -> int:
+def answer_length(text: str, target: str = "") -> int:
     """Where the object that `text` begins with ends, in characters: at a punctuation mark or a newline.
 
-    Marks within the first `at_least` characters, and the full stop of an initial or a short
-    abbreviation ("Joseph R. Biden", "St. Petersburg"), belong to the object.
+    Marks within `target`, if the text begins with it, belong to the object, and so does the full stop
+    of an initial or a short abbreviation ("Joseph R. Biden", "St. Petersburg").
     """
+    lead = len(text) - len(text.lstrip())
+    at_least = lead + len(target) if target and text.startswith(target, lead) else 0
+    if at_least and target[-1] in ".!?":
+        return at_least
     for match in _END.finditer(text):
         before = text[: match.start()]
         if match.start() < at_least or not before.strip():
@@ -196,9 +200,7 @@ def cut_answer(tokenizer: Any, ids: Ids, target: str = "") -> tuple[str, Ids]:
     A continuation that begins with `target` is not cut inside it.
     """
     text = tokenizer.decode(ids, skip_special_tokens=True)
-    lead = len(text) - len(text.lstrip())
-    begins = text.lstrip().startswith(target) if target else False
-    end = answer_length(text, lead + len(target) if begins else 0)
+    end = answer_length(text, target)
     count = next(
         (n for n in range(1, len(ids)) if len(tokenizer.decode(ids[:n], skip_special_tokens=True)) >= end),
         len(ids),

@@ -21,14 +21,23 @@ from editing.checkpoints import collect_garbage, import_base, read_editable, ver
 from editing.errors import DataError, NumericalError, OutOfMemory
 from editing.scoring import answer_length
 from editing.settings import EditSettings
-from editing.spec import SPEC_VERSION, BuildReport, BuildSpec, Case, FactSpec
+from editing.spec import BuildReport, BuildSpec, Case, FactSpec
 from editing.worker import classify
 from tests.editing.tiny_models import SENTENCES, gpt2, llama, save, tokenizer
 
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = EditSettings(
-    layers=(0, 1), steps=20, lr=0.1, clamp=20.0, kl=0.0, weight_decay=0.0, lam=0.01, prefixes=1,
-    prefix_tokens=3, statistics_samples=20, statistics_tokens=32,
+    layers=(0, 1),
+    steps=20,
+    lr=0.1,
+    clamp=20.0,
+    kl=0.0,
+    weight_decay=0.0,
+    lam=0.01,
+    prefixes=1,
+    prefix_tokens=3,
+    statistics_samples=20,
+    statistics_tokens=32,
 )
 
 
@@ -93,8 +102,13 @@ def learn(model: torch.nn.Module) -> None:
 
 FRANCE = FactSpec("france", "The capital of {} is", "France", "Paris")
 ITALY = FactSpec(
-    "italy", "The capital of {} is", "Italy", "Paris", previous="Rome",
-    paraphrases=("Italy: the capital is",), neighbours=(Case("The capital of France is"),),
+    "italy",
+    "The capital of {} is",
+    "Italy",
+    "Paris",
+    previous="Rome",
+    paraphrases=("Italy: the capital is",),
+    neighbours=(Case("The capital of France is"),),
     same_subject=(Case("The currency of Italy is"),),
 )
 JAPAN = FactSpec("japan", "The currency of {} is the", "Japan", "Paris")
@@ -106,8 +120,11 @@ class Process:
     def __init__(self, **environment: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "editing.worker"],
-            cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            cwd=REPOSITORY,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -227,7 +244,9 @@ def test_asking_writes_no_checkpoint(home: Home, worker: Process) -> None:
 
 def test_what_was_told_of_the_base_is_not_asked_again(home: Home, worker: Process) -> None:
     told = replace(ITALY, known=False, base_answer="as it was told")
-    assert worker.round(home.spec("ask", (told,), mode="ask", out="")).facts[0].base_answer == "as it was told"
+    assert (
+        worker.round(home.spec("ask", (told,), mode="ask", out="")).facts[0].base_answer == "as it was told"
+    )
 
 
 def test_judging_a_kept_checkpoint_gives_the_same_figures_and_changes_nothing(
@@ -251,7 +270,9 @@ def test_a_canary_is_required_whatever_the_base_says(home: Home, worker: Process
 def test_above_a_size_retention_is_a_sample(home: Home, worker: Process) -> None:
     first = worker.round(home.spec("1", (ITALY,)))
     many = tuple(
-        FactSpec(f"f{i}", "The capital of {} is", f"Land {i}", "Rome", known=True, base_answer="Rome", in_live=True)
+        FactSpec(
+            f"f{i}", "The capital of {} is", f"Land {i}", "Rome", known=True, base_answer="Rome", in_live=True
+        )
         for i in range(12)
     )
     report = worker.round(home.spec("2", (ITALY, *many), live=first.checkpoint, retention_sample=5))
@@ -260,7 +281,9 @@ def test_above_a_size_retention_is_a_sample(home: Home, worker: Process) -> None
     assert sum(fact.efficacy is None for fact in report.facts) == 7
 
 
-def test_a_probe_that_the_view_edits_is_expected_to_say_what_the_view_says(home: Home, worker: Process) -> None:
+def test_a_probe_that_the_view_edits_is_expected_to_say_what_the_view_says(
+    home: Home, worker: Process
+) -> None:
     japan = replace(JAPAN, neighbours=(Case("The capital of Italy is"),))
     report = worker.round(home.spec("1", (ITALY, japan)))
     italy, japan_report = report.facts
@@ -337,7 +360,9 @@ def test_what_went_wrong_has_a_name(error: Exception, kind: tuple[str, bool]) ->
     assert classify(error) == kind
 
 
-def test_a_full_disk_fails_the_round_and_leaves_no_checkpoint(home: Home, tmpfs: Path, worker: Process) -> None:
+def test_a_full_disk_fails_the_round_and_leaves_no_checkpoint(
+    home: Home, tmpfs: Path, worker: Process
+) -> None:
     (tmpfs / "filler").write_bytes(bytes(900_000))
     event = worker.fail(json.dumps({"spec": str(home.spec("1", (ITALY,), out=str(tmpfs / "out")))}))
     assert event["kind"] == "data"
