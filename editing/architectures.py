@@ -13,6 +13,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from editing.errors import ArchitectureError
+from editing.settings import EditSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,17 @@ def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
     parts = Parts(_as_built(architecture, model.config), blocks, head, blocks_width(model))
     _check_writers(parts, kind)
     return parts
+
+
+def described(settings: EditSettings) -> Architecture | None:
+    """The architecture the settings describe, or None: then the table decides."""
+    if not settings.architecture_blocks and not settings.architecture_writer:
+        return None
+    if not settings.architecture_blocks or not settings.architecture_writer:
+        raise ArchitectureError("architecture_blocks and architecture_writer go together: name both or neither")
+    return Architecture(
+        settings.architecture_blocks, settings.architecture_writer, settings.architecture_norm or None
+    )
 
 
 def blocks_width(model: Any) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editing.architectures import Parts, locate_parts
+from editing.architectures import Parts, described, locate_parts
 from editing.deltas import Delta, DeltaStore
 from editing.errors import RequestError
 from editing.groups import Group, form_groups, identity_of
@@ -57,17 +57,19 @@ def build(
     base_digest: str,
     corpus: Sequence[Path],
     kl_prompts: Mapping[str, Sequence[str]] | None = None,
+    preserved: Sequence[EditRequest] = (),
     progress: Progress = silent,
 ) -> Built:
     """Edit `model`, as loaded from the base with `base_digest`, with all `requests` at once.
 
     What `cache` holds (prefixes, statistics, δs) is reused; what is computed is stored there at once,
     so an interrupted build resumes.  `kl_prompts` maps a subject to prompts whose next token is to
-    stay as it is.  Raises RequestError, ArchitectureError, DataError, OutOfMemory, NumericalError.
+    stay as it is; `preserved` are requests that are already in the weights and are to stay there
+    (a build in chunks).  Raises RequestError, ArchitectureError, DataError, OutOfMemory, NumericalError.
     """
     if not requests:
         raise RequestError("no requests: there is nothing to build")
-    parts = locate_parts(model)
+    parts = locate_parts(model, described(settings))
     layers = chosen_layers(parts, settings)
     clock = _Clock()
     with frozen(model):
@@ -80,9 +82,9 @@ def build(
             settings, base_digest=base_digest, tokenizer=tokenizer_digest(tokenizer), layer=layers[-1],
             prefixes=prefixes,
         )
-        groups = form_groups(
-            tokenizer, requests, prefixes=prefixes, kl_prompts=kl_prompts or {}, identity=identity
-        )
+        kept = kl_prompts or {}
+        groups = form_groups(tokenizer, requests, prefixes=prefixes, kl_prompts=kept, identity=identity)
+        before = form_groups(tokenizer, preserved, prefixes=prefixes, kl_prompts={}, identity=identity)
         clock.lap("tokens")
         store = DeltaStore(cache / "deltas")
         deltas, optimised = find_deltas(model, parts, groups, settings, layers[-1], store, progress)
@@ -94,7 +96,9 @@ def build(
         clock.lap("statistics")
         stacked = torch.stack([deltas[group.key].value for group in groups]).to(model.device)
         with restored(parts, layers):
-            result = spread(model, parts, groups, stacked, settings, layers, moments, progress)
+            result = spread(
+                model, parts, groups, stacked, settings, layers, moments, preserved=before, progress=progress
+            )
         clock.lap("spread")
     cost = clock.seconds | {
         "groups": float(len(groups)),
@@ -170,7 +174,7 @@ def _bytes(model: Any, parts: Parts, group: Group, layer: int) -> int:
     once = (before + suffix) * (2 * len(parts.blocks) * width + 8 * widest)
     read = sum(1 if term.kl else len(term.text.ids) - term.text.target for term in group.terms)
     logits = read * int(model.config.get_text_config().vocab_size) * 4
-    return (len(group.terms) * (activations + states + once) + logits) * max(model.dtype.itemsize, 4)
+    return int((len(group.terms) * (activations + states + once) + logits) * max(model.dtype.itemsize, 4))
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def bypassed(blocks: Iterable[nn.Module], *, tuples: bool) -> Iterator[None]:
 
     with ExitStack() as stack:
         for block in blocks:
-            block.forward = passed  # type: ignore[method-assign]
+            block.forward = passed
             stack.callback(delattr, block, "forward")
         yield
 

@@ -6,33 +6,48 @@ the update of its input u must satisfy J(u) Δ k = r, J the norm's Jacobian.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
+PROBE = 1e3
+"""Size of the vectors a norm is probed with: its ε vanishes beside their square."""
+
 
 def through_norm(norm: nn.Module, entering: Tensor, residual: Tensor) -> Tensor:
-    """The smallest change of `entering` [n, d] that changes the norm's output by `residual`, to first order.
+    """J⁺ r: the smallest change of `entering` [n, d] whose effect on the norm's output comes closest to
+    `residual` [n, d], to first order.
 
-    With gain g, n(u) = g ⊙ û, and J = diag(g) / σ · P, P the projection onto what the norm does not
-    divide out (the radial direction; for LayerNorm the mean too).  J⁺ r = σ P (r / g).
+    With gain g and scale σ, J = diag(g) / σ · P, where P removes what the norm divides out: the
+    radial direction, for LayerNorm also the mean.  So all of r but its part along u / g (and 1 / g)
+    can be had: J⁺ r = σ r′ / g, r′ the rest.  What cannot be had, no W_out can give.
     """
-    gain, centred = _gain(norm, entering)
+    gain, bias, centred = _affine(norm, entering)
     u = entering - entering.mean(-1, keepdim=True) if centred else entering
-    sigma = u.square().mean(-1, keepdim=True).sqrt()
-    wanted = residual / gain
+    sigma = (gain * u).norm(dim=-1, keepdim=True) / (_apply(norm, entering) - bias).norm(dim=-1, keepdim=True)
+    lost = u / gain
     if centred:
-        wanted = wanted - wanted.mean(-1, keepdim=True)
-    radial = (wanted * u).sum(-1, keepdim=True) / u.square().sum(-1, keepdim=True)
-    return sigma * (wanted - radial * u)
+        mean = (1 / gain) / (1 / gain).norm()
+        residual = residual - (residual @ mean)[:, None] * mean
+        lost = lost - (lost @ mean)[:, None] * mean
+    lost = lost / lost.norm(dim=-1, keepdim=True)
+    residual = residual - (residual * lost).sum(-1, keepdim=True) * lost
+    return cast(Tensor, sigma * residual / gain)
 
 
-def _gain(norm: nn.Module, like: Tensor) -> tuple[Tensor, bool]:
-    """(g [d], whether the norm subtracts the mean), from the norm itself: norms differ in how they store it."""
-    width = like.shape[-1]
+def _apply(norm: nn.Module, states: Tensor) -> Tensor:
     weight = next(norm.parameters())
-    signs = torch.ones(1, width, dtype=weight.dtype, device=weight.device)
-    signs[:, 1::2] = -1  # mean 0 (d is even) and unit variance, so the norm multiplies it by g and adds its bias
-    gain = (norm(signs) - norm(-signs)) / 2 * signs
-    ones = torch.ones_like(signs)
-    centred = bool((norm(ones) - norm(-ones)).abs().max() < 1e-3 * gain.abs().max())
-    return gain[0].to(like.dtype), centred
+    out: Tensor = norm(states.to(weight.dtype))
+    return out.to(states.dtype)
+
+
+def _affine(norm: nn.Module, like: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """(g [d], b [d], whether the mean is subtracted), by probing: norms differ in how they store them."""
+    signs = like.new_ones(1, like.shape[-1])
+    signs[:, 1::2] = -1  # mean 0, as d is even, and unit variance
+    up, down = _apply(norm, PROBE * signs), _apply(norm, -PROBE * signs)
+    ones = PROBE * torch.ones_like(signs)
+    gain = ((up - down) / 2 * signs)[0]
+    centred = bool((_apply(norm, ones) - _apply(norm, -ones)).abs().max() < 1e-2 * gain.abs().max())
+    return gain, ((up + down) / 2)[0], centred

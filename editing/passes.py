@@ -26,8 +26,6 @@ class Rows:
 
     ids: Tensor
     """[B, T] own tokens, padded on the right."""
-    mask: Tensor
-    """[B, S + T] 1 at real tokens."""
     positions: Tensor
     """[B, T] positions of the own tokens; padding repeats the last one."""
     shared: int
@@ -46,14 +44,15 @@ def common_length(rows: Sequence[Ids]) -> int:
 
 
 def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """(ids [B, T], mask [B, T]) of `rows`, padded on the right with token 0 (masked, so never read)."""
-    width = max(map(len, rows))
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    """(ids [B, T], lengths [B]) of `rows`, padded on the right with token 0.
+
+    Padding on the right needs no mask: no real token sees what comes after it.
+    """
+    lengths = torch.tensor([len(row) for row in rows])
+    ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
     for index, row in enumerate(rows):
         ids[index, : len(row)] = torch.tensor(row)
-        mask[index, : len(row)] = 1
-    return ids.to(device), mask.to(device)
+    return ids.to(device), lengths.to(device)
 
 
 @torch.no_grad()
@@ -70,11 +69,9 @@ def prepare(model: Any, rows: Sequence[Ids], *, below: int, stop: nn.Module | No
     cache = DynamicCache()
     if shared:
         _read_shared(model, rows[0][:shared], cache, len(rows), stop)
-    ids, own = padded([row[shared:] for row in rows], device)
-    mask = torch.cat([own.new_ones(len(rows), shared), own], dim=1)
+    ids, lengths = padded([row[shared:] for row in rows], device)
     positions = shared + torch.arange(ids.shape[1], device=device).expand_as(ids)
-    last = shared + own.sum(1, keepdim=True) - 1
-    return Rows(ids, mask, positions.minimum(last), shared, cache)
+    return Rows(ids, positions.minimum(shared + lengths[:, None] - 1), shared, cache)
 
 
 def _read_shared(model: Any, ids: Ids, cache: Any, count: int, stop: nn.Module | None) -> None:
@@ -96,7 +93,7 @@ def read(model: Any, rows: Rows, *, stop: nn.Module | None = None) -> None:
             stack.enter_context(stopped_after(stop))
         model.base_model(
             input_ids=rows.ids,
-            attention_mask=rows.mask,
+            attention_mask=rows.ids.new_ones(len(rows.ids), rows.shared + rows.ids.shape[1]),
             position_ids=rows.positions,
             past_key_values=rows.cache,
             use_cache=True,

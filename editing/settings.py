@@ -23,8 +23,18 @@ class EditSettings:
     lam: float = 15_000.0
     """λ of Eqn. 15."""
     keys: Literal["average", "all"] = "average"
+    """One key column a group, averaged over contexts (19), or one for every context."""
     prefixes: int = 5
     prefix_tokens: int = 10
     statistics_samples: int = 1_000
     statistics_tokens: int = 256
+    """Longest text read for the statistics, in tokens; never more than the model's window."""
+    statistics_field: str = "text"
+    """Which field of JSONL, Parquet and Arrow files holds the text."""
     seed: int = 0
+    architecture_blocks: str = ""
+    """Path of the list of blocks, for a model that is not in the table of architectures."""
+    architecture_writer: str = ""
+    """Path of the MLP's output projection within a block."""
+    architecture_norm: str = ""
+    """Path, within a block, of a norm that follows it, if there is one."""

@@ -1,4 +1,8 @@
-"""Solving the normal equations of Eqn. 14, in fp64."""
+"""Solving the normal equations of Eqn. 14, in fp64, by one of two routes.
+
+Many columns: factorise C0 + K Kᵀ.  Few columns (n ≪ d_k): keep C0's own factor and use Woodbury,
+(C0 + K Kᵀ)⁻¹ K = C0⁻¹ K (I + Kᵀ C0⁻¹ K)⁻¹, whose cost grows with n.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ Dead neurons and scarce text make C0 singular, and sums in fp32 blur its smalles
 
 
 def factorise(normal: Tensor) -> tuple[Tensor, float]:
-    """(lower Cholesky factor, ridge added to the diagonal) of a symmetric `normal` [n, n].
+    """(lower Cholesky factor, ridge added to the diagonal) of a symmetric `normal` [n, n], overwritten there.
 
     The smallest ridge that works is taken and reported.  Raises NumericalError if none does.
     """
@@ -36,6 +40,18 @@ def factorise(normal: Tensor) -> tuple[Tensor, float]:
 
 
 def solve(normal: Tensor, cross: Tensor) -> tuple[Tensor, float]:
-    """(normal⁻¹ cross, ridge); `normal` [d_k, d_k] is overwritten on the diagonal."""
+    """((C0 + K Kᵀ)⁻¹ K Rᵀ [d_k, d], ridge) from `normal` = C0 + K Kᵀ and `cross` = K Rᵀ."""
     factor, ridge = factorise(normal)
     return torch.cholesky_solve(cross, factor), ridge
+
+
+def solve_few(factor: Tensor, lam: float, keys: Tensor, residuals: Tensor) -> Tensor:
+    """The same [d_k, d] from the factor of C0 / λ, `keys` = Kᵀ [n, d_k] and `residuals` = Rᵀ [n, d]."""
+    root = lam**-0.5
+    half = torch.linalg.solve_triangular(factor, keys.T * root, upper=False)  # C0^-½ K, [d_k, n]
+    small = half.T @ half
+    small.diagonal().add_(1.0)
+    weights = torch.cholesky_solve(residuals, torch.linalg.cholesky(small))  # (I + Kᵀ C0⁻¹ K)⁻¹ Rᵀ
+    whole = torch.linalg.solve_triangular(factor.T, half * root, upper=True)  # C0⁻¹ K
+    product: Tensor = whole @ weights
+    return product

@@ -6,12 +6,15 @@ Far fewer samples than the customary 100,000 suffice (FastMEMIT, arXiv 2506.0422
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -24,7 +27,36 @@ from editing.memory import free_bytes, in_batches
 from editing.passes import padded
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
+from editing.solve import factorise
 from editing.tokens import tokenizer_digest
+
+Ids = tuple[int, ...]
+
+SEGMENT = 256
+"""Texts between two chances to save what has been summed so far."""
+SAVE_EVERY = 60.0
+"""Seconds of work that an interruption may cost."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """E[k kᵀ] of each layer, and its Cholesky factor, loaded one at a time."""
+
+    load: Callable[[int], Tensor]
+    """Layer → [d_k, d_k], in fp32 or better."""
+    stored: Callable[[int], Path] | None = None
+    """Where a layer's factor is kept, if anywhere."""
+
+    def factor(self, layer: int) -> tuple[Tensor, float]:
+        """(lower factor of E[k kᵀ] in fp64, ridge): independent of λ, so one is enough for all builds."""
+        path = self.stored(layer) if self.stored else None
+        if path is not None and path.exists():
+            with safe_open(path, framework="pt") as file:
+                return file.get_tensor("factor"), float(file.metadata()["ridge"])
+        factor, ridge = factorise(self.load(layer).double())
+        if path is not None:
+            write_file(path, save({"factor": factor.cpu()}, {"ridge": repr(ridge)}))
+        return factor, ridge
 
 
 def second_moments(
@@ -38,31 +70,36 @@ def second_moments(
     base_digest: str,
     cache: Path,
     progress: Progress = silent,
-) -> Callable[[int], Tensor]:
-    """E[k kᵀ] of each of `layers`, [d_k, d_k] in fp32 or better, as a function that loads one at a time.
+) -> Moments:
+    """The second moments of `layers`, from `cache` or computed in one pass over a seeded sample of `corpus`.
 
-    Computed for the layers that `cache` does not hold yet, in one pass over a seeded sample of
-    `corpus`.  Raises DataError for a corpus without text.
+    Interrupted, it resumes.  Raises DataError for a corpus without text.
     """
-    texts = draw(corpus, settings.statistics_samples, settings.seed)
+    texts = draw(corpus, settings.statistics_samples, settings.seed, field=settings.statistics_field)
     if not texts:
         raise DataError(f"no text in {', '.join(map(str, corpus)) or 'an empty corpus'}: name files with text")
     limit = min(settings.statistics_tokens, _window(model))
     identity = [base_digest, tokenizer_digest(tokenizer), str(limit), str(model.dtype), *texts]
-    content = hashlib.sha256("\x00".join(identity).encode()).hexdigest()
+    content = hashlib.sha256("\x00".join(identity).encode()).hexdigest()[:40]
+    directory = cache / "stats"
+    directory.mkdir(parents=True, exist_ok=True)
 
     def path(layer: int) -> Path:
-        return cache / "stats" / f"{content[:40]}-{layer}.safetensors"
+        return directory / f"{content}-{layer}.safetensors"
 
     missing = [layer for layer in layers if not path(layer).exists()]
     if missing:
         rows = [tuple(ids[:limit]) for ids in tokenizer(list(texts))["input_ids"] if ids]
-        sums, tokens = accumulate(model, parts, missing, rows, progress)
-        (cache / "stats").mkdir(parents=True, exist_ok=True)
+        partial = directory / f"{content}-{'.'.join(map(str, missing))}.partial"
+        sums = accumulate(model, parts, missing, rows, partial=partial, progress=progress)
         for layer in missing:
-            moment = (sums[layer] / tokens).cpu()
-            write_file(path(layer), save({"moment": moment}, {"tokens": str(tokens)}))
-    return lambda layer: load_file(path(layer))["moment"]
+            moment = (sums.of[layer] / sums.tokens).cpu()
+            write_file(path(layer), save({"moment": moment}, {"tokens": str(sums.tokens)}))
+        partial.unlink(missing_ok=True)
+    return Moments(
+        lambda layer: load_file(path(layer))["moment"],
+        lambda layer: directory / f"{content}-{layer}-factor.safetensors",
+    )
 
 
 def _window(model: Any) -> int:
@@ -70,44 +107,85 @@ def _window(model: Any) -> int:
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
 
 
+@dataclass
+class Sums:
+    """Σ k kᵀ so far."""
+
+    of: dict[int, Tensor] = field(default_factory=dict)
+    tokens: int = 0
+    rows: int = 0
+    """How many texts, in order of length, are in it."""
+
+    def save(self, path: Path) -> None:
+        tensors = {str(layer): total.cpu() for layer, total in self.of.items()}
+        write_file(path, save(tensors, {"tokens": str(self.tokens), "rows": str(self.rows)}))
+
+    @classmethod
+    def resumed(cls, path: Path | None, device: torch.device) -> Sums:
+        """What an interrupted pass left in `path`, or nothing yet."""
+        if path is None or not path.exists():
+            return cls()
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata()
+            of = {int(name): file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+        return cls(of, int(said["tokens"]), int(said["rows"]))
+
+
 @torch.no_grad()
 def accumulate(
     model: Any,
     parts: Parts,
     layers: Sequence[int],
-    rows: Sequence[tuple[int, ...]],
+    rows: Sequence[Ids],
+    *,
+    partial: Path | None = None,
     progress: Progress = silent,
-) -> tuple[dict[int, Tensor], int]:
-    """Σ k kᵀ of each layer over all tokens of `rows`, and how many tokens that were."""
-    dtype = torch.promote_types(model.dtype, torch.float32)
-    sums: dict[int, Tensor] = {}
+) -> Sums:
+    """Σ k kᵀ of each layer over all tokens of `rows`; what is done is saved in `partial` now and then."""
+    sums = Sums.resumed(partial, model.device)
     ordered = sorted(rows, key=lambda row: (len(row), row))
-    read = 0
+    saved = time.monotonic()
+    for start in range(sums.rows, len(ordered), SEGMENT):
+        segment = ordered[start : start + SEGMENT]
+        in_batches(
+            segment,
+            lambda row: len(row) * _bytes_per_token(model, parts, layers),
+            _budget(model, parts, layers),
+            lambda batch: _add(model, parts, layers, batch, sums),
+        )
+        progress("statistics", sums.rows, len(ordered))
+        if partial is not None and sums.rows < len(ordered) and time.monotonic() - saved > SAVE_EVERY:
+            sums.save(partial)
+            saved = time.monotonic()
+    return sums
 
-    def add(layer: int, keys: Tensor, mask: Tensor) -> None:
-        kept = keys.reshape(-1, keys.shape[-1])[mask.reshape(-1).bool()].to(dtype)
-        if layer not in sums:
-            sums[layer] = kept.new_zeros(kept.shape[1], kept.shape[1])
-        sums[layer].addmm_(kept.T, kept)
 
-    def run(batch: Sequence[tuple[int, ...]]) -> None:
-        nonlocal read
-        ids, mask = padded(batch, model.device)
-        seen: dict[int, Tensor] = {}
-        with ExitStack() as stack:
-            for layer in layers:
-                stack.enter_context(on_input(parts.writer(layer), _keep(seen, layer)))
-            model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
-        for layer in layers:  # only now: a batch that ran out of memory has added nothing
-            add(layer, seen[layer], mask)
-        read += len(batch)
-        progress("statistics", read, len(ordered))
+def _add(model: Any, parts: Parts, layers: Sequence[int], batch: Sequence[Ids], sums: Sums) -> None:
+    ids, lengths = padded(batch, model.device)
+    real = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).reshape(-1)
+    seen: dict[int, Tensor] = {}
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(on_input(parts.writer(layer), _keep(seen, layer)))
+        model.base_model(input_ids=ids, use_cache=False)
+    for layer in layers:  # only now: a batch that ran out of memory has added nothing
+        dtype = torch.promote_types(model.dtype, torch.float32)
+        keys = seen[layer].reshape(len(real), -1)[real].to(dtype)
+        if layer not in sums.of:
+            sums.of[layer] = keys.new_zeros(keys.shape[1], keys.shape[1])
+        sums.of[layer].addmm_(keys.T, keys)
+    sums.tokens += int(real.sum())
+    sums.rows += len(batch)
 
+
+def _bytes_per_token(model: Any, parts: Parts, layers: Sequence[int]) -> int:
     widest = max(parts.key_width(layer) for layer in layers)
-    per_token = (24 * parts.width + (4 + len(layers)) * widest) * model.dtype.itemsize
-    budget = min(free_bytes(model.device), 4096 * per_token if model.device.type == "cpu" else 1 << 62)
-    in_batches(ordered, lambda row: len(row) * per_token, budget, run)
-    return sums, sum(map(len, ordered))
+    return int((24 * parts.width + (4 + len(layers)) * widest) * model.dtype.itemsize)
+
+
+def _budget(model: Any, parts: Parts, layers: Sequence[int]) -> int:
+    free = free_bytes(model.device)
+    return min(free, 4096 * _bytes_per_token(model, parts, layers)) if model.device.type == "cpu" else free
 
 
 def _keep(seen: dict[int, Tensor], layer: int) -> Callable[[Tensor], None]:

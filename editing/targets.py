@@ -33,7 +33,7 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
-class FixedLayer(DynamicLayer):
+class FixedLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer that every step attends to and none adds to."""
 
     def __init__(self, length: int, keys: Tensor | None = None, values: Tensor | None = None) -> None:
@@ -59,7 +59,7 @@ class Suffixes:
     hidden: Tensor
     """[B, T, d] output of layer L without δ."""
     mask: Tensor
-    """[B, Tp + T] over the text before (padded on the left) and these tokens (on the right)."""
+    """[B, Tp + T] 0 where the text before is padded, on its left."""
     positions: Tensor
     """[B, T]"""
     group: Tensor
@@ -69,9 +69,14 @@ class Suffixes:
 
     def select(self, rows: Tensor) -> Suffixes:
         """These rows alone."""
-        past = [(keys[rows], values[rows]) for keys, values in self.past]
-        parts = (self.ids, self.hidden, self.mask, self.positions, self.group)
-        return Suffixes(*(part[rows] for part in parts), past)
+        return Suffixes(
+            self.ids[rows],
+            self.hidden[rows],
+            self.mask[rows],
+            self.positions[rows],
+            self.group[rows],
+            [(keys[rows], values[rows]) for keys, values in self.past],
+        )
 
 
 @dataclass
@@ -175,7 +180,8 @@ class Optimisation:
                 past_key_values=cache,
                 use_cache=True,
             )
-        return output.logits[0]  # type: ignore[no-any-return]
+        logits: Tensor = output.logits[0]
+        return logits
 
     def update(self, gradient: Tensor) -> None:
         """One step of Adam for every group, then ‖δ‖ ≤ clamp · ‖h‖."""
@@ -196,7 +202,10 @@ class Optimisation:
             return
         for index in finished.nonzero()[:, 0].tolist():
             delta = Delta(
-                self.delta[index].cpu().clone(), float(self.norm[index]), float(self.loss[index]), self.updates
+                value=self.delta[index].cpu().clone(),
+                norm=float(self.norm[index]),
+                loss=float(self.loss[index]),
+                updates=self.updates,
             )
             done(self.groups[index], delta)
         self._keep(self._stayed)
@@ -286,7 +295,7 @@ def _from_subject(
     subject = torch.tensor([at for _, at in rows], device=device)
     length = torch.tensor([len(ids) for ids, _ in rows], device=device)
     before, after = int(subject.max()), int((length - subject).max())
-    ids, own = padded([row[at:] for row, at in rows], device)
+    ids, _ = padded([row[at:] for row, at in rows], device)
     # Column j of the past holds token j − (before − subject): padded on the left, so that the past
     # ends where the suffix begins and sliding windows count right.
     column = torch.arange(before, device=device)[None] - (before - subject)[:, None]
@@ -302,5 +311,5 @@ def _from_subject(
     inside = (subject[:, None] - batch.shared + steps).clamp(max=hidden.shape[1] - 1)
     kept = hidden.gather(1, inside[..., None].expand(-1, -1, hidden.shape[2]))
     positions = (subject[:, None] + steps).minimum(length[:, None] - 1)
-    mask = torch.cat([(column >= 0).long(), own], dim=1)
+    mask = torch.cat([(column >= 0).long(), torch.ones_like(ids)], dim=1)
     return Suffixes(ids, kept, mask, positions, owner.to(device), past)

@@ -143,7 +143,7 @@ class Serial:
             self.model(torch.tensor([ids]), use_cache=False)
         entering = seen["input"].reshape(len(ids), -1)[position]
         jacobian = torch.autograd.functional.jacobian(self.norms[layer], entering)
-        return torch.linalg.pinv(jacobian, rtol=1e-6) @ wanted
+        return torch.linalg.pinv(jacobian, rtol=1e-4) @ wanted
 
     def spread(
         self, facts: Sequence[Fact], deltas: Sequence[Tensor], prefixes: Sequence[str], hyper: Hyper,

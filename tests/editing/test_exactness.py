@@ -16,15 +16,16 @@ from editing.hooks import frozen
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 from editing.spread import spread
+from editing.statistics import Moments
 from editing.targets import Optimisation
 from tests.editing.serial import Fact, Hyper, Serial
-from tests.editing.zoo import SHAPES, TOKENIZERS, tiny, tokenizer
+from tests.editing.zoo import SHAPES, TOKENIZERS, Fp64Throughout, tiny, tokenizer
 
 PAIRS = list(zip(sorted(SHAPES), cycle(TOKENIZERS), strict=False))
 SETTINGS = EditSettings(
-    layers=(1, 2), steps=6, lr=0.3, clamp=0.5, kl=0.0625, weight_decay=0.5, lam=3.0, stop_loss=-1.0
+    layers=(1, 2), steps=4, lr=0.3, clamp=0.5, kl=0.0625, weight_decay=0.5, lam=3.0, stop_loss=-1.0
 )
-HYPER = Hyper(6, 0.3, 0.5, 0.0625, 0.5, 3.0)
+HYPER = Hyper(4, 0.3, 0.5, 0.0625, 0.5, 3.0)
 PREFIXES = ("The rain in Rome", "You know that 日本 state")
 
 words = st.sampled_from("Rome Paris Jonas Ludwig Curie state capital 東京 Zürich مصر of the é i".split())
@@ -55,7 +56,7 @@ def serial_of(model: Any, kind: str, parts: Parts) -> Serial:
 
 
 def close(ours: torch.Tensor, reference: torch.Tensor, relative: float) -> None:
-    assert float((ours - reference).norm()) <= relative * float(reference.norm()) + 1e-300
+    assert float((ours - reference).norm()) <= relative * max(float(reference.norm()), 1e-3)
 
 
 def kept_of(fact: Fact) -> list[tuple[str, int, bool]]:
@@ -63,7 +64,7 @@ def kept_of(fact: Fact) -> list[tuple[str, int, bool]]:
 
 
 @pytest.mark.parametrize(("architecture", "kind"), PAIRS)
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(drawn=facts(), every_context=st.booleans())
 def test_trajectory_keys_and_update_agree_with_the_serial_reading_in_fp64(
     architecture: str, kind: str, drawn: list[Fact], every_context: bool
@@ -77,7 +78,7 @@ def test_trajectory_keys_and_update_agree_with_the_serial_reading_in_fp64(
         return  # drawn prompts that share a key have a test of their own
     serial = serial_of(model, kind, parts)
     ordered = [drawn[int(group.requests[0].id)] for group in groups]
-    with frozen(model):
+    with frozen(model), Fp64Throughout():
         optimisation = Optimisation(model, parts, groups, SETTINGS, layer=2)
         ours = []
         for _ in range(SETTINGS.steps - 1):
@@ -103,7 +104,9 @@ def compare_spread(
     weights = [parts.writer(layer).weight for layer in layers]
     before = [weight.detach().clone() for weight in weights]
     chosen = EditSettings(layers=layers, lam=3.0, keys="all" if every else "average")
-    result = spread(model, parts, groups, deltas, chosen, layers, moments.__getitem__)
+    # One draw goes by Woodbury's form, the other by the dense one.
+    held = Moments(moments.__getitem__)
+    result = spread(model, parts, groups, deltas, chosen, layers, held, few=1.0 if every else 0.0)
     for weight, saved in zip(weights, before, strict=True):
         weight.data.copy_(saved)
     reference = serial.spread(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import AutoConfig
 
@@ -31,6 +32,8 @@ _SMALL = {
     "pad_token_id": None,
 }
 _GATED = _SMALL | {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8}
+_TINY_EPSILON = {"rms_norm_eps": 1e-12}
+"""The pseudo-inverse of a norm is compared with one that cuts off at a threshold, where ε would show."""
 _PLAIN = _SMALL | {"intermediate_size": 64}
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -45,23 +48,38 @@ SHAPES: dict[str, dict[str, Any]] = {
     "gpt_neox": _PLAIN | {"rotary_pct": 0.5},
     "opt": _SMALL | {"ffn_dim": 64, "word_embed_proj_dim": 32, "do_layer_norm_before": True},
     "llama": _GATED,
-    "mistral": _GATED | {"sliding_window": 6},
+    "mistral": _GATED | {"sliding_window": 16},
     "qwen2": _GATED,
     "qwen3": _GATED,
-    "gemma2": _GATED | {"sliding_window": 6, "query_pre_attn_scalar": 8},
-    "gemma3_text": _GATED | {"sliding_window": 6, "query_pre_attn_scalar": 8},
+    "gemma2": _GATED | _TINY_EPSILON | {"sliding_window": 16, "query_pre_attn_scalar": 8},
+    "gemma3_text": _GATED | _TINY_EPSILON | {"sliding_window": 16, "query_pre_attn_scalar": 8},
     "phi": _PLAIN | {"partial_rotary_factor": 0.5},
     "phi3": _GATED,
     "falcon": _SMALL | {"num_kv_heads": 4, "new_decoder_architecture": True, "bias": False},
     "stablelm": _GATED,
-    "olmo2": _GATED,
+    "olmo2": _GATED | _TINY_EPSILON,
 }
+
+
+class Fp64Throughout(TorchFunctionMode):
+    """Inside, casts to fp32 are casts to fp64.
+
+    Many models compute norms, rotations or attention weights in fp32 whatever their own precision;
+    a last bit that falls the other way there would hide what is being compared.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        args = tuple(torch.float64 if value is torch.float32 else value for value in args)
+        kwargs = {key: torch.float64 if value is torch.float32 else value for key, value in (kwargs or {}).items()}
+        return func(*args, **kwargs)
 
 
 def tiny(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> Any:
     """A random model, its weights large enough that attention and MLPs matter; small norms near one."""
     config = AutoConfig.for_model(kind, **(SHAPES[kind] | changes))
-    config._attn_implementation = "sdpa" if kind != "gemma2" else "eager"
+    config._attn_implementation = "eager" if kind in ("gemma2", "gptj") else "sdpa"
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config).to(dtype).eval()
     generator = torch.Generator().manual_seed(seed)
