@@ -7,21 +7,21 @@ changes nothing.  An `Intake` serves one cycle: its volume breaker counts over a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 
 from connectors.observations import Connector, Poll
-from editing.requests import prompt_key, render
-from kbsync import labels
-from kbsync.admitting import ACTOR, Admission, Admitted, Breaker, Pair, stored, stored_entity
+from kbsync import naming
+from kbsync.admitting import ACTOR, Admission, Admitted, Breaker, Pair, stored
 from kbsync.policy import Policy
 from kbsync.relations import Catalogue
-from kbsync.statements import dump
 from kbsync.verdicts import Verdict
 from state.ledger import State, Transaction, utc_now
-from state.records import Entity, Fact, Move, NewFact, Slot, StoredObservation
+from state.records import Slot, StoredObservation
 
 PAGE = 1_000
 """Slots admitted in one transaction where no source dictates the step."""
@@ -139,7 +139,7 @@ class Intake:
         report = Report()
         remaining = iter(sorted(set(pairs)))
         while page := list(islice(remaining, PAGE)):
-            with self.state.write() as tx:
+            with _undisturbed(), self.state.write() as tx:
                 self._admit(tx, page, report, bootstrap=False)
         return report
 
@@ -154,10 +154,10 @@ class Intake:
     ) -> Report:
         """One step, one transaction."""
         report = Report()
-        with self.state.write() as tx:
+        with _undisturbed(), self.state.write() as tx:
             rows = _rows(tx, step)
-            touched = self._name(tx, step)
-            touched |= self._redirect(tx, source, step.redirects)
+            touched = naming.name(tx, self.catalogue, step)
+            touched |= naming.redirect(tx, source, step.redirects, self.clock())
             outcomes = tx.record(rows, actor=source)
             for row, outcome in zip(rows, outcomes, strict=True):
                 if all_of_it or outcome != "duplicate":
@@ -178,66 +178,18 @@ class Intake:
         if breaker.tripped and not already:
             tx.emit("breaker.tripped", ACTOR, {"limit": self.policy.max_accepted})
 
-    def _name(self, tx: Transaction, step: Poll) -> set[Pair]:
-        """Stores entities and slots; returns the slots that a new label or death concerns."""
-        offered = _entities(step)
-        before = tx.entities(offered)
-        tx.put_entities(offered.values())
-        changed = {name for name, old in before.items() if _matters(old, offered[name])}
-        pairs = {(observation.subject.id, observation.relation) for observation in step.observations}
-        known = tx.slots(pairs) | tx.slots_of_subjects(changed)
-        new = [
-            render_slot(subject, self.catalogue[relation].template, relation, offered[subject].label)
-            for subject, relation in sorted(pairs - known.keys())
-            if relation in self.catalogue
-        ]
-        rendered = {pair: _rerendered(slot, offered.get(slot.subject)) for pair, slot in known.items()}
-        moved = {pair: slot for pair, slot in rendered.items() if slot != known[pair]}
-        tx.put_slots([*new, *moved.values()])
-        left = tx.slots_with_prompt_keys({known[pair].prompt_key for pair in moved})
-        return (
-            {pair for pair in known if pair[0] in changed}
-            | {(slot.subject, slot.relation) for slots in left.values() for slot in slots}
-            | tx.slots_of_objects(changed)
-        )
 
-    def _redirect(self, tx: Transaction, source: str, redirects: Iterable[tuple[str, str]]) -> set[Pair]:
-        """Subjects merged at the source: what is wanted moves to the new subject, prompt and all.
-
-        The old subject's slots are closed by an observation without statements, so that they are
-        no rivals of the new one's.
-        """
-        targets = dict(redirects)
-        slots = tx.slots_of_subjects(targets)
-        said, facts, newest = tx.current(slots), tx.facts_of(slots), tx.newest_revisions(source, slots)
-        taken = tx.facts_of((targets[subject], relation) for subject, relation in slots)
-        moves: list[Move] = []
-        puts: list[NewFact] = []
-        closing: list[StoredObservation] = []
-        inherited: list[Slot] = []
-        known = tx.slots((targets[subject], relation) for subject, relation in slots)
-        for pair, slot in slots.items():
-            heir = (targets[pair[0]], pair[1])
-            closing.extend(
-                replace(seen, revision=newest[pair] + 1, observed=self.clock(), statements=dump(()))
-                for seen in said.get(pair, ())
-                if seen.source == source and seen.statements != dump(())
-            )
-            if heir not in known:
-                inherited.append(replace(slot, subject=heir[0], id=None))
-            for fact in facts.get(pair, ()):
-                if fact.status == "wanted":
-                    moves.append(Move(fact.id, "superseded", f"{_MERGED}: into {heir[0]}", expect="wanted"))
-                    if not any(other.status == "wanted" for other in taken.get(heir, ())):
-                        puts.append(_inherited(fact, heir[0]))
-        tx.put_slots(inherited)
-        tx.record(closing, actor=source)
-        tx.move_facts(moves, ACTOR)
-        tx.put_facts(puts, ACTOR)
-        return {*slots, *((targets[subject], relation) for subject, relation in slots)}
-
-
-_MERGED = "redirected"
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No garbage collection during one step: its thousands of small rows hold no cycles, and walking
+    them again and again took a third of the time (measured in benchmarks/sources.py)."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _rows(tx: Transaction, step: Poll) -> list[StoredObservation]:
@@ -258,57 +210,3 @@ def _rows(tx: Transaction, step: Poll) -> list[StoredObservation]:
             row = replace(row, revision=max(row.revision, last + 1))
         rows.append(row)
     return rows
-
-
-def render_slot(subject: str, template: str, relation: str, label: str | None) -> Slot:
-    """The slot as it renders now; a subject without a label stands under its id until it has one."""
-    shown = (labels.clean(label) if label else "") or subject
-    return Slot(subject, relation, shown, template, prompt_key(render(template, shown)))
-
-
-def _rerendered(slot: Slot, entity: Entity | None) -> Slot:
-    """The slot with the subject's new label, in the template that it is pinned to."""
-    if entity is None or entity.label is None:
-        return slot
-    fresh = render_slot(slot.subject, slot.template, slot.relation, entity.label)
-    return replace(fresh, id=slot.id)
-
-
-def _entities(step: Poll) -> dict[str, Entity]:
-    """Everything the step names, by id; the fullest mention of an entity wins."""
-    found: dict[str, Entity] = {}
-    objects = (
-        statement.object
-        for observation in step.observations
-        for statement in observation.statements
-        if statement.object is not None and statement.kind == "entity"
-    )
-    for entity in (*objects, *step.labels, *(observation.subject for observation in step.observations)):
-        known = found.get(entity.id)
-        if known is None or (entity.label is not None and len(entity.aliases) >= len(known.aliases)):
-            found[entity.id] = stored_entity(entity)
-    return found
-
-
-def _matters(old: Entity, new: Entity) -> bool:
-    """Whether what is newly known of an entity can change a verdict."""
-    relabelled = new.label is not None and new.label != old.label
-    return relabelled or (new.living is not None and new.living != old.living)
-
-
-def _inherited(fact: Fact, subject: str) -> NewFact:
-    return NewFact(
-        subject=subject,
-        subject_label=fact.subject_label,
-        relation=fact.relation,
-        object=fact.object,
-        target=fact.target,
-        template=fact.template,
-        prompt_key=fact.prompt_key,
-        status="wanted",
-        reason=f"{_MERGED}: from {fact.subject}",
-        source=fact.source,
-        revision=fact.revision,
-        statement=fact.statement,
-        priority=fact.priority,
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from connectors.observations import Entity, Statement
@@ -21,6 +22,7 @@ def dump(statements: Iterable[Statement]) -> str:
     return _ENCODER.encode(sorted(rows, key=lambda row: (row["id"], row.get("object", ""))))
 
 
+@lru_cache(maxsize=16_384)
 def load(text: str) -> tuple[Statement, ...]:
     """The statements of `dump`; their objects carry an id and no label."""
     return tuple(_statement(row) for row in json.loads(text))

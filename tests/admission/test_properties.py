@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -66,7 +67,7 @@ def play(world: World, told: list[Observation], cuts: list[int], check: Callable
     """Delivers `told` in steps cut at `cuts`, each from the sources it concerns, checking after each."""
     sources = {name: Script(name) for name in SOURCES}
     edges = sorted({0, len(told), *(cut % (len(told) + 1) for cut in cuts)})
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         for name, source in sources.items():
             mine = [one for one in told[first:last] if one.source == name]
             if mine:

@@ -1,0 +1,244 @@
+"""What the ledger side of a source costs as the ledger grows: pulling, admitting, checking for conflicts.
+
+    python -m benchmarks.sources [--quick] [--url URL]
+
+A ledger is filled with slots through the real intake, as a first import, and measured at each size:
+a poll of changed slots (new values, all accepted), a poll in which nothing changed, and incoming facts
+half of whose labels make prompts that the ledger already has (each is a conflict found on both sides).
+What a change costs must not grow with the ledger: at a million slots it may take twice as long as at
+ten thousand.  Writes a table, JSON and a plot to benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from connectors.observations import Entity, Health, Observation, Poll, Statement, Triple
+from kbsync.intake import Intake
+from kbsync.policy import Policy
+from kbsync.relations import Catalogue, load_catalogue
+from state.ledger import State
+
+RESULTS = Path(__file__).with_name("results")
+START = datetime(2024, 1, 1, tzinfo=UTC)
+SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+QUICK = (2_000, 10_000)
+STEP = 2_000
+"""Observations in one committed step of a poll."""
+A_SUBJECT = 10
+"""Slots of one subject: a million slots are 100,000 watched subjects."""
+OBJECTS = 20_000
+"""Distinct objects, so that labels and look-ups are shared as they are in a real graph."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Figures at one size of the ledger; rates in slots a second."""
+
+    slots: int
+    filled: float
+    changed: float
+    unchanged: float
+    conflicts: float
+    conflicts_found: int
+    rss_mb: float
+    peak_mb: float
+    database_mb: float
+
+
+class Numbers:
+    """A source of made-up slots: slot n belongs to subject n // A_SUBJECT and has one value."""
+
+    def __init__(self, name: str, catalogue: Catalogue) -> None:
+        self.name = name
+        usable = [r for r in catalogue.enabled() if r.subject_type != "human"]
+        self.relations = [relation.id for relation in usable[:A_SUBJECT]]
+        self.queue: list[tuple[range, int, str]] = []
+
+    def tell(self, slots: range, revision: int, label: str = "Subject") -> None:
+        """The next poll holds `slots` at `revision`; subjects are called `label` and their number."""
+        self.queue.append((slots, revision, label))
+
+    def poll(self, cursor: str | None) -> Iterator[Poll]:
+        slots, revision, label = self.queue.pop(0)
+        for first in range(slots.start, slots.stop, STEP):
+            part = range(first, min(first + STEP, slots.stop))
+            yield Poll(tuple(self._observation(n, revision, label) for n in part), f"{revision}:{part.stop}")
+
+    def _observation(self, n: int, revision: int, label: str) -> Observation:
+        number = n // A_SUBJECT
+        subject = Entity(f"{self.name}:{number}", f"{label} {number}", (f"S{number}",), False)
+        chosen = (n * 7 + revision * 13) % OBJECTS
+        value = Entity(f"o:{chosen}", f"Object {chosen}", (f"O{chosen}",), False)
+        statements = (Statement(f"{n}-{revision}", "entity", value, references=1),)
+        modified = START - timedelta(days=400) + timedelta(days=revision)
+        return Observation(
+            self.name, subject, self.relations[n % A_SUBJECT], statements, revision, modified, START
+        )
+
+    def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
+        raise NotImplementedError("this source is only polled")
+
+    def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
+        return ()
+
+    def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
+        return ()
+
+    def check(self) -> Health:
+        return Health(True, "made up")
+
+    def close(self) -> None:
+        return None
+
+
+class Bench:
+    """One ledger that grows, and the measurements on it."""
+
+    def __init__(self, state: State, changes: int) -> None:
+        self.state, self.changes = state, changes
+        self.catalogue = load_catalogue()
+        self.source = Numbers("kb", self.catalogue)
+        self.policy = Policy(max_accepted=10**9)
+        self.size = 0
+        self.revision = 1
+        self.strangers = 0
+
+    def grow(self, size: int) -> float:
+        """Fill the ledger up to `size`; slots a second."""
+        added = size - self.size
+        self.source.tell(range(self.size, size), 1)
+        self.size = size
+        return added / self._pull(bootstrap=True)
+
+    def measure(self, size: int, incoming: int) -> Row:
+        filled = self.grow(size)
+        self.revision += 1
+        part = range(0, min(self.changes, size))
+        self.source.tell(part, self.revision)
+        changed = len(part) / self._pull()
+        self.source.tell(part, self.revision)
+        unchanged = len(part) / self._pull()
+        conflicts, found = self._conflicts(min(incoming, size))
+        return Row(
+            size, filled, changed, unchanged, conflicts, found, _rss_mb(), _peak_mb(), self._database_mb()
+        )
+
+    def _conflicts(self, incoming: int) -> tuple[float, int]:
+        """Facts of another source, every second one under a label that the ledger has; then taken back."""
+        self.strangers += 1
+        half = incoming // 2
+        other = Numbers(f"other{self.strangers}", self.catalogue)
+        other.tell(range(half), 9_999)
+        other.tell(range(half, 2 * half), 9_999, f"Stranger {self.strangers} of")
+        began = time.perf_counter()
+        first = self._intake().pull(other, bootstrap=False)
+        second = self._intake().pull(other, bootstrap=False)
+        seconds = time.perf_counter() - began
+        found = first.reasons.get("homonym", 0) + second.reasons.get("homonym", 0)
+        other.tell(range(half), 10_000, f"Settled {self.strangers} of")
+        self._intake().pull(other, bootstrap=False)
+        return 2 * half / seconds, found
+
+    def _pull(self, *, bootstrap: bool = False) -> float:
+        began = time.perf_counter()
+        self._intake().pull(self.source, bootstrap=bootstrap)
+        return time.perf_counter() - began
+
+    def _intake(self) -> Intake:
+        return Intake(self.state, self.policy, self.catalogue, lambda: START)
+
+    def _database_mb(self) -> float:
+        path = self.state.url.database
+        return os.path.getsize(path) / 1e6 if path and os.path.exists(path) else 0.0
+
+
+def _rss_mb() -> float:
+    with open("/proc/self/statm", encoding="ascii") as numbers:
+        return int(numbers.read().split()[1]) * resource.getpagesize() / 1e6
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def table(rows: list[Row]) -> str:
+    """GitHub-flavoured Markdown."""
+    lines = [
+        "| slots | filled /s | changed /s | unchanged /s | conflict-checked /s | conflicts "
+        "| RSS MB | peak MB | ledger MB |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {r.slots:,} | {r.filled:,.0f} | {r.changed:,.0f} | {r.unchanged:,.0f} | {r.conflicts:,.0f} "
+        f"| {r.conflicts_found:,} | {r.rss_mb:,.0f} | {r.peak_mb:,.0f} | {r.database_mb:,.0f} |"
+        for r in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """Milliseconds a slot against the ledger's size; flat is good."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    for name, label in (
+        ("filled", "first import"),
+        ("changed", "changed"),
+        ("unchanged", "unchanged"),
+        ("conflicts", "conflict check"),
+    ):
+        axes.plot([r.slots for r in rows], [1e3 / getattr(r, name) for r in rows], marker="o", label=label)
+    axes.set(xscale="log", xlabel="slots in the ledger", ylabel="ms a slot", ylim=(0, None))
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help=f"sizes {QUICK} only, nothing written")
+    parser.add_argument("--url", help="SQLAlchemy URL of an empty database; unset: SQLite in a new directory")
+    parser.add_argument("--name", default="sources", help="name of the files in benchmarks/results")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as directory:
+        state = State.open(options.url or f"sqlite:///{directory}/ledger.db")
+        state.migrate()
+        sizes = QUICK if options.quick else SIZES
+        bench = Bench(state, changes=1_000 if options.quick else 10_000)
+        rows = []
+        for size in sizes:
+            incoming = 2_000 if options.quick else 100_000 if size == sizes[-1] else 10_000
+            rows.append(bench.measure(size, incoming))
+            print(table(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+        state.close()
+    print(table(rows))
+    if not options.quick:
+        RESULTS.mkdir(exist_ok=True)
+        about = {
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            "python": platform.python_version(),
+        }
+        (RESULTS / f"{options.name}.md").write_text(table(rows), encoding="utf-8")
+        result = {**about, "rows": [asdict(row) for row in rows]}
+        (RESULTS / f"{options.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        plot(rows, RESULTS / f"{options.name}.svg")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
