@@ -139,7 +139,7 @@ def check_place(url: URL) -> None:
             f"the directory {file.parent} for the ledger does not exist: create it or choose another home"
         )
     for place in (file.parent, file):
-        if place.exists() and not os.access(place, os.R_OK | os.W_OK):
+        if place.exists() and not os.access(place, os.R_OK | os.W_OK, effective_ids=True):
             raise Unreachable(
                 f"{place} cannot be read and written by this user: change its owner or choose another home"
             )

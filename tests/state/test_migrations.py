@@ -1,0 +1,117 @@
+"""The tables come and go by migration, on both databases, and never half."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from state import State, migrations
+from state.engine import migration_engine
+from state.errors import NewerSchema, NotMigrated
+from state.tables import Row
+from tests.state.making import fact
+
+ROOT = Path(__file__).parents[2]
+
+
+def names(state: State) -> set[str]:
+    with state.read() as tx:
+        return set(inspect(tx.connection).get_table_names())
+
+
+def test_the_migrated_tables_are_the_declared_ones(state: State) -> None:
+    with state.read() as tx:
+        assert compare_metadata(MigrationContext.configure(tx.connection), Row.metadata) == []
+
+
+def test_down_to_nothing_and_up_again(state: State) -> None:
+    state.downgrade("base")
+    assert names(state) == {"alembic_version"}
+    with pytest.raises(NotMigrated, match="migrate"):
+        state.check_migrated()
+    state.migrate()
+    state.migrate()
+    state.check_migrated()
+    with state.write() as tx:
+        tx.put_facts([fact()], "x")
+    assert state.audit.verify().count == 1
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(state: State) -> None:
+    set_revision(state, "9999")
+    for use in (state.check_migrated, state.migrate, lambda: state.downgrade("base")):
+        with pytest.raises(NewerSchema, match=r"revision 9999.*upgrade the program"):
+            use()
+    assert "events" in names(state)
+
+
+def test_a_ledger_of_an_older_version_asks_for_migration(state: State) -> None:
+    set_revision(state, "0000")
+    with pytest.raises(NotMigrated, match=rf"revision 0000.*needs {migrations.newest()}.*back it up"):
+        state.check_migrated()
+
+
+def test_the_newest_revision_is_alembics_head() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations.HERE))
+    assert ScriptDirectory.from_config(config).get_heads() == [migrations.newest()]
+
+
+def test_a_migration_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    state = State.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with migration_engine(state.url).begin() as connection:
+        connection.execute(text("CREATE TABLE gate_results (in_the_way INTEGER)"))
+    with pytest.raises(DBAPIError, match="already exists"):
+        state.migrate()
+    assert names(state) == {"gate_results"}
+    state.close()
+
+
+def test_two_daemons_may_migrate_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    command = [sys.executable, "-c", f"from state import State; State.open({url!r}).migrate()"]
+    both = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    assert [one.wait(60) for one in both] == [0, 0]
+    state = State.open(url)
+    state.check_migrated()
+    state.close()
+
+
+def test_recreating_a_table_keeps_the_logs_triggers_and_every_row(new_url) -> None:
+    """What a later batch migration does on SQLite: the table is copied, renamed and indexed anew."""
+    state = State.open(new_url("sqlite"))
+    with state.write() as tx:
+        (one,) = tx.put_facts([fact()], "x")
+        tx.create_view([one])
+    with migration_engine(state.url).begin() as connection:
+        operations = Operations(MigrationContext.configure(connection))
+        with operations.batch_alter_table("facts", recreate="always") as batch:
+            batch.alter_column("reason", nullable=True)
+        assert connection.execute(text("PRAGMA foreign_key_check")).fetchall() == []
+    with state.read() as tx:
+        assert tx.wanted() == (one,)
+        assert "uq_facts_wanted" in {index["name"] for index in inspect(tx.connection).get_indexes("facts")}
+    with pytest.raises(DBAPIError, match="append-only"), state.write() as tx:
+        tx.connection.execute(text("DELETE FROM events"))
+    state.close()
+
+
+def test_no_migration_recreates_the_log() -> None:
+    """It would lose the triggers; adding a column does not need it."""
+    for path in (migrations.HERE / "versions").glob("*.py"):
+        assert 'batch_alter_table("events"' not in path.read_text()
+
+
+def set_revision(state: State, revision: str) -> None:
+    with state.write() as tx:
+        tx.connection.execute(text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
