@@ -15,21 +15,25 @@ if TYPE_CHECKING:
     from editing.build import applied as applied
     from editing.build import apply as apply
     from editing.errors import EditingError as EditingError
+    from editing.memit import Edited as Edited
+    from editing.memit import edit as edit
     from editing.requests import EditRequest as EditRequest
     from editing.settings import EditSettings as EditSettings
 
 _HOMES = {
     "Architecture": "editing.architectures",
     "Built": "editing.build",
+    "Edited": "editing.memit",
     "EditRequest": "editing.requests",
     "EditSettings": "editing.settings",
     "EditingError": "editing.errors",
     "applied": "editing.build",
+    "edit": "editing.memit",
     "apply": "editing.build",
 }
 
 __all__ = [
-    "Architecture", "Built", "EditRequest", "EditSettings", "EditingError", "applied", "apply"
+    "Architecture", "Built", "EditRequest", "EditSettings", "Edited", "EditingError", "applied", "apply", "edit"
 ]
 
 

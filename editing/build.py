@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from editing.architectures import Parts, described, locate_parts
+from editing.cost import group_bytes, group_extent, preflight
 from editing.deltas import Delta, DeltaStore
 from editing.errors import RequestError
 from editing.groups import Group, form_groups, identity_of
@@ -133,48 +134,26 @@ def find_deltas(
     progress: Progress = silent,
 ) -> tuple[dict[str, Delta], int]:
     """δ of every group, from `store` or optimised and stored at once; and how many had to be optimised."""
-    deltas: dict[str, Delta] = {}
-    missing = []
-    for group in groups:
-        known = store.get(group.key)
-        if known is None:
-            missing.append(group)
-        else:
-            deltas[group.key] = known
-    total = len(missing)
+    stored = {group.key: store.get(group.key) for group in groups}
+    deltas = {key: delta for key, delta in stored.items() if delta is not None}
+    missing = [group for group in groups if group.key not in deltas]
+    total, cached = len(missing), len(deltas)
 
     def done(group: Group, delta: Delta) -> None:
         store.put(group.key, delta)
         deltas[group.key] = delta
-        progress("targets", len(deltas) - len(groups) + total, total)
+
+    def step(working: int, share: float) -> None:
+        progress("targets", len(deltas) - cached + int(working * share), total)
 
     def run(batch: Sequence[Group]) -> None:
         left = [group for group in batch if group.key not in deltas]
-        Optimisation(model, parts, left, settings, layer).run(done)
+        Optimisation(model, parts, left, settings, layer).run(done, step)
 
-    missing.sort(key=_length)
-    in_batches(missing, lambda group: _bytes(model, parts, group, layer), free_bytes(model.device), run)
+    # Groups with texts of like length go together: padding is wasted work.
+    missing.sort(key=lambda group: (group_extent(group), group.key))
+    in_batches(missing, lambda group: group_bytes(model, parts, group, layer), free_bytes(model.device), run)
     return deltas, total
-
-
-def _length(group: Group) -> tuple[int, int, str]:
-    """Groups with texts of like length go together: padding is wasted work."""
-    suffix = max(len(term.text.ids) - term.text.subject for term in group.terms)
-    before = max(term.text.subject for term in group.terms)
-    return suffix, before, group.key
-
-
-def _bytes(model: Any, parts: Parts, group: Group, layer: int) -> int:
-    """Memory one group takes in an optimisation: activations kept for backward, keys and values, logits."""
-    suffix, before, _ = _length(group)
-    above = len(parts.blocks) - layer - 1
-    width, widest = parts.width, parts.key_width(layer)
-    activations = suffix * above * (12 * width + 8 * widest)
-    states = 4 * (before + suffix) * above * width
-    once = (before + suffix) * (2 * len(parts.blocks) * width + 8 * widest)
-    read = sum(1 if term.kl else len(term.text.ids) - term.text.target for term in group.terms)
-    logits = read * int(model.config.get_text_config().vocab_size) * 4
-    return int((len(group.terms) * (activations + states + once) + logits) * max(model.dtype.itemsize, 4))
 
 
 @contextmanager

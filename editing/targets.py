@@ -28,6 +28,8 @@ from editing.passes import Rows, padded, prepare, read
 from editing.settings import EditSettings
 
 Done = Callable[[Group, Delta], None]
+Step = Callable[[int, float], None]
+"""Called after each step with the number of groups still at work and the share of the steps they have done."""
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
@@ -116,14 +118,19 @@ class Optimisation:
         self.unedited: Tensor | None = None
         self.updates = 0
 
-    def run(self, done: Done) -> None:
-        """All steps, as the released implementation counts them: `steps` losses, one update fewer."""
-        for _ in range(self.settings.steps - 1):
+    def run(self, done: Done, step: Step = lambda working, share: None) -> None:
+        """All steps, as the released implementation counts them: `steps` losses, one update fewer.
+
+        An exception from `step` ends the run; what has been handed to `done` stays done.
+        """
+        updates = self.settings.steps - 1
+        for _ in range(updates):
             gradient = self.gradient()
             self.leave(self.loss < self.settings.stop_loss, done)
             if not self.groups:
                 return
             self.update(gradient[self._stayed])
+            step(len(self.groups), self.updates / updates)
         self.leave(torch.ones_like(self.loss, dtype=torch.bool), done)
 
     def gradient(self) -> Tensor:
