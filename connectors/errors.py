@@ -56,6 +56,11 @@ class UnexpectedAnswer(SourceDataError):
 class SourceRefused(ConnectorError):
     """The source understood and declined: a malformed query, missing rights, a wrong address."""
 
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """The HTTP status, where there was one."""
+
 
 class SourceSettingsError(ConnectorError, ValueError):
     """The settings of a source are wrong."""

@@ -185,7 +185,7 @@ def error_of(url: str, status: int, headers: Mapping[str, str], detail: str, now
         return SourceUnavailable(said)
     if status == 403:
         said += " (is there contact data in the agent, and may this client read the source?)"
-    return SourceRefused(said)
+    return SourceRefused(said, status)
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:

@@ -24,12 +24,13 @@ Factory = Callable[[str, Mapping[str, Any], Context], Connector]
 """`factory(name, settings, context)`; raises SourceSettingsError for wrong settings."""
 
 _BUILT_IN: Mapping[str, str] = {
-    "files": "connectors.files",
-    "sparql": "connectors.sparql",
-    "sql": "connectors.sql",
-    "wikidata": "connectors.wikidata",
+    "files": "connectors.files:connect",
+    "sparql": "connectors.sparql:connect",
+    "sql": "connectors.sql:connect",
+    "wikidata": "connectors.wikidata:connect",
+    "wikidata-stream": "connectors.wikidata:follow",
 }
-"""Kind → module with a `connect` factory, imported on first use: kinds pull in libraries of their own."""
+"""Kind → factory, imported on first use: kinds pull in libraries of their own."""
 
 
 def connect(
@@ -60,7 +61,8 @@ def kinds() -> tuple[str, ...]:
 def factory_of(name: str, kind: object) -> Factory:
     """The factory of a kind.  Raises SourceSettingsError for an unknown one, listing those that there are."""
     if isinstance(kind, str) and kind in _BUILT_IN:
-        built_in: Factory = import_module(_BUILT_IN[kind]).connect
+        module, _, function = _BUILT_IN[kind].partition(":")
+        built_in: Factory = getattr(import_module(module), function)
         return built_in
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name == kind:

@@ -57,15 +57,16 @@ class HttpSettings(SourceSettings):
     query_seconds_per_minute: float = Field(60.0, gt=0, description="Query time used in a minute, per host")
     errors_per_minute: int = Field(30, ge=1, description="Errors in a minute after which the host rests")
 
-    def requester(self, url: str, context: Context) -> Requester:
+    def requester(self, url: str, context: Context, budget: Budget | None = None) -> Requester:
         """Polite access to the host of `url` under these settings."""
+        own = Budget(self.concurrent, self.query_seconds_per_minute, self.errors_per_minute)
         limits = Limits(
             timeout_s=self.timeout_s,
             deadline_s=self.deadline_s,
             max_bytes=self.max_bytes,
             attempts=self.attempts,
             max_wait_s=self.max_wait_s,
-            budget=Budget(self.concurrent, self.query_seconds_per_minute, self.errors_per_minute),
+            budget=budget or own,
         )
         return Requester(url, self.agent, limits, context.clock, context.limiters)
 

@@ -1,21 +1,43 @@
-"""Wikidata, or any other Wikibase, over SPARQL: kind `wikidata`."""
+"""Wikidata, or any other Wikibase: polled (kind `wikidata`) or followed (kind `wikidata-stream`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from connectors.limits import Budget
 from connectors.settings import Context, parse
 from connectors.sparql_client import Credentials, SparqlClient
 from connectors.wikidata.connector import WikidataConnector
-from connectors.wikidata.settings import WikidataSettings
+from connectors.wikidata.entity_data import EntityData
+from connectors.wikidata.settings import WatchSettings, WikidataSettings
+from connectors.wikidata.stream import StreamConnector, StreamSettings
 
-__all__ = ["WikidataConnector", "WikidataSettings", "connect"]
+__all__ = ["StreamConnector", "StreamSettings", "WikidataConnector", "WikidataSettings", "connect", "follow"]
+
+_NO_QUERIES = Budget(query_seconds_per_minute=float("inf"))
+"""A stream is open for as long as it flows; that is no query time."""
 
 
 def connect(name: str, settings: Mapping[str, Any], context: Context) -> WikidataConnector:
     """The factory of kind `wikidata`.  Raises SourceSettingsError."""
-    parsed = parse(WikidataSettings, name, settings)
-    credentials = Credentials(parsed.user, parsed.password) if parsed.user and parsed.password else None
-    client = SparqlClient(parsed.requester(parsed.endpoint, context), credentials)
-    return WikidataConnector(name, parsed, client, context)
+    return _watching(name, parse(WikidataSettings, name, settings), context)
+
+
+def follow(name: str, settings: Mapping[str, Any], context: Context) -> StreamConnector:
+    """The factory of kind `wikidata-stream`.  Raises SourceSettingsError."""
+    parsed = parse(StreamSettings, name, settings)
+    watch_list = _watching(name, parsed, context)
+    stream = parsed.requester(parsed.stream, context, _NO_QUERIES)
+    entity_data = None
+    if parsed.entity_data:
+        entity_data = EntityData(parsed.requester(parsed.entity_data, context), watch_list.reader)
+    return StreamConnector(name, parsed, watch_list, stream, entity_data, context)
+
+
+def _watching(name: str, settings: WatchSettings, context: Context) -> WikidataConnector:
+    credentials = None
+    if settings.user and settings.password:
+        credentials = Credentials(settings.user, settings.password)
+    client = SparqlClient(settings.requester(settings.endpoint, context), credentials)
+    return WikidataConnector(name, settings, client, context)

@@ -8,21 +8,21 @@ from functools import cached_property
 
 from connectors.current import current_triples
 from connectors.errors import ConnectorError, SourceSettingsError
-from connectors.observations import Entity, Health, Observation, Poll, Triple
+from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context
 from connectors.sparql_client import SparqlClient
 from connectors.values import instant
 from connectors.wikidata import watch
 from connectors.wikidata.cursor import Cursor
-from connectors.wikidata.passes import Pass, observations
+from connectors.wikidata.passes import Pass, gone, observations
 from connectors.wikidata.reader import Reader, Reading
-from connectors.wikidata.settings import WikidataSettings
+from connectors.wikidata.settings import WatchSettings
 
 
 class WikidataConnector:
     """Kind `wikidata`: observations of watched slots, with the whole statement shape."""
 
-    def __init__(self, name: str, settings: WikidataSettings, client: SparqlClient, context: Context) -> None:
+    def __init__(self, name: str, settings: WatchSettings, client: SparqlClient, context: Context) -> None:
         self.name = name
         self._settings = settings
         self._client = client
@@ -33,7 +33,7 @@ class WikidataConnector:
             raise SourceSettingsError(f"sources.{name}.relations: no relation to watch; name at least one")
         for relation in self.relations:
             self._vocabulary.property_id(relation)
-        self._reader = Reader(client, self._vocabulary, settings.languages, settings.versions_per_request)
+        self.reader = Reader(client, self._vocabulary, settings.languages, settings.versions_per_request)
         self._page = max(1, settings.slots_per_step // len(self.relations))
 
     def watched(self) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class WikidataConnector:
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         return Pass(
             name=self.name,
-            reader=self._reader,
+            reader=self.reader,
             watched=self.watched(),
             relations=self.relations,
             settings=self._settings,
@@ -74,30 +74,26 @@ class WikidataConnector:
             yield self._snapshot({id: asked[id] for id in subjects[start : start + self._page]})
 
     def _snapshot(self, asked: dict[str, set[str]]) -> Poll:
-        found, merged = self._reader.versions(sorted(asked))
+        found, merged = self.reader.versions(sorted(asked))
         for old, new in merged.items():
             asked.setdefault(new, set()).update(asked.pop(old))
         relations = sorted(set().union(*asked.values()))
         observations: list[Observation] = []
-        for some, readings in self._reader.readings(sorted(asked), relations, self._page):
+        for some, readings in self.reader.readings(sorted(asked), relations, self._page):
             for id in some:
                 if reading := readings.get(id):
                     observations += self.observations(reading, sorted(asked[id]))
                 elif id not in found:
-                    observations += self._gone(id, sorted(asked[id]))
+                    observations += gone(self.name, id, sorted(asked[id]), 0, self._context.clock.now())
         return Poll(tuple(observations), None, redirects=tuple(sorted(merged.items())))
 
     def observations(self, reading: Reading, relations: Sequence[str]) -> list[Observation]:
         """The reading as observations of its slots in `relations`."""
         return observations(self.name, reading, relations, self._context.clock.now())
 
-    def _gone(self, id: str, relations: Sequence[str]) -> list[Observation]:
-        subject, now = Entity(id), self._context.clock.now()
-        return [Observation(self.name, subject, r, (), 0, None, now, gone=True) for r in relations]
-
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
         # Some holders hold the object no longer: look at more than are wanted.
-        holders = self._reader.holders(relation, object_id, 3 * limit)
+        holders = self.reader.holders(relation, object_id, 3 * limit)
         triples = self._current(holders, (relation,))
         if object_id:
             triples = [triple for triple in triples if triple.object.id == object_id]
@@ -108,7 +104,7 @@ class WikidataConnector:
 
     def _current(self, ids: Sequence[str], relations: Sequence[str]) -> list[Triple]:
         found: list[Observation] = []
-        for some, readings in self._reader.readings(ids, relations, self._page):
+        for some, readings in self.reader.readings(ids, relations, self._page):
             for id in some:
                 if reading := readings.get(id):
                     found += self.observations(reading, relations)
@@ -118,8 +114,8 @@ class WikidataConnector:
         try:
             watched = self.watched()
             some = watched[:20]
-            found, merged = self._reader.versions(some)
-            updated = self._reader.updated_to()
+            found, merged = self.reader.versions(some)
+            updated = self.reader.updated_to()
         except ConnectorError as error:
             return Health(False, str(error))
         if not found and not merged:

@@ -15,7 +15,7 @@ from connectors.observations import Entity, Observation, Poll
 from connectors.wikidata.cursor import Cursor, Plan, Unfinished, back, plan, trusted_seen
 from connectors.wikidata.reader import Reader, Reading
 from connectors.wikidata.rows import Version
-from connectors.wikidata.settings import WikidataSettings
+from connectors.wikidata.settings import WatchSettings
 from connectors.wikidata.watch import Membership
 
 _SEEN_IN_STEPS = 5_000
@@ -36,7 +36,7 @@ class Pass:
         reader: Reader,
         watched: Sequence[str],
         relations: Sequence[str],
-        settings: WikidataSettings,
+        settings: WatchSettings,
         page: int,
         now: Callable[[], datetime],
         cursor: Cursor,
@@ -113,15 +113,11 @@ class Pass:
         vanished = [id for id in vanished if id not in back_again]
         if not vanished:
             return
-        gone = self._cursor.gone | set(vanished)
-        self._cursor = replace(self._cursor, gone=gone, due=self._cursor.due - gone)
-        yield Poll(tuple(self._gone(vanished)), self._cursor.dump())
-
-    def _gone(self, ids: Sequence[str]) -> Iterator[Observation]:
+        absent_now = self._cursor.gone | set(vanished)
+        self._cursor = replace(self._cursor, gone=absent_now, due=self._cursor.due - absent_now)
         revision, now = self._cursor.newest + 1, self._now()
-        for id in ids:
-            for relation in self._relations:
-                yield Observation(self._name, Entity(id), relation, (), revision, None, now, gone=True)
+        told = [o for id in vanished for o in gone(self._name, id, self._relations, revision, now)]
+        yield Poll(tuple(told), self._cursor.dump())
 
     def _changed(self, todo: Plan, scan: dict[str, Version]) -> Iterator[Poll]:
         at_of = {id: at for at, id in todo.changes}
@@ -179,7 +175,9 @@ class Pass:
         for start in range(0, len(changed), _LABELS_IN_STEPS):
             some = self._reader.describe(changed[start : start + _LABELS_IN_STEPS])
             self._named |= {id: described.version for id, described in some.items()}
-            yield Poll((), None, labels=tuple(described.entity for described in some.values()))
+            # Which version of a label was delivered last must be stored with the label: it may be stale.
+            cursor = replace(self._cursor, labels=self._told(high))
+            yield Poll((), cursor.dump(), labels=tuple(described.entity for described in some.values()))
         recent = back(high, self._settings.overlap)
         self._cursor = replace(
             self._cursor,
@@ -220,3 +218,11 @@ def observations(
         )
         for relation in relations
     ]
+
+
+def gone(
+    source: str, id: str, relations: Sequence[str], revision: int, observed: datetime
+) -> list[Observation]:
+    """A subject that the source no longer has, as observations of its slots."""
+    subject = Entity(id)
+    return [Observation(source, subject, r, (), revision, None, observed, gone=True) for r in relations]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 from connectors.observations import Entity, Statement
 from connectors.paging import in_pages
-from connectors.sparql_client import SparqlClient
+from connectors.sparql_client import Row
 from connectors.wikidata import queries
 from connectors.wikidata.rows import (
     Version,
@@ -43,20 +44,33 @@ class Described:
     version: Version | None
 
 
+class Graph(Protocol):
+    """What answers SELECT queries: an endpoint, or a document in memory."""
+
+    def select(self, query: str, *, splittable: bool = False) -> list[Row]: ...
+
+
 class Reader:
-    """All questions that are put to one endpoint."""
+    """All questions that are put to one graph."""
 
     def __init__(
         self,
-        client: SparqlClient,
+        client: Graph,
         vocabulary: Vocabulary,
         languages: Sequence[str],
         versions_per_request: int,
+        labels: Reader | None = None,
     ) -> None:
         self._client = client
         self._vocabulary = vocabulary
         self._languages = languages
         self._page = versions_per_request
+        self._labels = labels or self
+        """Who describes objects: a document about one entity names them without their labels."""
+
+    def over(self, graph: Graph) -> Reader:
+        """The same questions put to another graph, objects described by this one."""
+        return Reader(graph, self._vocabulary, self._languages, self._page, self)
 
     def versions(self, ids: Sequence[str]) -> tuple[dict[str, Version], dict[str, str]]:
         """(version by id, new id by merged id); an id in neither is absent at the source."""
@@ -93,7 +107,7 @@ class Reader:
             }
             for iri, subject in subjects.items()
         }
-        objects = self.describe(_entities(slots.values()))
+        objects = self._labels.describe(_entities(slots.values()))
         readings = {}
         for iri, subject in subjects.items():
             if subject.description.version is None:

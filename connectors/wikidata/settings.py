@@ -26,10 +26,9 @@ class PropertyIds(pydantic.BaseModel):
     human: str = Field(default="wd:Q5", description="CURIE of the class of humans")
 
 
-class WikidataSettings(HttpSettings):
+class WatchSettings(HttpSettings):
     """One watch list at one SPARQL endpoint."""
 
-    kind: Literal["wikidata"]
     endpoint: str = Field(
         pattern=r"^https?://", description="SPARQL endpoint, such as https://query.wikidata.org/sparql"
     )
@@ -54,7 +53,7 @@ class WikidataSettings(HttpSettings):
     )
 
     @pydantic.model_validator(mode="after")
-    def _one_way_to_watch(self) -> WikidataSettings:
+    def _one_way_to_watch(self) -> WatchSettings:
         if not (self.subjects or self.subjects_file or self.subjects_query):
             raise ValueError("nothing to watch: give `subjects`, `subjects_file` or `subjects_query`")
         if (self.user is None) != (self.password is None):
@@ -72,3 +71,9 @@ class WikidataSettings(HttpSettings):
             human=self.properties.human,
             death=self.properties.death,
         )
+
+
+class WikidataSettings(WatchSettings):
+    """A watch list that is polled."""
+
+    kind: Literal["wikidata"]

@@ -30,6 +30,7 @@ class Sink:
         self._name(poll.labels)
         for observation in poll.observations:
             self._record(observation)
+            self._name([observation.subject, *(s.object for s in observation.statements if s.object)])
 
     def _record(self, observation: Observation) -> None:
         slot = observation.subject.id, observation.relation
@@ -39,7 +40,6 @@ class Sink:
         if stored is None or observation.gone or stored.revision < observation.revision:
             self.recorded += 1
             self.slots[slot] = observation
-            self._name([observation.subject, *(s.object for s in observation.statements if s.object)])
 
     def _name(self, entities: Iterable[Entity]) -> None:
         self.labels |= {entity.id: entity.label for entity in entities if entity.label is not None}

@@ -71,7 +71,7 @@ def change(world: World, chance: random.Random) -> None:
         del world.items[country]
 
 
-def opened(endpoint: str, time: VirtualTime) -> Connector:
+def opened(endpoint: str, time: VirtualTime, deadline_s: float) -> Connector:
     settings = {
         "kind": "wikidata",
         "endpoint": endpoint,
@@ -80,30 +80,32 @@ def opened(endpoint: str, time: VirtualTime) -> Connector:
         "relations": list(RELATIONS),
         "versions_per_request": 4,
         "slots_per_step": 4,
-        "timeout_s": 1,
-        "deadline_s": 0.25,
+        "deadline_s": deadline_s,
         "attempts": 3,
         "max_vanished": 1.0,
     }
     return connect("wd", settings, clock=time.clock, limiters=Limiters(time.clock))
 
 
-def run(server: SparqlServer, endpoint: str, seed: int, killed: bool) -> tuple[Sink, Counter[str]]:
-    """One story: edits and polls in turn, then polls until one has nothing to tell."""
+def run(server: SparqlServer, endpoint: str, seed: int, faulty: bool) -> tuple[Sink, Counter[str]]:
+    """One story: edits and polls in turn, then polls until one has nothing to tell.
+
+    With faults, polls are also killed after some step, and a deadline is shorter than a drip.
+    """
+    deadline_s = 0.25 if faulty else 30.0
     chance, kills = random.Random(seed), random.Random(-seed - 1)
     time, world, sink = VirtualTime(), first_world(), Sink()
     failures: Counter[str] = Counter()
     server.serve(world)
     for _ in range(3):
-        _try_to_drain(
-            sink, opened(endpoint, time), kills.choice((None, 1, 2, 5)) if killed else None, failures
-        )
+        at_most = kills.choice((None, 1, 2, 5)) if faulty else None
+        _try_to_drain(sink, opened(endpoint, time, deadline_s), at_most, failures)
         for _ in range(chance.randint(1, 4)):
             change(world, chance)
         server.serve(world)
     quiet = 0
     for _ in range(60):
-        steps = _try_to_drain(sink, opened(endpoint, time), None, failures)
+        steps = _try_to_drain(sink, opened(endpoint, time, deadline_s), None, failures)
         quiet = quiet + 1 if steps == 0 else 0
         if quiet == 2:
             return sink, failures
@@ -134,10 +136,10 @@ def final(sink: Sink) -> dict[str, object]:
 def check_schedules(server: SparqlServer, proxy: FaultProxy, seeds: range) -> Counter[str]:
     dealt: Counter[str] = Counter()
     for seed in seeds:
-        expected, failures = run(server, server.endpoint, seed, killed=False)
+        expected, failures = run(server, server.endpoint, seed, faulty=False)
         assert not failures
         proxy.behave(seed, most=25, rate=0.35)
-        found, _ = run(server, proxy.endpoint, seed, killed=True)
+        found, _ = run(server, proxy.endpoint, seed, faulty=True)
         dealt.update(proxy.dealt)
         assert final(found) == final(expected), f"seed {seed}: {proxy.dealt}"
     return dealt

@@ -78,10 +78,16 @@ class World:
     def turtle(self) -> str:
         return _PREFIXES + "\n".join(self._item(item) for item in self.items.values())
 
-    def _item(self, item: Item) -> str:
+    def turtle_of(self, id: str) -> str:
+        """One entity as Special:EntityData tells of it: the version is on a data node."""
+        return _PREFIXES + self._item(self.items[id], data_node=True)
+
+    def _item(self, item: Item, data_node: bool = False) -> str:
         if item.redirect:
             return f"wd:{item.id} owl:sameAs wd:{item.redirect} ."
-        about = f"<https://data.example/{item.id}> schema:about wd:{item.id} ; " if self._data_nodes else None
+        about = None
+        if data_node or self._data_nodes:
+            about = f"<https://data.example/{item.id}> schema:about wd:{item.id} ; "
         lines = [
             f"{about or f'wd:{item.id} '}schema:version {item.version} ; "
             f"schema:dateModified {_time(item.modified)} ."

@@ -1,0 +1,253 @@
+"""The mutation stream as the trigger, for watch lists that are too long to poll: kind `wikidata-stream`.
+
+A pass over the watch list comes first, and again every `list_every`: it reads what the stream cannot
+tell (subjects new to the list, labels of objects, whatever happened while we were away for longer
+than the stream remembers).  In between the stream says which entities changed, and only those are
+read.  The cursor holds both positions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+import httpx
+from pydantic import Field
+
+from connectors.errors import SourceDataError, SourceThrottled, SourceTimeout, SourceUnavailable
+from connectors.http import Requester
+from connectors.observations import Health, Observation, Poll, Triple
+from connectors.settings import Context
+from connectors.sse import Event, follow
+from connectors.values import EARLIEST, instant
+from connectors.wikidata.connector import WikidataConnector
+from connectors.wikidata.entity_data import EntityData
+from connectors.wikidata.mutations import Mutation, mutation_of, newest
+from connectors.wikidata.passes import gone
+from connectors.wikidata.reader import Reading
+from connectors.wikidata.settings import WatchSettings
+from connectors.wikidata.watch import Membership
+
+_FORMAT = 1
+
+
+class StreamSettings(WatchSettings):
+    """A watch list, and the stream that tells when its subjects change."""
+
+    kind: Literal["wikidata-stream"]
+    stream: str = Field(
+        "https://stream.wikimedia.org/v2/stream/rdf-streaming-updater.mutation.v2",
+        pattern=r"^https?://",
+        description="Address of the event stream",
+    )
+    entity_data: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Special:EntityData of the wiki: changed entities are read there, by revision",
+    )
+    entity_prefix: str = Field("wd", description="Prefix of the ids that the stream names")
+    list_every: timedelta = Field(timedelta(days=1), description="How often the whole watch list is polled")
+    retention: timedelta = Field(timedelta(days=7), description="How long the stream remembers")
+    silence_s: float = Field(5.0, gt=0, description="Seconds of silence after which there is no more to read")
+    follow_s: float = Field(60.0, gt=0, description="Longest time that one poll follows the stream")
+    events_per_step: int = Field(2_000, ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    list: str | None = None
+    """The watch list's own cursor."""
+    listed: str | None = None
+    """When the last pass over the watch list began."""
+    watch: str = ""
+    """Membership of that pass."""
+    last: str | None = None
+    """Last-Event-ID."""
+    since: str | None = None
+    """Where to begin when no event was seen yet."""
+    at: str | None = None
+    """The time of the last event."""
+    due: dict[str, int] = field(default_factory=dict)
+    """Subjects that changed to a revision which could not be read yet."""
+
+    def dump(self) -> str:
+        return json.dumps({"format": _FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def load(cls, text: str | None) -> _Cursor:
+        if text is None:
+            return cls()
+        try:
+            fields = json.loads(text)
+            fields.pop("format")
+            return cls(**fields)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SourceDataError(
+                f"the stored cursor is none of this connector's ({error!r}); clear it to read all anew"
+            ) from error
+
+
+class StreamConnector:
+    """Kind `wikidata-stream`: everything but `poll` is the watch list's."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: StreamSettings,
+        watch_list: WikidataConnector,
+        stream: Requester,
+        entity_data: EntityData | None,
+        context: Context,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._list = watch_list
+        self._stream = stream
+        self._entity_data = entity_data
+        self._clock = context.clock
+        self._client = httpx.Client(follow_redirects=True)
+
+    def poll(self, cursor: str | None) -> Iterator[Poll]:
+        where = _Cursor.load(cursor)
+        watched = self._list.watched()
+        membership = Membership(watched, self._list.relations).text
+        if self._list_is_due(where, membership):
+            where = yield from self._pass_over_list(replace(where, watch=membership))
+        yield from self._follow(where, frozenset(watched))
+
+    def _list_is_due(self, where: _Cursor, membership: str) -> bool:
+        if where.listed is None or where.watch != membership:
+            return True
+        now = self._clock.now()
+        return now - instant(where.listed) >= self._settings.list_every or self._forgotten(where, now)
+
+    def _forgotten(self, where: _Cursor, now: datetime) -> bool:
+        """Whether the stream may no longer hold what came after our place in it."""
+        place = where.at or where.since
+        return place is None or now - instant(place) >= self._settings.retention
+
+    def _pass_over_list(self, where: _Cursor) -> Generator[Poll, None, _Cursor]:
+        """The watch list's own poll; returns the cursor after it.
+
+        The place in the stream is taken *before* the pass, so that what changes meanwhile is seen twice
+        rather than never.
+        """
+        begun = self._clock.now()
+        if self._forgotten(where, begun):
+            where = replace(where, last=None, at=None, since=(begun - self._settings.overlap).isoformat())
+        # Not `watch`: until the pass is through, the list counts as unread.
+        unread = replace(where, watch="")
+        for step in self._list.poll(where.list):
+            where, unread = (replace(w, list=step.cursor or w.list) for w in (where, unread))
+            yield replace(step, cursor=unread.dump() if step.cursor else None)
+        where = replace(where, listed=begun.isoformat())
+        yield Poll((), where.dump())
+        return where
+
+    def _follow(self, where: _Cursor, watched: frozenset[str]) -> Iterator[Poll]:
+        waiting = dict(where.due)
+        for mutations, last in self._batches(where):
+            where = replace(where, last=last or where.last, at=mutations[-1].at.isoformat())
+            changed = {f"{self._settings.entity_prefix}:{m.entity}": m for m in newest(mutations).values()}
+            changed = {id: mutation for id, mutation in changed.items() if id in watched}
+            for id in changed:
+                waiting.pop(id, None)
+            told, due = self._tell(changed)
+            where = replace(where, due={**waiting, **due})
+            yield Poll(tuple(told), where.dump())
+        if waiting:
+            told, due = self._tell({id: _due(id, revision) for id, revision in waiting.items()})
+            after = replace(where, due={**{i: r for i, r in where.due.items() if i not in waiting}, **due})
+            if after != where:
+                yield Poll(tuple(told), after.dump())
+
+    def _tell(self, changed: Mapping[str, Mutation]) -> tuple[list[Observation], dict[str, int]]:
+        """(observations of the changed subjects, those that could not be read at their revision yet)."""
+        told: list[Observation] = []
+        due: dict[str, int] = {}
+        now = self._clock.now()
+        for id, mutation in sorted(changed.items()):
+            if mutation.operation == "delete":
+                told += gone(self.name, id, self._list.relations, mutation.revision, now)
+                continue
+            reading = self._read(id, mutation)
+            if reading is None or reading.version.number < mutation.revision:
+                due[id] = mutation.revision
+            if reading is not None:
+                told += self._list.observations(reading, self._list.relations)
+        return told, due
+
+    def _read(self, id: str, mutation: Mutation) -> Reading | None:
+        """At the wiki by revision, if we may; else at the query service, which may lag."""
+        relations = self._list.relations
+        if self._entity_data:
+            found = self._entity_data.reading(id, mutation.revision, relations)
+            if found is not None:
+                return found
+        return next((r.get(id) for _, r in self._list.reader.readings([id], relations, 1)), None)
+
+    def _batches(self, where: _Cursor) -> Iterator[tuple[list[Mutation], str | None]]:
+        """(mutations, id of the last event), until the stream has caught up with now or falls silent."""
+        start = self._clock.monotonic()
+        now = self._clock.now()
+        batch: list[Mutation] = []
+        last = where.last
+        for event in self._events(where):
+            last = event.id or last
+            mutation = mutation_of(event)
+            if mutation is None:
+                continue
+            batch.append(mutation)
+            if len(batch) >= self._settings.events_per_step:
+                yield batch, last
+                batch = []
+            if mutation.at >= now or self._clock.monotonic() - start > self._settings.follow_s:
+                break
+        if batch:
+            yield batch, last
+
+    def _events(self, where: _Cursor) -> Iterator[Event]:
+        """The stream, taken up again where it broke off; a few failures in a row end the poll."""
+        last, failures = where.last, 0
+        while True:
+            try:
+                for event in follow(self._client, self._stream, last, where.since, self._settings.silence_s):
+                    failures, last = 0, event.id or last
+                    yield event
+            except SourceTimeout:
+                return  # silence: nothing more for now
+            except SourceUnavailable as error:
+                if failures + 1 >= self._stream.limits.attempts:
+                    raise
+                if isinstance(error, SourceThrottled):
+                    self._stream.limiter.hold_off(error.retry_after_s)
+            failures += 1
+            if failures >= self._stream.limits.attempts:
+                return  # it ends again and again without an event: there is nothing more
+            self._clock.sleep(min(self._stream.limits.max_wait_s, 0.5 * 2.0**failures))
+
+    def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
+        return self._list.snapshot(slots)
+
+    def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
+        return self._list.neighbours(relation, object_id, limit)
+
+    def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
+        return self._list.facts_of(subject_id, limit)
+
+    def check(self) -> Health:
+        return self._list.check()
+
+    def close(self) -> None:
+        self._client.close()
+        if self._entity_data:
+            self._entity_data.close()
+        self._list.close()
+
+
+def _due(id: str, revision: int) -> Mutation:
+    """A change that was told of before."""
+    return Mutation(id.rpartition(":")[2], revision, 0, "diff", EARLIEST)

@@ -1,0 +1,197 @@
+"""The mutation stream as trigger: resumed where it broke off, ordered by revision, read at the source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from connectors.limits import Limiters
+from connectors.observations import Connector
+from connectors.registry import connect
+from connectors.sse import EventParser
+from tests.connectors.conftest import AGENT, SparqlServer
+from tests.connectors.sink import Sink
+from tests.connectors.virtual_time import VirtualTime
+from tests.connectors.wiki_server import WikiServer
+from tests.connectors.worlds import START, Claim, World
+
+Open = Callable[..., Connector]
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def wiki() -> Iterator[WikiServer]:
+    server = WikiServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def time() -> VirtualTime:
+    return VirtualTime(START + 10 * MINUTE)  # edits happen in the minutes before
+
+
+@pytest.fixture
+def open_stream(oxigraph: SparqlServer, wiki: WikiServer, time: VirtualTime) -> Iterator[Open]:
+    limiters = Limiters(time.clock)
+    opened: list[Connector] = []
+
+    def open_(**settings: object) -> Connector:
+        own = {
+            "kind": "wikidata-stream",
+            "endpoint": oxigraph.endpoint,
+            "agent": AGENT,
+            "subjects": ["wd:Q100", "wd:Q101", "wd:Q102"],
+            "relations": ["wdt:P6"],
+            "stream": f"{wiki.base}/stream",
+            "entity_data": f"{wiki.base}/entity",
+            "attempts": 2,
+        }
+        opened.append(connect("wd", {**own, **settings}, clock=time.clock, limiters=limiters))
+        return opened[-1]
+
+    yield open_
+    for connector in opened:
+        connector.close()
+
+
+@pytest.fixture
+def world(oxigraph: SparqlServer) -> World:
+    world = World()
+    for n in (1, 2, 3):
+        world.add(f"Q{n}", f"Leader {n}")
+    for n in (100, 101, 102):
+        world.add(f"Q{n}", f"Country {n}", P6=[Claim(f"Q{n}-0", "Q1")])
+    oxigraph.serve(world)
+    return world
+
+
+def edit(world: World, wiki: WikiServer, id: str, leader: str, parts: int = 1) -> None:
+    item = world.touch(id)
+    item.claims["P6"] = [Claim(f"{id}-{item.version}", leader)]
+    wiki.publish(item, parts=parts)
+    wiki.keep(world, id)
+
+
+def test_the_watch_list_first_then_only_what_the_stream_names(
+    wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    assert sink.values() == dict.fromkeys(("wd:Q100", "wd:Q101", "wd:Q102"), ("wd:Q1",))
+    edit(world, wiki, "Q101", "Q2")
+    edit(world, wiki, "Q3", "Q2")  # nobody watches it
+    sink.drain(connector)
+    assert sink.values()["wd:Q101"] == ("wd:Q2",)
+    assert sink.labels["wd:Q2"] == "Leader 2"
+    assert wiki.read == [f"/entity/Q101.ttl?flavor=dump&revision={world.items['Q101'].version}"]
+    assert sink.drain(connector) == 0
+
+
+def test_a_broken_connection_is_taken_up_after_the_last_whole_event(
+    wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    wiki.break_after = 2
+    for n, leader in enumerate(("Q2", "Q3", "Q2", "Q3", "Q2")):
+        edit(world, wiki, f"Q{100 + n % 3}", leader)
+    wiki.asked.clear()
+    sink.drain(connector)
+    assert sink.values() == {"wd:Q100": ("wd:Q3",), "wd:Q101": ("wd:Q2",), "wd:Q102": ("wd:Q2",)}
+    assert [asked.partition(" ")[0] for asked in wiki.asked] == ["since", "after", "after", "after"]
+
+
+def test_a_poll_that_was_not_committed_is_told_again(
+    wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream(events_per_step=1)
+    sink.drain(connector)
+    for n in (100, 101, 102):
+        edit(world, wiki, f"Q{n}", "Q2")
+    sink.drain(connector, at_most=1)
+    assert sorted(sink.values().values()) == [("wd:Q1",), ("wd:Q1",), ("wd:Q2",)]
+    sink.drain(open_stream(events_per_step=1))
+    assert set(sink.values().values()) == {("wd:Q2",)}
+
+
+def test_the_highest_revision_wins_whatever_the_order(
+    wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    edit(world, wiki, "Q100", "Q2", parts=3)
+    edit(world, wiki, "Q100", "Q3", parts=2)
+    wiki.events.reverse()
+    sink.drain(connector)
+    assert sink.values()["wd:Q100"] == ("wd:Q3",)
+    assert len(wiki.read) == 1
+
+
+def test_a_deleted_entity_empties_its_slots(wiki: WikiServer, world: World, open_stream: Open) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    wiki.publish(world.touch("Q102"), operation="delete")
+    sink.drain(connector)
+    assert sorted(sink.values()) == ["wd:Q100", "wd:Q101"]
+
+
+def test_what_the_query_service_does_not_have_yet_stays_due(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream(entity_data=None)
+    sink.drain(connector)
+    edit(world, wiki, "Q100", "Q2")  # the stream knows, the query service does not
+    sink.drain(connector)
+    assert sink.values()["wd:Q100"] == ("wd:Q1",)
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sink.values()["wd:Q100"] == ("wd:Q2",)
+    assert sink.drain(connector) == 0
+
+
+def test_after_a_long_absence_the_watch_list_is_read_instead(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, time: VirtualTime, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    edit(world, wiki, "Q100", "Q2")
+    oxigraph.serve(world)
+    wiki.events.clear()  # the stream has forgotten
+    time.sleep(timedelta(days=8).total_seconds())
+    sink.drain(connector)
+    assert sink.values()["wd:Q100"] == ("wd:Q2",)
+
+
+def test_canaries_and_nonsense_are_passed_over(wiki: WikiServer, world: World, open_stream: Open) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    edit(world, wiki, "Q100", "Q2")
+    wiki.events.insert(0, {"dt": "2021-01-01T00:00:30Z", "meta": {"domain": "canary"}, "entity_id": "Q100"})
+    wiki.events.insert(1, {"dt": "2021-01-01T00:00:31Z", "entity_id": "Q100", "operation": "diff"})
+    sink.drain(connector)
+    assert sink.values()["wd:Q100"] == ("wd:Q2",)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1_000])
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_the_parser_takes_bytes_in_any_pieces(size: int, end: str) -> None:
+    lines = [
+        "\ufeff: hello",
+        "",
+        "id: 1",
+        "data: é",
+        "data:two",
+        "",
+        "event: other",
+        "data: x",
+        "",
+        "data: cut",
+    ]
+    stream = end.join(lines).encode()
+    parser = EventParser()
+    pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
+    events = [event for piece in pieces for event in parser.feed(piece)]
+    assert [(e.id, e.type, e.data) for e in events] == [("1", "message", "é\ntwo"), ("1", "other", "x")]
