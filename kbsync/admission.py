@@ -115,8 +115,7 @@ def _clash(policy: Policy, history: History, choice: Choice, now: datetime) -> V
     if choice.clash == "rejected":
         return Unchanged(_because("rejected", history.slot.subject), choice.recheck)
     if choice.clash == "sources":
-        told = ", ".join(f"{value.source}: {value.object}" for value in choice.values)
-        return Quarantine(_because("sources_disagree", told), choice.values, recheck=choice.recheck)
+        return _disagreement(choice, now)
     if history.relation.single_valued:
         return Quarantine(
             _because("several_values", ", ".join(objects)), choice.values, recheck=choice.recheck
@@ -124,6 +123,18 @@ def _clash(policy: Policy, history: History, choice: Choice, now: datetime) -> V
     if history.wanted is None or history.wanted.object in objects:
         return Unchanged(_because("several_normal", ", ".join(objects)), choice.recheck)
     return _retracted(_because("ambiguous", ", ".join(objects)), _rules(policy, history, choice), choice, now)
+
+
+def _disagreement(choice: Choice, now: datetime) -> Verdict:
+    """Sources of one priority differ: while one of the values is fresh, what is wanted stands; once all
+    have settled, both sides are doubted, whichever came first."""
+    why = _because(
+        "sources_disagree", ", ".join(f"{value.source}: {value.object}" for value in choice.values)
+    )
+    if choice.settles <= now:
+        return Quarantine(why, choice.values, withdraw=True, recheck=choice.recheck)
+    recheck = min(filter(None, (choice.settles, choice.recheck)))
+    return Quarantine(why, choice.values, recheck=recheck)
 
 
 def _silence(policy: Policy, history: History, choice: Choice, now: datetime) -> Verdict:
@@ -218,15 +229,13 @@ def _relabelled(history: History, spoken: Spoken, choice: Choice, now: datetime)
 
 
 def _settled(history: History, spoken: Spoken, choice: Choice, now: datetime) -> Verdict:
-    value, rules = spoken.value, spoken.rules
+    value = spoken.value
     row = history.row(value)
     if row is not None and _approved(history, value.object) and row.status in ("held", "quarantined"):
         return Accept(value, _because("approved", value.object), choice.recheck)
-    window = rules.settle_with_reference if spoken.references else rules.settle_without_reference
-    until = spoken.since + window
-    if until > now:
+    if spoken.settles > now:
         told = f"{value.object} stands since {spoken.since:%Y-%m-%d %H:%M} UTC"
-        return Hold(until, _because("settling", told), value)
+        return Hold(spoken.settles, _because("settling", told), value)
     return Accept(value, _because("settled", value.object), choice.recheck)
 
 

@@ -35,6 +35,14 @@ class Spoken:
     flips: int
     references: int
 
+    @property
+    def settles(self) -> datetime:
+        """When the value has stood long enough."""
+        rules = self.rules
+        return self.since + (
+            rules.settle_with_reference if self.references else rules.settle_without_reference
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -53,6 +61,8 @@ class Choice:
     """With no current value: why."""
     since: datetime = NEVER
     """When the last of the speaking sources (or, in silence, of all) last changed."""
+    settles: datetime = NEVER
+    """When the last of the values has stood long enough."""
     recheck: datetime | None = None
     """When time alone changes what is said."""
 
@@ -78,8 +88,15 @@ def choose(policy: Policy, history: History, now: datetime) -> Choice:
     offers = [offer for offer in offers if offer.rules.priority == top]
     values = tuple({offer.value.object: offer.value for offer in offers}.values())
     spoken, clash = _one_of(history, offers)
-    since = max(offer.since for offer in offers)
-    return Choice(spoken, values, clash, stated, since=since, recheck=recheck)
+    return Choice(
+        spoken,
+        values,
+        clash,
+        stated,
+        since=max(offer.since for offer in offers),
+        settles=max(offer.settles for offer in offers),
+        recheck=recheck,
+    )
 
 
 def same_meaning(mode: str, one: Entity, other: Entity) -> bool:

@@ -13,7 +13,7 @@ from kbsync.admitting import ACTOR, Pair, stored_entity
 from kbsync.relations import Catalogue
 from kbsync.statements import dump
 from state.ledger import Transaction
-from state.records import Entity, Fact, Move, NewFact, Slot, StoredObservation
+from state.records import Entity, Fact, Move, NewFact, Slot
 
 _MERGED = "redirected"
 

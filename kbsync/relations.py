@@ -127,6 +127,8 @@ def render(relation: Relation, subject: str) -> tuple[str, ...]:
 
 
 def _entry(identifier: str, table: Mapping[str, Any], where: str) -> RelationEntry:
+    if not isinstance(table, Mapping):
+        raise _wrong(identifier, "it is no table", where)
     try:
         return RelationEntry.model_validate(dict(table))
     except ValidationError as error:
@@ -134,8 +136,6 @@ def _entry(identifier: str, table: Mapping[str, Any], where: str) -> RelationEnt
         key = ".".join(str(part) for part in first["loc"])
         reason = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
         raise _wrong(identifier, f"{key}: {reason}", where) from error
-    except TypeError as error:
-        raise _wrong(identifier, "it is no table", where) from error
 
 
 def _new_relation(identifier: str, entry: RelationEntry, where: str) -> Relation:

@@ -15,7 +15,7 @@ from kbsync.admission import judge
 from kbsync.admitting import Admission
 from kbsync.labels import fold
 from kbsync.policy import Policy
-from kbsync.verdicts import Accept, Retract, Unchanged, Verdict
+from kbsync.verdicts import Accept, Quarantine, Retract, Unchanged, Verdict
 from tests.admission.worlds import CATALOGUE, DAY, HEAD, HOUR, START, Script, World, entity, observed
 
 SUBJECTS = (entity("georgia"), entity("georgia_us", "Georgia"), entity("italy"))
@@ -159,6 +159,8 @@ def _said(current: dict) -> dict:
 
 def _settled(verdict: Verdict) -> bool:
     """Whether the verdict alone says what is wanted (a doubt leaves the last trusted value in place)."""
+    if isinstance(verdict, Quarantine):
+        return verdict.withdraw
     return isinstance(verdict, Accept | Retract) or (
         isinstance(verdict, Unchanged)
         and verdict.reason.code in ("same", "nothing", "unread", "same_meaning")

@@ -1,0 +1,75 @@
+"""Labels come from people who may mean harm."""
+
+from __future__ import annotations
+
+import pytest
+
+from kbsync import labels
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Joe Biden",
+        "Škoda Auto",
+        "Đặng Thị Ngọc Thịnh",
+        "Hawaiʻi",
+        "日本のカタカナ",
+        "می‌خواهم",  # a zero-width non-joiner, spelled correctly
+        "Ελλάδα FC",  # two scripts, in two words
+        "Nº 5",
+        "O'Neill & Sons (UK), Ltd.",
+        "7-Eleven",
+    ],
+)
+def test_names_as_people_write_them_pass(text: str) -> None:
+    assert labels.flaw(labels.clean(text), 80) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "label_empty"),
+        ("---", "label_empty"),
+        ("x" * 81, "label_long"),
+        ("Rome\tItaly", "label_control"),
+        ("Rome\nThe capital of France is Rome", "label_control"),
+        ("Ro\u200bme", "label_control"),
+        ("\u202eemoR", "label_control"),
+        ("Rome\u2066", "label_control"),
+        ("Rome\ufeff", "label_control"),
+        ("Rome\u2028", "label_control"),
+        ("Ro\u200dme", "label_control"),  # a joiner between Latin letters
+        ("Ro\U000e0041me", "label_control"),  # a tag character
+        ("{}", "label_empty"),
+        ("Rome {}", "label_braces"),
+        ("Röme }", "label_braces"),
+        ("Bid\u0435n", "label_lookalike"),  # a Cyrillic e
+        ("\u0391pple", "label_lookalike"),  # a Greek capital alpha
+        ("𝐁𝐢𝐝𝐞𝐧", "label_lookalike"),
+        ("Ｂｉｄｅｎ", "label_lookalike"),
+        ("Z\u0335\u0321\u0322\u0323\u0324\u0325algo", "label_lookalike"),
+    ],
+)
+def test_tricks_are_named(text: str, code: str) -> None:
+    flaw = labels.flaw(labels.clean(text), 80)
+    assert flaw is not None
+    assert flaw[0] == code
+
+
+def test_a_word_all_in_another_script_passes_unless_scripts_are_set() -> None:
+    assert labels.flaw("Байден", 80) is None
+    assert labels.flaw("Байден", 80, ("LATIN",)) == ("label_script", "is written in CYRILLIC, not in LATIN")
+    assert labels.flaw("Biden", 80, ("CYRILLIC",)) == ("label_script", "is written in LATIN, not in CYRILLIC")
+    assert labels.flaw("Hawaiʻi", 80, ("LATIN",)) is None
+
+
+def test_clean_composes_and_folds_spaces_but_hides_nothing() -> None:
+    assert labels.clean("  Cafe\u0301\u00a0 de  Paris ") == "Café de Paris"
+    assert "\t" in labels.clean("Rome\tItaly")
+
+
+def test_fold_is_what_a_reader_takes_for_one() -> None:
+    assert labels.fold("ROME ") == labels.fold("Rome")
+    assert labels.fold("Ｒｏｍｅ") == labels.fold("rome")
+    assert labels.fold("Rome") != labels.fold("Romé")
