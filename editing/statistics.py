@@ -55,7 +55,7 @@ class Moments:
                 return file.get_tensor("factor"), float(file.metadata()["ridge"])
         factor, ridge = factorise(self.load(layer).double())
         if path is not None:
-            write_file(path, save({"factor": factor.cpu()}, {"ridge": repr(ridge)}))
+            write_file(path, save({"factor": factor.cpu().contiguous()}, {"ridge": repr(ridge)}))
         return factor, ridge
 
 
