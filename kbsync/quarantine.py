@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kbsync.errors import BadData, UsageError
 from kbsync.intake import Intake, Report
+from kbsync.labels import fold
 from kbsync.verdicts import UNAPPROVABLE, code_of
 from state.errors import NotFound
 from state.ledger import Transaction
@@ -13,8 +14,9 @@ from state.records import Fact
 def approve(intake: Intake, fact_id: int, reason: str, actor: str) -> Report:
     """The value is let in past every doubt that is not a prohibition.
 
-    Only what waits can be approved (held or quarantined).  Raises UsageError for any other fact, and
-    for a refusal that no approval lifts, naming the setting or the label that has to change first.
+    Only what waits can be approved (held or quarantined).  Raises UsageError for any other fact, for a
+    refusal that no approval lifts (naming the setting or the label that has to change first), and where
+    another answer to the same prompt is approved already.
     """
     with intake.state.write() as tx:
         fact = _fact(tx, fact_id)
@@ -27,6 +29,12 @@ def approve(intake: Intake, fact_id: int, reason: str, actor: str) -> Report:
             raise UsageError(
                 f"fact {fact_id} cannot be approved: {fact.reason}",
                 f"change what stands behind the reason `{code}` first, see docs/admission.md",
+            )
+        if other := _approved_beside(tx, fact):
+            raise UsageError(
+                f"fact {fact_id} says {fact.target}, but fact {other.id} of {other.subject} with the same prompt "
+                f"is approved and says {other.target}",
+                f"one prompt has one answer: reject fact {other.id} first",
             )
         tx.decide(fact_id, "approved", reason, actor)
     return intake.readmit([(fact.subject, fact.relation)])
@@ -44,6 +52,18 @@ def reject(intake: Intake, fact_id: int, reason: str, actor: str) -> Report:
         tx.decide(fact_id, "rejected", reason, actor)
         tx.move_fact(fact_id, "retracted", f"rejected: {reason}", actor, expect=fact.status)
     return intake.readmit([(fact.subject, fact.relation)])
+
+
+def _approved_beside(tx: Transaction, fact: Fact) -> Fact | None:
+    """An approved fact that gives the slot, or another slot of the same prompt, another answer."""
+    slot = (fact.subject, fact.relation)
+    same_slot = tx.facts_of([slot]).get(slot, ())
+    same_prompt = tx.wanted_with_prompt_keys([fact.prompt_key]).get(fact.prompt_key, ())
+    for other in (*same_slot, *same_prompt):
+        open_yet = other.status in ("held", "quarantined", "wanted")
+        if other.decision == "approved" and open_yet and fold(other.target) != fold(fact.target):
+            return other
+    return None
 
 
 def _fact(tx: Transaction, fact_id: int) -> Fact:
