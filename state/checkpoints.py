@@ -44,9 +44,11 @@ class CheckpointQueries(Reader):
         return found[0] if found else None
 
     def previous(self) -> Checkpoint | None:
-        """What was live last and may be so again: where `rollback` without an argument goes."""
+        """What was live last, of another view, and may be so again: where `rollback` goes by default."""
         was_live = (CHECKPOINTS.c.status == "retired") & CHECKPOINTS.c.promotion.is_not(None)
         usable = was_live & CHECKPOINTS.c.collected.is_(None) & ~_IS_BLOCKED.element
+        if (live := self.live()) is not None:
+            usable &= CHECKPOINTS.c.view != live.view
         found = self._checkpoints(_ALL.where(usable).order_by(CHECKPOINTS.c.promotion.desc()).limit(1))
         return found[0] if found else None
 
@@ -123,7 +125,12 @@ class CheckpointTransitions(CheckpointQueries, Writer):
             )
 
     def block_view(self, view: str, reason: str, actor: str) -> None:
-        """The view will not be promoted again until released; blocking twice keeps the first reason."""
+        """The view will not be promoted again until released; blocking twice keeps the first reason.
+
+        Raises ForbiddenTransition for the view that is live: something else must be promoted first.
+        """
+        if (live := self.live()) is not None and live.view == view:
+            raise ForbiddenTransition("checkpoint", live.id, "live", "blocked", CHECKPOINT_NEXT["live"])
         if self._value(select(BLOCKED.c.view).where(BLOCKED.c.view == view)) is None:
             self._insert(BLOCKED, [{"view": view, "reason": reason, "actor": actor, "since": self.clock()}])
             self._log(actor, [Note("view.blocked", {"view": view, "reason": reason})])

@@ -108,6 +108,18 @@ def test_a_rolled_back_view_stays_out_until_it_is_released(state: State, lease: 
         assert tx.promote(c.id, lease).status == "live"
 
 
+def test_rolling_back_goes_to_another_view_and_never_blocks_what_is_live(state: State, lease: Lease) -> None:
+    with state.write() as tx:
+        older, first = staged(tx, "wd:Q1"), staged(tx, "wd:Q2")
+        rebuilt = carried(tx, planned(tx), "staged")
+        for id in (older.id, first.id, rebuilt.checkpoint):
+            tx.promote(id, lease)
+        assert rebuilt.view == first.view
+        assert tx.previous() == tx.checkpoint(older.id)
+        with pytest.raises(ForbiddenTransition, match="live"):
+            tx.block_view(rebuilt.view, "says nonsense", "ada")
+
+
 def test_rejected_and_collected_checkpoints_are_never_promoted(state: State, lease: Lease) -> None:
     with state.write() as tx:
         a, b = staged(tx, "wd:Q1"), staged(tx, "wd:Q2")
