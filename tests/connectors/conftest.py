@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,25 @@ class SparqlServer:
         answer.raise_for_status()
 
 
-@pytest.fixture(scope="session")
-def oxigraph_process() -> Iterator[SparqlServer]:
-    port = free_port()
+@contextmanager
+def running_oxigraph(*options: str) -> Iterator[SparqlServer]:
+    """An oxigraph server of one's own, in memory."""
+    base = f"http://127.0.0.1:{(port := free_port())}"
     binary = Path(sys.executable).parent / "oxigraph"
-    process = subprocess.Popen([binary, "serve", "--bind", f"127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+    command = [binary, "serve", "--bind", f"127.0.0.1:{port}", *options]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        wait_until_up(f"http://127.0.0.1:{port}/", process)
-        yield SparqlServer(f"http://127.0.0.1:{port}")
+        wait_until_up(f"{base}/", process)
+        yield SparqlServer(base)
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def oxigraph_process() -> Iterator[SparqlServer]:
+    with running_oxigraph() as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,11 +8,17 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from connectors.errors import SourceDataError, SourceRefused, SourceSettingsError
+from connectors.errors import (
+    SourceDataError,
+    SourceRefused,
+    SourceSettingsError,
+    SourceTimeout,
+    TruncatedAnswer,
+)
 from connectors.observations import Connector
 from connectors.registry import connect
 from connectors.sparql import split_prologue
-from tests.connectors.conftest import AGENT, SparqlServer
+from tests.connectors.conftest import AGENT, SparqlServer, running_oxigraph
 from tests.connectors.sink import Sink
 
 QUERY = """# accounts and who looks after them
@@ -130,3 +136,14 @@ def test_the_prologue_is_told_from_the_query() -> None:
 
 def test_the_server_of_these_tests_is_a_real_one(oxigraph: SparqlServer) -> None:
     assert httpx.get(oxigraph.base).status_code == 200
+
+
+def test_a_server_that_runs_out_of_time_while_streaming_is_not_believed() -> None:
+    """oxigraph says 200 and breaks off past its time limit: the real form of a cut answer."""
+    with running_oxigraph("--timeout-s", "1") as slow:
+        slow.serve(accounts(dict.fromkeys(range(200), "crm:ann")))
+        everything = "SELECT ?subject ?object WHERE { ?subject ?p ?object . ?c ?d ?e . ?f ?g ?h }"
+        settings = {"kind": "sparql", "endpoint": slow.endpoint, "agent": AGENT, "relation": "crm:owner"}
+        connector = connect("crm", {**settings, "query": everything, "rows_per_request": 50, "attempts": 1})
+        with pytest.raises((TruncatedAnswer, SourceTimeout)):
+            list(connector.poll(None))
