@@ -40,7 +40,7 @@ class FilesSettings(SourceSettings, MappingSettings):
     folder: Path = Field(description="Where files are dropped")
     complete: bool = Field(False, description="Each file is the whole state: what it does not name is gone")
     query: str | None = Field(None, description="RDF files: a SELECT as for kind `sparql`")
-    slots_per_step: int = Field(400, ge=1)
+    slots_per_step: int = Field(400, ge=1, description="Slots committed at once")
     max_vanished: float = Field(0.2, ge=0, le=1, description="complete: share of slots that may vanish")
 
 

@@ -6,8 +6,10 @@ a silent default.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,6 +21,9 @@ from connectors.errors import SourceSettingsError
 from connectors.http import Limits, Requester, check_agent
 from connectors.limits import PROCESS_LIMITERS, Budget, Limiters
 
+_SECRET = {"password", "url"}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
@@ -86,4 +91,16 @@ def _complaint(name: str, complaint: Any) -> str:
         return f"{key}: there is no such setting for this kind of source"
     if complaint["type"] == "missing":
         return f"{key}: is required"
-    return f"{key}: {complaint['msg'].removeprefix('Value error, ')} (got {complaint['input']!r})"
+    shown = (
+        "" if not complaint["loc"] or _SECRET & set(complaint["loc"]) else f" (got {complaint['input']!r})"
+    )
+    return f"{key}: {complaint['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _duration(value: Any) -> Any:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return timedelta(**{_UNITS[match[2]]: float(match[1])}) if match else value
+
+
+Duration = Annotated[timedelta, pydantic.BeforeValidator(_duration)]
+"""Seconds, or text such as `90s`, `15m`, `24h`, `3d`."""

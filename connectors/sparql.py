@@ -34,11 +34,11 @@ class SparqlSettings(HttpSettings, MappingSettings):
 
     kind: Literal["sparql"]
     endpoint: str = Field(pattern=r"^https?://", description="SPARQL 1.1 query endpoint")
-    user: str | None = None
+    user: str | None = Field(None, description="For HTTP basic authentication")
     password: str | None = None
     query: str = Field(description=f"SELECT query; its variables are among {', '.join(FIELDS)}")
-    rows_per_request: int = Field(5_000, ge=2)
-    slots_per_step: int = Field(400, ge=1)
+    rows_per_request: int = Field(5_000, ge=2, description="Rows read at once")
+    slots_per_step: int = Field(400, ge=1, description="Slots committed at once")
     max_vanished: float = Field(0.2, ge=0, le=1, description="Share of slots that may vanish and be believed")
 
     @pydantic.model_validator(mode="after")

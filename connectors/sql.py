@@ -20,7 +20,7 @@ from connectors.differences import Held, WholeReading, next_revision, of_slots
 from connectors.errors import ConnectorError
 from connectors.mapping import Mapper, MappingSettings
 from connectors.observations import Health, Observation, Poll, Triple
-from connectors.settings import Context, SourceSettings, parse
+from connectors.settings import Context, Duration, SourceSettings, parse
 from connectors.sql_keyset import KeysetPass
 from connectors.sql_tables import Table
 
@@ -34,14 +34,16 @@ class SqlSettings(SourceSettings, MappingSettings):
     )
     table: str | None = Field(None, description="A table or view, with its schema if need be")
     query: str | None = Field(None, description="A SELECT instead of a table")
-    mode: Literal["diff", "keyset"] = "diff"
+    mode: Literal["diff", "keyset"] = Field(
+        "diff", description="Read everything and compare, or follow changes"
+    )
     updated_at: str | None = Field(None, description="keyset: the column that tells when a row changed")
     key: str | None = Field(None, description="keyset: a unique column, which orders rows of one instant")
-    overlap: timedelta = Field(
+    overlap: Duration = Field(
         timedelta(minutes=5), ge=timedelta(), description="keyset: longest time from a change to its commit"
     )
-    rows_per_request: int = Field(5_000, ge=1)
-    slots_per_step: int = Field(400, ge=1)
+    rows_per_request: int = Field(5_000, ge=1, description="Rows read at once")
+    slots_per_step: int = Field(400, ge=1, description="Slots committed at once")
     max_vanished: float = Field(0.2, ge=0, le=1, description="diff: share of slots that may vanish at once")
 
     @pydantic.model_validator(mode="after")

@@ -10,7 +10,7 @@ import pydantic
 from pydantic import ConfigDict, Field
 
 from connectors.namespaces import WIKIDATA, Namespaces
-from connectors.settings import HttpSettings
+from connectors.settings import Duration, HttpSettings
 from connectors.wikidata.vocabulary import Vocabulary
 
 
@@ -32,7 +32,7 @@ class WatchSettings(HttpSettings):
     endpoint: str = Field(
         pattern=r"^https?://", description="SPARQL endpoint, such as https://query.wikidata.org/sparql"
     )
-    user: str | None = None
+    user: str | None = Field(None, description="For HTTP basic authentication")
     password: str | None = None
     subjects: tuple[str, ...] = Field((), description="Subjects to watch, as CURIEs")
     subjects_file: Path | None = Field(None, description="A file of them, one a line, # starts a comment")
@@ -40,13 +40,15 @@ class WatchSettings(HttpSettings):
     relations: tuple[str, ...] = Field((), description="Relations to watch; empty: the catalogue's")
     prefixes: dict[str, str] = Field({}, description="Prefixes besides wd:, wds:, wdt: and p:")
     property_base: str = Field("http://www.wikidata.org/prop/", description="What property IRIs start with")
-    properties: PropertyIds = PropertyIds()
+    properties: PropertyIds = Field(
+        PropertyIds(), description="start, end, instance_of, death, human, where they are numbered anew"
+    )
     languages: tuple[str, ...] = Field(("en", "mul"), min_length=1, description="Of labels, best first")
-    overlap: timedelta = Field(
+    overlap: Duration = Field(
         timedelta(minutes=15), ge=timedelta(), description="How far back each poll looks again: replicas lag"
     )
     watch_labels: bool = Field(True, description="Poll the labels of objects in use as well")
-    versions_per_request: int = Field(500, ge=1)
+    versions_per_request: int = Field(500, ge=1, description="Subjects whose version is asked for at once")
     slots_per_step: int = Field(400, ge=1, description="About how many slots are read and committed at once")
     max_vanished: float = Field(
         0.05, ge=0, le=1, description="Share of the watch list that may vanish at once and be believed"

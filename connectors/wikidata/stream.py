@@ -20,7 +20,7 @@ from pydantic import Field
 from connectors.errors import SourceDataError, SourceThrottled, SourceTimeout, SourceUnavailable
 from connectors.http import Requester
 from connectors.observations import Health, Observation, Poll, Triple
-from connectors.settings import Context
+from connectors.settings import Context, Duration
 from connectors.sse import Event, follow
 from connectors.values import EARLIEST, instant
 from connectors.wikidata.connector import WikidataConnector
@@ -49,11 +49,11 @@ class StreamSettings(WatchSettings):
         description="Special:EntityData of the wiki: changed entities are read there, by revision",
     )
     entity_prefix: str = Field("wd", description="Prefix of the ids that the stream names")
-    list_every: timedelta = Field(timedelta(days=1), description="How often the whole watch list is polled")
-    retention: timedelta = Field(timedelta(days=7), description="How long the stream remembers")
+    list_every: Duration = Field(timedelta(days=1), description="How often the whole watch list is polled")
+    retention: Duration = Field(timedelta(days=7), description="How long the stream remembers")
     silence_s: float = Field(5.0, gt=0, description="Seconds of silence after which there is no more to read")
     follow_s: float = Field(60.0, gt=0, description="Longest time that one poll follows the stream")
-    events_per_step: int = Field(2_000, ge=1)
+    events_per_step: int = Field(2_000, ge=1, description="Events after which a step is committed")
 
 
 @dataclass(frozen=True, slots=True)
