@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from editing.requests import prompt_key, render
 from editing.spec import Case, FactSpec
-from kbsync.relations import Catalogue, render
+from kbsync.relations import Catalogue
 from kbsync.settings import PlanSettings
 from state.records import Fact, Probe
 
@@ -88,15 +89,22 @@ def fact_spec(
     in_live: bool,
     previous: str | None,
     probes: Collection[Probe],
+    edited: Collection[str] = (),
 ) -> FactSpec:
-    """The fact as the worker sees it, with the probes that were stored for it when it was admitted."""
+    """The fact as the worker sees it, with the probes that were stored for it when it was admitted.
+
+    A neighbour or other relation has to be answered as the base answers it, right or wrong; one that is
+    itself `edited` in this view (a set of prompt keys) is no probe: it is to change.
+    """
 
     def cases(kind: str, most: int) -> tuple[Case, ...]:
-        chosen = [Case(probe.prompt, probe.target) for probe in probes if probe.kind == kind]
-        return tuple(chosen[:most])
+        chosen = [p for p in probes if p.kind == kind and prompt_key(p.prompt) not in edited]
+        return tuple(Case(probe.prompt) for probe in chosen[:most])
 
+    wordings = [t for t in catalogue.named(fact.relation).templates if t != fact.template]
+    variants, unseen = wordings[: settings.variants], wordings[settings.variants :]
     paraphrases = [
-        *render(catalogue.named(fact.relation), fact.subject_label),
+        *(render(template, fact.subject_label) for template in unseen),
         *(probe.prompt for probe in probes if probe.kind == "alias"),
     ]
     return FactSpec(
@@ -107,6 +115,7 @@ def fact_spec(
         previous=previous,
         known=known,
         in_live=in_live,
+        variants=tuple(variants),
         paraphrases=tuple(p for p in paraphrases if p != fact.prompt)[: settings.paraphrases],
         neighbours=cases("neighbour", settings.neighbours),
         same_subject=cases("same_subject", settings.same_subject),

@@ -77,6 +77,9 @@ class PlanSettings(Section):
         1_000, ge=1, description="edited facts this base bears; the rest waits, by priority"
     )
     rounds: int = Field(4, ge=1, description="builds of one run: the first and the retries without bad facts")
+    variants: int = Field(
+        0, ge=0, description="further templates of the relation a fact is edited with; none of them judges it"
+    )
     neighbours: int = Field(5, ge=0, description="neighbourhood probes an edited fact")
     same_subject: int = Field(5, ge=0, description="probes of the subject's other relations an edited fact")
     paraphrases: int = Field(6, ge=0, description="paraphrase probes an edited fact")

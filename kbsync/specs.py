@@ -48,6 +48,7 @@ def fact_specs(app: Application, facts: Sequence[Fact], in_live: set[int]) -> tu
         edited = [fact for fact in facts if not answers.get(fact.id, (False, ""))[0]]
         probes = {fact.id: tx.probes(fact.id) for fact in edited}
         slots = tx.facts_of((fact.subject, fact.relation) for fact in edited)
+    prompts = {fact.prompt_key for fact in edited}
     return tuple(
         fact_spec(
             fact,
@@ -57,6 +58,7 @@ def fact_specs(app: Application, facts: Sequence[Fact], in_live: set[int]) -> tu
             in_live=fact.id in in_live,
             previous=_previous(fact, slots.get((fact.subject, fact.relation), ())),
             probes=probes.get(fact.id, ()),
+            edited=prompts,
         )
         for fact in facts
     )

@@ -48,6 +48,7 @@ def prepare(home: Home) -> None:
 
 def write_settings(home: Home, world: World, endpoint: str) -> Path:
     """The settings file of the demo's home."""
+    measured = measured_settings()
     subjects = " ".join(f"wdt:{relation.removeprefix('wdt:')}" for relation in world.wordings)
     query = (
         "PREFIX wdt: <http://www.wikidata.org/prop/direct/> "
@@ -75,12 +76,13 @@ def write_settings(home: Home, world: World, endpoint: str) -> Path:
         "",
         "[plan]",
         "rounds = 1  # a rejected run stays rejected, so that the story can show it; the rest goes with the next",
+        f"variants = {measured.pop('variants')}",
         "",
         "[log]",
         'level = "warning"',
         "",
         "[edit]",
-        *(f"{key} = {json.dumps(value)}" for key, value in edit_settings().items()),
+        *(f"{key} = {json.dumps(value)}" for key, value in measured.items()),
         "",
     ]
     for relation, table in world.relation_tables().items():
@@ -91,7 +93,7 @@ def write_settings(home: Home, world: World, endpoint: str) -> Path:
     return home.config
 
 
-def edit_settings() -> dict[str, object]:
-    """What was measured to be good for the bundled model (benchmarks/testbed)."""
+def measured_settings() -> dict[str, object]:
+    """Keys of [edit], and `variants` of [plan], measured to be good for the bundled model (benchmarks/testbed)."""
     values: dict[str, object] = json.loads((MODEL / "kbsync-edit.json").read_text(encoding="utf-8"))
     return values
