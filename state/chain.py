@@ -56,17 +56,15 @@ def link(row: Mapping[str, Any]) -> str:
 
 def _is_simple(plain: Any) -> bool:
     """Whether `_exact` gives the canonical text: names sort by UTF-16 there, by code point here."""
-    match plain:
-        case float():
-            return False
-        case dict():
-            return all(name.isascii() and _is_simple(item) for name, item in plain.items())
-        case list():
-            return all(map(_is_simple, plain))
-    return True
+    kind = type(plain)
+    if kind is dict:
+        return all(map(str.isascii, plain)) and all(map(_is_simple, plain.values()))
+    return all(map(_is_simple, plain)) if kind is list else kind is not float
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is str:  # nearly everything in nearly every event
+        return value
     match value:
         case None | bool() | str():
             return value

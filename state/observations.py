@@ -23,6 +23,8 @@ from state.transaction import SLOTS, Note, Pair, Reader, Writer, chunks, columns
 OBSERVATIONS, READINGS = table(Observations), table(Readings)
 _OBSERVATION = columns_of(OBSERVATIONS, StoredObservation)
 _SAID = select(*_OBSERVATION).join_from(OBSERVATIONS, SLOTS)
+_NEWEST = READINGS.join(SLOTS).join(OBSERVATIONS, READINGS.c.observation == OBSERVATIONS.c.id)
+"""By way of the readings' slot: by the observations' own, SQLite would scan all readings."""
 _WATCHED = select(READINGS.c.id, SLOTS.c.subject, SLOTS.c.relation).join_from(READINGS, SLOTS)
 _PAGE = 1000
 
@@ -43,7 +45,7 @@ class ObservationQueries(Reader):
     def current(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[StoredObservation, ...]]:
         """What each source says of the slots now: the newest observation that was not late."""
         found: dict[Pair, list[StoredObservation]] = {}
-        said_last = _SAID.join(READINGS, READINGS.c.observation == OBSERVATIONS.c.id)
+        said_last = select(*_OBSERVATION).select_from(_NEWEST)
         for chunk in chunks(pairs):
             for row in self._rows(said_last.where(self._named(chunk)).order_by(OBSERVATIONS.c.source)):
                 found.setdefault((row.subject, row.relation), []).append(StoredObservation(*row))
@@ -137,9 +139,8 @@ class ObservationTransitions(ObservationQueries, Writer):
     def _readings(self, observations: Sequence[StoredObservation]) -> dict[_Name, _Reading]:
         found = {}
         columns = (SLOTS.c.subject, SLOTS.c.relation, READINGS, OBSERVATIONS.c.statements)
-        joined = READINGS.join(SLOTS).join(OBSERVATIONS, READINGS.c.observation == OBSERVATIONS.c.id)
         for chunk in chunks((item.subject, item.relation) for item in observations):
-            for row in self._rows(select(*columns).select_from(joined).where(self._named(chunk))):
+            for row in self._rows(select(*columns).select_from(_NEWEST).where(self._named(chunk))):
                 name = (row.source, row.subject, row.relation)
                 found[name] = _Reading(row.revision, row.observation, row.statements, row.id)
         return found

@@ -1,0 +1,90 @@
+"""What a change costs must not follow what the ledger holds: plans are looked at, and time is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event
+
+from state import State, Transaction
+from state.records import Entity, Move, Slot
+from tests.state.making import START, Clock, fact, said
+
+BIG = ("entities", "slots", "observations", "readings", "facts", "events", "view_facts")
+
+
+def change(tx: Transaction, first: int, count: int, version: int = 1) -> None:
+    """A step of a source as admission writes it: every slot of the range has a new value."""
+    subjects = [f"wd:Q{number}" for number in range(first, first + count)]
+    pairs = [(subject, "wdt:P6") for subject in subjects]
+    offered = [fact(subject, f"wd:V{version}", revision=version) for subject in subjects]
+    tx.put_entities([Entity(subject, f"Label of {subject}") for subject in subjects])
+    tx.put_slots(
+        [Slot(one.subject, one.relation, one.subject_label, one.template, one.prompt_key) for one in offered]
+    )
+    tx.record([said(subject, f'["wd:V{version}"]', revision=version) for subject in subjects])
+    tx.slots_with_prompt_keys(one.prompt_key for one in offered)
+    tx.histories(pairs)
+    tx.current(pairs)
+    older = [old for facts in tx.facts_of(pairs).values() for old in facts if old.status == "wanted"]
+    tx.move_facts([Move(old.id, "superseded", "a newer value", "wanted") for old in older], "admission")
+    tx.put_facts(offered, "admission")
+    tx.due(START)
+    tx.set_cursor("wikidata", str(first + count))
+
+
+@contextmanager
+def statements(tx: Transaction) -> Iterator[list[tuple[str, object]]]:
+    """What is sent to the database meanwhile."""
+    sent: list[tuple[str, object]] = []
+
+    def note(connection, cursor, statement, parameters, context, many) -> None:
+        sent.append((statement, parameters[0] if many else parameters))
+
+    event.listen(tx.connection, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(tx.connection, "before_cursor_execute", note)
+
+
+def test_no_step_of_a_change_reads_a_whole_table(new_url) -> None:
+    state = State.open(new_url("sqlite"), Clock())
+    with state.write() as tx:
+        change(tx, 0, 30)
+        with statements(tx) as sent:
+            change(tx, 10, 30, version=2)
+            tx.provenance(5)
+            tx.random_slots("wikidata", 5, seed=1)
+            next(tx.watched("wikidata"))
+        plans = [
+            (row[3], statement)
+            for statement, parameters in sent
+            for row in tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    state.close()
+    scans = [
+        (plan, statement)
+        for plan, statement in plans
+        if plan.startswith(tuple(f"SCAN {name}" for name in BIG))
+    ]
+    assert scans == []
+    assert len(sent) > 20
+
+
+@pytest.mark.slow
+def test_a_change_costs_the_same_in_a_ledger_ten_times_as_large(new_url) -> None:
+    """Processor time of the same step, which other processes on the machine disturb little."""
+    state = State.open(new_url("sqlite"), Clock())
+    spent = []
+    for number in range(50):
+        start = time.process_time()
+        with state.write() as tx:
+            change(tx, number * 1000, 1000)
+        spent.append(time.process_time() - start)
+    state.close()
+    early, late = sorted(spent[2:7])[2], sorted(spent[-5:])[2]
+    assert late < 1.5 * early
