@@ -219,7 +219,7 @@ def test_no_history_makes_the_ledger_contradict_itself(new_url) -> None:
 
 @pytest.mark.slow
 def test_no_long_history_makes_the_ledger_contradict_itself(new_url) -> None:
-    machine(new_url, "sqlite", examples=60, steps=40)
+    machine(new_url, "sqlite", examples=40, steps=40)
 
 
 @pytest.mark.slow
