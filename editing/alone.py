@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from editing.architectures import locate_parts
+from editing.asking import for_each_batch, target_logits
 from editing.build import Built
 from editing.hooks import injected
 from editing.requests import EditRequest
-from editing.scoring import Tick, equal_lengths, run_or_halve, silent, sole_argmax
+from editing.scoring import Tick, scored, silent
 from editing.tokens import Located, locate, passage
 
 
@@ -29,20 +30,16 @@ def stated_alone(
 
     def run(batch: Sequence[EditRequest]) -> None:
         rows = [texts[request] for request in batch]
-        ids = torch.tensor([row.ids for row in rows], device=model.device)
         deltas = torch.stack([built.deltas[built.groups[request.id]].value for request in batch])
         positions = torch.tensor([row.subject for row in rows], device=model.device)
-        width = max(len(row.ids) - row.target for row in rows)
         every = torch.arange(len(rows), device=model.device)
         with injected(block, every, positions, deltas.to(model.device)):
-            logits = model(ids, use_cache=False, logits_to_keep=width + 1).logits[:, :-1]
-        right = (sole_argmax(logits) == ids[:, -width:]).tolist()
-        for request, row, hits in zip(batch, rows, right, strict=True):
-            stated[request.id] = all(hits[-_length(row) :])
+            read = target_logits(model, [row.ids for row in rows], [row.target for row in rows])
+            for request, row, logits in zip(batch, rows, read, strict=True):
+                stated[request.id] = scored(logits, row.ids[row.target :]).strict
         tick(len(batch))
 
-    for batch in equal_lengths(model, requests, lambda request: len(texts[request].ids)):
-        run_or_halve(batch, run)
+    for_each_batch(model, requests, lambda r: len(texts[r].ids), run, read=lambda r: _length(texts[r]))
     return stated
 
 

@@ -20,13 +20,11 @@ from editing.errors import DataError
 from editing.generation import mean
 from editing.models import context_length
 from editing.scoring import (
-    ANSWER_TOKENS,
     Tick,
-    continue_greedily,
     cut_answer,
     encode_prompts,
     encode_targets,
-    ending_tokens,
+    greedy_answers,
     score,
     silent,
 )
@@ -51,12 +49,8 @@ def probabilities(
 
 def answers(model: Any, tokenizer: Any, prompts: Sequence[str], *, tick: Tick = silent) -> list[str]:
     """What the model says after each prompt, greedily, cut where the object ends: for people to read."""
-    stop = ending_tokens(tokenizer)
-    ids = encode_prompts(tokenizer, prompts)
-    return [
-        cut_answer(tokenizer, row)[0]
-        for row in continue_greedily(model, ids, ANSWER_TOKENS, stop=stop, tick=tick)
-    ]
+    rows = greedy_answers(model, tokenizer, encode_prompts(tokenizer, prompts), tick=tick)
+    return [cut_answer(tokenizer, row)[0] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,20 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from editing.asking import Ids
 from editing.evaluation import perplexity
 from editing.generation import generate
 from editing.requests import prompt_key, render
 from editing.scoring import (
-    ANSWER_TOKENS,
-    Ids,
     Question,
     Score,
     Tick,
-    continue_greedily,
     cut_answer,
     encode_prompts,
     encode_targets,
-    ending_tokens,
+    greedy_answers,
     score,
     silent,
 )
@@ -94,8 +92,7 @@ class Sitting:
     def answer(self, model: Any, tokenizer: Any, prompts: Iterable[Ids], tick: Tick = silent) -> None:
         """Continue greedily what was not continued before."""
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.greedy]
-        stop = ending_tokens(tokenizer)
-        rows = continue_greedily(model, missing, ANSWER_TOKENS, stop=stop, tick=tick)
+        rows = greedy_answers(model, tokenizer, missing, tick=tick)
         self.greedy.update(zip(missing, rows, strict=True))
 
     def sit(self, model: Any, tokenizer: Any, exam: Exam, tick: Tick = silent) -> None:
@@ -103,6 +100,10 @@ class Sitting:
         self.ask(model, exam.questions(), tick)
         owns = [questions.own for questions in exam.facts.values()]
         self.answer(model, tokenizer, [own.prompt for own in owns if not self.scores[own].strict], tick)
+        self.speak(model, tokenizer, exam, tick)
+
+    def speak(self, model: Any, tokenizer: Any, exam: Exam, tick: Tick = silent) -> None:
+        """Only generate the exam's texts and read its held-out text: all that is compared with the base."""
         missing = [prompt for prompt in exam.texts if prompt not in self.texts]
         texts = generate(model, tokenizer, missing, seed=exam.seed, tick=tick)
         self.texts.update(zip(missing, texts, strict=True))
@@ -168,7 +169,7 @@ class Setter:
         texts = [*generated, *_drawn(more, max(0, FLUENCY_TEXTS - len(generated)), seed)]
         return Exam(
             facts=facts,
-            canaries=tuple(expected[case] for case in spec.canaries),
+            canaries=tuple(expected[case] for case in spec.canaries if case in expected),
             generated=tuple(fact.id for fact in generated),
             texts=tuple(dict.fromkeys(render(f.prompt, f.subject) for f in texts)) if spec.generate else (),
             windows=tuple(windows),
@@ -190,15 +191,18 @@ class Setter:
                 own=owns[fact.id],
                 old=olds.get(fact.id),
                 paraphrases=tuple(next(paraphrases) for _ in fact.paraphrases),
-                neighbours=tuple(expected[case] for case in fact.neighbours),
-                same_subject=tuple(expected[case] for case in fact.same_subject),
+                neighbours=tuple(expected[c] for c in fact.neighbours if c in expected),
+                same_subject=tuple(expected[c] for c in fact.same_subject if c in expected),
             )
             for fact in new
         }
         return questions | {fact.id: FactQuestions(own=owns[fact.id]) for fact in kept}
 
     def _expected(self, cases: Sequence[Case], edited: Mapping[str, str]) -> dict[Case, Question]:
-        """Each case with the tokens it is to be answered with."""
+        """Each case with the tokens it is to be answered with.
+
+        A case on which the base is of two minds (a tie, as 16-bit logits have them) is left out.
+        """
         cases = list(dict.fromkeys(cases))
         by_view = {case: edited.get(prompt_key(case.prompt)) for case in cases}
         named = [(case, by_view[case] or case.target) for case in cases if by_view[case] or case.target]
@@ -213,10 +217,10 @@ class Setter:
         rest = [case for case in cases if case not in expected]
         prompts = encode_prompts(self.tokenizer, [case.prompt for case in rest])
         self.base.answer(self.model, self.tokenizer, prompts, self.tick)
-        for case, prompt in zip(rest, prompts, strict=True):
-            _, answer = cut_answer(self.tokenizer, self.base.greedy[prompt])
-            expected[case] = Question(prompt, answer)
-        return expected
+        said = [cut_answer(self.tokenizer, self.base.greedy[prompt])[1] for prompt in prompts]
+        own = [Question(*pair) for pair in zip(prompts, said, strict=True)]
+        self.base.ask(self.model, own, self.tick)
+        return expected | {case: q for case, q in zip(rest, own, strict=True) if self.base.says(q)}
 
     def _required(self, cases: Sequence[Case]) -> dict[Case, Question]:
         """Canaries that name their answer: it is required whatever the base says."""

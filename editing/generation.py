@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from editing.asking import Continuation, Ids, for_each_batch
 from editing.models import context_length
-from editing.scoring import Ids, Tick, encode_prompts, equal_lengths, run_or_halve, silent
+from editing.scoring import Tick, encode_prompts, silent
 
 TOKENS = 100
 """Length of a generated text, as the paper has it (shorter where the model's context is)."""
@@ -44,15 +44,14 @@ def generate(
     texts: dict[str, str] = {}
 
     def run(batch: Sequence[str]) -> None:
-        ids = torch.tensor([encoded[prompt] for prompt in batch], device=model.device)
-        room = min(tokens, context_length(model) - ids.shape[1])
+        room = min(tokens, context_length(model) - max(len(encoded[prompt]) for prompt in batch))
         noise = torch.stack([_noise(prompt, seed, room, top_k) for prompt in batch])
-        for prompt, row in zip(batch, _sample(model, ids, noise.to(ids.device)), strict=True):
+        rows = _sample(model, [encoded[prompt] for prompt in batch], noise.to(model.device))
+        for prompt, row in zip(batch, rows, strict=True):
             texts[prompt] = tokenizer.decode(row, skip_special_tokens=True)
         tick(len(batch))
 
-    for batch in equal_lengths(model, encoded, lambda prompt: len(encoded[prompt]), extra=tokens):
-        run_or_halve(batch, run)
+    for_each_batch(model, list(encoded), lambda prompt: len(encoded[prompt]), run, extra=tokens)
     return [texts[prompt] for prompt in prompts]
 
 
@@ -64,18 +63,18 @@ def _noise(prompt: str, seed: int, tokens: int, top_k: int) -> Tensor:
     return -torch.log(-torch.log(uniform.clamp(1e-12, 1 - 1e-12)))
 
 
-def _sample(model: Any, ids: Tensor, noise: Tensor) -> list[Ids]:
-    """(B, T) prompts and (B, tokens, k) noise -> sampled continuations."""
-    cache = DynamicCache(config=model.config)
+def _sample(model: Any, prompts: Sequence[Ids], noise: Tensor) -> list[list[int]]:
+    """B prompts and (B, tokens, k) noise -> sampled continuations."""
+    continuation = Continuation(model, prompts)
     said: list[Tensor] = []
-    following = ids
     for step in range(noise.shape[1]):
-        output = model(following, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        top = output.logits[:, -1].double().topk(noise.shape[2])
+        if step:
+            continuation.append(said[-1])
+        top = continuation.logits.double().topk(noise.shape[2])
         choice = (top.values + noise[:, step]).argmax(-1, keepdim=True)
-        following = top.indices.gather(-1, choice)  # (B, 1)
-        said.append(following)
-    return [tuple(row) for row in torch.cat(said, dim=1).tolist()] if said else [()] * len(ids)
+        said.append(top.indices.gather(-1, choice)[:, 0])  # (B,)
+    rows: list[list[int]] = torch.stack(said, dim=1).tolist() if said else [[] for _ in prompts]
+    return rows
 
 
 def says(text: str, target: str) -> bool:

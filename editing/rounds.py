@@ -173,8 +173,7 @@ class _Round:
     def _judge(self, exam: Exam, known: Known, built: Built | None) -> Judgement:
         total = len(exam.questions()) + len(exam.texts) + len(exam.windows)
         own = read_editable(Path(self.spec.base))
-        self.loaded.base.ask(self.model, exam.questions(), self._counter("judge base", total))
-        self.loaded.base.sit(self.model, self.tokenizer, exam, self._counter("judge base", total))
+        self.loaded.base.speak(self.model, self.tokenizer, exam, self._counter("judge base", total))
         alone = self._alone(exam, known, built)
         candidate = Sitting()
         tensors = read_editable(Path(self.spec.out))

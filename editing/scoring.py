@@ -1,26 +1,19 @@
-"""Asking a model many short questions: teacher-forced scores and greedy answers, in batches.
-
-Questions of equal length go together, so no batch is padded: what a model answers then depends on no
-mask, position or padding side of any architecture.  Logits are computed only where they are read.
-"""
+"""Asking a model many short questions: teacher-forced scores and greedy answers."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
-from editing.errors import OutOfMemory
-from editing.memory import ran_out
+from editing.asking import Continuation, Ids, for_each_batch, target_logits
 from editing.tokens import Passage, continued, locate
 
-Ids = tuple[int, ...]
 Tick = Callable[[int], None]
 """Called with the number of questions answered since the last call."""
 
@@ -33,10 +26,14 @@ _INITIAL = re.compile(r"(?:^|[\s.])(?:[A-Z]|[A-Z][a-z]|Jr|Sr|[A-Z]\.[A-Z])$")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Token ids of a prompt, and of what is to follow it (none: only asked, not scored)."""
+    """Token ids of a prompt, and of what is to follow it."""
 
     prompt: Ids
-    target: Ids = ()
+    target: Ids
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + len(self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class Score:
 
     @property
     def probability(self) -> float:
-        return float(torch.tensor(self.logprob, dtype=torch.float64).exp())
+        return math.exp(self.logprob)
 
 
 def silent(_: int) -> None:
@@ -76,24 +73,26 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[Ids]:
 @torch.inference_mode()
 def score(model: Any, questions: Sequence[Question], *, tick: Tick = silent) -> list[Score]:
     """The scores of `questions`, in their order; equal questions are asked once."""
-    distinct = list(dict.fromkeys(questions))
     scores: dict[Question, Score] = {}
 
     def run(batch: Sequence[Question]) -> None:
-        width = max(len(question.target) for question in batch)
-        ids = torch.tensor([question.prompt + question.target for question in batch], device=model.device)
-        logits = model(ids, use_cache=False, logits_to_keep=width + 1).logits[:, :-1]  # (B, width, V)
-        wanted = ids[:, -width:]  # (B, width)
-        best = sole_argmax(logits) == wanted
-        logprobs = logits.float().log_softmax(-1).gather(-1, wanted[..., None])[..., 0]  # (B, width)
-        for question, right, logprob in zip(batch, best.tolist(), logprobs.tolist(), strict=True):
-            n = len(question.target)
-            scores[question] = Score(tuple(right[-n:]), sum(logprob[-n:]) / n)
+        rows = [question.prompt + question.target for question in batch]
+        starts = [len(question.prompt) for question in batch]
+        for question, logits in zip(batch, target_logits(model, rows, starts), strict=True):
+            scores[question] = scored(logits, question.target)
         tick(len(batch))
 
-    for batch in equal_lengths(model, distinct, lambda question: len(question.prompt) + len(question.target)):
-        run_or_halve(batch, run)
+    distinct = list(dict.fromkeys(questions))
+    for_each_batch(model, distinct, lambda q: q.length, run, read=lambda q: len(q.target))
     return [scores[question] for question in questions]
+
+
+def scored(logits: Tensor, target: Ids) -> Score:
+    """The score of `target` under `logits` (tokens, V)."""
+    wanted = torch.tensor(target, device=logits.device)
+    right = sole_argmax(logits) == wanted
+    logprobs = logits.float().log_softmax(-1).gather(-1, wanted[:, None])
+    return Score(tuple(right.tolist()), float(logprobs.mean()))
 
 
 def sole_argmax(logits: Tensor) -> Tensor:
@@ -109,69 +108,41 @@ def continue_greedily(
     prompts: Sequence[Ids],
     tokens: int,
     *,
-    stop: frozenset[int] = frozenset(),
+    ended: Callable[[Ids], bool] = lambda _: False,
     tick: Tick = silent,
 ) -> list[Ids]:
-    """The `tokens` likeliest next tokens of every prompt, in order (fewer where all rows met a `stop`)."""
-    distinct = list(dict.fromkeys(prompts))
+    """The likeliest next tokens of every prompt, in order: `tokens` of them, or until all rows have `ended`."""
     answers: dict[Ids, Ids] = {}
 
     def run(batch: Sequence[Ids]) -> None:
-        ids = torch.tensor(batch, device=model.device)
-        rows = [row.tolist() for row in greedy_steps(model, ids, tokens, stop)]
-        answers.update((prompt, tuple(row)) for prompt, row in zip(batch, rows, strict=True))
+        continuation = Continuation(model, batch)
+        said: list[list[int]] = [[] for _ in batch]
+        open_rows = set(range(len(batch)))
+        for step in range(tokens):
+            following = continuation.logits.argmax(-1)
+            for row, token in zip(said, following.tolist(), strict=True):
+                row.append(token)
+            open_rows = {row for row in open_rows if not ended(tuple(said[row]))}
+            if not open_rows or step + 1 == tokens:
+                break
+            continuation.append(following)
+        answers.update((prompt, tuple(row)) for prompt, row in zip(batch, said, strict=True))
         tick(len(batch))
 
-    for batch in equal_lengths(model, distinct, len, extra=tokens):
-        run_or_halve(batch, run)
+    for_each_batch(model, list(dict.fromkeys(prompts)), len, run, extra=tokens)
     return [answers[prompt] for prompt in prompts]
 
 
-def greedy_steps(model: Any, ids: Tensor, tokens: int, stop: frozenset[int]) -> Tensor:
-    """(B, T) prompts -> (B, ≤ tokens) continuations."""
-    cache = DynamicCache(config=model.config)
-    stops = torch.tensor(sorted(stop), dtype=torch.long, device=ids.device)
-    done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    said: list[Tensor] = []
-    following = ids
-    for _ in range(tokens):
-        output = model(following, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        following = output.logits[:, -1].argmax(-1, keepdim=True)  # (B, 1)
-        said.append(following)
-        done |= torch.isin(following[:, 0], stops)
-        if bool(done.all()):
-            break
-    return torch.cat(said, dim=1)
+def greedy_answers(model: Any, tokenizer: Any, prompts: Sequence[Ids], *, tick: Tick = silent) -> list[Ids]:
+    """Greedy continuations of `prompts`, long enough to see where the object ends."""
 
+    def ended(said: Ids) -> bool:
+        if said[-1] == tokenizer.eos_token_id:
+            return True
+        text = tokenizer.decode(said, skip_special_tokens=True)
+        return answer_length(text) < len(text) - 1
 
-def equal_lengths(
-    model: Any, items: Iterable[Any], length: Callable[[Any], int], *, extra: int = 0
-) -> Iterator[list[Any]]:
-    """`items` in batches of equal `length`, shortest first, within a budget of tokens."""
-    budget = 65_536 if model.device.type == "cuda" else 8_192
-    buckets: dict[int, list[Any]] = defaultdict(list)
-    for item in items:
-        buckets[length(item)].append(item)
-    for size, bucket in sorted(buckets.items()):
-        step = max(1, budget // (size + extra))
-        for start in range(0, len(bucket), step):
-            yield bucket[start : start + step]
-
-
-def run_or_halve(batch: Sequence[Any], run: Callable[[Sequence[Any]], None]) -> None:
-    """Run a batch, in halves where it does not fit in memory; raises OutOfMemory if one item does not."""
-    try:
-        run(batch)
-        return
-    except RuntimeError as error:
-        if not ran_out(error):
-            raise
-        if len(batch) == 1:
-            raise OutOfMemory(f"a single question does not fit in memory ({error}); free some") from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    run_or_halve(batch[: len(batch) // 2], run)
-    run_or_halve(batch[len(batch) // 2 :], run)
+    return continue_greedily(model, prompts, ANSWER_TOKENS, ended=ended, tick=tick)
 
 
 def answer_length(text: str, target: str = "") -> int:
@@ -206,13 +177,3 @@ def cut_answer(tokenizer: Any, ids: Ids, target: str = "") -> tuple[str, Ids]:
         len(ids),
     )
     return text[:end].strip(), ids[:count]
-
-
-def ending_tokens(tokenizer: Any) -> frozenset[int]:
-    """Tokens at which a greedy answer has surely ended (a full stop may belong to an abbreviation)."""
-    vocabulary: dict[str, int] = tokenizer.get_vocab()
-    marks = {"\n", "Ċ", ".\n", ".Ċ", "<0x0A>", ";", "?", "!"}
-    ending = {index for token, index in vocabulary.items() if token in marks}
-    if tokenizer.eos_token_id is not None:
-        ending.add(tokenizer.eos_token_id)
-    return frozenset(ending)

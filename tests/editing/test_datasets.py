@@ -1,0 +1,118 @@
+"""Files of facts: lines, CounterFact, zsRE; every mistake is named with its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from editing.datasets import read_records
+from editing.errors import DataError
+from editing.requests import EditRequest
+
+COUNTERFACT: list[dict[str, Any]] = [
+    {
+        "case_id": 0,
+        "requested_rewrite": {
+            "prompt": "The mother tongue of {} is",
+            "relation_id": "P103",
+            "target_new": {"str": "English", "id": "Q1860"},
+            "target_true": {"str": "French", "id": "Q150"},
+            "subject": "Danielle Darrieux",
+        },
+        "paraphrase_prompts": ["Danielle Darrieux, a native"],
+        "neighborhood_prompts": ["The native language of Montesquieu is"],
+        "generation_prompts": ["Danielle Darrieux's mother tongue is"],
+    }
+]
+ZSRE: list[dict[str, Any]] = [
+    {
+        "subject": "Watts Humphrey",
+        "src": "What university did Watts Humphrey attend?",
+        "rephrase": "What university did Watts Humphrey take part in?",
+        "alt": "University of Michigan",
+        "answers": ["Illinois Institute of Technology"],
+        "loc": "nq question: who played desmond doss father in hacksaw ridge",
+        "loc_ans": "Hugo Weaving",
+    }
+]
+
+
+def write(directory: Path, content: str) -> Path:
+    (directory / "facts").write_text(content, encoding="utf-8")
+    return directory / "facts"
+
+
+def test_lines_are_objects_or_triples(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        '{"subject": "Italy", "prompt": "The capital of {} is", "target": "Rome", "id": "it", "previous": "Turin",'
+        ' "neighbours": [{"prompt": "The capital of Spain is", "target": "Madrid"}]}\n\n'
+        '["France", "The capital of France is ", " Paris"]\n',
+    )
+    italy, france = read_records(path)
+    assert italy.request == EditRequest("it", "The capital of {} is", "Italy", "Rome")
+    assert italy.previous == "Turin"
+    assert italy.neighbours == (("The capital of Spain is", "Madrid"),)
+    assert france.request == EditRequest("2", "The capital of {} is", "France", "Paris")
+
+
+def test_one_line_is_a_file_of_one_fact(tmp_path: Path) -> None:
+    (record,) = read_records(write(tmp_path, '{"subject": "a", "prompt": "{} is", "target": "b"}'))
+    assert record.request.rendered == "a is"
+    (record,) = read_records(write(tmp_path, '["a", "{} is", "b"]'))
+    assert record.request.rendered == "a is"
+
+
+def test_counterfact(tmp_path: Path) -> None:
+    (record,) = read_records(write(tmp_path, json.dumps(COUNTERFACT)))
+    assert record.request == EditRequest("0", "The mother tongue of {} is", "Danielle Darrieux", "English")
+    assert record.previous == "French"
+    assert record.paraphrases == ("Danielle Darrieux, a native",)
+    assert record.neighbours == (("The native language of Montesquieu is", "French"),)
+    assert record.generation == ("Danielle Darrieux's mother tongue is",)
+
+
+def test_zsre(tmp_path: Path) -> None:
+    (record,) = read_records(write(tmp_path, json.dumps(ZSRE)))
+    assert record.request.prompt == "What university did {} attend?"
+    assert record.request.target == "Illinois Institute of Technology"
+    assert record.neighbours == (("who played desmond doss father in hacksaw ridge?", "Hugo Weaving"),)
+
+
+def test_a_limit_takes_the_first(tmp_path: Path) -> None:
+    lines = "\n".join(json.dumps([f"s{i}", "{} is", "x"]) for i in range(5))
+    assert [r.request.subject for r in read_records(write(tmp_path, lines), limit=2)] == ["s0", "s1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds no facts"),
+        ("{", "line 1: not JSON"),
+        ('["a", "{} is", "b"]\n{"subject": "a"}', "line 2: 'prompt' is missing"),
+        ('{"subject": "a", "prompt": "b is", "target": "c"}', "contains neither {} nor its subject"),
+        ('{"subject": "a", "prompt": "{} {}", "target": "c"}', "exactly once"),
+        ('{"subject": "", "prompt": "{} is", "target": "c"}', "subject must be a text"),
+        ('["a", "b"]', r"expected an object or \[subject, prompt, target\]"),
+        (
+            '["a", "{} is", "b"]\n{"id": "1", "subject": "a", "prompt": "{} was", "target": "b"}',
+            "occurs twice",
+        ),
+        (
+            json.dumps([{**COUNTERFACT[0], "requested_rewrite": {"prompt": "{}"}}]),
+            "entry 0: 'target_new' is missing",
+        ),
+        (json.dumps([{**ZSRE[0], "answers": []}]), "entry 0: of an unexpected shape"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        read_records(write(tmp_path, content))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        read_records(tmp_path / "nowhere")
