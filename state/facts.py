@@ -19,7 +19,17 @@ FACT = columns_of(FACTS, Fact)
 _ALL = select(*FACT).join_from(FACTS, SLOTS)
 _OFFERED = tuple(item.name for item in fields(NewFact))
 _STORED = tuple(column.name for column in FACT if column.table is FACTS)
-_MUTABLE = ("status", "reason", "source", "revision", "statement", "held_until", "priority", "updated")
+_MUTABLE = (
+    "status",
+    "reason",
+    "source",
+    "revision",
+    "statement",
+    "held_until",
+    "priority",
+    "updated",
+    "decision",
+)
 """What a move may change; the rest of a fact is its identity."""
 
 
@@ -273,7 +283,16 @@ def _fact(item: NewFact, key: str, old: Fact | None, id: int, now: datetime) -> 
 
 
 def _moved(old: Fact, move: Move, now: datetime) -> Fact:
-    return replace(old, status=move.to, reason=move.reason, held_until=move.held_until, updated=now)
+    """The fact after the move; a new doubt voids an approval that was given before it arose."""
+    doubted = move.to == "quarantined" and old.status != "quarantined" and old.decision == "approved"
+    return replace(
+        old,
+        status=move.to,
+        reason=move.reason,
+        held_until=move.held_until,
+        decision=None if doubted else old.decision,
+        updated=now,
+    )
 
 
 def _put_note(fact: Fact, old: Fact | None, replaced: Fact | None) -> Note:

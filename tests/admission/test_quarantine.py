@@ -140,6 +140,17 @@ def test_a_fact_that_failed_a_gate_stays_out_until_approved(world: World) -> Non
     assert world.wanted() == {"italy": "Conte"}
 
 
+def test_an_approval_does_not_outlive_a_failed_gate(world: World) -> None:
+    world.hear(observed("italy", "conte", "draghi"))
+    approve(world, "italy", "conte")
+    with world.state.write() as tx:
+        tx.move_facts([Move(world.fact("italy", "conte").id, "quarantined", "efficacy 0.1 < 0.9")], "judge")
+    world.intake.readmit([("wd:italy", "wdt:P6")])
+    assert world.wanted() == {}
+    approve(world, "italy", "conte")
+    assert world.wanted() == {"italy": "Conte"}
+
+
 def test_a_flood_is_let_in_fact_by_fact(open_world: OpenWorld) -> None:
     world = open_world(policy=Policy(max_accepted=1))
     world.hear(observed("italy", "conte"))
