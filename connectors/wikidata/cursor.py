@@ -49,6 +49,8 @@ class Cursor:
     """The same of objects: the versions that the labels delivered *last* are of."""
     covered: str = ""
     """Membership of the finished passes."""
+    members: str = ""
+    """The subjects of a watch list that is a query, packed: one that leaves it is read once more."""
     due: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     """Watched, and absent at the source."""
@@ -66,6 +68,7 @@ class Cursor:
             "seen": dict(self.seen),
             "labels": dict(self.labels),
             "covered": self.covered,
+            "members": self.members,
             "due": sorted(self.due),
             "gone": sorted(self.gone),
             "moved": dict(self.moved),
@@ -92,6 +95,7 @@ class Cursor:
                 seen=fields["seen"],
                 labels=fields["labels"],
                 covered=fields["covered"],
+                members=fields["members"],
                 due=frozenset(fields["due"]),
                 gone=frozenset(fields["gone"]),
                 moved=fields["moved"],

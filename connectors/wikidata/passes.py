@@ -16,7 +16,7 @@ from connectors.wikidata.cursor import Cursor, Plan, Unfinished, back, plan, tru
 from connectors.wikidata.reader import Reader, Reading
 from connectors.wikidata.rows import Version
 from connectors.wikidata.settings import WatchSettings
-from connectors.wikidata.watch import Membership
+from connectors.wikidata.watch import Membership, packed, unpacked
 
 _SEEN_IN_STEPS = 5_000
 """Versions that a step's cursor carries at most.  More (a bulk load gave everything one timestamp) wait
@@ -43,13 +43,16 @@ class Pass:
     ) -> None:
         self._name = name
         self._reader = reader
-        self._watched = watched
+        self._listed = watched
+        # Who left a watch list may have left it *because* a slot was emptied: read once more.
+        left = unpacked(cursor.members) - set(watched)
+        self._watched = sorted({*watched, *left})
         self._relations = relations
         self._settings = settings
         self._page = page
         self._now = now
         self._start = cursor
-        self._cursor = cursor
+        self._cursor = replace(cursor, due=cursor.due | (left - cursor.gone))
         self._watch = Membership(watched, relations)
         self._trusted = trusted_seen(cursor, self._watch)
         self._seen = dict(self._trusted)
@@ -185,10 +188,17 @@ class Pass:
             seen={id: number for id, number in self._seen.items() if _is_recent(scan.get(id), recent)},
             labels={id: n for id, n in self._told(high).items() if id in objects or id in self._named},
             covered=self._watch.text,
+            members=self._members(),
             unfinished=None,
         )
         if self._cursor != self._start:
             yield Poll((), self._cursor.dump())
+
+    def _members(self) -> str:
+        """Who is on a watch list that can change by itself, and who left it and could not be read yet."""
+        if self._settings.subjects_query is None:
+            return ""
+        return packed({*self._listed, *(id for id in self._watched if id in self._cursor.due)})
 
     def _told(self, high: datetime) -> dict[str, int]:
         """The versions that the labels delivered last are of, of objects that changed lately."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from connectors.sparql_client import SparqlClient
 
 _BUCKETS = 1024
 _DIGEST_BYTES = 4
+_PACKED = 20_000
+"""Longer watch lists are not kept by name: what leaves them is found by the next reconcile."""
 
 
 def from_file(path: Path) -> tuple[str, ...]:
@@ -60,6 +63,19 @@ class Membership:
     def is_covered_by(self, text: str, subject: str) -> bool:
         """Whether the watch list of which `text` was kept certainly held `subject` already."""
         return _digest(base64.b85decode(text), subject) == _digest(self._digests, subject)
+
+
+def packed(ids: Iterable[str]) -> str:
+    """The ids in a few bytes each; nothing when there are so many that a cursor should not carry them."""
+    members = sorted(set(ids))
+    if len(members) > _PACKED:
+        return ""
+    return base64.b85encode(zlib.compress("\n".join(members).encode(), 9)).decode()
+
+
+def unpacked(text: str) -> frozenset[str]:
+    """What `packed` took."""
+    return frozenset(zlib.decompress(base64.b85decode(text)).decode().splitlines()) if text else frozenset()
 
 
 def _bucket(subject: str) -> int:

@@ -225,6 +225,22 @@ def test_a_watch_list_can_be_a_query(oxigraph: SparqlServer, open_wikidata: Open
         sink.drain(open_wikidata(subjects_query=query.replace("P6", "P7")))
 
 
+def test_a_subject_that_leaves_a_query_s_list_because_its_slot_was_emptied_is_told_of(
+    oxigraph: SparqlServer, open_wikidata: Open
+) -> None:
+    world, watched = countries(4)
+    oxigraph.serve(world)
+    connector = open_wikidata(subjects_query="SELECT ?c WHERE { ?c <http://www.wikidata.org/prop/P6> ?any }")
+    sink = Sink()
+    sink.drain(connector)
+    world.touch("Q101", HOUR).claims.clear()
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sorted(sink.values()) == [watched[0], watched[2], watched[3]]
+    sink.drain(connector)
+    assert sink.drain(connector) == 0
+
+
 def test_a_snapshot_re_reads_what_it_is_asked_for(oxigraph: SparqlServer, open_wikidata: Open) -> None:
     world, watched = countries(4)
     world.items["Q103"].redirect = "Q102"
