@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 from connectors.current import current_triples
-from connectors.errors import ConnectorError, SourceSettingsError
+from connectors.errors import ConnectorError, SourceDataError, SourceSettingsError
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context
 from connectors.sparql_client import SparqlClient
@@ -28,13 +28,31 @@ class WikidataConnector:
         self._client = client
         self._context = context
         self._vocabulary = settings.vocabulary()
-        self.relations = tuple(sorted(set(settings.relations or context.default_relations)))
-        if not self.relations:
-            raise SourceSettingsError(f"sources.{name}.relations: no relation to watch; name at least one")
-        for relation in self.relations:
-            self._vocabulary.property_id(relation)
+        self.relations = self._relations()
+        for subject in settings.subjects:
+            self._require_prefix("subjects", subject)
         self.reader = Reader(client, self._vocabulary, settings.languages, settings.versions_per_request)
         self._page = max(1, settings.slots_per_step // len(self.relations))
+
+    def _relations(self) -> tuple[str, ...]:
+        """Those of the settings, which must fit; else those of the catalogue that do."""
+        for relation in self._settings.relations:
+            self._require_prefix("relations", relation)
+            self._vocabulary.property_id(relation)
+        offered = self._settings.relations or [
+            relation for relation in self._context.default_relations if self._vocabulary.has(relation)
+        ]
+        if not offered:
+            raise SourceSettingsError(
+                f"sources.{self.name}.relations: no relation to watch; name at least one"
+            )
+        return tuple(sorted(set(offered)))
+
+    def _require_prefix(self, key: str, id: str) -> None:
+        try:
+            self._vocabulary.namespaces.expand(id)
+        except SourceDataError as error:
+            raise SourceSettingsError(f"sources.{self.name}.{key}: {error}") from error
 
     def watched(self) -> tuple[str, ...]:
         """The watch list as it is now: CURIEs, sorted, each once."""
@@ -50,7 +68,7 @@ class WikidataConnector:
         if self._settings.subjects_file:
             listed |= set(watch.from_file(self._context.directory / self._settings.subjects_file))
         for id in listed:
-            self._vocabulary.namespaces.expand(id)
+            self._require_prefix("subjects_file", id)
         return frozenset(listed)
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:

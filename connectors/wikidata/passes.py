@@ -6,7 +6,7 @@ labels of objects in use.  Every step can be committed on its own, with its curs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -24,6 +24,9 @@ for the pass's end: an interrupted pass then reads them again, but steps stay sm
 _LABELS_IN_STEPS = 500
 _FEW = 5
 """So many subjects may vanish at once from any watch list."""
+
+_MERGES = 5
+"""Longest chain of merges that is followed; it could be a circle."""
 
 
 class Pass:
@@ -76,7 +79,7 @@ class Pass:
         """Versions of all watched subjects, those that they were merged into included."""
         scan, merged = self._reader.versions(self._watched)
         targets = {new for new in merged.values() if new not in scan}
-        for _ in range(5):  # a chain of merges is short, and could be a circle
+        for _ in range(_MERGES):
             if not targets:
                 break
             more, further = self._reader.versions(sorted(targets))
@@ -102,7 +105,7 @@ class Pass:
         yield Poll((), self._cursor.dump(), redirects=tuple(sorted(news.items())))
 
     def _vanished(self, scan: dict[str, Version], merged: dict[str, str]) -> Iterator[Poll]:
-        absent = {id for id in self._watched if id not in scan and id not in merged}
+        absent = {heir for id in self._watched if (heir := _resolved(id, merged)) not in scan}
         if self._everything:
             self._cursor = replace(self._cursor, gone=frozenset(absent))
             return
@@ -205,6 +208,13 @@ class Pass:
         recent = back(high, self._settings.overlap)
         named = {id: v.number for id, v in self._named.items() if v and _is_recent(v, recent)}
         return {id: n for id, n in self._cursor.labels.items() if id not in self._named} | named
+
+
+def _resolved(id: str, merged: Mapping[str, str]) -> str:
+    """What became of a subject, through a chain of merges."""
+    for _ in range(_MERGES):
+        id = merged.get(id, id)
+    return id
 
 
 def _is_recent(version: Version | None, since: datetime) -> bool:

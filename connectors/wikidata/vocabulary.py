@@ -47,6 +47,12 @@ class Vocabulary:
             )
         return iri[len(direct) :]
 
+    def has(self, relation: str) -> bool:
+        """Whether the CURIE is a direct property here."""
+        return self.namespaces.knows(relation) and self.namespaces.expand(relation).startswith(
+            self.property_base + "direct/"
+        )
+
     def claim(self, pid: str) -> str:
         return self.property_base + pid
 

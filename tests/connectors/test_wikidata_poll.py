@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from connectors.errors import SourceDataError, SourceSettingsError, SourceUnavailable
-from tests.connectors.conftest import Open, SparqlServer
+from connectors.registry import connect
+from tests.connectors.conftest import AGENT, Open, SparqlServer
 from tests.connectors.sink import Sink
 from tests.connectors.worlds import Claim, World
 
@@ -169,6 +170,28 @@ def test_a_merge_moves_the_facts_and_changes_none(oxigraph: SparqlServer, open_w
     assert sink.values()["wd:Q900"] == ("wd:Q2",)
 
 
+def test_a_merged_subject_whose_heir_is_deleted_is_gone(oxigraph: SparqlServer, open_wikidata: Open) -> None:
+    world, watched = countries(3)
+    world.add("Q900", "Heir", P6=[Claim("Q900-a", "Q2")])
+    world.items["Q101"].redirect = "Q900"
+    oxigraph.serve(world)
+    sink, connector = Sink(), open_wikidata(subjects=watched)
+    sink.drain(connector)
+    assert sink.values()["wd:Q900"] == ("wd:Q2",)
+    del world.items["Q900"]
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sorted(sink.values()) == ["wd:Q100", "wd:Q102"]
+    sink.drain(connector)
+    assert sink.drain(connector) == 0
+
+
+def test_only_relations_of_the_catalogue_that_this_wikibase_has_are_watched(oxigraph: SparqlServer) -> None:
+    settings = {"kind": "wikidata", "endpoint": oxigraph.endpoint, "agent": AGENT, "subjects": ["wd:Q1"]}
+    connector = connect("wd", settings, default_relations=["wdt:P6", "crm:owner", "wd:P36"])
+    assert connector.relations == ("wdt:P6",)  # type: ignore[attr-defined]
+
+
 def test_a_new_label_of_an_object_in_use_is_told_though_its_subject_did_not_change(
     oxigraph: SparqlServer, open_wikidata: Open
 ) -> None:
@@ -293,6 +316,8 @@ def test_check_tells_whether_there_is_something_to_sync(oxigraph: SparqlServer, 
         ({"subjects": ["wd:Q1"], "agent": "me"}, r"sources\.wd\.agent: agent 'me' holds no contact"),
         ({"subjects": ["wd:Q1"], "subject": "x"}, r"sources\.wd\.subject: there is no such setting"),
         ({"subjects": ["wd:Q1"], "relations": ["wd:P6"]}, r"relations: 'wd:P6' is"),
+        ({"subjects": ["wd:Q1"], "relations": ["crm:owner"]}, r"relations: 'crm:owner' has no known prefix"),
+        ({"subjects": ["Q1"]}, r"sources\.wd\.subjects: 'Q1' has no known prefix"),
         ({"subjects": ["wd:Q1"], "kind": "wikipedia"}, r"sources\.wd\.kind: 'wikipedia' is no kind"),
         ({"subjects": ["wd:Q1"], "timeout_s": 0}, r"sources\.wd\.timeout_s: .*greater than or equal to 1"),
     ],
