@@ -23,7 +23,7 @@ from editing.scoring import answer_length
 from editing.settings import EditSettings
 from editing.spec import BuildReport, BuildSpec, Case, FactSpec
 from editing.worker import classify
-from tests.editing.tiny_models import SENTENCES, gpt2, llama, save, tokenizer
+from tests.editing.tiny_models import SENTENCES, gpt2, learn, llama, save, tokenizer
 
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = EditSettings(
@@ -84,20 +84,6 @@ def home(imported: Home, tmp_path: Path) -> Home:
     """The imported base with a run directory, checkpoints and cache of the test's own."""
     (tmp_path / "corpus.txt").write_text((imported.root / "corpus.txt").read_text())
     return Home(tmp_path, imported.base, imported.digest)
-
-
-def learn(model: torch.nn.Module) -> None:
-    """Teach the tiny model its few sentences, so that it knows something."""
-    rows = [[*row, 0] for row in tokenizer()(SENTENCES)["input_ids"]]
-    ids = torch.tensor([row + [0] * (max(map(len, rows)) - len(row)) for row in rows])
-    kept = torch.tensor([[column < len(row) for column in range(ids.shape[1])] for row in rows])
-    labels = ids.masked_fill(~kept, -100)
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(100):
-        loss = model(ids, attention_mask=kept.long(), labels=labels).loss
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
 
 
 FRANCE = FactSpec("france", "The capital of {} is", "France", "Paris")

@@ -75,3 +75,18 @@ def editable(model: torch.nn.Module) -> list[str]:
     """The names of W_out of every layer."""
     ends = (".mlp.c_proj.weight", ".mlp.down_proj.weight")
     return [name for name, _ in model.named_parameters() if name.endswith(ends)]
+
+
+def learn(model: torch.nn.Module) -> None:
+    """Teach the tiny model its few sentences, so that it knows something."""
+    rows = [[*row, 0] for row in tokenizer()(SENTENCES)["input_ids"]]
+    ids = torch.tensor([row + [0] * (max(map(len, rows)) - len(row)) for row in rows])
+    kept = torch.tensor([[column < len(row) for column in range(ids.shape[1])] for row in rows])
+    labels = ids.masked_fill(~kept, -100)
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        loss = model(ids, attention_mask=kept.long(), labels=labels).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()
