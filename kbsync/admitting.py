@@ -118,8 +118,13 @@ class Admission:
             admitted.append(Admitted(history.slot, verdict, bool(outcome.moves or outcome.puts)))
             moves.extend(outcome.moves)
             puts.extend(outcome.puts)
-        tx.move_facts(moves, ACTOR)
-        tx.put_facts(puts, ACTOR)
+        rows = {pair: {fact.id: fact for fact in history.facts} for pair, history in histories.items()}
+        moved = tx.move_facts(
+            moves, ACTOR, known=[fact for facts in rows.values() for fact in facts.values()]
+        )
+        for fact in moved:
+            rows[fact.subject, fact.relation][fact.id] = fact
+        tx.put_facts(puts, ACTOR, known={pair: tuple(facts.values()) for pair, facts in rows.items()})
         return admitted
 
     def _over_volume(self, history: History, verdict: Accept) -> tuple[Verdict, Consequences]:

@@ -154,6 +154,8 @@ def _unchanged_since(steps: list[_Step]) -> datetime:
 
 def _flips(steps: list[_Step], after: datetime) -> int:
     """Returns, at or after `after`, to a value that the slot held before."""
+    if len(steps) < 3 or steps[-1].at < after:
+        return 0
     flips = 0
     earlier: set[frozenset[str]] = set()
     last: frozenset[str] | None = None

@@ -123,14 +123,18 @@ class FactQueries(Reader):
 
 
 class FactTransitions(FactQueries, Writer):
-    def put_facts(self, facts: Sequence[NewFact], actor: str) -> list[Fact]:
+    def put_facts(
+        self, facts: Sequence[NewFact], actor: str, *, known: Mapping[Pair, Sequence[Fact]] | None = None
+    ) -> list[Fact]:
         """Writes facts by key and returns their rows in the same order.
 
         A key that exists is the same fact coming back: its row moves to the new status with the new
         provenance.  A row that already is what is asked for stays as it is, without an event.
+        `known`: all rows of the facts' slots as they are in this transaction, to spare reading them.
         Raises SlotTaken where the slot wants another object: the caller moves that one first.
         """
-        slots = self.facts_of((fact.subject, fact.relation) for fact in facts)
+        pairs = dict.fromkeys((fact.subject, fact.relation) for fact in facts)
+        slots = self.facts_of(pairs) if known is None else {pair: known.get(pair, ()) for pair in pairs}
         ledger = {old.key: old for olds in slots.values() for old in olds}
         wanted = {pair: old for pair, olds in slots.items() for old in olds if old.status == "wanted"}
         last = {pair: _last_moved(olds) for pair, olds in slots.items()}
@@ -156,12 +160,16 @@ class FactTransitions(FactQueries, Writer):
         self._log(actor, notes)
         return [ledger[key] for key in keys]
 
-    def move_facts(self, moves: Sequence[Move], actor: str) -> list[Fact]:
+    def move_facts(
+        self, moves: Sequence[Move], actor: str, *, known: Iterable[Fact] | None = None
+    ) -> list[Fact]:
         """Moves facts in order; all or (by rolling back) none.
 
+        `known`: at least these facts as they are in this transaction, to spare reading them.
         Raises NotFound, StaleTransition where `expect` is given and differs, SlotTaken.
         """
-        stored = {fact.id: fact for fact in self.facts(ids=[move.id for move in moves])}
+        rows = self.facts(ids=[move.id for move in moves]) if known is None else known
+        stored = {fact.id: fact for fact in rows}
         now = self.clock()
         self._check_slots(stored, moves)
         changed: dict[int, Fact] = {}
