@@ -146,9 +146,9 @@ def a_killed_poll_loses_nothing(scenario: Scenario) -> None:
         scenario.write({slot: frozenset({first}) for slot in slots})
         with _opened(scenario) as connector:
             ledger.pull(connector, at_most=cut)
-        scenario.write({slots[0]: frozenset({second}), slots[-1]: frozenset({third})})
-        expected = {slot: frozenset({first}) for slot in slots[1:-1]}
-        expected |= {slots[0]: frozenset({second}), slots[-1]: frozenset({third})}
+        changes = {slots[0]: frozenset({second}), slots[1]: frozenset[str](), slots[-1]: frozenset({third})}
+        scenario.write(changes)
+        expected = {slot: frozenset({first}) for slot in slots} | changes
         for _ in range(2):
             with _opened(scenario) as connector:
                 ledger.pull(connector)

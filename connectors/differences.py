@@ -96,6 +96,16 @@ def differences(
     return changed, vanished, Held(revision, kept_digests | digests)
 
 
+def announced(held: Held, changed: Iterable[Observation], revision: int) -> Held:
+    """What is held while `changed` is being told in several steps.
+
+    A reading that is cut off has told slots that its last cursor knows nothing of; if one is emptied
+    before the next reading, nobody would say so.  So before the first step all of them are noted
+    down, with a digest that equals none: the next reading tells each of them again, or that it is empty.
+    """
+    return Held(revision, dict(held.digests) | {(o.subject.id, o.relation): "" for o in changed})
+
+
 @dataclass(frozen=True, slots=True)
 class WholeReading:
     """Turns one reading of everything into the steps of a poll."""
@@ -107,12 +117,15 @@ class WholeReading:
     """Share of the slots that may vanish at once and be believed."""
 
     def steps(self, mapper: Mapper, held: Held, now: datetime) -> Iterator[Poll]:
-        """What changed since `held`; only the last step carries a cursor, an interrupted poll starts anew.
+        """What changed since `held`, in steps that can each be committed.
 
         Raises SourceDataError when no row could be used, or more vanished than is believed.
         """
-        changed, holds = self.compare(mapper, held, next_revision(now, held.revision), now)
+        revision = next_revision(now, held.revision)
+        changed, holds = self.compare(mapper, held, revision, now)
         report_rejects(self.source, mapper)
+        if len(changed) > self.step:
+            yield Poll((), announced(held, changed, revision).dump())
         for start in range(0, len(changed), self.step):
             last = start + self.step >= len(changed)
             yield Poll(tuple(changed[start : start + self.step]), holds.dump() if last else None)

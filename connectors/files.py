@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from connectors.differences import Held, WholeReading, next_revision, report_rejects
+from connectors.differences import Held, WholeReading, announced, next_revision, report_rejects
 from connectors.errors import SourceDataError, SourceUnavailable
 from connectors.file_formats import SUFFIXES, plain_triples, rows_of, suffix_of
 from connectors.mapping import Mapper, MappingSettings
@@ -146,6 +146,9 @@ class FilesConnector:
         report_rejects(f"{self.name}: {path.name}", mapper)
         after = _Cursor({**where.read, path.name: _digest(data)}, held, revision)
         size = self._settings.slots_per_step
+        if self._settings.complete and len(changed) > size:
+            told = announced(Held.load(where.held), changed, revision)
+            yield Poll((), _Cursor(where.read, told.dump(), revision).dump())
         while len(changed) > size:
             yield Poll(tuple(changed[:size]), None)
             changed = changed[size:]

@@ -17,7 +17,13 @@ from typing import Literal
 import httpx
 from pydantic import Field
 
-from connectors.errors import SourceDataError, SourceThrottled, SourceTimeout, SourceUnavailable
+from connectors.errors import (
+    SourceDataError,
+    SourceRefused,
+    SourceThrottled,
+    SourceTimeout,
+    SourceUnavailable,
+)
 from connectors.http import Requester
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context, Duration
@@ -32,6 +38,8 @@ from connectors.wikidata.settings import WatchSettings
 from connectors.wikidata.watch import Membership
 
 _FORMAT = 1
+_UNKNOWN_PLACE = (400, 404, 410, 416)
+"""What a stream may answer to a Last-Event-ID that it does not know."""
 
 
 class StreamSettings(WatchSettings):
@@ -116,7 +124,13 @@ class StreamConnector:
         membership = Membership(watched, self._list.relations).text
         if self._list_is_due(where, membership):
             where = yield from self._pass_over_list(replace(where, watch=membership))
-        yield from self._follow(where, frozenset(watched))
+        try:
+            yield from self._follow(where, frozenset(watched))
+        except SourceRefused as error:
+            if where.last is None or error.status not in _UNKNOWN_PLACE:
+                raise
+            # The stream knows our place no longer: the watch list tells what we missed.
+            yield from self._pass_over_list(replace(where, last=None, at=None, since=None))
 
     def _list_is_due(self, where: _Cursor, membership: str) -> bool:
         if where.listed is None or where.watch != membership:

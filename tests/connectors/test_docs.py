@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
+import connectors
 from connectors.files import FilesSettings
 from connectors.mapping import FIELDS
 from connectors.registry import connect, kinds
@@ -44,3 +47,15 @@ def test_every_example_is_accepted(example: str, tmp_path: Path) -> None:
 def test_there_is_an_example_of_every_kind_but_the_stream() -> None:
     shown = {settings["kind"] for text in EXAMPLES for settings in tomllib.loads(text)["sources"].values()}
     assert shown == set(KINDS) - {"wikidata-stream"}
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in connectors.__all__:
+        assert getattr(connectors, name).__doc__, name
+
+
+def test_the_plain_types_cost_no_http_library() -> None:
+    heavy = ("httpx", "SPARQLWrapper", "pydantic", "sqlalchemy", "pyoxigraph")
+    code = f"import sys, connectors.observations; print([n for n in {heavy} if n in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"

@@ -145,6 +145,44 @@ def check_schedules(server: SparqlServer, proxy: FaultProxy, seeds: range) -> Co
     return dealt
 
 
+def mapped(endpoint: str, time: VirtualTime) -> Connector:
+    """The same leaders, through kind `sparql`."""
+    query = """PREFIX p: <http://www.wikidata.org/prop/> PREFIX ps: <http://www.wikidata.org/prop/statement/>
+        PREFIX rdfs: <http://www.w3.org/2000/01/rdf-schema#>
+        SELECT ?subject ?subject_label ?object ?object_label WHERE {
+          ?subject p:P6 ?st ; rdfs:label ?subject_label . ?st ps:P6 ?object . ?object rdfs:label ?object_label }"""
+    settings = {"kind": "sparql", "endpoint": endpoint, "agent": AGENT, "query": query, "relation": "wdt:P6"}
+    paged = {
+        "rows_per_request": 60,
+        "slots_per_step": 2,
+        "attempts": 3,
+        "max_vanished": 1.0,
+        "deadline_s": 0.25,
+    }
+    return connect("wd", {**settings, **paged}, clock=time.clock, limiters=Limiters(time.clock))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_mapped_query_comes_to_the_same_end(oxigraph: SparqlServer, proxy: FaultProxy, seed: int) -> None:
+    chance, time, world, sink = random.Random(seed), VirtualTime(), first_world(), Sink()
+    failures: Counter[str] = Counter()
+    proxy.behave(seed, most=8, rate=0.5)
+    for _ in range(4):
+        oxigraph.serve(world)
+        _try_to_drain(sink, mapped(proxy.endpoint, time), chance.choice((None, 1, 2)), failures)
+        change(world, chance)
+        time.sleep(1)
+    oxigraph.serve(world)
+    for _ in range(20):
+        _try_to_drain(sink, mapped(proxy.endpoint, time), None, failures)
+    held = {
+        f"wd:{id}": tuple(sorted(f"wd:{claim.value}" for claim in item.claims.get("P6", ())))
+        for id, item in world.items.items()
+        if not item.redirect
+    }
+    assert sink.values() == {id: objects for id, objects in held.items() if objects}, proxy.dealt
+
+
 def test_a_few_schedules(oxigraph: SparqlServer, proxy: FaultProxy) -> None:
     check_schedules(oxigraph, proxy, range(8))
 

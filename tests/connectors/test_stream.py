@@ -165,6 +165,23 @@ def test_after_a_long_absence_the_watch_list_is_read_instead(
     assert sink.values()["wd:Q100"] == ("wd:Q2",)
 
 
+def test_a_stream_that_does_not_know_our_place_is_begun_anew(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    edit(world, wiki, "Q100", "Q2")
+    sink.drain(connector)
+    edit(world, wiki, "Q101", "Q2")
+    oxigraph.serve(world)
+    wiki.events.clear()
+    sink.drain(connector)
+    assert sink.values()["wd:Q101"] == ("wd:Q2",)
+    edit(world, wiki, "Q102", "Q2")
+    sink.drain(connector)
+    assert sink.values()["wd:Q102"] == ("wd:Q2",)
+
+
 def test_canaries_and_nonsense_are_passed_over(wiki: WikiServer, world: World, open_stream: Open) -> None:
     sink, connector = Sink(), open_stream()
     sink.drain(connector)

@@ -68,6 +68,9 @@ class WikiServer:
                 last, since = self.headers.get("Last-Event-ID"), query.get("since")
                 wiki.asked.append(f"after {last}" if last else f"since {since}")
                 first = json.loads(last)[0]["offset"] + 1 if last else 0
+                if first > len(wiki.events):
+                    self.send_error(400)
+                    return
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream; charset=utf-8")
                 self.end_headers()
