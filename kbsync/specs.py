@@ -55,6 +55,7 @@ def fact_specs(app: Application, facts: Sequence[Fact], in_live: set[int]) -> tu
             app.catalogue,
             app.settings.plan,
             known=answers[fact.id][0] if fact.id in answers else None,
+            base_answer=answers[fact.id][1] if fact.id in answers else None,
             in_live=fact.id in in_live,
             previous=_previous(fact, slots.get((fact.subject, fact.relation), ())),
             probes=probes.get(fact.id, ()),
