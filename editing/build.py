@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from editing.architectures import Parts, described, locate_parts
-from editing.cost import group_bytes, group_extent, preflight
+from editing.cost import Preflight, group_bytes, group_extent, preflight
 from editing.deltas import Delta, DeltaStore
 from editing.errors import RequestError
 from editing.groups import Group, form_groups, identity_of
-from editing.hooks import frozen
+from editing.hooks import frozen, fused
 from editing.memory import free_bytes, in_batches
 from editing.prefixes import context_prefixes
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
 from editing.settings import EditSettings
-from editing.spread import restored, spread
+from editing.spread import Spread, restored, spread
 from editing.statistics import second_moments
 from editing.targets import Optimisation
 from editing.tokens import tokenizer_digest
@@ -45,7 +45,8 @@ class Built:
     """R, the layers whose W_out changed."""
     prefixes: tuple[str, ...]
     cost: dict[str, float]
-    """groups_optimised, groups_cached, seconds_<phase>, ridge_<layer>, growth_<layer>."""
+    """groups, groups_optimised, groups_cached, floor_flops, bytes_batch, bytes_solve, seconds_<phase>,
+    ridge_<layer>, growth_<layer> (‖W + Δ‖ / ‖W‖)."""
 
 
 def build(
@@ -73,22 +74,13 @@ def build(
     parts = locate_parts(model, described(settings))
     layers = chosen_layers(parts, settings)
     clock = _Clock()
-    with frozen(model):
-        prefixes = context_prefixes(
-            model, tokenizer, count=settings.prefixes, tokens=settings.prefix_tokens, seed=settings.seed,
-            base_digest=base_digest, cache=cache,
+    with frozen(model), fused(model):
+        prefixes, groups, before = _formed(
+            model, tokenizer, requests, preserved, settings, layers[-1], kl_prompts or {}, base_digest, cache
         )
-        clock.lap("prefixes")
-        identity = identity_of(
-            settings, base_digest=base_digest, tokenizer=tokenizer_digest(tokenizer), layer=layers[-1],
-            prefixes=prefixes,
-        )
-        kept = kl_prompts or {}
-        groups = form_groups(tokenizer, requests, prefixes=prefixes, kl_prompts=kept, identity=identity)
-        before = form_groups(tokenizer, preserved, prefixes=prefixes, kl_prompts={}, identity=identity)
         clock.lap("tokens")
         store = DeltaStore(cache / "deltas")
-        deltas, optimised = find_deltas(model, parts, groups, settings, layers[-1], store, progress)
+        deltas, planned = find_deltas(model, parts, groups, settings, layers, store, progress)
         clock.lap("targets")
         moments = second_moments(
             model, tokenizer, parts, layers, settings, corpus=corpus, base_digest=base_digest, cache=cache,
@@ -101,15 +93,50 @@ def build(
                 model, parts, groups, stacked, settings, layers, moments, preserved=before, progress=progress
             )
         clock.lap("spread")
-    cost = clock.seconds | {
-        "groups": float(len(groups)),
-        "groups_optimised": float(optimised),
-        "groups_cached": float(len(groups) - optimised),
-    }
-    cost |= {f"ridge_{layer}": ridge for layer, ridge in result.ridges.items()}
-    cost |= {f"growth_{layer}": growth for layer, growth in result.growth.items()}
     owners = {request.id: group.key for group in groups for request in group.requests}
+    cost = clock.seconds | _counted(groups, planned) | _measured(result)
     return Built(result.tensors, owners, deltas, layers[-1], layers, prefixes, cost)
+
+
+def _formed(
+    model: Any,
+    tokenizer: Any,
+    requests: Sequence[EditRequest],
+    preserved: Sequence[EditRequest],
+    settings: EditSettings,
+    layer: int,
+    kl_prompts: Mapping[str, Sequence[str]],
+    base_digest: str,
+    cache: Path,
+) -> tuple[tuple[str, ...], list[Group], list[Group]]:
+    """(prefixes, groups of the requests, groups of the preserved ones)."""
+    prefixes = context_prefixes(
+        model, tokenizer, count=settings.prefixes, tokens=settings.prefix_tokens, seed=settings.seed,
+        base_digest=base_digest, cache=cache,
+    )
+    digest = tokenizer_digest(tokenizer)
+    identity = identity_of(settings, base_digest=base_digest, tokenizer=digest, layer=layer, prefixes=prefixes)
+
+    def formed(some: Sequence[EditRequest], kept: Mapping[str, Sequence[str]]) -> list[Group]:
+        return form_groups(tokenizer, some, prefixes=prefixes, kl_prompts=kept, identity=identity)
+
+    return prefixes, formed(requests, kl_prompts), formed(preserved, {})
+
+
+def _counted(groups: Sequence[Group], planned: Preflight) -> dict[str, float]:
+    return {
+        "groups": float(len(groups)),
+        "groups_optimised": float(planned.groups),
+        "groups_cached": float(len(groups) - planned.groups),
+        "floor_flops": planned.flops,
+        "bytes_batch": float(planned.bytes_batch),
+        "bytes_solve": float(planned.bytes_solve),
+    }
+
+
+def _measured(result: Spread) -> dict[str, float]:
+    ridges = {f"ridge_{layer}": ridge for layer, ridge in result.ridges.items()}
+    return ridges | {f"growth_{layer}": growth for layer, growth in result.growth.items()}
 
 
 def chosen_layers(parts: Parts, settings: EditSettings) -> tuple[int, ...]:
@@ -129,15 +156,17 @@ def find_deltas(
     parts: Parts,
     groups: Sequence[Group],
     settings: EditSettings,
-    layer: int,
+    layers: Sequence[int],
     store: DeltaStore,
     progress: Progress = silent,
-) -> tuple[dict[str, Delta], int]:
-    """δ of every group, from `store` or optimised and stored at once; and how many had to be optimised."""
+) -> tuple[dict[str, Delta], Preflight]:
+    """δ of every group, from `store` or optimised and stored at once; and what those not stored were to cost."""
+    layer = layers[-1]
     stored = {group.key: store.get(group.key) for group in groups}
     deltas = {key: delta for key, delta in stored.items() if delta is not None}
     missing = [group for group in groups if group.key not in deltas]
     total, cached = len(missing), len(deltas)
+    planned = preflight(model, parts, missing, layers, settings.steps)
 
     def done(group: Group, delta: Delta) -> None:
         store.put(group.key, delta)
@@ -153,7 +182,7 @@ def find_deltas(
     # Groups with texts of like length go together: padding is wasted work.
     missing.sort(key=lambda group: (group_extent(group), group.key))
     in_batches(missing, lambda group: group_bytes(model, parts, group, layer), free_bytes(model.device), run)
-    return deltas, total
+    return deltas, planned
 
 
 @contextmanager

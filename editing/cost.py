@@ -7,7 +7,7 @@ through the blocks above L, forward and backward (activations only), with logits
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,12 @@ from editing.memory import free_bytes
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """An estimate; `seconds` are the floor at the measured rate, so a build takes longer."""
+    """An estimate: `flops` over `matrix_rate` is the least time it can take."""
 
     groups: int
     batch: int
     """How many groups of the largest kind fit into memory at once."""
     flops: float
-    seconds: float
     bytes_batch: int
     bytes_solve: int
 
@@ -49,18 +48,23 @@ def optimisation_flops(parts: Parts, groups: Sequence[Group], layer: int, steps:
     return 2.0 * (steps - 1) * (tokens * above + reads * head)
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 1024, seconds: float = 0.2) -> float:
+def matrix_rate(
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    size: int = 1024,
+    seconds: float = 0.2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Measured FLOP/s of square matrix products: the best of those that fit into `seconds`."""
     a = torch.randn(size, size, device=device).to(dtype)
-    best, end = 0.0, time.perf_counter() + seconds
-    while best == 0.0 or time.perf_counter() < end:
-        start = time.perf_counter()
-        product = a @ a
+    best, end = 0.0, clock() + seconds
+    while best == 0.0 or clock() < end:
+        start = clock()
+        torch.mm(a, a)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        else:
-            float(product[0, 0])
-        best = max(best, 2.0 * size**3 / (time.perf_counter() - start))
+        best = max(best, 2.0 * size**3 / (clock() - start))
     return best
 
 
@@ -87,15 +91,13 @@ def preflight(
     model: Any, parts: Parts, missing: Sequence[Group], layers: Sequence[int], steps: int
 ) -> Preflight:
     """What optimising `missing` and solving for `layers` will take on the model's device."""
-    device = model.device
-    flops = optimisation_flops(parts, missing, layers[-1], steps)
+    free = free_bytes(model.device)
     largest = max((group_bytes(model, parts, group, layers[-1]) for group in missing), default=0)
     widest = max(parts.key_width(layer) for layer in layers)
     return Preflight(
         groups=len(missing),
-        batch=max(1, free_bytes(device) // largest) if largest else 0,
-        flops=flops,
-        seconds=flops / matrix_rate(device, model.dtype) if missing else 0.0,
-        bytes_batch=min(largest * len(missing), max(largest, free_bytes(device))),
+        batch=max(1, free // largest) if largest else 0,
+        flops=optimisation_flops(parts, missing, layers[-1], steps),
+        bytes_batch=min(largest * len(missing), max(largest, free)),
         bytes_solve=8 * widest * (2 * widest + 2 * parts.width),
     )

@@ -29,8 +29,13 @@ class Term:
     """One row of a group's loss (16): a tokenised text, and what is read from it."""
 
     text: Located
-    kl: bool
-    """Keep the next-token distribution at the text's last token (True), or say the target (False)."""
+    context: int
+    """Index of the context: 0 is the bare prompt, then the prefixes; −1 for a KL term."""
+
+    @property
+    def kl(self) -> bool:
+        """Whether the next-token distribution at the text's last token is to stay; else the target is to be said."""
+        return self.context < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,8 @@ def _tokenised(tokenizer: Any, drafts: Sequence[_Draft], contexts: Sequence[str]
         at_said += len(nll)
         at_kept += len(kl)
         shortened = [_until_subject(kl[0]), *kl[1:]]
-        terms = [Term(text, kl=False) for text in nll] + [Term(text, kl=True) for text in shortened]
+        terms = [Term(text, index % len(contexts)) for index, text in enumerate(nll)]
+        terms += [Term(text, -1) for text in shortened]
         keyed = tuple(text.ids[: text.subject + 1] for text in nll[: len(contexts)])
         groups.append(Group(draft.key, draft.requests, tuple(terms), keyed))
     return groups

@@ -1,9 +1,8 @@
 """Targets (16): δ_i that makes the model say o_i, optimised for many key groups at once.
 
 δ enters at layer L at the subject's last token, so everything before that token, at any layer, and
-everything up to layer L is constant: it is computed once (keys and values of the text before the
-subject's last token; hidden states of layer L from there on), and each step runs only the remaining
-tokens through the layers above L, forward and backward, with logits only where they are read.
+everything up to layer L is constant (`suffixes.py`); each step runs only the remaining tokens
+through the layers above L, forward and backward, with logits only where they are read.
 Groups are independent: each has its own Adam moments, clamp and end, so batching them changes
 nothing but the last bits.
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,9 +21,9 @@ from editing.architectures import Parts
 from editing.deltas import Delta
 from editing.errors import NumericalError
 from editing.groups import Group
-from editing.hooks import bypassed, on_input, on_output
-from editing.passes import Rows, padded, prepare, read
+from editing.hooks import bypassed, on_input, on_output, returns_tuple
 from editing.settings import EditSettings
+from editing.suffixes import Bucket, buckets, collect
 
 Done = Callable[[Group, Delta], None]
 Step = Callable[[int, float], None]
@@ -34,89 +32,56 @@ Step = Callable[[int, float], None]
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
+TOKENS = {"cpu": 1024, "cuda": 8192}
+"""Suffix tokens run at a time; on a CPU more of them only leave its caches."""
+
 
 class FixedLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer that every step attends to and none adds to."""
 
-    def __init__(self, length: int, keys: Tensor | None = None, values: Tensor | None = None) -> None:
+    def __init__(self, length: int, *pasts: tuple[Tensor, Tensor]) -> None:
         super().__init__()
-        self.length = length
-        self.keys, self.values = keys, values
+        self.length, self.pasts = length, pasts
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        assert self.keys is not None and self.values is not None, "a layer up to L is never run"
-        return torch.cat([self.keys, key_states], -2), torch.cat([self.values, value_states], -2)
+        count = len(key_states)
+        keys = [keys.expand(count, -1, -1, -1) for keys, _ in self.pasts]
+        values = [values.expand(count, -1, -1, -1) for _, values in self.pasts]
+        return torch.cat([*keys, key_states], -2), torch.cat([*values, value_states], -2)
 
     def get_seq_length(self) -> int:
         return self.length
-
-
-@dataclass
-class Suffixes:
-    """The rows that are optimised: B texts from the subject's last token on."""
-
-    ids: Tensor
-    """[B, T]"""
-    hidden: Tensor
-    """[B, T, d] output of layer L without δ."""
-    mask: Tensor
-    """[B, Tp + T] 0 where the text before is padded, on its left."""
-    positions: Tensor
-    """[B, T]"""
-    group: Tensor
-    """[B] index of the row's group."""
-    past: list[tuple[Tensor, Tensor]]
-    """Keys and values [B, heads, Tp, d_head] of each layer above L."""
-
-    def select(self, rows: Tensor) -> Suffixes:
-        """These rows alone."""
-        return Suffixes(
-            self.ids[rows],
-            self.hidden[rows],
-            self.mask[rows],
-            self.positions[rows],
-            self.group[rows],
-            [(keys[rows], values[rows]) for keys, values in self.past],
-        )
-
-
-@dataclass
-class Reads:
-    """Where logits are read: one entry a target token, or one a KL term."""
-
-    row: Tensor
-    position: Tensor
-    weight: Tensor
-    label: Tensor
-    """Token to be said; −1 for a KL entry."""
-
-    def select(self, kept: Tensor, renumbered: Tensor) -> Reads:
-        return Reads(renumbered[self.row[kept]], self.position[kept], self.weight[kept], self.label[kept])
 
 
 class Optimisation:
     """δ of a batch of key groups, step by step."""
 
     def __init__(
-        self, model: Any, parts: Parts, groups: Sequence[Group], settings: EditSettings, layer: int
+        self, model: Any, parts: Parts, groups: Sequence[Group], settings: EditSettings, layer: int,
+        tokens: int | None = None,
     ) -> None:
+        """`tokens` are run at a time: enough to keep the device busy, so few that a step stays small."""
         self.model, self.parts, self.settings, self.layer = model, parts, settings, layer
         self.groups = list(groups)
         self.dtype = torch.promote_types(model.dtype, torch.float32)
-        self.suffixes, self.tuples = collect_suffixes(model, parts, groups, layer)
-        self.reads = _reads(groups, self.suffixes.ids.device, self.dtype)
-        count, device = len(self.groups), self.suffixes.ids.device
-        first = torch.zeros(count, dtype=torch.long, device=device)
-        for row in range(len(self.suffixes.group) - 1, -1, -1):
-            first[self.suffixes.group[row]] = row
-        self.norm = self.suffixes.hidden[first, 0].to(self.dtype).norm(dim=1)  # ‖h‖ of the bare prompt
-        self.delta = torch.zeros(count, parts.width, dtype=self.dtype, device=device)
+        self.tuples = returns_tuple(model, parts.blocks[layer])
+        size = tokens or TOKENS[model.device.type]
+        self.buckets = [collect(model, parts, rows, layer, self.dtype) for rows in buckets(groups, size)]
+        self.norm = self._norms()
+        self.delta = torch.zeros(len(self.groups), parts.width, dtype=self.dtype, device=model.device)
         self.mean = torch.zeros_like(self.delta)
         self.square = torch.zeros_like(self.delta)
-        self.loss = torch.full((count,), torch.inf, dtype=self.dtype, device=device)
-        self.unedited: Tensor | None = None
+        self.loss = torch.full_like(self.norm, torch.inf)
         self.updates = 0
+
+    def _norms(self) -> Tensor:
+        """‖h‖ at layer L at the subject's last token, [G]."""
+        norm = torch.zeros(len(self.groups), dtype=self.dtype, device=self.model.device)
+        for bucket in self.buckets:
+            bare = bucket.bare.nonzero()[:, 0]
+            norm[bucket.group[bare]] = bucket.hidden[bare, 0].to(self.dtype).norm(dim=1)
+        return norm
 
     def run(self, done: Done, step: Step = lambda working, share: None) -> None:
         """All steps, as the released implementation counts them: `steps` losses, one update fewer.
@@ -126,10 +91,10 @@ class Optimisation:
         updates = self.settings.steps - 1
         for _ in range(updates):
             gradient = self.gradient()
-            self.leave(self.loss < self.settings.stop_loss, done)
+            stayed = self.leave(self.loss < self.settings.stop_loss, done)
             if not self.groups:
                 return
-            self.update(gradient[self._stayed])
+            self.update(gradient[stayed])
             step(len(self.groups), self.updates / updates)
         self.leave(torch.ones_like(self.loss, dtype=torch.bool), done)
 
@@ -137,54 +102,59 @@ class Optimisation:
         """d loss / d δ, [G, d]; the groups' losses are left in `self.loss`."""
         delta = self.delta.detach().requires_grad_(True)
         with torch.enable_grad():
-            loss = self.losses(delta)
-            (gradient,) = torch.autograd.grad(loss.sum(), delta)
-        self.loss = loss.detach()
-        if not bool(torch.isfinite(self.loss).all()):
-            worst = self.groups[int((~torch.isfinite(self.loss)).nonzero()[0])]
+            decay = self.settings.weight_decay * delta.norm(dim=1) / self.norm**2
+            (gradient,) = torch.autograd.grad(decay.sum(), delta)
+            loss = decay.detach()
+            for bucket in self.buckets:
+                part = self.terms(bucket, delta)
+                gradient += torch.autograd.grad(part.sum(), delta)[0]
+                loss += part.detach()
+        self.loss = loss
+        if not bool(torch.isfinite(loss).all()):
+            worst = self.groups[int((~torch.isfinite(loss)).nonzero()[0])]
             raise NumericalError(
                 f"the loss of {[request.id for request in worst.requests]} is not finite after "
                 f"{self.updates} updates: lower lr ({self.settings.lr}) or load the model in fp32"
             )
         return gradient
 
-    def losses(self, delta: Tensor) -> Tensor:
-        """The loss of each group, [G]: mean NLL + kl · KL + weight_decay · ‖δ‖ / ‖h‖²."""
-        logp = self.logits(delta).to(self.dtype).log_softmax(-1)
-        says = self.reads.label >= 0
+    def terms(self, bucket: Bucket, delta: Tensor) -> Tensor:
+        """What a bucket's rows add to the loss of each group, [G]: weighted NLL, and kl · KL(new ‖ old)."""
+        logp = self.logits(bucket, delta).to(self.dtype).log_softmax(-1)
+        says = bucket.label >= 0
         terms = logp.new_zeros(len(logp))
-        terms[says] = -logp[says, self.reads.label[says]]
+        terms[says] = -logp[says, bucket.label[says]]
         if not bool(says.all()):
-            kept = logp[~says]
-            if self.unedited is None:
-                self.unedited = kept.detach()
-            terms[~says] = self.settings.kl * (kept.exp() * (kept - self.unedited)).sum(-1)
-        owner = self.suffixes.group[self.reads.row]
-        loss = delta.new_zeros(len(delta)).index_add(0, owner, terms * self.reads.weight)
-        return loss + self.settings.weight_decay * delta.norm(dim=1) / self.norm**2
+            new = logp[~says]
+            if bucket.unedited is None:
+                bucket.unedited = new.detach()
+            terms[~says] = self.settings.kl * (new.exp() * (new - bucket.unedited)).sum(-1)
+        owner = bucket.group[bucket.row]
+        return delta.new_zeros(len(delta)).index_add(0, owner, terms * bucket.weight)
 
-    def logits(self, delta: Tensor) -> Tensor:
-        """Logits at `self.reads`, [n, V], with δ added at the subject's last token."""
-        rows = self.suffixes
-        first = rows.hidden[:, :1] + delta[rows.group, None]
-        hidden = torch.cat([first.to(rows.hidden.dtype), rows.hidden[:, 1:]], dim=1)
-        past_length = rows.mask.shape[1] - rows.ids.shape[1]
-        below = [FixedLayer(past_length) for _ in range(self.layer + 1)]
-        cache = Cache(layers=[*below, *(FixedLayer(past_length, *pair) for pair in rows.past)])
+    def logits(self, bucket: Bucket, delta: Tensor) -> Tensor:
+        """Logits where the bucket reads them, [n, V], with δ added at the subject's last token."""
+        first = bucket.hidden[:, :1] + delta[bucket.group, None]
+        hidden = torch.cat([first.to(bucket.hidden.dtype), bucket.hidden[:, 1:]], dim=1)
+        shared = bucket.shared[0][0].shape[2]
+        length = shared + bucket.past_mask.shape[1]
+        below = [FixedLayer(length) for _ in range(self.layer + 1)]
+        above = [FixedLayer(length, *pair) for pair in zip(bucket.shared, bucket.past, strict=True)]
         blocks = self.parts.blocks[: self.layer + 1]
 
         def gather(final: Tensor) -> Tensor:
-            return final[self.reads.row, self.reads.position][None]
+            return final[bucket.row, bucket.position][None]
 
+        ones = torch.ones_like(bucket.ids[:, :1])
         with ExitStack() as stack:
             stack.enter_context(bypassed(blocks, tuples=self.tuples))
             stack.enter_context(on_output(blocks[-1], lambda _: hidden))
             stack.enter_context(on_input(self.parts.head, gather))
             output = self.model(
-                input_ids=rows.ids,
-                attention_mask=rows.mask,
-                position_ids=rows.positions,
-                past_key_values=cache,
+                input_ids=bucket.ids,
+                attention_mask=torch.cat([ones.expand(-1, shared), bucket.past_mask, torch.ones_like(bucket.ids)], 1),
+                position_ids=bucket.positions,
+                past_key_values=Cache(layers=[*below, *above]),
                 use_cache=True,
             )
         logits: Tensor = output.logits[0]
@@ -202,11 +172,9 @@ class Optimisation:
         length = self.delta.norm(dim=1)
         self.delta *= torch.where(length > limit, limit / length, torch.ones_like(length))[:, None]
 
-    def leave(self, finished: Tensor, done: Done) -> None:
-        """Hand finished groups to `done` and go on without them."""
-        self._stayed = (~finished).nonzero()[:, 0]
-        if not bool(finished.any()):
-            return
+    def leave(self, finished: Tensor, done: Done) -> Tensor:
+        """Hand finished groups to `done` and go on without them; returns the indices of those that stay."""
+        stayed = (~finished).nonzero()[:, 0]
         for index in finished.nonzero()[:, 0].tolist():
             delta = Delta(
                 value=self.delta[index].cpu().clone(),
@@ -215,108 +183,17 @@ class Optimisation:
                 updates=self.updates,
             )
             done(self.groups[index], delta)
-        self._keep(self._stayed)
+        if len(stayed) < len(self.groups):
+            self._keep(stayed)
+        return stayed
 
     def _keep(self, kept: Tensor) -> None:
-        self.groups = [self.groups[index] for index in kept.tolist()]
         staying = torch.zeros_like(self.norm, dtype=torch.bool)
         staying[kept] = True
-        rows = staying[self.suffixes.group].nonzero()[:, 0]
-        reads = staying[self.suffixes.group[self.reads.row]]
-        if self.unedited is not None:
-            self.unedited = self.unedited[reads[self.reads.label < 0]]
-        self.reads = self.reads.select(reads, _renumbered(rows, len(self.suffixes.ids)))
-        groups = _renumbered(kept, len(self.norm))
-        self.suffixes = self.suffixes.select(rows)
-        self.suffixes.group = groups[self.suffixes.group]
-        for name in ("norm", "delta", "mean", "square", "loss"):
-            setattr(self, name, getattr(self, name)[kept])
-
-
-def _renumbered(kept: Tensor, count: int) -> Tensor:
-    """New index of each old one; −1 for those not kept."""
-    table = torch.full((count,), -1, dtype=torch.long, device=kept.device)
-    table[kept] = torch.arange(len(kept), device=kept.device)
-    return table
-
-
-def _reads(groups: Sequence[Group], device: torch.device, dtype: torch.dtype) -> Reads:
-    """Targets: each fact and context weighs the same, each token of a target the same within it."""
-    row, position, weight, label = [], [], [], []
-    index = 0
-    for group in groups:
-        facts = sum(not term.kl for term in group.terms)
-        for term in group.terms:
-            text = term.text
-            if term.kl:
-                row.append(index)
-                position.append(len(text.ids) - 1 - text.subject)
-                weight.append(1.0)
-                label.append(-1)
-            else:
-                length = len(text.ids) - text.target
-                row += [index] * length
-                position += [at - 1 - text.subject for at in range(text.target, len(text.ids))]
-                weight += [1.0 / (facts * length)] * length
-                label += text.ids[text.target :]
-            index += 1
-
-    def integers(values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.long, device=device)
-
-    return Reads(
-        integers(row), integers(position), torch.tensor(weight, dtype=dtype, device=device), integers(label)
-    )
-
-
-def _row_ids(group: Group) -> list[tuple[tuple[int, ...], int]]:
-    """(tokens to run, index of the subject's last token): a target's last token predicts nothing here."""
-    return [(term.text.ids if term.kl else term.text.ids[:-1], term.text.subject) for term in group.terms]
-
-
-@torch.no_grad()
-def collect_suffixes(
-    model: Any, parts: Parts, groups: Sequence[Group], layer: int
-) -> tuple[Suffixes, bool]:
-    """The constants of the optimisation, and whether this model's blocks return tuples."""
-    rows = [row for group in groups for row in _row_ids(group)]
-    owner = torch.tensor([index for index, group in enumerate(groups) for _ in group.terms])
-    subjects = [subject for _, subject in rows]
-    batch = prepare(model, [ids for ids, _ in rows], below=min(subjects))
-    seen: dict[str, Any] = {}
-    block = parts.blocks[layer]
-    handle = block.register_forward_hook(lambda _, __, output: seen.update(tuple=isinstance(output, tuple)))
-    try:
-        with on_output(block, lambda hidden: seen.update(hidden=hidden)):
-            read(model, batch)
-    finally:
-        handle.remove()
-    return _from_subject(batch, seen["hidden"], rows, owner, layer), seen["tuple"]
-
-
-def _from_subject(
-    batch: Rows, hidden: Tensor, rows: list[tuple[tuple[int, ...], int]], owner: Tensor, layer: int
-) -> Suffixes:
-    """Cut a batch that was run whole at each row's subject: what lies before becomes the past."""
-    device = hidden.device
-    subject = torch.tensor([at for _, at in rows], device=device)
-    length = torch.tensor([len(ids) for ids, _ in rows], device=device)
-    before, after = int(subject.max()), int((length - subject).max())
-    ids, _ = padded([row[at:] for row, at in rows], device)
-    # Column j of the past holds token j − (before − subject): padded on the left, so that the past
-    # ends where the suffix begins and sliding windows count right.
-    column = torch.arange(before, device=device)[None] - (before - subject)[:, None]
-    source = column.clamp(min=0)
-    past = []
-    for cached in batch.cache.layers[layer + 1 :]:
-        index = source[:, None, :, None]
-        past.append(tuple(
-            states.gather(2, index.expand(-1, states.shape[1], -1, states.shape[3]))
-            for states in (cached.keys, cached.values)
-        ))
-    steps = torch.arange(after, device=device)[None]
-    inside = (subject[:, None] - batch.shared + steps).clamp(max=hidden.shape[1] - 1)
-    kept = hidden.gather(1, inside[..., None].expand(-1, -1, hidden.shape[2]))
-    positions = (subject[:, None] + steps).minimum(length[:, None] - 1)
-    mask = torch.cat([(column >= 0).long(), torch.ones_like(ids)], dim=1)
-    return Suffixes(ids, kept, mask, positions, owner.to(device), past)
+        renumbered = torch.full_like(staying, -1, dtype=torch.long)
+        renumbered[kept] = torch.arange(len(kept), device=kept.device)
+        smaller = [bucket.select(staying, renumbered) for bucket in self.buckets]
+        self.buckets = [bucket for bucket in smaller if len(bucket.ids)]
+        self.groups = [self.groups[index] for index in kept.tolist()]
+        self.norm, self.loss = self.norm[kept], self.loss[kept]
+        self.delta, self.mean, self.square = self.delta[kept], self.mean[kept], self.square[kept]
