@@ -14,7 +14,7 @@ from datetime import datetime
 from connectors import observations as source
 from kbsync import statements
 from kbsync.admission import Claim, beside, claim, judge
-from kbsync.consequences import Consequences, consequences
+from kbsync.consequences import consequences
 from kbsync.history import LITERAL, History
 from kbsync.policy import Policy
 from kbsync.relations import Catalogue, Relation
@@ -40,12 +40,12 @@ class Breaker:
     def tripped(self) -> bool:
         return self.refused > 0
 
-    def admits(self) -> bool:
-        """Whether one more may be accepted; counts it either way."""
-        if self.limit is not None and self.accepted >= self.limit:
-            self.refused += 1
+    def admits(self, facts: int = 1) -> bool:
+        """Whether so many more may be accepted, all or none; counts them either way."""
+        if self.limit is not None and self.accepted + facts > self.limit:
+            self.refused += facts
             return False
-        self.accepted += 1
+        self.accepted += facts
         return True
 
 
@@ -74,6 +74,7 @@ class Admission:
         groups = _with_rivals(tx, set(pairs))
         histories = self.histories(tx, groups.pairs, bootstrap=bootstrap)
         verdicts = self._verdicts(histories, groups, now)
+        self._break(histories, verdicts, groups)
         return self._write(tx, histories, verdicts)
 
     def histories(self, tx: Snapshot, slots: Mapping[Pair, Slot], *, bootstrap: bool) -> dict[Pair, History]:
@@ -103,6 +104,28 @@ class Admission:
             for pair, verdict in alone.items()
         }
 
+    def _break(
+        self, histories: Mapping[Pair, History], verdicts: dict[Pair, Verdict], groups: _Groups
+    ) -> None:
+        """Turns what the volume breaker stops into quarantine; slots of one prompt pass together or not."""
+        asked: set[Pair] = set()
+        for pair in sorted(verdicts):
+            if pair in asked:
+                continue
+            together = [
+                one for one in (pair, *groups.rivals.get(pair, ())) if isinstance(verdicts[one], Accept)
+            ]
+            asked.update(together)
+            if together and not self.breaker.admits(len(together)):
+                for one in together:
+                    verdicts[one] = self._stopped(verdicts[one])
+
+    def _stopped(self, verdict: Verdict) -> Verdict:
+        if not isinstance(verdict, Accept):
+            return verdict
+        text = f"more than {self.breaker.limit} facts were accepted in one cycle"
+        return Quarantine(Reason("volume", text), (verdict.value,), stated=verdict.stated)
+
     def _write(
         self, tx: Transaction, histories: Mapping[Pair, History], verdicts: Mapping[Pair, Verdict]
     ) -> list[Admitted]:
@@ -113,8 +136,6 @@ class Admission:
         for pair in sorted(verdicts):
             history, verdict = histories[pair], verdicts[pair]
             outcome = consequences(history, verdict)
-            if isinstance(verdict, Accept) and outcome.puts and not self.breaker.admits():
-                verdict, outcome = self._over_volume(history, verdict)
             admitted.append(Admitted(history.slot, verdict, bool(outcome.moves or outcome.puts)))
             moves.extend(outcome.moves)
             puts.extend(outcome.puts)
@@ -126,11 +147,6 @@ class Admission:
             rows[fact.subject, fact.relation][fact.id] = fact
         tx.put_facts(puts, ACTOR, known={pair: tuple(facts.values()) for pair, facts in rows.items()})
         return admitted
-
-    def _over_volume(self, history: History, verdict: Accept) -> tuple[Verdict, Consequences]:
-        text = f"more than {self.breaker.limit} facts were accepted in one cycle"
-        stopped = Quarantine(Reason("volume", text), (verdict.value,), stated=verdict.stated)
-        return stopped, consequences(history, stopped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,19 @@ def consequences(history: History, verdict: Verdict) -> Consequences:
     stale = [
         Move(fact.id, "superseded", str(_GONE), expect=fact.status)
         for fact in history.facts
-        if fact.id not in kept
-        and (fact.status == "held" or (fact.status == "quarantined" and fact.object not in verdict.stated))
+        if fact.id not in kept and _is_stale(history, fact, verdict.stated)
     ]
     move = _of_wanted(history, verdict)
     return Consequences((move, *stale) if move else tuple(stale), tuple(puts))
+
+
+def _is_stale(history: History, fact: Fact, stated: frozenset[str]) -> bool:
+    """Whether a waiting row waits for nothing: it is not what is held now, or what a reviewer would decide
+    on is no longer stated, or is spelled otherwise by now."""
+    if fact.status == "quarantined":
+        spelled = (history.slot.subject_label, history.label_of(fact.object) or fact.object)
+        return fact.object not in stated or (fact.subject_label, fact.target) != spelled
+    return fact.status == "held"
 
 
 def _named(history: History, verdict: Verdict) -> tuple[tuple[Value, ...], FactStatus, datetime | None]:

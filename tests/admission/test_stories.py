@@ -352,6 +352,7 @@ def test_a_homonym_withdraws_what_was_wanted_and_its_end_restores_it(world: Worl
     assert world.status("georgia", "ann") == "quarantined homonym"
     world.hear(observed(entity("georgia_us", "Georgia (US)"), "bob", revision=2), after=DAY)
     assert world.wanted() == {"georgia": "Ann", "georgia_us": "Bob"}
+    assert not [fact for fact in world.facts() if fact.status == "quarantined"]
 
 
 def test_homonyms_with_one_answer_are_no_conflict(world: World) -> None:
@@ -441,6 +442,19 @@ def test_the_breaker_stops_a_flood_and_says_so(open_world: OpenWorld) -> None:
     stopped = [fact for fact in world.facts() if fact.status == "quarantined"]
     world.intake.readmit([(fact.subject, fact.relation) for fact in stopped])
     assert [f.status for f in world.facts() if f.id in {s.id for s in stopped}] == ["quarantined"] * 2
+
+
+def test_slots_of_one_prompt_pass_the_breaker_together_or_not_at_all(open_world: OpenWorld) -> None:
+    world = open_world(policy=Policy(max_accepted=1))
+    world.kb.tell(observed(COUNTRY, "ann"), observed(STATE, "ann"))
+    world.cycle(bootstrap=True)
+    day = START + DAY
+    world.hear(
+        *(observed(one, "bob", revision=2, modified=day, at=day) for one in (COUNTRY, STATE)), after=DAY
+    )
+    world.cycle(after=2 * DAY)
+    assert world.wanted() == {"georgia": "Ann", "georgia_us": "Ann"}
+    assert world.status("georgia", "bob") == world.status("georgia_us", "bob") == "quarantined volume"
 
 
 def test_a_first_import_is_as_large_as_it_is(open_world: OpenWorld) -> None:
