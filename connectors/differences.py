@@ -130,6 +130,23 @@ class WholeReading:
             last = start + self.step >= len(changed)
             yield Poll(tuple(changed[start : start + self.step]), holds.dump() if last else None)
 
+    def snapshot(self, mapper: Mapper, asked: set[Slot], now: datetime) -> Poll:
+        """The slots asked for: one that was not found holds nothing now, one that was unusable is left out.
+
+        Raises SourceDataError when none of many is found.
+        """
+        revision = next_revision(now, 0)
+        found = {(o.subject.id, o.relation): o for o in mapper.observations(revision, now)}
+        report_rejects(self.source, mapper)
+        told = {slot: observation for slot, observation in found.items() if slot in asked}
+        missing = asked - told.keys() - set(mapper.unusable)
+        if len(missing) > _FEW and not told and self.max_vanished < 1:
+            raise SourceDataError(
+                f"{self.source}: none of the {len(asked)} slots asked for holds anything; that is not believed"
+            )
+        empty = {s: Observation(self.source, Entity(s[0]), s[1], (), revision, None, now) for s in missing}
+        return Poll(tuple((told | empty)[slot] for slot in sorted(told.keys() | empty.keys())), None)
+
     def compare(
         self, mapper: Mapper, held: Held, revision: int, now: datetime
     ) -> tuple[list[Observation], Held]:
@@ -146,17 +163,6 @@ class WholeReading:
             for subject, relation in vanished
         ]
         return changed, holds
-
-
-def of_slots(source: str, found: Iterable[Observation], asked: set[Slot], now: datetime) -> list[Observation]:
-    """The observations of the slots asked for; one that was not found holds nothing now."""
-    told = {(o.subject.id, o.relation): o for o in found if (o.subject.id, o.relation) in asked}
-    revision = next_revision(now, 0)
-    empty = {
-        slot: Observation(source, Entity(slot[0]), slot[1], (), revision, None, now)
-        for slot in asked - told.keys()
-    }
-    return [observation for _, observation in sorted((told | empty).items(), key=lambda item: item[0])]
 
 
 def report_rejects(source: str, mapper: Mapper) -> None:

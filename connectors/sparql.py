@@ -16,11 +16,11 @@ import pydantic
 from pydantic import Field
 
 from connectors.current import current_triples
-from connectors.differences import Held, WholeReading, next_revision, of_slots
+from connectors.differences import Held, WholeReading, next_revision
 from connectors.errors import ConnectorError, UnexpectedAnswer
 from connectors.mapping import FIELDS, Mapper, MappingSettings
 from connectors.namespaces import WIKIDATA, Namespaces
-from connectors.observations import Health, Observation, Poll, Triple
+from connectors.observations import Health, Poll, Triple
 from connectors.paging import in_pages
 from connectors.settings import Context, HttpSettings, parse
 from connectors.sparql_client import ASK_FOR_LESS, Credentials, Row, SparqlClient, Term
@@ -74,8 +74,7 @@ class SparqlConnector:
         subjects = sorted({subject for subject, _ in asked})
         for some, found in in_pages(subjects, self._settings.slots_per_step, self._slots_of):
             here = {slot for slot in asked if slot[0] in set(some)}
-            now = self._context.clock.now()
-            yield Poll(tuple(of_slots(self.name, found, here, now)), None)
+            yield self._whole.snapshot(found, here, self._context.clock.now())
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
         # Some holders hold the object no longer: look at more than are wanted.
@@ -104,16 +103,16 @@ class SparqlConnector:
 
     def _current(self, ids: Sequence[str], relations: set[str] | None = None) -> list[Triple]:
         now = self._context.clock.now()
-        observations = self._slots_of(ids, False) if ids else []
+        if not ids:
+            return []
+        observations = self._slots_of(ids, False).observations(next_revision(now, 0), now)
         return current_triples((o for o in observations if not relations or o.relation in relations), now)
 
-    def _slots_of(self, ids: Sequence[str], splittable: bool) -> list[Observation]:
-        """All slots of the subjects that the query finds."""
+    def _slots_of(self, ids: Sequence[str], splittable: bool) -> Mapper:
+        """All rows about the subjects."""
         iris = " ".join(f"<{self._namespaces.expand(id)}>" for id in ids)
         query = f"{self._prologue} SELECT * WHERE {{ VALUES ?{self._subject} {{ {iris} }} {self._rows} }}"
-        mapper = self._mapped(self._client.select(query, splittable=splittable))
-        now = self._context.clock.now()
-        return mapper.observations(next_revision(now, 0), now)
+        return self._mapped(self._client.select(query, splittable=splittable))
 
     def _everything(self) -> list[Row]:
         """The rows of the whole query: in one answer if it fits, else in pages."""

@@ -16,7 +16,7 @@ import pydantic
 from pydantic import Field
 
 from connectors.current import current_triples
-from connectors.differences import Held, WholeReading, next_revision, of_slots
+from connectors.differences import Held, WholeReading, next_revision
 from connectors.errors import ConnectorError
 from connectors.mapping import Mapper, MappingSettings
 from connectors.observations import Health, Observation, Poll, Triple
@@ -88,19 +88,19 @@ class SqlConnector:
         asked = sorted(set(slots))
         for start in range(0, len(asked), self._settings.slots_per_step):
             some = set(asked[start : start + self._settings.slots_per_step])
-            found = self._slots_of(sorted({subject for subject, _ in some}))
-            yield Poll(tuple(of_slots(self.name, found, some, self._context.clock.now())), None)
+            found = self._mapped(self._rows_of(sorted({subject for subject, _ in some})))
+            yield self._whole.snapshot(found, some, self._context.clock.now())
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
         # Some rows hold the object no longer: look at more than are wanted.
         where = {} if object_id is None else {self._object: self._raw(self._object, [object_id])}
         rows = self._table.rows(where, limit=3 * limit)
-        observations = self._slots_of(sorted({o.subject.id for o in self._told(rows)}))
-        triples = self._current(o for o in observations if o.relation == relation)
+        holders = sorted({o.subject.id for o in self._told(rows)})
+        triples = self._current(o for o in self._told(self._rows_of(holders)) if o.relation == relation)
         return tuple([triple for triple in triples if object_id in (None, triple.object.id)][:limit])
 
     def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
-        return tuple(self._current(self._slots_of([subject_id]))[:limit])
+        return tuple(self._current(self._told(self._rows_of([subject_id])))[:limit])
 
     def check(self) -> Health:
         try:
@@ -112,8 +112,8 @@ class SqlConnector:
     def close(self) -> None:
         self._table.close()
 
-    def _slots_of(self, ids: Sequence[str]) -> list[Observation]:
-        return self._told(self._table.rows({self._subject: self._raw(self._subject, ids)})) if ids else []
+    def _rows_of(self, ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        return self._table.rows({self._subject: self._raw(self._subject, ids)})
 
     def _raw(self, column: str, ids: Sequence[str]) -> list[Any]:
         """What the column may hold for these ids: with the prefix or, in our namespace, without it."""

@@ -47,6 +47,8 @@ class Table:
         Raises SourceUnavailable when the database cannot be read, SourceRefused when it does not
         accept the question.
         """
+        if where and not all(where.values()):
+            return
         select = sa.select(sa.text("*")).select_from(self._from)
         for name, values in (where or {}).items():
             select = select.where(sa.column(name).in_(values))
@@ -65,10 +67,16 @@ class Table:
             return connection.execute(select).scalar()
 
     def as_stored(self, column: str, texts: Sequence[str]) -> list[Any]:
-        """The texts in the type that the column holds: databases with strict types compare no others."""
+        """The texts in the type that the column holds: databases with strict types compare no others.
+
+        None of them while the column holds nothing.
+        """
         if column not in self._types:
-            row = next(iter(self.rows(limit=1)), None)
-            self._types[column] = type(row[column]) if row and row.get(column) is not None else str
+            held: sa.ColumnClause[Any] = sa.column(column)
+            row = next(self.rows(condition=held.is_not(None), limit=1), None)
+            if row is None:
+                return []
+            self._types[column] = type(row[column])
         if self._types[column] is int:
             return [int(text) for text in texts if text.lstrip("-").isdecimal()]
         return list(texts)

@@ -77,15 +77,19 @@ def follow(
     timeout = httpx.Timeout(requester.limits.timeout_s, read=silence_s)
     requester.limiter.wait_turn(requester.limits.max_wait_s)
     parser = EventParser()
+    answered = False
     try:
         with (
             requester.limiter.slot(),
             client.stream("GET", requester.url, headers=headers, params=params, timeout=timeout) as response,
         ):
             _require_stream(requester, response)
+            answered = True
             for piece in response.iter_bytes():
                 yield from parser.feed(piece)
     except httpx.ReadTimeout as error:
+        if not answered:
+            raise SourceUnavailable(f"{requester.url}: no answer within {silence_s:g} s") from error
         raise SourceTimeout(f"{requester.url}: silent for {silence_s:g} s") from error
     except httpx.TransportError as error:
         raise SourceUnavailable(f"{requester.url}: {error or 'connection lost'}") from error

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 
 from connectors.current import current_triples
-from connectors.errors import ConnectorError, SourceDataError, SourceSettingsError
+from connectors.errors import ConnectorError, SourceDataError, SourceSettingsError, SourceUnavailable
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context
 from connectors.sparql_client import SparqlClient
 from connectors.values import instant
 from connectors.wikidata import watch
 from connectors.wikidata.cursor import Cursor
-from connectors.wikidata.passes import Pass, gone, observations
+from connectors.wikidata.passes import FEW, Pass, gone, observations
 from connectors.wikidata.reader import Reader, Reading
 from connectors.wikidata.settings import WatchSettings
 
@@ -56,20 +55,20 @@ class WikidataConnector:
 
     def watched(self) -> tuple[str, ...]:
         """The watch list as it is now: CURIEs, sorted, each once."""
-        found = set(self._listed)
+        found = self._listed()
         if self._settings.subjects_query:
             namespaces = self._vocabulary.namespaces
             found |= set(watch.from_query(self._client, self._settings.subjects_query, namespaces))
         return tuple(sorted(found))
 
-    @cached_property
-    def _listed(self) -> frozenset[str]:
+    def _listed(self) -> set[str]:
+        """Read anew each time: the file may have been edited since."""
         listed = set(self._settings.subjects)
         if self._settings.subjects_file:
             listed |= set(watch.from_file(self._context.directory / self._settings.subjects_file))
         for id in listed:
             self._require_prefix("subjects_file", id)
-        return frozenset(listed)
+        return listed
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         return Pass(
@@ -93,6 +92,10 @@ class WikidataConnector:
 
     def _snapshot(self, asked: dict[str, set[str]]) -> Poll:
         found, merged = self.reader.versions(sorted(asked))
+        if not found and not merged and len(asked) > FEW and self._settings.max_vanished < 1:
+            raise SourceUnavailable(
+                f"{self.name}: none of the {len(asked)} subjects asked for is there; that is not believed"
+            )
         for old, new in merged.items():
             asked.setdefault(new, set()).update(asked.pop(old))
         relations = sorted(set().union(*asked.values()))

@@ -22,7 +22,7 @@ _SEEN_IN_STEPS = 5_000
 """Versions that a step's cursor carries at most.  More (a bulk load gave everything one timestamp) wait
 for the pass's end: an interrupted pass then reads them again, but steps stay small."""
 _LABELS_IN_STEPS = 500
-_FEW = 5
+FEW = 5
 """So many subjects may vanish at once from any watch list."""
 
 _MERGES = 5
@@ -110,7 +110,7 @@ class Pass:
             self._cursor = replace(self._cursor, gone=frozenset(absent))
             return
         vanished = sorted(absent - self._cursor.gone)
-        if len(vanished) > max(_FEW, self._settings.max_vanished * len(self._watched)):
+        if len(vanished) > max(FEW, self._settings.max_vanished * len(self._watched)):
             raise SourceUnavailable(
                 f"{self._name}: {len(vanished)} of {len(self._watched)} watched subjects vanished at once, "
                 f"{vanished[0]} among them; that is not believed. If it is true, raise `max_vanished`"

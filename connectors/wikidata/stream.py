@@ -30,6 +30,7 @@ from connectors.settings import Context, Duration
 from connectors.sse import Event, follow
 from connectors.values import EARLIEST, instant
 from connectors.wikidata.connector import WikidataConnector
+from connectors.wikidata.cursor import Cursor
 from connectors.wikidata.entity_data import EntityData
 from connectors.wikidata.mutations import Mutation, mutation_of, newest
 from connectors.wikidata.passes import gone
@@ -125,7 +126,9 @@ class StreamConnector:
         if self._list_is_due(where, membership):
             where = yield from self._pass_over_list(replace(where, watch=membership))
         try:
-            yield from self._follow(where, frozenset(watched))
+            # What watched subjects were merged into is watched as well.
+            heirs = Cursor.load(where.list).moved.values()
+            yield from self._follow(where, frozenset((*watched, *heirs)))
         except SourceRefused as error:
             if where.last is None or error.status not in _UNKNOWN_PLACE:
                 raise
@@ -167,32 +170,39 @@ class StreamConnector:
             where = replace(where, last=last or where.last, at=mutations[-1].at.isoformat())
             changed = {f"{self._settings.entity_prefix}:{m.entity}": m for m in newest(mutations).values()}
             changed = {id: mutation for id, mutation in changed.items() if id in watched}
-            for id in changed:
-                waiting.pop(id, None)
-            told, due = self._tell(changed)
-            where = replace(where, due={**waiting, **due})
+            waiting = {id: revision for id, revision in waiting.items() if id not in changed}
+            told, where = self._tell(changed, replace(where, due=waiting))
+            waiting = {id: revision for id, revision in waiting.items() if id in where.due}
             yield Poll(tuple(told), where.dump())
         if waiting:
-            told, due = self._tell({id: _due(id, revision) for id, revision in waiting.items()})
-            after = replace(where, due={**{i: r for i, r in where.due.items() if i not in waiting}, **due})
+            rest = {id: revision for id, revision in where.due.items() if id not in waiting}
+            told, after = self._tell({id: _due(id, r) for id, r in waiting.items()}, replace(where, due=rest))
             if after != where:
                 yield Poll(tuple(told), after.dump())
 
-    def _tell(self, changed: Mapping[str, Mutation]) -> tuple[list[Observation], dict[str, int]]:
-        """(observations of the changed subjects, those that could not be read at their revision yet)."""
+    def _tell(self, changed: Mapping[str, Mutation], where: _Cursor) -> tuple[list[Observation], _Cursor]:
+        """(observations of the changed subjects, the cursor with what could not be read yet).
+
+        A subject that is not there was deleted, or merged into another: only the query service knows
+        which, and a merge is the watch list's to tell.
+        """
         told: list[Observation] = []
-        due: dict[str, int] = {}
-        now = self._clock.now()
+        due, watch = dict(where.due), where.watch
         for id, mutation in sorted(changed.items()):
-            if mutation.operation == "delete":
-                told += gone(self.name, id, self._list.relations, mutation.revision, now)
-                continue
-            reading = self._read(id, mutation)
-            if reading is None or reading.version.number < mutation.revision:
-                due[id] = mutation.revision
+            reading = None if mutation.operation == "delete" else self._read(id, mutation)
             if reading is not None:
                 told += self._list.observations(reading, self._list.relations)
-        return told, due
+                if reading.version.number < mutation.revision:
+                    due[id] = mutation.revision
+                continue
+            found, merged = self._list.reader.versions([id])
+            if id in merged:
+                watch = ""
+            elif id in found:
+                due[id] = mutation.revision
+            else:
+                told += gone(self.name, id, self._list.relations, mutation.revision, self._clock.now())
+        return told, replace(where, due=due, watch=watch)
 
     def _read(self, id: str, mutation: Mutation) -> Reading | None:
         """At the wiki by revision, if we may; else at the query service, which may lag."""

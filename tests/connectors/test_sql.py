@@ -184,6 +184,23 @@ def test_a_snapshot_finds_what_keyset_mode_cannot_see(database: Database, open_s
     assert [(o.subject.id, len(o.statements)) for o in poll.observations] == [("crm:1", 1), ("crm:2", 0)]
 
 
+def test_a_snapshot_neither_empties_what_it_cannot_read_nor_believes_a_lost_table(
+    database: Database, open_sql: Open
+) -> None:
+    for n in range(1, 9):
+        database.put(n, "Ann")
+    asked = [(f"crm:{n}", "crm:owner") for n in range(1, 9)]
+    columns = {"subject": "account", "object": "owner", "rank": "note"}
+    query = "SELECT account, owner, CASE WHEN id = 3 THEN 'best' ELSE 'normal' END AS note FROM accounts"
+    (poll,) = open_sql(table=None, query=query, columns=columns).snapshot(asked)
+    assert [o.subject.id for o in poll.observations] == [f"crm:{n}" for n in (1, 2, 4, 5, 6, 7, 8)]
+    database.run("DELETE FROM accounts")
+    with pytest.raises(SourceDataError, match="none of the 8 slots asked for holds anything"):
+        list(open_sql(**KEYSET).snapshot(asked))
+    (poll,) = open_sql(**KEYSET, max_vanished=1.0).snapshot(asked)
+    assert len(poll.observations) == 8
+
+
 def test_neighbours_and_facts(database: Database, open_sql: Open) -> None:
     for n, owner in enumerate(("Ann", "Ann", "Bob"), 1):
         database.put(n, owner)

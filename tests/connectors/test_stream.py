@@ -130,12 +130,37 @@ def test_the_highest_revision_wins_whatever_the_order(
     assert len(wiki.read) == 1
 
 
-def test_a_deleted_entity_empties_its_slots(wiki: WikiServer, world: World, open_stream: Open) -> None:
+def test_a_deleted_entity_empties_its_slots_once_the_query_service_agrees(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, open_stream: Open
+) -> None:
     sink, connector = Sink(), open_stream()
     sink.drain(connector)
     wiki.publish(world.touch("Q102"), operation="delete")
     sink.drain(connector)
+    assert len(sink.values()) == 3
+    del world.items["Q102"]
+    oxigraph.serve(world)
+    sink.drain(connector)
     assert sorted(sink.values()) == ["wd:Q100", "wd:Q101"]
+    assert sink.drain(connector) == 0
+
+
+def test_a_merge_looks_like_a_deletion_and_moves_the_facts(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    world.add("Q900", "Heir", P6=world.items["Q102"].claims["P6"])
+    wiki.publish(world.touch("Q102"), operation="delete")
+    world.items["Q102"].redirect = "Q900"
+    oxigraph.serve(world)
+    sink.drain(connector)
+    sink.drain(connector)
+    assert sink.moved == {"wd:Q102": "wd:Q900"}
+    assert sorted(sink.values()) == ["wd:Q100", "wd:Q101", "wd:Q900"]
+    edit(world, wiki, "Q900", "Q3")  # the heir is followed
+    sink.drain(connector)
+    assert sink.values()["wd:Q900"] == ("wd:Q3",)
 
 
 def test_what_the_query_service_does_not_have_yet_stays_due(

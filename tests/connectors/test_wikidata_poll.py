@@ -213,12 +213,12 @@ def test_a_subject_added_to_the_watch_list_is_read_though_it_changed_long_ago(
     lead(world, "Q100", "Q2", after=timedelta(days=30))
     oxigraph.serve(world)
     (tmp_path / "watch.txt").write_text("# countries\nwd:Q100\n\nwd:Q101  # the second\n")
-    sink = Sink()
-    sink.drain(open_wikidata(subjects_file=str(tmp_path / "watch.txt")))
+    sink, connector = Sink(), open_wikidata(subjects_file=str(tmp_path / "watch.txt"))
+    sink.drain(connector)
     assert sorted(sink.values()) == watched[:2]
     with (tmp_path / "watch.txt").open("a") as file:
         file.write("wd:Q103\n")
-    sink.drain(open_wikidata(subjects_file=str(tmp_path / "watch.txt")))
+    sink.drain(connector)
     assert sorted(sink.values()) == [watched[0], watched[1], watched[3]]
 
 
@@ -281,6 +281,15 @@ def test_a_snapshot_re_reads_what_it_is_asked_for(oxigraph: SparqlServer, open_w
     }
     assert [pair for poll in polls for pair in poll.redirects] == [("wd:Q103", "wd:Q102")]
     assert all(poll.cursor is None for poll in polls)
+
+
+def test_a_snapshot_of_a_store_that_lost_everything_is_not_believed(
+    oxigraph: SparqlServer, open_wikidata: Open
+) -> None:
+    _, watched = countries(8)
+    oxigraph.serve("")
+    with pytest.raises(SourceUnavailable, match="none of the 8 subjects asked for is there"):
+        list(open_wikidata(subjects=watched).snapshot([(id, "wdt:P6") for id in watched]))
 
 
 def test_neighbours_and_facts_are_those_that_hold_now(oxigraph: SparqlServer, open_wikidata: Open) -> None:
