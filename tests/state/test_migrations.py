@@ -19,7 +19,7 @@ from state import State, migrations
 from state.engine import migration_engine
 from state.errors import NewerSchema, NotMigrated
 from state.tables import Row
-from tests.state.making import fact
+from tests.state.making import Clock, carried, fact, planned
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,6 +103,26 @@ def test_recreating_a_table_keeps_the_logs_triggers_and_every_row(new_url) -> No
         assert "uq_facts_wanted" in {index["name"] for index in inspect(tx.connection).get_indexes("facts")}
     with pytest.raises(DBAPIError, match="append-only"), state.write() as tx:
         tx.connection.execute(text("DELETE FROM events"))
+    state.close()
+
+
+def test_a_run_goes_on_after_an_upgrade_in_its_middle(new_url) -> None:
+    state = State.open(new_url("sqlite"), Clock())
+    with state.write() as tx:
+        tx.put_facts([fact()], "x")
+        run = carried(tx, planned(tx), "judged")
+    with migration_engine(state.url).begin() as connection:
+        operations = Operations(MigrationContext.configure(connection))
+        for name in ("runs", "checkpoints", "gate_results"):
+            with operations.batch_alter_table(name, recreate="always"):
+                pass
+    lease = state.acquire_lease("leader", "first", 60)
+    with state.write() as tx:
+        (found,) = tx.open_runs()
+        assert found == run
+        staged = tx.advance_run(run.id, "judged", "staged", actor="x")
+        assert tx.promote(staged.checkpoint, lease).status == "live"
+    assert state.audit.verify().ok
     state.close()
 
 

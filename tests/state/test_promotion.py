@@ -231,6 +231,23 @@ def test_the_next_incarnation_of_a_holder_fences_the_last_one(state: State, leas
         tx.check_lease(lease)
 
 
+def test_a_clock_that_jumps_back_changes_neither_order_nor_leadership(
+    state: State, clock: Clock, lease: Lease
+) -> None:
+    with state.write() as tx:
+        a, b, c = (staged(tx, f"wd:Q{number}") for number in range(3))
+        tx.promote(a.id, lease)
+        tx.promote(b.id, lease)
+    clock.forward(days=-3)
+    with pytest.raises(LeaseHeld):
+        state.acquire_lease("leader", "second", 60)
+    with state.write() as tx:
+        tx.promote(c.id, lease)
+        assert tx.checkpoint(c.id).promoted < tx.checkpoint(b.id).promoted
+        assert tx.previous() == tx.checkpoint(b.id), "by number of promotion, not by time"
+    assert state.audit.verify().ok
+
+
 def test_a_pause_holds_until_somebody_resumes(state: State) -> None:
     with state.write() as tx:
         assert tx.paused() is None
