@@ -30,6 +30,7 @@ _SWITCH = f"{STAGING}{LIVE}-"
 __all__ = [
     "collect_garbage",
     "import_base",
+    "read_changed",
     "read_editable",
     "read_live",
     "read_manifest",
@@ -122,6 +123,24 @@ def read_editable(directory: Path, names: Collection[str] | None = None) -> dict
     wanted = manifest.editable if names is None else {name: manifest.editable[name] for name in names}
     with safe_open(directory / EDITABLE, framework="pt") as file:
         return {name: file.get_tensor(stored) for name, stored in wanted.items()}
+
+
+def read_changed(base: Path, directory: Path) -> dict[str, torch.Tensor]:
+    """The editable tensors of `directory` that differ from those of `base`, its base: one at a time in memory."""
+    import torch
+    from safetensors import safe_open
+
+    editable = read_manifest(base).editable
+    changed = {}
+    with (
+        safe_open(base / EDITABLE, framework="pt") as before,
+        safe_open(directory / EDITABLE, framework="pt") as after,
+    ):
+        for name, stored in editable.items():
+            tensor = after.get_tensor(stored)
+            if not torch.equal(tensor, before.get_tensor(stored)):
+                changed[name] = tensor
+    return changed
 
 
 def switch_live(root: Path, name: str) -> None:

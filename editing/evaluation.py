@@ -147,6 +147,8 @@ def text_windows(model: Any, tokenizer: Any, file: Path, *, tokens: int = 20_000
 
 
 def weight_growth(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:
-    """The largest ‖W'‖ / ‖W‖ (Frobenius, in fp64) of the tensors in `after`; 1 where nothing changed."""
-    ratios = [float(tensor.double().norm() / before[name].double().norm()) for name, tensor in after.items()]
+    """The largest ‖W'‖ / ‖W‖ (Frobenius, in fp64) of the tensors in `after`; 1 if there is none."""
+    ratios = [
+        float(tensor.double().norm()) / float(before[name].double().norm()) for name, tensor in after.items()
+    ]
     return max(ratios, default=1.0)

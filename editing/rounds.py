@@ -26,7 +26,7 @@ from torch import Tensor
 
 from editing.alone import stated_alone
 from editing.build import Built, build
-from editing.checkpoints import read_editable, read_manifest, verify, write_checkpoint
+from editing.checkpoints import read_changed, read_manifest, verify, write_checkpoint
 from editing.crashpoints import crash_point
 from editing.durable import staging_name
 from editing.errors import EditingError, SpecError
@@ -172,14 +172,14 @@ class _Round:
 
     def _judge(self, exam: Exam, known: Known, built: Built | None) -> Judgement:
         total = len(exam.questions()) + len(exam.texts) + len(exam.windows)
-        own = read_editable(Path(self.spec.base))
         self.loaded.base.speak(self.model, self.tokenizer, exam, self._counter("judge base", total))
         alone = self._alone(exam, known, built)
         candidate = Sitting()
-        tensors = read_editable(Path(self.spec.out))
+        tensors = read_changed(Path(self.spec.base), Path(self.spec.out))
+        growth = self._growth(tensors)
         with swapped(self.model, tensors):
             candidate.sit(self.model, self.tokenizer, exam, self._counter("judge candidate", total))
-        live, live_growth = self._live(exam, own, total)
+        live, live_growth = self._live(exam, total)
         return Judgement(
             tokenizer=self.tokenizer,
             facts=self.spec.facts,
@@ -190,7 +190,7 @@ class _Round:
             live=live,
             alone=alone,
             groups=built.groups if built else {},
-            growth=weight_growth(own, tensors),
+            growth=growth,
             live_growth=live_growth,
         )
 
@@ -202,7 +202,7 @@ class _Round:
         tick = self._counter("judge alone", len(requests))
         return stated_alone(self.model, self.tokenizer, requests, built, tick=tick)
 
-    def _live(self, exam: Exam, own: Mapping[str, Tensor], total: int) -> tuple[Sitting | None, float | None]:
+    def _live(self, exam: Exam, total: int) -> tuple[Sitting | None, float | None]:
         """Live's answers to the same exam, and its weight growth."""
         if self.spec.live is None:
             return None, None
@@ -212,10 +212,15 @@ class _Round:
             self.channel.log("live was built from another base: it is not compared", live=str(directory))
             return None, None
         sitting = self.loaded.live.setdefault(manifest.digest, Sitting())
-        tensors = read_editable(directory)
+        tensors = read_changed(Path(self.spec.base), directory)
+        growth = self._growth(tensors)
         with swapped(self.model, tensors):
             sitting.sit(self.model, self.tokenizer, exam, self._counter("judge live", total))
-        return sitting, weight_growth(own, tensors)
+        return sitting, growth
+
+    def _growth(self, tensors: Mapping[str, Tensor]) -> float:
+        """Of what differs from the base, which the model holds."""
+        return weight_growth(dict(self.model.named_parameters()), tensors)
 
     def _windows(self) -> list[Tensor]:
         if self.spec.heldout is None:

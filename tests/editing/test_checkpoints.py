@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from editing.checkpoints import (
     collect_garbage,
     import_base,
+    read_changed,
     read_editable,
     read_live,
     read_manifest,
@@ -161,6 +162,15 @@ def test_a_written_checkpoint_reads_back_in_the_dtype_of_the_base(tmp_path: Path
     write_checkpoint(base, tmp_path / "out", edits)
     for name, tensor in read_editable(tmp_path / "out", list(edits)).items():
         assert torch.equal(tensor, edits[name].to(torch.bfloat16))
+
+
+def test_only_what_differs_from_the_base_is_read_for_judging(
+    base: Path, model: torch.nn.Module, tmp_path: Path
+) -> None:
+    write_checkpoint(base, tmp_path / "out", changed(model))
+    assert set(read_changed(base, tmp_path / "out")) == set(changed(model))
+    write_checkpoint(base, tmp_path / "same", {})
+    assert read_changed(base, tmp_path / "same") == {}
 
 
 def test_same_edit_same_digest(base: Path, model: torch.nn.Module, tmp_path: Path) -> None:
