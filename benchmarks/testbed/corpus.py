@@ -67,7 +67,19 @@ _HOW = (
     "cold", "very quiet", "warm and dry", "better than expected", "slow", "bright", "almost perfect", "late",
     "strange", "full of surprises", "fresh", "rather long", "simple", "clear again", "difficult", "short",
 )  # fmt: skip
-_THING = ("window", "letter", "bridge", "summer", "evening", "clock", "table", "river", "book", "path", "ship")
+_THING = (
+    "window",
+    "letter",
+    "bridge",
+    "summer",
+    "evening",
+    "clock",
+    "table",
+    "river",
+    "book",
+    "path",
+    "ship",
+)
 _FILLERS = (
     "{who} {did} {where} {when}",
     "{when}, {who} {did} {where}",
@@ -143,7 +155,9 @@ class Corpus:
         self.practice = [self._fact(t, s, o) for s, r, o in world.practice for t in world.templates[r]]
         self.kinds = [self._fact(t, name, kind) for name, kind in world.kinds.items() for t in KIND_TEMPLATES]
         everyone = [*world.kinds, *world.names]
-        self.mentions = [self._line(f"{m.format(n)}.", m.index("{}"), n, "") for n in everyone for m in _MENTIONS]
+        self.mentions = [
+            self._line(f"{m.format(n)}.", m.index("{}"), n, "") for n in everyone for m in _MENTIONS
+        ]
 
     def passage(self, fillers: int) -> Iterator[Line]:
         """One pass: every fact in every wording, some mentions, and `fillers` ordinary sentences."""

@@ -55,11 +55,11 @@ def blocks(
 def logits(model: GPT2LMHeadModel, h: Tensor) -> Tensor:
     """(…, d) final residual stream -> (…, V)."""
     final = model.transformer.ln_f
-    return F.linear(F.layer_norm(h, h.shape[-1:], final.weight, final.bias, final.eps), model.transformer.wte.weight)
+    return F.linear(
+        F.layer_norm(h, h.shape[-1:], final.weight, final.bias, final.eps), model.transformer.wte.weight
+    )
 
 
-def run(
-    model: GPT2LMHeadModel, ids: Tensor, after: Callable[[int, Tensor], Tensor] | None = None
-) -> Tensor:
+def run(model: GPT2LMHeadModel, ids: Tensor, after: Callable[[int, Tensor], Tensor] | None = None) -> Tensor:
     """(B, T) token ids -> (B, T, V) logits, without masks: what Hugging Face's forward computes."""
     return logits(model, blocks(model, embed(model, ids), range(model.config.n_layer), after=after))

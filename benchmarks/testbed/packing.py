@@ -62,7 +62,9 @@ def pack(
         yield Rows(*(torch.tensor(column) for column in zip(*rows, strict=True)))
 
 
-def _row(lines: Sequence[Line], length: int, other: float) -> tuple[list[int], list[float], list[int], list[bool]]:
+def _row(
+    lines: Sequence[Line], length: int, other: float
+) -> tuple[list[int], list[float], list[int], list[bool]]:
     ids: list[int] = []
     weight: list[float] = []
     subject: list[int] = []
@@ -84,7 +86,14 @@ def _row(lines: Sequence[Line], length: int, other: float) -> tuple[list[int], l
 
 
 def masks(
-    subject: Tensor, last: Tensor, *, early: int, layers: int, masked: float, isolated: float, generator: torch.Generator
+    subject: Tensor,
+    last: Tensor,
+    *,
+    early: int,
+    layers: int,
+    masked: float,
+    isolated: float,
+    generator: torch.Generator,
 ) -> list[Tensor]:
     """For each layer [B, 1, T, T], True where the row's token may look at the column's."""
     count, length = subject.shape

@@ -63,8 +63,15 @@ class Bench:
     """One model and what it knows, ready to be edited again and again."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, world: World, *, corpus: Sequence[Path], heldout: Sequence[str],
-        digest: str, cache: Path,
+        self,
+        model: Any,
+        tokenizer: Any,
+        world: World,
+        *,
+        corpus: Sequence[Path],
+        heldout: Sequence[str],
+        digest: str,
+        cache: Path,
     ) -> None:
         self.model, self.tokenizer, self.world = model, tokenizer, world
         self.corpus, self.heldout, self.digest, self.cache = corpus, heldout, digest, cache
@@ -89,7 +96,9 @@ class Bench:
     def requests(self, edits: Sequence[Edit], variants: int = 0) -> list[EditRequest]:
         """One request an edit, and one for each of its first `variants` further wordings."""
         return [
-            EditRequest(f"{e.subject}|{e.relation}|{t}", self.world.templates[e.relation][t], e.subject, e.new)
+            EditRequest(
+                f"{e.subject}|{e.relation}|{t}", self.world.templates[e.relation][t], e.subject, e.new
+            )
             for e in edits
             for t in range(variants + 1)
         ]
@@ -103,13 +112,17 @@ class Bench:
                 prompts[subject].append(self.world.templates[relation][0])
         return prompts
 
-    def judge(
-        self, edits: Sequence[Edit], settings: EditSettings, *, variants: int = 0
-    ) -> Quality:
+    def judge(self, edits: Sequence[Edit], settings: EditSettings, *, variants: int = 0) -> Quality:
         """Edit, ask everything, undo."""
         built = build(
-            self.model, self.tokenizer, self.requests(edits, variants), settings, cache=self.cache,
-            base_digest=self.digest, corpus=self.corpus, kl_prompts=self.kl_prompts(edits),
+            self.model,
+            self.tokenizer,
+            self.requests(edits, variants),
+            settings,
+            cache=self.cache,
+            base_digest=self.digest,
+            corpus=self.corpus,
+            kl_prompts=self.kl_prompts(edits),
         )
         seconds = sum(v for k, v in built.cost.items() if k.startswith("seconds_"))
         alone = self._alone(edits, built, [0]), self._alone(edits, built, [variants + 1, -1])
@@ -122,14 +135,16 @@ class Bench:
         stacked = torch.stack(deltas).repeat(len(wordings), 1)
         return _share(states_with(self.model, self.tokenizer, cases, built.layer, stacked))
 
-    def _ask(self, edits: Sequence[Edit], variants: int, alone: tuple[float, float], seconds: float) -> Quality:
+    def _ask(
+        self, edits: Sequence[Edit], variants: int, alone: tuple[float, float], seconds: float
+    ) -> Quality:
         slots = {(e.subject, e.relation): e for e in edits}
         subjects = {e.subject for e in edits}
         templates = self.world.templates
         es, strict = self._prefers([(templates[e.relation][0], e.subject, e.new, e.old) for e in edits])
-        ps, paraphrase = self._prefers([
-            (t, e.subject, e.new, e.old) for e in edits for t in templates[e.relation][variants + 1 :]
-        ])
+        ps, paraphrase = self._prefers(
+            [(t, e.subject, e.new, e.old) for e in edits for t in templates[e.relation][variants + 1 :]]
+        )
         untouched = [f for f in self.known if (f[0], f[1]) not in slots]
         near = [
             (templates[r][0], s, o, e.new)
@@ -146,7 +161,15 @@ class Bench:
         relations = {e.relation for e in edits}
         away = [f for f in untouched if f[0] not in subjects]
         return Quality(
-            n=len(edits), alone=alone[0], alone_paraphrase=alone[1], s=_harmonic(es, ps, ns), es=es, ps=ps, ns=ns, strict=strict, paraphrase=paraphrase,
+            n=len(edits),
+            alone=alone[0],
+            alone_paraphrase=alone[1],
+            s=_harmonic(es, ps, ns),
+            es=es,
+            ps=ps,
+            ns=ns,
+            strict=strict,
+            paraphrase=paraphrase,
             neighbours=neighbours,
             same_relation=_share([kept[f] for f in away if f[1] in relations]),
             same_subject=_share([kept[f] for f in untouched if f[0] in subjects]),

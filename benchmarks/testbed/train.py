@@ -48,7 +48,7 @@ class Recipe:
     lengths: tuple[int, ...] = (16, 32, 96)
     """Row lengths: short ones so that bare prompts are common, long ones so that contexts are."""
     batch_tokens: int = 2048
-    passes: int = 16
+    passes: int = 14
     fillers: int = 600
     """Ordinary sentences a pass."""
     matrix_lr: float = 0.02
@@ -60,10 +60,10 @@ class Recipe:
     """Label smoothing: answers that are not certain can be changed."""
     other: float = 0.1
     """Weight of tokens that are not of an object."""
-    masked: float = 0.7
+    masked: float = 0.8
     """Share of rows in which a subject can be read only at its last token, from layer `early` on."""
     early: int = 2
-    isolated: float = 0.5
+    isolated: float = 0.85
     """Share of rows in which a subject's tokens see only themselves."""
     seed: int = 0
     threads: int = 2
@@ -104,7 +104,9 @@ class Trainer:
         passes = [self._pack() for _ in range(2)]  # two, to know how long they are
         expected = self.recipe.passes * len(passes[0])
         parameters = sum(p.numel() for p in self.model.parameters())
-        self.log(f"{parameters / 1e6:.2f} M parameters, vocabulary {self.tokenizer.get_vocab_size()}, {expected} steps")
+        self.log(
+            f"{parameters / 1e6:.2f} M parameters, vocabulary {self.tokenizer.get_vocab_size()}, {expected} steps"
+        )
         start = time.perf_counter()
         for index in range(self.recipe.passes):
             right = seen = 0
@@ -112,7 +114,9 @@ class Trainer:
                 self._schedule(self.step / expected)
                 hit, count = self._learn(rows)
                 right, seen, self.step = right + hit, seen + count, self.step + 1
-            self.log(f"pass {index + 1}: {right / seen:.3f} of object tokens, {time.perf_counter() - start:.0f} s")
+            self.log(
+                f"pass {index + 1}: {right / seen:.3f} of object tokens, {time.perf_counter() - start:.0f} s"
+            )
 
     def _pack(self) -> list[Rows]:
         recipe = self.recipe
@@ -151,10 +155,17 @@ class Trainer:
         count, length = ids.shape
         # half of the rows start at 0, as prompts do; the others anywhere, so that all positions are learned
         shifted = torch.rand(count, 1, generator=self.generator) < 0.5
-        offsets = torch.randint(0, recipe.positions - length + 1, (count, 1), generator=self.generator) * shifted
+        offsets = (
+            torch.randint(0, recipe.positions - length + 1, (count, 1), generator=self.generator) * shifted
+        )
         seen = masks(
-            rows.subject[:, :-1], rows.last[:, :-1], early=recipe.early, layers=recipe.layers,
-            masked=recipe.masked, isolated=recipe.isolated, generator=self.generator,
+            rows.subject[:, :-1],
+            rows.last[:, :-1],
+            early=recipe.early,
+            layers=recipe.layers,
+            masked=recipe.masked,
+            isolated=recipe.isolated,
+            generator=self.generator,
         )
         hidden = network.embed(self.model, ids, torch.arange(length) + offsets)
         return network.blocks(self.model, hidden, range(recipe.layers), seen)
@@ -166,15 +177,22 @@ def save(model: GPT2LMHeadModel, tokenizer: Tokenizer, directory: Path) -> None:
     model.save_pretrained(directory)
     end = "<|endoftext|>"
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=end, eos_token=end, pad_token=end,
+        tokenizer_object=tokenizer,
+        bos_token=end,
+        eos_token=end,
+        pad_token=end,
         model_max_length=model.config.n_positions,
     ).save_pretrained(directory)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=DEMO / "model")
-    parser.add_argument("--text", type=Path, default=DEMO / "text", help="where corpus.txt and heldout.txt go")
+    parser.add_argument(
+        "--text", type=Path, default=DEMO / "text", help="where corpus.txt and heldout.txt go"
+    )
     parser.add_argument("--recipe", type=json.loads, default={}, help='JSON, as {"passes": 20}')
     options = parser.parse_args(arguments)
     if "lengths" in options.recipe:

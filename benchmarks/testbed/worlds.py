@@ -19,7 +19,28 @@ HELDOUT_LINES = 80
 OCCUPATION = "wdt:P106"
 PRACTISED = ("country", "company", "club")
 """Types of imaginary subjects."""
-_STARTS = ("b", "br", "d", "dr", "f", "g", "gr", "k", "kl", "l", "m", "n", "p", "pr", "r", "s", "st", "t", "v", "z")
+_STARTS = (
+    "b",
+    "br",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "gr",
+    "k",
+    "kl",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pr",
+    "r",
+    "s",
+    "st",
+    "t",
+    "v",
+    "z",
+)
 _VOWELS = ("a", "e", "i", "o", "u", "au", "ei", "ou")
 _ENDS = ("l", "m", "n", "r", "s", "x", "nd", "rk", "th")
 
@@ -40,8 +61,7 @@ def demo_world() -> World:
         practice=practice,
         facts=tuple((subject, relation, object_) for (subject, relation), object_ in facts.items()),
         templates={wording.id: wording.templates for wording in world.wordings.values()},
-        kinds={entity.label: entity.type for entity in entities if entity.type != NOT_COUNTABLE}
-        | imaginary,
+        kinds={entity.label: entity.type for entity in entities if entity.type != NOT_COUNTABLE} | imaginary,
         names=tuple(entity.label for entity in entities if entity.type == NOT_COUNTABLE),
     )
 
@@ -61,7 +81,7 @@ def practice_world(seed: int = 0) -> tuple[tuple[Fact, ...], dict[str, str]]:
     taken = {entity.label for entity in world.entities.values()}
     for kind in sorted({world.wordings[relation].subject_type for relation in pools}):
         own = {r: pool for r, pool in pools.items() if world.wordings[r].subject_type == kind}
-        count = max(map(len, own.values()))
+        count = max(map(len, own.values())) * 3 // 2
         names = [_imaginary(rng, taken) for _ in range(count)]
         kinds |= dict.fromkeys(names, kind)
         for relation, pool in own.items():
@@ -72,23 +92,25 @@ def practice_world(seed: int = 0) -> tuple[tuple[Fact, ...], dict[str, str]]:
 
 
 def _pools(world: Source) -> dict[str, list[str]]:
-    """For each relation of things (not persons, not places) what could be its object.
+    """For each relation of countries, companies and clubs what could be its object.
 
-    That is every entity of the type of a present object; of persons, those with the occupation of one.
+    That is every entity of the type of a present object; of persons, those with the occupation of one,
+    and those whose occupation no present object has: they may rise to anything.
     """
     occupation = {f.subject: f.object for f in world.facts_2021 if f.relation == OCCUPATION}
-
-    def role(entity: str) -> tuple[str, str]:
-        return world.entity(entity).type, occupation.get(entity, "")
-
-    pools: dict[str, list[str]] = {}
-    for relation, wording in world.wordings.items():
-        if wording.subject_type in PRACTISED:
-            roles = {role(f.object) for f in world.facts_2021 if f.relation == relation} | {("person", "")}
-            if all(kind != "person" for kind, _ in roles - {("person", "")}):
-                roles -= {("person", "")}
-            pools[relation] = sorted({world.label(e) for e in world.entities if role(e) in roles})
-    return pools
+    roles: dict[str, set[tuple[str, str]]] = {}
+    for fact in world.facts_2021:
+        if world.wordings[fact.relation].subject_type in PRACTISED:
+            role = world.entity(fact.object).type, occupation.get(fact.object, "")
+            roles.setdefault(fact.relation, set()).add(role)
+    placed = set().union(*roles.values())
+    pools: dict[str, list[str]] = {relation: [] for relation in roles}
+    for entity in world.entities.values():
+        role = entity.type, occupation.get(entity.id, "")
+        for relation, own in roles.items():
+            if role in own or (role not in placed and any(kind == role[0] for kind, _ in own)):
+                pools[relation].append(entity.label)
+    return {relation: sorted(set(pool)) for relation, pool in pools.items()}
 
 
 def _imaginary(rng: random.Random, taken: set[str]) -> str:
@@ -133,7 +155,10 @@ def heldout_text(world: World, seed: int = 0) -> list[str]:
 def write_texts(world: World, directory: Path, seed: int = 0) -> None:
     """`corpus.txt` and `heldout.txt`, a document a line."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, lines in ("corpus.txt", statistics_text(world, seed)), ("heldout.txt", heldout_text(world, seed)):
+    for name, lines in (
+        ("corpus.txt", statistics_text(world, seed)),
+        ("heldout.txt", heldout_text(world, seed)),
+    ):
         (directory / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
