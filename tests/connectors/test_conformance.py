@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import shutil
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -237,23 +237,22 @@ class RegistryScenario:
         return "acme:x", "acme:y", "acme:z"
 
 
-@pytest.fixture(scope="session")
-def sample_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample package as pip installs it, in a folder of its own."""
-    target = tmp_path_factory.mktemp("site")
-    source = tmp_path_factory.mktemp("source")
-    for path in (Path(__file__).parent / "sample_package").glob("*.*"):
-        (source / path.name).write_bytes(path.read_bytes())
-    install = [
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--no-build-isolation",
-        "--target",
-        str(target),
+@pytest.fixture
+def sample_package(tmp_path: Path) -> Path:
+    """The sample package installed in a folder of its own: its module, and metadata as installers write it."""
+    source, target = Path(__file__).parent / "sample_package", tmp_path / "site"
+    project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
+    metadata = target / "acme_registry_connector-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    shutil.copy(source / "acme_registry_connector.py", target)
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    points = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items())
+        for group, named in project["entry-points"].items()
     ]
-    subprocess.run([sys.executable, "-m", "pip", *install, str(source)], check=True)
+    (metadata / "entry_points.txt").write_text("\n".join(points))
     return target
 
 
