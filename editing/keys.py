@@ -131,7 +131,9 @@ class Collector:
     def _look(self, chunk: Sequence[int], context: int, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """(k^l, h^L, what enters the norm after W_out) at the subject's last token, which ends each row."""
         rows = [self.groups[index].contexts[context] for index in chunk]
-        stop = self.parts.blocks[self.top]
+        # An averaged key's residual is the bare prompt's, so other contexts need not go up to L.
+        needed = context == 0 or self.settings.keys == "all"
+        stop = self.parts.blocks[self.top if needed else layer]
         batch = prepare(self.model, rows, below=min(map(len, rows)) - 1, stop=stop)
         last = torch.tensor([len(row) - 1 - batch.shared for row in rows], device=self.model.device)
         each = torch.arange(len(rows), device=self.model.device)

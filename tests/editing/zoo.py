@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -119,7 +120,9 @@ def sentencepiece_bpe() -> Tokenizer:
     special = ["<s>", "</s>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
     _train(tokenizer, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, limit_alphabet=60))
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return tokenizer
+    trained = json.loads(tokenizer.to_str())
+    trained["added_tokens"] = trained["added_tokens"][:3]  # the bytes are ordinary tokens
+    return Tokenizer.from_str(json.dumps(trained))
 
 
 def metaspace_with_eos() -> Tokenizer:
