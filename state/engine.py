@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import QueuePool
 
 from state.errors import Busy, Damaged, NotMigrated, StateError, Unreachable
 
@@ -118,7 +119,10 @@ def translated(url: URL) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise (_told(error, url) or error) from error
+        told = _told(error, url)
+        if told is None:
+            raise
+        raise told from error
     except NoSuchModuleError as error:
         raise Unreachable(f"no driver for {shown(url)}: {error}") from error
     except ModuleNotFoundError as error:
@@ -134,7 +138,14 @@ def check_place(url: URL) -> None:
     if url.get_backend_name() != "sqlite":
         return
     file = Path(str(url.database))
-    if not file.parent.is_dir():
+    try:
+        there = file.parent.is_dir()
+    except PermissionError as error:
+        raise Unreachable(
+            f"{file.parent} cannot be reached by this user ({error.strerror} for a directory above it): "
+            "change its permissions or choose another home"
+        ) from None
+    if not there:
         raise Unreachable(
             f"the directory {file.parent} for the ledger does not exist: create it or choose another home"
         )
@@ -152,13 +163,7 @@ def _sqlite(url: URL, busy: float, *, create: bool = False) -> Engine:
         uri = f"{path.as_uri()}?mode={'rwc' if create else 'rw'}"
         return sqlite3.connect(uri, uri=True, timeout=busy, isolation_level=None, check_same_thread=False)
 
-    return create_engine("sqlite://", creator=connect, poolclass=_queue_pool())
-
-
-def _queue_pool() -> Any:
-    from sqlalchemy.pool import QueuePool
-
-    return QueuePool
+    return create_engine("sqlite://", creator=connect, poolclass=QueuePool)
 
 
 def _pragmas(connection: sqlite3.Connection, *pragmas: str) -> None:
