@@ -34,9 +34,9 @@ def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | No
         )
         if device != "auto":
             model = model.to(device)
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, AssertionError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and ran_out(error):
+            raise
         raise ModelError(f"cannot load the model in {path} on {device}: {_first_line(error)}") from error
     return model.eval().requires_grad_(False)
 
