@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from editing.architectures import locate_parts
 from editing.errors import ModelError
+from editing.memory import ran_out
 
 
 def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | None = None) -> Any:
