@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from editing.architectures import Parts, described, locate_parts
-from editing.cost import Preflight, group_bytes, group_extent, preflight
+from editing.cost import Preflight, batch_share, preflight
 from editing.deltas import Delta, DeltaStore
 from editing.errors import RequestError
 from editing.groups import Group, form_groups, identity_of
 from editing.hooks import frozen, fused
-from editing.memory import free_bytes, in_batches
+from editing.memory import in_batches
 from editing.prefixes import context_prefixes
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
@@ -179,9 +179,7 @@ def find_deltas(
         left = [group for group in batch if group.key not in deltas]
         Optimisation(model, parts, left, settings, layer).run(done, step)
 
-    # Groups with texts of like length go together: padding is wasted work.
-    missing.sort(key=lambda group: (group_extent(group), group.key))
-    in_batches(missing, lambda group: group_bytes(model, parts, group, layer), free_bytes(model.device), run)
+    in_batches(missing, batch_share(model, parts, layer, settings.steps), 1.0, run)
     return deltas, planned
 
 

@@ -6,6 +6,7 @@ through the blocks above L, forward and backward (activations only), with logits
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,20 @@ from editing.architectures import Parts
 from editing.groups import Group
 from editing.memory import free_bytes
 
+TOKENS = {"cpu": 1024, "cuda": 2048}
+"""Suffix tokens run at a time: enough to keep the device busy; on a CPU more only leave its caches."""
+BATCH_FLOPS = {"cpu": 2e12, "cuda": 1e16}
+"""The floor of one batch: δs are stored when they are done, so this is what an interruption may cost."""
+SMALLEST = 64
+"""Groups that make a batch whatever they cost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """An estimate: `flops` over `matrix_rate` is the least time it can take."""
 
     groups: int
-    batch: int
-    """How many groups of the largest kind fit into memory at once."""
+    batches: int
     flops: float
     bytes_batch: int
     bytes_solve: int
@@ -68,36 +75,47 @@ def matrix_rate(
     return best
 
 
-def group_extent(group: Group) -> tuple[int, int]:
-    """(most tokens from the subject's last one on, most tokens before it) of a group's texts."""
-    suffix = max(len(term.text.ids) - term.text.subject for term in group.terms)
-    return suffix, max(term.text.subject for term in group.terms)
-
-
-def group_bytes(model: Any, parts: Parts, group: Group, layer: int) -> int:
-    """Memory one group takes in an optimisation: activations kept for backward, keys and values, logits."""
-    suffix, before = group_extent(group)
+def group_bytes(parts: Parts, group: Group, layer: int, itemsize: int) -> int:
+    """Memory one group holds while it is optimised: keys and values of its own past, states of layer L."""
     above = len(parts.blocks) - layer - 1
-    width, widest = parts.width, parts.key_width(layer)
-    activations = suffix * above * (12 * width + 8 * widest)
-    states = 4 * (before + suffix) * above * width
-    once = (before + suffix) * (2 * len(parts.blocks) * width + 8 * widest)
-    read = sum(1 if term.kl else len(term.text.ids) - term.text.target for term in group.terms)
-    logits = 4 * read * int(model.config.get_text_config().vocab_size)
-    return int((len(group.terms) * (activations + states + once) + logits) * max(model.dtype.itemsize, 4))
+    tokens = sum(2 * above * term.text.subject + len(term.text.ids) - term.text.subject for term in group.terms)
+    return int(tokens * parts.width * itemsize)
+
+
+def step_bytes(model: Any, parts: Parts, layer: int, tokens: int) -> int:
+    """Memory one bucket takes for its activations, kept for backward, and for its logits."""
+    above = len(parts.blocks) - layer - 1
+    activations = above * (12 * parts.width + 8 * parts.key_width(layer))
+    logits = 4 * int(model.config.get_text_config().vocab_size) // 2  # about every other token is read
+    return int(tokens * (activations * model.dtype.itemsize + 4 * logits))
+
+
+def batch_share(model: Any, parts: Parts, layer: int, steps: int) -> Callable[[Group], float]:
+    """Which part of a batch one group takes up: of the memory, or of the work an interruption may cost."""
+    device = model.device.type
+    free = free_bytes(model.device)
+    room = max(free - step_bytes(model, parts, layer, TOKENS[device]), free // 4)
+
+    def share(group: Group) -> float:
+        work = optimisation_flops(parts, [group], layer, steps) / BATCH_FLOPS[device]
+        memory = group_bytes(parts, group, layer, model.dtype.itemsize) / room
+        return max(memory, min(work, 1 / SMALLEST))
+
+    return share
 
 
 def preflight(
     model: Any, parts: Parts, missing: Sequence[Group], layers: Sequence[int], steps: int
 ) -> Preflight:
     """What optimising `missing` and solving for `layers` will take on the model's device."""
-    free = free_bytes(model.device)
-    largest = max((group_bytes(model, parts, group, layers[-1]) for group in missing), default=0)
+    layer = layers[-1]
+    shares = list(map(batch_share(model, parts, layer, steps), missing))
     widest = max(parts.key_width(layer) for layer in layers)
+    held = sum(group_bytes(parts, group, layer, model.dtype.itemsize) for group in missing)
     return Preflight(
         groups=len(missing),
-        batch=max(1, free // largest) if largest else 0,
-        flops=optimisation_flops(parts, missing, layers[-1], steps),
-        bytes_batch=min(largest * len(missing), max(largest, free)),
+        batches=math.ceil(sum(shares)),
+        flops=optimisation_flops(parts, missing, layer, steps),
+        bytes_batch=int(held / max(sum(shares), 1.0)) + step_bytes(model, parts, layer, TOKENS[model.device.type]),
         bytes_solve=8 * widest * (2 * widest + 2 * parts.width),
     )

@@ -38,21 +38,21 @@ def ran_out(error: RuntimeError) -> bool:
 
 
 def in_batches(
-    items: Sequence[T], cost: Callable[[T], int], budget: int, run: Callable[[Sequence[T]], None]
+    items: Sequence[T], cost: Callable[[T], float], budget: float, run: Callable[[Sequence[T]], None]
 ) -> None:
     """Call `run` on consecutive batches whose `cost` stays within `budget`; halve one that runs out of memory."""
     for batch in batches(items, cost, budget):
         _run_or_halve(batch, run)
 
 
-def batches(items: Sequence[T], cost: Callable[[T], int], budget: int) -> Iterator[Sequence[T]]:
+def batches(items: Sequence[T], cost: Callable[[T], float], budget: float) -> Iterator[Sequence[T]]:
     """Consecutive batches of at least one item whose summed `cost` stays within `budget`."""
-    start, spent = 0, 0
+    start, spent = 0, 0.0
     for index, item in enumerate(items):
         price = cost(item)
         if index > start and spent + price > budget:
             yield items[start:index]
-            start, spent = index, 0
+            start, spent = index, 0.0
         spent += price
     if start < len(items):
         yield items[start:]

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import Cache, DynamicLayer
 
 from editing.architectures import Parts
+from editing.cost import TOKENS
 from editing.deltas import Delta
 from editing.errors import NumericalError
 from editing.groups import Group
@@ -31,9 +32,6 @@ Step = Callable[[int, float], None]
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-
-TOKENS = {"cpu": 1024, "cuda": 8192}
-"""Suffix tokens run at a time; on a CPU more of them only leave its caches."""
 
 
 class FixedLayer(DynamicLayer):  # type: ignore[misc]
