@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ _FORMAT = 1
 _SEEN_IN_CURSOR = 5_000
 """Delivered rows that a cursor remembers; more of them within one overlap are simply read again."""
 _SUBJECTS_IN_QUERY = 400
+_ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 Row = Mapping[str, Any]
 
 
@@ -78,13 +80,14 @@ class KeysetPass:
         ceiling = self.table.latest(self.updated_at)
         if ceiling is None:
             return
+        _text(ceiling)  # refuses what is no time before anything is compared with it
         at: sa.ColumnClause[Any] = sa.column(self.updated_at)
         up_to = at <= ceiling
         seen: dict[str, tuple[datetime, str]] = {}
         condition: sa.ColumnElement[bool] = up_to
         if where.high is not None:
             seen = {key: (instant(where.high), digest) for key, digest in where.seen.items()}
-            condition = sa.and_(up_to, at >= _like(_back(where.high, self.overlap), ceiling))
+            condition = sa.and_(up_to, at >= _bound(where.high, self.overlap, ceiling))
         while rows := list(self.table.rows(None, condition, (self.updated_at, self.key), self.page)):
             last = rows[-1]
             changed = [row for row in rows if seen.get(str(row[self.key]), ("", ""))[1] != _digest(row)]
@@ -132,11 +135,13 @@ def _back(high: str, overlap: timedelta) -> datetime:
     return instant(high) - overlap
 
 
-def _like(at: datetime, example: Any) -> Any:
-    """`at` in the form in which the column holds instants, so that comparing means comparing time."""
+def _bound(high: str, overlap: timedelta, example: Any) -> Any:
+    """`high` less the overlap, in the form of the column, so that comparing means comparing time.
+
+    Texts are compared as texts, so the zone that they all share is left out of the reckoning.
+    """
     if isinstance(example, str):
         separator = "T" if "T" in example else " "
-        return at.strftime(f"%Y-%m-%d{separator}%H:%M:%S")
-    if isinstance(example, datetime):
-        return at if example.tzinfo else at.astimezone(UTC).replace(tzinfo=None)
-    raise SourceDataError(f"updated_at holds {example!r}; keyset mode needs timestamps or ISO 8601 texts")
+        return _back(_ZONE.sub("", high), overlap).strftime(f"%Y-%m-%d{separator}%H:%M:%S")
+    at = _back(high, overlap)
+    return at if example.tzinfo else at.replace(tzinfo=None)

@@ -36,7 +36,9 @@ class WatchSettings(HttpSettings):
     password: str | None = None
     subjects: tuple[str, ...] = Field((), description="Subjects to watch, as CURIEs")
     subjects_file: Path | None = Field(None, description="A file of them, one a line, # starts a comment")
-    subjects_query: str | None = Field(None, description="A SPARQL query that selects them, with one variable")
+    subjects_query: str | None = Field(
+        None, description="A SPARQL query that selects them, with one variable"
+    )
     relations: tuple[str, ...] = Field((), description="Relations to watch; empty: the catalogue's")
     prefixes: dict[str, str] = Field({}, description="Prefixes besides wd:, wds:, wdt: and p:")
     property_base: str = Field("http://www.wikidata.org/prop/", description="What property IRIs start with")

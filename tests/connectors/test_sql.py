@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,25 @@ def test_keyset_mode_finds_a_transaction_that_committed_late(database: Database,
     database.put(3, "Ann", T0 + timedelta(minutes=6))  # stamped before what was seen, visible only now
     sink.drain(connector)
     assert "crm:3" in sink.values("crm:owner")
+
+
+@pytest.mark.parametrize("hours", [-5, 0, 9])
+def test_keyset_mode_follows_times_of_any_zone(database: Database, open_sql: Open, hours: int) -> None:
+    here = T0.astimezone(timezone(timedelta(hours=hours)))
+    database.put(1, "Ann", here)
+    sink, connector = Sink(), open_sql(**KEYSET)
+    sink.drain(connector)
+    for minutes in range(1, 4):
+        database.put(1 + minutes, "Bob", here + timedelta(minutes=minutes))
+        sink.drain(connector)
+    assert len(sink.values("crm:owner")) == 4
+    assert {o.modified for o in sink.slots.values()} == {T0 + timedelta(minutes=n) for n in range(4)}
+
+
+def test_keyset_mode_needs_times(database: Database, open_sql: Open) -> None:
+    database.put(1, "Ann")
+    with pytest.raises(SourceDataError, match="updated_at holds 1; keyset mode needs timestamps"):
+        list(open_sql(mode="keyset", updated_at="account", key="id").poll(None))
 
 
 def test_keyset_mode_tells_whole_slots(database: Database, open_sql: Open) -> None:
