@@ -170,7 +170,7 @@ def _spoken(history: History, choice: Choice, spoken: Spoken, now: datetime) -> 
         if same_meaning(spoken.rules.same_meaning, before, after):
             return Unchanged(_because("same_meaning", f"{before.id} and {after.id}"), choice.recheck)
     doubt = _doubt(history, spoken)
-    if doubt is not None and not (_approved(history, value.object) and doubt.code not in UNAPPROVABLE):
+    if doubt is not None and not (history.approved(value) and doubt.code not in UNAPPROVABLE):
         return Quarantine(doubt, (value,), recheck=choice.recheck)
     if relabelled:
         return _relabelled(history, spoken, choice, now)
@@ -180,7 +180,7 @@ def _spoken(history: History, choice: Choice, spoken: Spoken, now: datetime) -> 
 def _at_reviewer(history: History, value: Value) -> Verdict | None:
     """A value that failed a gate or tripped the breaker is not let in again by itself."""
     row = history.row(value)
-    if row is None or row.status != "quarantined" or _approved(history, value.object):
+    if row is None or row.status != "quarantined" or history.approved(value):
         return None
     code = code_of(row.reason)
     if code == "volume":
@@ -223,7 +223,7 @@ def _relabelled(history: History, spoken: Spoken, choice: Choice, now: datetime)
     row = history.row(spoken.value)
     started = row is not None and row.status == "held" and row.held_until is not None
     until = row.held_until if row and started else now + spoken.rules.settle_label
-    if until is None or until <= now or _approved(history, spoken.value.object):
+    if until is None or until <= now or history.approved(spoken.value):
         return Accept(spoken.value, _because("relabelled", spoken.value.target), choice.recheck)
     return Hold(until, _because("settling_label", spoken.value.target), spoken.value)
 
@@ -231,7 +231,7 @@ def _relabelled(history: History, spoken: Spoken, choice: Choice, now: datetime)
 def _settled(history: History, spoken: Spoken, choice: Choice, now: datetime) -> Verdict:
     value = spoken.value
     row = history.row(value)
-    if row is not None and _approved(history, value.object) and row.status in ("held", "quarantined"):
+    if row is not None and history.approved(value) and row.status in ("held", "quarantined"):
         return Accept(value, _because("approved", value.object), choice.recheck)
     if spoken.settles > now:
         told = f"{value.object} stands since {spoken.since:%Y-%m-%d %H:%M} UTC"
@@ -260,7 +260,7 @@ def beside(verdict: Verdict, history: History, rivals: Sequence[Claim]) -> Verdi
 
 
 def claim(verdict: Verdict, history: History) -> Claim:
-    """What a slot with this verdict tells its rivals."""
+    """What a slot with this verdict tells its rivals; what no approval could let in is no rival."""
     wanted = labels.fold(history.wanted.target) if history.wanted else None
     values = frozenset(labels.fold(value.target) for value in _values(verdict))
     pending: frozenset[str] = frozenset()
@@ -269,6 +269,8 @@ def claim(verdict: Verdict, history: History) -> Claim:
             targets: frozenset[str] = frozenset()
         case Quarantine(withdraw=False) | Hold() | Unchanged() if wanted is not None:
             targets, pending = frozenset({wanted}), values if isinstance(verdict, Hold) else pending
+        case Quarantine() if verdict.reason.code in UNAPPROVABLE:
+            targets = frozenset()
         case _:
             targets = values
     return Claim(
@@ -278,8 +280,8 @@ def claim(verdict: Verdict, history: History) -> Claim:
         pending=pending,
         wanted=wanted,
         until=verdict.until if isinstance(verdict, Hold) else None,
-        approved=any(_approved(history, value.object) for value in _values(verdict))
-        or (history.wanted is not None and _approved(history, history.wanted.object)),
+        approved=any(history.approved(value) for value in _values(verdict))
+        or (history.wanted is not None and history.wanted.decision == "approved"),
     )
 
 
@@ -289,10 +291,6 @@ def _values(verdict: Verdict) -> tuple[Value, ...]:
     if isinstance(verdict, Accept):
         return (verdict.value,)
     return (verdict.value,) if isinstance(verdict, Hold) and verdict.value is not None else ()
-
-
-def _approved(history: History, object: str) -> bool:
-    return history.decision(object) == "approved"
 
 
 def _spelled_alike(history: History, value: Value) -> bool:

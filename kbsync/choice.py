@@ -125,12 +125,12 @@ def _offers(history: History, stand: Standing, rules: Rules) -> list[Spoken]:
     return [
         Spoken(_value(history, stand, one, rules), rules, stand.since, stand.flips, one.references)
         for one in stand.reading.values
-        if one.object is not None and history.decision(one.object.id) != "rejected"
+        if one.object is not None and not history.rejected(one.object.id)
     ]
 
 
 def _one_of(history: History, standing: Sequence[Spoken]) -> tuple[Spoken | None, Clash | None]:
-    approved = [spoken for spoken in standing if history.decision(spoken.value.object) == "approved"]
+    approved = [spoken for spoken in standing if history.approved(spoken.value)]
     for candidates in (approved, standing):
         if len({spoken.value.object for spoken in candidates}) == 1:
             return max(candidates, key=lambda spoken: (spoken.references > 0, spoken.value.source)), None
@@ -163,7 +163,7 @@ def _upcoming(
         return None
     stand, one = min(later, key=lambda pair: (pair[1].start or NEVER, pair[0].source))
     value = _value(history, stand, one, rules[stand.source])
-    return None if history.decision(value.object) == "rejected" else (value, one.start or NEVER)
+    return None if history.rejected(value.object) else (value, one.start or NEVER)
 
 
 def _value(history: History, stand: Standing, statement: Statement, rules: Rules) -> Value:

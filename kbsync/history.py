@@ -10,7 +10,7 @@ from functools import cached_property
 from kbsync import labels
 from kbsync.relations import Relation
 from kbsync.verdicts import Value
-from state.records import Decision, Entity, Fact, Slot, StoredObservation
+from state.records import Entity, Fact, Slot, StoredObservation
 
 LITERAL = "lit:"
 """Prefix of a literal's id; the rest is its text."""
@@ -44,10 +44,15 @@ class History:
     def wants(self, object: str) -> bool:
         return self.wanted is not None and self.wanted.object == object
 
-    def decision(self, object: str) -> Decision | None:
-        """What a reviewer last said of `object` in this slot."""
+    def rejected(self, object: str) -> bool:
+        """Whether the last that a reviewer said of `object` in this slot, however spelled, was no."""
         decided = [fact for fact in self.facts if fact.object == object and fact.decision is not None]
-        return max(decided, key=lambda fact: fact.updated).decision if decided else None
+        return bool(decided) and max(decided, key=lambda fact: fact.updated).decision == "rejected"
+
+    def approved(self, value: Value) -> bool:
+        """Whether a reviewer has approved `value` as it is spelled now: a new label is a new question."""
+        row = self.row(value)
+        return row is not None and row.decision == "approved"
 
     def entity(self, identifier: str) -> Entity:
         known = self.entities.get(identifier)

@@ -78,6 +78,24 @@ def test_a_rejected_homonym_frees_the_other(world: World) -> None:
     assert world.wanted() == {"georgia": "Ann"}
 
 
+def test_a_denied_homonym_frees_the_other(world: World) -> None:
+    world.hear(observed("georgia", "ann"), observed(entity("georgia_us", "Georgia"), "bob"))
+    world.policy = Policy(deny_subjects=frozenset({"wd:georgia_us"}))
+    world.intake.readmit([("wd:georgia_us", "wdt:P6")])
+    assert world.wanted() == {"georgia": "Ann"}
+    assert world.status("georgia_us", "bob") == "quarantined denied"
+
+
+def test_an_approval_is_of_the_value_as_it_was_spelled(world: World) -> None:
+    world.hear(observed("italy", says(entity("long", "L" * 99))))
+    approve(world, "italy", "long")
+    world.kb.tell(labels=(entity("long", "V" * 99),))
+    world.cycle(after=HOUR)
+    world.cycle(after=9 * DAY)
+    assert world.wanted() == {"italy": "L" * 99}
+    assert world.status("italy", "long") == "quarantined label_long"
+
+
 def test_a_flipping_value_can_be_approved(open_world: OpenWorld) -> None:
     world = open_world(policy=Policy(max_flips=0))
     world.hear(
