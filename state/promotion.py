@@ -123,8 +123,8 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
         the deploy hooks to be told; each gets a pending deployment in this same transaction.
 
         Raises StaleLeader (nothing is written), ForbiddenTransition (rejected), ViewBlocked (rolled
-        back and not released), GatesNotPassed (the run has no gate results in its last round, or a
-        failed one).
+        back and not released), GatesNotPassed (the run's last round is about another
+        checkpoint, has no gate results, or a failed one).
         """
         self.check_lease(lease)
         chosen, live = self.checkpoint(checkpoint), self.live()
@@ -181,10 +181,13 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
             raise ViewBlocked(chosen.view, str(reason))
 
     def _check_gates(self, checkpoint: int, run: int) -> None:
-        """Every gate of the run's last round has passed, and there is at least one."""
-        round = self._value(select(RUNS.c.round).where(RUNS.c.id == run))
-        if round is None:
+        """The run's last round was about this checkpoint, and every gate, at least one, has passed."""
+        row = self._row(select(RUNS.c.round, RUNS.c.checkpoint).where(RUNS.c.id == run))
+        if row is None:
             raise NotFound("run", run)
+        round, judged = row
+        if judged != checkpoint:
+            raise GatesNotPassed(checkpoint, run, f"is about checkpoint {judged} in its round {round}")
         gates = self._rows(
             select(GATES.c.name, GATES.c.passed).where(GATES.c.run == run, GATES.c.round == round)
         )

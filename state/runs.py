@@ -175,16 +175,21 @@ class RunTransitions(RunQueries, Writer):
         """Keeps the verdicts of a round and names, in the event, the candidate they are about.
 
         Judging a round again (after a crash) replaces its verdicts. A value that is not finite is
-        stored as None and cannot have passed: ValueError.
+        stored as None and cannot have passed, nor can a gate of another round be written: ValueError.
+        Raises StaleTransition unless the run is `built`: verdicts are not changed afterwards.
         """
-        digest = None
-        if (checkpoint := self.run(run).checkpoint) is not None:
-            digest = self._checkpoint_digest(checkpoint)
+        judged = self.run(run)
+        if judged.state != "built":
+            raise StaleTransition("run", run, "built", judged.state, "judged")
         for result in results:
             if result.passed and (result.value is None or not math.isfinite(result.value)):
                 raise ValueError(f"gate {result.name!r} of run {run} has passed with value {result.value}")
-        for round in sorted({result.round for result in results}):
-            self.connection.execute(GATES.delete().where(GATES.c.run == run, GATES.c.round == round))
+            if result.round != judged.round:
+                raise ValueError(
+                    f"gate {result.name!r} is of round {result.round}, run {run} of {judged.round}"
+                )
+        digest = None if judged.checkpoint is None else self._checkpoint_digest(judged.checkpoint)
+        self.connection.execute(GATES.delete().where(GATES.c.run == run, GATES.c.round == judged.round))
         self._insert(GATES, [_gate_row(run, result) for result in results])
         self._log(
             actor,

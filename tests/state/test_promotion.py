@@ -69,9 +69,16 @@ def test_gates_of_an_earlier_round_prove_nothing(state: State, lease: Lease) -> 
         (one,) = tx.put_facts([fact()], "x")
         run = carried(tx, planned(tx), "judged")
         again = tx.advance_run(run.id, "judged", "building", actor="x", view=tx.create_view([one]).digest)
+        with pytest.raises(GatesNotPassed, match="about checkpoint None in its round 2"):
+            tx.promote(run.checkpoint, lease)
         made = tx.create_checkpoint(run.id, again.view, BASE, "second", "d")
+        tx.advance_run(run.id, "building", "built", actor="x", checkpoint=made.id)
         with pytest.raises(GatesNotPassed, match="no gate results in its round 2"):
             tx.promote(made.id, lease)
+        tx.put_gate_results(run.id, [gate(run.id, round=2)])
+        with pytest.raises(GatesNotPassed, match=f"about checkpoint {made.id}"):
+            tx.promote(run.checkpoint, lease)
+        assert tx.promote(made.id, lease).status == "live"
 
 
 def test_a_kept_checkpoint_is_judged_again_by_the_run_that_wants_it(state: State, lease: Lease) -> None:

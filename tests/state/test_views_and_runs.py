@@ -139,6 +139,11 @@ def test_judging_a_round_again_replaces_its_verdicts(state: State) -> None:
         tx.put_gate_results(run.id, [gate(run.id, "efficacy", 0.1, passed=False), gate(run.id, "fluency")])
         tx.put_gate_results(run.id, [gate(run.id, "efficacy", 0.99)])
         assert [(one.name, one.value) for one in tx.gate_results(run.id)] == [("efficacy", 0.99)]
+        with pytest.raises(ValueError, match="of round 2, run 1 of 1"):
+            tx.put_gate_results(run.id, [gate(run.id, round=2)])
+        tx.advance_run(run.id, "built", "judged", actor="x")
+        with pytest.raises(StaleTransition, match="expected to be 'built' but is 'judged'"):
+            tx.put_gate_results(run.id, [gate(run.id, "efficacy", 1.0)])
 
 
 def test_a_gate_result_comes_back_as_it_was_given(state: State) -> None:
