@@ -95,6 +95,7 @@ class Parts:
 def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
     """The parts of `model`, by the table or as `described`; raises ArchitectureError if it has none."""
     kind = model.config.model_type
+    _refuse_experts(model, kind)
     architecture = described or TABLE.get(kind)
     if architecture is None:
         raise ArchitectureError(
@@ -137,14 +138,18 @@ def _as_built(architecture: Architecture, config: Any) -> Architecture:
     return architecture
 
 
+def _refuse_experts(model: Any, kind: str) -> None:
+    names = {type(module).__name__ for module in model.modules()}
+    experts = sorted(name for name in names if any(mark in name for mark in ("Experts", "SparseMoe", "MoE")))
+    if experts:
+        raise ArchitectureError(
+            f"{kind!r} is a mixture of experts ({experts[0]}): a key then meets several W_out, and MEMIT's "
+            "least squares holds for none of them; MoE models are out of scope"
+        )
+
+
 def _check_writers(parts: Parts, kind: str) -> None:
     for layer, block in enumerate(parts.blocks):
-        names = [type(module).__name__ for module in block.modules()]
-        if any("Experts" in name or "SparseMoe" in name or "MoE" in name for name in names):
-            raise ArchitectureError(
-                f"block {layer} of {kind!r} is a mixture of experts: a key then meets several W_out, "
-                "and MEMIT's least squares holds for none of them; MoE models are out of scope"
-            )
         try:
             writer = block.get_submodule(parts.architecture.writer)
         except AttributeError as error:
