@@ -22,6 +22,8 @@ class EditSettings:
     """A row whose total loss falls below this leaves the batch."""
     lam: float = 15_000.0
     """λ of Eqn. 15."""
+    ridge: float = 0.0
+    """Added to the diagonal of E[k kᵀ], relative to its mean: protects directions that scarce text never showed."""
     keys: Literal["average", "all"] = "average"
     """One key column a group, averaged over contexts (19), or one for every context."""
     prefixes: int = 5

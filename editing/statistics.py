@@ -96,10 +96,14 @@ def second_moments(
             moment = (sums.of[layer] / sums.tokens).cpu()
             write_file(path(layer), save({"moment": moment}, {"tokens": str(sums.tokens)}))
         partial.unlink(missing_ok=True)
-    return Moments(
-        lambda layer: load_file(path(layer))["moment"],
-        lambda layer: directory / f"{content}-{layer}-factor.safetensors",
-    )
+
+    def load(layer: int) -> Tensor:
+        moment = load_file(path(layer))["moment"]
+        moment.diagonal().add_(settings.ridge * moment.diagonal().mean())
+        return moment
+
+    ridge = f"-{settings.ridge!r}" if settings.ridge else ""
+    return Moments(load, lambda layer: directory / f"{content}-{layer}-factor{ridge}.safetensors")
 
 
 def _window(model: Any) -> int:

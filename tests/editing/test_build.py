@@ -254,3 +254,10 @@ def test_an_architecture_can_be_described_in_the_settings(tmp_path: Path, corpus
 def test_layers_that_cannot_be_edited_are_refused(tmp_path: Path, corpus: Path, layers: tuple[int, ...]) -> None:
     with pytest.raises(RequestError, match="between 0 and 2"):
         built(tmp_path, corpus, settings=replace(SETTINGS, layers=layers))
+
+
+def test_a_ridge_makes_updates_smaller_and_has_a_factor_of_its_own(tmp_path: Path, corpus: Path) -> None:
+    plain = built(tmp_path, corpus)
+    ridged = built(tmp_path, corpus, settings=replace(SETTINGS, ridge=1.0))
+    assert ridged.cost["groups_optimised"] == 0
+    assert all(ridged.cost[f"growth_{layer}"] < plain.cost[f"growth_{layer}"] for layer in (1, 2))
