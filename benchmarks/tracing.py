@@ -115,7 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     written: dict[str, Any] = {"roles": ROLES, **asdict(result)}
     (options.out / "tracing.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     plot(result, options.out / "tracing.svg")
-    print(table(result))
+    text = table(result)
+    (options.out / "tracing.md").write_text(f"# Where facts are read\n\n```\n{text}\n```\n", encoding="utf-8")
+    print(text)
     return 0
 
 
