@@ -80,7 +80,7 @@ def _split(
         _write_synced(staging / NAME, manifest.to_bytes())
         fsync_directory(staging)
         final = root / manifest.digest
-        crash_point("editing.checkpoints:before-rename")
+        crash_point("editing.bases:before-rename")
         if not final.exists():
             staging.rename(final)
             fsync_directory(root)

@@ -12,8 +12,9 @@ crash point does nothing.  The points of this room, in the order in which a buil
     editing.worker:before-report          everything is judged, the report is not written
     editing.worker:after-report           the report is durable, nobody was told
 
-and of switching and cleaning:
+and of importing a base, switching and cleaning:
 
+    editing.bases:before-rename           the imported base is complete under its temporary name
     editing.checkpoints:before-switch     the temporary link exists, `live` is the old one
     editing.checkpoints:after-switch      `live` is the new one, its parent is not yet synced
     editing.checkpoints:during-removal    an unkept directory has lost its name, not its files
