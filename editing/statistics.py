@@ -43,7 +43,7 @@ class Moments:
     """E[k kᵀ] of each layer, and its Cholesky factor, loaded one at a time."""
 
     load: Callable[[int], Tensor]
-    """Layer → [d_k, d_k], in fp32 or better."""
+    """Layer → [d_k, d_k], in fp32 or better, on the model's device, where it is then factorised."""
     stored: Callable[[int], Path] | None = None
     """Where a layer's factor is kept, if anywhere."""
 
@@ -98,7 +98,7 @@ def second_moments(
         partial.unlink(missing_ok=True)
 
     def load(layer: int) -> Tensor:
-        moment = load_file(path(layer))["moment"]
+        moment = load_file(path(layer), device=str(model.device))["moment"]
         moment.diagonal().add_(settings.ridge * moment.diagonal().mean())
         return moment
 

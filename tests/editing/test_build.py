@@ -261,3 +261,15 @@ def test_a_ridge_makes_updates_smaller_and_has_a_factor_of_its_own(tmp_path: Pat
     ridged = built(tmp_path, corpus, settings=replace(SETTINGS, ridge=1.0))
     assert ridged.cost["groups_optimised"] == 0
     assert all(ridged.cost[f"growth_{layer}"] < plain.cost[f"growth_{layer}"] for layer in (1, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+def test_half_precision_weights_stay_so_while_deltas_are_fp32(
+    tmp_path: Path, corpus: Path, kind: str, dtype: torch.dtype
+) -> None:
+    model = tiny(kind, dtype=dtype)
+    result = built(tmp_path, corpus, model=model)
+    assert {tensor.dtype for tensor in result.tensors.values()} == {dtype}
+    assert {delta.value.dtype for delta in result.deltas.values()} == {torch.float32}
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in result.tensors.values())
