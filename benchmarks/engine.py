@@ -42,20 +42,36 @@ def measure(shape: Shape, device: str, scratch: Path) -> list[dict[str, Any]]:
     parts, settings = locate_parts(model), shape.settings
     clock = wall(model.device)
     prefixes = context_prefixes(
-        model, tokenizer, count=settings.prefixes, tokens=settings.prefix_tokens, seed=settings.seed,
-        base_digest=shape.name, cache=scratch,
+        model,
+        tokenizer,
+        count=settings.prefixes,
+        tokens=settings.prefix_tokens,
+        seed=settings.seed,
+        base_digest=shape.name,
+        cache=scratch,
     )
     moments = second_moments(
-        model, tokenizer, parts, settings.layers, settings, corpus=[corpus], base_digest=shape.name, cache=scratch
+        model,
+        tokenizer,
+        parts,
+        settings.layers,
+        settings,
+        corpus=[corpus],
+        base_digest=shape.name,
+        cache=scratch,
     )
     for layer in settings.layers:
         moments.factor(layer)
     serial = SerialMemit(model, parts, settings, settings.layers)
     with frozen(model):
-        groups = form_groups(tokenizer, edits(max(shape.edits)), prefixes=prefixes, kl_prompts={}, identity={})
+        groups = form_groups(
+            tokenizer, edits(max(shape.edits)), prefixes=prefixes, kl_prompts={}, identity={}
+        )
         serial.target(groups[0])  # warm up
         times = serial.run(groups[: shape.serial_edits], moments.load, clock)
-    rate = matrix_rate(model.device, model.dtype, size=2048 if device == "cpu" else 8192, seconds=1.0, clock=clock)
+    rate = matrix_rate(
+        model.device, model.dtype, size=2048 if device == "cpu" else 8192, seconds=1.0, clock=clock
+    )
     rows = []
     for n in shape.edits:
         requests = edits(n)
@@ -66,27 +82,35 @@ def measure(shape: Shape, device: str, scratch: Path) -> list[dict[str, Any]]:
             def built(fresh: str = fresh, requests: Any = requests) -> float:
                 start = clock()
                 build(
-                    model, tokenizer, requests, settings, cache=Path(fresh), base_digest=shape.name, corpus=[corpus]
+                    model,
+                    tokenizer,
+                    requests,
+                    settings,
+                    cache=Path(fresh),
+                    base_digest=shape.name,
+                    corpus=[corpus],
                 )
                 return clock() - start
 
             seconds, again = built(), built()
         floor = optimisation_flops(parts, ours, settings.layers[-1], settings.steps)
         allowed = serial.flops(ours) * n / floor
-        rows.append({
-            "model": shape.name,
-            "n": n,
-            "serial_s_per_edit": times.per_edit(n),
-            "engine_s_per_edit": seconds / n,
-            "ratio": times.per_edit(n) * n / seconds,
-            "flop_ratio": allowed,
-            "floor_fraction": floor / rate / (seconds - again),
-            "targets_s": seconds - again,
-            "rebuild_s": again,
-            "gflops": rate / 1e9,
-            "serial_edits": shape.serial_edits,
-            "steps": settings.steps,
-        })
+        rows.append(
+            {
+                "model": shape.name,
+                "n": n,
+                "serial_s_per_edit": times.per_edit(n),
+                "engine_s_per_edit": seconds / n,
+                "ratio": times.per_edit(n) * n / seconds,
+                "flop_ratio": allowed,
+                "floor_fraction": floor / rate / (seconds - again),
+                "targets_s": seconds - again,
+                "rebuild_s": again,
+                "gflops": rate / 1e9,
+                "serial_edits": shape.serial_edits,
+                "steps": settings.steps,
+            }
+        )
         print(_line(rows[-1]), flush=True)
     if torch.cuda.is_available():
         rows[-1]["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
@@ -134,7 +158,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Measure, print the table, write it with its JSON and plot under `benchmarks/results/`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer edits and steps: under five minutes on 2 cores")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer edits and steps: under five minutes on 2 cores"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (adds GPT-J-6B's shape)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: torch's own)")

@@ -25,7 +25,18 @@ TEMPLATES = (
     "The official religion of {} is",
 )
 OBJECTS = (
-    "Paris", "Rome", "English", "French", "Oslo", "Madrid", "Berlin", "Vienna", "Lisbon", "Dutch", "Italian", "Prague",
+    "Paris",
+    "Rome",
+    "English",
+    "French",
+    "Oslo",
+    "Madrid",
+    "Berlin",
+    "Vienna",
+    "Lisbon",
+    "Dutch",
+    "Italian",
+    "Prague",
 )
 HEADS = ("Al", "Ber", "Cor", "Dan", "El", "Far", "Gor", "Han", "Il", "Jor", "Kal", "Lor")
 TAILS = ("ado", "ion", "eth", "ina", "ova", "sen", "mark", "wick")
@@ -54,7 +65,9 @@ def shapes(*, quick: bool, device: str) -> list[Shape]:
     medium = Shape(
         "gpt2-medium shape (d 1,024, 24 layers)",
         GPT2Config(n_embd=1024, n_layer=24, n_head=16, n_positions=256),
-        EditSettings(layers=(5, 6, 7), lam=15_000.0, stop_loss=-1.0, steps=5 if quick else 25, statistics_samples=100),
+        EditSettings(
+            layers=(5, 6, 7), lam=15_000.0, stop_loss=-1.0, steps=5 if quick else 25, statistics_samples=100
+        ),
         (8,) if quick else (64,),
         2 if quick else 8,
     )

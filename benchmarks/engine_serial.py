@@ -43,7 +43,9 @@ class SerialMemit:
         self.model, self.parts, self.settings, self.layers = model, parts, settings, layers
         self.top = layers[-1]
 
-    def run(self, groups: Sequence[Group], moments: Callable[[int], Tensor], clock: Callable[[], float]) -> SerialTimes:
+    def run(
+        self, groups: Sequence[Group], moments: Callable[[int], Tensor], clock: Callable[[], float]
+    ) -> SerialTimes:
         """Edit a copy of nothing: weights are put back, only the time is kept."""
         start = clock()
         targets = [self.target(group) for group in groups]
@@ -53,7 +55,9 @@ class SerialMemit:
         for step, layer in enumerate(self.layers):
             begun = clock()
             keys = torch.stack([self.keys(group, layer) for group in groups], 1)
-            residual = torch.stack([z - self.state(group) for group, z in zip(groups, targets, strict=True)], 1)
+            residual = torch.stack(
+                [z - self.state(group) for group, z in zip(groups, targets, strict=True)], 1
+            )
             collected = clock()
             self.update(layer, keys, residual / (len(self.layers) - step), moments(layer))
             keys_seconds += collected - begun
@@ -71,7 +75,9 @@ class SerialMemit:
         at = torch.tensor([term.text.subject for term in [*terms, *kept]], device=ids.device)
         labels = torch.full_like(ids, -100)
         for row, term in enumerate(terms):
-            labels[row, term.text.target - 1 : len(term.text.ids) - 1] = ids[row, term.text.target : len(term.text.ids)]
+            labels[row, term.text.target - 1 : len(term.text.ids) - 1] = ids[
+                row, term.text.target : len(term.text.ids)
+            ]
         delta = torch.zeros(self.parts.width, device=ids.device, requires_grad=True)
         adam = torch.optim.Adam([delta], lr=self.settings.lr)
         unedited = bare = None
@@ -80,7 +86,9 @@ class SerialMemit:
             adam.zero_grad()
             seen: dict[str, Tensor] = {}
 
-            def hook(_: Any, __: Any, output: Any, seen: dict[str, Tensor] = seen, delta: Tensor = delta) -> Any:
+            def hook(
+                _: Any, __: Any, output: Any, seen: dict[str, Tensor] = seen, delta: Tensor = delta
+            ) -> Any:
                 hidden = hidden_of(output)
                 seen.setdefault("bare", hidden[0, at[0]].detach())
                 changed = hidden.clone()
@@ -147,7 +155,9 @@ class SerialMemit:
     def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         width = max(map(len, rows))
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self.model.device)
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self.model.device)
+        mask = torch.tensor(
+            [[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self.model.device
+        )
         return ids, mask
 
     def flops(self, groups: Sequence[Group]) -> float:

@@ -33,7 +33,15 @@ _HOMES = {
 }
 
 __all__ = [
-    "Architecture", "Built", "EditRequest", "EditSettings", "Edited", "EditingError", "applied", "apply", "edit"
+    "Architecture",
+    "Built",
+    "EditRequest",
+    "EditSettings",
+    "Edited",
+    "EditingError",
+    "applied",
+    "apply",
+    "edit",
 ]
 
 

@@ -120,7 +120,9 @@ def described(settings: EditSettings) -> Architecture | None:
     if not settings.architecture_blocks and not settings.architecture_writer:
         return None
     if not settings.architecture_blocks or not settings.architecture_writer:
-        raise ArchitectureError("architecture_blocks and architecture_writer go together: name both or neither")
+        raise ArchitectureError(
+            "architecture_blocks and architecture_writer go together: name both or neither"
+        )
     return Architecture(
         settings.architecture_blocks, settings.architecture_writer, settings.architecture_norm or None
     )

@@ -83,7 +83,14 @@ def build(
         deltas, planned = find_deltas(model, parts, groups, settings, layers, store, progress)
         clock.lap("targets")
         moments = second_moments(
-            model, tokenizer, parts, layers, settings, corpus=corpus, base_digest=base_digest, cache=cache,
+            model,
+            tokenizer,
+            parts,
+            layers,
+            settings,
+            corpus=corpus,
+            base_digest=base_digest,
+            cache=cache,
             progress=progress,
         )
         clock.lap("statistics")
@@ -111,11 +118,18 @@ def _formed(
 ) -> tuple[tuple[str, ...], list[Group], list[Group]]:
     """(prefixes, groups of the requests, groups of the preserved ones)."""
     prefixes = context_prefixes(
-        model, tokenizer, count=settings.prefixes, tokens=settings.prefix_tokens, seed=settings.seed,
-        base_digest=base_digest, cache=cache,
+        model,
+        tokenizer,
+        count=settings.prefixes,
+        tokens=settings.prefix_tokens,
+        seed=settings.seed,
+        base_digest=base_digest,
+        cache=cache,
     )
     digest = tokenizer_digest(tokenizer)
-    identity = identity_of(settings, base_digest=base_digest, tokenizer=digest, layer=layer, prefixes=prefixes)
+    identity = identity_of(
+        settings, base_digest=base_digest, tokenizer=digest, layer=layer, prefixes=prefixes
+    )
 
     def formed(some: Sequence[EditRequest], kept: Mapping[str, Sequence[str]]) -> list[Group]:
         return form_groups(tokenizer, some, prefixes=prefixes, kl_prompts=kept, identity=identity)

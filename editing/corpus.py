@@ -45,7 +45,9 @@ def _of_file(path: Path, field: str) -> Iterator[str]:
     if path.is_dir():
         files = sorted(path.rglob("*.arrow"))
         if not files:
-            raise DataError(f"{path} is a directory without Arrow files: name a dataset saved with save_to_disk")
+            raise DataError(
+                f"{path} is a directory without Arrow files: name a dataset saved with save_to_disk"
+            )
         for file in files:
             yield from _arrow(file, field)
     elif path.name.endswith(".parquet"):
@@ -81,7 +83,9 @@ def _parquet(path: Path, field: str) -> Iterator[str]:
     parquet = _pyarrow(path, "parquet")
     file = parquet.ParquetFile(path)
     if field not in file.schema_arrow.names:
-        raise DataError(f"{path} has no column {field!r}, only {file.schema_arrow.names}: set `statistics_field`")
+        raise DataError(
+            f"{path} has no column {field!r}, only {file.schema_arrow.names}: set `statistics_field`"
+        )
     for batch in file.iter_batches(batch_size=1024, columns=[field]):
         yield from (text for text in batch.column(0).to_pylist() if text)
 
@@ -91,7 +95,9 @@ def _arrow(path: Path, field: str) -> Iterator[str]:
     with path.open("rb") as file:
         for batch in ipc.open_stream(file):
             if field not in batch.schema.names:
-                raise DataError(f"{path} has no column {field!r}, only {batch.schema.names}: set `statistics_field`")
+                raise DataError(
+                    f"{path} has no column {field!r}, only {batch.schema.names}: set `statistics_field`"
+                )
             yield from (text for text in batch.column(field).to_pylist() if text)
 
 

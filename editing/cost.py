@@ -78,7 +78,9 @@ def matrix_rate(
 def group_bytes(parts: Parts, group: Group, layer: int, itemsize: int) -> int:
     """Memory one group holds while it is optimised: keys and values of its own past, states of layer L."""
     above = len(parts.blocks) - layer - 1
-    tokens = sum(2 * above * term.text.subject + len(term.text.ids) - term.text.subject for term in group.terms)
+    tokens = sum(
+        2 * above * term.text.subject + len(term.text.ids) - term.text.subject for term in group.terms
+    )
     return int(tokens * parts.width * itemsize)
 
 
@@ -116,6 +118,7 @@ def preflight(
         groups=len(missing),
         batches=math.ceil(sum(shares)),
         flops=optimisation_flops(parts, missing, layer, steps),
-        bytes_batch=int(held / max(sum(shares), 1.0)) + step_bytes(model, parts, layer, TOKENS[model.device.type]),
+        bytes_batch=int(held / max(sum(shares), 1.0))
+        + step_bytes(model, parts, layer, TOKENS[model.device.type]),
         bytes_solve=8 * widest * (2 * widest + 2 * parts.width),
     )

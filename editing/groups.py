@@ -124,9 +124,10 @@ def _kl_passage(prompt: str, subject: str) -> Passage:
 
 def _tokenised(tokenizer: Any, drafts: Sequence[_Draft], contexts: Sequence[str]) -> list[Group]:
     """Terms and contexts of all groups, with one call of the tokenizer for each kind."""
-    said = locate(tokenizer, [
-        passage(fact, context) for draft in drafts for fact in draft.distinct for context in contexts
-    ])
+    said = locate(
+        tokenizer,
+        [passage(fact, context) for draft in drafts for fact in draft.distinct for context in contexts],
+    )
     kept = locate(tokenizer, [item for draft in drafts for item in draft.kl])
     groups, at_said, at_kept = [], 0, 0
     for draft in drafts:

@@ -64,7 +64,10 @@ def edit(
     chosen = settings or EditSettings()
     with tempfile.TemporaryDirectory() as scratch:
         built = build(
-            model, tokenizer, requests, chosen,
+            model,
+            tokenizer,
+            requests,
+            chosen,
             cache=Path(cache or scratch),
             base_digest=weights_digest(model) if cache else "",
             corpus=files,

@@ -77,7 +77,9 @@ def second_moments(
     """
     texts = draw(corpus, settings.statistics_samples, settings.seed, field=settings.statistics_field)
     if not texts:
-        raise DataError(f"no text in {', '.join(map(str, corpus)) or 'an empty corpus'}: name files with text")
+        raise DataError(
+            f"no text in {', '.join(map(str, corpus)) or 'an empty corpus'}: name files with text"
+        )
     limit = min(settings.statistics_tokens, _window(model))
     identity = [base_digest, tokenizer_digest(tokenizer), str(limit), str(model.dtype), *texts]
     content = hashlib.sha256("\x00".join(identity).encode()).hexdigest()[:40]

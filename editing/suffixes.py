@@ -157,7 +157,9 @@ def _cut(batch: Rows, hidden: Tensor, rows: Sequence[Row], layer: int, dtype: to
             for states in (cached.keys, cached.values)
         ]
         past.append((own[0], own[1]))
-        shared.append((cached.keys[:1, :, : batch.shared].clone(), cached.values[:1, :, : batch.shared].clone()))
+        shared.append(
+            (cached.keys[:1, :, : batch.shared].clone(), cached.values[:1, :, : batch.shared].clone())
+        )
     steps = torch.arange(ids.shape[1], device=device)[None]
     inside = (subject[:, None] - batch.shared + steps).clamp(max=hidden.shape[1] - 1)
     row, position, weight, label = _reads(rows)

@@ -56,7 +56,12 @@ class Optimisation:
     """δ of a batch of key groups, step by step."""
 
     def __init__(
-        self, model: Any, parts: Parts, groups: Sequence[Group], settings: EditSettings, layer: int,
+        self,
+        model: Any,
+        parts: Parts,
+        groups: Sequence[Group],
+        settings: EditSettings,
+        layer: int,
         tokens: int | None = None,
     ) -> None:
         """`tokens` are run at a time: enough to keep the device busy, so few that a step stays small."""
@@ -150,7 +155,9 @@ class Optimisation:
             stack.enter_context(on_input(self.parts.head, gather))
             output = self.model(
                 input_ids=bucket.ids,
-                attention_mask=torch.cat([ones.expand(-1, shared), bucket.past_mask, torch.ones_like(bucket.ids)], 1),
+                attention_mask=torch.cat(
+                    [ones.expand(-1, shared), bucket.past_mask, torch.ones_like(bucket.ids)], 1
+                ),
                 position_ids=bucket.positions,
                 past_key_values=Cache(layers=[*below, *above]),
                 use_cache=True,

@@ -97,7 +97,9 @@ def locate(tokenizer: Any, passages: Sequence[Passage]) -> list[Located]:
     encoded = tokenizer(
         [item.text for item in passages], return_offsets_mapping=True, return_special_tokens_mask=True
     )
-    rows = zip(passages, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+    rows = zip(
+        passages, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
+    )
     return [_located(*row) for row in rows]
 
 
@@ -115,7 +117,9 @@ def _located(item: Passage, ids: list[int], offsets: list[tuple[int, int]], spec
         return Located(tuple(ids[:count]), subject, count)
     target = next((i for i in range(subject + 1, count) if offsets[i][1] > item.target_start), None)
     if target is None:
-        raise RequestError(f"no token of its own for the target of {item.text!r}: the subject must end before it")
+        raise RequestError(
+            f"no token of its own for the target of {item.text!r}: the subject must end before it"
+        )
     return Located(tuple(ids[:count]), subject, target)
 
 

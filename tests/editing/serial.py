@@ -52,7 +52,12 @@ class Serial:
     """MEMIT on one model."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, blocks: Sequence[nn.Module], writers: Sequence[nn.Module], norms: Any
+        self,
+        model: Any,
+        tokenizer: Any,
+        blocks: Sequence[nn.Module],
+        writers: Sequence[nn.Module],
+        norms: Any,
     ) -> None:
         self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
         self.blocks, self.writers, self.norms = blocks, writers, norms
@@ -83,8 +88,14 @@ class Serial:
             return self.model(torch.tensor([ids]), use_cache=False).logits[0]  # type: ignore[no-any-return]
 
     def loss(
-        self, facts: Sequence[Fact], kept: Sequence[tuple[str, int, bool]], prefixes: Sequence[str],
-        hyper: Hyper, layer: int, delta: Tensor, norm: Tensor,
+        self,
+        facts: Sequence[Fact],
+        kept: Sequence[tuple[str, int, bool]],
+        prefixes: Sequence[str],
+        hyper: Hyper,
+        layer: int,
+        delta: Tensor,
+        norm: Tensor,
     ) -> Tensor:
         """Mean NLL over facts and contexts + KL of each kept text + weight decay."""
         terms = []
@@ -105,8 +116,12 @@ class Serial:
         return loss + hyper.weight_decay * delta.norm() / norm**2
 
     def trajectory(
-        self, facts: Sequence[Fact], kept: Sequence[tuple[str, int, bool]], prefixes: Sequence[str],
-        hyper: Hyper, layer: int,
+        self,
+        facts: Sequence[Fact],
+        kept: Sequence[tuple[str, int, bool]],
+        prefixes: Sequence[str],
+        hyper: Hyper,
+        layer: int,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """(δ after each update, gradient before each update)."""
         prompt, at, _ = self.texts(facts[0], ())[0]
@@ -146,8 +161,16 @@ class Serial:
         return torch.linalg.pinv(jacobian, rtol=1e-4) @ wanted
 
     def spread(
-        self, facts: Sequence[Fact], deltas: Sequence[Tensor], prefixes: Sequence[str], hyper: Hyper,
-        layers: Sequence[int], moments: Sequence[Tensor], ridges: Sequence[float], *, every_context: bool,
+        self,
+        facts: Sequence[Fact],
+        deltas: Sequence[Tensor],
+        prefixes: Sequence[str],
+        hyper: Hyper,
+        layers: Sequence[int],
+        moments: Sequence[Tensor],
+        ridges: Sequence[float],
+        *,
+        every_context: bool,
     ) -> list[tuple[Tensor, Tensor]]:
         """Update the writers of `layers` in place; (K [d_k, n], Δ [d, d_k]) of each."""
         top = layers[-1]
@@ -161,7 +184,9 @@ class Serial:
                 k = [self.key(prompt, at, layer) for prompt, at in contexts]
                 r = [
                     self.through_norm(
-                        prompt, at, layer,
+                        prompt,
+                        at,
+                        layer,
                         (delta - (self.state(prompt, at, top) - was)) / (len(layers) - step),
                     )
                     for (prompt, at), was in zip(contexts, unedited, strict=True)

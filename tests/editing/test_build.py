@@ -27,8 +27,16 @@ from tests.editing.zoo import TEXT, tiny, tokenizer
 
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = EditSettings(
-    layers=(1, 2), steps=8, lr=0.2, clamp=2.0, lam=1.0, weight_decay=0.0, stop_loss=-1.0, prefixes=2,
-    prefix_tokens=4, statistics_samples=50,
+    layers=(1, 2),
+    steps=8,
+    lr=0.2,
+    clamp=2.0,
+    lam=1.0,
+    weight_decay=0.0,
+    stop_loss=-1.0,
+    prefixes=2,
+    prefix_tokens=4,
+    statistics_samples=50,
 )
 REQUESTS = [
     EditRequest("a", "The capital of {} is", "France", "Rome"),
@@ -45,21 +53,35 @@ def corpus(tmp_path: Path) -> Path:
     return path
 
 
-def built(cache: Path, corpus: Path, requests: Any = REQUESTS, settings: EditSettings = SETTINGS, **more: Any) -> Built:
+def built(
+    cache: Path, corpus: Path, requests: Any = REQUESTS, settings: EditSettings = SETTINGS, **more: Any
+) -> Built:
     model = more.pop("model", None) or tiny("llama", dtype=torch.float32)
     return build(
-        model, tokenizer("byte-bpe"), requests, settings, cache=cache, base_digest="base", corpus=[corpus], **more
+        model,
+        tokenizer("byte-bpe"),
+        requests,
+        settings,
+        cache=cache,
+        base_digest="base",
+        corpus=[corpus],
+        **more,
     )
 
 
-def test_the_same_seed_gives_the_same_tensors_and_leaves_the_model_as_it_was(tmp_path: Path, corpus: Path) -> None:
+def test_the_same_seed_gives_the_same_tensors_and_leaves_the_model_as_it_was(
+    tmp_path: Path, corpus: Path
+) -> None:
     model = tiny("llama", dtype=torch.float32)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     first = built(tmp_path / "one", corpus, model=model)
     second = built(tmp_path / "two", corpus, model=model)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.parameters())
-    assert sorted(first.tensors) == ["model.layers.1.mlp.down_proj.weight", "model.layers.2.mlp.down_proj.weight"]
+    assert sorted(first.tensors) == [
+        "model.layers.1.mlp.down_proj.weight",
+        "model.layers.2.mlp.down_proj.weight",
+    ]
     assert all(torch.equal(tensor, second.tensors[name]) for name, tensor in first.tensors.items())
 
 
@@ -127,7 +149,9 @@ def test_a_killed_build_resumes_with_all_it_had(tmp_path: Path, corpus: Path) ->
     cache = tmp_path / "killed"
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(cache), str(corpus)],
-        cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, check=False,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL
     resumed, whole = built(cache, corpus), built(tmp_path / "whole", corpus)
@@ -173,7 +197,10 @@ def test_statistics_do_not_depend_on_padding_or_interruption(tmp_path: Path) -> 
     rows = [tuple(ids) for ids in tokenizer("byte-bpe")(list(TEXT))["input_ids"]]
     parts = locate_parts(model)
     together = accumulate(model, parts, (1,), rows)
-    short, long = sorted(rows, key=lambda row: (len(row), row))[:2], sorted(rows, key=lambda row: (len(row), row))[2:]
+    short, long = (
+        sorted(rows, key=lambda row: (len(row), row))[:2],
+        sorted(rows, key=lambda row: (len(row), row))[2:],
+    )
     accumulate(model, parts, (1,), short).save(tmp_path / "partial")
     resumed = accumulate(model, parts, (1,), short + long, partial=tmp_path / "partial")
     assert (resumed.tokens, resumed.rows) == (together.tokens, 5)
@@ -186,14 +213,20 @@ def test_a_corpus_may_be_text_json_lines_parquet_or_a_saved_dataset(tmp_path: Pa
 
     table = pyarrow.table({"text": list(TEXT)})
     (tmp_path / "a.txt").write_text("\n\n".join(TEXT), encoding="utf-8")
-    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in TEXT), encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text(
+        "\n".join(json.dumps({"text": text}) for text in TEXT), encoding="utf-8"
+    )
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     (tmp_path / "saved").mkdir()
     with pyarrow.ipc.new_stream(tmp_path / "saved" / "data-0.arrow", table.schema) as stream:
         stream.write_table(table)
     for name in ("a.txt", "a.jsonl", "a.parquet", "saved"):
         assert tuple(documents([tmp_path / name])) == TEXT, name
-        with pytest.raises(DataError, match=r"statistics_field|no column") if name not in ("a.txt",) else _nothing():
+        with (
+            pytest.raises(DataError, match=r"statistics_field|no column")
+            if name not in ("a.txt",)
+            else _nothing()
+        ):
             list(documents([tmp_path / name], field="body"))
 
 
@@ -235,7 +268,11 @@ def test_an_unknown_or_unfit_architecture_says_what_to_write(kind: str, said: st
     from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
     small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
-    more = {"intermediate_size": 32, "num_key_value_heads": 2} if kind == "mixtral" else {"n_layer": 2, "n_head": 4}
+    more = (
+        {"intermediate_size": 32, "num_key_value_heads": 2}
+        if kind == "mixtral"
+        else {"n_layer": 2, "n_head": 4}
+    )
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **(small | more)))
     with pytest.raises(ArchitectureError, match=said):
         locate_parts(model)
@@ -251,7 +288,9 @@ def test_an_architecture_can_be_described_in_the_settings(tmp_path: Path, corpus
 
 
 @pytest.mark.parametrize("layers", [(3,), (2, 1), (-1,)])
-def test_layers_that_cannot_be_edited_are_refused(tmp_path: Path, corpus: Path, layers: tuple[int, ...]) -> None:
+def test_layers_that_cannot_be_edited_are_refused(
+    tmp_path: Path, corpus: Path, layers: tuple[int, ...]
+) -> None:
     with pytest.raises(RequestError, match="between 0 and 2"):
         built(tmp_path, corpus, settings=replace(SETTINGS, layers=layers))
 

@@ -29,7 +29,22 @@ HYPER = Hyper(4, 0.3, 0.5, 0.0625, 0.5, 3.0)
 PREFIXES = ("The rain in Rome", "You know that 日本 state")
 
 words = st.sampled_from(
-    ("Rome", "Paris", "Jonas", "Ludwig", "Curie", "state", "capital", "東京", "Zürich", "مصر", "of", "the", "é", "i")
+    (
+        "Rome",
+        "Paris",
+        "Jonas",
+        "Ludwig",
+        "Curie",
+        "state",
+        "capital",
+        "東京",
+        "Zürich",
+        "مصر",
+        "of",
+        "the",
+        "é",
+        "i",
+    )
 )
 phrases = st.lists(words, min_size=1, max_size=3).map(" ".join)
 befores = st.one_of(st.just(""), phrases.map(lambda phrase: phrase + " "))
@@ -73,9 +88,7 @@ def test_trajectory_keys_and_update_agree_with_the_serial_reading_in_fp64(
 ) -> None:
     model = tiny(architecture)
     parts = locate_parts(model)
-    groups = form_groups(
-        tokenizer(kind), requests_of(drawn), prefixes=PREFIXES, kl_prompts={}, identity={}
-    )
+    groups = form_groups(tokenizer(kind), requests_of(drawn), prefixes=PREFIXES, kl_prompts={}, identity={})
     if len(groups) < len(drawn):
         return  # drawn prompts that share a key have a test of their own
     serial = serial_of(model, kind, parts)
@@ -94,7 +107,13 @@ def test_trajectory_keys_and_update_agree_with_the_serial_reading_in_fp64(
 
 
 def compare_spread(
-    model: Any, parts: Parts, serial: Serial, groups: Any, ordered: list[Fact], deltas: torch.Tensor, every: bool
+    model: Any,
+    parts: Parts,
+    serial: Serial,
+    groups: Any,
+    ordered: list[Fact],
+    deltas: torch.Tensor,
+    every: bool,
 ) -> None:
     layers = (1, 2)
     generator = torch.Generator().manual_seed(1)
@@ -112,8 +131,14 @@ def compare_spread(
     for weight, saved in zip(weights, before, strict=True):
         weight.data.copy_(saved)
     reference = serial.spread(
-        ordered, list(deltas), PREFIXES, HYPER, layers, [moments[layer] for layer in layers],
-        [result.ridges[layer] for layer in layers], every_context=every,
+        ordered,
+        list(deltas),
+        PREFIXES,
+        HYPER,
+        layers,
+        [moments[layer] for layer in layers],
+        [result.ridges[layer] for layer in layers],
+        every_context=every,
     )
     for name, layer, saved, (_, update) in zip(names, layers, before, reference, strict=True):
         ours = result.tensors[name] - saved

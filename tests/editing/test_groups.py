@@ -12,7 +12,11 @@ from tests.editing.zoo import tokenizer
 
 def groups(*requests: EditRequest, kl: dict[str, list[str]] | None = None, **identity: object) -> list[Group]:
     return form_groups(
-        tokenizer("byte-bpe"), requests, prefixes=("You know", "I think"), kl_prompts=kl or {}, identity=identity
+        tokenizer("byte-bpe"),
+        requests,
+        prefixes=("You know", "I think"),
+        kl_prompts=kl or {},
+        identity=identity,
     )
 
 
@@ -37,11 +41,14 @@ def test_order_and_ids_of_requests_leave_the_key_alone() -> None:
     assert groups(CAPITAL, LEADER)[0].key == groups(renamed, CAPITAL)[0].key
 
 
-@pytest.mark.parametrize("changed", [
-    [EditRequest("a", CAPITAL.prompt, "France", "Paris")],
-    [CAPITAL, LEADER],
-    [EditRequest("a", "{} has a capital", "France", "Rome")],
-])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        [EditRequest("a", CAPITAL.prompt, "France", "Paris")],
+        [CAPITAL, LEADER],
+        [EditRequest("a", "{} has a capital", "France", "Rome")],
+    ],
+)
 def test_whatever_delta_depends_on_changes_the_key(changed: list[EditRequest]) -> None:
     key = groups(CAPITAL, base="x")[0].key
     assert groups(*changed, base="x")[0].key != key

@@ -12,9 +12,25 @@ from editing.tokens import continued, locate, passage
 from tests.editing.zoo import TOKENIZERS, tokenizer
 
 SUBJECTS = (
-    "France", "São Paulo", "Zu\u0308rich", "東京", "القاهرة", "D.C.", "e", "O'Neil", "Ludwig van Beethoven", "🏛 Rome"
+    "France",
+    "São Paulo",
+    "Zu\u0308rich",
+    "東京",
+    "القاهرة",
+    "D.C.",
+    "e",
+    "O'Neil",
+    "Ludwig van Beethoven",
+    "🏛 Rome",
 )
-PROMPTS = ("{}", "The capital of {} is", "{}'s capital is", "In {}, not in {subject}, the", "({})", "日本の{}は")
+PROMPTS = (
+    "{}",
+    "The capital of {} is",
+    "{}'s capital is",
+    "In {}, not in {subject}, the",
+    "({})",
+    "日本の{}は",
+)
 LOSSLESS = ("byte-bpe", "byte-bpe-prefix-space", "sentencepiece-bos")
 
 
@@ -52,10 +68,13 @@ def test_the_looked_up_token_ends_the_subject_and_the_rest_spells_the_target(
 
 def test_of_two_occurrences_the_braces_say_which() -> None:
     chosen = tokenizer("byte-bpe")
-    first, second = locate(chosen, [
-        passage(EditRequest("1", "{}, not Rome, is", "Rome", "old"), target=False),
-        passage(EditRequest("2", "Rome, not {}, is", "Rome", "old"), target=False),
-    ])
+    first, second = locate(
+        chosen,
+        [
+            passage(EditRequest("1", "{}, not Rome, is", "Rome", "old"), target=False),
+            passage(EditRequest("2", "Rome, not {}, is", "Rome", "old"), target=False),
+        ],
+    )
     assert first.ids == second.ids
     assert first.subject < second.subject
 
@@ -66,21 +85,31 @@ def test_an_appended_eos_and_a_leading_bos_are_what_running_text_has() -> None:
     assert found.ids[-1] != 1
 
 
-@pytest.mark.parametrize(("prompt", "target", "text"), [
-    ("The capital is", "Rome", "The capital is Rome"),
-    ("The capital is ", "Rome", "The capital is Rome"),
-    ("The capital (", "Rome", "The capital (Rome"),
-    ("日本の首都は", "東京", "日本の首都は東京"),
-    ("日本の首都は", "Tokyo", "日本の首都は Tokyo"),
-    ("עיר הבירה היא", "ירושלים", "עיר הבירה היא ירושלים"),
-])
+@pytest.mark.parametrize(
+    ("prompt", "target", "text"),
+    [
+        ("The capital is", "Rome", "The capital is Rome"),
+        ("The capital is ", "Rome", "The capital is Rome"),
+        ("The capital (", "Rome", "The capital (Rome"),
+        ("日本の首都は", "東京", "日本の首都は東京"),
+        ("日本の首都は", "Tokyo", "日本の首都は Tokyo"),
+        ("עיר הבירה היא", "ירושלים", "עיר הבירה היא ירושלים"),
+    ],
+)
 def test_a_target_follows_its_prompt_as_in_running_text(prompt: str, target: str, text: str) -> None:
     assert continued(prompt, target) == text
 
 
-@pytest.mark.parametrize(("prompt", "subject", "target"), [
-    ("no place for it", "Rome", "old"), ("{} is", "", "old"), ("{} is", "Rome", " "),
-])
-def test_a_request_without_subject_place_or_target_is_refused_by_name(prompt: str, subject: str, target: str) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "subject", "target"),
+    [
+        ("no place for it", "Rome", "old"),
+        ("{} is", "", "old"),
+        ("{} is", "Rome", " "),
+    ],
+)
+def test_a_request_without_subject_place_or_target_is_refused_by_name(
+    prompt: str, subject: str, target: str
+) -> None:
     with pytest.raises(RequestError, match="'17'"):
         passage(EditRequest("17", prompt, subject, target))

@@ -39,12 +39,24 @@ _PLAIN = _SMALL | {"intermediate_size": 64}
 
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {
-        "vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 128,
-        "bos_token_id": 0, "eos_token_id": 1,
+        "vocab_size": VOCABULARY,
+        "n_embd": 32,
+        "n_layer": 4,
+        "n_head": 4,
+        "n_positions": 128,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
     },
     "gptj": {
-        "vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 128, "rotary_dim": 4,
-        "bos_token_id": 0, "eos_token_id": 1, "tie_word_embeddings": False,
+        "vocab_size": VOCABULARY,
+        "n_embd": 32,
+        "n_layer": 4,
+        "n_head": 4,
+        "n_positions": 128,
+        "rotary_dim": 4,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "tie_word_embeddings": False,
     },
     "gpt_neox": _PLAIN | {"rotary_pct": 0.5},
     "opt": _SMALL | {"ffn_dim": 64, "word_embed_proj_dim": 32, "do_layer_norm_before": True},
@@ -73,7 +85,9 @@ class Fp64Throughout(TorchFunctionMode):
         if func is torch.Tensor.float:
             func = torch.Tensor.double
         args = tuple(torch.float64 if value is torch.float32 else value for value in args)
-        kwargs = {key: torch.float64 if value is torch.float32 else value for key, value in (kwargs or {}).items()}
+        kwargs = {
+            key: torch.float64 if value is torch.float32 else value for key, value in (kwargs or {}).items()
+        }
         return func(*args, **kwargs)
 
 
@@ -105,7 +119,10 @@ def byte_bpe(*, prefix_space: bool) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     special = ["<s>", "</s>"]
-    _train(tokenizer, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet))
+    _train(
+        tokenizer,
+        trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet),
+    )
     return tokenizer
 
 
