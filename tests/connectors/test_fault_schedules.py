@@ -188,6 +188,7 @@ def test_a_few_schedules(oxigraph: SparqlServer, proxy: FaultProxy) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("hundred", range(10))
 def test_a_thousand_schedules(oxigraph: SparqlServer, proxy: FaultProxy, hundred: int) -> None:
     dealt = check_schedules(oxigraph, proxy, range(100 * hundred, 100 * hundred + 100))
