@@ -46,6 +46,8 @@ class Quality:
     """All unedited facts, subjects of edits left out."""
     perplexity: float
     """Edited over base, on held-out text."""
+    growth: float
+    """The largest ‖W + Δ‖ / ‖W‖ of the edited layers."""
     seconds: float
 
 
@@ -124,10 +126,13 @@ class Bench:
             corpus=self.corpus,
             kl_prompts=self.kl_prompts(edits),
         )
-        seconds = sum(v for k, v in built.cost.items() if k.startswith("seconds_"))
+        spent = {
+            "growth": max(v for k, v in built.cost.items() if k.startswith("growth_")),
+            "seconds": sum(v for k, v in built.cost.items() if k.startswith("seconds_")),
+        }
         alone = self._alone(edits, built, [0]), self._alone(edits, built, [variants + 1, -1])
         with applied(self.model, built):
-            return self._ask(edits, variants, alone, seconds)
+            return self._ask(edits, variants, alone, spent)
 
     def _alone(self, edits: Sequence[Edit], built: Built, wordings: Sequence[int]) -> float:
         cases = [self.case((e.subject, e.relation, e.new), t) for t in wordings for e in edits]
@@ -136,7 +141,7 @@ class Bench:
         return _share(states_with(self.model, self.tokenizer, cases, built.layer, stacked))
 
     def _ask(
-        self, edits: Sequence[Edit], variants: int, alone: tuple[float, float], seconds: float
+        self, edits: Sequence[Edit], variants: int, alone: tuple[float, float], spent: dict[str, float]
     ) -> Quality:
         slots = {(e.subject, e.relation): e for e in edits}
         subjects = {e.subject for e in edits}
@@ -175,7 +180,7 @@ class Bench:
             same_subject=_share([kept[f] for f in untouched if f[0] in subjects]),
             others=_share([kept[f] for f in away]),
             perplexity=perplexity(self.model, self.tokenizer, self.heldout) / self.perplexity,
-            seconds=seconds,
+            **spent,
         )
 
     def _prefers(self, cases: Sequence[tuple[str, str, str, str]]) -> tuple[float, float]:
