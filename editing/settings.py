@@ -24,8 +24,9 @@ class EditSettings:
     """λ of Eqn. 15."""
     ridge: float = 0.0
     """Added to the diagonal of E[k kᵀ], relative to its mean: protects directions that scarce text never showed."""
-    keys: Literal["average", "all"] = "average"
-    """One key column a group, averaged over contexts (19), or one for every context."""
+    keys: Literal["average", "all"] = "all"
+    """One key column a group, averaged over contexts (19), or one for every context: measured the better
+    default (docs/engine.md)."""
     prefixes: int = 5
     prefix_tokens: int = 10
     statistics_samples: int = 1_000
