@@ -76,13 +76,21 @@ class Application:
     @cached_property
     def connectors(self) -> dict[str, Connector]:
         """Every configured source by name."""
+        from connectors.clock import Clock
         from connectors.registry import connect
 
+        # A wait for Retry-After ends at once when the daemon is told to stop.
+        clock = Clock(now=self.now, sleep=self._wait)
         relations = tuple(relation.id for relation in self.catalogue.enabled())
         return {
-            name: connect(name, settings, directory=self.settings.directory, default_relations=relations)
+            name: connect(
+                name, settings, directory=self.settings.directory, default_relations=relations, clock=clock
+            )
             for name, settings in self.settings.sources.items()
         }
+
+    def _wait(self, seconds: float) -> None:
+        self.stopping.wait(seconds)
 
     def intake(self) -> Intake:
         """One cycle's way in for observations; its volume breaker counts over all sources."""
