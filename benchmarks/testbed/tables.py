@@ -31,7 +31,7 @@ from editing.tracing import trace
 
 DEMO = Path(__file__).parents[2] / "kbsync" / "demo"
 RESULTS = Path(__file__).parents[1] / "results"
-DRAWS = {1: 10, 10: 3, 30: 2, 100: 1, 300: 1}
+DRAWS = {1: 5, 10: 2, 30: 1, 100: 1, 300: 1}
 """Numbers of edits, and how many draws of edits are averaged for each."""
 SAMPLES = (5, 10, 25, 50, 100, 250, 500, 1000)
 VARIATIONS: dict[str, tuple[Any, ...]] = {
