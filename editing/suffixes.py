@@ -20,8 +20,10 @@ from editing.passes import Rows, padded, prepare, read
 
 Past = list[tuple[Tensor, Tensor]]
 
-FEW = 8
-"""A context with fewer rows than this is not worth a bucket of its own."""
+FEW = 48
+"""A context with fewer rows than this is not worth a bucket of its own: reading the weights would rule."""
+ENOUGH = 32
+"""Rows that make a bucket, where the next ones are longer by half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def buckets(groups: Sequence[Group], tokens: int) -> Iterator[list[Row]]:
         start = 0
         for end in range(1, len(rows) + 1):
             # Cut where the next row no longer fits, or would make all before it longer by half.
-            grown = end < len(rows) and rows[end].suffix > 1.5 * rows[start].suffix and end - start >= 4 * FEW
+            grown = end < len(rows) and rows[end].suffix > 1.5 * rows[start].suffix and end - start >= ENOUGH
             if end == len(rows) or grown or (end + 1 - start) * rows[end].suffix > tokens:
                 yield rows[start:end]
                 start = end
