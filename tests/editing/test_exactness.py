@@ -160,3 +160,24 @@ def test_single_gradients_agree_in_fp32(architecture: str, kind: str) -> None:
 
 def test_every_architecture_of_the_table_is_tested() -> None:
     assert set(SHAPES) == set(TABLE)
+
+
+def test_one_joint_delta_serves_the_facts_of_a_group_and_keeps_what_is_known() -> None:
+    model, kind = tiny("gpt2"), "byte-bpe"
+    parts = locate_parts(model)
+    pair = [
+        Fact("", "Jonas", " has the capital", "Rome"),
+        Fact("", "Jonas", " is the state of", "Curie Paris"),
+    ]
+    known = "Jonas lives in the capital"
+    groups = form_groups(
+        tokenizer(kind), requests_of(pair), prefixes=PREFIXES, kl_prompts={"Jonas": [known]}, identity={}
+    )
+    assert len(groups) == 1
+    kept = [*kept_of(pair[0]), (known, len("Jonas"), False)]
+    with frozen(model), Fp64Throughout():
+        optimisation = Optimisation(model, parts, groups, SETTINGS, layer=2)
+        reference, _ = serial_of(model, kind, parts).trajectory(pair, kept, PREFIXES, HYPER, 2)
+        for delta in reference:
+            optimisation.update(optimisation.gradient())
+            close(optimisation.delta[0], delta, 1e-8)
