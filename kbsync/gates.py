@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Literal
 
 from editing.spec import BuildReport, FactReport, Measure
@@ -167,24 +167,23 @@ OWN_FIGURE = {
 
 
 def blame(report: BuildReport, verdicts: Iterable[GateVerdict], new: set[str]) -> tuple[Blame, ...]:
-    """The facts of `new` whose own figures lie below a failed gate's threshold, worst first, one blame each.
+    """The fewest worst facts of `new` without which each failed gate's own figures would reach its threshold.
 
-    Only what this run adds can be blamed: a fact that was already live passed its gates before.
+    Only what this run adds can be blamed: a fact that was already live passed its gates before.  Of two
+    facts that are equally bad, the one whose δ does not state it even alone goes first.
     """
-    worst: dict[str, Blame] = {}
+    facts = [fact for fact in report.facts if not fact.known and fact.id in new]
+    blamed: dict[str, Blame] = {}
     for verdict in verdicts:
         own = OWN_FIGURE.get(verdict.name)
         if verdict.passed or own is None:
             continue
-        for fact in report.facts:
-            if fact.known or fact.id not in new:
-                continue
-            figure, evidence = own(fact)
-            shortfall = verdict.threshold - figure
-            if shortfall <= 0 or (fact.id in worst and worst[fact.id].shortfall >= shortfall):
-                continue
-            worst[fact.id] = Blame(fact.id, verdict.name, shortfall, evidence)
-    return tuple(sorted(worst.values(), key=lambda b: (-b.shortfall, b.fact)))
+        rest = [(own(fact)[0], fact.alone is not False, fact) for fact in facts if fact.id not in blamed]
+        rest.sort(key=lambda item: (item[0], item[1], _share(item[2].paraphrases), item[2].id))
+        while rest and fmean(figure for figure, _, _ in rest) < verdict.threshold:
+            figure, _, fact = rest.pop(0)
+            blamed[fact.id] = Blame(fact.id, verdict.name, verdict.threshold - figure, own(fact)[1])
+    return tuple(sorted(blamed.values(), key=lambda b: (-b.shortfall, b.fact)))
 
 
 def systematic(report: BuildReport, verdicts: Iterable[GateVerdict], blamed: int, new: int) -> str | None:

@@ -82,7 +82,7 @@ class _Story:
     def _begin(self, leadership: Leadership) -> None:
         self._chapter("1", "January 2021: the knowledge base and the model agree")
         self.server.load(self.wikibase.ntriples())
-        self._sync(leadership, bootstrap=True)
+        self._sync_until_live(leadership, bootstrap=True)
 
     def _follow_the_news(self, leadership: Leadership) -> None:
         self._chapter(
@@ -157,10 +157,11 @@ class _Story:
             self._line(f"no run: {report.nothing}")
         return report
 
-    def _sync_until_live(self, leadership: Leadership) -> None:
+    def _sync_until_live(self, leadership: Leadership, *, bootstrap: bool = False) -> None:
         """Each rejected run quarantines its worst facts, so that the next goes with the rest."""
         for _ in range(MOST_RUNS):
-            if all(run.state != "rejected" for run in self._sync(leadership).runs):
+            report = self._sync(leadership, bootstrap=bootstrap)
+            if all(run.state != "rejected" for run in report.runs):
                 return
 
     def _apply(self, moves: Iterable[Move]) -> None:
