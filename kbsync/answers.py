@@ -31,9 +31,12 @@ def answers(app: Application, prompts: Sequence[str]) -> list[Answer]:
 
 
 def _said(directory: Path, prompts: Sequence[str], device: str) -> list[str]:
+    from transformers.utils.logging import disable_progress_bar
+
     from editing.evaluation import answers
     from editing.models import load_model, load_tokenizer
 
+    disable_progress_bar()
     model = load_model(directory, device=None if device == "auto" else device)
     return answers(model, load_tokenizer(directory), prompts)
 

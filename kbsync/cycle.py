@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -46,15 +47,17 @@ def cycle(
     trigger: str,
     asked: bool = True,
     bootstrap: bool = False,
+    worker: Worker | None = None,
     progress: Progress = silent,
 ) -> CycleReport:
     """Run one cycle to its end.  Raises Stopping (the run is resumed by the next cycle).
 
     `asked` says that a person wants a run now; the daemon's schedule obeys the thresholds of [plan].
+    `worker` is one that the caller keeps for several cycles; by default a cycle has its own, which
+    starts only if there is something to build.
     """
     clean_up(app)
-    executor = app.executor(alive=leadership.renew)
-    with executor.worker(app.home.runs / "worker.log") as worker:
+    with nullcontext(worker) if worker else workers(app, leadership) as worker:
         lifecycle = Lifecycle(app, leadership, worker, progress)
         with app.state.read() as tx:
             unfinished = tx.open_runs()
@@ -70,6 +73,11 @@ def cycle(
                 runs.append(lifecycle.drive(started))
     clean_up(app)
     return CycleReport(tuple(runs), reports, unavailable, nothing)
+
+
+def workers(app: Application, leadership: Leadership) -> AbstractContextManager[Worker]:
+    """A worker for as long as the block lasts; every sign of life from it renews the lease."""
+    return app.executor(alive=leadership.renew).worker(app.home.runs / "worker.log")
 
 
 def clean_up(app: Application) -> None:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
@@ -73,9 +73,8 @@ class Worker(Protocol):
 class Executor(Protocol):
     """Where workers come from: this machine, or a cluster engine."""
 
-    @contextmanager
-    def worker(self, log_file: Path) -> Iterator[Worker]:
-        """A worker for the rounds of one run, ended when the block is left."""
+    def worker(self, log_file: Path) -> AbstractContextManager[Worker]:
+        """A worker that is ended when the block is left."""
         ...
 
 

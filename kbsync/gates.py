@@ -134,7 +134,9 @@ def _share(hits: tuple[bool, ...]) -> float:
 
 def _efficacy(fact: FactReport) -> tuple[float, str]:
     company = {True: " (alone its δ states it: it fails in company)", False: " (not even alone)", None: ""}
-    return float(fact.efficacy is not False), f"answers {fact.answer!r} on its own prompt{company[fact.alone]}"
+    return float(
+        fact.efficacy is not False
+    ), f"answers {fact.answer!r} on its own prompt{company[fact.alone]}"
 
 
 def _paraphrase(fact: FactReport) -> tuple[float, str]:

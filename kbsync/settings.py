@@ -60,7 +60,9 @@ class EditOverrides(Section):
     weight_decay: float | None = Field(None, description="weight of the residual's norm in its loss")
     stop_loss: float | None = Field(None, description="an edit whose loss falls below this stops")
     lam: float | None = Field(None, description="lambda of Eqn. 15: weight of what the model already stores")
-    ridge: float | None = Field(None, description="added to the keys' second moments, as a share of their mean")
+    ridge: float | None = Field(
+        None, description="added to the keys' second moments, as a share of their mean"
+    )
     keys: Literal["average", "all"] | None = Field(None, description="one key an edit, or one a prefix")
     prefixes: int | None = Field(None, description="random contexts each edit is optimised in")
     prefix_tokens: int | None = Field(None, description="length of such a context")

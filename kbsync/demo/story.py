@@ -13,17 +13,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from kbsync import promotion
+from kbsync import logs, promotion
 from kbsync.application import Application, Leadership
 from kbsync.cli.output import print_table, say
 from kbsync.cli.syncing import live_progress
-from kbsync.cycle import CycleReport, cycle, pull
+from kbsync.cycle import CycleReport, cycle, pull, workers
 from kbsync.demo import tally
 from kbsync.demo.server import SparqlServer, serving
 from kbsync.demo.setting import StoryClock, prepare, write_settings
 from kbsync.demo.world import Wikibase, load
 from kbsync.demo.world.entries import Move
-from kbsync.executor import Progress, silent
+from kbsync.executor import Progress, Worker, silent
 from kbsync.home import Home
 from kbsync.settings import load as load_settings
 
@@ -65,12 +65,14 @@ class _Story:
         self.world = load()
         self.wikibase = Wikibase(self.world)
         self.clock = StoryClock(DAY_ONE)
+        self.worker: Worker | None = None
         settings = load_settings(write_settings(home, self.world, server.query_url))
+        logs.configure(settings.log)
         self.app = Application(home, settings, now=self.clock)
 
     def tell(self, started: float) -> Outcome:
         try:
-            with self.app.leading() as leadership:
+            with self.app.leading() as leadership, workers(self.app, leadership) as self.worker:
                 self._begin(leadership)
                 self._follow_the_news(leadership)
                 self._take_a_bad_batch(leadership)
@@ -149,7 +151,12 @@ class _Story:
 
     def _sync(self, leadership: Leadership, *, bootstrap: bool = False) -> CycleReport:
         report = cycle(
-            self.app, leadership, trigger="kbsync demo", bootstrap=bootstrap, progress=self.progress
+            self.app,
+            leadership,
+            trigger="kbsync demo",
+            bootstrap=bootstrap,
+            worker=self.worker,
+            progress=self.progress,
         )
         for run in report.runs:
             self._line(f"run {run.id}: {run.state}{f' ({run.reason})' if run.reason else ''}")

@@ -115,7 +115,9 @@ def test_a_failed_gate_quarantines_and_leaves_live_alone(tmp_path: Path) -> None
     micro.sync()
     before = live_digest(micro)
     config = micro.home.config.read_text()
-    micro.home.config.write_text(config.replace("[gates.efficacy]\nthreshold = 0.0", "[gates.efficacy]\nthreshold = 2.0"))
+    micro.home.config.write_text(
+        config.replace("[gates.efficacy]\nthreshold = 0.0", "[gates.efficacy]\nthreshold = 2.0")
+    )
     micro.say({"Red Boat": "Bob"})
     (run,) = micro.sync().runs
     assert run.state == "rejected"
@@ -226,8 +228,12 @@ def test_plain_transformers_loads_live_without_kbsync(micro: Micro) -> None:
         "print(t.decode(o[0]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=micro.root,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"}, check=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=micro.root,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        check=True,
     )
     app = micro.application()
     from kbsync.answers import answers

@@ -111,7 +111,9 @@ def test_only_new_edited_facts_are_blamed_and_the_worst_come_first() -> None:
 
 
 def test_no_more_facts_are_blamed_than_the_threshold_asks_for() -> None:
-    seen = report(*(fact(f"good{n:02d}") for n in range(18)), fact("bad1", efficacy=False), fact("bad2", efficacy=False))
+    seen = report(
+        *(fact(f"good{n:02d}") for n in range(18)), fact("bad1", efficacy=False), fact("bad2", efficacy=False)
+    )
     gates = (Gate("efficacy", 0.94, "at_least", ""),)
     verdicts = judge_all(gates, [Measure("efficacy", 0.9, n=20, k=18)])
     assert [item.fact for item in blame(seen, verdicts, {f.id for f in seen.facts})] == ["bad1"]
