@@ -168,10 +168,14 @@ class Lifecycle:
         with self.app.state.write() as tx:
             tx.move_facts([_quarantine(run, item) for item in blamed], ACTOR)
             bad = {int(item.fact) for item in blamed}
-            rest = [fact for fact in tx.view_facts(run.view) if fact.id not in bad]
+            live = tx.live()
+            back = _predecessors(tx, live, bad)
+            tx.move_facts(
+                [Move(f.id, "wanted", "its successor failed a gate", "superseded") for f in back], ACTOR
+            )
+            rest = [fact for fact in tx.view_facts(run.view) if fact.id not in bad] + back
             reason = f"{summary}: {len(bad)} facts quarantined"
             self._discard(tx, run, reason)
-            live = tx.live()
             if run.round >= self.app.settings.plan.rounds or not rest:
                 why = "no round is left" if rest else "nothing is left to build"
                 return tx.advance_run(run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; {why}")
@@ -263,6 +267,18 @@ class Lifecycle:
             return False
         with self.app.state.read() as tx:
             return any(fact.relation in review.relations for fact in self._new_facts(tx, run))
+
+
+def _predecessors(tx: Transaction, live: Checkpoint | None, bad: set[int]) -> list[Fact]:
+    """What live says in the slots of the `bad` facts: it stays wanted when its successor cannot be learnt."""
+    if live is None:
+        return []
+    slots = {(fact.subject, fact.relation) for fact in tx.facts(ids=list(bad))}
+    return [
+        fact
+        for fact in tx.view_facts(live.view)
+        if (fact.subject, fact.relation) in slots and fact.status == "superseded"
+    ]
 
 
 def _quarantine(run: Run, item: gates.Blame) -> Move:

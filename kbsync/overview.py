@@ -46,7 +46,10 @@ class Overview:
         if self.last_run is not None:
             yield "last run", f"{self.last_run.id}: {self.last_run.state} {self.last_run.reason}".rstrip()
         for source, cursor in self.cursors.items():
-            yield f"source {source}", f"read up to {cursor}" if cursor else "never read"
+            yield (
+                f"source {source}",
+                "read before; the next poll goes on from its cursor" if cursor else "never read",
+            )
         yield "audit log", f"{self.audit_head} events"
 
 

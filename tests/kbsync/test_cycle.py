@@ -248,3 +248,21 @@ def test_every_default_gate_is_relaxed_by_the_fixture() -> None:
     from kbsync.gates import DEFAULT_GATES
 
     assert set(NEVER_FAIL) | {"canaries"} == {gate.name for gate in DEFAULT_GATES}
+
+
+def test_what_live_says_stays_wanted_when_its_successor_fails_a_gate(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    before = live_digest(micro)
+    config = micro.home.config.read_text()
+    failing = config.replace("[gates.efficacy]\nthreshold = 0.0", "[gates.efficacy]\nthreshold = 2.0")
+    micro.home.config.write_text(failing)
+    micro.say({"Blue House": "Dora"})
+    assert [run.state for run in micro.sync().runs] == ["rejected"]
+    micro.home.config.write_text(config)
+    assert micro.sync().runs == ()
+    assert live_digest(micro) == before
+    app = micro.application()
+    with app.state.read() as tx:
+        assert {fact.target for fact in tx.facts(status="wanted")} == set(FACTS.values())
+    app.close()
