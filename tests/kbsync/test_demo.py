@@ -84,16 +84,31 @@ def test_plain_transformers_gives_the_same_answers(told: dict[str, Any]) -> None
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        input=json.dumps([told["live"], facts]), capture_output=True, text=True, env=ENVIRONMENT, check=True,
+        input=json.dumps([told["live"], facts]),
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=True,
     )
     assert done.stdout.split() == ["True"] * len(facts)
 
 
 def test_the_home_answers_every_other_command(told: dict[str, Any], home: Path) -> None:
     for command in (
-        ["status"], ["facts"], ["edits"], ["runs"], ["runs", "2"], ["quarantine"], ["checkpoints"], ["gates"],
-        ["audit", "show"], ["audit", "verify"], ["ask", "The capital of France is"],
-        ["explain", "The head of government of Germany is"], ["review"], ["config", "check"],
+        ["status"],
+        ["facts"],
+        ["edits"],
+        ["runs"],
+        ["runs", "2"],
+        ["quarantine"],
+        ["checkpoints"],
+        ["gates"],
+        ["audit", "show"],
+        ["audit", "verify"],
+        ["ask", "The capital of France is"],
+        ["explain", "The head of government of Germany is"],
+        ["review"],
+        ["config", "check"],
     ):
         done = kbsync(home, *command, "--json")
         assert done.returncode == 0, (command, done.stderr)
