@@ -67,13 +67,19 @@ def facts(app: Application) -> list[ToldFact]:
                 fact.prompt,
                 old,
                 fact.target,
-                answer.base,
-                answer.live or "",
+                _cut(answer.base, fact.target),
+                _cut(answer.live or "", fact.target),
                 verdict,
                 fact.reason,
             )
         )
     return told
+
+
+def _cut(answer: str, target: str) -> str:
+    """`target` where the answer begins with it as whole words: a small model may run on after it."""
+    rest = answer.removeprefix(target)
+    return target if rest != answer and not rest[:1].isalnum() else answer
 
 
 def _shown(slot: Sequence[Fact]) -> list[Fact]:
