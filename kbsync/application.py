@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from connectors.observations import Connector
@@ -21,15 +21,11 @@ from kbsync.home import Home
 from kbsync.intake import Intake
 from kbsync.relations import Catalogue, load_catalogue
 from kbsync.settings import Settings
-from state import State
+from state import State, utc_now
 from state.records import Lease
 
 LEASE_NAME = "leader"
 LEASE_TTL = timedelta(minutes=5)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ from kbsync.cli.options import Json, Reason, globals_of
 from kbsync.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from kbsync.application import Application
+    from kbsync.intake import Intake
 
 
 def register(app: typer.Typer) -> None:
@@ -58,9 +59,7 @@ def approve(
     """Let a quarantined fact pass admission; the next cycle edits it in."""
     from kbsync import quarantine
 
-    app = globals_of(context).application()
-    quarantine.approve(app.intake(), fact, reason, actor)
-    _show(app, fact)
+    _decide(context, quarantine.approve, fact, reason, actor)
 
 
 def reject(
@@ -72,9 +71,7 @@ def reject(
     """Decide that a quarantined fact is never edited in, however often the source states it."""
     from kbsync import quarantine
 
-    app = globals_of(context).application()
-    quarantine.reject(app.intake(), fact, reason, actor)
-    _show(app, fact)
+    _decide(context, quarantine.reject, fact, reason, actor)
 
 
 def waiting(context: typer.Context, json: Json = False) -> None:
@@ -163,13 +160,19 @@ def retract(
     """Want a fact no more: the next cycle rebuilds without it, which un-edits it exactly."""
     from kbsync import quarantine
 
+    _decide(context, quarantine.reject, fact, reason, actor)
+
+
+def _decide(
+    context: typer.Context,
+    decision: Callable[[Intake, int, str, str], object],
+    fact: int,
+    reason: str,
+    actor: str,
+) -> None:
+    """Carry out what a person decided about a fact, and say how it stands afterwards."""
     app = globals_of(context).application()
-    quarantine.reject(app.intake(), fact, reason, actor)
-    _show(app, fact)
-
-
-def _show(app: Application, fact: int) -> None:
-    """How the fact stands after a decision."""
+    decision(app.intake(), fact, reason, actor)
     with app.state.read() as tx:
         now = tx.fact(fact)
     app.close()
