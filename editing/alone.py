@@ -24,7 +24,7 @@ def stated_alone(
     model: Any, tokenizer: Any, requests: Sequence[EditRequest], built: Built, *, tick: Tick = silent
 ) -> dict[str, bool]:
     """Request id → whether its target is the strict argmax with its group's δ injected (Eqn. 16)."""
-    block = locate_parts(model).blocks[built.layer]
+    block = locate_parts(model, built.architecture).blocks[built.layer]
     texts = dict(zip(requests, locate(tokenizer, [passage(request) for request in requests]), strict=True))
     stated: dict[str, bool] = {}
 

@@ -1,7 +1,7 @@
 """The table of parts: where a model keeps its blocks, its MLP's W_out, and the norm that may follow it.
 
 Nothing here looks at a model's name or path: the table is keyed by `config.model_type`, and a model
-outside it can be described by hand (`Architecture(...)` in the settings).
+outside it can be described in the settings (`architecture_blocks`, `architecture_writer`).
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
     architecture = described or TABLE.get(kind)
     if architecture is None:
         raise ArchitectureError(
-            f"architecture {kind!r} is not in the table ({', '.join(sorted(TABLE))}); describe it: "
-            "`blocks` (path of the list of transformer blocks, e.g. 'model.layers') and `writer` "
-            "(path of the MLP's output projection within a block, e.g. 'mlp.down_proj')"
+            f"architecture {kind!r} is not in the table ({', '.join(sorted(TABLE))}); describe it with the edit "
+            f"settings architecture_blocks (path of the list of transformer blocks) and architecture_writer "
+            f"(path of the MLP's output projection within a block); {candidates(model)}"
         )
     try:
         blocks = tuple(model.get_submodule(architecture.blocks))
@@ -115,13 +115,37 @@ def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
     return parts
 
 
+def candidates(model: Any) -> str:
+    """What an unknown model has that could be its blocks and their W_out, for people to choose from."""
+    width = blocks_width(model)
+    found = []
+    for path, module in model.named_modules():
+        if not isinstance(module, nn.ModuleList) or len(module) < 2:
+            continue
+        writers = [
+            name
+            for name, part in module[0].named_modules()
+            if isinstance(part, Conv1D | nn.Linear) and _out_width(part) == width != _in_width(part)
+        ]
+        found.append(f"blocks {path!r} with writer {' or '.join(map(repr, writers)) or 'unknown'}")
+    return f"this model has {'; '.join(found)}" if found else "this model has no list of blocks"
+
+
+def _out_width(part: Any) -> int:
+    return int(part.weight.shape[1] if isinstance(part, Conv1D) else part.weight.shape[0])
+
+
+def _in_width(part: Any) -> int:
+    return int(part.weight.shape[0] if isinstance(part, Conv1D) else part.weight.shape[1])
+
+
 def described(settings: EditSettings) -> Architecture | None:
     """The architecture the settings describe, or None: then the table decides."""
     if not settings.architecture_blocks and not settings.architecture_writer:
         return None
     if not settings.architecture_blocks or not settings.architecture_writer:
         raise ArchitectureError(
-            "architecture_blocks and architecture_writer go together: name both or neither"
+            "the edit settings architecture_blocks and architecture_writer go together: name both or neither"
         )
     return Architecture(
         settings.architecture_blocks, settings.architecture_writer, settings.architecture_norm or None

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editing.architectures import Parts, described, locate_parts
+from editing.architectures import Architecture, Parts, described, locate_parts
 from editing.cost import Preflight, batch_share, preflight
 from editing.deltas import Delta, DeltaStore
 from editing.errors import RequestError
@@ -44,6 +44,8 @@ class Built:
     layers: tuple[int, ...]
     """R, the layers whose W_out changed."""
     prefixes: tuple[str, ...]
+    architecture: Architecture
+    """Where the model has its parts, by the table or as the settings describe it."""
     cost: dict[str, float]
     """groups, groups_optimised, groups_cached, floor_flops, bytes_batch, bytes_solve, seconds_<phase>,
     ridge_<layer>, growth_<layer> (‖W + Δ‖ / ‖W‖)."""
@@ -102,7 +104,7 @@ def build(
         clock.lap("spread")
     owners = {request.id: group.key for group in groups for request in group.requests}
     cost = clock.seconds | _counted(groups, planned) | _measured(result)
-    return Built(result.tensors, owners, deltas, layers[-1], layers, prefixes, cost)
+    return Built(result.tensors, owners, deltas, layers[-1], layers, prefixes, parts.architecture, cost)
 
 
 def _formed(

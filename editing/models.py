@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from editing.architectures import locate_parts
+from editing.architectures import Architecture, locate_parts
 from editing.errors import ModelError
 from editing.memory import ran_out
 
@@ -67,9 +67,10 @@ def stored_dtype(config: dict[str, Any]) -> torch.dtype:
     return dtype
 
 
-def editable_tensors(path: Path) -> list[str]:
+def editable_tensors(path: Path, described: Architecture | None = None) -> list[str]:
     """Parameter names of W_out of every block of the model in `path`, without loading its weights.
 
+    The architecture is looked up in the table, or is as `described`.
     Raises ModelError for a directory that is no model, ArchitectureError for one that cannot be edited.
     """
     _config(path)
@@ -79,7 +80,7 @@ def editable_tensors(path: Path) -> list[str]:
             model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: {_first_line(error)}") from error
-    parts = locate_parts(model)
+    parts = locate_parts(model, described)
     return [parts.weight_name(layer) for layer in range(len(parts.blocks))]
 
 

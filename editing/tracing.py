@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from editing.architectures import Parts, locate_parts
+from editing.architectures import Architecture, Parts, locate_parts
 from editing.asking import Ids, target_logits
 from editing.errors import ArchitectureError, DataError
 from editing.hooks import frozen, on_output
@@ -116,15 +116,17 @@ def trace(
     noise: float = 3.0,
     window: int = 10,
     seed: int = 0,
+    described: Architecture | None = None,
     progress: Progress = silent,
 ) -> TraceResult:
     """Trace those of `facts` that the model knows (strict argmax).
 
     `samples` noise draws a fact of `noise` standard deviations; `window` consecutive MLP or attention
-    outputs are restored at once (at most half the depth).  Raises DataError if the model knows none of
-    the facts, ArchitectureError if no attention module is found.
+    outputs are restored at once (at most half the depth).  A model outside the table of architectures has
+    to be `described`.  Raises DataError if the model knows none of the facts, ArchitectureError if no
+    attention module is found.
     """
-    parts = locate_parts(model)
+    parts = locate_parts(model, described)
     known = _known(model, tokenizer, facts)
     if not known:
         raise DataError(f"the model states none of the {len(facts)} facts unedited: nothing can be traced")

@@ -62,7 +62,7 @@ class Application:
             raise BadConfiguration(
                 "no base model is configured", "set `path` in the [model] section of kbsync.toml"
             )
-        return import_base(path, self.home)
+        return import_base(path, self.home, self.settings.edit)
 
     @cached_property
     def canaries(self) -> tuple[Case, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -48,27 +49,48 @@ class ModelSettings(Section):
 
 
 class EditOverrides(Section):
-    """Hyper-parameters of MEMIT; what is not set follows the architecture's defaults."""
+    """Hyper-parameters of MEMIT. What is not set is as `kbsync-edit.json` beside the model says, or the default."""
 
-    layers: tuple[int, ...] | None = Field(None, description="layers R to edit, ascending")
-    steps: int | None = Field(None, description="optimisation steps of a residual")
-    lr: float | None = Field(None, description="Adam's learning rate")
-    clamp: float | None = Field(
-        None, description="largest norm of a residual, as a share of the hidden state's"
+    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None, description="layers R to edit, ascending"
     )
-    kl: float | None = Field(None, description="weight of the KL term")
-    weight_decay: float | None = Field(None, description="weight of the residual's norm in its loss")
+    steps: int | None = Field(None, ge=2, description="optimisation steps of a residual")
+    lr: float | None = Field(None, gt=0, description="Adam's learning rate")
+    clamp: float | None = Field(
+        None, gt=0, description="largest norm of a residual, as a share of the hidden state's"
+    )
+    kl: float | None = Field(None, ge=0, description="weight of the KL term")
+    weight_decay: float | None = Field(None, ge=0, description="weight of the residual's norm in its loss")
     stop_loss: float | None = Field(None, description="an edit whose loss falls below this stops")
-    lam: float | None = Field(None, description="lambda of Eqn. 15: weight of what the model already stores")
+    lam: float | None = Field(
+        None, gt=0, description="lambda of Eqn. 15: weight of what the model already stores"
+    )
     ridge: float | None = Field(
-        None, description="added to the keys' second moments, as a share of their mean"
+        None, ge=0, description="added to the keys' second moments, as a share of their mean"
     )
     keys: Literal["average", "all"] | None = Field(None, description="one key an edit, or one a prefix")
-    prefixes: int | None = Field(None, description="random contexts each edit is optimised in")
-    prefix_tokens: int | None = Field(None, description="length of such a context")
-    statistics_samples: int | None = Field(None, description="text samples the statistics use")
-    statistics_tokens: int | None = Field(None, description="longest sample, in tokens")
+    prefixes: int | None = Field(None, ge=0, description="random contexts each edit is optimised in")
+    prefix_tokens: int | None = Field(None, ge=1, description="length of such a context")
+    statistics_samples: int | None = Field(None, ge=1, description="text samples the statistics use")
+    statistics_tokens: int | None = Field(None, ge=1, description="longest sample, in tokens")
+    statistics_field: str | None = Field(
+        None, description="field of JSONL, Parquet and Arrow corpora that holds the text"
+    )
     seed: int | None = Field(None, description="seed of the contexts and of every sampling")
+    architecture_blocks: str | None = Field(
+        None,
+        description="path of the list of transformer blocks, for a model that the table of architectures lacks",
+    )
+    architecture_writer: str | None = Field(
+        None, description="path of the MLP's output projection within a block, with architecture_blocks"
+    )
+    architecture_norm: str | None = Field(
+        None, description="path, within a block, of a norm that follows that projection, if there is one"
+    )
+
+    def over(self, defaults: EditSettings) -> EditSettings:
+        """`defaults` with what is set here."""
+        return replace(defaults, **self.model_dump(exclude_none=True))
 
 
 class PlanSettings(Section):
@@ -206,18 +228,14 @@ class Settings(BaseSettings):
         return tuple(_override(gate, self.gates.get(gate.name)) for gate in DEFAULT_GATES)
 
     def edit_settings(self, defaults: EditSettings) -> EditSettings:
-        """`defaults` (the architecture's) with this file's overrides."""
-        from dataclasses import replace
-
-        return replace(defaults, **self.edit.model_dump(exclude_none=True))
+        """`defaults` (the base's) with this file's overrides."""
+        return self.edit.over(defaults)
 
     def database_url(self, home: Home) -> str:
         return self.state.url or f"sqlite:///{home.database}"
 
 
 def _override(gate: Gate, overrides: GateSettings | None) -> Gate:
-    from dataclasses import replace
-
     return replace(gate, **overrides.model_dump(exclude_none=True)) if overrides else gate
 
 
@@ -229,7 +247,7 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Set
     """
     environment = os.environ if environment is None else environment
     _reject_unknown_variables(environment)
-    values = _read(file) if file else {}
+    values = read_toml(file) if file else {}
     directory = file.resolve().parent if file else Path.cwd()
     try:
         settings = Settings(**_anchored(values, directory))
@@ -242,7 +260,8 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Set
     return settings
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_toml(file: Path) -> dict[str, Any]:
+    """The tables of a TOML file; raises BadConfiguration where it is missing or none."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
