@@ -96,7 +96,7 @@ COPIED: dict[str, dict[str, str]] = {
         "modified": "",
         "observed": "",
         "statements": "",
-        "late": "",
+        "repeats": "",
     },
     "readings": {
         "id": "readings",

@@ -26,7 +26,7 @@ class History:
     slot: Slot
     relation: Relation
     observations: tuple[StoredObservation, ...]
-    """Of all sources, late ones too."""
+    """Of all sources, each source's in its own order, the current one last."""
     facts: tuple[Fact, ...] = ()
     entities: Mapping[str, Entity] = field(default_factory=dict)
     """The subject, and the objects of the observations and facts, by id."""

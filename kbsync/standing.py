@@ -1,8 +1,7 @@
 """Where a source stands with a slot: its current values, since when, and how often it went back and forth.
 
 Pure readings of a slot's history.  Time is the source's own wherever it has a clock, so that a first
-import of old knowledge does not wait, and revisions are put in the source's order whatever order they
-arrived in.
+import of old knowledge does not wait.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def standings(
     *,
     bootstrap: bool,
 ) -> tuple[Standing, ...]:
-    """Every source's standing, by name; `flip_windows` by source."""
+    """Every source's standing, by name; `history` is in each source's own order, `flip_windows` by source."""
     by_source: dict[str, list[StoredObservation]] = {}
     for observation in history:
         by_source.setdefault(observation.source, []).append(observation)
@@ -97,13 +96,13 @@ def standings(
 def _standing(
     source: str, seen: list[StoredObservation], now: datetime, flip_window: timedelta, *, bootstrap: bool
 ) -> Standing:
-    current = _current(seen)
+    current = seen[-1]
     held = statements.load(current.statements)
     if len(seen) == 1:
         settled = bootstrap and current.modified is None
         since = NEVER if settled else changed_at(current)
         return Standing(source, current.revision, read(held, now), since, 0)
-    steps = _steps(seen, current)
+    steps = [_Step(changed_at(item), statements.load(item.statements)) for item in seen]
     return Standing(
         source, current.revision, read(held, now), _unchanged_since(steps), _flips(steps, now - flip_window)
     )
@@ -122,23 +121,6 @@ class _Step:
 
     at: datetime
     held: tuple[Statement, ...]
-
-
-def _current(seen: list[StoredObservation]) -> StoredObservation:
-    return max(seen, key=lambda item: (not item.late, item.revision))
-
-
-def _steps(seen: list[StoredObservation], current: StoredObservation) -> list[_Step]:
-    """The states by revision, the current one last.
-
-    A late revision above that of the stored current one lies between two readings of one value (the
-    ledger stores a repeated value once): the source went there and came back, some time after.
-    """
-    ordered = sorted(seen, key=lambda item: (item.revision, not item.late))
-    steps = [_Step(changed_at(item), statements.load(item.statements)) for item in ordered]
-    if ordered[-1] is not current:
-        steps.append(_Step(steps[-1].at, statements.load(current.statements)))
-    return steps
 
 
 def _unchanged_since(steps: list[_Step]) -> datetime:

@@ -2,23 +2,25 @@
 
 Delivery is at-least-once and may be out of order, so recording is idempotent and monotone: an
 observation is *new* if it is of a newer revision and says something else than the source said
-last; *duplicate* if it adds nothing; *late* if its revision is not newer than one already read, in
-which case it joins the history (a flip may hide there) but never becomes current.
+last; *duplicate* if it adds nothing; *late* if its revision is not newer than one already read and
+changes the history (a flip may hide there), in which case it never becomes current.  A row is a span
+of revisions that said the same (`spans.py`).
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, func, select, update
 
 from state.records import Recorded, StoredObservation
+from state.spans import Reading, Span, dump_repeats, insert, load_repeats
 from state.tables import Observations, Readings, table
-from state.transaction import SLOTS, Note, Pair, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, AnyRow, Note, Pair, Reader, Writer, chunks, columns_of
 
 OBSERVATIONS, READINGS = table(Observations), table(Readings)
 _OBSERVATION = columns_of(OBSERVATIONS, StoredObservation)
@@ -26,6 +28,14 @@ _SAID = select(*_OBSERVATION).join_from(OBSERVATIONS, SLOTS)
 _NEWEST = READINGS.join(SLOTS).join(OBSERVATIONS, READINGS.c.observation == OBSERVATIONS.c.id)
 """By way of the readings' slot: by the observations' own, SQLite would scan all readings."""
 _WATCHED = select(READINGS.c.id, SLOTS.c.subject, SLOTS.c.relation).join_from(READINGS, SLOTS)
+_SPAN = (
+    OBSERVATIONS.c.revision.label("began"),
+    OBSERVATIONS.c.modified,
+    OBSERVATIONS.c.observed,
+    OBSERVATIONS.c.repeats,
+    OBSERVATIONS.c.statements,
+)
+_BY_REVISION = (OBSERVATIONS.c.source, OBSERVATIONS.c.revision, OBSERVATIONS.c.id.desc())
 _PAGE = 1000
 
 _Name = tuple[str, str, str]
@@ -34,16 +44,16 @@ _Name = tuple[str, str, str]
 
 class ObservationQueries(Reader):
     def histories(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[StoredObservation, ...]]:
-        """All that was ever said of the slots, by all sources, in the order in which it was read."""
+        """All that was ever said of the slots, source by source, in each source's own order."""
         found: dict[Pair, list[StoredObservation]] = {}
         for chunk in chunks(pairs):
-            rows = self._rows(_SAID.where(self._named(chunk)).order_by(OBSERVATIONS.c.id))
+            rows = self._rows(_SAID.where(self._named(chunk)).order_by(*_BY_REVISION))
             for row in rows:
                 found.setdefault((row.subject, row.relation), []).append(StoredObservation(*row))
         return {pair: tuple(history) for pair, history in found.items()}
 
     def current(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[StoredObservation, ...]]:
-        """What each source says of the slots now: the newest observation that was not late."""
+        """What each source says of the slots now."""
         found: dict[Pair, list[StoredObservation]] = {}
         said_last = select(*_OBSERVATION).select_from(_NEWEST)
         for chunk in chunks(pairs):
@@ -89,124 +99,131 @@ class ObservationQueries(Reader):
 
 
 @dataclass
-class _Reading:
-    """Where one source stands with one slot while a batch is being recorded."""
+class _Slot:
+    """One slot at one source while a batch is being recorded."""
 
-    revision: int
-    observation: int
-    statements: str
-    id: int | None
+    spans: list[Span]
+    """All of them, or the current one alone where nothing of the batch is late."""
+    reading: int | None
+    """The row of `readings`."""
+    revision: int | None
+    """The newest revision read, as that row has it."""
+    observation: int | None
+    """The current observation, as that row has it."""
 
 
 class ObservationTransitions(ObservationQueries, Writer):
     def record(self, observations: Sequence[StoredObservation], actor: str = "connector") -> list[Recorded]:
-        """Stores a batch and says of each what it was; the ids and `late` marks of the input are ignored.
+        """Stores a batch and says of each what it was; the ids of the input are ignored.
 
-        A newer revision that repeats what the source said last moves the reading forward and adds
-        no row, so the current observation keeps the revision and date at which its value appeared.
+        A newer revision that repeats what the source said last adds no row, so the current observation
+        keeps the revision and date at which its value appeared.
         """
         ids = self._slot_ids((item.subject, item.relation) for item in observations)
-        readings = self._readings(observations)
-        history = self._late_history(observations, readings)
-        next_id = self._next_id(OBSERVATIONS)
-        rows: list[dict[str, Any]] = []
+        slots = self._slots_of(observations)
         outcomes: list[Recorded] = []
-        touched: dict[_Name, _Reading] = {}
         for item in observations:
-            name = (item.source, item.subject, item.relation)
-            reading = readings.get(name)
-            earlier = history.setdefault(name, [])
-            outcome = _outcome(item, reading, earlier)
-            outcomes.append(outcome)
-            if outcome != "duplicate":
-                slot = ids[(item.subject, item.relation)]
-                rows.append(_row(item, slot, next_id + len(rows), late=outcome == "late"))
-                earlier.append((item.revision, item.statements))
-            if outcome == "late" or (reading is not None and item.revision <= reading.revision):
-                continue
-            if reading is None:
-                reading = readings[name] = _Reading(0, 0, "", None)
-            reading.revision = item.revision
-            if outcome == "new":
-                reading.observation, reading.statements = rows[-1]["id"], item.statements
-            touched[name] = reading
-        self._insert(OBSERVATIONS, rows)
-        self._move_readings(touched, ids)
-        if rows:
+            slot = slots.setdefault(_name(item), _Slot([], None, None, None))
+            reading = Reading(item.revision, item.modified, item.observed)
+            outcomes.append(insert(slot.spans, item.statements, reading))
+        self._write_spans(slots, ids)
+        self._write_readings(slots, ids)
+        if any(outcome != "duplicate" for outcome in outcomes):
             self._log(actor, [_note(observations, outcomes)])
         return outcomes
 
-    def _readings(self, observations: Sequence[StoredObservation]) -> dict[_Name, _Reading]:
-        found = {}
-        columns = (SLOTS.c.subject, SLOTS.c.relation, READINGS, OBSERVATIONS.c.statements)
+    def _slots_of(self, observations: Sequence[StoredObservation]) -> dict[_Name, _Slot]:
+        """What the ledger has of the slots that it was ever told of."""
+        found: dict[_Name, _Slot] = {}
+        columns = (SLOTS.c.subject, SLOTS.c.relation, READINGS, *_SPAN)
         for chunk in chunks((item.subject, item.relation) for item in observations):
             for row in self._rows(select(*columns).select_from(_NEWEST).where(self._named(chunk))):
                 name = (row.source, row.subject, row.relation)
-                found[name] = _Reading(row.revision, row.observation, row.statements, row.id)
+                found[name] = _Slot([_span(row, row.observation)], row.id, row.revision, row.observation)
+        late = {
+            name
+            for item in observations
+            if (slot := found.get(name := _name(item))) is not None and _is_late(item, slot.spans[-1])
+        }
+        for name, spans in self._all_spans(late).items():
+            found[name].spans = spans
         return found
 
-    def _late_history(
-        self, observations: Sequence[StoredObservation], readings: dict[_Name, _Reading]
-    ) -> dict[_Name, list[tuple[int, str]]]:
-        """What is stored, as (revision, statements), of the slots that the batch has an old revision of."""
-        late = []
-        for item in observations:
-            reading = readings.get((item.source, item.subject, item.relation))
-            if reading is not None and item.revision <= reading.revision:
-                late.append((item.subject, item.relation))
-        found: dict[_Name, list[tuple[int, str]]] = {}
-        for history in self.histories(late).values():
-            for old in history:
-                name = (old.source, old.subject, old.relation)
-                found.setdefault(name, []).append((old.revision, old.statements))
+    def _all_spans(self, names: Iterable[_Name]) -> dict[_Name, list[Span]]:
+        wanted = set(names)
+        found: dict[_Name, list[Span]] = {}
+        columns = (SLOTS.c.subject, SLOTS.c.relation, OBSERVATIONS.c.source, OBSERVATIONS.c.id, *_SPAN)
+        for chunk in chunks((subject, relation) for _, subject, relation in wanted):
+            said = select(*columns).join_from(OBSERVATIONS, SLOTS).where(self._named(chunk))
+            for row in self._rows(said.order_by(*_BY_REVISION)):
+                name = (row.source, row.subject, row.relation)
+                if name in wanted:
+                    found.setdefault(name, []).append(_span(row, row.id))
         return found
 
-    def _move_readings(self, touched: dict[_Name, _Reading], slots: dict[Pair, int]) -> None:
+    def _write_spans(self, slots: Mapping[_Name, _Slot], ids: Mapping[Pair, int]) -> None:
+        """New rows and changed ones.
+
+        Of two spans that begin with one revision the later in the slot gets the smaller id: `_BY_REVISION`.
+        """
+        next_id = self._next_id(OBSERVATIONS)
+        new: list[dict[str, Any]] = []
+        changed: list[dict[str, Any]] = []
+        for (source, subject, relation), slot in slots.items():
+            for span in reversed(slot.spans):
+                if span.id is None:
+                    span.id = next_id + len(new)
+                    named = {"id": span.id, "source": source, "slot": ids[(subject, relation)]}
+                    new.append({**named, "statements": span.statements, **_dated(span)})
+                elif span.changed:
+                    changed.append({"_id": span.id, **_dated(span)})
+        self._insert(OBSERVATIONS, new)
+        if changed:
+            self.connection.execute(
+                update(OBSERVATIONS).where(OBSERVATIONS.c.id == bindparam("_id")), changed
+            )
+
+    def _write_readings(self, slots: Mapping[_Name, _Slot], ids: Mapping[Pair, int]) -> None:
         next_id = self._next_id(READINGS)
         new: list[dict[str, Any]] = []
         moved = []
-        for (source, subject, relation), reading in touched.items():
-            values = {"revision": reading.revision, "observation": reading.observation}
-            if reading.id is None:
-                slot = slots[(subject, relation)]
-                new.append({"id": next_id + len(new), "source": source, "slot": slot, **values})
-            else:
-                moved.append({"_id": reading.id, **values})
+        for (source, subject, relation), slot in slots.items():
+            current = slot.spans[-1]
+            values = {"revision": current.readings[-1].revision, "observation": current.id}
+            if slot.reading is None:
+                named = {"id": next_id + len(new), "source": source, "slot": ids[(subject, relation)]}
+                new.append({**named, **values})
+            elif (slot.revision, slot.observation) != (values["revision"], current.id):
+                moved.append({"_id": slot.reading, **values})
         self._insert(READINGS, new)
         if moved:
             self.connection.execute(update(READINGS).where(READINGS.c.id == bindparam("_id")), moved)
 
 
-def _outcome(
-    item: StoredObservation, reading: _Reading | None, earlier: Sequence[tuple[int, str]]
-) -> Recorded:
-    """`earlier`: what is stored of the slot at this source, as (revision, statements)."""
-    if reading is None:
-        return "new"
-    same = item.statements == reading.statements
-    if item.revision > reading.revision:
-        return "duplicate" if same else "new"
-    if same and item.revision == reading.revision:
-        return "duplicate"
-    if (item.revision, item.statements) in earlier:
-        return "duplicate"
-    # Delivered again: a revision that once repeated what was said before it and so has no row of its own.
-    before = max(
-        (told for told in earlier if told[0] <= item.revision), key=lambda told: told[0], default=None
-    )
-    return "duplicate" if before is not None and before[1] == item.statements else "late"
+def _name(item: StoredObservation) -> _Name:
+    return item.source, item.subject, item.relation
 
 
-def _row(item: StoredObservation, slot: int, id: int, *, late: bool) -> dict[str, Any]:
+def _is_late(item: StoredObservation, current: Span) -> bool:
+    """Whether the item's place is not at the end; what is being said now, told again, needs no place."""
+    newest = current.readings[-1].revision
+    again = item.revision == newest and item.statements == current.statements
+    return item.revision <= newest and not again
+
+
+def _span(row: AnyRow, id: int) -> Span:
+    first = Reading(row.began, row.modified, row.observed)
+    return Span(row.statements, [first, *load_repeats(row.repeats)], id)
+
+
+def _dated(span: Span) -> dict[str, Any]:
+    """The columns of a row that change when its span does."""
+    first = span.readings[0]
     return {
-        "id": id,
-        "source": item.source,
-        "slot": slot,
-        "revision": item.revision,
-        "modified": item.modified,
-        "observed": item.observed,
-        "statements": item.statements,
-        "late": late,
+        "revision": first.revision,
+        "modified": first.modified,
+        "observed": first.observed,
+        "repeats": dump_repeats(span.readings[1:]),
     }
 
 

@@ -41,7 +41,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class StoredObservation:
-    """A slot as one source had it at one revision; `statements` is canonical JSON of the statements."""
+    """A slot as one source had it from one revision on; `statements` is canonical JSON of the statements."""
 
     source: str
     subject: str
@@ -51,8 +51,6 @@ class StoredObservation:
     observed: datetime
     statements: str
     id: int | None = None
-    late: bool = False
-    """True: a revision not newer than one seen before; history only, never current."""
 
 
 @dataclass(frozen=True, slots=True)

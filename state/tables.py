@@ -106,7 +106,10 @@ class Slots(Row, table=True):
 
 
 class Observations(Row, table=True):
-    """Every state of a slot at a source, ever: the history that admission judges."""
+    """Every state of a slot at a source, ever: the history that admission judges.
+
+    `repeats`: later revisions that are known to have said the same (`spans.py`).
+    """
 
     __tablename__ = "observations"
     id: int = key()
@@ -116,7 +119,7 @@ class Observations(Row, table=True):
     modified: datetime | None = when(nullable=True)
     observed: datetime = when()
     statements: str = long()
-    late: bool
+    repeats: str = Field(sa_type=Text, sa_column_kwargs={"server_default": "[]"})
 
 
 class Readings(Row, table=True):

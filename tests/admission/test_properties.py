@@ -163,6 +163,7 @@ def test_order_of_arrival_does_not_change_what_is_current_in_the_end(open_world,
     with ordered.state.read() as one, shuffled.state.read() as other:
         pairs = [(subject.id, HEAD) for subject in SUBJECTS]
         assert _said(one.current(pairs)) == _said(other.current(pairs))
+        assert _said(one.histories(pairs)) == _said(other.histories(pairs))
     first, second = verdicts(ordered), verdicts(shuffled)
     for pair, verdict in first.items():
         assert _settled(verdict) == _settled(second[pair])
@@ -170,8 +171,11 @@ def test_order_of_arrival_does_not_change_what_is_current_in_the_end(open_world,
         assert ordered.wanted() == shuffled.wanted()
 
 
-def _said(current: dict) -> dict:
-    return {pair: [(one.source, one.statements) for one in ones] for pair, ones in current.items()}
+def _said(told: dict) -> dict:
+    return {
+        pair: [(one.source, one.revision, one.modified, one.statements) for one in ones]
+        for pair, ones in told.items()
+    }
 
 
 def _settled(verdict: Verdict) -> bool:

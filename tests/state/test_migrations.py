@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from sqlalchemy.exc import DBAPIError
 from state import State, migrations
 from state.engine import migration_engine
 from state.errors import NewerSchema, NotMigrated
+from state.records import StoredObservation
 from state.tables import Row
-from tests.state.making import Clock, carried, fact, planned
+from tests.state.making import START, Clock, carried, fact, planned
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,6 +125,50 @@ def test_a_run_goes_on_after_an_upgrade_in_its_middle(new_url) -> None:
         staged = tx.advance_run(run.id, "judged", "staged", actor="x")
         assert tx.promote(staged.checkpoint, lease).status == "live"
     assert state.audit.verify().ok
+    state.close()
+
+
+def test_an_older_ledgers_observations_become_spans_and_what_is_current_stays(new_url) -> None:
+    """At 0001 a repeat left only its number in `readings`: here revision 3 repeats 1, with and without a
+    late revision between them."""
+    state = State.open(new_url("sqlite"), Clock())
+    state.downgrade("0001")
+    with migration_engine(state.url).begin() as connection:
+        for slot, rows in enumerate(([(1, "a", False)], [(1, "a", False), (2, "b", True)]), 1):
+            connection.execute(
+                text(f"INSERT INTO slots (id, subject, relation) VALUES ({slot}, 's{slot}', 'r')")
+            )
+            for revision, word, late in rows:
+                connection.execute(
+                    text(
+                        "INSERT INTO observations VALUES (:id, 'kb', :slot, :revision, :at, :at, :said, :late)"
+                    ),
+                    {
+                        "id": 10 * slot + revision,
+                        "slot": slot,
+                        "revision": revision,
+                        "at": f"2024-01-0{revision} 00:00:00.000000",
+                        "said": word,
+                        "late": late,
+                    },
+                )
+            connection.execute(
+                text(f"INSERT INTO readings VALUES ({slot}, 'kb', {slot}, 3, {10 * slot + 1})")
+            )
+    state.migrate()
+    state.check_migrated()
+    pairs = [("s1", "r"), ("s2", "r")]
+    with state.read() as tx:
+        told = [[(one.revision, one.statements) for one in tx.histories([pair])[pair]] for pair in pairs]
+        current = [(tx.current([pair])[pair][0].statements) for pair in pairs]
+    assert told == [[(1, "a")], [(1, "a"), (2, "b"), (3, "a")]]
+    assert current == ["a", "a"]
+    with state.write() as tx:
+        late = StoredObservation("kb", "s1", "r", 2, None, START, "b")
+        assert tx.record([late, replace(late, revision=3, statements="a")]) == ["late", "duplicate"]
+        assert [one.revision for one in tx.histories(pairs[:1])[pairs[0]]] == [1, 2, 3]
+    state.downgrade("0001")
+    state.migrate()
     state.close()
 
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+from uuid import uuid4
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
 
 from state import State
 from state.records import Entity, Slot
-from tests.state.making import said
+from state.spans import REPEATS
+from tests.state.making import START, said
 
 SLOT = ("wd:Q38", "wdt:P6")
 
@@ -37,7 +47,91 @@ def test_a_late_revision_joins_the_history_once_but_never_becomes_current(state:
         (current,) = tx.current([SLOT])[SLOT]
         history = tx.histories([SLOT])[SLOT]
     assert current.statements == '["c"]'
-    assert [(one.revision, one.late) for one in history] == [(1, False), (3, False), (2, True)]
+    assert [one.revision for one in history] == [1, 2, 3]
+
+
+def test_a_late_revision_parts_what_was_taken_for_one_value(state: State) -> None:
+    """1:A, 2:B, 3:A, 4:A arriving as 1, 3, 2, 4: the return at 3 is known, with its date, and stays so."""
+    a, b = '["a"]', '["b"]'
+    told = [
+        said(revision=n, statements=text, observed=START + timedelta(hours=n))
+        for n, text in ((1, a), (3, a), (2, b), (4, a))
+    ]
+    with state.write() as tx:
+        assert [tx.record([one])[0] for one in told] == ["new", "duplicate", "late", "duplicate"]
+        assert tx.newest_revisions("wikidata", [SLOT]) == {SLOT: 4}
+        head = tx.head()
+        assert tx.record([told[1], told[3], told[0]]) == ["duplicate"] * 3
+        assert tx.head() == head
+        history, (current,) = tx.histories([SLOT])[SLOT], tx.current([SLOT])[SLOT]
+    assert [(one.revision, one.statements) for one in history] == [(1, a), (2, b), (3, a)]
+    assert history[2] == current
+    assert current.modified == START + timedelta(hours=3)
+
+
+def test_a_value_was_there_before_the_revision_that_told_of_it_first(state: State) -> None:
+    with state.write() as tx:
+        tx.record([said(revision=1, statements='["b"]')])
+        assert tx.record([said(revision=5), said(revision=3), said(revision=2)]) == ["new", "late", "late"]
+        assert [one.revision for one in tx.histories([SLOT])[SLOT]] == [1, 2]
+        assert tx.newest_revisions("wikidata", [SLOT]) == {SLOT: 5}
+
+
+def test_a_revision_that_says_two_things_keeps_what_it_said_first(state: State) -> None:
+    """A source that breaks its word: both are history, the first stays current, told again or not."""
+    first, second = said(revision=3, statements='["a"]'), said(revision=3, statements='["b"]')
+    with state.write() as tx:
+        assert tx.record([first, second]) == ["new", "late"]
+        assert tx.record([second, first]) == ["duplicate", "duplicate"]
+        assert [one.statements for one in tx.histories([SLOT])[SLOT]] == ['["b"]', '["a"]']
+        assert tx.current([SLOT])[SLOT][0].statements == '["a"]'
+
+
+revisions = st.lists(st.sampled_from("ab"), min_size=1, max_size=REPEATS)
+"""What revisions 1, 2, 3 … of a slot said."""
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(said_by=st.dictionaries(st.sampled_from(["one", "two"]), revisions, min_size=1), data=st.data())
+def test_the_history_depends_on_which_revisions_came_not_on_how_often_or_in_what_order(
+    state: State, said_by: dict[str, list[str]], data: st.DataObject
+) -> None:
+    told = [
+        said(f"wd:{uuid4()}", json.dumps([text]), revision, source, observed=START + timedelta(revision))
+        for source, texts in said_by.items()
+        for revision, text in enumerate(texts, 1)
+    ]
+    told = [replace(one, subject=told[0].subject) for one in told]
+    pair = (told[0].subject, told[0].relation)
+    again = data.draw(st.lists(st.sampled_from(told), max_size=8))
+    order = data.draw(st.permutations([*told, *again]))
+    cuts = data.draw(st.lists(st.integers(0, len(order)), max_size=4))
+    for first, last in pairwise(sorted({0, len(order), *cuts})):
+        with state.write() as tx:
+            tx.record(order[first:last])
+    with state.write() as tx:
+        found, head = tx.histories([pair])[pair], tx.head()
+        assert [replace(one, id=None) for one in found] == [
+            one
+            for source in sorted(said_by)
+            for mine in [[one for one in told if one.source == source]]
+            for at, one in enumerate(mine)
+            if at == 0 or one.statements != mine[at - 1].statements
+        ]
+        newest = {source: [one for one in found if one.source == source][-1] for source in said_by}
+        assert tx.current([pair])[pair] == tuple(newest[source] for source in sorted(newest))
+        assert set(tx.record(told)) == {"duplicate"}
+        assert (tx.histories([pair])[pair], tx.head()) == (found, head)
+
+
+def test_of_many_repeats_the_newest_are_remembered_and_rows_stay_small(state: State) -> None:
+    with state.write() as tx:
+        tx.record([said(revision=n) for n in range(1, 1000) if n != 500])
+        (stored,) = tx.connection.execute(text("SELECT length(repeats) FROM observations")).scalars()
+        assert stored < 50 * REPEATS
+        late = said(revision=500, statements='["b"]')
+        assert tx.record([late, late, said(revision=1000)]) == ["late", "duplicate", "duplicate"]
+        assert [one.revision for one in tx.histories([SLOT])[SLOT]] == [1, 500, 1000 - REPEATS]
 
 
 def test_a_revert_is_a_newer_revision_with_the_old_value(state: State) -> None:
