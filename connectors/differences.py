@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from connectors.cursors import dump_cursor, load_cursor
 from connectors.errors import SourceDataError
 from connectors.mapping import Mapper
 from connectors.observations import Entity, Observation, Poll, Statement
@@ -38,21 +39,19 @@ class Held:
         pairs = sorted((subject, relation, digest) for (subject, relation), digest in self.digests.items())
         packed = zlib.compress(json.dumps(pairs, separators=(",", ":")).encode(), 6)
         held = base64.b85encode(packed).decode()
-        return json.dumps({"format": _FORMAT, "revision": self.revision, "held": held})
+        return dump_cursor(_FORMAT, {"revision": self.revision, "held": held})
 
     @classmethod
     def load(cls, text: str | None) -> Held:
         """Raises SourceDataError for a text that no `dump` has written."""
-        if text is None:
-            return cls()
-        try:
-            fields = json.loads(text)
-            pairs = json.loads(zlib.decompress(base64.b85decode(fields["held"])))
-            return cls(fields["revision"], {(subject, relation): told for subject, relation, told in pairs})
-        except (ValueError, KeyError, TypeError, zlib.error) as error:
-            raise SourceDataError(
-                f"the stored cursor is none of this connector's ({error!r}); clear it to read all anew"
-            ) from error
+        return load_cursor(text, _FORMAT, cls._unpacked, ("revision", "held"))
+
+    @classmethod
+    def _unpacked(cls, revision: int = 0, held: str | None = None) -> Held:
+        if held is None:
+            return cls(revision)
+        pairs = json.loads(zlib.decompress(base64.b85decode(held)))
+        return cls(revision, {(subject, relation): told for subject, relation, told in pairs})
 
 
 def next_revision(now: datetime, last: int) -> int:

@@ -13,12 +13,13 @@ import hashlib
 import json
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
+from connectors.cursors import dump_cursor, load_cursor
 from connectors.differences import Held, WholeReading, announced, next_revision, report_rejects
 from connectors.errors import SourceDataError, SourceUnavailable
 from connectors.file_formats import SUFFIXES, plain_triples, rows_of, suffix_of
@@ -53,20 +54,11 @@ class _Cursor:
     revision: int = 0
 
     def dump(self) -> str:
-        fields = {"read": dict(self.read), "held": self.held, "revision": self.revision}
-        return json.dumps({"format": _FORMAT, **fields})
+        return dump_cursor(_FORMAT, {"read": dict(self.read), "held": self.held, "revision": self.revision})
 
     @classmethod
     def load(cls, text: str | None) -> _Cursor:
-        if text is None:
-            return cls()
-        try:
-            fields = json.loads(text)
-            return cls(fields["read"], fields["held"], fields["revision"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceDataError(
-                f"the stored cursor is none of this connector's ({error!r}); clear it to read all anew"
-            ) from error
+        return load_cursor(text, _FORMAT, cls, (part.name for part in fields(cls)))
 
 
 class FilesConnector:

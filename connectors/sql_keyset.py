@@ -12,12 +12,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from connectors.cursors import dump_cursor, load_cursor
 from connectors.differences import next_revision, report_rejects
 from connectors.errors import SourceDataError
 from connectors.mapping import Mapper
@@ -44,20 +45,11 @@ class _Cursor:
     revision: int = 0
 
     def dump(self) -> str:
-        fields = {"format": _FORMAT, "high": self.high, "seen": dict(self.seen), "revision": self.revision}
-        return json.dumps(fields, sort_keys=True)
+        return dump_cursor(_FORMAT, {"high": self.high, "seen": dict(self.seen), "revision": self.revision})
 
     @classmethod
     def load(cls, text: str | None) -> _Cursor:
-        if text is None:
-            return cls()
-        try:
-            fields = json.loads(text)
-            return cls(fields["high"], fields["seen"], fields["revision"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceDataError(
-                f"the stored cursor is none of this connector's ({error!r}); clear it to read all anew"
-            ) from error
+        return load_cursor(text, _FORMAT, cls, (part.name for part in fields(cls)))
 
 
 @dataclass(frozen=True, kw_only=True)

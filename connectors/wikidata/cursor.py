@@ -12,12 +12,13 @@ clocks differ.  Nothing is lost with equal timestamps, for these reasons togethe
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from connectors.errors import SourceDataError
+from connectors.cursors import dump_cursor, load_cursor
 from connectors.values import EARLIEST, instant
 from connectors.wikidata.rows import Version
 from connectors.wikidata.watch import Membership
@@ -63,7 +64,6 @@ class Cursor:
     def dump(self) -> str:
         """Canonical text: equal cursors are equal strings."""
         fields: dict[str, object] = {
-            "format": _FORMAT,
             "high": self.high and self.high.isoformat(),
             "seen": dict(self.seen),
             "labels": dict(self.labels),
@@ -78,35 +78,27 @@ class Cursor:
             at, id = self.unfinished.after
             high = self.unfinished.high.isoformat()
             fields["unfinished"] = [at.isoformat(), id, high, self.unfinished.watch]
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return dump_cursor(_FORMAT, fields)
 
     @classmethod
     def load(cls, text: str | None) -> Cursor:
         """The cursor again.  Raises SourceDataError for a text that no `dump` has written."""
         if text is None:
             return cls()
-        try:
-            fields = json.loads(text)
-            if fields["format"] != _FORMAT:
-                raise ValueError(f"format {fields['format']}")
-            under_way = fields.get("unfinished")
-            return cls(
-                high=instant(fields["high"]) if fields["high"] else None,
-                seen=fields["seen"],
-                labels=fields["labels"],
-                covered=fields["covered"],
-                members=fields["members"],
-                due=frozenset(fields["due"]),
-                gone=frozenset(fields["gone"]),
-                moved=fields["moved"],
-                newest=fields["newest"],
-                unfinished=under_way
-                and Unfinished((instant(under_way[0]), under_way[1]), instant(under_way[2]), under_way[3]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceDataError(
-                f"the stored cursor is none of this connector's ({error!r}); clear it to read all anew"
-            ) from error
+        required = (part.name for part in dataclasses.fields(cls) if part.name != "unfinished")
+        return load_cursor(text, _FORMAT, cls._of, required)
+
+    @classmethod
+    def _of(cls, *, high: str | None, due: list[str], gone: list[str], **fields: Any) -> Cursor:
+        under_way = fields.pop("unfinished", None)
+        return cls(
+            high=instant(high) if high else None,
+            due=frozenset(due),
+            gone=frozenset(gone),
+            unfinished=under_way
+            and Unfinished((instant(under_way[0]), under_way[1]), instant(under_way[2]), under_way[3]),
+            **fields,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,16 @@ read.  The cursor holds both positions.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 import httpx
 from pydantic import Field
 
+from connectors.cursors import dump_cursor, load_cursor
 from connectors.errors import (
-    SourceDataError,
     SourceRefused,
     SourceThrottled,
     SourceTimeout,
@@ -83,20 +82,11 @@ class _Cursor:
     """Subjects that changed to a revision which could not be read yet."""
 
     def dump(self) -> str:
-        return json.dumps({"format": _FORMAT, **asdict(self)}, sort_keys=True)
+        return dump_cursor(_FORMAT, asdict(self))
 
     @classmethod
     def load(cls, text: str | None) -> _Cursor:
-        if text is None:
-            return cls()
-        try:
-            fields = json.loads(text)
-            fields.pop("format")
-            return cls(**fields)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SourceDataError(
-                f"the stored cursor is none of this connector's ({error!r}); clear it to read all anew"
-            ) from error
+        return load_cursor(text, _FORMAT, cls, (part.name for part in fields(cls)))
 
 
 class StreamConnector:

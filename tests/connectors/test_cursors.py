@@ -1,0 +1,62 @@
+"""Every kind of cursor comes back from its text, and no text from elsewhere is taken for one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from connectors import differences, files, sql_keyset
+from connectors.errors import SourceDataError
+from connectors.wikidata import cursor, stream
+
+AT = datetime(2024, 1, 1, tzinfo=UTC)
+CURSORS: dict[str, Any] = {
+    "files": files._Cursor({"a.csv": "digest"}, "held", 7),
+    "keyset": sql_keyset._Cursor("2024-01-01T00:00:00", {"key": "digest"}, 7),
+    "whole": differences.Held(7, {("crm:1", "crm:owner"): "digest"}),
+    "stream": stream._Cursor(list="inner", last="[{}]", due={"wd:Q1": 7}),
+    "wikidata": cursor.Cursor(
+        high=AT,
+        seen={"wd:Q1": 7},
+        due=frozenset({"wd:Q2"}),
+        moved={"wd:Q3": "wd:Q1"},
+        newest=9,
+        unfinished=cursor.Unfinished((AT, "wd:Q1"), AT, "members"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(CURSORS))
+def test_a_cursor_comes_back_from_its_text(kind: str) -> None:
+    told = CURSORS[kind]
+    assert type(told).load(told.dump()) == told
+    assert type(told).load(told.dump()).dump() == told.dump()
+    assert type(told).load(None) == type(told)()
+
+
+@pytest.mark.parametrize("kind", sorted(CURSORS))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-01-01",
+        "[]",
+        "null",
+        "{}",
+        '{"format": 1}{',
+        '{"format": 1, "colour": "red"}',
+        '{"format": 1, "held": "x"}',
+    ],
+)
+def test_a_text_from_elsewhere_is_refused(kind: str, text: str) -> None:
+    with pytest.raises(SourceDataError, match="clear it to read all anew"):
+        type(CURSORS[kind]).load(text)
+
+
+@pytest.mark.parametrize("kind", sorted(CURSORS))
+def test_a_cursor_of_a_newer_version_is_refused(kind: str) -> None:
+    newer = {**json.loads(CURSORS[kind].dump()), "format": 99}
+    with pytest.raises(SourceDataError, match="format 99"):
+        type(CURSORS[kind]).load(json.dumps(newer))
