@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from editing.bases import EDITABLE, import_base
 from editing.crashpoints import crash_point
-from editing.durable import STAGING, fsync_directory, fsync_file, link_or_copy, staging_name
+from editing.durable import STAGING, fsync_directory, fsync_file, link_or_copy, remove, staging_name
 from editing.errors import CheckpointError
 from editing.manifest import NAME, Manifest, read_manifest, verify
 from editing.shards import Stored, read_header, write_shard
@@ -188,10 +188,7 @@ def collect_garbage(root: Path, keep: Collection[str]) -> tuple[str, ...]:
             doomed = staging_name(path)
             path.rename(doomed)
             crash_point("editing.checkpoints:during-removal")
-        if doomed.is_symlink() or doomed.is_file():
-            doomed.unlink()
-        else:
-            shutil.rmtree(doomed)
+        remove(doomed)
         removed.append(path.name)
     if removed:
         fsync_directory(root)

@@ -57,6 +57,27 @@ def write_file(path: Path, content: bytes) -> None:
     fsync_directory(path.parent)
 
 
+def sweep(directory: Path) -> tuple[str, ...]:
+    """Remove what killed writers left unfinished in `directory`; returns the names.
+
+    Call it only while nobody writes there.
+    """
+    if not directory.is_dir():
+        return ()
+    names = sorted(entry.name for entry in os.scandir(directory) if entry.name.startswith(STAGING))
+    for name in names:
+        remove(directory / name)
+    return tuple(names)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole directory."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Hard-link `source` as `target`; copy and fsync where the file system does not allow it."""
     try:

@@ -8,11 +8,13 @@ finished δs in the cache and no unfinished directory.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -31,12 +33,14 @@ from editing.spec import SPEC_VERSION
 if TYPE_CHECKING:
     from editing.rounds import Workshop
 
+PR_SET_PDEATHSIG = 1
 STOPPED = 128 + signal.SIGTERM
 ALLOCATION_FAILED = ("can't allocate memory", "Cannot allocate memory", "failed to map segment")
 
 
 def main() -> int:
     """Serve rounds until the input ends; returns the exit code."""
+    _die_with_parent()
     channel = Channel(_claim_stdout())
     worker = Worker(channel)
     signal.signal(signal.SIGTERM, worker.on_sigterm)
@@ -115,6 +119,19 @@ def _failed_allocation(error: Exception) -> bool:
     """Recognised by what they say: memory can run out while torch is being imported."""
     said = str(error)
     return type(error).__name__ == "OutOfMemoryError" or any(sign in said for sign in ALLOCATION_FAILED)
+
+
+def _die_with_parent() -> None:
+    """Let the kernel kill this process when whoever started it dies (Linux; prctl(2), PR_SET_PDEATHSIG).
+
+    A daemon that is killed and started again must not find the worker of its former life still writing.
+    Elsewhere, and for who was started by a shell in between, the heartbeat notices within seconds.
+    """
+    parent = os.getppid()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _claim_stdout() -> IO[str]:
