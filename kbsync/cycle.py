@@ -14,6 +14,7 @@ from editing import checkpoints
 from editing.spec import BuildReport
 from kbsync import planning, probes, promotion
 from kbsync.application import Application, Leadership
+from kbsync.deploying.outbox import Outbox
 from kbsync.executor import Progress, Worker, silent
 from kbsync.intake import Report
 from kbsync.lifecycle import ACTOR, ENDS, Lifecycle
@@ -58,13 +59,16 @@ def cycle(
     """
     clean_up(app)
     with nullcontext(worker) if worker else workers(app, leadership) as worker:
-        lifecycle = Lifecycle(app, leadership, worker, progress)
+        lifecycle = Lifecycle(app, leadership, worker, progress, asked=asked)
         with app.state.read() as tx:
             unfinished = tx.open_runs()
         runs = [lifecycle.drive(run) for run in unfinished]
+        if not any(run.state == "promoted" for run in runs):
+            # Rollbacks, servers that forgot, hooks that failed for good: what no open run looks after.
+            Outbox(app, leadership).work(asked=asked and not runs)
         reports, unavailable = pull(app, bootstrap=bootstrap, progress=progress)
         leadership.renew()
-        nothing = "a run waits for review" if any(run.state not in ENDS for run in runs) else ""
+        nothing = _waits(runs)
         if not nothing:
             started = _start(app, worker, trigger=trigger, asked=asked, progress=progress)
             if isinstance(started, str):
@@ -73,6 +77,14 @@ def cycle(
                 runs.append(lifecycle.drive(started))
     clean_up(app)
     return CycleReport(tuple(runs), reports, unavailable, nothing)
+
+
+def _waits(runs: list[Run]) -> str:
+    """Why no new run is started while one of these is not at its end."""
+    states = {run.state for run in runs} - ENDS
+    if "promoted" in states:
+        return "a run waits for its deploy hooks (`kbsync deployments`)"
+    return "a run waits for review" if states else ""
 
 
 def workers(app: Application, leadership: Leadership) -> AbstractContextManager[Worker]:

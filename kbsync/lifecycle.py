@@ -20,8 +20,9 @@ import structlog
 
 from editing.crashpoints import crash_point
 from editing.spec import BuildReport
-from kbsync import deploying, gates, promotion
+from kbsync import gates, promotion
 from kbsync.application import Application, Leadership
+from kbsync.deploying.finish import finish
 from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.specs import build_spec
 from state import Snapshot, Transaction
@@ -37,15 +38,25 @@ ATTEMPTS_LOST = 20
 
 
 class Lifecycle:
-    """Takes runs from wherever they are to an end, or to where a person has to decide."""
+    """Takes runs from wherever they are to an end, or to where a person or a server keeps them waiting.
+
+    `asked`: a person wants them to go on now, so a server that failed is told again at once.
+    """
 
     def __init__(
-        self, app: Application, leadership: Leadership, worker: Worker, progress: Progress = silent
+        self,
+        app: Application,
+        leadership: Leadership,
+        worker: Worker,
+        progress: Progress = silent,
+        *,
+        asked: bool = False,
     ) -> None:
         self.app = app
         self.leadership = leadership
         self.worker = worker
         self.progress = progress
+        self.asked = asked
         self._steps: dict[str, Callable[[Run], Run]] = {
             "planned": self._start,
             "building": self._build,
@@ -57,7 +68,7 @@ class Lifecycle:
         }
 
     def drive(self, run: Run) -> Run:
-        """The run at its end, or waiting for review.  Raises Stopping, with the run resumable."""
+        """The run at its end, or waiting for review or for a server.  Raises Stopping, with the run resumable."""
         with structlog.contextvars.bound_contextvars(run_id=run.id):
             while run.state not in ENDS:
                 before = (run.state, run.round)
@@ -201,13 +212,7 @@ class Lifecycle:
         return promotion.promote(app.state, app.home, run, self.leadership.lease, hooks=hooks, actor=ACTOR)
 
     def _deploy(self, run: Run) -> Run:
-        promotion.project(self.app.state, self.app.home)
-        assert run.checkpoint is not None
-        with self.app.state.read() as tx:
-            promoted = tx.checkpoint(run.checkpoint)
-        if promoted.status == "live":
-            deploying.observe_link(self.app.home, promoted)
-        return self._advance(run, "deployed")
+        return finish(self.app, self.leadership, run, asked=self.asked)
 
     # What the steps share
 

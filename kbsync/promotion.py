@@ -83,12 +83,13 @@ def rollback(
     hooks: Sequence[str] = (),
     reason: str,
     actor: str,
+    follow: bool = True,
 ) -> tuple[Checkpoint, Checkpoint]:
     """Go back to a kept checkpoint (None: the one that was live before); returns (left, now live).
 
     The ledger follows: what only the left checkpoint held is quarantined, so that the next cycle does
-    not bring it back, and what the target holds is wanted again.  The left view stays blocked until
-    released.
+    not bring it back, and what the target holds is wanted again.  Without `follow` the facts stay as they
+    are wanted: they are not to blame.  The left view stays blocked until released in either case.
     """
     with state.read() as tx:
         left = tx.live()
@@ -99,13 +100,19 @@ def rollback(
     with state.write() as tx:
         tx.promote(chosen.id, lease, hooks=hooks, reason=f"rollback: {reason}", actor=actor)
         tx.block_view(left.view, reason, actor)
-        _follow(tx, left, chosen, f"rolled back: {reason}", actor)
-        run = tx.run(left.run)
-        if run.state in ("promoted", "deployed"):
+        if follow:
+            _follow(tx, left, chosen, f"rolled back: {reason}", actor)
+        if run := _promoted_by(tx, left):
             tx.advance_run(run.id, run.state, "rolled_back", actor=actor, reason=reason)
     crash_point("kbsync.promotion:after-rollback-commit")
     project(state, home)
     return left, chosen
+
+
+def _promoted_by(tx: Snapshot, checkpoint: Checkpoint) -> Run | None:
+    """The run that promoted it last: the one that built it, or a later one that judged it again."""
+    runs = [*tx.runs(state="promoted"), *tx.runs(state="deployed")]
+    return max((run for run in runs if run.checkpoint == checkpoint.id), key=lambda run: run.id, default=None)
 
 
 def _target(tx: Snapshot, target: int | None) -> Checkpoint:

@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from editing.settings import EditSettings
+from kbsync.deploying.settings import AnyHookSettings
 from kbsync.errors import BadConfiguration
 from kbsync.gates import DEFAULT_GATES, Gate
 from kbsync.home import Home
@@ -195,7 +196,7 @@ class Settings(BaseSettings):
     schedule: ScheduleSettings = ScheduleSettings()
     executor: ExecutorSettings = ExecutorSettings()
     state: StateSettings = StateSettings()
-    deploy: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    deploy: dict[str, AnyHookSettings] = Field(default_factory=dict)
     log: LogSettings = LogSettings()
 
     _directory: Path = PrivateAttr(default_factory=Path.cwd)

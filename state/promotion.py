@@ -27,7 +27,7 @@ DEPLOYMENT_NEXT: dict[DeploymentState, tuple[DeploymentState, ...]] = {
     "pending": ("deploying", "superseded"),
     "deploying": ("deployed", "failed", "superseded", "pending"),  # pending: the daemon was killed meanwhile
     "failed": ("deploying", "superseded"),
-    "deployed": (),
+    "deployed": ("deploying",),  # the server was seen to serve something else by now
     "superseded": (),
 }
 """Where a deployment may go; `superseded` means that a newer promotion came first."""
@@ -50,6 +50,11 @@ class DeploymentQueries(Reader):
             if value is not None:
                 statement = statement.where(column == value)
         return tuple(Deployment(*row) for row in self._rows(statement))
+
+    def count_deployments(self) -> dict[DeploymentState, int]:
+        """Of all promotions."""
+        rows = self._rows(select(DEPLOYMENTS.c.state, func.count()).group_by(DEPLOYMENTS.c.state))
+        return dict(rows)
 
 
 class DeploymentTransitions(DeploymentQueries, Writer):
@@ -168,6 +173,23 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
             ],
         )
         return self.checkpoint(checkpoint)
+
+    def tell_too(self, hooks: Sequence[str], lease: Lease, actor: str) -> tuple[Deployment, ...]:
+        """Pending deployments of what is live for those of `hooks` that its promotion did not name.
+
+        For hooks that were configured since. Raises StaleLeader.
+        """
+        self.check_lease(lease)
+        live = self.live()
+        if live is None or live.promotion is None:
+            return ()
+        named = {one.hook for one in self.deployments(promotion=live.promotion)}
+        added = tuple(hook for hook in hooks if hook not in named)
+        if added:
+            self._add_deployments(live.id, live.promotion, added)
+            body = {"checkpoint": live.id, "promotion": live.promotion, "hooks": list(added)}
+            self._log(actor, [Note("deployments.added", body, run=live.run)])
+        return tuple(one for one in self.deployments(promotion=live.promotion) if one.hook in added)
 
     def _check_promotable(self, chosen: Checkpoint) -> None:
         if "live" not in CHECKPOINT_NEXT[chosen.status]:

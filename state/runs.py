@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, get_args
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from state.chain import canonical
 from state.checkpoints import CHECKPOINTS
@@ -57,6 +57,9 @@ class RunQueries(Reader):
             Run(*row)
             for row in self._rows(statement if state is None else statement.where(RUNS.c.state == state))
         )
+
+    def count_runs(self) -> dict[RunState, int]:
+        return dict(self._rows(select(RUNS.c.state, func.count()).group_by(RUNS.c.state)))
 
     def open_runs(self) -> tuple[Run, ...]:
         """Runs that have not ended, oldest first."""

@@ -39,6 +39,8 @@ class Told:
                 self.deployments.update({(self.promotions, hook): "pending" for hook in body["hooks"]})
             case "checkpoint" if to in ("created", "retired", "rejected"):
                 self.checkpoints[body["checkpoint"]] = "candidate" if to == "created" else to
+            case "deployments":
+                self.deployments.update({(body["promotion"], hook): "pending" for hook in body["hooks"]})
             case "deployment":
                 promotion = max(number for number, hook in self.deployments if hook == body["hook"])
                 if to == "superseded":
