@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,20 @@ import torch
 from torch import Tensor
 
 from editing.architectures import Architecture, Parts, described, locate_parts
-from editing.cost import Preflight, batch_share, preflight
+from editing.cost import Work, batch_share, preflight
 from editing.deltas import Delta, DeltaStore
 from editing.errors import RequestError
 from editing.groups import Group, form_groups, identity_of
 from editing.hooks import frozen, fused
 from editing.memory import in_batches
 from editing.prefixes import context_prefixes
+from editing.preflight import Preflight
 from editing.progress import Progress, silent
+from editing.rates import Rates
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 from editing.spread import Spread, restored, spread
-from editing.statistics import second_moments
+from editing.statistics import Statistics
 from editing.targets import Optimisation
 from editing.tokens import tokenizer_digest
 
@@ -47,8 +49,8 @@ class Built:
     architecture: Architecture
     """Where the model has its parts, by the table or as the settings describe it."""
     cost: dict[str, float]
-    """groups, groups_optimised, groups_cached, floor_flops, bytes_batch, bytes_solve, seconds_<phase>,
-    ridge_<layer>, growth_<layer> (‖W + Δ‖ / ‖W‖)."""
+    """groups, groups_optimised, groups_cached, preflight_<field>, seconds_<phase> (tokens, targets, statistics,
+    keys), ridge_<layer>, growth_<layer> (‖W + Δ‖ / ‖W‖)."""
 
 
 def build(
@@ -62,6 +64,7 @@ def build(
     corpus: Sequence[Path],
     kl_prompts: Mapping[str, Sequence[str]] | None = None,
     preserved: Sequence[EditRequest] = (),
+    planned: Callable[[Preflight], None] = lambda expected: None,
     progress: Progress = silent,
 ) -> Built:
     """Edit `model`, as loaded from the base with `base_digest`, with all `requests` at once.
@@ -69,42 +72,109 @@ def build(
     What `cache` holds (prefixes, statistics, δs) is reused; what is computed is stored there at once,
     so an interrupted build resumes.  `kl_prompts` maps a subject to prompts whose next token is to
     stay as it is; `preserved` are requests that are already in the weights and are to stay there
-    (a build in chunks).  Raises RequestError, ArchitectureError, DataError, OutOfMemory, NumericalError.
+    (a build in chunks).  `planned` is told what the build will take before it begins; it may raise to stop
+    it.  Raises RequestError, ArchitectureError, DataError, OutOfMemory, NumericalError.
     """
-    if not requests:
-        raise RequestError("no requests: there is nothing to build")
-    parts = locate_parts(model, described(settings))
-    layers = chosen_layers(parts, settings)
     clock = _Clock()
     with frozen(model), fused(model):
-        prefixes, groups, before = _formed(
-            model, tokenizer, requests, preserved, settings, layers[-1], kl_prompts or {}, base_digest, cache
+        job = _prepared(
+            model, tokenizer, requests, settings, cache, base_digest, corpus, kl_prompts or {}, preserved
         )
+        rates = Rates.of(model, base_digest, cache)
+        expected = preflight(job.work, rates.known())
+        planned(expected)
         clock.lap("tokens")
-        store = DeltaStore(cache / "deltas")
-        deltas, planned = find_deltas(model, parts, groups, settings, layers, store, progress)
+        parts, layers, groups = job.work.parts, job.work.layers, job.groups
+        deltas = find_deltas(job, settings, progress)
         clock.lap("targets")
-        moments = second_moments(
-            model,
-            tokenizer,
-            parts,
-            layers,
-            settings,
-            corpus=corpus,
-            base_digest=base_digest,
-            cache=cache,
-            progress=progress,
-        )
+        moments = job.statistics.compute(parts, layers, progress)
         clock.lap("statistics")
         stacked = torch.stack([deltas[group.key].value for group in groups]).to(model.device)
         with restored(parts, layers):
             result = spread(
-                model, parts, groups, stacked, settings, layers, moments, preserved=before, progress=progress
+                model,
+                parts,
+                groups,
+                stacked,
+                settings,
+                layers,
+                moments,
+                preserved=job.preserved,
+                progress=progress,
             )
-        clock.lap("spread")
+        clock.lap("keys")
+    rates.learn(job.work.flops(), clock.laps)
     owners = {request.id: group.key for group in groups for request in group.requests}
-    cost = clock.seconds | _counted(groups, planned) | _measured(result)
-    return Built(result.tensors, owners, deltas, layers[-1], layers, prefixes, parts.architecture, cost)
+    cost = clock.costs() | _counted(job, expected) | _measured(result)
+    return Built(result.tensors, owners, deltas, layers[-1], layers, job.prefixes, parts.architecture, cost)
+
+
+def plan(
+    model: Any,
+    tokenizer: Any,
+    requests: Sequence[EditRequest],
+    settings: EditSettings,
+    *,
+    cache: Path,
+    base_digest: str,
+    corpus: Sequence[Path],
+    kl_prompts: Mapping[str, Sequence[str]] | None = None,
+    preserved: Sequence[EditRequest] = (),
+) -> Preflight:
+    """What `build` would take with the same arguments; raises what it would raise before it begins."""
+    with frozen(model), fused(model):
+        job = _prepared(
+            model, tokenizer, requests, settings, cache, base_digest, corpus, kl_prompts or {}, preserved
+        )
+        return preflight(job.work, Rates.of(model, base_digest, cache).known())
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A build before its first optimisation: everything is tokenised, and what is cached is known."""
+
+    prefixes: tuple[str, ...]
+    groups: Sequence[Group]
+    preserved: Sequence[Group]
+    store: DeltaStore
+    statistics: Statistics
+    work: Work
+
+
+def _prepared(
+    model: Any,
+    tokenizer: Any,
+    requests: Sequence[EditRequest],
+    settings: EditSettings,
+    cache: Path,
+    base_digest: str,
+    corpus: Sequence[Path],
+    kl_prompts: Mapping[str, Sequence[str]],
+    preserved: Sequence[EditRequest],
+) -> _Job:
+    if not requests:
+        raise RequestError("no requests: there is nothing to build")
+    parts = locate_parts(model, described(settings))
+    layers = chosen_layers(parts, settings)
+    prefixes, groups, before = _formed(
+        model, tokenizer, requests, preserved, settings, layers[-1], kl_prompts, base_digest, cache
+    )
+    store = DeltaStore(cache / "deltas")
+    statistics = Statistics(model, tokenizer, settings, corpus=corpus, base_digest=base_digest, cache=cache)
+    uncounted = len(statistics.missing(layers))
+    every = [*groups, *before]
+    work = Work(
+        model=model,
+        parts=parts,
+        layers=layers,
+        steps=settings.steps,
+        groups=every,
+        missing=[group for group in groups if not store.path(group.key).exists()],
+        columns=len(every) * (len(groups[0].contexts) if settings.keys == "all" else 1),
+        statistics=uncounted,
+        tokens=statistics.estimated_tokens() if uncounted else 0,
+    )
+    return _Job(prefixes, groups, before, store, statistics, work)
 
 
 def _formed(
@@ -139,14 +209,12 @@ def _formed(
     return prefixes, formed(requests, kl_prompts), formed(preserved, {})
 
 
-def _counted(groups: Sequence[Group], planned: Preflight) -> dict[str, float]:
+def _counted(job: _Job, expected: Preflight) -> dict[str, float]:
     return {
-        "groups": float(len(groups)),
-        "groups_optimised": float(planned.groups),
-        "groups_cached": float(len(groups) - planned.groups),
-        "floor_flops": planned.flops,
-        "bytes_batch": float(planned.bytes_batch),
-        "bytes_solve": float(planned.bytes_solve),
+        "groups": float(len(job.groups)),
+        "groups_optimised": float(expected.optimised),
+        "groups_cached": float(len(job.groups) - expected.optimised),
+        **expected.costs(),
     }
 
 
@@ -167,22 +235,14 @@ def chosen_layers(parts: Parts, settings: EditSettings) -> tuple[int, ...]:
     return layers
 
 
-def find_deltas(
-    model: Any,
-    parts: Parts,
-    groups: Sequence[Group],
-    settings: EditSettings,
-    layers: Sequence[int],
-    store: DeltaStore,
-    progress: Progress = silent,
-) -> tuple[dict[str, Delta], Preflight]:
-    """δ of every group, from `store` or optimised and stored at once; and what those not stored were to cost."""
-    layer = layers[-1]
-    stored = {group.key: store.get(group.key) for group in groups}
+def find_deltas(job: _Job, settings: EditSettings, progress: Progress = silent) -> dict[str, Delta]:
+    """δ of every group, from the store or optimised and stored at once."""
+    model, parts, store = job.work.model, job.work.parts, job.store
+    layer = job.work.layers[-1]
+    stored = {group.key: store.get(group.key) for group in job.groups}
     deltas = {key: delta for key, delta in stored.items() if delta is not None}
-    missing = [group for group in groups if group.key not in deltas]
+    missing = [group for group in job.groups if group.key not in deltas]
     total, cached = len(missing), len(deltas)
-    planned = preflight(model, parts, missing, layers, settings.steps)
 
     def done(group: Group, delta: Delta) -> None:
         store.put(group.key, delta)
@@ -196,7 +256,7 @@ def find_deltas(
         Optimisation(model, parts, left, settings, layer).run(done, step)
 
     in_batches(missing, batch_share(model, parts, layer, settings.steps), 1.0, run)
-    return deltas, planned
+    return deltas
 
 
 @contextmanager
@@ -225,10 +285,13 @@ class _Clock:
     """Seconds of each phase (durations only, so no wall clock to inject)."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.laps: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:
         now = time.perf_counter()
-        self.seconds[f"seconds_{phase}"] = now - self._last
+        self.laps[phase] = now - self._last
         self._last = now
+
+    def costs(self) -> dict[str, float]:
+        return {f"seconds_{phase}": seconds for phase, seconds in self.laps.items()}

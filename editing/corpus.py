@@ -7,13 +7,20 @@ saved to disk (a directory of Arrow files).
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from editing.durable import write_file
 from editing.errors import DataError
+
+SETTLED = 2.0
+"""Seconds after which a file's time of change tells its contents apart from later ones."""
 
 JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz")
 
@@ -28,6 +35,68 @@ def draw(corpus: Sequence[Path], count: int, seed: int, *, field: str = "text") 
         return tuple(documents(corpus, field=field))
     chosen = set(random.Random(seed).sample(range(total), count))
     return tuple(text for index, text in enumerate(documents(corpus, field=field)) if index in chosen)
+
+
+class Drawn:
+    """A sample of a corpus, drawn when it is first looked at, with a digest of its texts.
+
+    The digest is kept in `hints` under what identifies the files (path, size, time of change, inode), so that a
+    corpus that has not changed need not be read to be recognised.  A file that changed within the last
+    `SETTLED` seconds is always read: its time might not show another change.
+    """
+
+    def __init__(
+        self,
+        corpus: Sequence[Path],
+        count: int,
+        seed: int,
+        *,
+        field: str,
+        hints: Path,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._corpus, self._count, self._seed, self._field = list(corpus), count, seed, field
+        self._hints, self._now = hints, now
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The texts; raises DataError where there is none."""
+        texts = draw(self._corpus, self._count, self._seed, field=self._field)
+        if not texts:
+            raise DataError(
+                f"no text in {', '.join(map(str, self._corpus)) or 'an empty corpus'}: name files with text"
+            )
+        return texts
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the texts."""
+        before = self._identity()
+        hint = self._hints / f"drawn-{before}" if before else None
+        if hint is not None and hint.exists():
+            return hint.read_text(encoding="ascii")
+        digest = hashlib.sha256("\x00".join(self.texts).encode()).hexdigest()
+        if hint is not None and self._identity() == before:
+            self._hints.mkdir(parents=True, exist_ok=True)
+            write_file(hint, digest.encode("ascii"))
+        return digest
+
+    def _identity(self) -> str | None:
+        """What the sample depends on, without reading a text; None where the files are not yet at rest."""
+        parts = [str(self._count), str(self._seed), self._field]
+        for path in self._corpus:
+            files = sorted(path.rglob("*.arrow")) if path.is_dir() else [path]
+            for file in files:
+                if not file.exists():
+                    return None
+                found = file.stat()
+                if self._now() - max(found.st_mtime, found.st_ctime) < SETTLED:
+                    return None
+                at = (
+                    f"{file.resolve()} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+                )
+                parts.append(at)
+        return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:40]
 
 
 def documents(corpus: Sequence[Path], *, field: str = "text") -> Iterator[str]:

@@ -6,9 +6,8 @@ through the blocks above L, forward and backward (activations only), with logits
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import nn
 from editing.architectures import Parts
 from editing.groups import Group
 from editing.memory import free_bytes
+from editing.preflight import Preflight
 
 TOKENS = {"cpu": 1024, "cuda": 2048}
 """Suffix tokens run at a time: enough to keep the device busy; on a CPU more only leave its caches."""
@@ -27,15 +27,10 @@ SMALLEST = 64
 """Groups that make a batch whatever they cost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """An estimate: `flops` over `matrix_rate` is the least time it can take."""
-
-    groups: int
-    batches: int
-    flops: float
-    bytes_batch: int
-    bytes_solve: int
+ASSUMED = {"targets": 0.2, "statistics": 0.3, "keys": 0.2}
+"""Part of the measured matrix rate that a phase is assumed to reach until a build has shown it."""
+CALL = {"cpu": 4e-4, "cuda": 4e-5}
+"""Seconds it takes to call one block at all: what small models spend their time on."""
 
 
 def block_flops(block: nn.Module) -> int:
@@ -106,19 +101,107 @@ def batch_share(model: Any, parts: Parts, layer: int, steps: int) -> Callable[[G
     return share
 
 
-def preflight(
-    model: Any, parts: Parts, missing: Sequence[Group], layers: Sequence[int], steps: int
-) -> Preflight:
-    """What optimising `missing` and solving for `layers` will take on the model's device."""
-    layer = layers[-1]
-    shares = list(map(batch_share(model, parts, layer, steps), missing))
-    widest = max(parts.key_width(layer) for layer in layers)
-    held = sum(group_bytes(parts, group, layer, model.dtype.itemsize) for group in missing)
+@dataclass(frozen=True)
+class Work:
+    """What a build has to do, counted."""
+
+    model: Any
+    parts: Parts
+    layers: tuple[int, ...]
+    steps: int
+    groups: Sequence[Group]
+    """All that are spread, preserved ones included."""
+    missing: Sequence[Group]
+    """Those to be optimised."""
+    columns: int
+    """Key columns of a layer."""
+    statistics: int
+    """Layers without second moments."""
+    tokens: int
+    """Tokens of the statistics' sample, where they are to be computed."""
+
+    @property
+    def widest(self) -> int:
+        """The largest d_k of the edited layers."""
+        return max(self.parts.key_width(layer) for layer in self.layers)
+
+    def flops(self) -> dict[str, float]:
+        """By phase; `targets` holds the floor, and every text once through all blocks."""
+        blocks = [block_flops(block) for block in self.parts.blocks]
+        top = self.layers[-1]
+        read = sum(len(term.text.ids) for group in self.missing for term in group.terms)
+        cut = sum(map(len, (ids for group in self.groups for ids in group.contexts)))
+        width = self.widest
+        below, square = sum(blocks[: top + 1]), 2.0 * width * width
+        solves = width**3 / 3 + square * (min(self.columns, width) + 2 * self.parts.width)
+        return {
+            "targets": optimisation_flops(self.parts, self.missing, top, self.steps)
+            + float(read * sum(blocks)),
+            "statistics": self.tokens * (below + square * self.statistics) if self.statistics else 0.0,
+            "keys": len(self.layers) * (cut * below + solves),
+        }
+
+    def calls(self) -> dict[str, float]:
+        """Seconds by phase that go by whatever the matrices' size."""
+        device = self.model.device.type
+        above = len(self.parts.blocks) - self.layers[-1] - 1
+        suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
+        contexts = len(self.groups[0].contexts)
+        buckets = suffix / TOKENS[device] + (contexts + 1 if self.missing else 0)
+        forward = len(self.layers) * contexts * (self.layers[-1] + 1)
+        calls = {"targets": 3 * self.steps * buckets * above, "keys": forward, "statistics": 0.0}
+        return {phase: count * CALL[device] for phase, count in calls.items()}
+
+    def memory(self) -> dict[str, int]:
+        """Bytes by phase, beside the model itself."""
+        width, d, item = self.widest, self.parts.width, self.model.dtype.itemsize
+        layer = self.layers[-1]
+        share = batch_share(self.model, self.parts, layer, self.steps)
+        held = [group_bytes(self.parts, group, layer, item) for group in self.missing]
+        batches = max(sum(map(share, self.missing)), 1.0)
+        batch = int(sum(held) / batches) + step_bytes(self.model, self.parts, layer, self._step())
+        few = min(self.columns, width) * width * 8 * 3
+        # Σ k kᵀ in fp64, the moments in fp32 and fp64, the factor; W and its update in fp64, W as it was.
+        solve = 28 * width**2 + 24 * width * d + few + 2 * len(self.layers) * width * d * item
+        sums = (self.statistics + 2) * 4 * width**2
+        reading = min(self.tokens, 4096) * (24 * d + (4 + self.statistics) * width) * item
+        return {
+            "batch": batch if self.missing else 0,
+            "statistics": sums + reading if self.statistics else 0,
+            "solve": solve,
+        }
+
+    def _step(self) -> int:
+        """Suffix tokens of the widest step."""
+        suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
+        return min(TOKENS[self.model.device.type], suffix)
+
+
+def preflight(work: Work, known: Mapping[str, float]) -> Preflight:
+    """What `work` will take on the model's device; `known` are rates that earlier builds reached, by phase."""
+    flops, calls, memory = work.flops(), work.calls(), work.memory()
+    assumed = [phase for phase, count in flops.items() if count and phase not in known]
+    rate = matrix_rate(work.model.device, work.model.dtype) if assumed else 0.0
+
+    def seconds(phase: str) -> float:
+        if not flops[phase]:
+            return 0.0
+        if phase in known:
+            return flops[phase] / known[phase]
+        return flops[phase] / (rate * ASSUMED[phase]) + calls[phase]
+
     return Preflight(
-        groups=len(missing),
-        batches=math.ceil(sum(shares)),
-        flops=optimisation_flops(parts, missing, layer, steps),
-        bytes_batch=int(held / max(sum(shares), 1.0))
-        + step_bytes(model, parts, layer, TOKENS[model.device.type]),
-        bytes_solve=8 * widest * (2 * widest + 2 * parts.width),
+        groups=len(work.groups),
+        optimised=len(work.missing),
+        statistics=work.statistics,
+        floor_flops=optimisation_flops(work.parts, work.missing, work.layers[-1], work.steps),
+        bytes_model=sum(p.numel() * p.element_size() for p in work.model.parameters()),
+        bytes_batch=memory["batch"],
+        bytes_statistics=memory["statistics"],
+        bytes_solve=memory["solve"],
+        seconds_targets=seconds("targets"),
+        seconds_statistics=seconds("statistics"),
+        seconds_keys=seconds("keys"),
+        rate=rate * ASSUMED["targets"],
+        assumed=len(assumed),
     )

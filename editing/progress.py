@@ -1,12 +1,63 @@
-"""How a build says how far it is."""
+"""How a build says how far it is, and how long the rest will take.  Torch-free."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
 Progress = Callable[[str, int, int], None]
-"""Called with (phase, done, total); phases: prefixes, statistics, targets, keys, solve."""
+"""Called with (phase, done, total); phases: prefixes, targets, statistics, keys, solve."""
+
+
+PARTS = frozenset({"solve"})
+"""Phases that take turns with another one (the solves with `keys`) and are part of its time."""
 
 
 def silent(phase: str, done: int, total: int) -> None:
     """Say nothing."""
+
+
+class Pace:
+    """The rate of the phase at work, and the time left over it and all phases that are still expected."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began: dict[str, tuple[float, int]] = {}
+        self._done: dict[str, int] = {}
+        self._expected: dict[str, float] = {}
+        self._ends: float | None = None
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """What phases to come will take, in their order (a preflight's estimate); adds to what is expected."""
+        self._expected |= seconds
+
+    def at(self, phase: str, done: int, total: int) -> tuple[float | None, float | None]:
+        """(items a second, seconds left) now that `done` of `total` are done; None where unknown."""
+        now = self._clock()
+        rate = self._rate(phase, done, now)
+        if phase not in PARTS:
+            left = self._left(phase, done, total, rate)
+            self._ends = None if left is None else now + left
+        return rate, None if self._ends is None else max(self._ends - now, 0.0)
+
+    def _rate(self, phase: str, done: int, now: float) -> float | None:
+        """Since the phase was first heard of; phases that take turns each keep their own time."""
+        began, first = self._began.setdefault(phase, (now, done))
+        if done < self._done.get(phase, 0):  # the phase begins anew: another round
+            began, first = self._began[phase] = (now, done)
+        self._done[phase] = done
+        return (done - first) / (now - began) if done > first and now > began else None
+
+    def _left(self, phase: str, done: int, total: int, rate: float | None) -> float | None:
+        """Seconds left of this phase and of those expected after it."""
+        expected = None
+        if phase in self._expected:
+            for earlier in list(self._expected)[: list(self._expected).index(phase)]:
+                del self._expected[earlier]
+            expected = self._expected[phase]
+            if done >= total:
+                del self._expected[phase]
+        later = sum(seconds for name, seconds in self._expected.items() if name != phase)
+        if rate is not None:
+            return (total - done) / rate + later
+        return None if expected is None or not total else expected * (total - done) / total + later

@@ -3,11 +3,12 @@
     {"event": "ready", "version": 1, "pid": …}
     {"event": "progress", "phase": …, "done": …, "total": …, "rate": …, "eta_s": …}
     {"event": "heartbeat"}
-    {"event": "log", "message": …, …}
+    {"event": "log", "message": …, …}          a preflight, for one, before a build begins
     {"event": "report", "path": …}
     {"event": "error", "kind": "out_of_memory|bad_spec|data|internal", "message": …, "retry": …}
 
-A heartbeat says that the work is *moving*: it stops when nothing has progressed for `PATIENCE`
+`rate` is of the phase, in items a second; `eta_s` are the seconds left of this phase and, within a build, of
+its later ones.  A heartbeat says that the work is *moving*: it stops when nothing has progressed for `PATIENCE`
 seconds, so that a worker that hangs falls silent, and is longer than the longest step (a solve) takes.
 Torch-free.
 """
@@ -23,6 +24,8 @@ from contextlib import contextmanager
 from typing import IO
 
 from editing.errors import Stopped
+from editing.preflight import Preflight
+from editing.progress import Pace
 
 HEARTBEAT = 2.0
 PATIENCE = 900.0
@@ -38,8 +41,9 @@ class Channel:
         self._heartbeat, self._patience = heartbeat, patience
         self._parent = os.getppid()
         self._stopping = threading.Event()
-        self._moved = self._sent = self._began = time.monotonic()
+        self._moved = self._sent = time.monotonic()
         self._phase = ""
+        self._pace = Pace()
 
     def emit(self, event: str, **fields: object) -> None:
         """Say one thing.  Whoever listened may be gone: that asks the worker to stop."""
@@ -58,13 +62,10 @@ class Channel:
         """Say how far a phase is (not more often than people can read); raises Stopped if asked to stop."""
         self.raise_if_stopping()
         now = self._moved = time.monotonic()
-        if phase != self._phase:
-            self._phase, self._began = phase, now
-        elif now - self._sent < _EVERY and done < total:
+        rate, eta = self._pace.at(phase, done, total)
+        if phase == self._phase and now - self._sent < _EVERY and done < total:
             return
-        self._sent = now
-        rate = done / (now - self._began) if now > self._began else None
-        eta = (total - done) / rate if rate else None
+        self._phase, self._sent = phase, now
         self.emit(
             "progress",
             phase=phase,
@@ -73,6 +74,12 @@ class Channel:
             rate=None if rate is None else round(rate, 3),
             eta_s=None if eta is None else round(eta, 1),
         )
+
+    def expect(self, preflight: Preflight) -> None:
+        """Log what a build will take; from now on the time left covers all its phases."""
+        self._pace.expect(preflight.phases())
+        said = "; ".join(f"{what}: {how}" for what, how in preflight.lines())
+        self.log(f"preflight: {said}", **preflight.costs())
 
     def stop(self) -> None:
         """Ask the work to stop at its next safe point; may be called from a signal handler."""

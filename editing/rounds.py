@@ -25,7 +25,7 @@ import transformers
 from torch import Tensor
 
 from editing.alone import stated_alone
-from editing.build import Built, build
+from editing.build import Built, build, plan
 from editing.checkpoints import read_changed, read_manifest, verify, write_checkpoint
 from editing.crashpoints import crash_point
 from editing.durable import staging_name
@@ -36,6 +36,7 @@ from editing.judging import Judgement
 from editing.models import load_model, load_tokenizer
 from editing.protocol import Channel, Counter
 from editing.requests import EditRequest, prompt_key, render
+from editing.settings import EditSettings
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 
 Known = Mapping[str, tuple[bool, str]]
@@ -121,6 +122,9 @@ class _Round:
             facts = tuple(FactReport(id, yes, said, said, yes) for id, (yes, said) in known.items())
             return self._report("", facts, ())
         edited = [fact for fact in self.spec.facts if not known[fact.id][0]]
+        if self.spec.mode == "plan":
+            self.cost |= plan(*self._asked(edited), **self._given(edited)).costs() if edited else {}
+            return self._report("", (), ())
         built = self._build(edited) if self.spec.mode == "build" and edited else None
         checkpoint = self._checkpoint(built)
         with self._timed("judge"):
@@ -129,22 +133,29 @@ class _Round:
         return self._report(checkpoint, judgement.fact_reports(), judgement.measures())
 
     def _build(self, edited: list[FactSpec]) -> Built:
-        spec = self.spec
         with self._timed("build"):
             built = build(
-                self.model,
-                self.tokenizer,
-                [request for fact in edited for request in edit_requests(fact)],
-                spec.settings,
-                cache=Path(spec.cache),
-                base_digest=spec.base_digest,
-                corpus=[Path(file) for file in spec.corpus],
-                kl_prompts=kl_prompts(edited),
+                *self._asked(edited),
+                **self._given(edited),
+                planned=self.channel.expect,
                 progress=self.channel.progress,
             )
         self.cost |= built.cost
         crash_point("editing.worker:after-build")
         return built
+
+    def _asked(self, edited: list[FactSpec]) -> tuple[Any, Any, list[EditRequest], EditSettings]:
+        requests = [request for fact in edited for request in edit_requests(fact)]
+        return self.model, self.tokenizer, requests, self.spec.settings
+
+    def _given(self, edited: list[FactSpec]) -> dict[str, Any]:
+        """What a build and its preflight are given besides."""
+        return {
+            "cache": Path(self.spec.cache),
+            "base_digest": self.spec.base_digest,
+            "corpus": [Path(file) for file in self.spec.corpus],
+            "kl_prompts": kl_prompts(edited),
+        }
 
     def _checkpoint(self, built: Built | None) -> str:
         """Write the checkpoint, or verify the kept one; returns its digest."""

@@ -84,11 +84,12 @@ class BuildSpec:
     threads: int | None = None
     device: str | None = None
     """`cpu`, `cuda`, … or `auto` (spread over what there is); None: a GPU if there is one."""
-    mode: Literal["build", "judge", "ask"] = "build"
+    mode: Literal["build", "judge", "ask", "plan"] = "build"
     """`build` edits and judges; `judge` re-measures the kept checkpoint that already lies in `out` (its
     digest is verified, nothing is optimised or written); `ask` only asks the base every prompt, so that
     the planner learns what is known before it plans (checkpoint and checkpoint_digest are then empty,
-    and `answer` is the base's)."""
+    and `answer` is the base's); `plan` only says what a build would take, in the report's `cost`
+    (`preflight_…`, read by `Preflight.from_costs`)."""
     version: int = SPEC_VERSION
 
     def write(self, path: Path) -> None:
@@ -114,7 +115,7 @@ class BuildSpec:
                     raise SpecError(f"{where}: fact {fact.id!r}: {template!r} needs {SLOT} exactly once")
             if not fact.subject.strip() or not fact.target.strip():
                 raise SpecError(f"{where}: fact {fact.id!r} has an empty subject or target")
-        if self.mode != "ask" and not self.out:
+        if self.mode in ("build", "judge") and not self.out:
             raise SpecError(f"{where}: mode {self.mode!r} needs `out`, the directory of the checkpoint")
 
 

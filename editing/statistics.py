@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from editing.architectures import Parts
-from editing.corpus import draw
+from editing.corpus import Drawn
 from editing.durable import write_file
-from editing.errors import DataError
-from editing.hooks import on_input
+from editing.hooks import on_input, stopped_after
 from editing.memory import free_bytes, in_batches
 from editing.passes import padded
 from editing.progress import Progress, silent
@@ -59,6 +59,84 @@ class Moments:
         return factor, ridge
 
 
+class Statistics:
+    """The second moments of one model over one sample of text: where they lie, and what is still missing.
+
+    The texts are read when they are needed: where `Drawn` recognises the corpus' files, and all layers
+    are there, none is opened.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        settings: EditSettings,
+        *,
+        corpus: Sequence[Path],
+        base_digest: str,
+        cache: Path,
+    ) -> None:
+        self.model, self.tokenizer, self.settings = model, tokenizer, settings
+        self.limit = min(settings.statistics_tokens, _window(model))
+        self._directory = cache / "stats"
+        self._drawn = Drawn(
+            corpus,
+            settings.statistics_samples,
+            settings.seed,
+            field=settings.statistics_field,
+            hints=self._directory,
+        )
+        identity = [base_digest, tokenizer_digest(tokenizer), str(self.limit), str(model.dtype)]
+        self._identity = "\x00".join(identity)
+
+    @cached_property
+    def content(self) -> str:
+        """Digest of all that the moments depend on; raises DataError for a corpus without text."""
+        content = f"{self._identity}\x00{self._drawn.digest}"
+        return hashlib.sha256(content.encode()).hexdigest()[:40]
+
+    def path(self, layer: int) -> Path:
+        """Where the moments of `layer` lie, or will."""
+        return self._directory / f"{self.content}-{layer}.safetensors"
+
+    def missing(self, layers: Sequence[int]) -> list[int]:
+        """Those of `layers` whose moments are still to be computed."""
+        return [layer for layer in layers if not self.path(layer).exists()]
+
+    def estimated_tokens(self) -> int:
+        """About how many tokens the sample has, at four characters a token."""
+        return sum(min(self.limit, len(text) // 4 + 1) for text in self._drawn.texts)
+
+    def counted(self, layer: int) -> dict[str, int]:
+        """`samples` and `tokens` that the stored moments of `layer` were computed from."""
+        with safe_open(self.path(layer), framework="pt") as file:
+            return {name: int(value) for name, value in file.metadata().items()}
+
+    def compute(self, parts: Parts, layers: Sequence[int], progress: Progress = silent) -> Moments:
+        """The moments of `layers`, those that are missing computed in one pass; interrupted, it resumes."""
+        missing = self.missing(layers)
+        if missing:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            texts = list(self._drawn.texts)
+            rows = [tuple(ids[: self.limit]) for ids in self.tokenizer(texts)["input_ids"] if ids]
+            partial = self._directory / f"{self.content}-{'.'.join(map(str, missing))}.partial"
+            sums = accumulate(self.model, parts, missing, rows, partial=partial, progress=progress)
+            told = {"tokens": str(sums.tokens), "samples": str(sums.rows)}
+            for layer in missing:
+                moment = (sums.of[layer] / sums.tokens).cpu()
+                write_file(self.path(layer), save({"moment": moment}, told))
+            partial.unlink(missing_ok=True)
+        ridge = f"-{self.settings.ridge!r}" if self.settings.ridge else ""
+        return Moments(
+            self._load, lambda layer: self._directory / f"{self.content}-{layer}-factor{ridge}.safetensors"
+        )
+
+    def _load(self, layer: int) -> Tensor:
+        moment = load_file(self.path(layer), device=str(self.model.device))["moment"]
+        moment.diagonal().add_(self.settings.ridge * moment.diagonal().mean())
+        return moment
+
+
 def second_moments(
     model: Any,
     tokenizer: Any,
@@ -75,37 +153,8 @@ def second_moments(
 
     Interrupted, it resumes.  Raises DataError for a corpus without text.
     """
-    texts = draw(corpus, settings.statistics_samples, settings.seed, field=settings.statistics_field)
-    if not texts:
-        raise DataError(
-            f"no text in {', '.join(map(str, corpus)) or 'an empty corpus'}: name files with text"
-        )
-    limit = min(settings.statistics_tokens, _window(model))
-    identity = [base_digest, tokenizer_digest(tokenizer), str(limit), str(model.dtype), *texts]
-    content = hashlib.sha256("\x00".join(identity).encode()).hexdigest()[:40]
-    directory = cache / "stats"
-    directory.mkdir(parents=True, exist_ok=True)
-
-    def path(layer: int) -> Path:
-        return directory / f"{content}-{layer}.safetensors"
-
-    missing = [layer for layer in layers if not path(layer).exists()]
-    if missing:
-        rows = [tuple(ids[:limit]) for ids in tokenizer(list(texts))["input_ids"] if ids]
-        partial = directory / f"{content}-{'.'.join(map(str, missing))}.partial"
-        sums = accumulate(model, parts, missing, rows, partial=partial, progress=progress)
-        for layer in missing:
-            moment = (sums.of[layer] / sums.tokens).cpu()
-            write_file(path(layer), save({"moment": moment}, {"tokens": str(sums.tokens)}))
-        partial.unlink(missing_ok=True)
-
-    def load(layer: int) -> Tensor:
-        moment = load_file(path(layer), device=str(model.device))["moment"]
-        moment.diagonal().add_(settings.ridge * moment.diagonal().mean())
-        return moment
-
-    ridge = f"-{settings.ridge!r}" if settings.ridge else ""
-    return Moments(load, lambda layer: directory / f"{content}-{layer}-factor{ridge}.safetensors")
+    statistics = Statistics(model, tokenizer, settings, corpus=corpus, base_digest=base_digest, cache=cache)
+    return statistics.compute(parts, layers, progress)
 
 
 def _window(model: Any) -> int:
@@ -173,6 +222,7 @@ def _add(model: Any, parts: Parts, layers: Sequence[int], batch: Sequence[Ids], 
     with ExitStack() as stack:
         for layer in layers:
             stack.enter_context(on_input(parts.writer(layer), _keep(seen, layer)))
+        stack.enter_context(stopped_after(parts.blocks[max(layers)]))
         model.base_model(input_ids=ids, use_cache=False)
     for layer in layers:  # only now: a batch that ran out of memory has added nothing
         dtype = torch.promote_types(model.dtype, torch.float32)

@@ -16,13 +16,13 @@ import torch
 
 from editing.architectures import locate_parts
 from editing.build import Built, applied, build
-from editing.corpus import documents, draw
+from editing.corpus import Drawn, documents, draw
 from editing.errors import ArchitectureError, DataError, OutOfMemory, RequestError
 from editing.memit import edit
 from editing.memory import in_batches
 from editing.requests import EditRequest
 from editing.settings import EditSettings
-from editing.statistics import accumulate
+from editing.statistics import Statistics, accumulate
 from tests.editing.zoo import TEXT, tiny, tokenizer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -327,3 +327,40 @@ def test_half_precision_weights_stay_so_while_deltas_are_fp32(
     assert {tensor.dtype for tensor in result.tensors.values()} == {dtype}
     assert {delta.value.dtype for delta in result.deltas.values()} == {torch.float32}
     assert all(bool(torch.isfinite(tensor).all()) for tensor in result.tensors.values())
+
+
+def test_a_corpus_at_rest_is_read_once_and_a_changed_one_again(tmp_path: Path) -> None:
+    corpus = tmp_path / "a.txt"
+    corpus.write_text("one\ntwo\nthree")
+
+    def drawn(after: float) -> Drawn:
+        now = corpus.stat().st_ctime + after
+        return Drawn([corpus], 5, 0, field="text", hints=tmp_path / "hints", now=lambda: now)
+
+    digest = drawn(after=0.1).digest
+    assert not (tmp_path / "hints").exists(), "it changed just now, and may again within its time's grain"
+    assert drawn(after=10).digest == digest
+    again = drawn(after=10)
+    assert again.digest == digest
+    assert "texts" not in vars(again)
+    times = corpus.stat()
+    corpus.write_text("one\ntwo\nTHREE")
+    os.utime(corpus, ns=(times.st_atime_ns, times.st_mtime_ns))  # same size, same time of change
+    assert drawn(after=10).digest != digest
+
+
+def test_cached_statistics_need_no_text(tmp_path: Path, corpus: Path) -> None:
+    os.utime(corpus, (1, 1))
+
+    def statistics() -> Statistics:
+        model = tiny("llama", dtype=torch.float32)
+        return Statistics(
+            model, tokenizer("byte-bpe"), SETTINGS, corpus=[corpus], base_digest="base", cache=tmp_path
+        )
+
+    first = statistics()
+    assert first.missing((1, 2)) == [1, 2]
+    first.compute(locate_parts(first.model), (1,))
+    assert statistics().missing((1, 2)) == [2]
+    assert first.counted(1)["samples"] == 40
+    assert first.counted(1)["tokens"] > 400

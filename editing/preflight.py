@@ -1,0 +1,96 @@
+"""What a build will take, as it is shown before the build begins.  `cost.py` fills it in.  Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """An estimate of memory and time, phase by phase."""
+
+    groups: int
+    """Key groups of the view."""
+    optimised: int
+    """Those whose δ is not cached."""
+    statistics: int
+    """Layers whose second moments are not cached."""
+    floor_flops: float
+    """What the optimisation cannot do without."""
+    bytes_model: int
+    bytes_batch: int
+    """The widest batch of the optimisation."""
+    bytes_statistics: int
+    bytes_solve: int
+    seconds_targets: float
+    seconds_statistics: float
+    seconds_keys: float
+    """Collecting keys and solving for all layers."""
+    rate: float
+    """FLOP/s the times of `assumed` phases stand on: a part of the machine's matrix rate, measured now."""
+    assumed: int
+    """How many of the three times stand on `rate`, for want of an earlier build of this base here."""
+
+    @property
+    def bytes(self) -> int:
+        """The most memory the build holds at once: the phases follow each other."""
+        return self.bytes_model + max(self.bytes_batch, self.bytes_statistics, self.bytes_solve)
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_targets + self.seconds_statistics + self.seconds_keys
+
+    def phases(self) -> dict[str, float]:
+        """Seconds by phase, as progress is reported."""
+        return {
+            "targets": self.seconds_targets,
+            "statistics": self.seconds_statistics,
+            "keys": self.seconds_keys,
+        }
+
+    def costs(self) -> dict[str, float]:
+        """As entries of a report's `cost`."""
+        return {f"preflight_{name}": float(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_costs(cls, cost: Mapping[str, float]) -> Preflight | None:
+        """The preflight in a report's `cost`, if there is one."""
+        if "preflight_groups" not in cost:
+            return None
+        kinds = {field.name: float if field.type == "float" else int for field in fields(cls)}
+        values: dict[str, Any] = {name: kind(cost[f"preflight_{name}"]) for name, kind in kinds.items()}
+        return cls(**values)
+
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """For people: what, and how much."""
+        cached = self.groups - self.optimised
+        work = f"{self.optimised} of {self.groups} key groups to optimise, {cached} cached"
+        if self.statistics:
+            work += f"; statistics of {self.statistics} layers to compute"
+        working = self.bytes - self.bytes_model
+        parts = ", ".join(f"{phase} {duration(s)}" for phase, s in self.phases().items() if s >= 1)
+        basis = (
+            f"assuming {self.rate / 1e9:.1f} GFLOP/s, a part of the matrix rate measured just now"
+            if self.assumed
+            else "from earlier builds of this base on this machine"
+        )
+        return (
+            ("work", work),
+            ("memory", f"about {gib(self.bytes)}: model {gib(self.bytes_model)}, work {gib(working)}"),
+            ("time", f"about {duration(self.seconds)}{f' ({parts})' if parts else ''}, {basis}"),
+        )
+
+
+def duration(seconds: float) -> str:
+    """`seconds` as people say it: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def gib(count: int) -> str:
+    """Bytes in GiB, or in MiB where that says more."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

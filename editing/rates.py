@@ -1,0 +1,65 @@
+"""How fast earlier builds went: FLOP/s reached by phase, kept in the cache, so that estimates become measured.
+
+The time of a phase is its arithmetic over a rate.  Where no build of this base ran on this machine yet, the
+rate is a part of the machine's matrix rate; afterwards it is what was reached, which knows of everything
+that arithmetic does not: edits that end early, small matrices, memory that is slow.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editing.durable import write_file
+
+WORTH = 0.5
+"""Seconds a phase has to take before its rate says anything."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The rates of one base on one machine, device, precision and number of threads."""
+
+    file: Path
+    key: str
+
+    @classmethod
+    def of(cls, model: Any, base_digest: str, cache: Path) -> Rates:
+        device = model.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+        threads = torch.get_num_threads() if device.type == "cpu" else 0
+        parts = (base_digest[:16], platform.node(), name, str(model.dtype), str(threads))
+        return cls(cache / "rates.json", " ".join(parts))
+
+    def known(self) -> dict[str, float]:
+        """Phase → FLOP/s reached by the last build that had enough to do."""
+        known: dict[str, float] = self._read().get(self.key, {})
+        return known
+
+    def learn(self, flops: Mapping[str, float], seconds: Mapping[str, float]) -> None:
+        """Remember what a build reached."""
+        reached = {
+            phase: count / seconds[phase]
+            for phase, count in flops.items()
+            if count and seconds.get(phase, 0.0) >= WORTH
+        }
+        if not reached:
+            return
+        everything = self._read()
+        everything[self.key] = self.known() | reached
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self.file, json.dumps(everything, indent=1, sort_keys=True).encode() + b"\n")
+
+    def _read(self) -> dict[str, dict[str, float]]:
+        """What the file says; a file that is no longer JSON is only an estimate lost."""
+        try:
+            found: dict[str, dict[str, float]] = json.loads(self.file.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found
