@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from connectors.observations import Connector
 from editing.spec import Case
 from kbsync.base import Base, import_base
 from kbsync.errors import BadConfiguration, BadData
-from kbsync.executor import Executor, LocalExecutor
+from kbsync.executor import WORKER, Executor, LocalExecutor
 from kbsync.gates import Gate
 from kbsync.home import Home
 from kbsync.intake import Intake
@@ -96,6 +94,7 @@ class Application:
         """Where builds run; `alive` is called whenever a worker gives a sign of life."""
         settings = self.settings.executor
         return LocalExecutor(
+            command=settings.command or WORKER,
             heartbeat_timeout_s=settings.heartbeat_timeout.total_seconds(),
             stop_timeout_s=settings.stop_timeout.total_seconds(),
             stopping=self.stopping,
@@ -106,8 +105,8 @@ class Application:
     def leading(self) -> Iterator[Leadership]:
         """Lead this home and this ledger for a while; raises TryLater or state.LeaseHeld if another does."""
         with self.home.prepare().locked("kbsync"):
-            holder = f"{socket.gethostname()}:{os.getpid()}"
-            lease = self.state.acquire_lease(LEASE_NAME, holder, LEASE_TTL)
+            # We hold the home's lock, so whoever led from this home before is gone: no lease to wait for.
+            lease = self.state.acquire_lease(LEASE_NAME, self.home.identity(), LEASE_TTL)
             leadership = Leadership(self.state, self.now, lease)
             try:
                 yield leadership

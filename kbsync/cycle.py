@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,6 +11,7 @@ import structlog
 
 from connectors.errors import ConnectorError
 from editing import checkpoints
+from editing.durable import sweep
 from editing.spec import BuildReport
 from kbsync import planning, probes, promotion
 from kbsync.application import Application, Leadership
@@ -70,7 +71,7 @@ def cycle(
         leadership.renew()
         nothing = _waits(runs)
         if not nothing:
-            started = _start(app, worker, trigger=trigger, asked=asked, progress=progress)
+            started = _start(app, leadership, worker, trigger=trigger, asked=asked, progress=progress)
             if isinstance(started, str):
                 nothing = started
             else:
@@ -95,7 +96,7 @@ def workers(app: Application, leadership: Leadership) -> AbstractContextManager[
 def clean_up(app: Application) -> None:
     """Make `live` follow the database and remove what no root holds; done at every start.
 
-    Retired checkpoints beyond `state.keep` go, unless pinned; staging directories of killed builds go.
+    Retired checkpoints beyond `state.keep` go, unless pinned; so does what killed writers left unfinished.
     """
     promotion.project(app.state, app.home)
     with app.state.read() as tx:
@@ -109,14 +110,23 @@ def clean_up(app: Application) -> None:
     keep = {c.path for c in roots.checkpoints} | {c.path for c in retired[: app.settings.state.keep]}
     # The directory of an open run's round has its name before it has its row.
     keep |= {f"{run.id}-{run.round}" for run in open_runs.values()}
-    removed = checkpoints.collect_garbage(app.home.checkpoints, keep)
+    removed = [*checkpoints.collect_garbage(app.home.checkpoints, keep), *_sweep(app, open_runs)]
     gone = [c.id for c in retired[app.settings.state.keep :] if c.path not in keep]
     if gone:
         with app.state.write() as tx:
             for checkpoint in gone:
                 tx.collected(checkpoint)
     if removed:
-        log.info("garbage.removed", directories=len(removed))
+        log.info("garbage.removed", names=len(removed))
+
+
+def _sweep(app: Application, open_runs: Iterable[int]) -> Iterator[str]:
+    """Unfinished files and directories outside the checkpoints; only the leader writes there."""
+    yield from sweep(app.home.base)
+    for directory in (app.home.cache, *(app.home.run(run) for run in open_runs)):
+        for child in directory.iterdir() if directory.is_dir() else ():
+            yield from sweep(child)
+    yield from sweep(app.home.runs / "ask")
 
 
 def pull(
@@ -201,13 +211,22 @@ def _ask(app: Application, worker: Worker, facts: list[Fact], progress: Progress
     return worker.execute(spec_file, progress)
 
 
-def _start(app: Application, worker: Worker, *, trigger: str, asked: bool, progress: Progress) -> Run | str:
+def _start(
+    app: Application,
+    leadership: Leadership,
+    worker: Worker,
+    *,
+    trigger: str,
+    asked: bool,
+    progress: Progress,
+) -> Run | str:
     """A new run, or why there is none."""
     planned = plan(app, worker, asked=asked, progress=progress)
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
     fetch_probes(app, planned.new, progress)
     with app.state.write() as tx:
+        tx.check_lease(leadership.lease)
         view = tx.create_view(planned.facts)
         live = tx.live()
         if live is not None and (live.view, live.base) == (view.digest, app.base.digest):

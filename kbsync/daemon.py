@@ -121,7 +121,7 @@ class Daemon:
             log.info("job.stopped", job=name)
         except StaleLeader:
             raise  # another daemon leads: to go on would be to work against it
-        except (KbsyncError, ConnectorError, EditingError, StateError) as error:
+        except (KbsyncError, ConnectorError, EditingError, StateError, OSError) as error:
             log.error("job.failed", job=name, reason=str(error), advice=getattr(error, "advice", None))
         else:
             log.info("job.done", job=name, seconds=round(time.monotonic() - started, 2))

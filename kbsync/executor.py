@@ -24,10 +24,13 @@ from typing import IO, Any, Literal, Protocol
 
 import structlog
 
+from editing.errors import EditingError
 from editing.spec import SPEC_VERSION, BuildReport
 from kbsync.errors import KbsyncError
 
 log = structlog.get_logger()
+
+WORKER = (sys.executable, "-m", "editing.worker")
 
 Progress = Callable[[str, int, int, float | None], None]
 """phase, done, total, seconds left (None: unknown)."""
@@ -82,7 +85,7 @@ class Executor(Protocol):
 class LocalExecutor:
     """Workers as subprocesses of this machine."""
 
-    command: tuple[str, ...] = (sys.executable, "-m", "editing.worker")
+    command: tuple[str, ...] = WORKER
     heartbeat_timeout_s: float = 120.0
     """A worker silent for longer is hung."""
     stop_timeout_s: float = 20.0
@@ -137,7 +140,7 @@ class LocalWorker:
             elif kind == "log":
                 log.info("worker", **{k: v for k, v in event.items() if k != "event"})
             elif kind == "report":
-                return BuildReport.read(Path(event["path"]))
+                return _read_report(Path(event["path"]))
             elif kind == "error":
                 raise WorkerFailed(event["kind"], event["message"], retry=bool(event["retry"]))
 
@@ -145,19 +148,10 @@ class LocalWorker:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self._lines = queue.Queue()
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("ab") as stderr:
-            process = subprocess.Popen(
-                self._settings.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                encoding="utf-8",
-                # Ctrl-C reaches a whole process group; the worker is stopped by us, after its safe point.
-                start_new_session=True,
-            )
-        self._process = process
+        try:
+            process = self._process = self._start()
+        except OSError as error:
+            raise WorkerFailed("internal", f"no worker could be started: {error}", retry=True) from error
         assert process.stdout is not None
         threading.Thread(target=_pump, args=(process.stdout, self._lines), daemon=True).start()
         ready = self._next_event(process)
@@ -169,6 +163,20 @@ class LocalWorker:
                 retry=False,
             )
         return process
+
+    def _start(self) -> subprocess.Popen[str]:
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as stderr:
+            return subprocess.Popen(
+                self._settings.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                encoding="utf-8",
+                # Ctrl-C reaches a whole process group; the worker is stopped by us, after its safe point.
+                start_new_session=True,
+            )
 
     def _next_event(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         """The next line from the worker; raises when it is silent too long, dead, or we are stopping."""
@@ -221,6 +229,13 @@ class LocalWorker:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _read_report(path: Path) -> BuildReport:
+    try:
+        return BuildReport.read(path)
+    except EditingError as error:
+        raise WorkerFailed("data", f"the worker's report cannot be used: {error}", retry=True) from error
 
 
 def _pump(stream: IO[str], lines: queue.Queue[str | None]) -> None:

@@ -115,7 +115,16 @@ def judge(gate: Gate, measure: Measure | None) -> GateVerdict:
 def judge_all(gates: Iterable[Gate], measures: Iterable[Measure]) -> tuple[GateVerdict, ...]:
     """One verdict for every enabled gate, in the gates' order."""
     by_name: Mapping[str, Measure] = {measure.name: measure for measure in measures}
-    return tuple(judge(gate, by_name.get(gate.name)) for gate in gates if gate.enabled)
+    return tuple(_judged(gate, by_name.get(gate.name)) for gate in gates if gate.enabled)
+
+
+def _judged(gate: Gate, measure: Measure | None) -> GateVerdict:
+    """`judge`, where a measure that makes it crash (more hits than cases) is a gate that has failed."""
+    try:
+        return judge(gate, measure)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        detail = f"crashed: {type(error).__name__}: {error}"
+        return GateVerdict(gate.name, None, None, gate.threshold, measure.n if measure else 0, False, detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from editing.durable import write_file
 from kbsync.errors import BadConfiguration, TryLater
 
 
@@ -63,6 +66,16 @@ class Home:
                 "choose another directory with --home or KBSYNC_HOME, or change its owner or mode",
             ) from error
         return self
+
+    def identity(self) -> str:
+        """This home's name as a leader, made once: a restart after a crash is the same leader's next life.
+
+        Call it under the home's lock.
+        """
+        path = self.root / ".identity"
+        if not path.exists():
+            write_file(path, f"{socket.gethostname()}:{self.root}#{secrets.token_hex(4)}\n".encode())
+        return path.read_text(encoding="utf-8").strip()
 
     @contextmanager
     def locked(self, purpose: str) -> Iterator[None]:

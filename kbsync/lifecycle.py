@@ -12,20 +12,24 @@ what the step found.  A process killed between any two instructions leaves a run
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
 from editing.crashpoints import crash_point
+from editing.errors import EditingError, SpecError
 from editing.spec import BuildReport
 from kbsync import gates, promotion
 from kbsync.application import Application, Leadership
 from kbsync.deploying.finish import finish
+from kbsync.errors import BadData
 from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.specs import build_spec
 from state import Snapshot, Transaction
+from state.errors import ForbiddenTransition, GatesNotPassed, ViewBlocked
 from state.records import Checkpoint, Fact, GateResult, Move, Run, RunState
 
 log = structlog.get_logger()
@@ -35,6 +39,9 @@ ENDS = frozenset({"deployed", "rejected", "failed", "rolled_back"})
 OUTCOMES = frozenset({"killed", "hung", "out_of_memory", "wrong_version"})
 ATTEMPTS_LOST = 20
 """Attempts of one round that may be lost with the daemon itself (restarts) beside those that fail."""
+SPOILT = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
+"""What ends a run as `failed`: its files are damaged, gone or cannot be written, or its checkpoint may
+not go live.  To try the same step again would give the same; the next run starts from the cache."""
 
 
 class Lifecycle:
@@ -72,12 +79,22 @@ class Lifecycle:
         with structlog.contextvars.bound_contextvars(run_id=run.id):
             while run.state not in ENDS:
                 before = (run.state, run.round)
-                run = self._steps[run.state](run)
+                run = self._step(run)
                 crash_point(f"kbsync.lifecycle:after-{before[0]}")
                 if (run.state, run.round) == before:
                     break
                 log.info("run", state=run.state, round=run.round, reason=run.reason or None)
         return run
+
+    def _step(self, run: Run) -> Run:
+        try:
+            return self._steps[run.state](run)
+        except ViewBlocked as error:
+            return self._reject(run, str(error))
+        except SPOILT as error:
+            if run.state == "promoted":
+                raise  # it is live in the ledger: only what follows it is behind, and is tried again
+            return self._fail(run, str(error))
 
     # Steps, in the order of a run's life
 
@@ -90,10 +107,10 @@ class Lifecycle:
         return self._advance(run, "building")
 
     def _build(self, run: Run) -> Run:
-        spec_file = self._directory(run) / "spec.json"
-        report_file = spec_file.with_name("report.json")
-        if not report_file.exists():
+        report = self._finished(run)
+        if report is None:
             spec = build_spec(self.app, run)
+            spec_file = self._directory(run) / "spec.json"
             spec_file.parent.mkdir(parents=True, exist_ok=True)
             if spec.mode == "build":
                 # A build that was killed before its report may have left a directory nobody vouches for.
@@ -101,11 +118,10 @@ class Lifecycle:
             spec.write(spec_file)
             crash_point("kbsync.lifecycle:spec-written")
             try:
-                self._execute(run, spec_file)
+                report = self._execute(run, spec_file)
             except WorkerFailed as failure:
                 return self._fail(run, f"{failure.kind}: {failure}")
-        report = BuildReport.read(report_file)
-        with self.app.state.write() as tx:
+        with self._write() as tx:
             checkpoint = run.checkpoint
             if checkpoint is None:
                 path = Path(report.checkpoint).name
@@ -115,11 +131,18 @@ class Lifecycle:
             tx.put_base_answers(run.base, {int(f.id): (f.known, f.base_answer) for f in report.facts})
             return tx.advance_run(run.id, "building", "built", actor=ACTOR, checkpoint=checkpoint)
 
-    def _execute(self, run: Run, spec_file: Path) -> None:
+    def _finished(self, run: Run) -> BuildReport | None:
+        """What a worker reported before the daemon was killed; None if it did not, or in another version."""
+        try:
+            return BuildReport.read(self._directory(run) / "report.json")
+        except SpecError:
+            return None
+
+    def _execute(self, run: Run, spec_file: Path) -> BuildReport:
         """Let the worker answer the spec, a bounded number of times over all starts of the daemon."""
         most = self.app.settings.executor.attempts
         while True:
-            with self.app.state.write() as tx:
+            with self._write() as tx:
                 earlier = [a for a in tx.attempts(run.id) if a.round == run.round]
                 for lost in (a for a in earlier if a.outcome == "running"):
                     tx.end_attempt(lost.id, "lost", {"reason": "the daemon was stopped or killed meanwhile"})
@@ -127,9 +150,9 @@ class Lifecycle:
                     raise WorkerFailed("killed", f"given up after {len(earlier)} attempts", retry=False)
                 attempt = tx.begin_attempt(run.id, self.worker.name)
             try:
-                self.worker.execute(spec_file, self.progress)
+                report = self.worker.execute(spec_file, self.progress)
             except WorkerFailed as failure:
-                with self.app.state.write() as tx:
+                with self._write() as tx:
                     outcome = failure.kind if failure.kind in OUTCOMES else "failed"
                     tx.end_attempt(attempt.id, outcome, {"reason": str(failure)})  # type: ignore[arg-type]
                     failed = [a for a in tx.attempts(run.id) if a.round == run.round and a.outcome != "lost"]
@@ -137,13 +160,13 @@ class Lifecycle:
                     raise
                 log.warning("worker.retry", kind=failure.kind, reason=str(failure), attempt=len(failed))
             else:
-                with self.app.state.write() as tx:
+                with self._write() as tx:
                     tx.end_attempt(attempt.id, "succeeded", {})
-                return
+                return report
 
     def _judge(self, run: Run) -> Run:
         verdicts = gates.judge_all(self.app.gates, self.report(run).measures)
-        with self.app.state.write() as tx:
+        with self._write() as tx:
             tx.put_gate_results(
                 run.id,
                 [
@@ -156,8 +179,7 @@ class Lifecycle:
             return tx.advance_run(run.id, "built", "judged", actor=ACTOR)
 
     def _decide(self, run: Run) -> Run:
-        report = self.report(run)
-        verdicts = gates.judge_all(self.app.gates, report.measures)
+        report, verdicts = self.report(run), self._verdicts(run)
         failed = [v for v in verdicts if not v.passed]
         if not failed:
             if self._needs_review(run):
@@ -176,26 +198,31 @@ class Lifecycle:
     def _without(self, run: Run, blamed: tuple[gates.Blame, ...], summary: str) -> Run:
         """Quarantine the blamed facts, and go another round with the rest while the budget lasts."""
         crash_point("kbsync.lifecycle:before-quarantine")
-        with self.app.state.write() as tx:
-            tx.move_facts([_quarantine(run, item) for item in blamed], ACTOR)
+        with self._write() as tx:
+            view = tx.view_facts(run.view)
+            # What an operator retracted while the candidate was built stays as he left it.
+            wanted = {fact.id for fact in view if fact.status == "wanted"}
             bad = {int(item.fact) for item in blamed}
+            tx.move_facts([_quarantine(run, item) for item in blamed if int(item.fact) in wanted], ACTOR)
             live = tx.live()
             back = _predecessors(tx, live, bad)
             tx.move_facts(
                 [Move(f.id, "wanted", "its successor failed a gate", "superseded") for f in back], ACTOR
             )
-            rest = [fact for fact in tx.view_facts(run.view) if fact.id not in bad] + back
+            rest = [fact for fact in view if fact.id in wanted - bad] + back
             reason = f"{summary}: {len(bad)} facts quarantined"
             self._discard(tx, run, reason)
             if run.round >= self.app.settings.plan.rounds or not rest:
                 why = "no round is left" if rest else "nothing is left to build"
                 return tx.advance_run(run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; {why}")
-            view = tx.create_view(rest)
-            if live is not None and live.view == view.digest:
+            smaller = tx.create_view(rest)
+            if live is not None and live.view == smaller.digest:
                 return tx.advance_run(
                     run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; live has all the rest"
                 )
-            return tx.advance_run(run.id, "judged", "building", actor=ACTOR, reason=reason, view=view.digest)
+            return tx.advance_run(
+                run.id, "judged", "building", actor=ACTOR, reason=reason, view=smaller.digest
+            )
 
     def _review(self, run: Run) -> Run:
         review = self.app.settings.review
@@ -216,8 +243,34 @@ class Lifecycle:
 
     # What the steps share
 
+    @contextmanager
+    def _write(self) -> Iterator[Transaction]:
+        """A transaction of the leader: one that was paused and replaced is refused at its next step."""
+        with self.app.state.write() as tx:
+            tx.check_lease(self.leadership.lease)
+            yield tx
+
     def report(self, run: Run) -> BuildReport:
-        return BuildReport.read(self._directory(run) / "report.json")
+        """What was measured; raises BadData if it is about another candidate than the run's."""
+        report = BuildReport.read(self._directory(run) / "report.json")
+        assert run.checkpoint is not None
+        with self.app.state.read() as tx:
+            digest = tx.checkpoint(run.checkpoint).digest
+        if report.checkpoint_digest != digest:
+            raise BadData(
+                f"the report of run {run.id} is about {report.checkpoint_digest[:12]}…, "
+                f"its candidate is {digest[:12]}…",
+                "build it again with `kbsync sync`",
+            )
+        return report
+
+    def _verdicts(self, run: Run) -> tuple[gates.GateVerdict, ...]:
+        """As the round was judged, whatever the settings say by now."""
+        with self.app.state.read() as tx:
+            found = [one for one in tx.gate_results(run.id) if one.round == run.round]
+        return tuple(
+            gates.GateVerdict(r.name, r.value, r.bound, r.threshold, r.n, r.passed, r.detail) for r in found
+        )
 
     def _directory(self, run: Run) -> Path:
         return self.app.home.run(run.id) / f"round-{run.round}"
@@ -231,7 +284,7 @@ class Lifecycle:
         checkpoint: int | None = None,
         review_until: datetime | None = None,
     ) -> Run:
-        with self.app.state.write() as tx:
+        with self._write() as tx:
             return tx.advance_run(
                 run.id,
                 run.state,
@@ -244,12 +297,15 @@ class Lifecycle:
 
     def _fail(self, run: Run, reason: str) -> Run:
         log.error("run.failed", reason=reason)
-        return self._advance(run, "failed", reason=reason)
+        return self._end(run, "failed", reason)
 
     def _reject(self, run: Run, reason: str) -> Run:
-        with self.app.state.write() as tx:
+        return self._end(run, "rejected", reason)
+
+    def _end(self, run: Run, to: RunState, reason: str) -> Run:
+        with self._write() as tx:
             self._discard(tx, run, reason)
-            return tx.advance_run(run.id, run.state, "rejected", actor=ACTOR, reason=reason)
+            return tx.advance_run(run.id, run.state, to, actor=ACTOR, reason=reason)
 
     def _discard(self, tx: Transaction, run: Run, reason: str) -> None:
         """Mark the run's candidate rejected; its directory goes with the next garbage collection."""

@@ -23,9 +23,10 @@ log = structlog.get_logger()
 
 
 def promote(state: State, home: Home, run: Run, lease: Lease, *, hooks: Sequence[str], actor: str) -> Run:
-    """Make the run's checkpoint live: verify its bytes, commit under the lease's generation, move the link.
+    """Make the run's checkpoint live: verify its bytes, commit under the lease's generation.
 
-    `hooks` names the deploy hooks that the same transaction leaves word for.
+    `hooks` names the deploy hooks that the same transaction leaves word for.  The link follows the commit
+    (`project`): what is committed is live, whatever becomes of this process.
 
     Raises BadData when the checkpoint's files are not what was judged; `state.errors.StaleLeader`
     when another process leads by now.
@@ -38,7 +39,6 @@ def promote(state: State, home: Home, run: Run, lease: Lease, *, hooks: Sequence
         tx.promote(checkpoint.id, lease, run=run.id, hooks=hooks, actor=actor)
         promoted = tx.advance_run(run.id, "staged", "promoted", actor=actor)
     crash_point("kbsync.promotion:after-commit")
-    project(state, home)
     return promoted
 
 
@@ -89,7 +89,8 @@ def rollback(
 
     The ledger follows: what only the left checkpoint held is quarantined, so that the next cycle does
     not bring it back, and what the target holds is wanted again.  Without `follow` the facts stay as they
-    are wanted: they are not to blame.  The left view stays blocked until released in either case.
+    are wanted: they are not to blame.  The left view stays blocked until released in either case.  A run
+    that is still open was planned from what is now left: it is rejected.
     """
     with state.read() as tx:
         left = tx.live()
@@ -104,6 +105,7 @@ def rollback(
             _follow(tx, left, chosen, f"rolled back: {reason}", actor)
         if run := _promoted_by(tx, left):
             tx.advance_run(run.id, run.state, "rolled_back", actor=actor, reason=reason)
+        _end_open_runs(tx, f"rolled back meanwhile: {reason}", actor)
     crash_point("kbsync.promotion:after-rollback-commit")
     project(state, home)
     return left, chosen
@@ -113,6 +115,16 @@ def _promoted_by(tx: Snapshot, checkpoint: Checkpoint) -> Run | None:
     """The run that promoted it last: the one that built it, or a later one that judged it again."""
     runs = [*tx.runs(state="promoted"), *tx.runs(state="deployed")]
     return max((run for run in runs if run.checkpoint == checkpoint.id), key=lambda run: run.id, default=None)
+
+
+def _end_open_runs(tx: Transaction, reason: str, actor: str) -> None:
+    """They were planned from what is now left and may hold the very facts that it held."""
+    for run in tx.open_runs():
+        if run.state == "promoted":
+            continue
+        if run.checkpoint is not None and tx.checkpoint(run.checkpoint).status == "candidate":
+            tx.reject(run.checkpoint, reason, actor)
+        tx.advance_run(run.id, run.state, "rejected", actor=actor, reason=reason)
 
 
 def _target(tx: Snapshot, target: int | None) -> Checkpoint:

@@ -148,6 +148,11 @@ class ScheduleSettings(Section):
 class ExecutorSettings(Section):
     """The editing subprocess."""
 
+    command: tuple[str, ...] = Field(
+        (),
+        description="program and arguments that start a worker, such as `nice python -m editing.worker`; "
+        "unset: this Python's `editing.worker`",
+    )
     heartbeat_timeout: Duration = Field(
         timedelta(minutes=2), description="a worker silent for longer is hung"
     )
