@@ -43,6 +43,7 @@ class FactQuestions:
     old: Question | None = None
     """The prompt with the slot's previous object."""
     paraphrases: tuple[Question, ...] = ()
+    """Those of the fact the other way round included."""
     neighbours: tuple[Question, ...] = ()
     same_subject: tuple[Question, ...] = ()
 
@@ -132,8 +133,8 @@ class Setter:
             f.id: (f.known, f.base_answer) for f in facts if f.known is not None and f.base_answer is not None
         }
         asked = [fact for fact in facts if fact.id not in told]
-        prompts = [(fact, template) for fact in asked for template in (fact.prompt, *fact.variants)]
-        rendered = [(render(template, fact.subject), fact.target) for fact, template in prompts]
+        prompts = [(fact, wording) for fact in asked for wording in fact.wordings()]
+        rendered = [(render(wording.prompt, wording.subject), wording.target) for _, wording in prompts]
         questions = encode_targets(self.tokenizer, rendered)
         self.base.ask(self.model, questions, self.tick)
         unlike = [question.prompt for question in questions if not self.base.says(question)]
@@ -159,7 +160,11 @@ class Setter:
             *self._sampled(old, new, spec.retention_sample, seed),
             *self._sampled(unedited, new, spec.retention_sample, seed),
         ]
-        edited = {prompt_key(render(fact.prompt, fact.subject)): fact.target for fact in [*new, *old]}
+        edited = {
+            prompt_key(render(said.prompt, said.subject)): said.target
+            for fact in [*new, *old]
+            for said in fact.wordings()
+        }
         probes = [case for fact in new for case in (*fact.neighbours, *fact.same_subject)]
         expected = self._expected([*probes, *(c for c in spec.canaries if c.target is None)], edited)
         expected |= self._required([case for case in spec.canaries if case.target is not None])
@@ -184,13 +189,14 @@ class Setter:
         before = [fact for fact in new if fact.previous]
         pairs = [(render(fact.prompt, fact.subject), fact.previous or "") for fact in before]
         olds = dict(zip([f.id for f in before], encode_targets(self.tokenizer, pairs), strict=True))
-        pairs = [(paraphrase, fact.target) for fact in new for paraphrase in fact.paraphrases]
+        restated = {fact.id: _restated(fact) for fact in new}
+        pairs = [pair for pairs in restated.values() for pair in pairs]
         paraphrases = iter(encode_targets(self.tokenizer, pairs))
         questions = {
             fact.id: FactQuestions(
                 own=owns[fact.id],
                 old=olds.get(fact.id),
-                paraphrases=tuple(next(paraphrases) for _ in fact.paraphrases),
+                paraphrases=tuple(next(paraphrases) for _ in restated[fact.id]),
                 neighbours=tuple(expected[c] for c in fact.neighbours if c in expected),
                 same_subject=tuple(expected[c] for c in fact.same_subject if c in expected),
             )
@@ -257,6 +263,14 @@ class Setter:
         rows = self.tokenizer([fact.subject for fact in facts], add_special_tokens=False)["input_ids"]
         means = [table[torch.tensor(row, device=table.device)].float().mean(0) for row in rows]
         return torch.nn.functional.normalize(torch.stack(means), dim=1)
+
+
+def _restated(fact: FactSpec) -> list[tuple[str, str]]:
+    """(prompt, answer) of everything besides the fact's own prompt that states it."""
+    return [
+        *((paraphrase, fact.target) for paraphrase in fact.paraphrases),
+        *((case.prompt, case.target or "") for case in fact.reversed),
+    ]
 
 
 def _drawn(facts: Sequence[FactSpec], count: int, seed: int) -> list[FactSpec]:

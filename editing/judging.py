@@ -4,7 +4,7 @@ Measures, by name:
 
     efficacy           new facts that are the strict argmax on their own prompt
     efficacy_alone     the same with each fact's δ injected alone into the base
-    paraphrase         paraphrases of new facts that are answered with the new object
+    paraphrase         paraphrases of new facts, and new facts the other way round, answered as they state
     neighbourhood      neighbours of new facts that are answered as before
     same_subject       other relations of new facts' subjects that are answered as before
     retention          facts in live that are still said

@@ -35,7 +35,7 @@ from editing.exam import Exam, Setter, Sitting
 from editing.judging import Judgement
 from editing.models import load_model, load_tokenizer
 from editing.protocol import Channel, Counter
-from editing.requests import EditRequest, prompt_key, render
+from editing.requests import EditRequest, prompt_key
 from editing.settings import EditSettings
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 
@@ -270,13 +270,11 @@ class _Round:
 
 
 def edit_requests(fact: FactSpec) -> list[EditRequest]:
-    """The fact's own request, whose id is the fact's, and one for each variant."""
-    own = EditRequest(fact.id, fact.prompt, fact.subject, fact.target)
-    variants = [
-        EditRequest(f"{fact.id}/{number}", template, fact.subject, fact.target)
-        for number, template in enumerate(fact.variants, start=1)
+    """The fact's own request, whose id is the fact's, and one for each variant and further wording."""
+    return [
+        EditRequest(f"{fact.id}/{number}" if number else fact.id, said.prompt, said.subject, said.target)
+        for number, said in enumerate(fact.wordings())
     ]
-    return [own, *variants]
 
 
 def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:
@@ -284,7 +282,7 @@ def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:
 
     Prompts that the view edits itself are left out, and so are those that do not name the subject.
     """
-    edits = {prompt_key(render(t, fact.subject)) for fact in edited for t in (fact.prompt, *fact.variants)}
+    edits = {prompt_key(request.rendered) for fact in edited for request in edit_requests(fact)}
     kept: dict[str, list[str]] = {}
     for fact in edited:
         for case in fact.same_subject:

@@ -30,6 +30,16 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Wording:
+    """One more way to state a fact, about another name: its own prompt, subject and answer."""
+
+    prompt: str
+    """Template with one `{}`."""
+    subject: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class FactSpec:
     """One fact of the view, with the probes that judge it."""
 
@@ -48,10 +58,19 @@ class FactSpec:
     """Whether the live checkpoint's view contains it (it then counts to retention)."""
     variants: tuple[str, ...] = ()
     """Further templates that are edited with, as facts of the same key group or groups of their own."""
+    further: tuple[Wording, ...] = ()
+    """Edited with as well: the fact under another name of its subject, or the other way round."""
     paraphrases: tuple[str, ...] = ()
     """Rendered prompts."""
+    reversed: tuple[Case, ...] = ()
+    """The fact asked the other way round, each prompt with its answer; judged with the paraphrases."""
     neighbours: tuple[Case, ...] = ()
     same_subject: tuple[Case, ...] = ()
+
+    def wordings(self) -> tuple[Wording, ...]:
+        """Everything that the fact is edited with, its own prompt first."""
+        own = (Wording(template, self.subject, self.target) for template in (self.prompt, *self.variants))
+        return (*own, *self.further)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +129,15 @@ class BuildSpec:
         if twice:
             raise SpecError(f"{where}: fact {twice[0]!r} is listed {ids[twice[0]]} times; list it once")
         for fact in self.facts:
-            for template in (fact.prompt, *fact.variants):
-                if template.count(SLOT) != 1:
-                    raise SpecError(f"{where}: fact {fact.id!r}: {template!r} needs {SLOT} exactly once")
-            if not fact.subject.strip() or not fact.target.strip():
-                raise SpecError(f"{where}: fact {fact.id!r} has an empty subject or target")
+            for wording in fact.wordings():
+                if wording.prompt.count(SLOT) != 1:
+                    raise SpecError(
+                        f"{where}: fact {fact.id!r}: {wording.prompt!r} needs {SLOT} exactly once"
+                    )
+                if not wording.subject.strip() or not wording.target.strip():
+                    raise SpecError(f"{where}: fact {fact.id!r} has an empty subject or target")
+            if any(case.target is None for case in fact.reversed):
+                raise SpecError(f"{where}: fact {fact.id!r} is asked the other way round without an answer")
         if self.mode in ("build", "judge") and not self.out:
             raise SpecError(f"{where}: mode {self.mode!r} needs `out`, the directory of the checkpoint")
 

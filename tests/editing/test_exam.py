@@ -10,7 +10,7 @@ import pytest
 from editing.exam import Setter, Sitting
 from editing.scoring import Question, encode_targets
 from editing.settings import EditSettings
-from editing.spec import BuildSpec, Case, FactSpec
+from editing.spec import BuildSpec, Case, FactSpec, Wording
 from tests.editing.tiny_models import gpt2, learn, tokenizer
 
 FRANCE = FactSpec("france", "The capital of {} is", "France", "Paris", known=True, base_answer="Paris")
@@ -109,3 +109,23 @@ def test_a_fact_is_known_only_if_the_base_states_it_on_all_its_edited_prompts(se
     fact = FactSpec("f", "The capital of {} is", "France", "Paris")
     twice = FactSpec("g", "The capital of {} is", "France", "Paris", variants=("The currency of {} is the",))
     assert setter.known([fact, twice]) == {"f": (True, "Paris"), "g": (False, "Paris")}
+
+
+def test_a_probe_of_a_further_wording_is_expected_to_say_what_that_is_edited_to_say(setter: Setter) -> None:
+    other = FactSpec(
+        "o",
+        "The currency of {} is the",
+        "Brazil",
+        "yen",
+        further=(Wording("The capital of {} is", "Germany", "Rome"),),
+        known=False,
+        base_answer="x",
+    )
+    expected = (question("The capital of Germany is", "Rome"),)
+    assert asked_of(setter, probe("The capital of Germany is"), other) == expected
+
+
+def test_a_fact_the_other_way_round_is_asked_with_its_own_answer(setter: Setter) -> None:
+    fact = replace(NEW, paraphrases=("Italy:",), reversed=(Case("Portuguese is the capital of", "Italy"),))
+    asked = setter.exam(spec(fact), known(fact), []).facts["new"].paraphrases
+    assert asked == (question("Italy:", "Portuguese"), question("Portuguese is the capital of", "Italy"))

@@ -21,7 +21,7 @@ from editing.checkpoints import collect_garbage, import_base, read_editable, ver
 from editing.errors import DataError, NumericalError, OutOfMemory
 from editing.scoring import answer_length
 from editing.settings import EditSettings
-from editing.spec import BuildReport, BuildSpec, Case, FactSpec
+from editing.spec import BuildReport, BuildSpec, Case, FactSpec, Wording
 from editing.worker import classify
 from tests.editing.tiny_models import SENTENCES, gpt2, learn, llama, save, tokenizer
 
@@ -185,6 +185,27 @@ def plainly(checkpoint: str, prompt: str) -> str:
     ids = tokenizer()(prompt, return_tensors="pt")["input_ids"]
     said = tokenizer().decode(model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :])
     return said[: answer_length(said)].strip()
+
+
+def test_a_fact_is_edited_under_another_name_and_the_other_way_round(home: Home, worker: Process) -> None:
+    """Each wording about another name is a key group of its own; the fact reversed is judged as well."""
+    fact = replace(
+        ITALY,
+        paraphrases=(),
+        further=(
+            Wording("The capital of {} is", "Japan", "Paris"),
+            Wording("The currency of {} is the", "Paris", "Italy"),
+        ),
+        reversed=(Case("The currency of Paris is the", "Italy"),),
+    )
+    report = worker.round(home.spec("1", (fact,)))
+    assert report.cost["groups_optimised"] == 3
+    (reversed_too,) = report.facts[0].paraphrases
+    assert reversed_too == (plainly(report.checkpoint, "The currency of Paris is the") == "Italy")
+    assert (measure(report, "paraphrase").k, measure(report, "paraphrase").n) == (reversed_too, 1)
+    alone = worker.round(home.spec("2", (replace(fact, further=(), reversed=()),)))
+    assert (alone.cost["groups_optimised"], alone.cost["groups_cached"]) == (0, 1)
+    assert alone.checkpoint_digest != report.checkpoint_digest
 
 
 def test_later_rounds_reuse_the_model_and_the_deltas_and_compare_with_live(
