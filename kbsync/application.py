@@ -128,9 +128,12 @@ class Leadership:
     state: State
     now: Callable[[], datetime]
     lease: Lease
+    pulse: Callable[[], None] = lambda: None
+    """Called with every sign of life: who renews has just seen its work go on."""
 
     def renew(self) -> None:
         """Extend the lease when a quarter of it has passed; raises state.StaleLeader if it was lost."""
+        self.pulse()
         if self.lease.expires - self.now() < LEASE_TTL * 3 / 4:
             self.lease = self.state.renew_lease(self.lease, LEASE_TTL)
 

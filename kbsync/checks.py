@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kbsync.application import Application
+from kbsync.deploying.checks import check_hooks
 from kbsync.errors import BadConfiguration
 
 
@@ -34,6 +35,8 @@ def check_settings(app: Application) -> dict[str, str]:
         )
     found["gates"] = f"{sum(gate.enabled for gate in app.gates)} on"
     found["canaries"] = str(len(app.canaries))
+    found["deploy hooks"] = check_hooks(app.settings.deploy)
+    found["health"] = app.settings.health.listen or "off"
     found["relations"] = f"{len(app.catalogue.enabled())} on"
     found["sources"] = ", ".join(sorted(app.connectors)) or "none"
     if not app.connectors:

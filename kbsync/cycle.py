@@ -15,6 +15,7 @@ from editing.durable import sweep
 from editing.spec import BuildReport
 from kbsync import planning, probes, promotion
 from kbsync.application import Application, Leadership
+from kbsync.deploying.finish import finish
 from kbsync.deploying.outbox import Outbox
 from kbsync.executor import Progress, Worker, silent
 from kbsync.intake import Report
@@ -65,8 +66,7 @@ def cycle(
             unfinished = tx.open_runs()
         runs = [lifecycle.drive(run) for run in unfinished]
         if not any(run.state == "promoted" for run in runs):
-            # Rollbacks, servers that forgot, hooks that failed for good: what no open run looks after.
-            Outbox(app, leadership).work(asked=asked and not runs)
+            tell_servers(app, leadership, asked=asked and not runs)
         reports, unavailable = pull(app, bootstrap=bootstrap, progress=progress)
         leadership.renew()
         nothing = _waits(runs)
@@ -127,6 +127,19 @@ def _sweep(app: Application, open_runs: Iterable[int]) -> Iterator[str]:
         for child in directory.iterdir() if directory.is_dir() else ():
             yield from sweep(child)
     yield from sweep(app.home.runs / "ask")
+
+
+def tell_servers(app: Application, leadership: Leadership, *, asked: bool = False) -> tuple[Run, ...]:
+    """Go on with promoted runs, and see that every server still serves what is live; the runs that ended.
+
+    What no open run looks after: rollbacks, servers that forgot, hooks that failed for good.
+    """
+    with app.state.read() as tx:
+        waiting = tx.runs(state="promoted")
+    runs = [finish(app, leadership, run, asked=asked) for run in waiting]
+    if not runs:
+        Outbox(app, leadership).work(asked=asked)
+    return tuple(run for run in runs if run.state in ENDS)
 
 
 def pull(

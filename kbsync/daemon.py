@@ -20,9 +20,10 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from connectors.errors import ConnectorError
 from editing.errors import EditingError
 from kbsync.application import Application, Leadership
-from kbsync.cycle import cycle, reconcile
+from kbsync.cycle import cycle, reconcile, tell_servers
 from kbsync.errors import KbsyncError
 from kbsync.executor import Stopping
+from kbsync.health import Heartbeat, serving
 from kbsync.notify import notify
 from state.errors import StaleLeader, StateError
 
@@ -40,12 +41,16 @@ class Daemon:
         self._jobs: dict[str, Job] = {"sync": self._sync, "reconcile": self._reconcile, "audit": self._audit}
         if app.settings.state.anchor is not None:
             self._jobs["anchor"] = self._anchor
+        if app.settings.deploy:
+            self._jobs["deploy"] = self._deploy
+        self._heartbeat = Heartbeat()
 
     def run(self) -> None:
         """Blocks until SIGTERM or SIGINT.  Raises TryLater or LeaseHeld if another daemon leads."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.app.stopping.set())
-        with self.app.leading() as leadership:
+        with self.app.leading() as leadership, serving(self.app, self._heartbeat):
+            leadership.pulse = self._beat
             scheduler = self._scheduler()
             scheduler.start()
             log.info("daemon.started", home=str(self.app.home.root))
@@ -65,6 +70,7 @@ class Daemon:
             "reconcile": schedule.reconcile,
             "audit": schedule.audit,
             "anchor": schedule.anchor,
+            "deploy": schedule.deploy,
         }
         scheduler = BackgroundScheduler(timezone="UTC")
         for name in self._jobs:
@@ -85,11 +91,15 @@ class Daemon:
         if name not in self._queue.queue:
             self._queue.put(name)
 
+    def _beat(self) -> None:
+        """Every turn of the loop and, during long work, every sign that it goes on."""
+        self._heartbeat.beat()
+        notify("WATCHDOG=1")
+
     def _work(self, leadership: Leadership, scheduler: BackgroundScheduler) -> None:
         last = time.monotonic()
         while not self.app.stopping.is_set():
             leadership.renew()
-            notify("WATCHDOG=1")
             try:
                 name = self._queue.get(timeout=1.0)
             except queue.Empty:
@@ -140,6 +150,10 @@ class Daemon:
     def _audit(self, leadership: Leadership) -> None:
         reconcile(self.app, sample=self.app.settings.schedule.audit_slots)
         leadership.renew()
+
+    def _deploy(self, leadership: Leadership) -> None:
+        for run in tell_servers(self.app, leadership):
+            log.info("run.ended", run=run.id, state=run.state, reason=run.reason or None)
 
     def _anchor(self, leadership: Leadership) -> None:
         path: Path | None = self.app.settings.state.anchor

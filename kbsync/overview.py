@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kbsync.application import Application
+from kbsync.deploying.served import Served, served
 from state.records import Checkpoint, Pause, Run
 
 
@@ -14,6 +15,8 @@ class Overview:
     home: str
     live: Checkpoint | None
     live_path: str | None
+    served: tuple[Served, ...]
+    """What the link and each deploy hook's server were last seen to serve."""
     facts: dict[str, int]
     pending: int
     """Wanted facts that live was not built with, and facts of live that are wanted no more."""
@@ -36,6 +39,8 @@ class Overview:
         else:
             yield "live", f"checkpoint {self.live.id} of run {self.live.run}, view {self.live.view[:12]}"
             yield "path", self.live_path or ""
+            for one in self.served:
+                yield f"served by {one.hook}", str(one)
         yield (
             "facts",
             ", ".join(f"{count} {status}" for status, count in sorted(self.facts.items())) or "none",
@@ -54,7 +59,8 @@ class Overview:
 
 
 def overview(app: Application) -> Overview:
-    """Read from the ledger alone: no source is asked and no model is loaded."""
+    """Read from the ledger and the link: no source and no server is asked, and no model is loaded."""
+    seen = served(app)
     with app.state.read() as tx:
         live = tx.live()
         wanted = {fact.id for fact in tx.wanted()}
@@ -65,6 +71,7 @@ def overview(app: Application) -> Overview:
             home=str(app.home.root),
             live=live,
             live_path=str(app.home.live) if live else None,
+            served=seen,
             facts={str(status): count for status, count in tx.count_facts().items()},
             pending=len(wanted ^ held),
             open_runs=tx.open_runs(),

@@ -15,7 +15,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -34,6 +42,15 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 RESERVED_VARIABLES = frozenset({"KBSYNC_HOME", "KBSYNC_CONFIG", "KBSYNC_CRASH"})
 """Variables that are not settings: where things lie, and the tests' crash points."""
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """`127.0.0.1:8787` or `[::1]:8787` as host and port; raises ValueError."""
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{listen!r} is no address: write host:port, such as 127.0.0.1:8787 or [::1]:8787")
+    return host, int(port)
 
 
 class Section(BaseModel):
@@ -106,6 +123,9 @@ class PlanSettings(Section):
     variants: int = Field(
         0, ge=0, description="further templates of the relation a fact is edited with; none of them judges it"
     )
+    aliases: int = Field(
+        0, ge=0, description="other names of its subject a fact is edited with; none of them judges it"
+    )
     neighbours: int = Field(5, ge=0, description="neighbourhood probes an edited fact")
     same_subject: int = Field(5, ge=0, description="probes of the subject's other relations an edited fact")
     paraphrases: int = Field(6, ge=0, description="paraphrase probes an edited fact")
@@ -143,6 +163,9 @@ class ScheduleSettings(Section):
     audit: Duration = Field(timedelta(hours=1), description="between two random re-reads")
     audit_slots: int = Field(100, ge=0, description="slots of a random re-read")
     anchor: Duration = Field(timedelta(hours=1), description="between two exports of the audit log's head")
+    deploy: Duration = Field(
+        timedelta(minutes=1), description="between two looks at the servers of `[deploy.NAME]`"
+    )
 
 
 class ExecutorSettings(Section):
@@ -169,6 +192,22 @@ class StateSettings(Section):
         None, description="file outside the home that the audit log's head is copied to"
     )
     keep: int = Field(5, ge=1, description="retired checkpoints kept for rollback")
+
+
+class HealthSettings(Section):
+    """`/livez`, `/readyz` and `/metrics` of the daemon, see [deploying.md](deploying.md)."""
+
+    listen: str | None = Field(None, description="host:port to serve them on; unset: not at all")
+    stale: Duration = Field(
+        timedelta(minutes=10), description="a loop without a sign of life for longer is dead to `/livez`"
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
 
 
 class LogSettings(Section):
@@ -202,6 +241,7 @@ class Settings(BaseSettings):
     executor: ExecutorSettings = ExecutorSettings()
     state: StateSettings = StateSettings()
     deploy: dict[str, AnyHookSettings] = Field(default_factory=dict)
+    health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 
     _directory: Path = PrivateAttr(default_factory=Path.cwd)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kbsync import __version__
-from kbsync.cli import asking, auditing, demo, ledger, reviewing, setup, syncing
+from kbsync.cli import asking, auditing, demo, deployments, editing, ledger, reviewing, setup, syncing
 from kbsync.cli.options import DEFAULT_HOME, Globals
 
 app = typer.Typer(
@@ -19,6 +20,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+PANELS = {
+    "Start here": ("demo", "init", "config", "relations", "gates"),
+    "Keep a model current": ("sync", "run", "dry-run", "pause", "resume"),
+    "See how things stand": ("status", "facts", "edits", "runs", "checkpoints", "deployments", "audit"),
+    "Ask the model": ("ask", "explain"),
+    "Decide": ("quarantine", "review", "rollback", "retract"),
+    "Edit any model, without sources": ("edit", "stats", "trace"),
+}
+"""How `kbsync --help` groups the commands; one that is named nowhere stands under `Commands`."""
+
+
+def arrange(app: typer.Typer, panels: Mapping[str, Sequence[str]]) -> None:
+    """Put every registered command under its heading."""
+    heading = {name: panel for panel, names in panels.items() for name in names}
+    for command in app.registered_commands:
+        assert command.callback is not None
+        command.rich_help_panel = heading.get(command.name or command.callback.__name__, "Commands")
+    for group in app.registered_groups:
+        group.rich_help_panel = heading.get(str(group.name), "Commands")
 
 
 def _version(wanted: bool) -> None:
@@ -43,5 +65,6 @@ def options(
     context.obj = Globals(home, config)
 
 
-for part in (setup, syncing, ledger, reviewing, asking, auditing, demo):
+for part in (demo, setup, syncing, ledger, asking, reviewing, deployments, auditing, editing):
     part.register(app)
+arrange(app, PANELS)

@@ -131,8 +131,10 @@ def rollback(
     checkpoint: Annotated[int | None, typer.Argument(help="Its id; default: what was live before.")] = None,
     actor: Actor = "operator",
 ) -> None:
-    """Go back to a kept checkpoint; what only the left one held is quarantined."""
+    """Go back to a kept checkpoint, and tell the servers; what only the left one held is quarantined."""
     from kbsync import promotion
+    from kbsync.cli.deployments import say_where_it_is_served
+    from kbsync.cycle import tell_servers
 
     app = globals_of(context).application()
     try:
@@ -146,9 +148,11 @@ def rollback(
                 reason=reason,
                 actor=actor,
             )
+            say(f"live is checkpoint {now.id} again; checkpoint {left.id} was left: {reason}")
+            tell_servers(app, leadership, asked=True)
+        say_where_it_is_served(app)
     finally:
         app.close()
-    say(f"live is checkpoint {now.id} again; checkpoint {left.id} was left: {reason}")
 
 
 def retract(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +11,6 @@ from kbsync.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.cycle import CycleReport
-    from kbsync.executor import Progress
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +30,7 @@ def sync(
     json: Json = False,
 ) -> None:
     """Run one cycle now: pull, admit, build, judge, promote."""
+    from kbsync.cli.progress import live_progress
     from kbsync.cycle import cycle
 
     app = globals_of(context).application()
@@ -51,13 +49,13 @@ def sync(
 
 
 def exit_code(report: CycleReport) -> int:
-    """10 where a gate rejected, 1 where a run failed, 75 where a source could not be read."""
+    """10 where a gate rejected, 1 where a run failed, 75 where a source or a server could not be reached."""
     states = {run.state for run in report.runs}
     if "rejected" in states:
         return 10
-    if "failed" in states:
+    if states & {"failed", "rolled_back"}:
         return 1
-    return 75 if report.unavailable else 0
+    return 75 if report.unavailable or "promoted" in states else 0
 
 
 def show(report: CycleReport) -> None:
@@ -74,7 +72,10 @@ def show(report: CycleReport) -> None:
     for source, reason in report.unavailable.items():
         say(f"{source}: not read: {reason}")
     for done in report.runs:
-        say(f"run {done.id}: {done.state}{f' ({done.reason})' if done.reason else ''}")
+        waits = (
+            "; it waits for its deploy hooks: see `kbsync deployments`" if done.state == "promoted" else ""
+        )
+        say(f"run {done.id}: {done.state}{f' ({done.reason})' if done.reason else ''}{waits}")
     if report.nothing:
         say(f"no new run: {report.nothing}")
 
@@ -130,22 +131,3 @@ def dry_run(context: typer.Context, json: Json = False) -> None:
             ("what", "fact", "subject", "relation", "object"),
             ((what, f.id, f.subject_label, f.relation, f.target) for what, f in rows),
         )
-
-
-@contextmanager
-def live_progress() -> Iterator[Progress]:
-    """Progress bars on stderr, one a phase; plain lines where stderr is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from kbsync.cli.output import stderr
-
-    columns = (TextColumn("{task.description:<22}"), BarColumn(32), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr, transient=not stderr.is_terminal) as bars:
-        tasks: dict[str, int] = {}
-
-        def show_phase(phase: str, done: int, total: int, eta_s: float | None) -> None:
-            if phase not in tasks or (done == 0 and total):
-                tasks[phase] = bars.add_task(phase, total=total)
-            bars.update(tasks[phase], completed=done, total=total)  # type: ignore[arg-type]
-
-        yield show_phase

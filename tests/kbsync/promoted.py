@@ -1,0 +1,128 @@
+"""A home with checkpoints that passed, without the model: what promotion and deployment are tried on.
+
+The checkpoints are directories with a true manifest whose weights are a table of prompts and answers.
+The ledger, the link, the lifecycle's last steps and the outbox are the real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+from json import dumps
+from pathlib import Path
+from typing import Any, cast
+
+from editing.manifest import NAME, Manifest
+from kbsync import promotion
+from kbsync.application import Application, Leadership
+from kbsync.cycle import tell_servers
+from kbsync.home import Home
+from kbsync.lifecycle import Lifecycle
+from kbsync.settings import load
+from state.records import Checkpoint, Deployment, Event, Move, Run
+from tests.state.making import BASE, Clock, fact, gate
+
+
+@dataclass
+class Place:
+    """One home whose clock is turned by hand; `hooks` is the text of its [deploy.…] tables."""
+
+    root: Path
+    hooks: str = ""
+    clock: Clock = field(default_factory=Clock)
+
+    def application(self) -> Application:
+        home = Home(self.root / "home").prepare()
+        home.config.write_text(self.hooks, encoding="utf-8")
+        return Application(home, load(home.config, {}), now=self.clock)
+
+    @contextmanager
+    def leading(self) -> Iterator[tuple[Application, Leadership]]:
+        app = self.application()
+        try:
+            with app.leading() as leadership:
+                yield app, leadership
+        finally:
+            app.close()
+
+    def staged(self, **says: str) -> Run:
+        """A run that passed its gates: every subject named now has that object, all others keep theirs."""
+        app = self.application()
+        with app.state.write() as tx:
+            for subject, object in says.items():
+                gone = [f for f in tx.facts(status="wanted", subject=subject) if f.object != object]
+                tx.move_facts([Move(f.id, "superseded", "a newer value") for f in gone], "test")
+                tx.put_facts([fact(subject, object)], "test")
+            view = tx.create_view(tx.wanted())
+            run = tx.create_run(view.digest, BASE, "test")
+            table = {f.prompt: f" {f.target}, as everybody knows" for f in tx.wanted()}
+            digest = write_checkpoint(app.home.checkpoints / f"{run.id}-1", table)
+            made = tx.create_checkpoint(run.id, run.view, BASE, f"{run.id}-1", digest)
+            tx.advance_run(run.id, "planned", "building", actor="test")
+            tx.advance_run(run.id, "building", "built", actor="test", checkpoint=made.id)
+            tx.put_gate_results(run.id, [gate(run.id)])
+            tx.advance_run(run.id, "built", "judged", actor="test")
+            run = tx.advance_run(run.id, "judged", "staged", actor="test")
+        app.close()
+        return run
+
+    def drive(self, run: Run, *, asked: bool = False) -> Run:
+        """The run as far as it comes now."""
+        with self.leading() as (app, leadership):
+            with app.state.read() as tx:
+                run = tx.run(run.id)
+            return Lifecycle(app, leadership, cast(Any, None), asked=asked).drive(run)
+
+    def promoted(self, **says: str) -> Run:
+        return self.drive(self.staged(**says))
+
+    def later(self, **by: float) -> tuple[Run, ...]:
+        """Time goes by, then the daemon looks at its servers; the runs that ended."""
+        self.clock.now += timedelta(**by)
+        with self.leading() as (app, leadership):
+            return tell_servers(app, leadership)
+
+    def rollback(self) -> Checkpoint:
+        with self.leading() as (app, leadership):
+            _, now = promotion.rollback(
+                app.state,
+                app.home,
+                leadership.lease,
+                target=None,
+                hooks=tuple(app.settings.deploy),
+                reason="wrong",
+                actor="operator",
+            )
+            tell_servers(app, leadership, asked=True)
+            return now
+
+    def read(self) -> tuple[Run, list[Deployment], list[Event]]:
+        """The newest run, the outbox, and the whole audit log."""
+        app = self.application()
+        with app.state.read() as tx:
+            found = tx.runs(limit=1)[0], list(tx.deployments()), list(tx.events())
+        assert app.state.audit.verify().ok
+        app.close()
+        return found
+
+    @property
+    def outbox(self) -> list[tuple[str, str]]:
+        """Hook and state, oldest first."""
+        return [(row.hook, row.state) for row in self.read()[1]]
+
+    @property
+    def last(self) -> Deployment:
+        return self.read()[1][-1]
+
+
+def write_checkpoint(directory: Path, table: dict[str, str]) -> str:
+    """A whole checkpoint whose only file is what it says; its digest."""
+    directory.mkdir(parents=True)
+    content = dumps(table).encode()
+    (directory / "says.json").write_bytes(content)
+    manifest = Manifest("checkpoint", BASE, {"says.json": sha256(content).hexdigest()}, {})
+    (directory / NAME).write_bytes(manifest.to_bytes())
+    return manifest.digest
