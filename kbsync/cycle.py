@@ -17,7 +17,7 @@ from kbsync import planning, probes, promotion
 from kbsync.application import Application, Leadership
 from kbsync.deploying.finish import finish
 from kbsync.deploying.outbox import Outbox
-from kbsync.executor import Progress, Worker, silent
+from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.intake import Report
 from kbsync.lifecycle import ACTOR, ENDS, Lifecycle
 from kbsync.specs import ask_spec
@@ -221,7 +221,14 @@ def _ask(app: Application, worker: Worker, facts: list[Fact], progress: Progress
     directory.mkdir(parents=True, exist_ok=True)
     spec_file = directory / "spec.json"
     ask_spec(app, facts).write(spec_file)
-    return worker.execute(spec_file, progress)
+    for left in reversed(range(app.settings.executor.attempts)):
+        try:
+            return worker.execute(spec_file, progress)
+        except WorkerFailed as failure:
+            if not (failure.retry and left):
+                raise
+            log.warning("worker.retry", kind=failure.kind, reason=str(failure), left=left)
+    raise AssertionError("at least one attempt is made")
 
 
 def _start(
