@@ -11,20 +11,16 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 import pytest
 
 from state import State
+from tests.faults.forks import FORKS
 from tests.faults.ledger_writer import SLOTS, promote_after_a_pause, write_for_ever
 from tests.state.making import Clock, staged
 from tests.state.replay import check
-
-# Children are forked from a server that has imported the room already: a kill costs milliseconds.
-FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["state.ledger", "tests.faults.ledger_writer"])
 
 Writer = tuple[BaseProcess, Connection]
 

@@ -1,0 +1,177 @@
+"""What the forked processes of these tests do: whole lives of a kbsync, with workers of their own.
+
+Everything is the real thing (settings, lease, cycle, worker process and its protocol); only the start
+of the two Python processes is a fork instead of an exec, which saves some seconds of imports each.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any
+
+import alembic.command  # noqa: F401  children that need it find it imported, like what follows
+import torch
+from transformers import AutoTokenizer, GPT2LMHeadModel  # noqa: F401
+
+import editing.rounds
+import editing.worker
+import kbsync.cli.app
+import kbsync.deploying.finish  # noqa: F401
+from editing.crashpoints import VARIABLE
+from kbsync import approvals, logs, promotion
+from kbsync.application import Application
+from kbsync.cycle import cycle
+from kbsync.executor import LocalExecutor, LocalWorker, WorkerFailed
+from kbsync.home import Home
+from kbsync.settings import load
+
+torch.set_num_threads(1)
+
+
+class Forked:
+    """A worker process as LocalWorker wants it, made by fork: a stand-in for `subprocess.Popen`."""
+
+    def __init__(self, log_file: Path, environment: dict[str, str | None]) -> None:
+        inward, outward = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become_worker(inward[0], outward[1], log_file, environment)
+        os.close(inward[0])
+        os.close(outward[1])
+        self.stdin: IO[str] = os.fdopen(inward[1], "w", encoding="utf-8")
+        self.stdout: IO[str] = os.fdopen(outward[0], "r", encoding="utf-8")
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._code = os.waitstatus_to_exitcode(status)
+        return self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("worker", timeout or 0)
+            time.sleep(0.002)
+        return code
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def _become_worker(stdin: int, stdout: int, log_file: Path, environment: dict[str, str | None]) -> None:
+    """In the child: the worker's `main` on these descriptors and no others; never returns."""
+    code = 1
+    try:
+        os.setsid()
+        os.dup2(stdin, 0)
+        os.dup2(stdout, 1)
+        os.dup2(os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), 2)
+        os.closerange(3, 4096)  # the daemon's lock and database are not the worker's
+        for name, value in environment.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        code = editing.worker.main()
+    except BaseException:  # noqa: BLE001  nothing may unwind into the parent's frames
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One life: which home, when, what it does, and what befalls it."""
+
+    root: Path
+    """Of a micro world."""
+    now: datetime
+    does: str = "sync"
+    """sync, rollback, approve."""
+    crash: str | None = None
+    """Dies at this crash point; of several workers only the first is armed."""
+    together: bool = True
+    """Whether the daemon dies with its worker when that dies at a crash point."""
+
+
+def live(plan: Plan, told: Connection) -> None:
+    """One life of a process, from its start to its end or to its violent death."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    if plan.crash is not None:
+        os.environ[VARIABLE] = plan.crash
+    home = Home(plan.root / "home")
+    started = time.monotonic()
+    settings = load(home.config, {})
+    logs.configure(settings.log)
+    app = Application(home, settings, now=lambda: plan.now + timedelta(seconds=time.monotonic() - started))
+    told.send("begun")
+    with app.leading() as leadership, workers(app, leadership.renew, plan, told) as worker:
+        if plan.does == "rollback":
+            promotion.rollback(
+                app.state,
+                app.home,
+                leadership.lease,
+                target=None,
+                hooks=tuple(app.settings.deploy),
+                reason="wrong",
+                actor="tester",
+            )
+        if plan.does == "approve":
+            with app.state.read() as tx:
+                waiting = [run.id for run in tx.runs(state="awaiting_review")]
+            for run in waiting:
+                approvals.approve_run(app, leadership, run, "looks right", "tester")
+        report = cycle(app, leadership, trigger="test", worker=worker)
+    app.close()
+    told.send(([(run.id, run.state, run.reason) for run in report.runs], report.nothing))
+
+
+class ForkedWorker(LocalWorker):
+    """The supervised worker, started by fork; tells its pid."""
+
+    def __init__(self, settings: LocalExecutor, log_file: Path, plan: Plan, told: Connection) -> None:
+        super().__init__(settings, log_file)
+        self._plan, self._told, self._started = plan, told, 0
+
+    def _start(self) -> Any:
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        self._started += 1
+        armed = self._plan.crash if self._started == 1 else None
+        process = Forked(self._log_file, {VARIABLE: armed})
+        self._told.send(("worker", process.pid))
+        return process
+
+    def _death(self, process: Any) -> WorkerFailed:
+        failure = super()._death(process)
+        if self._plan.crash is not None and self._plan.together:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return failure
+
+
+@contextmanager
+def workers(
+    app: Application, alive: Callable[[], None], plan: Plan, told: Connection
+) -> Iterator[ForkedWorker]:
+    chosen = app.executor(alive=alive)
+    assert isinstance(chosen, LocalExecutor)
+    worker = ForkedWorker(chosen, app.home.runs / "worker.log", plan, told)
+    try:
+        yield worker
+    finally:
+        worker.stop()
