@@ -60,8 +60,9 @@ def next_revision(now: datetime, last: int) -> int:
 
 
 def digest(observation: Observation) -> str:
-    """Over everything that the slot holds, its subject's label included."""
-    told = [observation.subject.label, *(_told(statement) for statement in observation.statements)]
+    """Over everything that the slot holds, its subject's names included."""
+    subject = observation.subject
+    told = [subject.label, subject.aliases, *(_told(statement) for statement in observation.statements)]
     return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:12]
 
 
@@ -69,7 +70,7 @@ def _told(statement: Statement) -> list[object]:
     object_ = statement.object
     return [
         statement.id,
-        object_ and [object_.id, object_.label],
+        object_ and [object_.id, object_.label, object_.aliases],
         statement.rank,
         statement.start,
         statement.end,

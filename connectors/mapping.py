@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,8 @@ FIELDS = (
     "object",
     "subject_label",
     "object_label",
+    "subject_aliases",
+    "object_aliases",
     "statement",
     "rank",
     "start",
@@ -98,7 +100,7 @@ class Mapper:
         slot = self._slots.setdefault((subject.id, relation), _Slot(subject))
         slot.lines.append((line, row))
         if slot.subject.label is None:
-            slot.subject = subject
+            slot.subject = replace(slot.subject, label=subject.label)
         try:
             self._require_columns(row)
             self._add_statement(slot, relation, row)
@@ -147,10 +149,10 @@ class Mapper:
         relation = self._text(row, "relation") or self._settings.relation
         if not relation:
             raise SourceDataError("no relation, and the settings name none")
-        label = self._text(row, "subject_label")
-        return self._entity(subject, label), self._id(relation)
+        return self._entity(subject, self._text(row, "subject_label")), self._id(relation)
 
     def _add_statement(self, slot: _Slot, relation: str, row: Mapping[str, Any]) -> None:
+        slot.subject = _also_called(slot.subject, self._names(row, "subject_aliases"))
         modified = self._instant(row, "modified")
         if modified and (slot.modified is None or slot.modified < modified):
             slot.modified = modified
@@ -160,6 +162,10 @@ class Mapper:
         object_ = self._object(text, self._text(row, "object_label"))
         key = f"{slot.subject.id} {relation} {object_.id}"
         id = self._text(row, "statement") or hashlib.sha256(key.encode()).hexdigest()[:16]
+        known = slot.statements.get(id)
+        if known is not None and known.object is not None and known.object.id == object_.id:
+            object_ = _also_called(object_, known.object.aliases)
+        object_ = _also_called(object_, self._names(row, "object_aliases"))
         slot.statements[id] = Statement(
             id=id,
             kind="literal" if object_.id.startswith("lit:") else "entity",
@@ -199,6 +205,17 @@ class Mapper:
             raise SourceDataError(f"{name} is {value!r}, not a text or a number")
         return str(value).strip() or None
 
+    def _names(self, row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+        """A list of texts, or one text with `|` between the names."""
+        value = row.get(self._settings.columns.get(name, name))
+        if isinstance(value, list):
+            if not all(isinstance(item, str) for item in value):
+                raise SourceDataError(f"{name} is {value!r}, not a list of texts")
+            names = value
+        else:
+            names = (self._text(row, name) or "").split("|")
+        return tuple(stripped for item in names if (stripped := item.strip()))
+
     def _instant(self, row: Mapping[str, Any], name: str) -> datetime | None:
         value = row.get(self._settings.columns.get(name, name))
         text = value.isoformat() if isinstance(value, datetime) else self._text(row, name)
@@ -218,3 +235,8 @@ class Mapper:
         if not text.isdecimal():
             raise SourceDataError(f"{name} is {text!r}, not a count")
         return int(text)
+
+
+def _also_called(entity: Entity, names: tuple[str, ...]) -> Entity:
+    """Rows come in any order and a query repeats them for every name: names are a sorted set."""
+    return replace(entity, aliases=tuple(sorted({*entity.aliases, *names}))) if names else entity

@@ -190,3 +190,18 @@ def test_a_missing_folder_is_said(drop: Path, open_files: Open) -> None:
     assert not connector.check().ok
     with pytest.raises(SourceUnavailable, match="there is no folder"):
         list(connector.poll(None))
+
+
+def test_other_names_come_as_a_list_as_one_text_or_in_rows_of_their_own(drop: Path, open_files: Open) -> None:
+    rows = [
+        {"subject": "a", "relation": "owner", "object": "crm:x", "subject_aliases": ["ACME Inc.", "Acme"]},
+        {"subject": "b", "relation": "owner", "object": "crm:x", "object_aliases": "Max | Maximilian|"},
+        {"subject": "b", "relation": "owner", "object": "crm:x", "object_aliases": "Maxi"},
+        {"subject": "c", "relation": "owner", "object": "crm:x", "subject_aliases": [7]},
+    ]
+    (drop / "day1.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (poll,) = open_files().poll(None)
+    a, b = poll.observations
+    assert a.subject.aliases == ("ACME Inc.", "Acme")
+    assert [s.object and s.object.aliases for s in b.statements] == [("Max", "Maxi", "Maximilian")]
+    assert "not a list of texts" in (drop / "day1.jsonl.rejects.jsonl").read_text()
