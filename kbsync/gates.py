@@ -47,7 +47,7 @@ class GateVerdict:
 
 DEFAULT_GATES: tuple[Gate, ...] = (
     Gate("efficacy", 0.95, "at_least", "edited facts that are the strict argmax on their own prompt"),
-    Gate("paraphrase", 0.85, "at_least", "paraphrases of edited facts that are answered with the new object"),
+    Gate("paraphrase", 0.85, "at_least", "paraphrases of edited facts that are answered as the fact states"),
     Gate("neighbourhood", 0.90, "at_least", "subjects close to the edited ones that are answered as before"),
     Gate(
         "same_subject", 0.85, "at_least", "other relations of the edited subjects that are answered as before"

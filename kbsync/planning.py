@@ -12,6 +12,7 @@ from datetime import datetime
 
 from editing.requests import prompt_key, render
 from editing.spec import Case, FactSpec
+from kbsync import wordings
 from kbsync.relations import Catalogue
 from kbsync.settings import PlanSettings
 from state.records import Fact, Probe
@@ -102,11 +103,14 @@ def fact_spec(
         chosen = [p for p in probes if p.kind == kind and prompt_key(p.prompt) not in edited]
         return tuple(Case(probe.prompt) for probe in chosen[:most])
 
-    wordings = [t for t in catalogue.named(fact.relation).templates if t != fact.template]
-    variants, unseen = wordings[: settings.variants], wordings[settings.variants :]
+    relation = catalogue.named(fact.relation)
+    templates = [t for t in relation.templates if t != fact.template]
+    variants, unseen = templates[: settings.variants], templates[settings.variants :]
+    aliases = [probe for probe in probes if probe.kind == "alias"]
+    reversed_edit, reversed_cases = ((), ()) if known else wordings.reversed_fact(fact, relation)
     paraphrases = [
         *(render(template, fact.subject_label) for template in unseen),
-        *(probe.prompt for probe in probes if probe.kind == "alias"),
+        *(probe.prompt for probe in aliases[settings.aliases :]),
     ]
     return FactSpec(
         id=str(fact.id),
@@ -118,7 +122,9 @@ def fact_spec(
         base_answer=base_answer,
         in_live=in_live,
         variants=tuple(variants),
+        further=(*wordings.renamed(fact, aliases, settings.aliases), *reversed_edit),
         paraphrases=tuple(p for p in paraphrases if p != fact.prompt)[: settings.paraphrases],
+        reversed=reversed_cases,
         neighbours=cases("neighbour", settings.neighbours),
         same_subject=cases("same_subject", settings.same_subject),
     )

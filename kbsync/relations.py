@@ -38,6 +38,8 @@ class Relation:
     templates: tuple[str, ...]
     inverse: tuple[str, ...] = ()
     """Templates around the *object*, subject last: the fact the other way round, an edit of its own."""
+    edit_inverse: bool = False
+    """Whether facts are edited the other way round as well, with the first inverse template."""
     enabled: bool = True
     """False: known to the catalogue, but nothing is learnt of it until the settings say so."""
 
@@ -58,7 +60,13 @@ class RelationEntry(BaseModel):
     templates: tuple[str, ...] | None = Field(
         None, description="one {} each, object last; first: edited with"
     )
-    inverse: tuple[str, ...] | None = Field(None, description="templates for the fact the other way round")
+    inverse: tuple[str, ...] | None = Field(
+        None, description="templates for the fact the other way round: {} for the object, the subject last"
+    )
+    edit_inverse: bool | None = Field(
+        None,
+        description="whether a fact is edited the other way round too, where its object is nobody else's",
+    )
     enabled: bool | None = Field(None, description="whether anything is learnt of it")
 
 
@@ -126,6 +134,11 @@ def render(relation: Relation, subject: str) -> tuple[str, ...]:
     return tuple(requests.render(template, subject) for template in relation.templates)
 
 
+def render_inverse(relation: Relation, object: str) -> tuple[str, ...]:
+    """Every inverse template of `relation` around `object`, the one that is edited with first."""
+    return tuple(requests.render(template, object) for template in relation.inverse)
+
+
 def _entry(identifier: str, table: Mapping[str, Any], where: str) -> RelationEntry:
     if not isinstance(table, Mapping):
         raise _wrong(identifier, "it is no table", where)
@@ -157,9 +170,11 @@ def _checked(relation: Relation, where: str) -> Relation:
     for template in (*relation.templates, *relation.inverse):
         if flaw := template_flaw(template):
             raise _wrong(relation.id, f"the template {template!r} {flaw}", where)
-    keys = {requests.prompt_key(template) for template in relation.templates}
-    if len(keys) < len(relation.templates):
-        raise _wrong(relation.id, "two of its templates are the same", where)
+    for templates in (relation.templates, relation.inverse):
+        if len({requests.prompt_key(template) for template in templates}) < len(templates):
+            raise _wrong(relation.id, "two of its templates are the same", where)
+    if relation.edit_inverse and not relation.inverse:
+        raise _wrong(relation.id, "edit_inverse needs inverse templates", where)
     return relation
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from editing.requests import prompt_key, render
 from editing.spec import BuildSpec, FactSpec
 from kbsync.application import Application
 from kbsync.planning import fact_spec
+from kbsync.wordings import Ledger, Skipped, without_conflicts
 from state.records import Fact, Run
+
+ACTOR = "planner"
+TOLD = 100
 
 
 def build_spec(app: Application, run: Run) -> BuildSpec:
@@ -21,12 +26,15 @@ def build_spec(app: Application, run: Run) -> BuildSpec:
         live = tx.live()
         in_live = {fact.id for fact in tx.view_facts(live.view)} if live else set()
         kept = tx.checkpoint(run.checkpoint) if run.checkpoint is not None else None
+    specs, skipped = fact_specs(app, facts, in_live)
+    if skipped:
+        _tell(app, run, skipped)
     path = kept.path if kept else f"{run.id}-{run.round}"
     return _spec(
         app,
         run=f"{run.id}-{run.round}",
         out=str(app.home.checkpoints / path),
-        facts=fact_specs(app, facts, in_live),
+        facts=specs,
         live=str(app.home.checkpoints / live.path) if live else None,
         mode="judge" if kept else "build",
     )
@@ -41,15 +49,18 @@ def ask_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
     return _spec(app, run="ask", out="", facts=bare, live=None, mode="ask")
 
 
-def fact_specs(app: Application, facts: Sequence[Fact], in_live: set[int]) -> tuple[FactSpec, ...]:
-    """The facts with what the ledger stores about them: known or not, predecessor, probes."""
+def fact_specs(
+    app: Application, facts: Sequence[Fact], in_live: set[int]
+) -> tuple[tuple[FactSpec, ...], tuple[Skipped, ...]]:
+    """The facts with what the ledger stores about them (known or not, predecessor, probes), and the further
+    wordings that none of them is edited with, because they would contradict something."""
     with app.state.read() as tx:
         answers = tx.base_answers(app.base.digest, [fact.id for fact in facts])
         edited = [fact for fact in facts if not answers.get(fact.id, (False, ""))[0]]
         probes = {fact.id: tx.probes(fact.id) for fact in edited}
         slots = tx.facts_of((fact.subject, fact.relation) for fact in edited)
     prompts = {fact.prompt_key for fact in edited}
-    return tuple(
+    specs = tuple(
         fact_spec(
             fact,
             app.catalogue,
@@ -63,6 +74,24 @@ def fact_specs(app: Application, facts: Sequence[Fact], in_live: set[int]) -> tu
         )
         for fact in facts
     )
+    return without_conflicts(facts, specs, _ledger(app, facts, specs))
+
+
+def _ledger(app: Application, facts: Sequence[Fact], specs: Sequence[FactSpec]) -> Ledger:
+    """What has to be known of the prompts and objects of further wordings."""
+    more = [(fact, said) for fact, spec in zip(facts, specs, strict=True) for said in spec.further]
+    with app.state.read() as tx:
+        slots = tx.slots_with_prompt_keys(prompt_key(render(said.prompt, said.subject)) for _, said in more)
+        holders = tx.holders_of_objects(fact.object for fact, _ in more)
+    watched = {key: frozenset(slot.subject for slot in making) for key, making in slots.items()}
+    return Ledger(watched, holders)
+
+
+def _tell(app: Application, run: Run, skipped: Sequence[Skipped]) -> None:
+    """An event of the run: which further wordings were left out, the first `TOLD` of them with their reason."""
+    named = [{"fact": one.fact, "prompt": one.prompt, "reason": one.reason} for one in skipped[:TOLD]]
+    with app.state.write() as tx:
+        tx.emit("run.wordings_skipped", ACTOR, {"count": len(skipped), "skipped": named}, run=run.id)
 
 
 def _previous(fact: Fact, slot: Sequence[Fact]) -> str | None:

@@ -95,13 +95,17 @@ class FactQueries(Reader):
 
     def slots_of_objects(self, objects: Iterable[str]) -> set[Pair]:
         """Slots in which one of these objects is wanted, held or doubted (its label may have changed)."""
-        columns = select(SLOTS.c.subject, SLOTS.c.relation).join_from(FACTS, SLOTS)
+        return {pair for pairs in self.holders_of_objects(objects).values() for pair in pairs}
+
+    def holders_of_objects(self, objects: Iterable[str]) -> dict[str, frozenset[Pair]]:
+        """For each of these objects the slots in which it is wanted, held or doubted."""
+        columns = select(FACTS.c.object, SLOTS.c.subject, SLOTS.c.relation).join_from(FACTS, SLOTS)
         open_rows = columns.where(FACTS.c.status.in_(("wanted", "held", "quarantined")))
-        return {
-            (row.subject, row.relation)
-            for chunk in chunks(objects)
-            for row in self._rows(open_rows.where(FACTS.c.object.in_(chunk)))
-        }
+        found: dict[str, set[Pair]] = {}
+        for chunk in chunks(objects):
+            for row in self._rows(open_rows.where(FACTS.c.object.in_(chunk))):
+                found.setdefault(row.object, set()).add((row.subject, row.relation))
+        return {object: frozenset(pairs) for object, pairs in found.items()}
 
     def due(self, now: datetime) -> tuple[Fact, ...]:
         """Facts to be admitted again, longest overdue first: held ones whose time is over, and wanted

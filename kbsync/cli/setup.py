@@ -82,23 +82,36 @@ def relations(
     context: typer.Context,
     relation: Annotated[str | None, typer.Argument(help="One relation, such as wdt:P36.")] = None,
     subject: Annotated[str, typer.Option(help="Subject to render the templates for.")] = "…",
+    object: Annotated[str, typer.Option(help="Object to render the inverse templates for.")] = "…",
     json: Json = False,
 ) -> None:
-    """Show the relation catalogue, with the settings' additions, rendered for a subject."""
-    from kbsync.relations import load_catalogue, render
+    """Show the relation catalogue, with the settings' additions, rendered for a subject (and an object)."""
+    from kbsync.relations import load_catalogue, render, render_inverse
 
     catalogue = load_catalogue(globals_of(context).settings(required=False).relations)
     chosen = [catalogue.named(relation)] if relation else list(catalogue.values())
     if json:
-        print_json([{"relation": item, "rendered": render(item, subject)} for item in chosen])
-    elif relation:
-        print_table(
-            f"{relation} {chosen[0].label}", ("prompt",), ((text,) for text in render(chosen[0], subject))
+        print_json(
+            [
+                {
+                    "relation": item,
+                    "rendered": render(item, subject),
+                    "rendered_inverse": render_inverse(item, object),
+                }
+                for item in chosen
+            ]
         )
+    elif relation:
+        (one,) = chosen
+        edited, *others = render(one, subject)
+        edits_inverse = "the other way round, edited too" if one.edit_inverse else "the other way round"
+        rows = [("edited with", edited), *(("judged by", text) for text in others)]
+        rows += [(edits_inverse, text) for text in render_inverse(one, object)]
+        print_table(f"{relation} {one.label}", ("use", "prompt"), rows)
     else:
         print_table(
             "relations",
-            ("id", "label", "values", "subject", "on", "edited with"),
+            ("id", "label", "values", "subject", "on", "edited with", "the other way round"),
             (
                 (
                     r.id,
@@ -107,6 +120,7 @@ def relations(
                     r.subject_type,
                     r.enabled,
                     render(r, subject)[0],
+                    render_inverse(r, object)[0] if r.edit_inverse else "",
                 )
                 for r in chosen
             ),

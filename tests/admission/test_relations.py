@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from editing.requests import prompt_key
+from kbsync.cli.app import app
 from kbsync.demo.world.loading import load as load_world
 from kbsync.errors import BadConfiguration
-from kbsync.relations import Relation, load_catalogue, render, template_flaw
+from kbsync.relations import Relation, load_catalogue, render, render_inverse, template_flaw
 
 CATALOGUE = load_catalogue()
 OWN = {"label": "owner", "templates": ["The owner of {} is", "{} belongs to"]}
@@ -64,6 +66,26 @@ def test_users_add_and_override() -> None:
     assert mine["wdt:P37"].enabled
 
 
+def test_the_other_way_round_is_off_until_a_relation_asks_for_it() -> None:
+    assert not any(relation.edit_inverse for relation in CATALOGUE.values())
+    mine = load_catalogue({"wdt:P36": {"edit_inverse": True}})["wdt:P36"]
+    assert mine.edit_inverse
+    assert render_inverse(mine, "Rome") == ("Rome is the capital of",)
+
+
+def test_the_command_shows_what_a_relation_says_in_both_directions(tmp_path: Path) -> None:
+    (tmp_path / "kbsync.toml").write_text('[relations."wdt:P36"]\nedit_inverse = true\n')
+    options = ["--home", str(tmp_path), "relations", "wdt:P36", "--subject", "Italy", "--object", "Rome"]
+    shown = CliRunner().invoke(app, options)
+    assert shown.exit_code == 0, shown.output
+    for use, prompt in (
+        ("edited with", "The capital of Italy is"),
+        ("judged by", "Italy has as its capital"),
+        ("the other way round, edited too", "Rome is the capital of"),
+    ):
+        assert any(use in line and prompt in line for line in shown.output.splitlines()), shown.output
+
+
 @pytest.mark.parametrize(
     ("relation", "table", "complaint"),
     [
@@ -76,6 +98,9 @@ def test_users_add_and_override() -> None:
         ("crm:owner", {**OWN, "templates": ["The owner of {} is ", "{} belongs to"]}, "end with a space"),
         ("crm:owner", {**OWN, "templates": ["The {owner} of {} is", "{} belongs to"]}, "brace"),
         ("crm:owner", {**OWN, "templates": ["{}", "{} belongs to"]}, "nothing besides"),
+        ("crm:owner", {**OWN, "inverse": ["{} owns", "{}  OWNS"]}, "the same"),
+        ("crm:owner", {**OWN, "inverse": ["The owner"]}, "exactly once"),
+        ("crm:owner", {**OWN, "edit_inverse": True}, "edit_inverse needs inverse templates"),
         ("crm:owner", {**OWN, "colour": "red"}, "no such key"),
         ("wdt:P6", {"enabled": "perhaps"}, "enabled"),
         ("wdt:P6", ["a list"], "it is no table"),
