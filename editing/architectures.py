@@ -6,7 +6,7 @@ outside it can be described in the settings (`architecture_blocks`, `architectur
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -26,17 +26,19 @@ class Architecture:
     """Path of W_out within a block: the linear map whose input is the key."""
     norm: str | None = None
     """Path, within a block, of a norm that W_out's output passes on its way to the residual stream."""
+    mlp: str | None = None
+    """Path, within a block, of the whole MLP, where it is a module that maps each token by itself."""
     depth: tuple[float, float] = (0.12, 0.26)
     """First and last edited layer as fractions of the depth, where the settings name none."""
 
 
-_LLAMA = Architecture("model.layers", "mlp.down_proj")
-_POST_NORM = Architecture("model.layers", "mlp.down_proj", norm="post_feedforward_layernorm")
+_LLAMA = Architecture("model.layers", "mlp.down_proj", mlp="mlp")
+_POST_NORM = Architecture("model.layers", "mlp.down_proj", norm="post_feedforward_layernorm", mlp="mlp")
 
 TABLE: dict[str, Architecture] = {
-    "gpt2": Architecture("transformer.h", "mlp.c_proj", depth=(0.27, 0.36)),
-    "gptj": Architecture("transformer.h", "mlp.fc_out", depth=(0.11, 0.29)),
-    "gpt_neox": Architecture("gpt_neox.layers", "mlp.dense_4h_to_h", depth=(0.13, 0.23)),
+    "gpt2": Architecture("transformer.h", "mlp.c_proj", mlp="mlp", depth=(0.27, 0.36)),
+    "gptj": Architecture("transformer.h", "mlp.fc_out", mlp="mlp", depth=(0.11, 0.29)),
+    "gpt_neox": Architecture("gpt_neox.layers", "mlp.dense_4h_to_h", mlp="mlp", depth=(0.13, 0.23)),
     "opt": Architecture("model.decoder.layers", "fc2"),
     "llama": _LLAMA,
     "mistral": _LLAMA,
@@ -44,9 +46,9 @@ TABLE: dict[str, Architecture] = {
     "qwen3": _LLAMA,
     "gemma2": _POST_NORM,
     "gemma3_text": _POST_NORM,
-    "phi": Architecture("model.layers", "mlp.fc2"),
+    "phi": Architecture("model.layers", "mlp.fc2", mlp="mlp"),
     "phi3": _LLAMA,
-    "falcon": Architecture("transformer.h", "mlp.dense_4h_to_h"),
+    "falcon": Architecture("transformer.h", "mlp.dense_4h_to_h", mlp="mlp"),
     "stablelm": _LLAMA,
     "olmo2": _POST_NORM,
 }
@@ -71,6 +73,11 @@ class Parts:
     def norm(self, layer: int) -> nn.Module | None:
         """The norm after W_out of `layer`, if the architecture has one."""
         path = self.architecture.norm
+        return None if path is None else self.blocks[layer].get_submodule(path)
+
+    def mlp(self, layer: int) -> nn.Module | None:
+        """The whole MLP of `layer`, if the table says that it is a module that maps each token by itself."""
+        path = self.architecture.mlp
         return None if path is None else self.blocks[layer].get_submodule(path)
 
     def weight_name(self, layer: int) -> str:
@@ -160,7 +167,7 @@ def blocks_width(model: Any) -> int:
 def _as_built(architecture: Architecture, config: Any) -> Architecture:
     """OPT-350m is the one OPT whose blocks end in a LayerNorm (`do_layer_norm_before` false)."""
     if config.model_type == "opt" and not config.do_layer_norm_before:
-        return Architecture(architecture.blocks, architecture.writer, "final_layer_norm", architecture.depth)
+        return replace(architecture, norm="final_layer_norm")
     return architecture
 
 

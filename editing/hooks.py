@@ -59,6 +59,22 @@ def on_output(module: nn.Module, see: Callable[[Tensor], Tensor | None]) -> Iter
 
 
 @contextmanager
+def only_at(module: nn.Module, row: Tensor, position: Tensor) -> Iterator[None]:
+    """Run a module that maps each token by itself at [row, position] only, inside; elsewhere it gives zeros."""
+    shape: list[torch.Size] = []
+
+    def gather(states: Tensor) -> Tensor:
+        shape.append(states.shape)
+        return states[row, position][None]
+
+    def scatter(states: Tensor) -> Tensor:
+        return states.new_zeros(*shape.pop()[:2], states.shape[-1]).index_put((row, position), states[0])
+
+    with on_input(module, gather), on_output(module, scatter):
+        yield
+
+
+@contextmanager
 def stopped_after(block: nn.Module) -> Iterator[None]:
     """End the forward pass inside this `with` when `block` has returned (register other hooks first)."""
 

@@ -22,7 +22,7 @@ from editing.cost import TOKENS
 from editing.deltas import Delta
 from editing.errors import NumericalError
 from editing.groups import Group
-from editing.hooks import bypassed, on_input, on_output, returns_tuple
+from editing.hooks import bypassed, on_input, on_output, only_at, returns_tuple
 from editing.settings import EditSettings
 from editing.suffixes import Bucket, buckets, collect
 
@@ -153,6 +153,9 @@ class Optimisation:
             stack.enter_context(bypassed(blocks, tuples=self.tuples))
             stack.enter_context(on_output(blocks[-1], lambda _: hidden))
             stack.enter_context(on_input(self.parts.head, gather))
+            last = self.parts.mlp(len(self.parts.blocks) - 1)
+            if last is not None:  # what the last MLP adds to tokens that are not read reaches nothing
+                stack.enter_context(only_at(last, bucket.row, bucket.position))
             output = self.model(
                 input_ids=bucket.ids,
                 attention_mask=torch.cat(
