@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -134,6 +134,7 @@ def tell_servers(app: Application, leadership: Leadership, *, asked: bool = Fals
 
     What no open run looks after: rollbacks, servers that forgot, hooks that failed for good.
     """
+    promotion.project(app.state, app.home)
     with app.state.read() as tx:
         waiting = tx.runs(state="promoted")
     runs = [finish(app, leadership, run, asked=asked) for run in waiting]
@@ -183,7 +184,9 @@ def plan(
     return planning.decide(wanted, live_facts, known, app.settings.plan, app.now(), asked=asked)
 
 
-def fetch_probes(app: Application, facts: Iterable[Fact], progress: Progress = silent) -> None:
+def fetch_probes(
+    app: Application, facts: Iterable[Fact], known: Collection[int] = (), progress: Progress = silent
+) -> None:
     """Ask the sources, once for each new fact, what it will be judged by.
 
     A source that cannot be asked now leaves its facts to the gates that need no probe; it is asked again
@@ -194,7 +197,7 @@ def fetch_probes(app: Application, facts: Iterable[Fact], progress: Progress = s
         progress("probes", done, total, None)
 
     try:
-        probes.gather(app.state, app.connectors, app.catalogue, app.settings.policy, facts, told)
+        probes.gather(app.state, app.connectors, app.catalogue, app.settings.policy, facts, told, known)
     except ConnectorError as error:
         log.warning("probes.unavailable", reason=str(error))
 
@@ -244,7 +247,7 @@ def _start(
     planned = plan(app, worker, asked=asked, progress=progress)
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
-    fetch_probes(app, planned.new, progress)
+    fetch_probes(app, planned.new, planned.known, progress)
     with app.state.write() as tx:
         tx.check_lease(leadership.lease)
         view = tx.create_view(planned.facts)

@@ -3,14 +3,21 @@
 Fetched from the source once, when the fact is new, and stored with it, so that every later gate asks
 the same questions.  Neighbours share the relation and the object that the fact replaces (else the
 relation alone): what an edit that is too broad would move first.
+
+Facts come in batches, and a public endpoint is asked as little as possible: once for each relation and
+replaced object, once for each relation, once for each subject.  What a source cannot be asked (a drop
+folder) is taken from the ledger, which has what it said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from connectors.observations import Connector, Triple
+from connectors.observations import Entity as Named
 from editing.requests import prompt_key, render
 from kbsync import labels
 from kbsync.policy import Policy
@@ -23,6 +30,9 @@ SAME_SUBJECT = 10
 ALIASES = 5
 """How many of each kind are stored with a fact; the planner uses as many as its settings say."""
 
+POOL = 100
+"""Triples of one relation, or of one relation and object, that neighbours are drawn from."""
+
 
 def gather(
     state: State,
@@ -31,26 +41,90 @@ def gather(
     policy: Policy,
     facts: Iterable[Fact],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    known: Collection[int] = (),
 ) -> int:
     """Fetches and stores the probes of those `facts` that have none yet; returns how many were served.
 
-    The source is asked outside any transaction.  Raises what its connector raises: what was stored
-    before that stays, and the next call goes on from there.
+    `known`: ids of facts that the base states; of what the ledger has, they go first, since what is edited
+    itself is no probe.  The source is asked outside any transaction.  Raises what its connector
+    raises: what was stored before that stays, and the next call goes on from there.
     """
     with state.read() as tx:
         bare = [fact for fact in facts if not tx.probes(fact.id)]
         subjects = tx.entities({fact.subject for fact in bare})
         replaced = {fact.id: _replaced(tx, fact) for fact in bare}
+    asked = _Asked(state, connectors, known)
     for done, fact in enumerate(bare):
-        connector = connectors.get(fact.source)
         probes = _aliases(fact, subjects.get(fact.subject), policy)
-        if connector is not None:
-            probes += _neighbours(fact, replaced[fact.id], connector, catalogue, policy)
-            probes += _same_subject(fact, connector, catalogue, policy)
+        probes += _neighbours(fact, replaced[fact.id], asked, catalogue, policy)
+        probes += _same_subject(fact, asked, catalogue, policy)
         with state.write() as tx:
             tx.put_probes(fact.id, _unambiguous(tx, fact, probes))
         progress(done + 1, len(bare))
     return len(bare)
+
+
+@dataclass
+class _Asked:
+    """What was asked in this batch, of a source or else of the ledger: nothing is asked twice."""
+
+    state: State
+    connectors: Mapping[str, Connector]
+    known: Collection[int]
+    _found: dict[tuple[str, ...], tuple[Triple, ...]] = field(default_factory=dict)
+
+    def holders(self, fact: Fact, object: str) -> tuple[Triple, ...]:
+        """Subjects of the fact's relation that have `object`."""
+        connector = self.connectors.get(fact.source)
+        return self._once(
+            ("holders", fact.source, fact.relation, object),
+            lambda: connector.neighbours(fact.relation, object, POOL) if connector else (),
+        )
+
+    def pool(self, fact: Fact) -> tuple[Triple, ...]:
+        """Subjects of the fact's relation, whatever they have."""
+        connector = self.connectors.get(fact.source)
+        return self._once(
+            ("pool", fact.source, fact.relation),
+            lambda: (
+                (connector.neighbours(fact.relation, None, POOL) if connector else ())
+                or self._of_relation(fact.relation)
+            ),
+        )
+
+    def others(self, fact: Fact) -> tuple[Triple, ...]:
+        """What is known of the fact's subject."""
+        connector = self.connectors.get(fact.source)
+        return self._once(
+            ("others", fact.source, fact.subject),
+            lambda: (
+                (connector.facts_of(fact.subject, 2 * SAME_SUBJECT) if connector else ())
+                or self._of_subject(fact.subject)
+            ),
+        )
+
+    def _once(self, question: tuple[str, ...], ask: Callable[[], tuple[Triple, ...]]) -> tuple[Triple, ...]:
+        if question not in self._found:
+            self._found[question] = ask()
+        return self._found[question]
+
+    def _of_relation(self, relation: str) -> tuple[Triple, ...]:
+        """Facts of the ledger that the base states, if there are enough of them, else others as well."""
+        with self.state.read() as tx:
+            wanted = tx.facts(status="wanted", relation=relation, limit=10 * POOL)
+        known = [fact for fact in wanted if fact.id in self.known]
+        others = [fact for fact in wanted if fact.id not in self.known]
+        lacking = max(0, NEIGHBOURS + 1 - len(known))
+        return tuple(_triple(fact) for fact in (*known[:POOL], *others[:lacking]))
+
+    def _of_subject(self, subject: str) -> tuple[Triple, ...]:
+        with self.state.read() as tx:
+            wanted = tx.facts(status="wanted", subject=subject)
+        return tuple(_triple(fact) for fact in wanted[: 2 * SAME_SUBJECT])
+
+
+def _triple(fact: Fact) -> Triple:
+    return Triple(Named(fact.subject, fact.subject_label), fact.relation, Named(fact.object, fact.target))
 
 
 def _replaced(tx: Snapshot, fact: Fact) -> str | None:
@@ -67,22 +141,26 @@ def _replaced(tx: Snapshot, fact: Fact) -> str | None:
 
 
 def _neighbours(
-    fact: Fact, replaced: str | None, connector: Connector, catalogue: Catalogue, policy: Policy
+    fact: Fact, replaced: str | None, asked: _Asked, catalogue: Catalogue, policy: Policy
 ) -> list[Probe]:
-    """Other subjects of the relation: those that share the replaced object first."""
-    found: list[Triple] = []
-    if replaced is not None:
-        found.extend(connector.neighbours(fact.relation, replaced, NEIGHBOURS + 1))
+    """Other subjects of the relation: those that share the replaced object first, then some by lot."""
+    found = _drawn(fact, asked.holders(fact, replaced)) if replaced is not None else []
     if len(found) < NEIGHBOURS:
-        found.extend(connector.neighbours(fact.relation, None, 2 * NEIGHBOURS))
+        found += _drawn(fact, asked.pool(fact))
     others = [triple for triple in found if triple.subject.id != fact.subject]
     probes = (_probe("neighbour", triple, catalogue, policy) for triple in others)
     return _first(probes, NEIGHBOURS)
 
 
-def _same_subject(fact: Fact, connector: Connector, catalogue: Catalogue, policy: Policy) -> list[Probe]:
-    found = connector.facts_of(fact.subject, 2 * SAME_SUBJECT)
-    others = [triple for triple in found if triple.relation != fact.relation]
+def _drawn(fact: Fact, pool: Iterable[Triple]) -> list[Triple]:
+    """`pool` in an order of the fact's own: facts of one relation draw different neighbours from it."""
+    return sorted(
+        pool, key=lambda triple: hashlib.sha256(f"{fact.key} {triple.subject.id}".encode()).digest()
+    )
+
+
+def _same_subject(fact: Fact, asked: _Asked, catalogue: Catalogue, policy: Policy) -> list[Probe]:
+    others = [triple for triple in asked.others(fact) if triple.relation != fact.relation]
     return _first((_probe("same_subject", triple, catalogue, policy) for triple in others), SAME_SUBJECT)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from connectors.observations import Triple
 from kbsync import probes
 from kbsync.policy import Policy
 from state.records import Probe
@@ -57,10 +58,64 @@ def test_the_source_is_asked_once(world: World) -> None:
     assert gather(world) == before
 
 
-def test_a_fact_of_a_source_that_is_no_longer_configured_keeps_its_aliases(world: World) -> None:
-    world.hear(observed(entity("italy", "Italy", "Italian Republic"), "conte"))
+class Counted(Script):
+    """Says what it is told to, and counts what it is asked."""
+
+    questions: list[tuple[str | None, ...]]
+
+    def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
+        assert limit <= probes.POOL
+        self.questions.append((relation, object_id))
+        return super().neighbours(relation, object_id, limit)
+
+    def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
+        self.questions.append((subject_id,))
+        return super().facts_of(subject_id, limit)
+
+
+def test_a_batch_asks_once_a_relation_once_a_replaced_object_and_once_a_subject(world: World) -> None:
+    world.kb = kb = Counted("kb")
+    kb.questions = []
+    places = [f"land_{n}" for n in range(30)]
+    world.hear(
+        *(observed(place, "conte") for place in places),
+        *(observed(place, f"city_{place}", relation="wdt:P36") for place in places[:10]),
+    )
+    changed = [observed(p, f"new_{p}", revision=2, modified=START + DAY) for p in places[:10]]
+    world.hear(*changed, after=9 * DAY)
+    found = gather(world)
+    assert len(kb.questions) == len(set(kb.questions)), "nothing is asked twice"
+    of_relations = {question for question in kb.questions if len(question) == 2}
+    assert of_relations == {("wdt:P6", "wd:conte"), ("wdt:P6", None), ("wdt:P36", None)}
+    for place in places[:10]:
+        neighbours = of_kind(found[f"new_{place}"], "neighbour")
+        assert len(neighbours) == probes.NEIGHBOURS
+        assert {target for _, target in neighbours} == {"Conte"}, "of the replaced object there are enough"
+
+
+def test_facts_of_one_relation_draw_different_neighbours_from_one_pool(world: World) -> None:
+    world.hear(*(observed(f"land_{n}", f"head_{n}") for n in range(40)))
+    drawn = [frozenset(of_kind(told, "neighbour")) for told in gather(world).values()]
+    assert {len(neighbours) for neighbours in drawn} == {probes.NEIGHBOURS}
+    assert len(set(drawn)) > 20
+
+
+def test_a_source_that_cannot_be_asked_is_replaced_by_what_it_said(world: World) -> None:
+    """A drop folder, or a source that is no longer configured: the ledger has it, and known facts go first."""
+    world.hear(
+        observed(entity("italy", "Italy", "Italian Republic"), "conte"),
+        observed("italy", "rome", relation="wdt:P36"),
+        *(observed(f"land_{n}", f"head_{n}") for n in range(30)),
+    )
     with world.state.read() as tx:
         wanted = tx.wanted()
-    assert probes.gather(world.state, {}, CATALOGUE, Policy(), wanted) == 1
+    (fact,) = [one for one in wanted if one.object == "wd:conte"]
+    known = {one.id for one in wanted if one.object in {f"wd:head_{n}" for n in range(15, 30)}}
+    probes.gather(world.state, {}, CATALOGUE, Policy(), [fact], known=known)
     with world.state.read() as tx:
-        assert [probe.kind for probe in tx.probes(wanted[0].id)] == ["alias"]
+        found = tx.probes(fact.id)
+    assert of_kind(found, "alias") == [("The head of government of Italian Republic is", "Conte")]
+    assert of_kind(found, "same_subject") == [("The capital of Italy is", "Rome")]
+    neighbours = {target for _, target in of_kind(found, "neighbour")}
+    assert len(neighbours) == probes.NEIGHBOURS
+    assert neighbours <= {f"Head {n}" for n in range(15, 30)}
