@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from editing.durable import write_file
+from editing.kept import keep, kept
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,13 @@ class DeltaStore:
         return self.directory / f"{key}.safetensors"
 
     def get(self, key: str) -> Delta | None:
-        """The stored δ, or None; a file is whole or absent, so nothing needs checking."""
-        path = self.path(key)
-        if not path.exists():
+        """The stored δ; None if there is none, or none that is as it was written."""
+        found = kept(self.path(key))
+        if found is None:
             return None
-        with safe_open(path, framework="pt") as file:
-            said = file.metadata()
-            value = file.get_tensor("delta")
-        return Delta(value, float(said["norm"]), float(said["loss"]), int(said["updates"]))
+        tensors, said = found
+        return Delta(tensors["delta"], float(said["norm"]), float(said["loss"]), int(said["updates"]))
 
     def put(self, key: str, delta: Delta) -> None:
         metadata = {"norm": repr(delta.norm), "loss": repr(delta.loss), "updates": str(delta.updates)}
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_file(self.path(key), save({"delta": delta.value.contiguous()}, metadata))
+        keep(self.path(key), {"delta": delta.value}, metadata)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,27 @@ def context_prefixes(
     parts = [base_digest, tokenizer_digest(tokenizer), str(count), str(tokens), str(seed)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     path = cache / "prefixes" / f"{key}.json"
-    if path.exists():
-        return tuple(json.loads(path.read_text(encoding="utf-8")))
+    if (stored := _stored(path)) is not None:
+        return stored
     prefixes = sample_prefixes(model, tokenizer, count=count, tokens=tokens, seed=seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, (json.dumps(prefixes, ensure_ascii=False, indent=1) + "\n").encode())
+    content = {"prefixes": prefixes, "sha256": _digest(prefixes)}
+    write_file(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
     return prefixes
+
+
+def _stored(path: Path) -> tuple[str, ...] | None:
+    """None where there is no such file, or one that is not as it was written: they are sampled again."""
+    try:
+        content = json.loads(path.read_bytes())
+        prefixes = tuple(content["prefixes"])
+        return prefixes if content["sha256"] == _digest(prefixes) else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _digest(prefixes: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(map(str, prefixes)).encode()).hexdigest()
 
 
 @torch.no_grad()

@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from editing.architectures import Parts
 from editing.corpus import Drawn
-from editing.durable import write_file
 from editing.hooks import on_input, stopped_after
+from editing.kept import keep, kept
 from editing.memory import free_bytes, in_batches
 from editing.passes import padded
 from editing.progress import Progress, silent
@@ -50,12 +49,11 @@ class Moments:
     def factor(self, layer: int) -> tuple[Tensor, float]:
         """(lower factor of E[k kᵀ] in fp64, ridge): independent of λ, so one is enough for all builds."""
         path = self.stored(layer) if self.stored else None
-        if path is not None and path.exists():
-            with safe_open(path, framework="pt") as file:
-                return file.get_tensor("factor"), float(file.metadata()["ridge"])
+        if path is not None and (found := kept(path)) is not None:
+            return found[0]["factor"], float(found[1]["ridge"])
         factor, ridge = factorise(self.load(layer).double())
         if path is not None:
-            write_file(path, save({"factor": factor.cpu().contiguous()}, {"ridge": repr(ridge)}))
+            keep(path, {"factor": factor}, {"ridge": repr(ridge)})
         return factor, ridge
 
 
@@ -110,11 +108,19 @@ class Statistics:
     def counted(self, layer: int) -> dict[str, int]:
         """`samples` and `tokens` that the stored moments of `layer` were computed from."""
         with safe_open(self.path(layer), framework="pt") as file:
-            return {name: int(value) for name, value in file.metadata().items()}
+            said = file.metadata()
+        return {name: int(said[name]) for name in ("samples", "tokens")}
 
     def compute(self, parts: Parts, layers: Sequence[int], progress: Progress = silent) -> Moments:
         """The moments of `layers`, those that are missing computed in one pass; interrupted, it resumes."""
-        missing = self.missing(layers)
+        self._fill(parts, self.missing(layers), progress)
+        ridge = f"-{self.settings.ridge!r}" if self.settings.ridge else ""
+        return Moments(
+            lambda layer: self._load(parts, layer, progress),
+            lambda layer: self._directory / f"{self.content}-{layer}-factor{ridge}.safetensors",
+        )
+
+    def _fill(self, parts: Parts, missing: Sequence[int], progress: Progress) -> None:
         if missing:
             self._directory.mkdir(parents=True, exist_ok=True)
             texts = list(self._drawn.texts)
@@ -124,15 +130,14 @@ class Statistics:
             told = {"tokens": str(sums.tokens), "samples": str(sums.rows)}
             for layer in missing:
                 moment = (sums.of[layer] / sums.tokens).cpu()
-                write_file(self.path(layer), save({"moment": moment}, told))
+                keep(self.path(layer), {"moment": moment}, told)
             partial.unlink(missing_ok=True)
-        ridge = f"-{self.settings.ridge!r}" if self.settings.ridge else ""
-        return Moments(
-            self._load, lambda layer: self._directory / f"{self.content}-{layer}-factor{ridge}.safetensors"
-        )
 
-    def _load(self, layer: int) -> Tensor:
-        moment = load_file(self.path(layer), device=str(self.model.device))["moment"]
+    def _load(self, parts: Parts, layer: int, progress: Progress) -> Tensor:
+        """As it was written: damaged moments are computed again."""
+        while (found := kept(self.path(layer), str(self.model.device))) is None:
+            self._fill(parts, [layer], progress)
+        moment = found[0]["moment"]
         moment.diagonal().add_(self.settings.ridge * moment.diagonal().mean())
         return moment
 
@@ -173,16 +178,16 @@ class Sums:
 
     def save(self, path: Path) -> None:
         tensors = {str(layer): total.cpu() for layer, total in self.of.items()}
-        write_file(path, save(tensors, {"tokens": str(self.tokens), "rows": str(self.rows)}))
+        keep(path, tensors, {"tokens": str(self.tokens), "rows": str(self.rows)})
 
     @classmethod
     def resumed(cls, path: Path | None, device: torch.device) -> Sums:
         """What an interrupted pass left in `path`, or nothing yet."""
-        if path is None or not path.exists():
+        found = None if path is None else kept(path, str(device))
+        if found is None:
             return cls()
-        with safe_open(path, framework="pt") as file:
-            said = file.metadata()
-            of = {int(name): file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+        tensors, said = found
+        of = {int(name): tensor for name, tensor in tensors.items()}
         return cls(of, int(said["tokens"]), int(said["rows"]))
 
 

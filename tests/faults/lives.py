@@ -25,7 +25,6 @@ from transformers import AutoTokenizer, GPT2LMHeadModel  # noqa: F401
 
 import editing.rounds
 import editing.worker
-import kbsync.cli.app
 import kbsync.deploying.finish  # noqa: F401
 from editing.crashpoints import VARIABLE
 from kbsync import approvals, logs, promotion

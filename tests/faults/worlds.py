@@ -239,4 +239,4 @@ def _check_weights(ours: Path, theirs: Path) -> None:
         return
     left, right = checkpoints.read_editable(ours), checkpoints.read_editable(theirs)
     for name, tensor in left.items():
-        torch.testing.assert_close(tensor, right[name], rtol=1e-3, atol=1e-4, msg=f"{ours.name}: {name}")
+        torch.testing.assert_close(tensor, right[name], rtol=1e-3, atol=1e-4)

@@ -1,0 +1,53 @@
+"""Tensors kept in the cache: each file carries a digest of what it holds.
+
+A file that is not as it was written (a flipped byte, a cut end) is as good as none: it is removed and
+what it held is computed again.  Content keys say what a file is *for*; this says that it still holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from editing.durable import write_file
+
+DIGEST = "sha256"
+
+
+def keep(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> None:
+    """Write `tensors` and what is `said` of them to `path`: whole and synced, or not at all."""
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, save(ready, {**said, DIGEST: _digest(ready, said)}))
+
+
+def kept(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """(tensors, what is said of them) from `path`; None where there is no such file, or a damaged one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            said: dict[str, str] = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, OSError):
+        path.unlink(missing_ok=True)
+        return None
+    if said.pop(DIGEST, "") != _digest(tensors, said):
+        path.unlink(missing_ok=True)
+        return None
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, said
+
+
+def _digest(tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(said), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()))
+    return digest.hexdigest()
