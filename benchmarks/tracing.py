@@ -14,15 +14,14 @@ import json
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from editing.datasets import read_records
 from editing.models import load_model, load_tokenizer
 from editing.requests import EditRequest
-from editing.tracing import ROLES, TraceResult, trace
+from editing.tracing import trace
+from editing.tracing_report import as_json, plot, table
 
 DEMO = Path(__file__).parents[1] / "kbsync" / "demo" / "model"
 
@@ -43,49 +42,6 @@ def demo_facts() -> list[EditRequest]:
     ]
     random.Random(0).shuffle(facts)
     return facts
-
-
-def table(result: TraceResult) -> str:
-    """The severed effects by layer, and R."""
-    lines = [
-        f"{result.facts} facts, P[o] clean {result.clean:.3f}, corrupted {result.corrupted:.3f}",
-        "effect of one restored state at the subject's last token, by what is severed above:",
-        "layer   nothing      MLPs  attention   cost of severing the MLPs",
-    ]
-    severed, costs = result.severed, result.cost_of_severing()
-    for layer, cost in enumerate(costs):
-        cells = f"{severed['nothing'][layer]:9.3f} {severed['mlp'][layer]:9.3f} {severed['attention'][layer]:10.3f}"
-        lines.append(f"{layer:5d} {cells}   {cost:9.3f}")
-    lines.append(f"R, of two layers: {result.suggested_layers(2)}; of five: {result.suggested_layers(5)}")
-    return "\n".join(lines)
-
-
-def plot(result: TraceResult, file: Path) -> None:
-    """Three heat maps (layer by token role) and the curves of Figure 3, as an image."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 4, figsize=(18, 4.5), layout="constrained")
-    values = [v for rows in result.effects.values() for row in rows for v in row if v is not None]
-    for axis, (kind, rows) in zip(axes, result.effects.items(), strict=False):
-        cells = [[float("nan") if v is None else v for v in column] for column in zip(*rows, strict=True)]
-        image = axis.imshow(cells, aspect="auto", cmap="Purples", vmin=0, vmax=max(values))
-        axis.set_title(f"restored: {kind}")
-        axis.set_xlabel("layer")
-        axis.set_xticks(range(len(rows)))
-        axis.set_yticks(range(len(ROLES)), ROLES if kind == "state" else [""] * len(ROLES))
-    figure.colorbar(image, ax=axes[:3], label="recovered P[o]")
-    for name, curve in result.severed.items():
-        axes[3].plot(curve, marker="o", label=f"{name} severed")
-    axes[3].set_title("state at the subject's last token")
-    axes[3].set_xlabel("layer")
-    axes[3].set_xticks(range(len(result.severed["nothing"])))
-    axes[3].set_ylabel("recovered P[o]")
-    axes[3].legend()
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress=progress,
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    written: dict[str, Any] = {"roles": ROLES, **asdict(result)}
-    (options.out / "tracing.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    written = json.dumps(as_json(result), indent=1) + "\n"
+    (options.out / "tracing.json").write_text(written, encoding="utf-8")
     plot(result, options.out / "tracing.svg")
     text = table(result)
     (options.out / "tracing.md").write_text(f"# Where facts are read\n\n```\n{text}\n```\n", encoding="utf-8")

@@ -31,7 +31,7 @@ def import_base(path: Path, home: Home, overrides: EditOverrides) -> Base:
     """
     if not path.is_dir():
         raise BadConfiguration(
-            f"[model] path: there is no directory {path}", "give a local Hugging Face model directory"
+            f"there is no model directory {path}", "set [model] path to a local Hugging Face model directory"
         )
     from editing.architectures import described
     from editing.checkpoints import import_base as split

@@ -49,6 +49,12 @@ def ask_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
     return _spec(app, run="ask", out="", facts=bare, live=None, mode="ask")
 
 
+def plan_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
+    """Ask what building a view of `facts` would take, without building it."""
+    specs, _ = fact_specs(app, facts, set())
+    return _spec(app, run="plan", out="", facts=specs, live=None, mode="plan")
+
+
 def fact_specs(
     app: Application, facts: Sequence[Fact], in_live: set[int]
 ) -> tuple[tuple[FactSpec, ...], tuple[Skipped, ...]]:

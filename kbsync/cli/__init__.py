@@ -11,11 +11,15 @@ HOISTED = ("--home", "--config")
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `kbsync`; exits with the codes that docs/commands.md lists."""
     from kbsync.cli.app import app
-    from kbsync.cli.failures import exit_code_of
+    from kbsync.cli.failures import INTERRUPTED, exit_code_of
 
     arguments = hoist(list(sys.argv[1:] if argv is None else argv))
     try:
         app(arguments, prog_name="kbsync")
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer turns Ctrl-C into a silent exit with this code
+            exit_code_of(KeyboardInterrupt())
+        raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the one place where everything ends
         sys.exit(exit_code_of(error))
 

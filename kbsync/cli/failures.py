@@ -14,6 +14,8 @@ from rich.markup import escape
 from kbsync.cli.output import stderr
 from kbsync.errors import KbsyncError
 
+INTERRUPTED = 130
+
 CODES = {
     "SourceUnavailable": 75,
     "SourceDataError": 65,
@@ -45,7 +47,7 @@ def exit_code_of(error: BaseException) -> int:
     """Say on stderr what went wrong and what to do; returns the exit code."""
     if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
         stderr.print("[yellow]interrupted[/]: what was finished is kept; the same command carries on")
-        return 130
+        return INTERRUPTED
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.ClickException):

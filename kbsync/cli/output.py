@@ -49,7 +49,9 @@ def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none"
 ) -> None:
     """A table for people; cells are shown as text, None as nothing."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", expand=False)
+    table = Table(
+        title=escape(title), title_justify="left", title_style="bold", header_style="dim", expand=False
+    )
     for column in columns:
         table.add_column(column, overflow="fold")
     count = 0

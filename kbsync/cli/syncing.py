@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbsync.cli.options import Json, Reason, globals_of
-from kbsync.cli.output import print_json, print_table, say
+from kbsync.cli.output import plain, print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.cycle import CycleReport
@@ -108,8 +108,9 @@ def resume(context: typer.Context) -> None:
 
 
 def dry_run(context: typer.Context, json: Json = False) -> None:
-    """Show what the next run would build, without pulling or building."""
+    """Show what the next run would build and what that would take, without pulling or building."""
     from kbsync.cycle import plan
+    from kbsync.forecast import forecast
     from kbsync.planning import NothingToDo
 
     app = globals_of(context).application()
@@ -118,9 +119,10 @@ def dry_run(context: typer.Context, json: Json = False) -> None:
         app.executor(alive=leadership.renew).worker(app.home.runs / "worker.log") as worker,
     ):
         planned = plan(app, worker, asked=True)
+        expected = None if isinstance(planned, NothingToDo) else forecast(app, worker, planned)
     app.close()
     if json:
-        print_json(planned)
+        print_json({**plain(planned), "preflight": expected})
     elif isinstance(planned, NothingToDo):
         say(f"nothing to do: {planned.reason}")
     else:
@@ -131,3 +133,5 @@ def dry_run(context: typer.Context, json: Json = False) -> None:
             ("what", "fact", "subject", "relation", "object"),
             ((what, f.id, f.subject_label, f.relation, f.target) for what, f in rows),
         )
+        for what, how in expected.lines() if expected else ():
+            say(f"{what}: {how}")

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from kbsync import logs, promotion
 from kbsync.application import Application, Leadership
 from kbsync.cli.output import print_table, say
-from kbsync.cli.syncing import live_progress
+from kbsync.cli.progress import live_progress
 from kbsync.cycle import CycleReport, cycle, pull, workers
 from kbsync.demo import tally
 from kbsync.demo.server import SparqlServer, serving

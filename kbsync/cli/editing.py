@@ -1,0 +1,215 @@
+"""`edit`, `stats`, `trace`: the engine by itself, on any local model, without sources, ledger or daemon."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kbsync.cli.options import Json, globals_of
+from kbsync.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from editing.oneshot import Report
+    from editing.preflight import Preflight
+    from editing.tracing import TraceResult
+    from kbsync.chosen import Chosen
+
+WORST = 40
+"""Facts shown to people at most, those that failed first; `--json` has them all."""
+
+
+def register(app: typer.Typer) -> None:
+    for command in (edit, stats, trace):
+        app.command()(command)
+
+
+Model = Annotated[
+    Path | None, typer.Option(help="Local Hugging Face directory; default: the configured base.")
+]
+Corpus = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Ordinary text for the statistics: text, JSONL, Parquet or a saved dataset; may be repeated. "
+        "Default: that of the settings."
+    ),
+]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="TOML or JSON file with keys of the edit section.")
+]
+Layers = Annotated[str | None, typer.Option(help="Layers R, such as 3-8 or 3,4,5.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only so many facts, the file's first.")]
+
+
+def edit(
+    context: typer.Context,
+    facts: Annotated[
+        Path,
+        typer.Argument(help="JSON lines with subject, prompt and target; or a CounterFact or zsRE file."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Where the edited model appears; must not exist.")] = None,
+    model: Model = None,
+    corpus: Corpus = None,
+    settings: SettingsFile = None,
+    layers: Layers = None,
+    device: Device = None,
+    limit: Limit = None,
+    probes: Annotated[
+        bool,
+        typer.Option("--probes/--no-probes", help="Ask paraphrases and neighbours too, not only the facts."),
+    ] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
+    json: Json = False,
+) -> None:
+    """Edit facts into a model: a directory and a file of facts in, an edited directory out.
+
+    Interrupted, the same command carries on with what was finished.
+    """
+    from editing.datasets import read_records
+    from kbsync import oneshot
+    from kbsync.cli.progress import live_progress
+    from kbsync.errors import UsageError
+
+    if out is None and not dry_run:
+        raise UsageError("--out is missing", "say where the edited model is to appear, or ask with --dry-run")
+    records = read_records(facts, limit)
+    chosen = _chosen(context, model=model, corpus=corpus, file=settings, layers=layers, device=device)
+    said: list[Preflight] = []
+
+    def announce(expected: Preflight) -> None:
+        said.append(expected)
+        for what, how in expected.lines():
+            say(f"{what}: {how}")
+
+    with live_progress() as progress:
+        report = oneshot.edit(
+            chosen, records, None if dry_run else out, probes=probes, announce=announce, progress=progress
+        )
+    if json:
+        print_json(report if report is not None else {**asdict(said[0]), "bytes": said[0].bytes})
+    elif report is not None:
+        show(report)
+
+
+def stats(
+    context: typer.Context,
+    model: Model = None,
+    corpus: Corpus = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Texts to draw; default: statistics_samples of the settings.")
+    ] = None,
+    settings: SettingsFile = None,
+    layers: Layers = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Compute and keep the second moments of a model's keys over ordinary text. Interrupted, it resumes."""
+    from kbsync import oneshot
+    from kbsync.chosen import with_samples
+    from kbsync.cli.progress import live_progress
+
+    chosen = _chosen(context, model=model, corpus=corpus, file=settings, layers=layers, device=device)
+    with live_progress() as progress:
+        found = oneshot.statistics(with_samples(chosen, samples), progress)
+    if json:
+        print_json(found)
+        return
+    print_table(
+        f"second moments of the keys of {chosen.path}",
+        ("layer", "samples", "tokens", "d_k", "computed now", "file"),
+        ((f.layer, f.samples, f.tokens, f.key_width, f.computed, f.file) for f in found),
+    )
+
+
+def trace(
+    context: typer.Context,
+    facts: Annotated[Path, typer.Argument(help="Facts the model may know: JSON lines, CounterFact or zsRE.")],
+    out: Annotated[Path, typer.Option(help="Directory for tracing.json and tracing.svg.")] = Path("tracing"),
+    model: Model = None,
+    settings: SettingsFile = None,
+    device: Device = None,
+    limit: Limit = None,
+    samples: Annotated[int, typer.Option(min=1, help="Noise draws a fact.")] = 10,
+    count: Annotated[int, typer.Option(min=1, help="How many layers to recommend.")] = 5,
+    json: Json = False,
+) -> None:
+    """Find out where a model reads its facts (causal tracing), and so which layers to edit."""
+    from editing.datasets import read_records
+    from kbsync import oneshot
+    from kbsync.cli.progress import live_progress
+
+    records = read_records(facts, limit)
+    chosen = _chosen(context, model=model, corpus=None, file=settings, layers=None, device=device)
+    with live_progress() as progress:
+        result = oneshot.trace(chosen, records, samples=samples, progress=progress)
+    written = _write_trace(result, out)
+    if json:
+        print_json(written)
+    else:
+        show_trace(result, count)
+    say(f"written to {out}")
+
+
+def _chosen(context: typer.Context, *, corpus: list[Path] | None, **typed: Any) -> Chosen:
+    from kbsync.chosen import choose
+
+    known = globals_of(context)
+    return choose(known.home(), known.settings(required=False), corpus=corpus or (), **typed)
+
+
+def show(report: Report) -> None:
+    """What became of the facts, for people: scores, and fact by fact."""
+    before, after = asdict(report.before), asdict(report.after)
+    print_table(
+        "scores",
+        ("score", "before", "after"),
+        ((name, before[name], after[name]) for name in after if after[name] is not None),
+    )
+    ordered = sorted(report.facts, key=lambda fact: fact.said)
+    print_table(
+        f"facts: {sum(fact.said for fact in report.facts)} of {len(report.facts)} are said",
+        ("id", "prompt", "target", "answer before", "answer now", "P before", "P now", "said"),
+        (
+            (f.id, f.prompt, f.target, f.before, f.after, f.p_before, f.p_after, f.said)
+            for f in ordered[:WORST]
+        ),
+    )
+    if len(ordered) > WORST:
+        say(f"{len(ordered) - WORST} more facts: see --json")
+    say(f"layers {', '.join(map(str, report.layers))} edited in {report.cost['seconds_total']:.0f} s")
+    say(f"written to {report.out}, digest {report.digest}")
+
+
+def show_trace(result: TraceResult, count: int) -> None:
+    """What severing costs, layer by layer, and R."""
+    severed, costs = result.severed, result.cost_of_severing()
+    print_table(
+        f"{result.facts} facts, P[o] clean {result.clean:.3f}, corrupted {result.corrupted:.3f}: recovered by one "
+        "restored state at the subject's last token",
+        ("layer", "nothing severed", "MLPs severed", "attention severed", "cost of severing the MLPs"),
+        (
+            (layer, severed["nothing"][layer], severed["mlp"][layer], severed["attention"][layer], cost)
+            for layer, cost in enumerate(costs)
+        ),
+    )
+    layers = ", ".join(map(str, result.suggested_layers(count)))
+    say(f"recommended: layers = [{layers}] (in [edit] of kbsync.toml), where severing the MLPs costs most")
+
+
+def _write_trace(result: TraceResult, out: Path) -> dict[str, Any]:
+    """tracing.json, and the plot where it can be drawn; returns what was written."""
+    import json
+
+    from editing.tracing_report import as_json, plot
+
+    out.mkdir(parents=True, exist_ok=True)
+    written = as_json(result)
+    (out / "tracing.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    try:
+        plot(result, out / "tracing.svg")
+    except ModuleNotFoundError:
+        say("no plot was drawn: it needs matplotlib (pip install matplotlib)")
+    return written
