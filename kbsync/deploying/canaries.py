@@ -54,7 +54,7 @@ def _edited(app: Application, checkpoint: Checkpoint, count: int) -> tuple[Case,
         before = {fact.id for fact in tx.view_facts(previous.view)} if previous else set()
     edited = [fact for fact in facts if not known.get(fact.id, (False, ""))[0]]
     learnt = _learnt(app, checkpoint)
-    usable = [fact for fact in edited if fact.id in learnt] if learnt else edited
+    usable = edited if learnt is None else [fact for fact in edited if fact.id in learnt]
 
     def order(fact: Fact) -> tuple[bool, str]:
         return fact.id in before, hashlib.sha256(f"{checkpoint.digest}{fact.key}".encode()).hexdigest()
@@ -62,13 +62,16 @@ def _edited(app: Application, checkpoint: Checkpoint, count: int) -> tuple[Case,
     return tuple(Case(fact.prompt, fact.target) for fact in sorted(usable, key=order)[:count])
 
 
-def _learnt(app: Application, checkpoint: Checkpoint) -> set[int]:
-    """Facts that this checkpoint states, as measured when it was built; empty where no report is left."""
+def _learnt(app: Application, checkpoint: Checkpoint) -> set[int] | None:
+    """Facts that this checkpoint states, as measured when it was built; None where no report is left.
+
+    A fact that its own gates let pass unlearnt says nothing about a server.
+    """
     round = checkpoint.path.rpartition("-")[2]
     try:
         report = BuildReport.read(app.home.run(checkpoint.run) / f"round-{round}" / "report.json")
     except (OSError, EditingError):
-        return set()
+        return None
     return {int(fact.id) for fact in report.facts if fact.efficacy}
 
 

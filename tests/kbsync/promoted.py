@@ -6,6 +6,10 @@ The ledger, the link, the lifecycle's last steps and the outbox are the real one
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +29,8 @@ from kbsync.settings import load
 from state.records import Checkpoint, Deployment, Event, Move, Run
 from tests.state.making import BASE, Clock, fact, gate
 
+REPOSITORY = Path(__file__).parents[2]
+
 
 @dataclass
 class Place:
@@ -33,20 +39,24 @@ class Place:
     root: Path
     hooks: str = ""
     clock: Clock = field(default_factory=Clock)
+    _opened: tuple[str, Application] | None = None
 
     def application(self) -> Application:
+        """Opened once, and again when the settings are others."""
+        if self._opened is not None and self._opened[0] == self.hooks:
+            return self._opened[1]
+        if self._opened is not None:
+            self._opened[1].close()
         home = Home(self.root / "home").prepare()
         home.config.write_text(self.hooks, encoding="utf-8")
-        return Application(home, load(home.config, {}), now=self.clock)
+        self._opened = self.hooks, Application(home, load(home.config, {}), now=self.clock)
+        return self._opened[1]
 
     @contextmanager
     def leading(self) -> Iterator[tuple[Application, Leadership]]:
         app = self.application()
-        try:
-            with app.leading() as leadership:
-                yield app, leadership
-        finally:
-            app.close()
+        with app.leading() as leadership:
+            yield app, leadership
 
     def staged(self, **says: str) -> Run:
         """A run that passed its gates: every subject named now has that object, all others keep theirs."""
@@ -65,9 +75,7 @@ class Place:
             tx.advance_run(run.id, "building", "built", actor="test", checkpoint=made.id)
             tx.put_gate_results(run.id, [gate(run.id)])
             tx.advance_run(run.id, "built", "judged", actor="test")
-            run = tx.advance_run(run.id, "judged", "staged", actor="test")
-        app.close()
-        return run
+            return tx.advance_run(run.id, "judged", "staged", actor="test")
 
     def drive(self, run: Run, *, asked: bool = False) -> Run:
         """The run as far as it comes now."""
@@ -78,6 +86,33 @@ class Place:
 
     def promoted(self, **says: str) -> Run:
         return self.drive(self.staged(**says))
+
+    def drive_until_killed(self, run: Run, point: str) -> None:
+        """The same in a process of its own that is killed (SIGKILL) at a crash point."""
+        self.application()
+        code = (
+            "import sys; from datetime import datetime; from pathlib import Path\n"
+            "from tests.kbsync.promoted import Place; from tests.state.making import Clock\n"
+            "root, hooks, now, run = sys.argv[1:]\n"
+            "place = Place(Path(root), hooks, Clock(datetime.fromisoformat(now)))\n"
+            "place.drive_number(int(run))"
+        )
+        arguments = [str(self.root), self.hooks, self.clock.now.isoformat(), str(run.id)]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env={**os.environ, "KBSYNC_CRASH": point},
+            cwd=REPOSITORY,
+            timeout=60,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        self.clock.forward(minutes=6)  # its lease runs out
+
+    def drive_number(self, run: int) -> Run:
+        with self.application().state.read() as tx:
+            found = tx.run(run)
+        return self.drive(found)
 
     def later(self, **by: float) -> tuple[Run, ...]:
         """Time goes by, then the daemon looks at its servers; the runs that ended."""
@@ -105,7 +140,6 @@ class Place:
         with app.state.read() as tx:
             found = tx.runs(limit=1)[0], list(tx.deployments()), list(tx.events())
         assert app.state.audit.verify().ok
-        app.close()
         return found
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -401,8 +402,6 @@ def test_a_program_that_fails_is_quoted_and_one_that_hangs_is_killed_with_its_ch
     script(deploy, f"(sleep 3; touch {tmp_path}/late) & sleep 30")
     place.drive(run, asked=True)
     assert "was killed after 1 s" in place.last.detail
-    import time
-
     time.sleep(3)
     assert not (tmp_path / "late").exists(), "its children went with it"
 
