@@ -66,9 +66,9 @@ class Preflight:
     def lines(self) -> tuple[tuple[str, str], ...]:
         """For people: what, and how much."""
         cached = self.groups - self.optimised
-        work = f"{self.optimised} of {self.groups} key groups to optimise, {cached} cached"
+        work = f"{self.optimised} of {counted(self.groups, 'key group')} to optimise, {cached} cached"
         if self.statistics:
-            work += f"; statistics of {self.statistics} layers to compute"
+            work += f"; statistics of {counted(self.statistics, 'layer')} to compute"
         working = self.bytes - self.bytes_model
         parts = ", ".join(f"{phase} {duration(s)}" for phase, s in self.phases().items() if s >= 1)
         basis = (
@@ -89,6 +89,11 @@ def duration(seconds: float) -> str:
         return f"{max(seconds, 1):.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 layer`, `2 layers`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def gib(count: int) -> str:
