@@ -6,7 +6,7 @@ tensor and of others a tuple that begins with it; `hidden_of` and `with_hidden` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -114,6 +114,16 @@ def bypassed(blocks: Iterable[nn.Module], *, tuples: bool) -> Iterator[None]:
         for block in blocks:
             block.forward = passed
             stack.callback(delattr, block, "forward")
+        yield
+
+
+@contextmanager
+def starting_with(states: Tensor, below: Sequence[nn.Module], *, tuples: bool) -> Iterator[None]:
+    """Forward passes begin above the blocks `below`, with `states` as their output; without any, as usual."""
+    with ExitStack() as stack:
+        if below:
+            stack.enter_context(bypassed(below, tuples=tuples))
+            stack.enter_context(on_output(below[-1], lambda _: states))
         yield
 
 

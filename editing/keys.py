@@ -1,23 +1,25 @@
 """Keys and residuals (19, 20): what each layer is asked to do, collected in batches of key groups.
 
 A key is read at the subject's last token, so every text is cut there and every pass ends at layer L.
+The pass for one layer of R leaves what enters that layer; the next one resumes there, below the only
+weights that have changed since, wherever memory allows to hold that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from editing.architectures import Parts
 from editing.groups import Group
-from editing.hooks import on_input, on_output
-from editing.memory import free_bytes, in_batches
+from editing.hooks import on_input, on_output, returns_tuple
+from editing.memory import batches, free_bytes, halving
 from editing.norms import through_norm
-from editing.passes import prepare, read
+from editing.passes import BEGINNING, Rows, Start, prepare, read
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
 
@@ -37,10 +39,13 @@ class Collector:
         groups: Sequence[Group],
         deltas: Tensor,
         settings: EditSettings,
-        top: int,
+        layers: Sequence[int],
         preserved: Sequence[Group] = (),
+        memory: float | None = None,
     ) -> None:
-        self.model, self.parts, self.top, self.settings = model, parts, top, settings
+        """`layers` is R, ascending; `memory`: bytes that states between passes may take (None: what is free)."""
+        self.model, self.parts, self.settings = model, parts, settings
+        self.layers, self.top = layers, layers[-1]
         self.groups, self.edited = [*groups, *preserved], len(groups)
         self.order = sorted(range(len(self.groups)), key=self._place)
         self.weights = context_weights(len(groups[0].contexts))
@@ -49,6 +54,13 @@ class Collector:
         contexts = len(self.weights) if settings.keys == "all" else 1
         self.count = len(self.groups) * contexts
         self.unedited = torch.zeros(len(self.groups), contexts, parts.width, dtype=self.dtype)
+        self.tuples = returns_tuple(model, parts.blocks[self.top])
+        free, held = free_bytes(model.device), self._held_bytes()
+        self.resumes = len(layers) > 1 and held <= (0.5 * free if memory is None else memory)
+        # Fixed for all layers, so that a pass finds what the one before left.
+        self.chunks = list(batches(self.order, self._cost, free - held if self.resumes else free))
+        self.left: dict[tuple[tuple[int, ...], int], Start] = {}
+        self.arriving = self.left
 
     def sums(
         self, layer: int, share: float, *, first: bool, progress: Progress = silent
@@ -93,7 +105,9 @@ class Collector:
             done += len(chunk)
             progress("keys", done, len(self.groups))
 
-        in_batches(self.order, self._cost, free_bytes(self.model.device), run)
+        self.arriving, self.left = self.left, {}
+        for chunk in self.chunks:
+            halving(chunk, run)
 
     def _place(self, index: int) -> tuple[int, str]:
         """Groups of like length go together: padding is wasted work."""
@@ -134,9 +148,19 @@ class Collector:
         # An averaged key's residual is the bare prompt's, so other contexts need not go up to L.
         needed = context == 0 or self.settings.keys == "all"
         stop = self.parts.blocks[self.top if needed else layer]
-        batch = prepare(self.model, rows, below=min(map(len, rows)) - 1, stop=stop)
-        last = torch.tensor([len(row) - 1 - batch.shared for row in rows], device=self.model.device)
-        each = torch.arange(len(rows), device=self.model.device)
+        place = (tuple(chunk), context)
+        start = self.arriving.pop(place, BEGINNING)
+        with self._leaving(place, layer):
+            batch = prepare(self.model, rows, below=min(map(len, rows)) - 1, stop=stop, start=start)
+            last = torch.tensor([len(row) - 1 - batch.shared for row in rows], device=self.model.device)
+            seen = self._seen(batch, last, layer, stop, start)
+        return seen["key"], seen["hidden"], seen.get("entering", seen["hidden"])
+
+    def _seen(
+        self, batch: Rows, last: Tensor, layer: int, stop: nn.Module, start: Start
+    ) -> dict[str, Tensor]:
+        """What a pass over the own tokens of `batch` has at [row, last[row]]."""
+        each = torch.arange(len(last), device=last.device)
         seen: dict[str, Tensor] = {}
 
         def at_subject(name: str) -> Callable[[Tensor], None]:
@@ -151,8 +175,26 @@ class Collector:
             norm = self.parts.norm(layer)
             if norm is not None:
                 stack.enter_context(on_input(norm, at_subject("entering")))
-            read(self.model, batch, stop=stop)
-        return seen["key"], seen["hidden"], seen.get("entering", seen["hidden"])
+            read(self.model, batch, stop=stop, start=start)
+        return seen
+
+    @contextmanager
+    def _leaving(self, place: tuple[tuple[int, ...], int], layer: int) -> Iterator[None]:
+        """Passes inside leave what enters `layer`, from where the next layer's pass resumes."""
+        if not self.resumes or layer == 0 or layer == self.top:
+            yield
+            return
+        below = self.parts.blocks[:layer]
+        states: list[Tensor] = []
+        with on_output(below[-1], states.append):
+            yield
+        *shared, own = states
+        self.left[place] = Start(below, self.tuples, shared[0] if shared else None, own)
+
+    def _held_bytes(self) -> int:
+        """Bytes of one state for every token of every context."""
+        tokens = sum(len(text) for group in self.groups for text in group.contexts)
+        return int(tokens * self.parts.width * self.model.dtype.itemsize)
 
     def _cost(self, index: int) -> int:
         """Bytes of one group in a pass: hidden states of its tokens, and their keys and values up to L."""

@@ -42,7 +42,7 @@ def in_batches(
 ) -> None:
     """Call `run` on consecutive batches whose `cost` stays within `budget`; halve one that runs out of memory."""
     for batch in batches(items, cost, budget):
-        _run_or_halve(batch, run)
+        halving(batch, run)
 
 
 def batches(items: Sequence[T], cost: Callable[[T], float], budget: float) -> Iterator[Sequence[T]]:
@@ -58,7 +58,8 @@ def batches(items: Sequence[T], cost: Callable[[T], float], budget: float) -> It
         yield items[start:]
 
 
-def _run_or_halve(batch: Sequence[T], run: Callable[[Sequence[T]], None]) -> None:
+def halving(batch: Sequence[T], run: Callable[[Sequence[T]], None]) -> None:
+    """Call `run` on `batch`, or on its halves in turn where it runs out of memory."""
     try:
         run(batch)
         return
@@ -73,5 +74,5 @@ def _run_or_halve(batch: Sequence[T], run: Callable[[Sequence[T]], None]) -> Non
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = len(batch) // 2
-    _run_or_halve(batch[:half], run)
-    _run_or_halve(batch[half:], run)
+    halving(batch[:half], run)
+    halving(batch[half:], run)

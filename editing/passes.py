@@ -13,11 +13,46 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import DynamicCache, DynamicLayer
 
-from editing.hooks import stopped_after
+from editing.hooks import starting_with, stopped_after
 
 Ids = tuple[int, ...]
+
+
+class FixedLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of one layer that every pass attends to and none adds to."""
+
+    def __init__(self, length: int, *pasts: tuple[Tensor, Tensor]) -> None:
+        super().__init__()
+        self.length, self.pasts = length, pasts
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        count = len(key_states)
+        keys = [keys.expand(count, -1, -1, -1) for keys, _ in self.pasts]
+        values = [values.expand(count, -1, -1, -1) for _, values in self.pasts]
+        return torch.cat([*keys, key_states], -2), torch.cat([*values, value_states], -2)
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where passes over a batch begin: above the blocks `below`, with states that an earlier pass saw there."""
+
+    below: Sequence[nn.Module] = ()
+    tuples: bool = False
+    """Whether blocks of the model return tuples."""
+    shared: Tensor | None = None
+    """[1, S, d] what the shared tokens have there."""
+    own: Tensor | None = None
+    """[B, T, d] what the own tokens have there."""
+
+
+BEGINNING = Start()
+"""The embeddings."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +91,15 @@ def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor,
 
 
 @torch.no_grad()
-def prepare(model: Any, rows: Sequence[Ids], *, below: int, stop: nn.Module | None = None) -> Rows:
-    """A batch of `rows`, its common tokens (fewer than `below`) already run, up to block `stop`.
+def prepare(
+    model: Any,
+    rows: Sequence[Ids],
+    *,
+    below: int,
+    stop: nn.Module | None = None,
+    start: Start = BEGINNING,
+) -> Rows:
+    """A batch of `rows`, its common tokens (fewer than `below`) already run, from `start` up to block `stop`.
 
     `below` is at most the smallest index the caller wants to look at, so that nothing it wants
     lies among the shared tokens.
@@ -68,27 +110,37 @@ def prepare(model: Any, rows: Sequence[Ids], *, below: int, stop: nn.Module | No
         shared = 0
     cache = DynamicCache()
     if shared:
-        _read_shared(model, rows[0][:shared], cache, len(rows), stop)
+        _read_shared(model, rows[0][:shared], cache, len(rows), stop, start)
     ids, lengths = padded([row[shared:] for row in rows], device)
     positions = shared + torch.arange(ids.shape[1], device=device).expand_as(ids)
     return Rows(ids, positions.minimum(shared + lengths[:, None] - 1), shared, cache)
 
 
-def _read_shared(model: Any, ids: Ids, cache: Any, count: int, stop: nn.Module | None) -> None:
+def _read_shared(model: Any, ids: Ids, cache: Any, count: int, stop: nn.Module | None, start: Start) -> None:
     tokens = torch.tensor([ids], device=model.device)
     with ExitStack() as stack:
+        if start.shared is not None:
+            stack.enter_context(starting_with(start.shared, start.below, tuples=start.tuples))
         if stop is not None:
             stack.enter_context(stopped_after(stop))
         model.base_model(input_ids=tokens, past_key_values=cache, use_cache=True)
-    for layer in cache.layers:
-        layer.keys = layer.keys.expand(count, *layer.keys.shape[1:])
-        layer.values = layer.values.expand(count, *layer.values.shape[1:])
+    for index, layer in enumerate(cache.layers):
+        if layer.is_initialized:
+            layer.keys = layer.keys.expand(count, *layer.keys.shape[1:])
+            layer.values = layer.values.expand(count, *layer.values.shape[1:])
+        else:  # left out, but masks are made from what its cache says of the length
+            cache.layers[index] = FixedLayer(len(ids))
 
 
 @torch.no_grad()
-def read(model: Any, rows: Rows, *, stop: nn.Module | None = None) -> None:
-    """Run the own tokens of `rows` through the blocks (not the head), up to `stop`; hooks do the looking."""
+def read(model: Any, rows: Rows, *, stop: nn.Module | None = None, start: Start = BEGINNING) -> None:
+    """Run the own tokens of `rows` through the blocks (not the head), from `start` up to `stop`.
+
+    Hooks do the looking.
+    """
     with ExitStack() as stack:
+        if start.own is not None:
+            stack.enter_context(starting_with(start.own, start.below, tuples=start.tuples))
         if stop is not None:
             stack.enter_context(stopped_after(stop))
         model.base_model(

@@ -58,7 +58,7 @@ def spread(
     The keys of `preserved` groups, already in the weights, join the bracket as K_p K_pᵀ; leave out
     those of superseded facts, or a new edit of them realises only a part of its residual.
     """
-    collected = Collector(model, parts, groups, deltas, settings, max(layers), preserved)
+    collected = Collector(model, parts, groups, deltas, settings, layers, preserved)
     result = Spread()
     for index, layer in enumerate(layers):
         share, first = 1.0 / (len(layers) - index), index == 0

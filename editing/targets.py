@@ -15,14 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicLayer
+from transformers import Cache
 
 from editing.architectures import Parts
 from editing.cost import TOKENS
 from editing.deltas import Delta
 from editing.errors import NumericalError
 from editing.groups import Group
-from editing.hooks import bypassed, on_input, on_output, only_at, returns_tuple
+from editing.hooks import on_input, only_at, returns_tuple, starting_with
+from editing.passes import FixedLayer
 from editing.settings import EditSettings
 from editing.suffixes import Bucket, buckets, collect
 
@@ -32,24 +33,6 @@ Step = Callable[[int, float], None]
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-
-
-class FixedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one layer that every step attends to and none adds to."""
-
-    def __init__(self, length: int, *pasts: tuple[Tensor, Tensor]) -> None:
-        super().__init__()
-        self.length, self.pasts = length, pasts
-        self.is_initialized = True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        count = len(key_states)
-        keys = [keys.expand(count, -1, -1, -1) for keys, _ in self.pasts]
-        values = [values.expand(count, -1, -1, -1) for _, values in self.pasts]
-        return torch.cat([*keys, key_states], -2), torch.cat([*values, value_states], -2)
-
-    def get_seq_length(self) -> int:
-        return self.length
 
 
 class Optimisation:
@@ -150,8 +133,7 @@ class Optimisation:
 
         ones = torch.ones_like(bucket.ids[:, :1])
         with ExitStack() as stack:
-            stack.enter_context(bypassed(blocks, tuples=self.tuples))
-            stack.enter_context(on_output(blocks[-1], lambda _: hidden))
+            stack.enter_context(starting_with(hidden, blocks, tuples=self.tuples))
             stack.enter_context(on_input(self.parts.head, gather))
             last = self.parts.mlp(len(self.parts.blocks) - 1)
             if last is not None:  # what the last MLP adds to tokens that are not read reaches nothing
