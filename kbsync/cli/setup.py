@@ -35,7 +35,7 @@ def init(
     home.prepare()
     text = resources.files("kbsync").joinpath("kbsync.example.toml").read_text(encoding="utf-8")
     target.write_text(text, encoding="utf-8")
-    say(f"wrote {target}: set [model] path and one [sources.…], then run `kbsync config check`")
+    say(f"wrote {target}: give it a [model] and a [sources.NAME], then run `kbsync config check`")
 
 
 def check(
