@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from kbsync.cli.app import app
+from kbsync.deploying.settings import KINDS, HookSettings
 from kbsync.gates import DEFAULT_GATES
 from kbsync.settings import Settings
 
@@ -36,8 +37,22 @@ def settings_page() -> str:
         "",
     ]
     for name, field in Settings.model_fields.items():
-        lines += _section(name, field)
+        lines += _hooks() if name == "deploy" else _section(name, field)
     return "\n".join(lines)
+
+
+def _hooks() -> Iterator[str]:
+    """`[deploy.NAME]`: what every kind has, then the keys of each kind."""
+    yield "## `[deploy.NAME]`"
+    yield ""
+    yield "One table a deploy hook, told of every promotion: see [deploying.md](deploying.md)."
+    yield ""
+    yield from _keys(HookSettings, {"kind"})
+    for kind in KINDS:
+        (name,) = get_args(kind.model_fields["kind"].annotation)
+        yield f'`kind = "{name}"`: {" ".join((kind.__doc__ or "").split())}'
+        yield ""
+        yield from _keys(kind, {"kind", *HookSettings.model_fields})
 
 
 def _section(name: str, field: FieldInfo) -> Iterator[str]:
@@ -52,11 +67,18 @@ def _section(name: str, field: FieldInfo) -> Iterator[str]:
     if model.__doc__:
         yield " ".join(model.__doc__.split())
         yield ""
+    yield from _keys(model, set())
+
+
+def _keys(model: type[BaseModel], without: set[str]) -> Iterator[str]:
     yield "| key | default | meaning |"
     yield "|---|---|---|"
     for key, inner in model.model_fields.items():
-        default = inner.get_default(call_default_factory=True)
-        yield f"| `{key}` | {_shown(default)} | {inner.description or ''} |"
+        if key not in without:
+            default = (
+                "required" if inner.is_required() else _shown(inner.get_default(call_default_factory=True))
+            )
+            yield f"| `{key}` | {default} | {inner.description or ''} |"
     yield ""
 
 
@@ -64,7 +86,6 @@ def _documented_elsewhere(name: str) -> str:
     return {
         "sources": "One table a source: `kind` and that kind's keys, see [connectors.md](connectors.md).",
         "relations": "Relations of one's own and overrides, see [admission.md](admission.md).",
-        "deploy": "One table a deploy hook, told of every promotion.",
     }[name]
 
 

@@ -31,7 +31,7 @@ from pydantic_settings import (
 )
 
 from editing.settings import EditSettings
-from kbsync.deploying.settings import AnyHookSettings
+from kbsync.deploying.settings import PROGRAM_VARIABLES, AnyHookSettings
 from kbsync.errors import BadConfiguration
 from kbsync.gates import DEFAULT_GATES, Gate
 from kbsync.home import Home
@@ -40,8 +40,8 @@ from kbsync.policy import Policy, parse_duration
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 """Seconds, or text such as `90s`, `15m`, `24h`, `3d`."""
 
-RESERVED_VARIABLES = frozenset({"KBSYNC_HOME", "KBSYNC_CONFIG", "KBSYNC_CRASH"})
-"""Variables that are not settings: where things lie, and the tests' crash points."""
+RESERVED_VARIABLES = frozenset({"KBSYNC_HOME", "KBSYNC_CONFIG", "KBSYNC_CRASH"}) | PROGRAM_VARIABLES
+"""Variables that are not settings: where things lie, the tests' crash points, what deploy programs see."""
 
 
 def split_address(listen: str) -> tuple[str, int]:

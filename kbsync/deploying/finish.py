@@ -25,7 +25,7 @@ def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = 
         live = tx.live()
     if live is None or live.id != run.checkpoint:
         now = "nothing" if live is None else f"checkpoint {live.id}"
-        return _end(app, run, "rolled_back", f"{now} went live before every server had this one")
+        return _end(app, leadership, run, "rolled_back", f"{now} went live before every server had this one")
     observe_link(app.home, live)
     standing = Outbox(app, leadership).work(asked=asked, bounded=True)
     reason = _reason(standing)
@@ -33,7 +33,9 @@ def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = 
         return _go_back(app, leadership, run, reason)
     if standing.waiting:
         return run
-    return _end(app, run, "failed", reason) if standing.dead else _end(app, run, "deployed", "")
+    if standing.dead:
+        return _end(app, leadership, run, "failed", reason)
+    return _end(app, leadership, run, "deployed", "")
 
 
 def _go_back(app: Application, leadership: Leadership, run: Run, reason: str) -> Run:
@@ -50,7 +52,7 @@ def _go_back(app: Application, leadership: Leadership, run: Run, reason: str) ->
             follow=False,
         )
     except (UsageError, BadData, EditingError) as error:
-        return _end(app, run, "failed", f"{reason}; cannot go back: {error}")
+        return _end(app, leadership, run, "failed", f"{reason}; cannot go back: {error}")
     Outbox(app, leadership).work()
     with app.state.read() as tx:
         return tx.run(run.id)
@@ -62,6 +64,7 @@ def _reason(standing: Standing) -> str:
     )
 
 
-def _end(app: Application, run: Run, state: RunState, reason: str) -> Run:
+def _end(app: Application, leadership: Leadership, run: Run, state: RunState, reason: str) -> Run:
     with app.state.write() as tx:
+        tx.check_lease(leadership.lease)
         return tx.advance_run(run.id, run.state, state, actor=ACTOR, reason=reason)

@@ -8,11 +8,16 @@ A row is `deploying` before its server is told, so a process killed anywhere in 
 that the next start tells again; hooks bear that.  The wait is counted by the application's clock from
 the row's own date, so it survives restarts.  Only the promotion that is live is told: what a newer
 one superseded was dropped with it.
+
+Crash points (`editing/crashpoints.py`): `kbsync.deploying:before-telling`, the row is `deploying`;
+`kbsync.deploying:after-telling`, the server was told and names the version; `kbsync.deploying:after-row`.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -27,6 +32,7 @@ from kbsync.deploying.http import Server
 from kbsync.deploying.patience import Patience
 from kbsync.deploying.settings import AnyHookSettings
 from kbsync.errors import BadConfiguration
+from state import Transaction
 from state.records import Checkpoint, Deployment
 
 log = structlog.get_logger()
@@ -99,7 +105,7 @@ class Outbox:
         cut_off = [row for row in rows if row.hook in hooks and row.state == "deploying"]
         if live is None or not (stray or cut_off or set(hooks) - named):
             return [row for row in rows if row.hook in hooks]
-        with self.app.state.write() as tx:
+        with self._write() as tx:
             tx.tell_too(tuple(hooks), self.leadership.lease, ACTOR)
             for row in stray:
                 tx.move_deployment(
@@ -137,8 +143,7 @@ class Outbox:
 
     def _tell(self, row: Deployment, settings: AnyHookSettings) -> None:
         """One attempt at one row, from `deploying` to `deployed` or `failed`."""
-        with self.app.state.write() as tx:
-            tx.check_lease(self.leadership.lease)
+        with self._write() as tx:
             row = tx.move_deployment(row.id, row.state, "deploying", actor=ACTOR)
         crash_point("kbsync.deploying:before-telling")
         version = self._version(row)
@@ -154,11 +159,11 @@ class Outbox:
             if hook is not None and isinstance(error, LoadFailed):
                 detail = f"{detail}; {self._restore(hook, row, settings)}"
             log.error("deploy.failed", hook=row.hook, version=version.id, attempt=row.attempts, reason=detail)
-            with self.app.state.write() as tx:
+            with self._write() as tx:
                 tx.move_deployment(row.id, "deploying", "failed", actor=ACTOR, detail=detail)
         else:
             log.info("deploy.done", hook=row.hook, version=version.id, detail=confirmed)
-            with self.app.state.write() as tx:
+            with self._write() as tx:
                 tx.move_deployment(
                     row.id,
                     "deploying",
@@ -226,6 +231,13 @@ class Outbox:
         except HookFailed as error:
             return f"{before.id} could not be pushed again either: {error}"
         return f"{before.id} was pushed again"
+
+    @contextmanager
+    def _write(self) -> Iterator[Transaction]:
+        """A transaction of the leader: one that was paused and replaced writes nothing."""
+        with self.app.state.write() as tx:
+            tx.check_lease(self.leadership.lease)
+            yield tx
 
     def _checkpoint(self, row: Deployment) -> Checkpoint:
         with self.app.state.read() as tx:

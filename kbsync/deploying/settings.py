@@ -22,6 +22,8 @@ _HTTP = TypeAdapter(AnyHttpUrl)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset({"version", "path", "digest"})
 """What a program's arguments may name in braces."""
+PROGRAM_VARIABLES = frozenset(f"KBSYNC_{name}" for name in ("ACTION", "VERSION", "PATH", "DIGEST", "TOKEN"))
+"""What a program finds in its environment; one that calls `kbsync` passes them on."""
 
 
 def _checked_url(value: str) -> str:
@@ -81,6 +83,8 @@ class HookSettings(BaseModel):
     def _one_token(self) -> Self:
         if self.token_env and self.token_file:
             raise ValueError("give token_env or token_file, not both")
+        if self.token_env and self.token_env.startswith("KBSYNC_"):
+            raise ValueError("token_env: variables that start with KBSYNC_ are settings; choose another name")
         for prefix in self.paths:
             if not Path(prefix).is_absolute():
                 raise ValueError(f"paths: {prefix!r} is no absolute path")

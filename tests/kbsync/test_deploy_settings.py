@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -10,11 +12,13 @@ from hypothesis import strategies as st
 
 from kbsync.deploying.checks import check_hooks
 from kbsync.deploying.hooks import mapped
-from kbsync.deploying.settings import KINDS
+from kbsync.deploying.settings import KINDS, PROGRAM_VARIABLES
 from kbsync.errors import BadConfiguration
+from kbsync.metrics import METRICS
 from kbsync.settings import load
 from tests.kbsync.promoted import Place
 
+DOCS = Path(__file__).parents[2] / "docs"
 VLLM = "[deploy.a]\nkind = 'vllm'\nurl = 'http://gpu:8000'\n"
 
 
@@ -34,6 +38,7 @@ VLLM = "[deploy.a]\nkind = 'vllm'\nurl = 'http://gpu:8000'\n"
         (VLLM + "canaries_share = 0\n", "deploy.a.vllm.canaries_share"),
         (VLLM + "on_failure = 'cry'\n", "deploy.a.vllm.on_failure"),
         (VLLM + "token_env = 'A'\ntoken_file = '/a'\n", "not both"),
+        (VLLM + "token_env = 'KBSYNC_X'\n", "variables that start with KBSYNC_ are settings"),
         (VLLM + "token_file = 'a'\n", "give an absolute path"),
         (VLLM + "paths = { 'home' = '/models' }\n", "'home' is no absolute path"),
         ("[deploy.a]\nkind = 'exec'\ndeploy = 'rm -rf /'\nobserve = ['true']\n", "deploy.a.exec.deploy"),
@@ -90,6 +95,43 @@ def test_config_check_finds_hooks_that_cannot_work(tmp_path: Path, hooks: str, n
 def test_config_check_says_which_hooks_there_are(tmp_path: Path) -> None:
     assert check_hooks(Place(tmp_path, VLLM).application().settings.deploy) == "a (vllm)"
     assert check_hooks({}) == "none"
+
+
+def test_a_program_may_call_kbsync(tmp_path: Path) -> None:
+    assert load(None, dict.fromkeys(sorted(PROGRAM_VARIABLES), "x"))
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_the_examples_of_the_page_are_settings(tmp_path: Path, number: int) -> None:
+    page = (DOCS / "deploying.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    assert len(examples) == 7
+    file = tmp_path / "kbsync.toml"
+    file.write_text(examples[number], encoding="utf-8")
+    settings = load(file, {})
+    assert settings.deploy or settings.health.listen
+
+
+def test_the_commented_examples_are_settings(tmp_path: Path) -> None:
+    example = (DOCS.parent / "kbsync" / "kbsync.example.toml").read_text(encoding="utf-8")
+    at = example.index("# [deploy.")
+    lines = [line.removeprefix("# ") for line in example[at : example.index("[edit]")].splitlines()]
+    file = tmp_path / "kbsync.toml"
+    file.write_text(
+        "\n".join(line for line in lines if "=" in line or line.startswith("[")), encoding="utf-8"
+    )
+    settings = load(file, {})
+    assert {hook.kind for hook in settings.deploy.values()} == {"vllm", "exec"}
+    assert settings.health.listen == "127.0.0.1:8787"
+
+
+def test_the_page_names_every_metric_and_every_kind() -> None:
+    page = (DOCS / "deploying.md").read_text(encoding="utf-8")
+    for metric, meaning in METRICS.items():
+        assert f"| `{metric}" in page, f"docs/deploying.md does not name {metric}: {meaning}"
+    for kind in KINDS:
+        (name,) = get_args(kind.model_fields["kind"].annotation)
+        assert f'kind = "{name}"' in page
 
 
 def test_every_key_says_what_it_is_for() -> None:
