@@ -8,6 +8,7 @@ changes nothing.  An `Intake` serves one cycle: its volume breaker counts over a
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -59,6 +60,8 @@ class Report:
     """By code."""
     decisions: list[Decision] = field(default_factory=list)
     """Those that changed the ledger, the first `LISTED` of them."""
+    unlisted: dict[str, int] = field(default_factory=dict)
+    """Relations that the catalogue lacks, with the slots that were read of them: kept, and not judged."""
     tripped: bool = False
     """Whether the volume breaker stopped facts."""
 
@@ -78,11 +81,24 @@ class Report:
         self.observations += other.observations
         self.new += other.new
         self.late += other.late
-        for counts, more in ((self.verdicts, other.verdicts), (self.reasons, other.reasons)):
+        for counts, more in (
+            (self.verdicts, other.verdicts),
+            (self.reasons, other.reasons),
+            (self.unlisted, other.unlisted),
+        ):
             for name, count in more.items():
                 counts[name] = counts.get(name, 0) + count
         self.decisions.extend(other.decisions[: LISTED - len(self.decisions)])
         self.tripped = self.tripped or other.tripped
+
+
+@dataclass(frozen=True, slots=True)
+class _Reread:
+    """What became of a snapshot."""
+
+    report: Report = field(default_factory=Report)
+    slots: set[Pair] = field(default_factory=set)
+    """Those that the source told of."""
 
 
 class Intake:
@@ -112,27 +128,38 @@ class Intake:
     def reconcile(self, connector: Connector) -> Report:
         """Re-reads every slot that the source was ever read for, and admits each again.
 
-        Finds what polling missed, removals above all, and what only time has changed.
+        Finds what polling missed, removals above all, and what only time or the settings have changed; a
+        source that cannot be asked again (a drop folder) is judged again by what it said.
         """
         report = Report()
         with self.state.read() as tx:
             watched = tx.watched(connector.name)
             while pairs := list(islice(watched, PAGE)):
-                report.merge(self._reread(connector, pairs))
+                told = self._reread(connector, pairs)
+                report.merge(told.report)
+                report.merge(self.readmit(set(pairs) - told.slots))
         return report
 
     def audit(self, connector: Connector, slots: int, seed: int) -> Report:
         """Re-reads `slots` watched slots picked by chance; `report.new` counts what polling had missed."""
         with self.state.read() as tx:
             pairs = tx.random_slots(connector.name, slots, seed)
-        return self._reread(connector, pairs)
+        return self._reread(connector, pairs).report
 
     def release_due(self) -> Report:
-        """Admits again what was held until now, or was known to end by now."""
+        """Admits again what was held until now, or was known to end by now, and what was read before the
+        catalogue had its relation."""
         now = self.clock()
         with self.state.read() as tx:
             pairs = {(fact.subject, fact.relation) for fact in tx.due(now)}
-        return self.readmit(pairs)
+            waiting = bool(tx.unrendered(self.catalogue, 1))
+        report = self.readmit(pairs)
+        while waiting:
+            with _undisturbed(), self.state.write() as tx:
+                page = naming.render_listed(tx, self.catalogue, PAGE)
+                self._admit(tx, page, report, bootstrap=False)
+            waiting = len(page) == PAGE
+        return report
 
     def readmit(self, pairs: Iterable[Pair]) -> Report:
         """Admits slots again from what the ledger already knows (after a review, a change of policy)."""
@@ -143,11 +170,13 @@ class Intake:
                 self._admit(tx, page, report, bootstrap=False)
         return report
 
-    def _reread(self, connector: Connector, pairs: list[Pair]) -> Report:
-        report = Report()
+    def _reread(self, connector: Connector, pairs: list[Pair]) -> _Reread:
+        found = _Reread()
         for step in connector.snapshot(pairs):
-            report.merge(self._apply(connector.name, step, bootstrap=False, cursor=None, all_of_it=True))
-        return report
+            done = self._apply(connector.name, step, bootstrap=False, cursor=None, all_of_it=True)
+            found.report.merge(done)
+            found.slots.update((seen.subject.id, seen.relation) for seen in step.observations)
+        return found
 
     def _apply(
         self, source: str, step: Poll, *, bootstrap: bool, cursor: str | None, all_of_it: bool = False
@@ -163,6 +192,7 @@ class Intake:
                 if all_of_it or outcome != "duplicate":
                     touched.add((row.subject, row.relation))
             report.observations = len(rows)
+            report.unlisted = dict(Counter(r.relation for r in rows if r.relation not in self.catalogue))
             report.new, report.late = outcomes.count("new"), outcomes.count("late")
             self._admit(tx, touched, report, bootstrap=bootstrap)
             if cursor is not None:

@@ -19,7 +19,7 @@ _MERGED = "redirected"
 
 
 def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[Pair]:
-    """Stores entities and slots; returns the slots that a new label or death concerns."""
+    """Stores entities and slots; returns the slots that are new, and those that a new label or death concerns."""
     offered = _entities(step)
     before = tx.entities(offered)
     tx.put_entities(offered.values())
@@ -36,10 +36,23 @@ def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[Pair]:
     tx.put_slots([*new, *moved.values()])
     left = tx.slots_with_prompt_keys({known[pair].prompt_key for pair in moved})
     return (
-        {pair for pair in known if pair[0] in changed}
+        {(slot.subject, slot.relation) for slot in new}
+        | {pair for pair in known if pair[0] in changed}
         | {(slot.subject, slot.relation) for slots in left.values() for slot in slots}
         | tx.slots_of_objects(changed)
     )
+
+
+def render_listed(tx: Transaction, catalogue: Catalogue, most: int) -> list[Pair]:
+    """Renders at most `most` slots that were read before the catalogue had their relation; which they are."""
+    pairs = tx.unrendered(catalogue, most)
+    named = tx.entities({subject for subject, _ in pairs})
+    tx.put_slots(
+        render_slot(subject, catalogue[relation].template, relation, known.label if known else None)
+        for subject, relation in pairs
+        for known in [named.get(subject)]
+    )
+    return pairs
 
 
 def redirect(tx: Transaction, source: str, redirects: Iterable[tuple[str, str]], now: datetime) -> set[Pair]:

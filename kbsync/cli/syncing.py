@@ -64,6 +64,11 @@ def show(report: CycleReport) -> None:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(intake.verdicts.items()))
         if intake.observations or counts:
             say(f"{source}: {intake.observations} slots read{f': {counts}' if counts else ''}")
+        for relation, slots in sorted(intake.unlisted.items()):
+            say(
+                f"{source}: {slots} slots of {relation} wait until the relation has a label and templates: "
+                f'add [relations."{relation}"] to the settings'
+            )
         if intake.tripped:
             say(
                 f"{source}: the volume breaker tripped: more facts than [policy] max_accepted in one cycle; "

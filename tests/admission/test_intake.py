@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from connectors.observations import Poll
+from kbsync.policy import Policy
+from kbsync.relations import load_catalogue
 from tests.admission.worlds import DAY, HEAD, HOUR, START, Script, World, entity, observed
 
 
@@ -139,3 +142,46 @@ def test_a_report_adds_up(world: World) -> None:
         ("hold", "settling"),
         ("quarantine", "several_values"),
     }
+
+
+OWN = {"crm:chief": {"label": "chief", "templates": ["The chief of {} is", "{} is led by"]}}
+
+
+def test_what_was_read_before_its_relation_was_listed_is_learnt_as_soon_as_it_is(world: World) -> None:
+    report = world.hear(observed("italy", "conte"), observed("acme", "ann", relation="crm:chief"))
+    assert report.unlisted == {"crm:chief": 1}
+    assert world.wanted() == {"italy": "Conte"}
+    assert world.cycle().verdicts == {}
+    world.catalogue = load_catalogue(OWN)
+    assert world.cycle().verdicts == {"accept": 1}
+    assert world.wanted() == {"italy": "Conte", "acme": "Ann"}
+    assert world.cycle().verdicts == {}
+
+
+def test_a_file_dropped_again_is_learnt_once_its_relation_is_listed(world: World) -> None:
+    chief = observed("acme", "ann", relation="crm:chief")
+    world.hear(chief)
+    world.catalogue = load_catalogue(OWN)
+    world.kb.tell(replace(chief, revision=2))
+    assert world.intake.pull(world.kb).verdicts == {"accept": 1}
+
+
+class Mute(Script):
+    """Cannot be asked again, as a drop folder."""
+
+    def snapshot(self, slots: object) -> Iterator[Poll]:
+        return iter(())
+
+
+def test_reconciling_a_source_that_cannot_be_asked_again_judges_what_it_said_by_the_rules_of_now(
+    world: World,
+) -> None:
+    world.kb = Mute("kb")
+    world.policy = Policy(living="review")
+    world.hear(observed(entity("ann", living=True), "rome"), observed("italy", "conte"))
+    assert world.wanted() == {"italy": "Conte"}
+    world.policy = Policy(living="on")
+    report = world.intake.reconcile(world.kb)
+    assert world.wanted() == {"italy": "Conte", "ann": "Rome"}
+    assert report.observations == 0
+    assert world.intake.reconcile(world.kb).decisions == []
