@@ -107,7 +107,7 @@ def _located(item: Passage, ids: list[int], offsets: list[tuple[int, int]], spec
     count = len(ids)
     while count and special[count - 1] and offsets[count - 1][1] == 0:
         count -= 1  # an EOS the tokenizer appends: the text goes on after the prompt
-    subject = _last_token_over(item.subject_end - 1, offsets[:count])
+    subject = _ending(item, offsets[:count])
     if subject is None:
         raise RequestError(
             f"no token covers the subject's end (character {item.subject_end}) of {item.text!r}: "
@@ -121,6 +121,19 @@ def _located(item: Passage, ids: list[int], offsets: list[tuple[int, int]], spec
             f"no token of its own for the target of {item.text!r}: the subject must end before it"
         )
     return Located(tuple(ids[:count]), subject, target)
+
+
+def _ending(item: Passage, offsets: Sequence[tuple[int, int]]) -> int | None:
+    """The last token over the subject's last character.
+
+    A normaliser that composes a mark with its letter (NFC, NFKC) leaves the mark without a span of its
+    own: then it is the letter's token.
+    """
+    for character in range(item.subject_end - 1, -1, -1):
+        found = _last_token_over(character, offsets)
+        if found is not None or not unicodedata.category(item.text[character]).startswith("M"):
+            return found
+    return None
 
 
 def _last_token_over(character: int, offsets: Sequence[tuple[int, int]]) -> int | None:

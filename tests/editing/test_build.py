@@ -85,15 +85,16 @@ def test_the_same_seed_gives_the_same_tensors_and_leaves_the_model_as_it_was(
     assert all(torch.equal(tensor, second.tensors[name]) for name, tensor in first.tensors.items())
 
 
-def test_an_edited_model_says_its_targets_more(tmp_path: Path, corpus: Path) -> None:
-    model = tiny("gpt2", dtype=torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_an_edited_model_says_its_targets_more(tmp_path: Path, corpus: Path, dtype: torch.dtype) -> None:
+    model = tiny("gpt2", dtype=dtype)
     settings = replace(SETTINGS, prefixes=0, kl=0.0, lam=1e-3, steps=60, lr=0.5, clamp=100.0)
     result = built(tmp_path, corpus, model=model, settings=settings)
 
     def likelihood(request: EditRequest) -> float:
         ids = tokenizer("byte-bpe")(request.rendered + " " + request.target)["input_ids"]
         prompt = len(tokenizer("byte-bpe")(request.rendered)["input_ids"])
-        logp = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        logp = model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
         return float(logp[range(prompt - 1, len(ids) - 1), ids[prompt:]].mean())
 
     with torch.no_grad():

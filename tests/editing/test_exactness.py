@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from editing.architectures import TABLE, Parts, locate_parts
 from editing.groups import form_groups
 from editing.hooks import frozen
+from editing.keys import Collector
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 from editing.spread import spread
 from editing.statistics import Moments
 from editing.targets import Optimisation
 from tests.editing.serial import Fact, Hyper, Serial
-from tests.editing.zoo import SHAPES, TOKENIZERS, Fp64Throughout, tiny, tokenizer
+from tests.editing.zoo import DESCRIBED, SHAPES, TOKENIZERS, Fp64Throughout, tiny, tokenizer
 
-PAIRS = list(zip(sorted(SHAPES), cycle(TOKENIZERS), strict=False))
+PAIRS = list(zip([*sorted(SHAPES), *sorted(DESCRIBED)], cycle(TOKENIZERS), strict=False))
 SETTINGS = EditSettings(
     layers=(1, 2), steps=4, lr=0.3, clamp=0.5, kl=0.0625, weight_decay=0.5, lam=3.0, stop_loss=-1.0
 )
@@ -39,7 +42,9 @@ words = st.sampled_from(
         "capital",
         "東京",
         "Zürich",
+        "Zu\u0308rich",
         "مصر",
+        "ירושלים",
         "of",
         "the",
         "é",
@@ -55,7 +60,35 @@ afters = st.one_of(st.just(""), phrases.map(lambda phrase: " " + phrase), st.jus
 def facts(draw: Any) -> list[Fact]:
     """One to three facts about different subjects: each its own key group."""
     subjects = draw(st.lists(phrases, min_size=1, max_size=3, unique=True))
-    return [Fact(draw(befores), subject, draw(afters), draw(phrases)) for subject in subjects]
+    return [
+        Fact(
+            draw(befores | st.just(f"Not {subject}, but ")),
+            subject,
+            draw(afters | st.just(f", {subject} is")),
+            draw(phrases),
+        )
+        for subject in subjects
+    ]
+
+
+TWICE = [
+    Fact("Not Rome, but ", "Rome", ", Rome is", "Paris"),
+    Fact("", "Zu\u0308rich", "'s capital is", "東京 ירושלים"),
+    Fact("日本の", "東京", "は", "مصر"),
+]
+"""A subject before and after its place, combining marks, scripts without spaces, right to left."""
+
+
+def parts_of(model: Any) -> Parts:
+    """By the table, or as the settings would describe it."""
+    kind = model.config.model_type
+    return locate_parts(model, DESCRIBED[kind][1] if kind in DESCRIBED else None)
+
+
+def in_sight(model: Any, groups: Any) -> bool:
+    """Whether a sliding window reaches from each target to its subject: else no δ does anything."""
+    window = getattr(model.config, "sliding_window", None) or 1 << 30
+    return all(len(term.text.ids) - term.text.subject <= window for group in groups for term in group.terms)
 
 
 def requests_of(facts: list[Fact]) -> list[EditRequest]:
@@ -83,14 +116,16 @@ def kept_of(fact: Fact) -> list[tuple[str, int, bool]]:
 @pytest.mark.parametrize(("architecture", "kind"), PAIRS)
 @settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(drawn=facts(), every_context=st.booleans())
+@example(drawn=TWICE, every_context=True)
+@example(drawn=TWICE[:2], every_context=False)
 def test_trajectory_keys_and_update_agree_with_the_serial_reading_in_fp64(
     architecture: str, kind: str, drawn: list[Fact], every_context: bool
 ) -> None:
     model = tiny(architecture)
-    parts = locate_parts(model)
+    parts = parts_of(model)
     groups = form_groups(tokenizer(kind), requests_of(drawn), prefixes=PREFIXES, kl_prompts={}, identity={})
-    if len(groups) < len(drawn):
-        return  # drawn prompts that share a key have a test of their own
+    assume(len(groups) == len(drawn))  # prompts that share a key have a test of their own
+    assume(in_sight(model, groups))
     serial = serial_of(model, kind, parts)
     ordered = [drawn[int(group.requests[0].id)] for group in groups]
     with frozen(model), Fp64Throughout():
@@ -127,7 +162,8 @@ def compare_spread(
     chosen = EditSettings(layers=layers, lam=3.0, keys="all" if every else "average")
     # One draw goes by Woodbury's form, the other by the dense one.
     held = Moments(moments.__getitem__)
-    result = spread(model, parts, groups, deltas, chosen, layers, held, few=1.0 if every else 0.0)
+    with recorded_keys() as seen:
+        result = spread(model, parts, groups, deltas, chosen, layers, held, few=1.0 if every else 0.0)
     for weight, saved in zip(weights, before, strict=True):
         weight.data.copy_(saved)
     reference = serial.spread(
@@ -140,22 +176,52 @@ def compare_spread(
         [result.ridges[layer] for layer in layers],
         every_context=every,
     )
-    for name, layer, saved, (_, update) in zip(names, layers, before, reference, strict=True):
+    contexts = len(PREFIXES) + 1 if every else 1
+    for name, layer, saved, (keys, update) in zip(names, layers, before, reference, strict=True):
+        for (group, context), key in seen[layer].items():
+            close(key, keys[:, group * contexts + context], 1e-8)
+        assert len(seen[layer]) == keys.shape[1]
         ours = result.tensors[name] - saved
         close(ours.T if parts.transposed(layer) else ours, update, 1e-8)
 
 
+@contextmanager
+def recorded_keys() -> Iterator[dict[int, dict[tuple[int, int], torch.Tensor]]]:
+    """Layer → (group, context) → the weighted key that the engine puts into K, while a spread is at work."""
+    seen: dict[int, dict[tuple[int, int], torch.Tensor]] = {}
+    columns = Collector.columns
+
+    def recording(self: Collector, chunk: Any, layer: int, share: float, *, first: bool) -> Any:
+        found = columns(self, chunk, layer, share, first=first)
+        for context, (keys, _) in enumerate(found):
+            for row, group in enumerate(chunk):
+                seen.setdefault(layer, {})[group, context] = keys[row].clone()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Collector, "columns", recording)
+        yield seen
+
+
+@pytest.mark.parametrize("size", [0.0, 0.5])
 @pytest.mark.parametrize(("architecture", "kind"), PAIRS)
-def test_single_gradients_agree_in_fp32(architecture: str, kind: str) -> None:
+def test_single_gradients_agree_in_fp32(architecture: str, kind: str, size: float) -> None:
+    """At δ = 0, where the KL term has no gradient, and away from it."""
     model = tiny(architecture, dtype=torch.float32)
-    parts = locate_parts(model)
+    parts = parts_of(model)
     fact = Fact("The capital of ", "France", " is", "Rome now")
     groups = form_groups(tokenizer(kind), requests_of([fact]), prefixes=PREFIXES, kl_prompts={}, identity={})
+    delta = size * torch.randn(parts.width, generator=torch.Generator().manual_seed(2))
     with frozen(model):
         optimisation = Optimisation(model, parts, groups, SETTINGS, layer=2)
+        optimisation.gradient()  # the first one, at 0, keeps what the KL term compares with
+        optimisation.delta = delta[None].clone()
         ours = optimisation.gradient()[0]
-        _, gradients = serial_of(model, kind, parts).trajectory([fact], kept_of(fact), PREFIXES, HYPER, 2)
-    close(ours, gradients[0], 1e-4)
+        serial = serial_of(model, kind, parts)
+        delta.requires_grad_(True)
+        loss = serial.loss([fact], kept_of(fact), PREFIXES, HYPER, 2, delta, optimisation.norm[0])
+        (reference,) = torch.autograd.grad(loss, delta)
+    close(ours, reference, 1e-4)
 
 
 def test_every_architecture_of_the_table_is_tested() -> None:

@@ -22,6 +22,9 @@ SUBJECTS = (
     "O'Neil",
     "Ludwig van Beethoven",
     "🏛 Rome",
+    "ירושלים",
+    "हिन्दी",
+    "e\u0301",
 )
 PROMPTS = (
     "{}",

@@ -13,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import AutoConfig
 
+from editing.architectures import Architecture
+
 VOCABULARY = 420
 TEXT = (
     "The capital of France is Paris. The president of Italy lives in Rome, not in Milan.",
@@ -73,6 +75,29 @@ SHAPES: dict[str, dict[str, Any]] = {
     "olmo2": _GATED | _TINY_EPSILON,
 }
 
+DESCRIBED: dict[str, tuple[dict[str, Any], Architecture]] = {
+    "gpt_neo": (
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_layers": 4,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 2]],
+            "window_size": 64,
+            "max_position_embeddings": 128,
+            "bos_token_id": 0,
+            "eos_token_id": 1,
+        },
+        Architecture("transformer.h", "mlp.c_proj"),
+    ),
+    "cohere": (
+        _GATED | {"logit_scale": 0.5, "layer_norm_eps": 1e-12, "pad_token_id": 0},
+        Architecture("model.layers", "mlp.down_proj"),
+    ),
+}
+"""Models outside the table, and how the settings would describe them."""
+
 
 class Fp64Throughout(TorchFunctionMode):
     """Inside, casts to fp32 are casts to fp64.
@@ -93,8 +118,9 @@ class Fp64Throughout(TorchFunctionMode):
 
 def tiny(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> Any:
     """A random model, its weights large enough that attention and MLPs matter; small norms near one."""
-    config = AutoConfig.for_model(kind, **(SHAPES[kind] | changes))
-    config._attn_implementation = "eager" if kind in ("gemma2", "gptj") else "sdpa"
+    shape = SHAPES[kind] if kind in SHAPES else DESCRIBED[kind][0]
+    config = AutoConfig.for_model(kind, **(shape | changes))
+    config._attn_implementation = "eager" if kind in ("gemma2", "gptj", "gpt_neo") else "sdpa"
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config).to(dtype).eval()
     generator = torch.Generator().manual_seed(seed)
