@@ -85,13 +85,16 @@ class FactQueries(Reader):
         return {row[0]: row[1] for row in rows}
 
     def wanted_with_prompt_keys(self, keys: Iterable[str]) -> dict[str, tuple[Fact, ...]]:
-        """Wanted facts by their pinned prompt, which may be older than what the slot renders to now."""
+        """Wanted facts by their pinned prompt, which may be older than what the slot renders to now.
+
+        Asked for by prompt alone: given the status as well, SQLite walks everything that is wanted.
+        """
         found: dict[str, list[Fact]] = {}
-        wanted = _ALL.where(FACTS.c.status == "wanted").order_by(FACTS.c.id)
         for chunk in chunks(keys):
-            for fact in self._facts(wanted.where(FACTS.c.prompt_key.in_(chunk))):
-                found.setdefault(fact.prompt_key, []).append(fact)
-        return {key: tuple(facts) for key, facts in found.items()}
+            for fact in self._facts(_ALL.where(FACTS.c.prompt_key.in_(chunk))):
+                if fact.status == "wanted":
+                    found.setdefault(fact.prompt_key, []).append(fact)
+        return {key: tuple(sorted(facts, key=lambda fact: fact.id)) for key, facts in found.items()}
 
     def slots_of_objects(self, objects: Iterable[str]) -> set[Pair]:
         """Slots in which one of these objects is wanted, held or doubted (its label may have changed)."""

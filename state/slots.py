@@ -50,8 +50,9 @@ class SlotQueries(Reader):
         """Slots of these relations that were read and never rendered (their relation was not known then)."""
         waiting = select(SLOTS.c.subject, SLOTS.c.relation).where(SLOTS.c.prompt_key.is_(None))
         listed = SLOTS.c.relation.in_(sorted(relations))
-        rows = self._rows(waiting.where(listed).order_by(SLOTS.c.id).limit(limit))
-        return [(row.subject, row.relation) for row in rows]
+        # In no order: to have them by id, SQLite would walk all slots.
+        rows = self._rows(waiting.where(listed).limit(limit))
+        return sorted((row.subject, row.relation) for row in rows)
 
     def slots_of_subjects(self, subjects: Iterable[str]) -> dict[Pair, Slot]:
         """Every watched slot of these subjects."""
