@@ -24,6 +24,10 @@ from editing.progress import Progress, silent
 from editing.settings import EditSettings
 
 
+MOST = {"cpu": 512 << 20, "cuda": 1 << 60}
+"""Bytes for passes and what they leave: on a CPU more is no faster, and memory is to stay flat in the view."""
+
+
 def context_weights(count: int) -> list[float]:
     """Weight of each context: ½ for the bare prompt, ½ shared by the prefixes (the released average by type)."""
     return [1.0] if count == 1 else [0.5] + [0.5 / (count - 1)] * (count - 1)
@@ -55,7 +59,7 @@ class Collector:
         self.count = len(self.groups) * contexts
         self.unedited = torch.zeros(len(self.groups), contexts, parts.width, dtype=self.dtype)
         self.tuples = returns_tuple(model, parts.blocks[self.top])
-        free, held = free_bytes(model.device), self._held_bytes()
+        free, held = min(free_bytes(model.device), MOST[model.device.type]), self._held_bytes()
         self.resumes = len(layers) > 1 and held <= (0.5 * free if memory is None else memory)
         # Fixed for all layers, so that a pass finds what the one before left.
         self.chunks = list(batches(self.order, self._cost, free - held if self.resumes else free))

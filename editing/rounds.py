@@ -32,6 +32,7 @@ from editing.durable import staging_name
 from editing.errors import EditingError, SpecError
 from editing.evaluation import text_windows, weight_growth
 from editing.exam import Exam, Setter, Sitting
+from editing.hooks import fused
 from editing.judging import Judgement
 from editing.models import load_model, load_tokenizer
 from editing.protocol import Channel, Counter
@@ -81,7 +82,9 @@ class Workshop:
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         started = time.perf_counter()
-        report = _Round(spec, digest, self._base(spec), self.channel).run()
+        loaded = self._base(spec)
+        with fused(loaded.model):
+            report = _Round(spec, digest, loaded, self.channel).run()
         report.cost["seconds_total"] = time.perf_counter() - started
         report.cost["peak_memory_bytes"] = float(_peak_memory())
         crash_point("editing.worker:before-report")
