@@ -86,9 +86,9 @@ class Application:
     def _wait(self, seconds: float) -> None:
         self.stopping.wait(seconds)
 
-    def intake(self) -> Intake:
+    def intake(self, alive: Callable[[], None] = lambda: None) -> Intake:
         """One cycle's way in for observations; its volume breaker counts over all sources."""
-        return Intake(self.state, self.settings.policy, self.catalogue, self.now)
+        return Intake(self.state, self.settings.policy, self.catalogue, self.now, alive=alive)
 
     def executor(self, alive: Callable[[], None]) -> Executor:
         """Where builds run; `alive` is called whenever a worker gives a sign of life."""

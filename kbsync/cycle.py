@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,7 +17,7 @@ from kbsync import planning, probes, promotion
 from kbsync.application import Application, Leadership
 from kbsync.deploying.finish import finish
 from kbsync.deploying.outbox import Outbox
-from kbsync.executor import Progress, Worker, WorkerFailed, silent
+from kbsync.executor import Progress, Stopping, Worker, WorkerFailed, silent
 from kbsync.intake import Report
 from kbsync.lifecycle import ACTOR, ENDS, Lifecycle
 from kbsync.specs import ask_spec
@@ -67,7 +67,7 @@ def cycle(
         runs = [lifecycle.drive(run) for run in unfinished]
         if not any(run.state == "promoted" for run in runs):
             tell_servers(app, leadership, asked=asked and not runs)
-        reports, unavailable = pull(app, bootstrap=bootstrap, progress=progress)
+        reports, unavailable = pull(app, leadership, bootstrap=bootstrap, progress=progress)
         leadership.renew()
         nothing = _waits(runs)
         if not nothing:
@@ -144,10 +144,17 @@ def tell_servers(app: Application, leadership: Leadership, *, asked: bool = Fals
 
 
 def pull(
-    app: Application, *, bootstrap: bool = False, progress: Progress = silent
+    app: Application,
+    leadership: Leadership | None = None,
+    *,
+    bootstrap: bool = False,
+    progress: Progress = silent,
 ) -> tuple[dict[str, Report], dict[str, str]]:
-    """Read and admit every source once; a source that fails keeps its cursor and does not stop the others."""
-    intake = app.intake()
+    """Read and admit every source once; a source that fails keeps its cursor and does not stop the others.
+
+    Raises Stopping between two steps of a source; the next pull goes on from its cursor.
+    """
+    intake = app.intake(_alive(app, leadership))
     reports: dict[str, Report] = {}
     unavailable: dict[str, str] = {}
     for number, (name, connector) in enumerate(app.connectors.items()):
@@ -162,9 +169,25 @@ def pull(
     return reports, unavailable
 
 
-def reconcile(app: Application, *, sample: int | None = None) -> dict[str, Report]:
+def _alive(app: Application, leadership: Leadership | None) -> Callable[[], None]:
+    """Called while sources are read: keeps the lease, feeds the watchdog, hears SIGTERM."""
+
+    def alive() -> None:
+        if leadership is not None:
+            leadership.renew()
+        if app.stopping.is_set():
+            raise Stopping(
+                "asked to stop while sources were read", "the next cycle goes on from their cursors"
+            )
+
+    return alive
+
+
+def reconcile(
+    app: Application, leadership: Leadership | None = None, *, sample: int | None = None
+) -> dict[str, Report]:
     """Re-read watched slots, all or a random sample: finds what polling missed, and removals."""
-    intake = app.intake()
+    intake = app.intake(_alive(app, leadership))
     seed = int(app.now().timestamp())
     return {
         name: intake.reconcile(connector) if sample is None else intake.audit(connector, sample, seed)

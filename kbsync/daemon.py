@@ -144,11 +144,11 @@ class Daemon:
             log.info("run.none", reason=report.nothing)
 
     def _reconcile(self, leadership: Leadership) -> None:
-        reconcile(self.app)
+        reconcile(self.app, leadership)
         leadership.renew()
 
     def _audit(self, leadership: Leadership) -> None:
-        reconcile(self.app, sample=self.app.settings.schedule.audit_slots)
+        reconcile(self.app, leadership, sample=self.app.settings.schedule.audit_slots)
         leadership.renew()
 
     def _deploy(self, leadership: Leadership) -> None:

@@ -62,8 +62,12 @@ class Health:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         match environ.get("PATH_INFO"):
             case "/metrics":
-                scraped: Iterable[bytes] = self._metrics(environ, start_response)
-                return scraped
+                try:
+                    scraped: Iterable[bytes] = self._metrics(environ, start_response)
+                except StateError as error:
+                    fault = f"{type(error).__name__}: {error}"
+                else:
+                    return scraped
             case "/livez":
                 fault = self.livez()
             case "/readyz":

@@ -105,9 +105,17 @@ class Intake:
     """One cycle's intake into one ledger."""
 
     def __init__(
-        self, state: State, policy: Policy, catalogue: Catalogue, clock: Callable[[], datetime] = utc_now
+        self,
+        state: State,
+        policy: Policy,
+        catalogue: Catalogue,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
+        """`alive` is called between two transactions: a first import may take hours."""
         self.state, self.policy, self.catalogue, self.clock = state, policy, catalogue, clock
+        self.alive = alive
         self.breaker = Breaker(policy.max_accepted)
 
     def pull(self, connector: Connector, *, bootstrap: bool | None = None) -> Report:
@@ -123,6 +131,7 @@ class Intake:
         report = Report()
         for step in connector.poll(cursor):
             report.merge(self._apply(connector.name, step, bootstrap=first, cursor=step.cursor))
+            self.alive()
         return report
 
     def reconcile(self, connector: Connector) -> Report:
@@ -168,6 +177,7 @@ class Intake:
         while page := list(islice(remaining, PAGE)):
             with _undisturbed(), self.state.write() as tx:
                 self._admit(tx, page, report, bootstrap=False)
+            self.alive()
         return report
 
     def _reread(self, connector: Connector, pairs: list[Pair]) -> _Reread:
@@ -175,6 +185,7 @@ class Intake:
         for step in connector.snapshot(pairs):
             done = self._apply(connector.name, step, bootstrap=False, cursor=None, all_of_it=True)
             found.report.merge(done)
+            self.alive()
             found.slots.update((seen.subject.id, seen.relation) for seen in step.observations)
         return found
 

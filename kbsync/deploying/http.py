@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import ssl
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import httpx
@@ -43,7 +44,7 @@ class Server:
         url = self.url + path
         try:
             with (
-                httpx.Client(timeout=self.timeout_s, trust_env=False) as client,
+                httpx.Client(timeout=self.timeout_s, trust_env=False, verify=_trust()) as client,
                 client.stream(method, url, headers=headers, **request) as answer,
             ):
                 body = bytearray()
@@ -60,6 +61,15 @@ class Server:
             raise HookFailed(f"{method} {url}: no answer within {self.timeout_s:g} s") from error
         except httpx.HTTPError as error:
             raise HookFailed(f"{method} {url}: {str(error) or type(error).__name__}") from error
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Read once: the certificates of a whole system take longer to load than a request.
+
+    SSL_CERT_FILE names another authority, as everywhere; a proxy of the environment is not for servers.
+    """
+    return httpx.create_ssl_context()
 
 
 def said(answer: httpx.Response) -> str:
@@ -79,7 +89,7 @@ def object_of(answer: httpx.Response) -> dict[str, Any]:
     """The JSON object of a 2xx answer; raises HookFailed for anything else."""
     try:
         found = require_ok(answer).json()
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no UTF-8
         raise HookFailed(f"{said(answer)} is no JSON") from error
     if not isinstance(found, dict):
         raise HookFailed(f"{said(answer)} is no JSON object")

@@ -118,6 +118,10 @@ class HookSettings(BaseModel):
             return None
         if not found:
             raise BadConfiguration(f"{where} holds no token", "set it, or remove the key that names it")
+        if not (found.isascii() and found.isprintable()):
+            raise BadConfiguration(
+                f"{where} holds no token: it has characters that no header can carry", "is it the right file?"
+            )
         return found
 
 

@@ -19,8 +19,6 @@ server stays paused until some version is whole on it: half-loaded weights answe
 
 from __future__ import annotations
 
-import json
-
 import httpx
 
 from kbsync.deploying.hooks import Call, HookFailed, LoadFailed, ServerUnreachable, Version, mapped
@@ -96,6 +94,6 @@ def _succeeded(answer: httpx.Response) -> bool:
         return True  # older servers answer with an empty body
     try:
         found = answer.json()
-    except json.JSONDecodeError:
+    except ValueError:
         return True
     return not isinstance(found, dict) or found.get("success") is not False

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from pydantic import TypeAdapter
 
+from editing.spec import Case
+from kbsync.deploying.canaries import ask
+from kbsync.deploying.connect import connect
+from kbsync.deploying.hooks import Call, HookFailed, Version
+from kbsync.deploying.http import Server
+from kbsync.deploying.settings import AnyHookSettings
 from tests.kbsync.promoted import Place
 from tests.kbsync.stand_ins import Receiver, Sglang, StandIn, Vllm, listening
+from tests.state.making import START
 
 Listen = Callable[[StandIn], None]
 
@@ -291,6 +301,47 @@ def test_an_endless_answer_is_not_read_to_its_end(tmp_path: Path, listen: Listen
     place = Place(tmp_path, table("sglang", server))
     place.promoted(Q1="Q10")
     assert "longer than" in place.last.detail
+
+
+GARBAGE = [
+    (200, b""),
+    (200, b"null"),
+    (200, b"[]"),
+    (200, b"{"),
+    (200, b"\xff\xfe"),
+    (200, b'{"data": [], "choices": []}'),
+    (302, b""),
+    (401, b"who are you?"),
+    (503, b"<html>"),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), GARBAGE, ids=[f"{status}-{body!r}" for status, body in GARBAGE])
+def test_whatever_a_server_answers_it_is_a_failure_and_no_accident(
+    tmp_path: Path, listen: Listen, status: int, body: bytes
+) -> None:
+    version, case = Version("1-1@0", tmp_path, "0"), Case("Who?", "Somebody")
+    for server in (Vllm(), Sglang()):
+        listen(server)
+        read = ("/weight_info", "/model_info", "/v1/models", "/v1/completions", "/update_weights_from_disk")
+        acted = ("/pause", "/collective_rpc", "/reset_prefix_cache", "/resume") if status != 200 else ()
+        for path in (*read, *acted):
+            server.faults = {path: [(status, body)]}
+            hook = connect(hook_settings(server), Call(5.0, threading.Event()), START.astimezone)
+            with suppress(HookFailed):
+                hook.deploy(version)
+            with suppress(HookFailed):
+                assert hook.observed_version() != version.id
+            with suppress(HookFailed):
+                assert ask(Server(server.url, None, 5.0), [case], None).answered == 0
+            assert server.faults[path] == [] or path not in {
+                urlsplit(asked).path for _, asked, _ in server.requests
+            }
+
+
+def hook_settings(server: StandIn) -> AnyHookSettings:
+    kind = type(server).__name__.lower()
+    return TypeAdapter(AnyHookSettings).validate_python({"kind": kind, "url": server.url})
 
 
 # Canaries

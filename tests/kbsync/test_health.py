@@ -16,10 +16,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from kbsync.cycle import pull
 from kbsync.errors import BadConfiguration
+from kbsync.executor import Stopping
 from kbsync.health import Heartbeat, serving
 from kbsync.metrics import METRICS
 from kbsync.settings import load
+from tests.kbsync.micro import make
 from tests.kbsync.promoted import Place
 from tests.kbsync.stand_ins import Sglang, listening
 
@@ -166,6 +169,26 @@ def test_a_daemon_answers_tells_its_servers_and_ends_in_time(tmp_path: Path) -> 
         finally:
             daemon.send_signal(signal.SIGTERM)
             assert daemon.wait(timeout=60) == 0
+
+
+def test_reading_sources_gives_signs_of_life_and_hears_sigterm(tmp_path: Path) -> None:
+    micro = make(tmp_path)
+    micro.say({"Blue House": "Anna"})
+    app = micro.application()
+    beats = []
+    with app.leading() as leadership:
+        leadership.pulse = lambda: beats.append(app.now())
+        pull(app, leadership)
+        assert beats
+        micro.say({"Red Boat": "Bob"})
+        app.stopping.set()
+        with pytest.raises(Stopping):
+            pull(app, leadership)
+        app.stopping.clear()
+        pull(app, leadership)
+    with app.state.read() as tx:
+        assert {fact.target for fact in tx.facts()} == {"Anna", "Bob"}, "nothing is lost or read twice"
+    app.close()
 
 
 def until(done: Callable[[], bool], seconds: float = 60.0) -> None:
