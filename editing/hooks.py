@@ -140,7 +140,8 @@ def fused(model: nn.Module) -> Iterator[None]:
 
     with ExitStack() as stack:
         for module in model.modules():
-            if type(module).__name__ in ("NewGELUActivation", "FastGELUActivation"):
+            written_out = type(module).__name__ in ("NewGELUActivation", "FastGELUActivation")
+            if written_out and "forward" not in vars(module):  # not yet fused by a block around this one
                 module.forward = gelu
                 stack.callback(delattr, module, "forward")
         yield
