@@ -91,7 +91,7 @@ def run(
     planned: Callable[[Preflight], None] = lambda expected: None,
     progress: Progress = silent,
 ) -> Report:
-    """Edit, and write the edited model to `out`; `planned` is told what the build takes before it begins.
+    """Edit, and write the edited model to `out`; `planned` is told what the build takes before anything is asked.
 
     Raises CheckpointError where `out` exists, and what `build` and `write_checkpoint` raise.
     """

@@ -25,7 +25,8 @@ def check_settings(app: Application) -> dict[str, str]:
         )
     found["model"] = str(path)
     for text in app.settings.model.corpus:
-        _require_file(text, "[model] corpus")
+        if not text.is_dir():  # a Hugging Face dataset saved to disk
+            _require_file(text, "[model] corpus")
     if app.settings.model.heldout is not None:
         _require_file(app.settings.model.heldout, "[model] heldout")
     if not app.settings.model.corpus:

@@ -6,6 +6,7 @@ new; it is locked meanwhile, so that a daemon's cleaning meets no writer.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,7 +148,14 @@ def known_statement(record: Record) -> EditRequest:
 def paced(progress: Progress, pace: Pace) -> Callable[[str, int, int], None]:
     """The editing room's progress as the command line shows it, with the time left."""
 
+    began = 0.0
+
     def tell(phase: str, done: int, total: int) -> None:
+        nonlocal began
+        if phase == "ask before":
+            began = began if done else time.monotonic()
+            if done >= total:  # the same questions come again at the end
+                pace.expect({"ask after": time.monotonic() - began})
         progress(phase, done, total, pace.at(phase, done, total)[1])
 
     return tell

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CohereConfig, Cohe
 
 from editing.manifest import verify
 from kbsync.cli import main
+from kbsync.cli.progress import lines
 from tests.editing.tiny_models import SENTENCES, gpt2, learn, llama, save
 from tests.kbsync.micro import make
 
@@ -336,6 +337,61 @@ def test_tracing_recommends_layers_in_a_table_json_and_a_plot(knowing: Path, tmp
     written = json.loads((tmp_path / "trace" / "tracing.json").read_text())
     assert len(written["severed"]["mlp"]) == 3
     assert (tmp_path / "trace" / "tracing.svg").stat().st_size > 1_000
+
+
+def test_without_matplotlib_the_figures_are_kept_and_the_plot_is_missed_politely(
+    knowing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    given = ("--model", knowing / "model", "--samples", "1", "--json")
+    (tmp_path / "facts.jsonl").write_text(json.dumps(FACTS[0]))
+    done = kbsync(tmp_path, "trace", tmp_path / "facts.jsonl", *given, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "it needs matplotlib" in done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "tracing.json").read_text())
+
+
+def test_progress_has_a_rate_and_the_time_left() -> None:
+    said: list[str] = []
+    at = 0.0
+    progress = lines(said.append, now=lambda: at)
+    progress("targets", 0, 40, None)
+    at = 5.0
+    progress("targets", 5, 40, 9.0)
+    at = 20.0
+    progress("targets", 10, 40, 4000.0)
+    at = 60.0
+    progress("targets", 40, 40, 600.0)
+    progress("keys", 0, 3, None)
+    progress("keys", 3, 3, 0.0)
+    assert said == ["targets: 10 of 40 in 0:20, 0.5/s, 1:06:40 left", "targets: 40 of 40 in 1:00, 0.667/s"]
+
+
+def test_a_terminal_gets_bars() -> None:
+    code = (
+        "import pty, os, sys\n"
+        "sys.exit(os.waitstatus_to_exitcode(pty.spawn([sys.executable, '-c', sys.argv[1]])))"
+    )
+    bars = (
+        "from kbsync.cli.progress import live_progress\n"
+        "with live_progress() as progress:\n"
+        "    progress('targets', 0, 40, None); progress('targets', 10, 40, 4000.0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, bars], capture_output=True, text=True, check=True)
+    assert "10/40" in done.stdout
+    assert "1:06:40 left" in done.stdout
+
+
+def test_a_run_logs_what_it_will_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    micro = make(tmp_path)
+    micro.say({"The tower": "Anna"})
+    monkeypatch.setenv("KBSYNC_LOG__LEVEL", "info")
+    done = kbsync(tmp_path, "sync")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if '"message": "preflight' in line]
+    said = json.loads(line)
+    assert (said["preflight_groups"], said["preflight_optimised"]) == (1, 1)
+    assert "memory: about" in said["message"]
 
 
 @pytest.mark.parametrize(
