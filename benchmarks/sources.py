@@ -1,13 +1,14 @@
 """What the ledger side of a source costs as the ledger grows: pulling, admitting, checking for conflicts.
 
-    python -m benchmarks.sources [--quick] [--url URL]
+    python -m benchmarks.sources [--quick] [--postgres | --url URL] [--sizes N,N,…] [--name NAME]
 
 A ledger is filled with slots through the real intake, as a first import (a million of them from copies
 of the first hundred thousand, made by SQL: the same rows under other names), and measured at each size:
-a poll of changed slots (new values, all accepted), a poll in which nothing changed, and incoming facts
-half of whose labels make prompts that the ledger already has (each is a conflict found on both sides).
-What a change costs must not grow with the ledger: at a million slots it may take twice as long as at
-ten thousand.  Writes a table, JSON and a plot to benchmarks/results/.
+a poll of 10,000 changed slots all over the ledger (new values, all accepted), the same poll when nothing
+changed (what pulling alone costs), and incoming facts, half of whose labels make prompts that the ledger
+already has (each is a conflict found on both sides; 100,000 of them at the last size).  What a change
+costs must not grow with the ledger: at a million slots it may take twice as long as at ten thousand.
+Writes a table, JSON and a plot to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,7 +35,8 @@ from state.ledger import State
 RESULTS = Path(__file__).with_name("results")
 START = datetime(2024, 1, 1, tzinfo=UTC)
 SIZES = (10_000, 100_000, 1_000_000)
-QUICK = (2_000, 10_000)
+QUICK = (1_000, 2_000, 10_000)
+QUICK_THROUGH_INTAKE = 2_000
 STEP = 2_000
 """Observations in one committed step of a poll."""
 A_SUBJECT = 10
@@ -59,6 +61,7 @@ class Row:
     """Figures at one size of the ledger."""
 
     slots: int
+    subjects: int
     filled: Rate | None
     """None where rows were copied."""
     changed: Rate
@@ -129,11 +132,18 @@ COPIED: dict[str, dict[str, str]] = {
 """Tables that are copied: a column is a number shifted by a table's size, a name with a tag, or as it is."""
 
 
-class Numbers:
-    """A source of made-up slots: slot n belongs to subject n // A_SUBJECT and has one value."""
+_OWN_ENTITIES = "substr(id, 1, 3) = 'kb:' AND replace(id, '#', '') = id"
+"""Subjects that are no copies themselves."""
 
-    def __init__(self, name: str, catalogue: Catalogue) -> None:
-        self.name = name
+
+class Numbers:
+    """A source of made-up slots: slot n belongs to subject n // A_SUBJECT and has one value.
+
+    Slots from `copied` on are copies of the first ones, under other names.
+    """
+
+    def __init__(self, name: str, catalogue: Catalogue, copied: int = 10**9) -> None:
+        self.name, self.copied = name, copied
         usable = [r for r in catalogue.enabled() if r.subject_type != "human"]
         self.relations = [relation.id for relation in usable[:A_SUBJECT]]
         self.queue: list[tuple[range, int, str]] = []
@@ -144,13 +154,14 @@ class Numbers:
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         slots, revision, label = self.queue.pop(0)
-        for first in range(slots.start, slots.stop, STEP):
-            part = range(first, min(first + STEP, slots.stop))
-            yield Poll(tuple(self._observation(n, revision, label) for n in part), f"{revision}:{part.stop}")
+        for first in range(0, len(slots), STEP):
+            part = slots[first : first + STEP]
+            yield Poll(tuple(self._observation(n, revision, label) for n in part), f"{revision}:{part[-1]}")
 
     def _observation(self, n: int, revision: int, label: str) -> Observation:
-        number = n // A_SUBJECT
-        subject = Entity(f"{self.name}:{number}", f"{label} {number}", (f"S{number}",), False)
+        copy, n = divmod(n, self.copied)
+        number, tag = n // A_SUBJECT, f"#{copy}" if copy else ""
+        subject = Entity(f"{self.name}:{number}{tag}", f"{label} {number}{tag}", (f"S{number}",), False)
         chosen = (n * 7 + revision * 13) % OBJECTS
         value = Entity(f"o:{chosen}", f"Object {chosen}", (f"O{chosen}",), False)
         statements = (Statement(f"{n}-{revision}", "entity", value, references=1),)
@@ -178,10 +189,10 @@ class Numbers:
 class Bench:
     """One ledger that grows, and the measurements on it."""
 
-    def __init__(self, state: State, changes: int) -> None:
-        self.state, self.changes = state, changes
+    def __init__(self, state: State, changes: int, through_intake: int = THROUGH_INTAKE) -> None:
+        self.state, self.changes, self.through_intake = state, changes, through_intake
         self.catalogue = load_catalogue()
-        self.source = Numbers("kb", self.catalogue)
+        self.source = Numbers("kb", self.catalogue, through_intake)
         self.policy = Policy(max_accepted=10**9)
         self.size = 0
         self.revision = 1
@@ -213,26 +224,39 @@ class Bench:
                         else column
                         for column, of in columns.items()
                     )
-                    own = f"id <= {tops[table]}" if table in tops else "id LIKE 'kb:%' AND id NOT LIKE '%#%'"
+                    own = f"id <= {tops[table]}" if table in tops else _OWN_ENTITIES
                     run(
                         f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table} WHERE {own}"
                     )
         self.size = size
+        if self.state.url.get_backend_name() == "postgresql":
+            with self.state.write() as tx:  # as autovacuum would after such an import
+                tx.connection.exec_driver_sql("ANALYZE")
 
     def measure(self, size: int, incoming: int) -> Row:
-        copied = size > THROUGH_INTAKE
+        copied = size > self.through_intake
         filled = None if copied else self.grow(size)
         if copied:
             self.copy(size)
         self.revision += 1
-        part = range(0, min(self.changes, size))
+        apart = max(1, size // self.changes)
+        part = range(self.revision % apart, size, apart)[: self.changes]
         self.source.tell(part, self.revision)
         changed = self._pull(len(part))
         self.source.tell(part, self.revision)
         unchanged = self._pull(len(part))
         conflicts, found = self._conflicts(min(incoming, size))
         return Row(
-            size, filled, changed, unchanged, conflicts, found, _rss_mb(), _peak_mb(), self._database_mb()
+            slots=size,
+            subjects=size // A_SUBJECT,
+            filled=filled,
+            changed=changed,
+            unchanged=unchanged,
+            conflicts=conflicts,
+            conflicts_found=found,
+            rss_mb=_rss_mb(),
+            peak_mb=_peak_mb(),
+            database_mb=self._database_mb(),
         )
 
     def _conflicts(self, incoming: int) -> tuple[Rate, int]:
@@ -259,8 +283,11 @@ class Bench:
         return Intake(self.state, self.policy, self.catalogue, lambda: START)
 
     def _database_mb(self) -> float:
-        path = self.state.url.database
-        return os.path.getsize(path) / 1e6 if path and os.path.exists(path) else 0.0
+        if self.state.url.get_backend_name() == "sqlite":
+            return os.path.getsize(str(self.state.url.database)) / 1e6
+        with self.state.read() as tx:
+            size = tx.connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar()
+        return float(size or 0) / 1e6
 
 
 def _rss_mb() -> float:
@@ -273,18 +300,22 @@ def _peak_mb() -> float:
 
 
 def table(rows: list[Row]) -> str:
-    """GitHub-flavoured Markdown; rates as `of CPU time (of the clock)`."""
+    """GitHub-flavoured Markdown; rates and ratios as `of CPU time (of the clock)`."""
     lines = [
-        "| slots | filled /s | changed /s | unchanged /s | conflict-checked /s | conflicts "
-        "| RSS MB | peak MB | ledger MB |",
-        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| slots | subjects | first import /s | changed /s | a change costs × | unchanged /s "
+        "| conflict-checked /s | conflicts | RSS MB | peak MB | ledger MB |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
-        measured = (row.filled, row.changed, row.unchanged, row.conflicts)
-        rates = (f"{rate.cpu:,.0f} ({rate.wall:,.0f})" if rate else "copied" for rate in measured)
-        cells = (f"{row.slots:,}", *rates, f"{row.conflicts_found:,}")
+        filled, changed, unchanged, conflicts = (
+            f"{rate.cpu:,.0f} ({rate.wall:,.0f})" if rate else "copied"
+            for rate in (row.filled, row.changed, row.unchanged, row.conflicts)
+        )
+        first = rows[0].changed
+        cost = f"{first.cpu / row.changed.cpu:.2f} ({first.wall / row.changed.wall:.2f})"
         sizes = (f"{size:,.0f}" for size in (row.rss_mb, row.peak_mb, row.database_mb))
-        lines.append(f"| {' | '.join((*cells, *sizes))} |")
+        counted = (f"{row.slots:,}", f"{row.subjects:,}", filled, changed, cost, unchanged, conflicts)
+        lines.append(f"| {' | '.join((*counted, f'{row.conflicts_found:,}', *sizes))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -313,25 +344,54 @@ def plot(rows: list[Row], path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help=f"sizes {QUICK} only, nothing written")
+    parser.add_argument("--quick", action="store_true", help=f"sizes {QUICK}, nothing written")
+    parser.add_argument(
+        "--sizes", type=_sizes, help="sizes of the ledger, ascending; above 100,000: multiples"
+    )
     parser.add_argument("--url", help="SQLAlchemy URL of an empty database; unset: SQLite in a new directory")
-    parser.add_argument("--name", default="sources", help="name of the files in benchmarks/results")
+    parser.add_argument("--postgres", action="store_true", help="a PostgreSQL server of its own (pgserver)")
+    parser.add_argument("--name", help="name of the files in benchmarks/results")
     options = parser.parse_args(arguments)
+    sizes = options.sizes or (QUICK if options.quick else SIZES)
     with tempfile.TemporaryDirectory() as directory:
-        state = State.open(options.url or f"sqlite:///{directory}/ledger.db")
+        url = options.url or (
+            _postgres(directory) if options.postgres else f"sqlite:///{directory}/ledger.db"
+        )
+        state = State.open(url)
         state.migrate()
-        sizes = QUICK if options.quick else SIZES
-        bench = Bench(state, changes=1_000 if options.quick else 10_000)
-        rows = []
-        for size in sizes:
-            incoming = 2_000 if options.quick else 100_000 if size == sizes[-1] else 10_000
-            rows.append(bench.measure(size, incoming))
-            print(table(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
-            if not options.quick:
-                write(rows, options.name)  # after every size: the last one takes its time
+        rows = measured(state, sizes, quick=options.quick, name=options.name or _name(state))
         state.close()
     print(table(rows))
     return 0
+
+
+def measured(state: State, sizes: Sequence[int], *, quick: bool, name: str) -> list[Row]:
+    """One row a size; unless `quick`, the files are written after every size: the last one takes its time."""
+    through = QUICK_THROUGH_INTAKE if quick else THROUGH_INTAKE
+    bench = Bench(state, changes=1_000 if quick else 10_000, through_intake=through)
+    rows: list[Row] = []
+    for size in sizes:
+        incoming = 2_000 if quick else 100_000 if size == sizes[-1] else 10_000
+        rows.append(bench.measure(size, incoming))
+        print(table(rows).splitlines()[-1], file=sys.stderr, flush=True)
+        if not quick:
+            write(rows, name)
+    return rows
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(part.replace("_", "")) for part in text.split(","))
+
+
+def _name(state: State) -> str:
+    return "sources" if state.url.get_backend_name() == "sqlite" else "sources-postgres"
+
+
+def _postgres(directory: str) -> str:
+    """A server in a directory of its own, which ends with this process."""
+    import pgserver
+
+    return str(pgserver.get_server(f"{directory}/pg", cleanup_mode="stop").get_uri())
 
 
 def write(rows: list[Row], name: str) -> None:
