@@ -22,7 +22,7 @@ def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[Pair]:
     """Stores entities and slots; returns the slots that are new, and those that a new label or death concerns."""
     offered = _entities(step)
     before = tx.entities(offered)
-    tx.put_entities(offered.values())
+    tx.put_entities(offered.values(), known=before)
     changed = {name for name, old in before.items() if _matters(old, offered[name])}
     pairs = {(observation.subject.id, observation.relation) for observation in step.observations}
     known = tx.slots(pairs) | tx.slots_of_subjects(changed)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from datetime import datetime
 from typing import Any
 
@@ -36,7 +37,7 @@ class SlotQueries(Reader):
         found = {}
         for chunk in chunks(ids):
             for row in self._rows(select(ENTITIES).where(ENTITIES.c.id.in_(chunk))):
-                found[row.id] = Entity(row.id, row.label, tuple(json.loads(row.aliases)), row.living)
+                found[row.id] = Entity(row.id, row.label, _aliases(row.aliases), row.living)
         return found
 
     def slots(self, pairs: Iterable[Pair]) -> dict[Pair, Slot]:
@@ -79,13 +80,20 @@ class SlotTransitions(SlotQueries, Writer):
         if not self._update(CURSORS, CURSORS.c.source == source, **values):
             self._insert(CURSORS, [{"source": source, **values}])
 
-    def put_entities(self, entities: Iterable[Entity], actor: str = "connector") -> None:
+    def put_entities(
+        self,
+        entities: Iterable[Entity],
+        actor: str = "connector",
+        *,
+        known: Mapping[str, Entity] | None = None,
+    ) -> None:
         """Adds entities or updates what is known of them; an unknown label or life date erases nothing.
 
-        A changed label is an event: it changes prompts and targets.
+        A changed label is an event: it changes prompts and targets.  `known`: those of them that are stored,
+        as they are in this transaction, to spare reading them.
         """
         offered = {entity.id: entity for entity in entities}
-        stored = self.entities(offered)
+        stored = self.entities(offered) if known is None else known
         new, changed, notes = [], [], []
         for entity in offered.values():
             old = stored.get(entity.id)
@@ -120,6 +128,11 @@ class SlotTransitions(SlotQueries, Writer):
         if changed:
             self.connection.execute(update(SLOTS).where(SLOTS.c.id == bindparam("_id")), changed)
         self._log(actor, notes)
+
+
+@lru_cache(maxsize=16_384)
+def _aliases(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def _rerendered(old: Slot, new: Slot) -> dict[str, Any]:
