@@ -148,7 +148,6 @@ class Outbox:
         crash_point("kbsync.deploying:before-telling")
         version = self._version(row)
         call = Call(settings.timeout.total_seconds(), threading.Event())
-        hook: Hook | None = None
         try:
             hook = connect(settings, call, self.app.now)
             observed = self._told(hook, row, settings, version, call)
@@ -156,8 +155,8 @@ class Outbox:
             confirmed = self._confirm(row, settings, version, observed)
         except (HookFailed, BadConfiguration) as error:
             detail = str(error)
-            if hook is not None and isinstance(error, LoadFailed):
-                detail = f"{detail}; {self._restore(hook, row, settings)}"
+            if isinstance(error, LoadFailed):
+                detail = f"{detail}; {self._restore(row, settings)}"
             log.error("deploy.failed", hook=row.hook, version=version.id, attempt=row.attempts, reason=detail)
             with self._write() as tx:
                 tx.move_deployment(row.id, "deploying", "failed", actor=ACTOR, detail=detail)
@@ -219,16 +218,16 @@ class Outbox:
             raise Unanswered(f"{asked} ({settings.canaries_share:.0%} required)")
         return asked
 
-    def _restore(self, hook: Hook, row: Deployment, settings: AnyHookSettings) -> str:
+    def _restore(self, row: Deployment, settings: AnyHookSettings) -> str:
         """Push what the server had before, by its own path: after a failed load its weights are in doubt."""
         before = self._before(row)
         if before is None:
             return "there is no version before to go back to"
-        abandoned = threading.Event()
-        limit = settings.timeout.total_seconds() + _MARGIN_S
+        call = Call(settings.timeout.total_seconds(), threading.Event())
         try:
-            self.patience.wait(lambda: hook.rollback(before), limit, abandoned)
-        except HookFailed as error:
+            hook = connect(settings, call, self.app.now)
+            self.patience.wait(lambda: hook.rollback(before), call.timeout_s + _MARGIN_S, call.abandoned)
+        except (HookFailed, BadConfiguration) as error:
             return f"{before.id} could not be pushed again either: {error}"
         return f"{before.id} was pushed again"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from state.errors import (
 )
 from state.records import Lease
 from tests.state.making import BASE, Clock, carried, fact, gate, planned, said, staged
+from tests.state.replay import check
 
 
 @pytest.fixture
@@ -195,6 +197,30 @@ def test_a_deployment_is_done_at_least_once_and_believed_only_when_observed(
         assert (done.attempts, done.observed, done.state) == (2, "new", "deployed")
         with pytest.raises(ForbiddenTransition):
             tx.move_deployment(todo.id, "deployed", "pending", actor="daemon")
+
+
+def test_a_server_that_forgot_is_told_again_and_a_new_hook_hears_of_what_is_live(
+    state: State, lease: Lease
+) -> None:
+    with state.write() as tx:
+        assert tx.tell_too(["vllm"], lease, "daemon") == (), "nothing is live yet"
+        live = tx.promote(staged(tx, "wd:Q1").id, lease, hooks=["vllm"])
+        (todo,) = tx.deployments()
+        for from_, to in (("pending", "deploying"), ("deploying", "deployed"), ("deployed", "deploying")):
+            tx.move_deployment(todo.id, from_, to, actor="daemon")  # type: ignore[arg-type]
+        (new,) = tx.tell_too(["vllm", "exec"], lease, "daemon")
+        assert (new.hook, new.state, new.checkpoint, new.promotion) == (
+            "exec",
+            "pending",
+            live.id,
+            live.promotion,
+        )
+        assert tx.tell_too(["vllm", "exec"], lease, "daemon") == ()
+        assert tx.count_deployments() == {"deploying": 1, "pending": 1}
+        assert tx.count_runs() == {"staged": 1}
+    check(state)
+    with pytest.raises(StaleLeader), state.write() as tx:
+        tx.tell_too(["a third"], replace(lease, generation=lease.generation - 1), "an ex-leader")
 
 
 def test_an_ex_leader_that_was_paused_cannot_promote(state: State, clock: Clock, lease: Lease) -> None:
