@@ -27,7 +27,7 @@ SMALLEST = 64
 """Groups that make a batch whatever they cost."""
 
 
-ASSUMED = {"targets": 0.2, "statistics": 0.3, "keys": 0.2}
+ASSUMED = {"targets": 0.2, "statistics": 0.6, "keys": 0.2}
 """Part of the measured matrix rate that a phase is assumed to reach until a build has shown it."""
 CALL = {"cpu": 4e-4, "cuda": 4e-5}
 """Seconds it takes to call one block at all: what small models spend their time on."""
