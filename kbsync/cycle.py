@@ -186,13 +186,25 @@ def _alive(app: Application, leadership: Leadership | None) -> Callable[[], None
 def reconcile(
     app: Application, leadership: Leadership | None = None, *, sample: int | None = None
 ) -> dict[str, Report]:
-    """Re-read watched slots, all or a random sample: finds what polling missed, and removals."""
+    """Re-read watched slots, all or a random sample: finds what polling missed, and removals.
+
+    A source that cannot be read now does not stop the others; it is read again at the next time.
+    """
     intake = app.intake(_alive(app, leadership))
     seed = int(app.now().timestamp())
-    return {
-        name: intake.reconcile(connector) if sample is None else intake.audit(connector, sample, seed)
-        for name, connector in app.connectors.items()
-    }
+    reports: dict[str, Report] = {}
+    for name, connector in app.connectors.items():
+        try:
+            if sample is None:
+                reports[name] = intake.reconcile(connector)
+            else:
+                reports[name] = intake.audit(connector, sample, seed)
+        except ConnectorError as error:
+            log.warning("source.unavailable", source=name, reason=str(error))
+            continue
+        if reports[name].new:
+            log.warning("reconcile.found", source=name, slots=reports[name].new, sample=sample)
+    return reports
 
 
 def plan(
