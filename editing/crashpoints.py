@@ -1,8 +1,9 @@
 """Named places where a process can be killed on purpose, to prove that a restart reaches the same end.
 
 `KBSYNC_CRASH="editing.worker:after-checkpoint"` kills the process (SIGKILL: no handlers, no flushing)
-when it first passes that point; `...@3` when it passes it for the third time.  Without the variable a
-crash point does nothing.  The points of this room, in the order in which a build passes them:
+when it first passes that point; `...@3` when it passes it for the third time; with `!STOP` at the end it is
+stopped there instead, until somebody sends SIGCONT.  Without the variable a crash point does nothing.
+The points of this room, in the order in which a build passes them:
 
     editing.worker:after-known            the base has been asked, nothing is edited yet
     editing.worker:after-build            every δ is cached, the new tensors are in memory only
@@ -34,13 +35,14 @@ _passed: Counter[str] = Counter()
 
 
 def crash_point(name: str) -> None:
-    """Kill this process if `KBSYNC_CRASH` names this point and this is the pass it asks for."""
+    """Kill or stop this process if `KBSYNC_CRASH` names this point and this is the pass it asks for."""
     wanted = os.environ.get(VARIABLE)
     if wanted is None:
         return
+    wanted, _, stop = wanted.partition("!")
     point, _, nth = wanted.partition("@")
     if point != name:
         return
     _passed[name] += 1
     if _passed[name] == int(nth or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSTOP if stop == "STOP" else signal.SIGKILL)

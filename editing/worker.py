@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 STOPPED = 128 + signal.SIGTERM
-ALLOCATION_FAILED = ("can't allocate memory", "Cannot allocate memory", "failed to map segment")
+ALLOCATION_FAILED = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "failed to map segment",
+    "can't start new thread",  # its stack finds no room
+)
 
 
 def main() -> int:

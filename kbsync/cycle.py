@@ -122,7 +122,8 @@ def clean_up(app: Application) -> None:
 
 def _sweep(app: Application, open_runs: Iterable[int]) -> Iterator[str]:
     """Unfinished files and directories outside the checkpoints; only the leader writes there."""
-    yield from sweep(app.home.base)
+    for place in (app.home.root, app.home.base):
+        yield from sweep(place)
     for directory in (app.home.cache, *(app.home.run(run) for run in open_runs)):
         for child in directory.iterdir() if directory.is_dir() else ():
             yield from sweep(child)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,9 +58,8 @@ class Home:
         try:
             for directory in (self.root, self.base, self.cache, self.runs, self.checkpoints):
                 directory.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".writable-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self.root):
+                pass  # it has no name, so a killed process leaves none behind
         except OSError as error:
             raise BadConfiguration(
                 f"the home {self.root} cannot be written: {error.strerror or error}",
@@ -72,10 +72,12 @@ class Home:
 
         Call it under the home's lock.
         """
-        path = self.root / ".identity"
-        if not path.exists():
-            write_file(path, f"{socket.gethostname()}:{self.root}#{secrets.token_hex(4)}\n".encode())
-        return path.read_text(encoding="utf-8").strip()
+        path, here = self.root / ".identity", f"{socket.gethostname()}:{self.root}#"
+        name = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+        if not name.startswith(here):  # a copy of a home elsewhere is another home
+            name = here + secrets.token_hex(4)
+            write_file(path, f"{name}\n".encode())
+        return name
 
     @contextmanager
     def locked(self, purpose: str) -> Iterator[None]:
