@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.worlds import World, settled
+from tests.faults.worlds import World, bury, settled
 from tests.state.conftest import empty_file, new_url, postgres_server
 
 __all__ = ["empty_file", "new_url", "postgres_server"]
+
+
+@pytest.fixture(autouse=True)
+def buried() -> Iterator[None]:
+    yield
+    bury()
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,14 @@ of the two Python processes is a fork instead of an exec, which saves some secon
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,21 +31,37 @@ from editing.crashpoints import VARIABLE
 from kbsync import approvals, logs, promotion
 from kbsync.application import Application
 from kbsync.cycle import cycle
-from kbsync.executor import LocalExecutor, LocalWorker, WorkerFailed
+from kbsync.executor import LocalExecutor, LocalWorker, Progress, WorkerFailed
 from kbsync.home import Home
 from kbsync.settings import load
 
 torch.set_num_threads(1)
 
 
+def switch_for_ever(plan: Plan, told: Connection) -> None:
+    """Makes two kept checkpoints live in turn, until it is killed."""
+    home = Home(plan.root / "home")
+    app = Application(home, load(home.config, {}), now=lambda: plan.now)
+    with app.leading() as leadership:
+        told.send("begun")
+        while True:
+            with app.state.read() as tx:
+                other = tx.previous()
+            assert other is not None
+            promotion.verify(home, other)
+            with app.state.write() as tx:
+                tx.promote(other.id, leadership.lease, reason="back and forth")
+            promotion.project(app.state, home)
+
+
 class Forked:
     """A worker process as LocalWorker wants it, made by fork: a stand-in for `subprocess.Popen`."""
 
-    def __init__(self, log_file: Path, environment: dict[str, str | None]) -> None:
+    def __init__(self, log_file: Path, plan: Plan) -> None:
         inward, outward = os.pipe(), os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            _become_worker(inward[0], outward[1], log_file, environment)
+            _become_worker(inward[0], outward[1], log_file, plan)
         os.close(inward[0])
         os.close(outward[1])
         self.stdin: IO[str] = os.fdopen(inward[1], "w", encoding="utf-8")
@@ -73,7 +90,7 @@ class Forked:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def _become_worker(stdin: int, stdout: int, log_file: Path, environment: dict[str, str | None]) -> None:
+def _become_worker(stdin: int, stdout: int, log_file: Path, plan: Plan) -> None:
     """In the child: the worker's `main` on these descriptors and no others; never returns."""
     code = 1
     try:
@@ -82,8 +99,14 @@ def _become_worker(stdin: int, stdout: int, log_file: Path, environment: dict[st
         os.dup2(stdout, 1)
         os.dup2(os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), 2)
         os.closerange(3, 4096)  # the daemon's lock and database are not the worker's
-        for name, value in environment.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        os.environ.pop(VARIABLE, None)
+        if plan.crash is not None:
+            os.environ[VARIABLE] = plan.crash
+        if plan.memory is not None:
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + plan.memory, used + plan.memory))
+        if plan.version is not None:
+            editing.worker.SPEC_VERSION = plan.version
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -101,16 +124,31 @@ class Plan:
     root: Path
     """Of a micro world."""
     now: datetime
+    """When it starts; the world's own clock may be set back."""
     does: str = "sync"
     """sync, rollback, approve."""
     crash: str | None = None
     """Dies at this crash point; of several workers only the first is armed."""
     together: bool = True
     """Whether the daemon dies with its worker when that dies at a crash point."""
+    memory: int | None = None
+    """Bytes of address space that a worker may add to what it starts with."""
+    asked: bool = True
+    """Whether a person wants the cycle now."""
+    version: int | None = None
+    """Of the protocol that the workers speak, if not ours."""
 
 
 def live(plan: Plan, told: Connection) -> None:
-    """One life of a process, from its start to its end or to its violent death."""
+    """One life of a process, from its start to its end or to its violent death; tells how it ended."""
+    try:
+        _live(plan, told)
+    except Exception as error:
+        told.send(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _live(plan: Plan, told: Connection) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     if plan.crash is not None:
         os.environ[VARIABLE] = plan.crash
@@ -119,6 +157,8 @@ def live(plan: Plan, told: Connection) -> None:
     settings = load(home.config, {})
     logs.configure(settings.log)
     app = Application(home, settings, now=lambda: plan.now + timedelta(seconds=time.monotonic() - started))
+    # As the daemon does it: SIGTERM asks, and what is at work ends at its next safe point.
+    signal.signal(signal.SIGTERM, lambda *_: app.stopping.set())
     told.send("begun")
     with app.leading() as leadership, workers(app, leadership.renew, plan, told) as worker:
         if plan.does == "rollback":
@@ -136,9 +176,23 @@ def live(plan: Plan, told: Connection) -> None:
                 waiting = [run.id for run in tx.runs(state="awaiting_review")]
             for run in waiting:
                 approvals.approve_run(app, leadership, run, "looks right", "tester")
-        report = cycle(app, leadership, trigger="test", worker=worker)
+        report = cycle(
+            app, leadership, trigger="test", worker=worker, asked=plan.asked, progress=_progress(told)
+        )
     app.close()
     told.send(([(run.id, run.state, run.reason) for run in report.runs], report.nothing))
+
+
+def _progress(told: Connection) -> Progress:
+    """Tells each phase once."""
+    seen: set[str] = set()
+
+    def tell(phase: str, done: int, total: int, eta_s: float | None) -> None:
+        if phase not in seen:
+            seen.add(phase)
+            told.send(("phase", phase))
+
+    return tell
 
 
 class ForkedWorker(LocalWorker):
@@ -152,7 +206,7 @@ class ForkedWorker(LocalWorker):
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         self._started += 1
         armed = self._plan.crash if self._started == 1 else None
-        process = Forked(self._log_file, {VARIABLE: armed})
+        process = Forked(self._log_file, replace(self._plan, crash=armed))
         self._told.send(("worker", process.pid))
         return process
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -27,7 +27,9 @@ from tests.faults.proof import check_live
 from tests.kbsync.micro import NEVER_FAIL, Micro, make
 from tests.state.replay import check
 
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
+LIVES: list[BaseProcess] = []
+"""All that were started and not buried yet, so that a failed test leaves no stopped process behind."""
 FIRST = {"Blue House": "Dora", "Red Boat": "Emil", "Old Mill": "Carl"}
 """The base says the last of them already."""
 SECOND = {"Blue House": "Frida", "Green Barn": "Anna", "Red Boat": None, "Black Bridge": taught.HOPELESS}
@@ -44,6 +46,8 @@ class World(Micro):
 
     url: str | None = None
     """The ledger's URL, where it is not the home's SQLite file."""
+    HOUR: ClassVar[timedelta] = timedelta(hours=1)
+    """Between two lives."""
 
     @property
     def database(self) -> str:
@@ -52,14 +56,15 @@ class World(Micro):
     def ledger(self) -> State:
         return State.open(self.database, clock=self.clock)
 
-    def start(self, does: str = "sync", crash: str | None = None, *, together: bool = True) -> Life:
+    def start(self, does: str = "sync", crash: str | None = None, **befalls: Any) -> Life:
         """A new process, an hour later."""
-        self.now += timedelta(hours=1)
+        self.now += self.HOUR
         here, there = FORKS.Pipe(duplex=False)
-        plan = Plan(self.root, self.now, does, crash, together)
+        plan = Plan(self.root, self.now, does, crash, **befalls)
         process = FORKS.Process(target=live, args=(plan, there))
         process.start()
         there.close()
+        LIVES.append(process)
         return Life(process, here)
 
     def live_through(self, does: str = "sync") -> list[Any]:
@@ -95,6 +100,7 @@ class Life:
     process: BaseProcess
     told: Connection
     workers: list[int] = field(default_factory=list)
+    phases: list[str] = field(default_factory=list)
     outcome: Any = None
 
     def begun(self) -> None:
@@ -108,6 +114,8 @@ class Life:
                 message = self.told.recv()
                 if message[0] == "worker":
                     self.workers.append(message[1])
+                elif message[0] == "phase":
+                    self.phases.append(message[1])
                 elif message != "begun":
                     self.outcome = message
                 seconds = 0
@@ -127,13 +135,47 @@ class Life:
         runs: list[Any] = self.outcome[0]
         return runs
 
+    def stopped(self) -> None:
+        """Wait until it lies stopped."""
+        deadline = time.monotonic() + PATIENCE_S
+        while process_state(self.process.pid) != "T":
+            assert time.monotonic() < deadline, "it was not stopped"
+            assert self.process.exitcode is None, f"it ended with {self.process.exitcode}"
+            time.sleep(0.005)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def reached(self, phase: str) -> None:
+        """Wait until its worker told of that phase."""
+        deadline = time.monotonic() + PATIENCE_S
+        while phase not in self.phases:
+            assert time.monotonic() < deadline, f"only {self.phases}"
+            assert self.process.exitcode is None, f"it ended with {self.process.exitcode}: {self.outcome}"
+            self.listen(0.02)
+
+    def worker(self) -> int:
+        """The pid of its newest worker, once there is one."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.workers:
+            assert time.monotonic() < deadline, "no worker was started"
+            self.listen(0.05)
+        return self.workers[-1]
+
     def wait(self) -> int:
         """Its exit code: −9 where it was killed."""
+        deadline = time.monotonic() + PATIENCE_S
         while self.process.exitcode is None:
+            assert time.monotonic() < deadline, "it does not end"
             self.listen(0.05)
             self.process.join(0.001)
         self.listen()
         return int(self.process.exitcode)
+
+    def said(self) -> str:
+        """The error that it ended with."""
+        return str(self.outcome)
 
     def kill(self) -> None:
         self.process.kill()
@@ -147,6 +189,19 @@ class Life:
         except (IndexError, ProcessLookupError):
             return False
         return True
+
+
+def bury() -> None:
+    """Kill whatever still lives."""
+    while LIVES:
+        process = LIVES.pop()
+        process.kill()
+        process.join()
+
+
+def process_state(pid: int | None) -> str:
+    """The kernel's letter for what a process does: R, S, T (stopped), Z."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def fresh(root: Path, *, extra: str = "") -> World:
@@ -227,7 +282,7 @@ def check_same(world: World, twin: World, *, weights: bool = True) -> None:
     ours, theirs = tables(world), tables(twin)
     for part in theirs:
         assert ours[part] == theirs[part], part
-    assert names(world.home) == names(twin.home)
+    assert names(world.home) ^ names(twin.home) == set(), names(world.home) ^ names(twin.home)
     if weights:
         for name in {path for path, _, status in ours["checkpoints"] if status != "rejected"}:
             _check_weights(world.home.checkpoints / name, twin.home.checkpoints / name)

@@ -30,7 +30,7 @@ class Told:
         match what:
             case "fact" if "to" in body:
                 self.facts[event.fact] = body["to"]
-            case "run" if to != "gates":
+            case "run" if to not in ("gates", "scope"):
                 self.runs[event.run] = to
             case "checkpoint" if to == "promoted":
                 self.live = body["checkpoint"]
