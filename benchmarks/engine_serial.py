@@ -23,17 +23,20 @@ from editing.settings import EditSettings
 
 
 @dataclass
-class SerialTimes:
-    """Seconds of each part, over `edits` edits; the solve does not depend on their number."""
+class SerialRun:
+    """What came out, and the seconds of each part over all edits; the solve does not depend on their number."""
 
-    edits: int
+    deltas: list[Tensor]
+    """z − h of each edit."""
+    tensors: dict[str, Tensor]
+    """New weights, by name in the state dict."""
     targets: float
     keys: float
     solve: float
 
     def per_edit(self, n: int) -> float:
         """Seconds an edit, for a batch of `n`."""
-        return (self.targets + self.keys) / self.edits + self.solve / n
+        return (self.targets + self.keys) / len(self.deltas) + self.solve / n
 
 
 class SerialMemit:
@@ -45,11 +48,12 @@ class SerialMemit:
 
     def run(
         self, groups: Sequence[Group], moments: Callable[[int], Tensor], clock: Callable[[], float]
-    ) -> SerialTimes:
-        """Edit a copy of nothing: weights are put back, only the time is kept."""
+    ) -> SerialRun:
+        """Edit; the model's own weights are put back."""
         start = clock()
         targets = [self.target(group) for group in groups]
         optimised = clock()
+        deltas = [z - self.state(group) for group, z in zip(groups, targets, strict=True)]
         keys_seconds = solve_seconds = 0.0
         saved = {layer: self.parts.writer(layer).weight.detach().clone() for layer in self.layers}
         for step, layer in enumerate(self.layers):
@@ -62,9 +66,12 @@ class SerialMemit:
             self.update(layer, keys, residual / (len(self.layers) - step), moments(layer))
             keys_seconds += collected - begun
             solve_seconds += clock() - collected
+        tensors = {}
         for layer, weight in saved.items():
-            self.parts.writer(layer).weight.data.copy_(weight)
-        return SerialTimes(len(groups), optimised - start, keys_seconds, solve_seconds)
+            changed: Any = self.parts.writer(layer).weight
+            tensors[self.parts.weight_name(layer)] = changed.detach().clone()
+            changed.data.copy_(weight)
+        return SerialRun(deltas, tensors, optimised - start, keys_seconds, solve_seconds)
 
     def target(self, group: Group) -> Tensor:
         """z of one edit: every step runs every layer over every token of every context."""
@@ -108,7 +115,7 @@ class SerialMemit:
             unedited = ends.detach() if unedited is None else unedited
             kl = self.settings.kl * (ends.exp() * (ends - unedited)).sum()
             loss = nll.mean() + kl + self.settings.weight_decay * delta.norm() / bare.norm() ** 2
-            if float(loss) < self.settings.stop_loss or step == self.settings.steps - 1:
+            if float(loss.detach()) < self.settings.stop_loss or step == self.settings.steps - 1:
                 break
             loss.backward()
             adam.step()

@@ -1,13 +1,13 @@
 """What MEMIT does to a testbed model: S, strict answers, neighbours and untouched facts, for n edits at once.
 
 The edits are counterfactual (another object of the same relation, as in CounterFact), or the world's
-real changes.  The editor is the project's own `editing.build`.
+real changes.  The editor is the project's own `editing.build`, or the serial algorithm in its place.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -114,9 +114,16 @@ class Bench:
                 prompts[subject].append(self.world.templates[relation][0])
         return prompts
 
-    def judge(self, edits: Sequence[Edit], settings: EditSettings, *, variants: int = 0) -> Quality:
+    def judge(
+        self,
+        edits: Sequence[Edit],
+        settings: EditSettings,
+        *,
+        variants: int = 0,
+        editor: Callable[..., Built] = build,
+    ) -> Quality:
         """Edit, ask everything, undo."""
-        built = build(
+        built = editor(
             self.model,
             self.tokenizer,
             self.requests(edits, variants),

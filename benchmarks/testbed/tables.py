@@ -1,7 +1,8 @@
-"""The testbed's tables: `python -m benchmarks.testbed.tables recall|n|settings|statistics`.
+"""The testbed's tables: `python -m benchmarks.testbed.tables recall|n|serial|settings|statistics`.
 
     recall       what the model knows, and causal tracing at the subject's last token
     n            quality for 1, 10, 30, 100 and 300 counterfactual edits, and for the world's real changes
+    serial       the engine beside the serial algorithm, the same edits and settings, averaged keys
     settings     the same over layers, λ, clamp, keys and wordings, one thing varied at a time
     statistics   S against the number of statistics samples
 
@@ -24,7 +25,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.testbed.measure import states
 from benchmarks.testbed.quality import Bench, Edit, Quality, row
+from benchmarks.testbed.serial import serial_build
 from benchmarks.testbed.worlds import demo_world, real_changes
+from editing.build import build
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 from editing.tracing import trace
@@ -94,6 +97,17 @@ def by_number(bench: Bench, settings: EditSettings, variants: int) -> list[dict[
     return [*rows, _said(row(real, edits="real", draws=1))]
 
 
+def beside_serial(bench: Bench, settings: EditSettings) -> list[dict[str, Any]]:
+    """Two rows a number of edits: one wording, and the averaged keys that the serial algorithm has."""
+    averaged = replace(settings, keys="average")
+    rows = []
+    for n in DRAWS:
+        edits = bench.counterfactuals(n)
+        for name, editor in (("engine", build), ("serial", serial_build)):
+            rows.append(_said(row(bench.judge(edits, averaged, editor=editor), editor=name)))
+    return rows
+
+
 def by_settings(
     bench: Bench, settings: EditSettings, variants: int, edits: Sequence[Edit]
 ) -> list[dict[str, Any]]:
@@ -161,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", choices=("recall", "n", "settings", "statistics"))
+    parser.add_argument("table", choices=("recall", "n", "serial", "settings", "statistics"))
     parser.add_argument("--model", type=Path, default=DEMO / "model")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--threads", type=int, default=2)
@@ -175,6 +189,8 @@ def main() -> None:
         elif options.table == "n":
             rows = by_number(model, settings, variants)
             plot([r for r in rows if r["edits"] == "counterfactual"], "n", options.out / "testbed-n.svg")
+        elif options.table == "serial":
+            rows = beside_serial(model, settings)
         elif options.table == "settings":
             rows = by_settings(model, settings, variants, real_changes(model.world))
         else:
