@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,6 +43,9 @@ HEADS = ("Al", "Ber", "Cor", "Dan", "El", "Far", "Gor", "Han", "Il", "Jor", "Kal
 TAILS = ("ado", "ion", "eth", "ina", "ova", "sen", "mark", "wick")
 
 
+DEMO_MODEL = Path(__file__).parents[1] / "kbsync" / "demo" / "model"
+
+
 @dataclass(frozen=True)
 class Shape:
     """One row of the table."""
@@ -56,8 +60,8 @@ class Shape:
 def shapes(*, quick: bool, device: str) -> list[Shape]:
     """What is measured: the testbed's shape, GPT-2 medium's, and on a GPU GPT-J-6B's."""
     testbed = Shape(
-        "testbed (d 128, 6 layers, d_k 2,048)",
-        GPT2Config(vocab_size=1500, n_embd=128, n_layer=6, n_head=2, n_inner=2048, n_positions=128),
+        "testbed (d 128, 4 layers, d_k 2,048)",
+        GPT2Config.from_pretrained(DEMO_MODEL),
         EditSettings(layers=(0, 1), lam=100.0, clamp=2.0, stop_loss=-1.0, statistics_samples=200),
         (64,) if quick else (16, 64, 256),
         8 if quick else 32,
