@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from editing.errors import OutOfMemory
-from editing.memory import free_bytes, ran_out
+from editing.memory import free_bytes, halving
+from editing.passes import padded
 
 T = TypeVar("T")
 Ids = tuple[int, ...]
@@ -40,7 +40,7 @@ def for_each_batch(
     """
     ordered = sorted(items, key=lambda item: (length(item), read(item)))
     for batch in _batches(model, ordered, length, read, extra):
-        _run_or_halve(batch, run)
+        halving(batch, run)
 
 
 def _batches(
@@ -62,30 +62,6 @@ def _batches(
         widest = width
     if items:
         yield items[start:]
-
-
-def _run_or_halve(batch: Sequence[T], run: Callable[[Sequence[T]], None]) -> None:
-    try:
-        run(batch)
-        return
-    except RuntimeError as error:
-        if not ran_out(error):
-            raise
-        if len(batch) == 1:
-            raise OutOfMemory(f"a single question does not fit in memory ({error}); free some") from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    _run_or_halve(batch[: len(batch) // 2], run)
-    _run_or_halve(batch[len(batch) // 2 :], run)
-
-
-def padded(rows: Sequence[Ids], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows of ids padded on the right with token 0, (B, T), and their lengths, (B,)."""
-    lengths = [len(row) for row in rows]
-    ids = torch.zeros(len(rows), max(lengths), dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
-    return ids.to(device), torch.tensor(lengths, device=device)
 
 
 def target_logits(model: Any, rows: Sequence[Ids], starts: Sequence[int]) -> Iterator[Tensor]:

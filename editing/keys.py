@@ -23,7 +23,6 @@ from editing.passes import BEGINNING, Rows, Start, prepare, read
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
 
-
 MOST = {"cpu": 512 << 20, "cuda": 1 << 60}
 """Bytes for passes and what they leave: on a CPU more is no faster, and memory is to stay flat in the view."""
 
