@@ -49,5 +49,5 @@ def _digest(tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> str:
     digest = hashlib.sha256(json.dumps(dict(said), sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()))
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
