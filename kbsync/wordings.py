@@ -1,8 +1,9 @@
 """Further wordings that a fact is edited with: under other names of its subject, and the other way round.
 
 Both are edits of their own (an edited association says nothing about its opposite direction, as the MEMIT
-paper notes in its discussion), so the no-conflict constraint (Eqn. 5) holds for them as well.  But nobody asked for them: where one would contradict
-anything, it is left out with a reason, and the fact itself is edited all the same.
+paper notes in its discussion), so the no-conflict constraint (Eqn. 5) holds for them as well.  But nobody
+asked for them: where one would contradict anything, it is left out with a reason, and the fact itself is
+edited all the same.
 """
 
 from __future__ import annotations
