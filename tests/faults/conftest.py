@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.faults.worlds import World, bury, settled
-from tests.state.conftest import empty_file, new_url, postgres_server
+from tests.state.conftest import copied_database, empty_file, new_url, postgres_server
 
 __all__ = ["empty_file", "new_url", "postgres_server"]
 
@@ -31,6 +33,23 @@ def twin(template: World, tmp_path_factory: pytest.TempPathFactory) -> World:
     world = template.copy(tmp_path_factory.mktemp("twin") / "world")
     world.live_through()
     return world
+
+
+@pytest.fixture(scope="session")
+def postgres_template(
+    postgres_server: str, new_url: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> World:
+    """The same as `template`, with its ledger on PostgreSQL."""
+    url = new_url("postgres")
+    world = settled(tmp_path_factory.mktemp("postgres") / "world", extra=f"[state]\nurl = '{url}'", url=url)
+    return world
+
+
+@pytest.fixture
+def postgres_world(postgres_template: World, postgres_server: str, tmp_path: Path) -> World:
+    source = make_url(postgres_template.database).database or ""
+    name = "world_" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12]
+    return postgres_template.copy(tmp_path / "world", copied_database(postgres_server, name, source))
 
 
 @pytest.fixture

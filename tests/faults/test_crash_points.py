@@ -113,6 +113,19 @@ def test_a_worker_killed_alone_is_started_again_by_the_same_cycle(
     check_same(world, twin)
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "point",
+    [p if p == "kbsync.promotion:after-commit" else pytest.param(p, marks=pytest.mark.slow) for p in CYCLE],
+)
+def test_killed_at_a_crash_point_with_the_ledger_on_postgresql(
+    point: str, postgres_world: World, twin: World
+) -> None:
+    die(postgres_world, point)
+    go_on(postgres_world)
+    check_same(postgres_world, twin)
+
+
 @pytest.mark.slow
 def test_killed_while_the_base_is_imported(tmp_path: Path, template: World) -> None:
     world = fresh(tmp_path / "world")

@@ -28,7 +28,7 @@ def two(
     """Two homes on one ledger, as on two machines."""
     if request.param == "postgres":
         url = new_url("postgres")
-        one = settled(tmp_path / "one", extra=f"[state]\nurl = '{url}'")
+        one = settled(tmp_path / "one", extra=f"[state]\nurl = '{url}'", url=url)
     else:
         one = template.copy(tmp_path / "one")
         url = one.database

@@ -71,12 +71,14 @@ class World(Micro):
         """A life without accident; returns its runs as (id, state, reason)."""
         return self.start(does).end()
 
-    def copy(self, root: Path) -> World:
-        """The same world elsewhere, before whatever happens to this one."""
+    def copy(self, root: Path, url: str | None = None) -> World:
+        """The same world elsewhere, before whatever happens to this one; `url` names a copy of its ledger."""
         shutil.copytree(self.root, root, symlinks=True)
-        twin = World(root, self.now, self.url)
-        text = twin.home.config.read_text(encoding="utf-8")
-        twin.home.config.write_text(text.replace(str(self.root), str(root)), encoding="utf-8")
+        twin = World(root, self.now, url or self.url)
+        text = twin.home.config.read_text(encoding="utf-8").replace(str(self.root), str(root))
+        if url is not None and self.url is not None:
+            text = text.replace(self.url, url)
+        twin.home.config.write_text(text, encoding="utf-8")
         return twin
 
     def configure(self, old: str, new: str) -> None:
@@ -224,9 +226,10 @@ def fresh(root: Path, *, extra: str = "") -> World:
     return world
 
 
-def settled(root: Path, *, extra: str = "") -> World:
+def settled(root: Path, *, extra: str = "", url: str | None = None) -> World:
     """A world whose first facts are live, and which has news waiting."""
     world = fresh(root, extra=extra)
+    world.url = url
     world.say(FIRST)
     runs = world.live_through()
     assert [state for _, state, _ in runs] == ["deployed"], runs
@@ -258,7 +261,7 @@ def tables(world: World) -> dict[str, Any]:
 
 def names(home: Home) -> set[str]:
     """Everything that lies in a home, by name: what an accident left behind is one more."""
-    passing = {"kbsync.db-wal", "kbsync.db-shm", ".lock", "worker.log"}
+    passing = {"kbsync.db", "kbsync.db-wal", "kbsync.db-shm", ".lock", "worker.log"}
     return {
         str(path.relative_to(home.root))
         for path in home.root.rglob("*")

@@ -54,7 +54,7 @@ def new_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         made.append(kind)
         name = f"ledger_{len(made)}"
         if kind == "postgres":
-            return _copied_database(request.getfixturevalue("postgres_server"), name)
+            return copied_database(request.getfixturevalue("postgres_server"), name)
         shutil.copy(request.getfixturevalue("empty_file"), directory / f"{name}.db")
         return f"sqlite:///{directory / name}.db"
 
@@ -91,8 +91,9 @@ def _migrate(url: str) -> None:
     state.close()
 
 
-def _copied_database(server: str, name: str) -> str:
-    _administer(server, f"CREATE DATABASE {name} TEMPLATE empty")
+def copied_database(server: str, name: str, of: str = "empty") -> str:
+    """URL of a new database with what `of` holds, which nobody may be connected to."""
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {of}")
     return _database(server, name)
 
 

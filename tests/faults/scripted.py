@@ -1,0 +1,86 @@
+"""A worker that does as it is told, in this process: real checkpoint directories, invented measures.
+
+It speaks the executor's own protocol (`execute(spec) -> report`), so that a hundred runs cost what one
+real build does.  A fact whose object ends in `!` cannot be learnt: efficacy fails on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from editing import checkpoints
+from editing.spec import BuildReport, BuildSpec, FactReport, Measure
+from kbsync.executor import FailureKind, Progress, WorkerFailed, silent
+
+RETRIED: dict[FailureKind, bool] = {
+    "killed": True,
+    "hung": True,
+    "out_of_memory": True,
+    "internal": True,
+    "wrong_version": False,
+    "data": False,
+}
+"""Every way in which a worker fails, and whether another try may help."""
+
+
+class Scripted:
+    """`failures` are what befalls the next specs, in order; after them all goes well."""
+
+    name = "scripted"
+
+    def __init__(self, failures: Iterable[FailureKind] = ()) -> None:
+        self.failures = list(failures)
+
+    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+        if self.failures:
+            kind = self.failures.pop(0)
+            raise WorkerFailed(kind, f"it was to be {kind}", retry=RETRIED[kind])
+        report = _answer(BuildSpec.read(spec))
+        report.write(spec.with_name("report.json"))
+        return report
+
+
+def _answer(spec: BuildSpec) -> BuildReport:
+    facts = tuple(
+        FactReport(fact.id, False, "nobody", fact.target, not fact.target.endswith("!"))
+        for fact in spec.facts
+    )
+    digest = ""
+    if spec.mode == "build":
+        digest = checkpoints.write_checkpoint(Path(spec.base), Path(spec.out), _tensors(spec))
+    elif spec.mode == "judge":
+        digest = checkpoints.verify(Path(spec.out))
+    return BuildReport(
+        run=spec.run,
+        base_digest=spec.base_digest,
+        checkpoint=spec.out if digest else "",
+        checkpoint_digest=digest,
+        facts=facts,
+        measures=_measures(facts),
+        cost={},
+        versions={},
+    )
+
+
+def _tensors(spec: BuildSpec) -> dict[str, torch.Tensor]:
+    """Other weights for every other set of facts."""
+    content = "".join(f"{fact.prompt}{fact.subject}{fact.target}\n" for fact in spec.facts)
+    by = int(hashlib.sha256(content.encode()).hexdigest()[:6], 16) / (1 << 24)
+    name, tensor = next(iter(checkpoints.read_editable(Path(spec.base)).items()))
+    return {name: tensor + by}
+
+
+def _measures(facts: tuple[FactReport, ...]) -> tuple[Measure, ...]:
+    hits = sum(fact.efficacy is True for fact in facts)
+    nothing = ("paraphrase", "neighbourhood", "same_subject", "retention", "known_retention", "generation")
+    return (
+        Measure("efficacy", hits / len(facts) if facts else None, len(facts), hits),
+        *(Measure(name, None, 0, 0) for name in (*nothing, "canaries")),
+        Measure("fluency", 1.0, 1),
+        Measure("perplexity_ratio", 1.0, 1),
+        Measure("weight_growth", 1.0, 1),
+    )

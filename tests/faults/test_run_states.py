@@ -1,0 +1,281 @@
+"""Random histories of whole runs: sources, reviewers, operators, workers and leaders in any order, and a
+crash between any two steps.  What is promised holds after every one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from kbsync import approvals, promotion, quarantine
+from kbsync.application import LEASE_TTL, Leadership
+from kbsync.cycle import cycle
+from kbsync.errors import UsageError
+from kbsync.executor import WorkerFailed
+from kbsync.lifecycle import Lifecycle
+from state import State
+from state.errors import StaleLeader
+from state.records import Lease
+from state.runs import NEXT
+from tests.faults.proof import check_live
+from tests.faults.scripted import RETRIED, Scripted
+from tests.kbsync.micro import Micro, make
+from tests.state.replay import check
+
+CRASHING = ["kbsync.lifecycle", "kbsync.promotion", "editing.checkpoints"]
+SUBJECTS = st.sampled_from(["Blue House", "Red Boat", "Old Mill"])
+NEWS = st.dictionaries(SUBJECTS, st.sampled_from(["Anna", "Bob", "Carl!", None]), max_size=3)
+FAILURES = st.lists(st.sampled_from(sorted(RETRIED)), max_size=4)
+CRASH = st.none() | st.integers(1, 12)
+
+
+class Killed(BaseException):
+    """The process ended at a crash point."""
+
+
+@contextmanager
+def dying(at: int | None) -> Iterator[None]:
+    """The block, ended at the `at`-th crash point that it passes."""
+    passed = 0
+
+    def crash(name: str) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == at:
+            raise Killed(name)
+
+    with (
+        patch.multiple("kbsync.lifecycle", crash_point=crash),
+        patch.multiple("kbsync.promotion", crash_point=crash),
+        patch.multiple("editing.checkpoints", crash_point=crash),
+        suppress(Killed),
+    ):
+        yield
+
+
+class Runs(RuleBasedStateMachine):
+    template: Micro
+    """An imported base, and nothing said yet; set by the test."""
+
+    @initialize(reviewed=st.booleans())
+    def start(self, reviewed: bool) -> None:
+        self.root = Path(mkdtemp(prefix="runs-"))
+        shutil.copytree(self.template.root, self.root / "world", symlinks=True)
+        self.micro = Micro(self.root / "world")
+        text = self.template.home.config.read_text().replace(str(self.template.root), str(self.micro.root))
+        review = "[review]\nrequired = true\ntimeout = '2d'\n\n" if reviewed else ""
+        self.micro.home.config.write_text(text.replace("[executor]", f"{review}[executor]"))
+        self.files = 0
+        self.app = self.micro.application()
+        self.base = self.app.base
+        self.state: State = self.app.state
+        self.paused: list[Lease] = []
+        self.at_rest = True
+
+    def teardown(self) -> None:
+        if hasattr(self, "root"):
+            self.every_open_run_reaches_an_end()
+            self.app.close()
+            shutil.rmtree(self.root)
+
+    def restart(self) -> None:
+        """Another process: nothing is remembered but what was written."""
+        old, self.app = self.app, self.micro.application()
+        self.app.__dict__.update(state=old.state, base=self.base)
+
+    @contextmanager
+    def leading(self, crash: int | None = None) -> Iterator[Leadership]:
+        self.micro.now += timedelta(hours=1)
+        self.at_rest = False
+        with dying(crash), self.app.leading() as leadership:
+            yield leadership
+            self.at_rest = True
+        if not self.at_rest:
+            self.restart()
+
+    # What happens
+
+    @rule(news=NEWS, failures=FAILURES, crash=CRASH, asked=st.booleans())
+    def a_cycle(
+        self, news: dict[str, str | None], failures: list[Any], crash: int | None, asked: bool
+    ) -> None:
+        if news:
+            self.files += 1
+            self.micro.say(news, name=f"{self.files:06}")
+        with self.leading(crash) as leadership, suppress_failed_question():
+            cycle(self.app, leadership, trigger="test", asked=asked, worker=Scripted(failures))
+
+    @rule(news=NEWS)
+    def a_cycle_without_accident(self, news: dict[str, str | None]) -> None:
+        self.a_cycle(news, [], None, True)
+
+    @rule(crash=CRASH, approved=st.booleans())
+    def a_reviewer_decides(self, crash: int | None, approved: bool) -> None:
+        with self.state.read() as tx:
+            waiting = tx.runs(state="awaiting_review")
+        for run in waiting[:1]:
+            with self.leading(crash) as leadership:
+                if approved:
+                    approvals.approve_run(self.app, leadership, run.id, "good", "reviewer")
+                else:
+                    approvals.reject_run(self.app, run.id, "bad", "reviewer")
+
+    @rule(days=st.integers(1, 3))
+    def time_passes(self, days: int) -> None:
+        self.micro.now += timedelta(days=days)
+
+    @rule(number=st.integers(0, 5))
+    def an_operator_retracts(self, number: int) -> None:
+        with self.state.read() as tx:
+            wanted = tx.wanted()
+        if wanted:
+            fact = wanted[number % len(wanted)]
+            quarantine.reject(self.app.intake(), fact.id, "not ours to say", "operator")
+
+    @rule(crash=CRASH)
+    def an_operator_rolls_back(self, crash: int | None) -> None:
+        with self.leading(crash) as leadership, suppress(UsageError):
+            promotion.rollback(
+                self.state, self.app.home, leadership.lease, target=None, reason="wrong", actor="operator"
+            )
+
+    @rule()
+    def an_operator_releases_what_was_rolled_back(self) -> None:
+        with self.state.write() as tx:
+            for block in tx.blocked_views():
+                tx.release_view(block.view, "right after all", "operator")
+
+    @rule()
+    def a_candidate_is_damaged(self) -> None:
+        with self.state.read() as tx:
+            live = tx.live()
+            open_ones = [run.checkpoint for run in tx.open_runs() if run.checkpoint is not None]
+            found = [tx.checkpoint(one) for one in open_ones]
+        for one in found:
+            path = self.app.home.checkpoints / one.path / "editable.safetensors"
+            if path.exists() and (live is None or one.id != live.id) and one.status == "candidate":
+                path.chmod(0o644)
+                path.write_bytes(path.read_bytes()[:-1])
+
+    @rule()
+    def a_leader_is_paused_and_another_takes_over(self) -> None:
+        self.paused.append(self.state.acquire_lease("leader", "paused", LEASE_TTL))
+        self.micro.now += 2 * LEASE_TTL
+        lease = self.state.acquire_lease("leader", "another", LEASE_TTL)
+        self.state.release_lease(lease)
+
+    @rule()
+    def a_paused_leader_wakes_up_and_goes_on_with_every_open_run(self) -> None:
+        if not self.paused:
+            return
+        asleep = Leadership(self.state, self.micro.clock, self.paused[-1])
+        with self.state.read() as tx:
+            before = [run for run in tx.open_runs() if run.state not in ("awaiting_review", "promoted")]
+        for run in before:
+            with pytest.raises(StaleLeader):
+                Lifecycle(self.app, asleep, Scripted()).drive(run)
+        with self.state.read() as tx:
+            assert [tx.run(run.id).state for run in before] == [run.state for run in before]
+
+    @rule()
+    def every_open_run_reaches_an_end(self) -> None:
+        self.a_cycle({}, [], None, False)
+        self.a_reviewer_decides(None, True)
+        self.a_cycle({}, [], None, False)
+        self.a_reviewer_decides(None, True)
+        with self.state.read() as tx:
+            assert tx.open_runs() == ()
+
+    # What holds
+
+    @invariant()
+    def the_ledger_tells_the_truth_and_live_is_proved(self) -> None:
+        if hasattr(self, "state"):
+            check(self.state)
+            check_live(self.app.home, self.state, started=self.at_rest)
+
+    @invariant()
+    def runs_go_only_where_they_may_and_nothing_is_promoted_twice(self) -> None:
+        if not hasattr(self, "state"):
+            return
+        at: dict[int, str] = {}
+        blocked: set[str] = set()
+        promoted: Counter[int] = Counter()
+        with self.state.read() as tx:
+            events = tx.events()
+        for event in events:
+            body = json.loads(event.body)
+            if event.kind == "run.planned":
+                at[event.run or 0] = "planned"
+            elif event.kind.startswith("run.") and "to" in body:
+                assert body["from"] == at[event.run or 0]
+                assert body["to"] in NEXT[body["from"]]
+                at[event.run or 0] = body["to"]
+            elif event.kind in ("view.blocked", "view.released"):
+                (blocked.add if event.kind == "view.blocked" else blocked.discard)(body["view"])
+            elif event.kind == "checkpoint.promoted":
+                assert body["view"] not in blocked, "what was rolled back is live again"
+                promoted[event.run or 0] += not body["reason"].startswith("rollback")
+        assert max(promoted.values(), default=0) <= 1
+        with self.state.read() as tx:
+            assert {run.id: run.state for run in tx.runs()} == at
+
+
+@contextmanager
+def suppress_failed_question() -> Iterator[None]:
+    """A worker that fails while the base is asked ends the cycle: there is no run yet to fail."""
+    with suppress(WorkerFailed):
+        yield
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Micro:
+    micro = make(
+        tmp_path_factory.mktemp("template") / "world",
+        thresholds={},
+        extra="[gates.weight_growth]\nthreshold = 9.0",
+    )
+    app = micro.application()
+    assert app.base.digest
+    app.state.close()
+    app.close()
+    return micro
+
+
+def run_machine(template: Micro, examples: int, steps: int) -> None:
+    machine = type("Machine", (Runs,), {"template": template})
+    quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=quiet,
+            derandomize=True,
+            phases=[Phase.generate],
+        ),
+    )
+
+
+def test_no_history_of_runs_breaks_a_promise(template: Micro) -> None:
+    run_machine(template, examples=6, steps=15)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_no_long_history_of_runs_breaks_a_promise(template: Micro) -> None:
+    run_machine(template, examples=60, steps=40)
