@@ -18,6 +18,7 @@ from connectors.clock import Clock
 from connectors.limits import Limiters
 from connectors.observations import Connector
 from connectors.registry import connect
+from tests.connectors.fault_proxy import FaultProxy
 from tests.connectors.worlds import World
 
 AGENT = "kbsync-tests/1.0 (mailto:tests@kbsync.example)"
@@ -86,6 +87,14 @@ def oxigraph(oxigraph_process: SparqlServer) -> SparqlServer:
     """An empty store."""
     oxigraph_process.serve("")
     return oxigraph_process
+
+
+@pytest.fixture(scope="module")
+def proxy(oxigraph_process: SparqlServer) -> Iterator[FaultProxy]:
+    """A proxy in front of the store that misbehaves when told to."""
+    found = FaultProxy(oxigraph_process.endpoint)
+    yield found
+    found.close()
 
 
 Open = Callable[..., Connector]

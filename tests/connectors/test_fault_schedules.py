@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -22,13 +22,6 @@ from tests.connectors.worlds import Claim, World
 
 SUBJECTS = 6
 RELATIONS = ("wdt:P6", "wdt:P36")
-
-
-@pytest.fixture(scope="module")
-def proxy(oxigraph_process: SparqlServer) -> Iterator[FaultProxy]:
-    found = FaultProxy(oxigraph_process.endpoint)
-    yield found
-    found.close()
 
 
 def first_world() -> World:
@@ -87,14 +80,25 @@ def opened(endpoint: str, time: VirtualTime, deadline_s: float) -> Connector:
     return connect("wd", settings, clock=time.clock, limiters=Limiters(time.clock))
 
 
-def run(server: SparqlServer, endpoint: str, seed: int, faulty: bool) -> tuple[Sink, Counter[str]]:
+class Ledger(Protocol):
+    """Whatever commits the steps of a poll."""
+
+    def drain(self, connector: Connector, at_most: int | None = None) -> int:
+        """Commits at most so many steps, and then no more, as if killed; how many there were."""
+        ...
+
+
+L = TypeVar("L", bound=Ledger)
+
+
+def run(server: SparqlServer, endpoint: str, seed: int, faulty: bool, sink: L) -> tuple[L, Counter[str]]:
     """One story: edits and polls in turn, then polls until one has nothing to tell.
 
     With faults, polls are also killed after some step, and a deadline is shorter than a drip.
     """
     deadline_s = 0.25 if faulty else 30.0
     chance, kills = random.Random(seed), random.Random(-seed - 1)
-    time, world, sink = VirtualTime(), first_world(), Sink()
+    time, world = VirtualTime(), first_world()
     failures: Counter[str] = Counter()
     server.serve(world)
     for _ in range(3):
@@ -113,7 +117,7 @@ def run(server: SparqlServer, endpoint: str, seed: int, faulty: bool) -> tuple[S
 
 
 def _try_to_drain(
-    sink: Sink, connector: Connector, at_most: int | None, failures: Counter[str]
+    sink: Ledger, connector: Connector, at_most: int | None, failures: Counter[str]
 ) -> int | None:
     try:
         return sink.drain(connector, at_most)
@@ -136,10 +140,10 @@ def final(sink: Sink) -> dict[str, object]:
 def check_schedules(server: SparqlServer, proxy: FaultProxy, seeds: range) -> Counter[str]:
     dealt: Counter[str] = Counter()
     for seed in seeds:
-        expected, failures = run(server, server.endpoint, seed, faulty=False)
+        expected, failures = run(server, server.endpoint, seed, faulty=False, sink=Sink())
         assert not failures
         proxy.behave(seed, most=25, rate=0.35)
-        found, _ = run(server, proxy.endpoint, seed, faulty=True)
+        found, _ = run(server, proxy.endpoint, seed, faulty=True, sink=Sink())
         dealt.update(proxy.dealt)
         assert final(found) == final(expected), f"seed {seed}: {proxy.dealt}"
     return dealt
