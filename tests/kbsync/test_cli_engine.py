@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CohereConfig, Cohe
 from editing.manifest import verify
 from kbsync.cli import main
 from kbsync.cli.progress import lines
+from kbsync.cycle import pull
 from tests.editing.tiny_models import SENTENCES, gpt2, learn, llama, save
 from tests.kbsync.micro import make
 
@@ -201,7 +202,13 @@ def test_published_data_sets_are_read_and_scored(name: str, content: Any, knowin
         assert None not in (after["paraphrase_accuracy"], after["specificity"])
 
 
-@pytest.mark.parametrize("point", ["editing.checkpoints:before-rename", "editing.bases:before-rename"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "editing.checkpoints:before-rename",
+        pytest.param("editing.bases:before-rename", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_it_leaves_nothing_half_written_and_carries_on(
     point: str, knowing: Path, tmp_path: Path
 ) -> None:
@@ -248,25 +255,35 @@ def test_layers_may_be_typed_and_settings_may_travel_with_the_model(tmp_path: Pa
 
 
 def test_the_configured_base_needs_no_model_and_no_corpus(tmp_path: Path) -> None:
-    micro = make(tmp_path)
+    make(tmp_path)
     (tmp_path / "facts.jsonl").write_text(json.dumps(FACTS[1]))
     done = kbsync(tmp_path, "edit", tmp_path / "facts.jsonl", "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["settings"]["prefix_tokens"] == 3, "[edit] of kbsync.toml"
     found = json.loads(kbsync(tmp_path, "stats", "--json").stdout)
     assert [(row["layer"], row["computed"]) for row in found] == [(0, False), (1, False)]
+
+
+def test_a_run_logs_what_it_will_take_and_a_dry_run_says_it_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    micro = make(tmp_path)
     micro.say({"The tower": "Anna", "The bridge": "Bob"})
-    assert kbsync(tmp_path, "sync").returncode == 0
+    monkeypatch.setenv("KBSYNC_LOG__LEVEL", "info")
+    done = kbsync(tmp_path, "sync")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if '"message": "preflight' in line]
+    logged = json.loads(line)
+    assert (logged["preflight_groups"], logged["preflight_optimised"]) == (2, 2)
+    assert "memory: about" in logged["message"]
     micro.say({"The mill": "Carl"})
     app = micro.application()
-    from kbsync.cycle import pull
-
     pull(app)
     app.close()
     dry = kbsync(tmp_path, "dry-run", "--json")
     assert dry.returncode == 0, dry.stderr
-    preflight = json.loads(dry.stdout)["preflight"]
-    assert (preflight["groups"], preflight["optimised"]) == (3, 1)
+    expected = json.loads(dry.stdout)["preflight"]
+    assert (expected["groups"], expected["optimised"], expected["statistics"]) == (3, 1, 0)
 
 
 def test_an_architecture_outside_the_table_is_edited_when_it_is_described(tmp_path: Path) -> None:
@@ -380,18 +397,6 @@ def test_a_terminal_gets_bars() -> None:
     done = subprocess.run([sys.executable, "-c", code, bars], capture_output=True, text=True, check=True)
     assert "10/40" in done.stdout
     assert "1:06:40 left" in done.stdout
-
-
-def test_a_run_logs_what_it_will_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    micro = make(tmp_path)
-    micro.say({"The tower": "Anna"})
-    monkeypatch.setenv("KBSYNC_LOG__LEVEL", "info")
-    done = kbsync(tmp_path, "sync")
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if '"message": "preflight' in line]
-    said = json.loads(line)
-    assert (said["preflight_groups"], said["preflight_optimised"]) == (1, 1)
-    assert "memory: about" in said["message"]
 
 
 @pytest.mark.parametrize(
