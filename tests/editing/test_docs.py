@@ -1,4 +1,4 @@
-"""What docs/engine.md tells people to type works, to the letter."""
+"""What README.md and docs/engine.md tell people to type works, to the letter."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 from editing.architectures import TABLE
 from tests.editing.zoo import TEXT, tiny, tokenizer
 
-DOCUMENTS = Path(__file__).parents[2]
-PAGE = (DOCUMENTS / "docs" / "engine.md").read_text(encoding="utf-8")
+REPOSITORY = Path(__file__).parents[2]
+PAGE = (REPOSITORY / "docs" / "engine.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/engine.md"])
 def test_the_three_lines_edit_a_model_and_bring_it_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (lines,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (lines,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text("utf-8"), re.DOTALL)
     (tmp_path / "text.txt").write_text("\n".join(TEXT * 8), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     model = tiny("gpt2", dtype=torch.float32)
