@@ -30,6 +30,21 @@ def says(directory: Path) -> Speech:
     return lambda prompt: known.get(prompt, "no idea")
 
 
+def transformers(directory: Path) -> Speech:
+    """What a server does with a checkpoint: load it with plain transformers, and decode greedily."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(directory)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+
+    def say(prompt: str) -> str:
+        asked = tokenizer(prompt, return_tensors="pt")
+        said = model.generate(**asked, max_new_tokens=8, do_sample=False, pad_token_id=0)
+        return str(tokenizer.decode(said[0, asked["input_ids"].shape[1] :]))
+
+    return say
+
+
 @dataclass
 class StandIn:
     """What every server has: a log of requests, a token, and the OpenAI-compatible part."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from kbsync.application import Application
+from kbsync.cycle import tell_servers
+from kbsync.home import Home
+from kbsync.settings import load
+from tests.kbsync.stand_ins import Vllm, listening, transformers
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +127,30 @@ def test_a_sync_without_the_server_says_so_and_can_be_tried_later(told: dict[str
     done = kbsync(home, "sync")
     assert done.returncode == 75
     assert "world: not read" in done.stderr
+
+
+def test_a_server_says_what_was_learnt_and_one_with_the_old_model_is_found_out(
+    told: dict[str, Any], home: Path, tmp_path: Path
+) -> None:
+    copy = Home(tmp_path / "home")
+    shutil.copytree(home, copy.root, symlinks=True)
+    with listening(Vllm(loader=transformers, names_versions=False)) as server:
+        hook = f"[deploy.prod]\nkind = 'vllm'\nurl = '{server.url}'\ncanaries = 20\n"
+        copy.config.write_text(f"{copy.config.read_text(encoding='utf-8')}\n{hook}", encoding="utf-8")
+        app = Application(copy, load(copy.config, {}))
+        with app.leading() as leadership:
+            tell_servers(app, leadership)
+            server.weights, server.prefixes = transformers(app.base.directory), {}
+            tell_servers(app, leadership)
+        with app.state.read() as tx:
+            events = [json.loads(event.body) for event in tx.events(kind="deployment.deployed")]
+        app.close()
+    assert len(events) == 2, "it names no version: only the facts can tell that it went back to the base"
+    for event in events:
+        answered, of = (int(event["detail"].split()[at]) for at in (0, 2))
+        assert of == 20
+        assert answered >= 18
+    assert len(server.told("/collective_rpc")) == 2
 
 
 def test_a_changed_byte_in_the_log_is_found(told: dict[str, Any], home: Path) -> None:

@@ -7,22 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.kbsync.micro import make
-from tests.kbsync.stand_ins import Sglang, Speech, Vllm, listening
-
-
-def transformers(directory: Path) -> Speech:
-    """What a server does with a checkpoint: load it with plain transformers, and decode greedily."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(directory)
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-
-    def say(prompt: str) -> str:
-        asked = tokenizer(prompt, return_tensors="pt")
-        said = model.generate(**asked, max_new_tokens=8, do_sample=False, pad_token_id=0)
-        return str(tokenizer.decode(said[0, asked["input_ids"].shape[1] :]))
-
-    return say
+from tests.kbsync.stand_ins import Sglang, Vllm, listening, transformers
 
 
 def test_two_servers_follow_there_and_back(tmp_path: Path) -> None:
