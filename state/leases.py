@@ -8,7 +8,7 @@ go on: there is no other leader.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
@@ -17,6 +17,9 @@ from state.errors import LeaseHeld, StaleLeader
 from state.records import Lease
 from state.tables import Leases, table
 from state.transaction import Note, Reader, Writer, columns_of
+
+FREE = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a released lease ran out: long ago, also for a clock that is set back meanwhile."""
 
 LEASES = table(Leases)
 _LEASE = columns_of(LEASES, Lease)
@@ -54,7 +57,7 @@ class LeaseTransitions(LeaseQueries, Writer):
         """Lets the next daemon lead at once; a lease that was lost meanwhile is left alone."""
         current = self.lease(lease.name)
         if current is not None and (current.holder, current.generation) == (lease.holder, lease.generation):
-            self._write(Lease(lease.name, lease.holder, lease.generation, self._past()), existed=True)
+            self._write(Lease(lease.name, lease.holder, lease.generation, FREE), existed=True)
             self._log(
                 lease.holder, [Note("lease.released", {"lease": lease.name, "generation": lease.generation})]
             )
@@ -67,9 +70,6 @@ class LeaseTransitions(LeaseQueries, Writer):
         if (current.holder, current.generation) != (lease.holder, lease.generation):
             now = f"{current.holder} leads with generation {current.generation}"
             raise StaleLeader(lease.name, lease.generation, now)
-
-    def _past(self) -> datetime:
-        return self.clock() - timedelta(seconds=1)
 
     def _write(self, lease: Lease, *, existed: bool) -> None:
         values = {"holder": lease.holder, "generation": lease.generation, "expires": lease.expires}
