@@ -3,8 +3,8 @@
     python -m benchmarks.sources [--quick] [--postgres | --url URL] [--sizes N,N,…] [--name NAME]
 
 A ledger is filled with slots through the real intake, as a first import (a million of them from copies
-of the first hundred thousand, made by SQL: the same rows under other names), and measured at each size:
-a poll of 10,000 changed slots all over the ledger (new values, all accepted), the same poll when nothing
+of the first hundred thousand: the same rows under other names), and measured at each size: a poll of
+10,000 changed slots of 1,000 subjects all over the ledger (new values, all accepted), the same poll when nothing
 changed (what pulling alone costs), and incoming facts, half of whose labels make prompts that the ledger
 already has (each is a conflict found on both sides; 100,000 of them at the last size).  What a change
 costs must not grow with the ledger: at a million slots it may take twice as long as at ten thousand.
@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from benchmarks.sources_copies import multiply
 from connectors.observations import Entity, Health, Observation, Poll, Statement, Triple
 from kbsync.intake import Intake
 from kbsync.policy import Policy
@@ -81,61 +82,6 @@ class Stopwatch:
         return Rate(slots / (time.process_time() - self.cpu), slots / (time.perf_counter() - self.wall))
 
 
-COPIED: dict[str, dict[str, str]] = {
-    "entities": {"id": "name", "label": "name", "aliases": "", "living": ""},
-    "slots": {
-        "id": "slots",
-        "subject": "name",
-        "relation": "",
-        "subject_label": "name",
-        "template": "",
-        "prompt_key": "name",
-    },
-    "observations": {
-        "id": "observations",
-        "source": "",
-        "slot": "slots",
-        "revision": "",
-        "modified": "",
-        "observed": "",
-        "statements": "",
-        "repeats": "",
-    },
-    "readings": {
-        "id": "readings",
-        "source": "",
-        "slot": "slots",
-        "revision": "",
-        "observation": "observations",
-    },
-    "facts": {
-        "id": "facts",
-        "key": "name",
-        "slot": "slots",
-        "subject_label": "name",
-        "object": "",
-        "target": "",
-        "template": "",
-        "prompt_key": "name",
-        "status": "",
-        "reason": "",
-        "source": "",
-        "revision": "",
-        "statement": "",
-        "held_until": "",
-        "priority": "",
-        "decision": "",
-        "created": "",
-        "updated": "",
-    },
-}
-"""Tables that are copied: a column is a number shifted by a table's size, a name with a tag, or as it is."""
-
-
-_OWN_ENTITIES = "substr(id, 1, 3) = 'kb:' AND replace(id, '#', '') = id"
-"""Subjects that are no copies themselves."""
-
-
 class Numbers:
     """A source of made-up slots: slot n belongs to subject n // A_SUBJECT and has one value.
 
@@ -146,9 +92,9 @@ class Numbers:
         self.name, self.copied = name, copied
         usable = [r for r in catalogue.enabled() if r.subject_type != "human"]
         self.relations = [relation.id for relation in usable[:A_SUBJECT]]
-        self.queue: list[tuple[range, int, str]] = []
+        self.queue: list[tuple[Sequence[int], int, str]] = []
 
-    def tell(self, slots: range, revision: int, label: str = "Subject") -> None:
+    def tell(self, slots: Sequence[int], revision: int, label: str = "Subject") -> None:
         """The next poll holds `slots` at `revision`; subjects are called `label` and their number."""
         self.queue.append((slots, revision, label))
 
@@ -206,32 +152,9 @@ class Bench:
         return self._pull(len(added), bootstrap=True)
 
     def copy(self, size: int) -> None:
-        """Multiply the ledger's rows to `size` slots; a copy's subjects and prompts have other names."""
-        for number in range(1, size // self.size):
-            with self.state.write() as tx:
-                run = tx.connection.exec_driver_sql
-                if number == 1:
-                    tops = {
-                        name: run(f"SELECT max(id) FROM {name}").scalar() or 0
-                        for name in ("slots", "observations", "readings", "facts")
-                    }
-                for table, columns in COPIED.items():
-                    values = ", ".join(
-                        f"{column} + {number * tops[of]}"
-                        if of in tops
-                        else f"{column} || '#{number}'"
-                        if of
-                        else column
-                        for column, of in columns.items()
-                    )
-                    own = f"id <= {tops[table]}" if table in tops else _OWN_ENTITIES
-                    run(
-                        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table} WHERE {own}"
-                    )
+        """Multiply the ledger's rows to `size` slots."""
+        multiply(self.state, size // self.size)
         self.size = size
-        if self.state.url.get_backend_name() == "postgresql":
-            with self.state.write() as tx:  # as autovacuum would after such an import
-                tx.connection.exec_driver_sql("ANALYZE")
 
     def measure(self, size: int, incoming: int) -> Row:
         copied = size > self.through_intake
@@ -239,8 +162,7 @@ class Bench:
         if copied:
             self.copy(size)
         self.revision += 1
-        apart = max(1, size // self.changes)
-        part = range(self.revision % apart, size, apart)[: self.changes]
+        part = self._all_over()
         self.source.tell(part, self.revision)
         changed = self._pull(len(part))
         self.source.tell(part, self.revision)
@@ -258,6 +180,13 @@ class Bench:
             peak_mb=_peak_mb(),
             database_mb=self._database_mb(),
         )
+
+    def _all_over(self) -> list[int]:
+        """So many slots, whole subjects (as a source tells of them), evenly from the whole ledger."""
+        subjects, changed = self.size // A_SUBJECT, self.changes // A_SUBJECT
+        apart = max(1, subjects // changed)
+        chosen = range(self.revision % apart, subjects, apart)[:changed]
+        return [n for subject in chosen for n in range(subject * A_SUBJECT, (subject + 1) * A_SUBJECT)]
 
     def _conflicts(self, incoming: int) -> tuple[Rate, int]:
         """Facts of another source, every second one under a label that the ledger has; then taken back."""
