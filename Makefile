@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing kbsync and its tools into $(VENV) (torch is large; this takes a minute or two) …"
 	# torch first and alone: a later resolver pass then finds the range satisfied.
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,parquet,postgres]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,parquet,plot,postgres]'
 	touch $@
 
 clean:           ## remove the venv, caches and the demo's home

@@ -16,7 +16,7 @@ from torch import nn
 
 from editing.architectures import Parts
 from editing.groups import Group
-from editing.memory import free_bytes
+from editing.memory import free_bytes, pass_bytes
 from editing.preflight import Preflight
 
 TOKENS = {"cpu": 1024, "cuda": 2048}
@@ -133,12 +133,13 @@ class Work:
         cut = sum(map(len, (ids for group in self.groups for ids in group.contexts)))
         width = self.widest
         below, square = sum(blocks[: top + 1]), 2.0 * width * width
+        resumed = sum(sum(blocks[layer : top + 1]) for layer in self.layers[:-1])
         solves = width**3 / 3 + square * (min(self.columns, width) + 2 * self.parts.width)
         return {
             "targets": optimisation_flops(self.parts, self.missing, top, self.steps)
             + float(read * sum(blocks)),
             "statistics": self.tokens * (below + square * self.statistics) if self.statistics else 0.0,
-            "keys": len(self.layers) * (cut * below + solves),
+            "keys": cut * (below + resumed) + len(self.layers) * solves,
         }
 
     def calls(self) -> dict[str, float]:
@@ -160,9 +161,11 @@ class Work:
         held = [group_bytes(self.parts, group, layer, item) for group in self.missing]
         batches = max(sum(map(share, self.missing)), 1.0)
         batch = int(sum(held) / batches) + step_bytes(self.model, self.parts, layer, self._step())
+        cut = sum(map(len, (ids for group in self.groups for ids in group.contexts)))
+        left = min(cut * d * item, pass_bytes(self.model.device) // 2) if len(self.layers) > 1 else 0
         few = min(self.columns, width) * width * 8 * 3
         # Σ k kᵀ in fp64, the moments in fp32 and fp64, the factor; W and its update in fp64, W as it was.
-        solve = 28 * width**2 + 24 * width * d + few + 2 * len(self.layers) * width * d * item
+        solve = 28 * width**2 + 24 * width * d + few + 2 * len(self.layers) * width * d * item + left
         sums = (self.statistics + 2) * 4 * width**2
         reading = min(self.tokens, 4096) * (24 * d + (4 + self.statistics) * width) * item
         return {

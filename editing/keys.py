@@ -17,14 +17,11 @@ from torch import Tensor, nn
 from editing.architectures import Parts
 from editing.groups import Group
 from editing.hooks import on_input, on_output, returns_tuple
-from editing.memory import batches, free_bytes, halving
+from editing.memory import batches, halving, pass_bytes
 from editing.norms import through_norm
 from editing.passes import BEGINNING, Rows, Start, prepare, read
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
-
-MOST = {"cpu": 512 << 20, "cuda": 1 << 60}
-"""Bytes for passes and what they leave: on a CPU more is no faster, and memory is to stay flat in the view."""
 
 
 def context_weights(count: int) -> list[float]:
@@ -46,7 +43,7 @@ class Collector:
         preserved: Sequence[Group] = (),
         memory: float | None = None,
     ) -> None:
-        """`layers` is R, ascending; `memory`: bytes that states between passes may take (None: what is free)."""
+        """`layers` is R, ascending; `memory`: bytes for states between passes (None: half of what is free)."""
         self.model, self.parts, self.settings = model, parts, settings
         self.layers, self.top = layers, layers[-1]
         self.groups, self.edited = [*groups, *preserved], len(groups)
@@ -58,7 +55,7 @@ class Collector:
         self.count = len(self.groups) * contexts
         self.unedited = torch.zeros(len(self.groups), contexts, parts.width, dtype=self.dtype)
         self.tuples = returns_tuple(model, parts.blocks[self.top])
-        free, held = min(free_bytes(model.device), MOST[model.device.type]), self._held_bytes()
+        free, held = pass_bytes(model.device), self._held_bytes()
         self.resumes = len(layers) > 1 and held <= (0.5 * free if memory is None else memory)
         # Fixed for all layers, so that a pass finds what the one before left.
         self.chunks = list(batches(self.order, self._cost, free - held if self.resumes else free))

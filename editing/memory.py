@@ -22,6 +22,14 @@ def free_bytes(device: torch.device) -> int:
     return min(int(0.25 * _available()), 2 << 30)  # larger batches are no faster on a CPU
 
 
+def pass_bytes(device: torch.device) -> int:
+    """Memory for a forward pass over many texts and what it leaves behind.
+
+    On a CPU more is no faster, and memory is to stay flat as a view grows.
+    """
+    return min(free_bytes(device), 512 << 20) if device.type == "cpu" else free_bytes(device)
+
+
 def _available() -> int:
     """MemAvailable of Linux; elsewhere a guess that the halving corrects."""
     meminfo = Path("/proc/meminfo")
