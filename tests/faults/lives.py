@@ -135,6 +135,8 @@ class Plan:
     """Bytes of address space that a worker may add to what it starts with."""
     asked: bool = True
     """Whether a person wants the cycle now."""
+    bootstrap: bool = False
+    """Whether it is the first import."""
     version: int | None = None
     """Of the protocol that the workers speak, if not ours."""
 
@@ -177,7 +179,13 @@ def _live(plan: Plan, told: Connection) -> None:
             for run in waiting:
                 approvals.approve_run(app, leadership, run, "looks right", "tester")
         report = cycle(
-            app, leadership, trigger="test", worker=worker, asked=plan.asked, progress=_progress(told)
+            app,
+            leadership,
+            trigger="test",
+            worker=worker,
+            asked=plan.asked,
+            bootstrap=plan.bootstrap,
+            progress=_progress(told),
         )
     app.close()
     told.send(([(run.id, run.state, run.reason) for run in report.runs], report.nothing))

@@ -130,9 +130,9 @@ class Life:
             self.listen(min(left, 0.05))
             self.process.join(min(left, 0.001))
 
-    def end(self) -> list[Any]:
+    def end(self, patience: float = PATIENCE_S) -> list[Any]:
         """Wait for its good end; returns the runs of its cycle."""
-        code = self.wait()
+        code = self.wait(patience)
         assert code == 0, f"it ended with {code}"
         runs: list[Any] = self.outcome[0]
         return runs
@@ -165,9 +165,9 @@ class Life:
             self.listen(0.05)
         return self.workers[-1]
 
-    def wait(self) -> int:
+    def wait(self, patience: float = PATIENCE_S) -> int:
         """Its exit code: −9 where it was killed."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience
         while self.process.exitcode is None:
             assert time.monotonic() < deadline, "it does not end"
             self.listen(0.05)
