@@ -27,7 +27,7 @@ def cached(world: World, kind: str) -> list[Path]:
     return sorted(path for path in (world.home.cache / kind).iterdir() if not path.name.startswith("drawn-"))
 
 
-@pytest.mark.parametrize("harm", [flip, cut])
+@pytest.mark.parametrize("harm", [flip, pytest.param(cut, marks=pytest.mark.slow)])
 def test_damaged_files_of_the_cache_are_computed_again(harm, world: World, twin: World) -> None:
     chance = random.Random(7)
     files = [path for kind in ("deltas", "stats", "prefixes") for path in cached(world, kind)]
@@ -44,6 +44,7 @@ def test_damaged_files_of_the_cache_are_computed_again(harm, world: World, twin:
     assert all(path.read_bytes() != damaged[path] for path in used if path.parent.name == "prefixes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "again"),
     [
@@ -63,6 +64,7 @@ def test_what_was_computed_for_other_settings_is_not_used(
     assert before < after
 
 
+@pytest.mark.slow
 def test_another_base_shares_nothing(world: World) -> None:
     """The same names, other weights: every δ and every statistic is computed anew."""
     import torch

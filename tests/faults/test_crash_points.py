@@ -60,7 +60,6 @@ def go_on(world: World, does: str = "sync") -> None:
 CYCLE = [point for point in crash_points() if point not in ELSEWHERE]
 QUICK = {
     "editing.worker:after-build",
-    "editing.checkpoints:before-rename",
     "kbsync.lifecycle:before-quarantine",
     "kbsync.promotion:after-commit",
     "kbsync.deploying:after-telling",
@@ -136,6 +135,7 @@ def test_killed_while_the_base_is_imported(tmp_path: Path, template: World) -> N
     assert not any(path.name.startswith(".staging-") for path in world.home.base.iterdir())
 
 
+@pytest.mark.slow
 def test_killed_after_a_rollback_was_committed(world: World, twin: World, tmp_path: Path) -> None:
     undisturbed = twin.copy(tmp_path / "undisturbed")
     undisturbed.live_through("rollback")
@@ -145,6 +145,7 @@ def test_killed_after_a_rollback_was_committed(world: World, twin: World, tmp_pa
     check_same(world, undisturbed)
 
 
+@pytest.mark.slow
 def test_killed_after_an_approval_was_written_down(world: World, twin: World) -> None:
     world.configure("[executor]", "[review]\nrequired = true\n\n[executor]")
     assert [state for _, state, _ in world.live_through()] == ["awaiting_review"]

@@ -48,6 +48,7 @@ def test_a_candidate_that_was_damaged_after_it_was_judged_is_not_promoted(
     assert tables(world)["live"][0] == tables(twin)["live"][0]
 
 
+@pytest.mark.slow
 def test_a_lost_or_unreadable_report_ends_the_run(world: World) -> None:
     assert world.start(crash="kbsync.lifecycle:after-building").wait() < 0
     (world.home.run(2) / "round-1" / "report.json").write_text("{}")

@@ -40,6 +40,7 @@ def two(
     return one, other
 
 
+@pytest.mark.slow
 def test_a_second_daemon_on_the_ledger_waits_for_the_lease(two: tuple[World, World]) -> None:
     one, other = two
     first = one.start(crash="kbsync.lifecycle:spec-written!STOP")
@@ -79,6 +80,7 @@ def test_a_leader_that_was_paused_past_its_lease_is_refused(point: str, two: tup
     check_whole(other, started=True)
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_share_a_home(world: World) -> None:
     first = world.start(crash="kbsync.lifecycle:spec-written!STOP")
     first.stopped()

@@ -35,7 +35,14 @@ def impossible(measures: list[dict[str, Any]]) -> None:
     one.update(value=1.0, n=4, k=40, exhaustive=False)
 
 
-@pytest.mark.parametrize("harm", [not_a_number, missing, impossible])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        not_a_number,
+        pytest.param(missing, marks=pytest.mark.slow),
+        pytest.param(impossible, marks=pytest.mark.slow),
+    ],
+)
 def test_a_gate_that_is_no_number_is_missing_or_crashes_never_promotes(
     harm: Callable[[list[dict[str, Any]]], None], world: World
 ) -> None:
@@ -56,7 +63,9 @@ def test_a_gate_that_is_no_number_is_missing_or_crashes_never_promotes(
     check_whole(world, started=True)
 
 
-@pytest.mark.parametrize(("policy", "end"), [("reject", "rejected"), ("approve", "deployed")])
+@pytest.mark.parametrize(
+    ("policy", "end"), [pytest.param("reject", "rejected", marks=pytest.mark.slow), ("approve", "deployed")]
+)
 def test_nobody_reviews_and_the_policy_decides_after_a_restart(policy: str, end: str, world: World) -> None:
     review = f"[review]\nrequired = true\ntimeout = '2h'\non_timeout = '{policy}'\n\n[executor]"
     world.configure("[executor]", review)

@@ -60,7 +60,7 @@ def trials(count: int, seed: int, template: World, twin: World, root: Path) -> N
 def test_killed_at_random_instants_the_next_start_reaches_the_same_end(
     template: World, twin: World, tmp_path: Path
 ) -> None:
-    trials(4, 1, template, twin, tmp_path)
+    trials(3, 1, template, twin, tmp_path)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 from tests.faults.worlds import World, check_same, check_whole, process_state
 
 
-@pytest.mark.parametrize("stuck", [False, True])
+@pytest.mark.parametrize("stuck", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_sigterm_in_mid_run_is_out_in_time_and_the_next_start_goes_on(
     stuck: bool, world: World, twin: World
 ) -> None:
@@ -46,6 +46,7 @@ def test_a_clock_set_back_starts_no_second_run_and_loses_no_time(world: World, t
     check_same(world, twin)
 
 
+@pytest.mark.slow
 def test_a_clock_set_back_in_mid_run_changes_nothing(world: World, twin: World) -> None:
     assert world.start(crash="kbsync.lifecycle:after-building").wait() == -signal.SIGKILL
     world.now -= timedelta(days=30)
@@ -91,6 +92,7 @@ def test_an_upgrade_in_mid_run_resumes_or_fails_cleanly(point: str, ends: list[s
     check_whole(world, started=True)
 
 
+@pytest.mark.slow
 def test_a_ledger_of_a_newer_version_is_left_alone_in_mid_run(world: World, twin: World) -> None:
     from sqlalchemy import text
 

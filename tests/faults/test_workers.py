@@ -37,6 +37,7 @@ def know_the_answers(world: World) -> None:
     assert world.start(crash="kbsync.lifecycle:after-planned").wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_hung_is_killed_and_another_one_finishes(world: World, twin: World) -> None:
     world.configure("[executor]", "[executor]\nheartbeat_timeout = '4s'")
     life = world.start()
@@ -50,6 +51,7 @@ def test_a_stopped_worker_is_hung_is_killed_and_another_one_finishes(world: Worl
     check_same(world, twin)
 
 
+@pytest.mark.slow
 def test_a_worker_without_memory_fails_the_run_after_bounded_attempts(world: World) -> None:
     know_the_answers(world)
     reason = failed(world, memory=4 << 20)
@@ -66,6 +68,7 @@ def test_a_worker_of_another_version_fails_the_run_at_once(world: World) -> None
     assert [outcome for outcome, _ in attempts(world)] == ["wrong_version"]
 
 
+@pytest.mark.slow
 def test_workers_that_are_always_killed_fail_the_run_with_the_signal(world: World) -> None:
     know_the_answers(world)
     life, killed = world.start(), set()

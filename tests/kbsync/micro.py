@@ -19,6 +19,7 @@ from kbsync.executor import Progress, silent
 from kbsync.home import Home
 from kbsync.settings import load
 from tests.editing.tiny_models import gpt2, save
+from tests.faults.proof import check_live
 
 TEMPLATES = [
     "The owner of {} is",
@@ -86,7 +87,9 @@ class Micro:
         app = self.application()
         try:
             with app.leading() as leadership:
-                return cycle(app, leadership, trigger="test", asked=asked, progress=progress)
+                report = cycle(app, leadership, trigger="test", asked=asked, progress=progress)
+            check_live(self.home, app.state)
+            return report
         finally:
             app.close()
 
