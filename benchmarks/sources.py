@@ -262,9 +262,8 @@ def plot(rows: list[Row], path: Path) -> None:
         "unchanged": "unchanged",
         "conflicts": "conflict check",
     }.items():
-        axes.plot(
-            [r.slots for r in rows], [1e3 / getattr(r, name).cpu for r in rows], marker="o", label=label
-        )
+        points = [(row.slots, 1e3 / rate.cpu) for row in rows if (rate := getattr(row, name)) is not None]
+        axes.plot(*zip(*points, strict=True), marker="o", label=label)
     axes.set(xscale="log", xlabel="slots in the ledger", ylabel="ms of CPU a slot", ylim=(0, None))
     axes.legend()
     figure.tight_layout()
