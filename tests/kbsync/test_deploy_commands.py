@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from typer.testing import CliRunner, Result
 
 from kbsync.cli.app import app
@@ -31,10 +30,7 @@ def place(tmp_path: Path, server: Sglang) -> Place:
 
 
 def typed(place: Place, *words: str) -> Result:
-    try:
-        return CliRunner().invoke(app, ["--home", str(place.root / "home"), *words], catch_exceptions=False)
-    finally:
-        structlog.reset_defaults()  # the command's log went to its own stderr, which is closed by now
+    return CliRunner().invoke(app, ["--home", str(place.root / "home"), *words], catch_exceptions=False)
 
 
 def servers(place: Place, *words: str) -> dict[str, Any]:
