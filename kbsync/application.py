@@ -19,7 +19,7 @@ from kbsync.home import Home
 from kbsync.intake import Intake
 from kbsync.relations import Catalogue, load_catalogue
 from kbsync.settings import Settings
-from state import State, utc_now
+from state import State, Transaction, utc_now
 from state.records import Lease
 
 LEASE_NAME = "leader"
@@ -136,6 +136,13 @@ class Leadership:
         self.pulse()
         if self.lease.expires - self.now() < LEASE_TTL * 3 / 4:
             self.lease = self.state.renew_lease(self.lease, LEASE_TTL)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction of the leader; raises StaleLeader where this process was paused and replaced."""
+        with self.state.write() as tx:
+            tx.check_lease(self.lease)
+            yield tx
 
     def release(self) -> None:
         self.state.release_lease(self.lease)

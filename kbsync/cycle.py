@@ -284,8 +284,7 @@ def _start(
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
     fetch_probes(app, planned.new, planned.known, progress)
-    with app.state.write() as tx:
-        tx.check_lease(leadership.lease)
+    with leadership.write() as tx:
         view = tx.create_view(planned.facts)
         live = tx.live()
         if live is not None and (live.view, live.base) == (view.digest, app.base.digest):

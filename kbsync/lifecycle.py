@@ -12,8 +12,7 @@ what the step found.  A process killed between any two instructions leaves a run
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from editing.errors import EditingError, SpecError
 from editing.spec import BuildReport
 from kbsync import gates, promotion
 from kbsync.application import Application, Leadership
+from kbsync.attempts import attempt
 from kbsync.deploying.finish import finish
 from kbsync.errors import BadData
 from kbsync.executor import Progress, Worker, WorkerFailed, silent
@@ -36,9 +36,6 @@ log = structlog.get_logger()
 
 ACTOR = "kbsync"
 ENDS = frozenset({"deployed", "rejected", "failed", "rolled_back"})
-OUTCOMES = frozenset({"killed", "hung", "out_of_memory", "wrong_version"})
-ATTEMPTS_LOST = 20
-"""Attempts of one round that may be lost with the daemon itself (restarts) beside those that fail."""
 SPOILT = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
 """What ends a run as `failed`: its files are damaged, gone or cannot be written, or its checkpoint may
 not go live.  To try the same step again would give the same; the next run starts from the cache."""
@@ -118,10 +115,10 @@ class Lifecycle:
             spec.write(spec_file)
             crash_point("kbsync.lifecycle:spec-written")
             try:
-                report = self._execute(run, spec_file)
+                report = attempt(self.app, self.leadership, self.worker, run, spec_file, self.progress)
             except WorkerFailed as failure:
                 return self._fail(run, f"{failure.kind}: {failure}")
-        with self._write() as tx:
+        with self.leadership.write() as tx:
             checkpoint = run.checkpoint
             if checkpoint is None:
                 path = Path(report.checkpoint).name
@@ -138,35 +135,9 @@ class Lifecycle:
         except SpecError:
             return None
 
-    def _execute(self, run: Run, spec_file: Path) -> BuildReport:
-        """Let the worker answer the spec, a bounded number of times over all starts of the daemon."""
-        most = self.app.settings.executor.attempts
-        while True:
-            with self._write() as tx:
-                earlier = [a for a in tx.attempts(run.id) if a.round == run.round]
-                for lost in (a for a in earlier if a.outcome == "running"):
-                    tx.end_attempt(lost.id, "lost", {"reason": "the daemon was stopped or killed meanwhile"})
-                if len(earlier) >= most + ATTEMPTS_LOST:
-                    raise WorkerFailed("killed", f"given up after {len(earlier)} attempts", retry=False)
-                attempt = tx.begin_attempt(run.id, self.worker.name)
-            try:
-                report = self.worker.execute(spec_file, self.progress)
-            except WorkerFailed as failure:
-                with self._write() as tx:
-                    outcome = failure.kind if failure.kind in OUTCOMES else "failed"
-                    tx.end_attempt(attempt.id, outcome, {"reason": str(failure)})  # type: ignore[arg-type]
-                    failed = [a for a in tx.attempts(run.id) if a.round == run.round and a.outcome != "lost"]
-                if not failure.retry or len(failed) >= most:
-                    raise
-                log.warning("worker.retry", kind=failure.kind, reason=str(failure), attempt=len(failed))
-            else:
-                with self._write() as tx:
-                    tx.end_attempt(attempt.id, "succeeded", {})
-                return report
-
     def _judge(self, run: Run) -> Run:
         verdicts = gates.judge_all(self.app.gates, self.report(run).measures)
-        with self._write() as tx:
+        with self.leadership.write() as tx:
             tx.put_gate_results(
                 run.id,
                 [
@@ -198,7 +169,7 @@ class Lifecycle:
     def _without(self, run: Run, blamed: tuple[gates.Blame, ...], summary: str) -> Run:
         """Quarantine the blamed facts, and go another round with the rest while the budget lasts."""
         crash_point("kbsync.lifecycle:before-quarantine")
-        with self._write() as tx:
+        with self.leadership.write() as tx:
             view = tx.view_facts(run.view)
             # What an operator retracted while the candidate was built stays as he left it.
             wanted = {fact.id for fact in view if fact.status == "wanted"}
@@ -243,13 +214,6 @@ class Lifecycle:
 
     # What the steps share
 
-    @contextmanager
-    def _write(self) -> Iterator[Transaction]:
-        """A transaction of the leader: one that was paused and replaced is refused at its next step."""
-        with self.app.state.write() as tx:
-            tx.check_lease(self.leadership.lease)
-            yield tx
-
     def report(self, run: Run) -> BuildReport:
         """What was measured; raises BadData if it is about another candidate than the run's."""
         report = BuildReport.read(self._directory(run) / "report.json")
@@ -284,7 +248,7 @@ class Lifecycle:
         checkpoint: int | None = None,
         review_until: datetime | None = None,
     ) -> Run:
-        with self._write() as tx:
+        with self.leadership.write() as tx:
             return tx.advance_run(
                 run.id,
                 run.state,
@@ -303,7 +267,7 @@ class Lifecycle:
         return self._end(run, "rejected", reason)
 
     def _end(self, run: Run, to: RunState, reason: str) -> Run:
-        with self._write() as tx:
+        with self.leadership.write() as tx:
             self._discard(tx, run, reason)
             return tx.advance_run(run.id, run.state, to, actor=ACTOR, reason=reason)
 

@@ -25,7 +25,7 @@ def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = 
         live = tx.live()
     if live is None or live.id != run.checkpoint:
         now = "nothing" if live is None else f"checkpoint {live.id}"
-        return _end(app, leadership, run, "rolled_back", f"{now} went live before every server had this one")
+        return _end(leadership, run, "rolled_back", f"{now} went live before every server had this one")
     observe_link(app.home, live)
     standing = Outbox(app, leadership).work(asked=asked, bounded=True)
     reason = _reason(standing)
@@ -34,8 +34,8 @@ def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = 
     if standing.waiting:
         return run
     if standing.dead:
-        return _end(app, leadership, run, "failed", reason)
-    return _end(app, leadership, run, "deployed", "")
+        return _end(leadership, run, "failed", reason)
+    return _end(leadership, run, "deployed", "")
 
 
 def _go_back(app: Application, leadership: Leadership, run: Run, reason: str) -> Run:
@@ -52,7 +52,7 @@ def _go_back(app: Application, leadership: Leadership, run: Run, reason: str) ->
             follow=False,
         )
     except (UsageError, BadData, EditingError) as error:
-        return _end(app, leadership, run, "failed", f"{reason}; cannot go back: {error}")
+        return _end(leadership, run, "failed", f"{reason}; cannot go back: {error}")
     Outbox(app, leadership).work()
     with app.state.read() as tx:
         return tx.run(run.id)
@@ -64,7 +64,6 @@ def _reason(standing: Standing) -> str:
     )
 
 
-def _end(app: Application, leadership: Leadership, run: Run, state: RunState, reason: str) -> Run:
-    with app.state.write() as tx:
-        tx.check_lease(leadership.lease)
+def _end(leadership: Leadership, run: Run, state: RunState, reason: str) -> Run:
+    with leadership.write() as tx:
         return tx.advance_run(run.id, run.state, state, actor=ACTOR, reason=reason)

@@ -16,8 +16,6 @@ Crash points (`editing/crashpoints.py`): `kbsync.deploying:before-telling`, the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -32,7 +30,6 @@ from kbsync.deploying.http import Server
 from kbsync.deploying.patience import Patience
 from kbsync.deploying.settings import AnyHookSettings
 from kbsync.errors import BadConfiguration
-from state import Transaction
 from state.records import Checkpoint, Deployment
 
 log = structlog.get_logger()
@@ -105,7 +102,7 @@ class Outbox:
         cut_off = [row for row in rows if row.hook in hooks and row.state == "deploying"]
         if live is None or not (stray or cut_off or set(hooks) - named):
             return [row for row in rows if row.hook in hooks]
-        with self._write() as tx:
+        with self.leadership.write() as tx:
             tx.tell_too(tuple(hooks), self.leadership.lease, ACTOR)
             for row in stray:
                 tx.move_deployment(
@@ -143,7 +140,7 @@ class Outbox:
 
     def _tell(self, row: Deployment, settings: AnyHookSettings) -> None:
         """One attempt at one row, from `deploying` to `deployed` or `failed`."""
-        with self._write() as tx:
+        with self.leadership.write() as tx:
             row = tx.move_deployment(row.id, row.state, "deploying", actor=ACTOR)
         crash_point("kbsync.deploying:before-telling")
         version = self._version(row)
@@ -158,11 +155,11 @@ class Outbox:
             if isinstance(error, LoadFailed):
                 detail = f"{detail}; {self._restore(row, settings)}"
             log.error("deploy.failed", hook=row.hook, version=version.id, attempt=row.attempts, reason=detail)
-            with self._write() as tx:
+            with self.leadership.write() as tx:
                 tx.move_deployment(row.id, "deploying", "failed", actor=ACTOR, detail=detail)
         else:
             log.info("deploy.done", hook=row.hook, version=version.id, detail=confirmed)
-            with self._write() as tx:
+            with self.leadership.write() as tx:
                 tx.move_deployment(
                     row.id,
                     "deploying",
@@ -230,13 +227,6 @@ class Outbox:
         except (HookFailed, BadConfiguration) as error:
             return f"{before.id} could not be pushed again either: {error}"
         return f"{before.id} was pushed again"
-
-    @contextmanager
-    def _write(self) -> Iterator[Transaction]:
-        """A transaction of the leader: one that was paused and replaced writes nothing."""
-        with self.app.state.write() as tx:
-            tx.check_lease(self.leadership.lease)
-            yield tx
 
     def _checkpoint(self, row: Deployment) -> Checkpoint:
         with self.app.state.read() as tx:
