@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from editing.durable import sweep
 from editing.spec import BuildReport
 from kbsync.application import Application, Leadership
 from kbsync.executor import Progress, Worker, WorkerFailed
@@ -28,6 +29,7 @@ def attempt(
         try:
             report = worker.execute(spec, progress)
         except WorkerFailed as failure:
+            sweep(spec.parent)  # what a killed worker left unfinished; nobody writes there now
             failed = _failed(leadership, run, begun, failure)
             if not failure.retry or failed >= most:
                 raise
