@@ -1,4 +1,4 @@
-"""The engine beside the serial algorithm, in one run: `python benchmarks/engine.py [--quick] [--json FILE]`.
+"""The engine beside the serial algorithm, in one run: `python benchmarks/engine.py [--quick] [--profile]`.
 
 For each model and number of edits: seconds an edit both ways, their ratio, the ratio that counting
 FLOPs allows, and which fraction of the machine's measured matrix rate the engine's floor reaches.
@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from editing.architectures import locate_parts
 from editing.build import build
 from editing.cost import matrix_rate, optimisation_flops
 from editing.groups import form_groups
-from editing.hooks import frozen
+from editing.hooks import frozen, fused
 from editing.prefixes import context_prefixes
 from editing.statistics import second_moments
+from editing.targets import Optimisation
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -117,6 +119,30 @@ def measure(shape: Shape, device: str, scratch: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def profiled(shape: Shape, device: str, scratch: Path, updates: int = 3) -> str:
+    """Where the time of the targets goes, operation by operation, over a few updates of the largest n."""
+    lines = text()
+    tokenizer, model = byte_bpe(lines), load(shape, device)
+    parts, settings = locate_parts(model), replace(shape.settings, steps=updates + 1)
+    with frozen(model), fused(model):
+        prefixes = context_prefixes(
+            model,
+            tokenizer,
+            count=settings.prefixes,
+            tokens=settings.prefix_tokens,
+            seed=settings.seed,
+            base_digest=shape.name,
+            cache=scratch,
+        )
+        groups = form_groups(
+            tokenizer, edits(max(shape.edits)), prefixes=prefixes, kl_prompts={}, identity={}
+        )
+        optimisation = Optimisation(model, parts, groups, settings, settings.layers[-1])
+        with torch.profiler.profile() as seen:
+            optimisation.run(lambda group, delta: None)
+    return str(seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=12))
+
+
 def _share(source: Path, target: Path) -> None:
     """Give a fresh cache the prefixes and statistics, which both sides are given, but no δ."""
     for name in ("prefixes", "stats"):
@@ -164,9 +190,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (adds GPT-J-6B's shape)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: torch's own)")
+    parser.add_argument("--profile", action="store_true", help="only show where the targets' time goes")
     chosen = parser.parse_args()
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
+    if chosen.profile:
+        with tempfile.TemporaryDirectory() as scratch:
+            first = shapes(quick=chosen.quick, device=chosen.device)[0]
+            print(profiled(first, chosen.device, Path(scratch)))
+        return
     print(HEADER, flush=True)
     rows: list[dict[str, Any]] = []
     started = time.perf_counter()
