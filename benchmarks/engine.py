@@ -43,15 +43,7 @@ def measure(shape: Shape, device: str, scratch: Path) -> list[dict[str, Any]]:
     tokenizer, model = byte_bpe(lines), load(shape, device)
     parts, settings = locate_parts(model), shape.settings
     clock = wall(model.device)
-    prefixes = context_prefixes(
-        model,
-        tokenizer,
-        count=settings.prefixes,
-        tokens=settings.prefix_tokens,
-        seed=settings.seed,
-        base_digest=shape.name,
-        cache=scratch,
-    )
+    prefixes = context_prefixes(model, tokenizer, settings, base_digest=shape.name, cache=scratch)
     moments = second_moments(
         model,
         tokenizer,
@@ -125,15 +117,7 @@ def profiled(shape: Shape, device: str, scratch: Path, updates: int = 3) -> str:
     tokenizer, model = byte_bpe(lines), load(shape, device)
     parts, settings = locate_parts(model), replace(shape.settings, steps=updates + 1)
     with frozen(model), fused(model):
-        prefixes = context_prefixes(
-            model,
-            tokenizer,
-            count=settings.prefixes,
-            tokens=settings.prefix_tokens,
-            seed=settings.seed,
-            base_digest=shape.name,
-            cache=scratch,
-        )
+        prefixes = context_prefixes(model, tokenizer, settings, base_digest=shape.name, cache=scratch)
         groups = form_groups(
             tokenizer, edits(max(shape.edits)), prefixes=prefixes, kl_prompts={}, identity={}
         )

@@ -117,13 +117,7 @@ class Bench:
         """Put a δ of every fact's group into the cache, as earlier builds would have."""
         model, tokenizer = load_model(self.base, device="cpu"), load_tokenizer(self.base)
         prefixes = context_prefixes(
-            model,
-            tokenizer,
-            count=self.settings.prefixes,
-            tokens=self.settings.prefix_tokens,
-            seed=self.settings.seed,
-            base_digest=self.digest,
-            cache=self.cache,
+            model, tokenizer, self.settings, base_digest=self.digest, cache=self.cache
         )
         identity = identity_of(
             self.settings,

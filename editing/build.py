@@ -189,15 +189,7 @@ def _formed(
     cache: Path,
 ) -> tuple[tuple[str, ...], list[Group], list[Group]]:
     """(prefixes, groups of the requests, groups of the preserved ones)."""
-    prefixes = context_prefixes(
-        model,
-        tokenizer,
-        count=settings.prefixes,
-        tokens=settings.prefix_tokens,
-        seed=settings.seed,
-        base_digest=base_digest,
-        cache=cache,
-    )
+    prefixes = context_prefixes(model, tokenizer, settings, base_digest=base_digest, cache=cache)
     digest = tokenizer_digest(tokenizer)
     identity = identity_of(
         settings, base_digest=base_digest, tokenizer=digest, layer=layer, prefixes=prefixes

@@ -125,12 +125,16 @@ class Work:
         """The largest d_k of the edited layers."""
         return max(self.parts.key_width(layer) for layer in self.layers)
 
+    @property
+    def cut(self) -> int:
+        """Tokens of all contexts, each through the subject's last one: what a pass over the keys reads."""
+        return sum(len(ids) for group in self.groups for ids in group.contexts)
+
     def flops(self) -> dict[str, float]:
         """By phase; `targets` holds the floor, and every text once through all blocks."""
         blocks = [block_flops(block) for block in self.parts.blocks]
         top = self.layers[-1]
         read = sum(len(term.text.ids) for group in self.missing for term in group.terms)
-        cut = sum(map(len, (ids for group in self.groups for ids in group.contexts)))
         width = self.widest
         below, square = sum(blocks[: top + 1]), 2.0 * width * width
         resumed = sum(sum(blocks[layer : top + 1]) for layer in self.layers[:-1])
@@ -139,7 +143,7 @@ class Work:
             "targets": optimisation_flops(self.parts, self.missing, top, self.steps)
             + float(read * sum(blocks)),
             "statistics": self.tokens * (below + square * self.statistics) if self.statistics else 0.0,
-            "keys": cut * (below + resumed) + len(self.layers) * solves,
+            "keys": self.cut * (below + resumed) + len(self.layers) * solves,
         }
 
     def calls(self) -> dict[str, float]:
@@ -161,8 +165,7 @@ class Work:
         held = [group_bytes(self.parts, group, layer, item) for group in self.missing]
         batches = max(sum(map(share, self.missing)), 1.0)
         batch = int(sum(held) / batches) + step_bytes(self.model, self.parts, layer, self._step())
-        cut = sum(map(len, (ids for group in self.groups for ids in group.contexts)))
-        left = min(cut * d * item, pass_bytes(self.model.device) // 2) if len(self.layers) > 1 else 0
+        left = min(self.cut * d * item, pass_bytes(self.model.device) // 2) if len(self.layers) > 1 else 0
         few = min(self.columns, width) * width * 8 * 3
         # Σ k kᵀ in fp64, the moments in fp32 and fp64, the factor; W and its update in fp64, W as it was.
         solve = 28 * width**2 + 24 * width * d + few + 2 * len(self.layers) * width * d * item + left

@@ -45,7 +45,7 @@ class Collector:
     ) -> None:
         """`layers` is R, ascending; `memory`: bytes for states between passes (None: half of what is free)."""
         self.model, self.parts, self.settings = model, parts, settings
-        self.layers, self.top = layers, layers[-1]
+        self.top = layers[-1]
         self.groups, self.edited = [*groups, *preserved], len(groups)
         self.order = sorted(range(len(self.groups)), key=self._place)
         self.weights = context_weights(len(groups[0].contexts))

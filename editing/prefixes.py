@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from editing.durable import write_file
+from editing.settings import EditSettings
 from editing.tokens import tokenizer_digest
 
 STARTS = ("The", "Therefore", "Because", "I", "You")
@@ -22,9 +23,10 @@ STARTS = ("The", "Therefore", "Because", "I", "You")
 
 
 def context_prefixes(
-    model: Any, tokenizer: Any, *, count: int, tokens: int, seed: int, base_digest: str, cache: Path
+    model: Any, tokenizer: Any, settings: EditSettings, *, base_digest: str, cache: Path
 ) -> tuple[str, ...]:
-    """`count` prefixes of about `tokens` tokens for this base, from `cache` or sampled and stored there."""
+    """The prefixes that `settings` ask for on this base, from `cache` or sampled and stored there."""
+    count, tokens, seed = settings.prefixes, settings.prefix_tokens, settings.seed
     parts = [base_digest, tokenizer_digest(tokenizer), str(count), str(tokens), str(seed)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     path = cache / "prefixes" / f"{key}.json"

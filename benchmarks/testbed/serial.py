@@ -36,15 +36,7 @@ def serial_build(
 ) -> Built:
     """As `editing.build.build`, but for progress and reuse."""
     parts, layers = locate_parts(model), settings.layers
-    prefixes = context_prefixes(
-        model,
-        tokenizer,
-        count=settings.prefixes,
-        tokens=settings.prefix_tokens,
-        seed=settings.seed,
-        base_digest=base_digest,
-        cache=cache,
-    )
+    prefixes = context_prefixes(model, tokenizer, settings, base_digest=base_digest, cache=cache)
     moments = second_moments(
         model, tokenizer, parts, layers, settings, corpus=corpus, base_digest=base_digest, cache=cache
     )
