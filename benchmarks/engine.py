@@ -23,14 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.engine_cases import Shape, byte_bpe, edits, load, shapes, text
 from benchmarks.engine_serial import SerialMemit, wall
-from editing.architectures import locate_parts
-from editing.build import build
-from editing.cost import matrix_rate, optimisation_flops
-from editing.groups import form_groups
-from editing.hooks import frozen, fused
-from editing.prefixes import context_prefixes
-from editing.statistics import second_moments
-from editing.targets import Optimisation
+from editing.memit.build import build
+from editing.memit.cost import matrix_rate, optimisation_flops
+from editing.memit.groups import form_groups
+from editing.memit.prefixes import context_prefixes
+from editing.memit.statistics import second_moments
+from editing.memit.targets import Optimisation
+from editing.model.architectures import locate_parts
+from editing.model.hooks import frozen, fused
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editing.architectures import Parts
-from editing.cost import block_flops
-from editing.groups import Group
-from editing.hooks import hidden_of, with_hidden
+from editing.memit.cost import block_flops
+from editing.memit.groups import Group
+from editing.model.architectures import Parts
+from editing.model.hooks import hidden_of, with_hidden
 from editing.settings import EditSettings
 
 

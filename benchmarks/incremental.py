@@ -26,17 +26,17 @@ from typing import Any
 import torch
 
 from benchmarks.engine_cases import OBJECTS, TEMPLATES, byte_bpe, load, names, shapes, text
-from editing.architectures import locate_parts
-from editing.bases import import_base
-from editing.deltas import Delta, DeltaStore
-from editing.groups import form_groups, identity_of
-from editing.manifest import read_manifest
-from editing.models import load_model, load_tokenizer
-from editing.prefixes import context_prefixes
-from editing.rounds import edit_requests, kl_prompts
+from editing.memit.deltas import Delta, DeltaStore
+from editing.memit.groups import form_groups, identity_of
+from editing.memit.prefixes import context_prefixes
+from editing.model.architectures import locate_parts
+from editing.model.loading import load_model, load_tokenizer
+from editing.model.tokens import tokenizer_digest
 from editing.settings import EditSettings
 from editing.spec import BuildReport, BuildSpec, Case, FactSpec
-from editing.tokens import tokenizer_digest
+from editing.storage.base_import import import_base
+from editing.storage.manifest import read_manifest
+from editing.worker.rounds import edit_requests, kl_prompts
 
 RESULTS = Path(__file__).parent / "results"
 PHASES = {

@@ -28,9 +28,9 @@ from pathlib import Path
 
 from benchmarks.sources_copies import multiply
 from connectors.observations import Entity, Health, Observation, Poll, Statement, Triple
-from kbsync.intake import Intake
-from kbsync.policy import Policy
-from kbsync.relations import Catalogue, load_catalogue
+from kbsync.admission.policy import Policy
+from kbsync.catalogue.relations import Catalogue, load_catalogue
+from kbsync.intake.pull import Intake
 from state.ledger import State
 
 RESULTS = Path(__file__).with_name("results")

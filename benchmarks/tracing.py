@@ -18,10 +18,10 @@ from datetime import date
 from pathlib import Path
 
 from editing.datasets import read_records
-from editing.models import load_model, load_tokenizer
+from editing.model.loading import load_model, load_tokenizer
 from editing.requests import EditRequest
-from editing.tracing import trace
-from editing.tracing_report import as_json, plot, table
+from editing.tracing.report import as_json, plot, table
+from editing.tracing.trace import trace
 
 DEMO = Path(__file__).parents[1] / "kbsync" / "demo" / "model"
 

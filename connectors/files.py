@@ -20,12 +20,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from connectors.cursors import dump_cursor, load_cursor
-from connectors.differences import Held, WholeReading, announced, next_revision, report_rejects
 from connectors.errors import SourceDataError, SourceUnavailable
-from connectors.file_formats import SUFFIXES, plain_triples, rows_of, suffix_of
-from connectors.mapping import Mapper, MappingSettings
 from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import Health, Observation, Poll, Triple
+from connectors.rows.file_formats import SUFFIXES, plain_triples, rows_of, suffix_of
+from connectors.rows.mapping import Mapper, MappingSettings
+from connectors.rows.whole_reading import Held, WholeReading, announced, next_revision, report_rejects
 from connectors.settings import Context, SourceSettings, parse
 
 _REJECTS = ".rejects.jsonl"

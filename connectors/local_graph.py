@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyoxigraph as ox
 
 from connectors.errors import SourceDataError
-from connectors.sparql_client import Row, Term
+from connectors.http.sparql_client import Row, Term
 
 
 class LocalGraph:

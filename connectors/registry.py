@@ -14,7 +14,7 @@ from typing import Any
 
 from connectors.clock import SYSTEM_CLOCK, Clock
 from connectors.errors import SourceSettingsError
-from connectors.limits import PROCESS_LIMITERS, Limiters
+from connectors.http.limits import PROCESS_LIMITERS, Limiters
 from connectors.observations import Connector
 from connectors.settings import Context
 

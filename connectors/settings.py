@@ -18,8 +18,8 @@ from pydantic import ConfigDict, Field
 
 from connectors.clock import SYSTEM_CLOCK, Clock
 from connectors.errors import SourceSettingsError
-from connectors.http import Limits, Requester, check_agent
-from connectors.limits import PROCESS_LIMITERS, Budget, Limiters
+from connectors.http.client import Limits, Requester, check_agent
+from connectors.http.limits import PROCESS_LIMITERS, Budget, Limiters
 
 _SECRET = {"password", "url"}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")

@@ -16,14 +16,14 @@ import pydantic
 from pydantic import Field
 
 from connectors.current import current_triples
-from connectors.differences import Held, WholeReading, next_revision
 from connectors.errors import ConnectorError, UnexpectedAnswer
-from connectors.mapping import FIELDS, Mapper, MappingSettings
+from connectors.http.paging import in_pages
+from connectors.http.sparql_client import ASK_FOR_LESS, Credentials, Row, SparqlClient, Term
 from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import Health, Poll, Triple
-from connectors.paging import in_pages
+from connectors.rows.mapping import FIELDS, Mapper, MappingSettings
+from connectors.rows.whole_reading import Held, WholeReading, next_revision
 from connectors.settings import Context, HttpSettings, parse
-from connectors.sparql_client import ASK_FOR_LESS, Credentials, Row, SparqlClient, Term
 
 _SMALLEST_PAGE = 50
 _PROLOGUE = re.compile(r"(?:\s*(?:#[^\n]*\n|PREFIX\s+\S*\s*<[^>]*>|BASE\s+<[^>]*>))*", re.IGNORECASE)

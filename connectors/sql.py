@@ -16,13 +16,13 @@ import pydantic
 from pydantic import Field
 
 from connectors.current import current_triples
-from connectors.differences import Held, WholeReading, next_revision
 from connectors.errors import ConnectorError
-from connectors.mapping import Mapper, MappingSettings
 from connectors.observations import Health, Observation, Poll, Triple
+from connectors.rows.mapping import Mapper, MappingSettings
+from connectors.rows.sql_keyset import KeysetPass
+from connectors.rows.sql_tables import Table
+from connectors.rows.whole_reading import Held, WholeReading, next_revision
 from connectors.settings import Context, Duration, SourceSettings, parse
-from connectors.sql_keyset import KeysetPass
-from connectors.sql_tables import Table
 
 
 class SqlSettings(SourceSettings, MappingSettings):

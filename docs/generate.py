@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from kbsync.cli.app import app
-from kbsync.deploying.settings import KINDS, HookSettings
 from kbsync.gates import DEFAULT_GATES
-from kbsync.settings import Settings
+from kbsync.settings.deploy import KINDS, HookSettings
+from kbsync.settings.sections import Settings
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Made by `python docs/generate.py`; do not edit. -->\n"

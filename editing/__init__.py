@@ -10,26 +10,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from editing.architectures import Architecture as Architecture
-    from editing.build import Built as Built
-    from editing.build import applied as applied
-    from editing.build import apply as apply
     from editing.errors import EditingError as EditingError
-    from editing.memit import Edited as Edited
-    from editing.memit import edit as edit
+    from editing.memit.api import Edited as Edited
+    from editing.memit.api import edit as edit
+    from editing.memit.build import Built as Built
+    from editing.memit.build import applied as applied
+    from editing.memit.build import apply as apply
+    from editing.model.architectures import Architecture as Architecture
     from editing.requests import EditRequest as EditRequest
     from editing.settings import EditSettings as EditSettings
 
 _HOMES = {
-    "Architecture": "editing.architectures",
-    "Built": "editing.build",
-    "Edited": "editing.memit",
+    "Architecture": "editing.model.architectures",
+    "Built": "editing.memit.build",
+    "Edited": "editing.memit.api",
     "EditRequest": "editing.requests",
     "EditSettings": "editing.settings",
     "EditingError": "editing.errors",
-    "applied": "editing.build",
-    "edit": "editing.memit",
-    "apply": "editing.build",
+    "applied": "editing.memit.build",
+    "edit": "editing.memit.api",
+    "apply": "editing.memit.build",
 }
 
 __all__ = [

@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeVar
 
 from editing.durable import write_file
 from editing.errors import SpecError
+from editing.json_decode import decode
 from editing.requests import SLOT
 from editing.settings import EditSettings
-from editing.strict import decode
 
 SPEC_VERSION = 1
 

@@ -6,24 +6,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 
 from connectors.observations import Connector
 from editing.spec import Case
-from kbsync.base import Base, import_base
+from kbsync.catalogue.relations import Catalogue, load_catalogue
 from kbsync.errors import BadConfiguration, BadData
 from kbsync.executor import WORKER, Executor, LocalExecutor
 from kbsync.gates import Gate
 from kbsync.home import Home
-from kbsync.intake import Intake
-from kbsync.relations import Catalogue, load_catalogue
-from kbsync.settings import Settings
-from state import State, Transaction, utc_now
-from state.records import Lease
-
-LEASE_NAME = "leader"
-LEASE_TTL = timedelta(minutes=5)
+from kbsync.intake.pull import Intake
+from kbsync.leadership import LEASE_NAME, LEASE_TTL, Leadership
+from kbsync.settings.base_model import Base, import_base
+from kbsync.settings.sections import Settings
+from state import State, utc_now
 
 
 @dataclass
@@ -119,33 +116,6 @@ class Application:
                 connector.close()
         if "state" in self.__dict__:
             self.state.close()
-
-
-@dataclass
-class Leadership:
-    """The lease this process holds; its generation fences promotions."""
-
-    state: State
-    now: Callable[[], datetime]
-    lease: Lease
-    pulse: Callable[[], None] = lambda: None
-    """Called with every sign of life: who renews has just seen its work go on."""
-
-    def renew(self) -> None:
-        """Extend the lease when a quarter of it has passed; raises state.StaleLeader if it was lost."""
-        self.pulse()
-        if self.lease.expires - self.now() < LEASE_TTL * 3 / 4:
-            self.lease = self.state.renew_lease(self.lease, LEASE_TTL)
-
-    @contextmanager
-    def write(self) -> Iterator[Transaction]:
-        """A transaction of the leader; raises StaleLeader where this process was paused and replaced."""
-        with self.state.write() as tx:
-            tx.check_lease(self.lease)
-            yield tx
-
-    def release(self) -> None:
-        self.state.release_lease(self.lease)
 
 
 def _read_canaries(settings: Settings) -> tuple[Case, ...]:

@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from kbsync.settings import LogSettings
+from kbsync.settings.sections import LogSettings
 
 
 def configure(settings: LogSettings) -> None:

@@ -21,9 +21,9 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from state.chain import GENESIS, instant, link
-from state.engine import translated
+from state.database import translated
 from state.errors import Damaged
+from state.hash_chain import GENESIS, instant, link
 from state.records import Anchor, Verification
 from state.transaction import EVENTS
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
-from state.chain import instant
 from state.errors import LeaseHeld, StaleLeader
+from state.hash_chain import instant
 from state.records import Lease
 from state.tables import Leases, table
 from state.transaction import Note, Reader, Writer, columns_of

@@ -21,21 +21,22 @@ from functools import cached_property
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 
-from state import engine, migrations
+from state import database, migrations
 from state.audit import Audit
 from state.checkpoints import CheckpointTransitions
-from state.explain import Explanations, PauseQueries, PauseTransitions
 from state.facts import FactTransitions
 from state.leases import LeaseQueries
 from state.observations import ObservationTransitions
-from state.promotion import DeploymentQueries, PromotionTransitions
+from state.pauses import PauseQueries, PauseTransitions
+from state.promotions import DeploymentQueries, PromotionTransitions
+from state.provenance import ProvenanceQueries
 from state.records import Lease
 from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
 from state.views import ViewTransitions
 
 
-class Snapshot(Explanations, SlotQueries, LeaseQueries, DeploymentQueries, PauseQueries):
+class Snapshot(ProvenanceQueries, SlotQueries, LeaseQueries, DeploymentQueries, PauseQueries):
     """Every query, on one consistent state of the ledger."""
 
 
@@ -66,15 +67,15 @@ class State:
 
     @classmethod
     def open(
-        cls, url: str, clock: Callable[[], datetime] = utc_now, *, busy: float = engine.BUSY_SECONDS
+        cls, url: str, clock: Callable[[], datetime] = utc_now, *, busy: float = database.BUSY_SECONDS
     ) -> State:
         """Opens a ledger without touching it: no file is made and nothing is migrated.
 
         `busy`: seconds that a writer waits for its turn. Raises Unreachable for a URL or a
         directory that cannot hold a ledger.
         """
-        parsed = engine.parse(url)
-        engine.check_place(parsed)
+        parsed = database.parse(url)
+        database.check_place(parsed)
         return cls(parsed, clock, busy)
 
     @contextmanager
@@ -84,29 +85,29 @@ class State:
         Raises Busy if the others do not end in time, Unreachable on a full or read-only disk,
         NotMigrated where there is no ledger.
         """
-        with engine.translated(self.url), self._writer.begin() as connection:
+        with database.translated(self.url), self._writer.begin() as connection:
             yield Transaction(connection, self.clock)
 
     @contextmanager
     def read(self) -> Iterator[Snapshot]:
         """One consistent snapshot that waits for nobody; it should be short."""
-        with engine.translated(self.url), self._reader.begin() as connection:
+        with database.translated(self.url), self._reader.begin() as connection:
             yield Snapshot(connection, self.clock)
 
     def migrate(self, revision: str = "head") -> None:
         """Creates or upgrades the tables, in one transaction; a newer ledger is left alone (NewerSchema)."""
-        with engine.translated(self.url):
+        with database.translated(self.url):
             migrations.upgrade(self.url, self._busy, revision)
 
     def downgrade(self, revision: str) -> None:
         """Takes the tables back to an older revision (`base`: none); data without a place there is lost."""
-        with engine.translated(self.url):
+        with database.translated(self.url):
             migrations.downgrade(self.url, self._busy, revision)
 
     def check_migrated(self) -> None:
         """Raises NotMigrated or NewerSchema unless the tables are this code's."""
         with self.read() as tx:
-            migrations.check(tx.connection, engine.shown(self.url))
+            migrations.check(tx.connection, database.shown(self.url))
 
     def acquire_lease(self, name: str, holder: str, ttl: timedelta | float) -> Lease:
         """See `LeaseTransitions.acquire_lease`; `ttl` in seconds or as a timedelta."""
@@ -134,11 +135,11 @@ class State:
 
     @cached_property
     def _writer(self) -> Engine:
-        return engine.write_engine(self.url, busy=self._busy)
+        return database.write_engine(self.url, busy=self._busy)
 
     @cached_property
     def _reader(self) -> Engine:
-        return engine.read_engine(self.url, busy=self._busy)
+        return database.read_engine(self.url, busy=self._busy)
 
 
 def _span(ttl: timedelta | float) -> timedelta:

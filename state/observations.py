@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 
 from state.records import Recorded, StoredObservation
-from state.spans import Reading, Span, dump_repeats, insert, load_repeats
+from state.revision_spans import Reading, Span, dump_repeats, insert, load_repeats
 from state.tables import Observations, Readings, table
 from state.transaction import SLOTS, AnyRow, Note, Pair, Reader, Writer, chunks, columns_of
 

@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 from sqlalchemy import func, select
 
-from state.chain import canonical
 from state.checkpoints import CHECKPOINTS
 from state.errors import ForbiddenTransition, NotFound, StaleTransition
+from state.hash_chain import canonical
 from state.records import Attempt, AttemptOutcome, GateResult, Round, Run, RunState
 from state.tables import Attempts, GateResults, Rounds, Runs, table
 from state.transaction import Note, Reader, Writer, columns_of

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
-from state.chain import canonical
+from state.hash_chain import canonical
 from state.records import Entity, Slot
 from state.tables import Cursors, Entities, table
 from state.transaction import SLOTS, Note, Pair, Reader, Writer, chunks, columns_of

@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from state import chain
+from state import hash_chain
 from state.records import Event
 from state.tables import Events, Slots, table
 
@@ -145,7 +145,7 @@ class Writer(Reader):
         if not notes:
             return []
         now = self.clock()
-        at, rows, made = chain.instant(now), [], []
+        at, rows, made = hash_chain.instant(now), [], []
         seq, previous = self._link or self._head_link()
         for note in notes:
             seq += 1
@@ -156,10 +156,10 @@ class Writer(Reader):
                 "actor": actor,
                 "run": note.run,
                 "fact": note.fact,
-                "body": chain.canonical(note.body),
+                "body": hash_chain.canonical(note.body),
                 "previous": previous,
             }
-            row["hash"] = previous = chain.link(row)
+            row["hash"] = previous = hash_chain.link(row)
             rows.append(row)
             made.append(Event(**{**row, "at": now}))
         self.connection.execute(insert(EVENTS), rows)
@@ -168,7 +168,7 @@ class Writer(Reader):
 
     def _head_link(self) -> tuple[int, str]:
         row = self._row(select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1))
-        return (row.seq, row.hash) if row else (0, chain.GENESIS)
+        return (row.seq, row.hash) if row else (0, hash_chain.GENESIS)
 
     def _slot_ids(self, pairs: Iterable[Pair]) -> dict[Pair, int]:
         """The ids of slots by name; a slot that was never named before gets one."""

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.testbed.corpus import Fact, World
 from benchmarks.testbed.measure import Case, perplexity, states, states_with
-from editing.build import Built, applied, build
+from editing.memit.build import Built, applied, build
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 

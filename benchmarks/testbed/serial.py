@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine_serial import SerialMemit
-from editing.architectures import locate_parts
-from editing.build import Built
-from editing.deltas import Delta
-from editing.groups import form_groups
-from editing.hooks import frozen
-from editing.prefixes import context_prefixes
+from editing.memit.build import Built
+from editing.memit.deltas import Delta
+from editing.memit.groups import form_groups
+from editing.memit.prefixes import context_prefixes
+from editing.memit.statistics import second_moments
+from editing.model.architectures import locate_parts
+from editing.model.hooks import frozen
 from editing.requests import EditRequest
 from editing.settings import EditSettings
-from editing.statistics import second_moments
 
 
 def serial_build(

@@ -27,10 +27,10 @@ from benchmarks.testbed.measure import states
 from benchmarks.testbed.quality import Bench, Edit, Quality, row
 from benchmarks.testbed.serial import serial_build
 from benchmarks.testbed.worlds import demo_world, real_changes
-from editing.build import build
+from editing.memit.build import build
 from editing.requests import EditRequest
 from editing.settings import EditSettings
-from editing.tracing import trace
+from editing.tracing.trace import trace
 
 DEMO = Path(__file__).parents[2] / "kbsync" / "demo"
 RESULTS = Path(__file__).parents[1] / "results"

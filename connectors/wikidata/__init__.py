@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.limits import Budget
+from connectors.http.limits import Budget
+from connectors.http.sparql_client import Credentials, SparqlClient
 from connectors.settings import Context, parse
-from connectors.sparql_client import Credentials, SparqlClient
 from connectors.wikidata.connector import WikidataConnector
 from connectors.wikidata.entity_data import EntityData
 from connectors.wikidata.settings import WatchSettings, WikidataSettings

@@ -12,7 +12,7 @@ import httpx
 import pyoxigraph as ox
 
 from connectors.errors import SourceRefused, UnexpectedAnswer
-from connectors.http import Requester, fetch
+from connectors.http.client import Requester, fetch
 from connectors.local_graph import LocalGraph
 from connectors.wikidata.reader import Reader, Reading
 

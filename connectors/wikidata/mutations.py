@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from connectors.errors import SourceDataError
-from connectors.sse import Event
+from connectors.http.sse import Event
 from connectors.values import instant
 
 _log = logging.getLogger(__name__)

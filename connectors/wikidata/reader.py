@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from connectors.http.paging import in_pages
+from connectors.http.sparql_client import Row
 from connectors.observations import Entity, Statement
-from connectors.paging import in_pages
-from connectors.sparql_client import Row
 from connectors.wikidata import queries
 from connectors.wikidata.rows import (
     Version,

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from connectors.errors import SourceDataError
+from connectors.http.sparql_client import Row, Term
 from connectors.observations import Entity, Kind, Rank, Statement
-from connectors.sparql_client import Row, Term
 from connectors.values import EARLIEST, instant, literal
 from connectors.wikidata.vocabulary import SOME_VALUE, WIKIBASE, Vocabulary
 

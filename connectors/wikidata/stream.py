@@ -23,10 +23,10 @@ from connectors.errors import (
     SourceTimeout,
     SourceUnavailable,
 )
-from connectors.http import Requester
+from connectors.http.client import Requester
+from connectors.http.sse import Event, follow
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context, Duration
-from connectors.sse import Event, follow
 from connectors.values import EARLIEST, instant
 from connectors.wikidata.connector import WikidataConnector
 from connectors.wikidata.cursor import Cursor

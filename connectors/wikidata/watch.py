@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from connectors.errors import SourceDataError, SourceSettingsError
+from connectors.http.sparql_client import SparqlClient
 from connectors.namespaces import Namespaces
-from connectors.sparql_client import SparqlClient
 
 _BUCKETS = 1024
 _DIGEST_BYTES = 4

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kbsync.cli.options import Json, globals_of
-from kbsync.cli.output import print_json, print_table
+from kbsync.console import print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +21,7 @@ def ask(
     json: Json = False,
 ) -> None:
     """Ask live, beside what the base says."""
-    from kbsync.answers import answers
+    from kbsync.queries.answers import answers
 
     app = globals_of(context).application()
     found = answers(app, prompts)
@@ -38,7 +38,7 @@ def explain(
     json: Json = False,
 ) -> None:
     """Why does the model say this? Name the fact, run, source revision and gates behind an answer."""
-    from kbsync.answers import explanation
+    from kbsync.queries.answers import explanation
 
     app = globals_of(context).ledger()
     found = explanation(app, prompt)
@@ -47,7 +47,7 @@ def explain(
         print_json(found)
         return
     if not found:
-        from kbsync.cli.output import say
+        from kbsync.console import say
 
         say("no fact in the ledger has this prompt: the answer is the base model's own")
         return

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kbsync.cli.options import Json, globals_of
-from kbsync.cli.output import print_json, print_table, say
+from kbsync.console import print_json, print_table, say
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kbsync.cli.options import Json, globals_of
-from kbsync.cli.output import print_json
+from kbsync.console import print_json
 
 
 def register(app: typer.Typer) -> None:

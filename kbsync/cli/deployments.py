@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbsync.cli.options import Json, globals_of
-from kbsync.cli.output import print_json, print_table, say
+from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.application import Application
@@ -24,7 +24,7 @@ def deployments(
     json: Json = False,
 ) -> None:
     """Show what each server serves, and the outbox: which hook was told of which promotion."""
-    from kbsync.deploying import served
+    from kbsync.deployment import served
 
     app = globals_of(context).ledger()
     servers = served.ask_now(app) if ask else served.served(app)
@@ -50,7 +50,7 @@ def deployments(
 
 def say_where_it_is_served(app: Application) -> None:
     """A line for each hook, for people who have just changed what is live."""
-    from kbsync.deploying.served import LINK, served
+    from kbsync.deployment.served import LINK, served
 
     for one in served(app):
         if one.hook != LINK:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kbsync.cli.options import Json, globals_of
-from kbsync.cli.output import print_json, print_table, say
+from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from editing.oneshot import Report
     from editing.preflight import Preflight
-    from editing.tracing import TraceResult
-    from kbsync.chosen import Chosen
+    from editing.standalone import Report
+    from editing.tracing.trace import TraceResult
+    from kbsync.standalone.target import Chosen
 
 WORST = 40
 """Facts shown to people at most, those that failed first; `--json` has them all."""
@@ -69,9 +69,9 @@ def edit(
     Interrupted, the same command carries on with what was finished.
     """
     from editing.datasets import read_records
-    from kbsync import oneshot
-    from kbsync.cli.progress import live_progress
+    from kbsync.console import live_progress
     from kbsync.errors import UsageError
+    from kbsync.standalone import commands
 
     if out is None and not dry_run:
         raise UsageError("--out is missing", "say where the edited model is to appear, or ask with --dry-run")
@@ -85,7 +85,7 @@ def edit(
             say(f"{what}: {how}")
 
     with live_progress() as progress:
-        report = oneshot.edit(
+        report = commands.edit(
             chosen, records, None if dry_run else out, probes=probes, announce=announce, progress=progress
         )
     if json:
@@ -107,13 +107,13 @@ def stats(
     json: Json = False,
 ) -> None:
     """Compute and keep the second moments of a model's keys over ordinary text. Interrupted, it resumes."""
-    from kbsync import oneshot
-    from kbsync.chosen import with_samples
-    from kbsync.cli.progress import live_progress
+    from kbsync.console import live_progress
+    from kbsync.standalone import commands
+    from kbsync.standalone.target import with_samples
 
     chosen = _chosen(context, model=model, corpus=corpus, file=settings, layers=layers, device=device)
     with live_progress() as progress:
-        found = oneshot.statistics(with_samples(chosen, samples), progress)
+        found = commands.statistics(with_samples(chosen, samples), progress)
     if json:
         print_json(found)
         return
@@ -138,13 +138,13 @@ def trace(
 ) -> None:
     """Find out where a model reads its facts (causal tracing), and so which layers to edit."""
     from editing.datasets import read_records
-    from kbsync import oneshot
-    from kbsync.cli.progress import live_progress
+    from kbsync.console import live_progress
+    from kbsync.standalone import commands
 
     records = read_records(facts, limit)
     chosen = _chosen(context, model=model, corpus=None, file=settings, layers=None, device=device)
     with live_progress() as progress:
-        result = oneshot.trace(chosen, records, samples=samples, progress=progress)
+        result = commands.trace(chosen, records, samples=samples, progress=progress)
     written = _write_trace(result, out)
     if json:
         print_json(written)
@@ -154,7 +154,7 @@ def trace(
 
 
 def _chosen(context: typer.Context, *, corpus: list[Path] | None, **typed: Any) -> Chosen:
-    from kbsync.chosen import choose
+    from kbsync.standalone.target import choose
 
     known = globals_of(context)
     return choose(known.home(), known.settings(required=False), corpus=corpus or (), **typed)
@@ -203,7 +203,7 @@ def _write_trace(result: TraceResult, out: Path) -> dict[str, Any]:
     """tracing.json, and the plot where it can be drawn; returns what was written."""
     import json
 
-    from editing.tracing_report import as_json, plot
+    from editing.tracing.report import as_json, plot
 
     out.mkdir(parents=True, exist_ok=True)
     written = as_json(result)

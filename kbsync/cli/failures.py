@@ -11,7 +11,7 @@ import traceback
 import click
 from rich.markup import escape
 
-from kbsync.cli.output import stderr
+from kbsync.console import stderr
 from kbsync.errors import KbsyncError
 
 INTERRUPTED = 130

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kbsync.cli.options import Json, Reason, globals_of
-from kbsync.cli.output import print_json, print_table, say
+from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
     from state.records import Fact
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def status(context: typer.Context, json: Json = False) -> None:
     """Show in one page what is live, what is pending and how the sources stand."""
-    from kbsync.overview import overview
+    from kbsync.queries.status import overview
 
     app = globals_of(context).ledger()
     seen = overview(app)

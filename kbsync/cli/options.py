@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from kbsync.application import Application
     from kbsync.home import Home
-    from kbsync.settings import Settings
+    from kbsync.settings.sections import Settings
 
 DEFAULT_HOME = Path("~/.local/share/kbsync")
 
@@ -34,7 +34,7 @@ class Globals:
     def settings(self, *, required: bool = True) -> Settings:
         """The settings in force; `required` says that a command is pointless without a settings file."""
         from kbsync import logs
-        from kbsync.settings import load
+        from kbsync.settings.sections import load
 
         default = self.home().config
         file = self.config or (default if required or default.exists() else None)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbsync.cli.options import Json, Reason, globals_of
-from kbsync.cli.output import print_json, print_table, say
+from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from kbsync.intake import Intake
+    from kbsync.intake.pull import Intake
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +57,7 @@ def approve(
     actor: Actor = "operator",
 ) -> None:
     """Let a quarantined fact pass admission; the next cycle edits it in."""
-    from kbsync import quarantine
+    from kbsync.intake import quarantine
 
     _decide(context, quarantine.approve, fact, reason, actor)
 
@@ -69,7 +69,7 @@ def reject(
     actor: Actor = "operator",
 ) -> None:
     """Decide that a quarantined fact is never edited in, however often the source states it."""
-    from kbsync import quarantine
+    from kbsync.intake import quarantine
 
     _decide(context, quarantine.reject, fact, reason, actor)
 
@@ -99,12 +99,12 @@ def approve_run(
     actor: Actor = "operator",
 ) -> None:
     """Approve a candidate: it goes live at once."""
-    from kbsync import approvals
+    from kbsync.runs import review
 
     app = globals_of(context).application()
     try:
         with app.leading() as leadership:
-            done = approvals.approve_run(app, leadership, run, reason, actor)
+            done = review.approve_run(app, leadership, run, reason, actor)
     finally:
         app.close()
     say(f"run {done.id}: {done.state}")
@@ -117,10 +117,10 @@ def reject_run(
     actor: Actor = "operator",
 ) -> None:
     """Reject a candidate: live stays as it is."""
-    from kbsync import approvals
+    from kbsync.runs import review
 
     app = globals_of(context).application()
-    done = approvals.reject_run(app, run, reason, actor)
+    done = review.reject_run(app, run, reason, actor)
     app.close()
     say(f"run {done.id}: {done.state}")
 
@@ -132,9 +132,9 @@ def rollback(
     actor: Actor = "operator",
 ) -> None:
     """Go back to a kept checkpoint, and tell the servers; what only the left one held is quarantined."""
-    from kbsync import promotion
     from kbsync.cli.deployments import say_where_it_is_served
-    from kbsync.cycle import tell_servers
+    from kbsync.runs import promotion
+    from kbsync.service.cycle import tell_servers
 
     app = globals_of(context).application()
     try:
@@ -162,7 +162,7 @@ def retract(
     actor: Actor = "operator",
 ) -> None:
     """Want a fact no more: the next cycle rebuilds without it, which un-edits it exactly."""
-    from kbsync import quarantine
+    from kbsync.intake import quarantine
 
     _decide(context, quarantine.reject, fact, reason, actor)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kbsync.cli.options import Json, globals_of
-from kbsync.cli.output import print_json, print_table, say
+from kbsync.console import print_json, print_table, say
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ def check(
 ) -> None:
     """Check the settings file and the environment, and show what is in force."""
     from kbsync.application import Application
-    from kbsync.checks import check_settings
+    from kbsync.queries.config_check import check_settings
 
     settings = globals_of(context).settings()
     found = check_settings(Application(globals_of(context).home(), settings))
@@ -86,7 +86,7 @@ def relations(
     json: Json = False,
 ) -> None:
     """Show the relation catalogue, with the settings' additions, rendered for a subject (and an object)."""
-    from kbsync.relations import load_catalogue, render, render_inverse
+    from kbsync.catalogue.relations import load_catalogue, render, render_inverse
 
     catalogue = load_catalogue(globals_of(context).settings(required=False).relations)
     chosen = [catalogue.named(relation)] if relation else list(catalogue.values())

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbsync.cli.options import Json, Reason, globals_of
-from kbsync.cli.output import plain, print_json, print_table, say
+from kbsync.console import plain, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from kbsync.cycle import CycleReport
+    from kbsync.service.cycle import CycleReport
 
 
 def register(app: typer.Typer) -> None:
@@ -30,8 +30,8 @@ def sync(
     json: Json = False,
 ) -> None:
     """Run one cycle now: pull, admit, build, judge, promote."""
-    from kbsync.cli.progress import live_progress
-    from kbsync.cycle import cycle
+    from kbsync.console import live_progress
+    from kbsync.service.cycle import cycle
 
     app = globals_of(context).application()
     try:
@@ -87,7 +87,7 @@ def show(report: CycleReport) -> None:
 
 def run(context: typer.Context) -> None:
     """Run the daemon: sync on schedule until SIGTERM."""
-    from kbsync.daemon import Daemon
+    from kbsync.service.daemon import Daemon
 
     app = globals_of(context).application()
     try:
@@ -114,9 +114,9 @@ def resume(context: typer.Context) -> None:
 
 def dry_run(context: typer.Context, json: Json = False) -> None:
     """Show what the next run would build and what that would take, without pulling or building."""
-    from kbsync.cycle import plan
-    from kbsync.forecast import forecast
-    from kbsync.planning import NothingToDo
+    from kbsync.runs.planning import NothingToDo
+    from kbsync.runs.questions import forecast
+    from kbsync.service.cycle import plan
 
     app = globals_of(context).application()
     with (

@@ -13,11 +13,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from kbsync import logs, promotion
-from kbsync.application import Application, Leadership
-from kbsync.cli.output import print_table, say
-from kbsync.cli.progress import live_progress
-from kbsync.cycle import CycleReport, cycle, pull, workers
+from kbsync import logs
+from kbsync.application import Application
+from kbsync.console import live_progress, print_table, say
 from kbsync.demo import tally
 from kbsync.demo.server import SparqlServer, serving
 from kbsync.demo.setting import StoryClock, prepare, write_settings
@@ -25,7 +23,10 @@ from kbsync.demo.world import Wikibase, load
 from kbsync.demo.world.entries import Move
 from kbsync.executor import Progress, Worker, silent
 from kbsync.home import Home
-from kbsync.settings import load as load_settings
+from kbsync.leadership import Leadership
+from kbsync.runs import promotion
+from kbsync.service.cycle import CycleReport, cycle, pull, workers
+from kbsync.settings.sections import load as load_settings
 
 DAY_ONE = datetime(2021, 1, 4, tzinfo=UTC)
 HALFWAY = datetime(2024, 1, 2, tzinfo=UTC)
@@ -139,7 +140,7 @@ class _Story:
 
     def _release(self, view: str) -> None:
         """What a reviewer does with `kbsync checkpoints release` and `kbsync quarantine approve`."""
-        from kbsync.quarantine import approve
+        from kbsync.intake.quarantine import approve
 
         with self.app.state.write() as tx:
             tx.release_view(view, "demo: it was right after all", "operator")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kbsync.answers import answers
 from kbsync.application import Application
-from kbsync.cli.output import print_table
+from kbsync.console import print_table
+from kbsync.queries.answers import answers
 from state.records import Fact
 
 Verdict = Literal["promoted", "known", "held", "quarantined", "retracted", "rejected"]

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import URL
 
-from state.engine import migration_engine, shown
+from state.database import migration_engine, shown
 from state.errors import Damaged, NewerSchema, NotMigrated
 
 HERE = Path(__file__).parent

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kbsync.policy import Policy
-from kbsync.verdicts import CODES, UNAPPROVABLE
+from kbsync.admission.policy import Policy
+from kbsync.admission.verdicts import CODES, UNAPPROVABLE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "admission.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", PAGE, flags=re.MULTILINE))

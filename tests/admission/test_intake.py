@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from connectors.observations import Poll
-from kbsync.policy import Policy
-from kbsync.relations import load_catalogue
+from kbsync.admission.policy import Policy
+from kbsync.catalogue.relations import load_catalogue
 from tests.admission.worlds import DAY, HEAD, HOUR, START, Script, World, entity, observed
 
 

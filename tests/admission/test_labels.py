@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kbsync import labels
+from kbsync.catalogue import labels
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from kbsync.policy import Policy, Rules, parse_duration
+from kbsync.admission.policy import Policy, Rules, parse_duration
 
 
 @pytest.mark.parametrize(

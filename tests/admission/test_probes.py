@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from connectors.observations import Triple
-from kbsync import probes
-from kbsync.policy import Policy
+from kbsync.admission.policy import Policy
+from kbsync.runs import probes
 from state.records import Probe
 from tests.admission.worlds import CATALOGUE, DAY, START, Script, World, entity, observed, says
 

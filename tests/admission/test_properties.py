@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from connectors.observations import Observation, Statement
 from editing.requests import prompt_key
-from kbsync.admission import judge
-from kbsync.admitting import Admission
-from kbsync.labels import fold
-from kbsync.policy import Policy
-from kbsync.verdicts import Accept, Quarantine, Retract, Unchanged, Verdict
+from kbsync.admission.policy import Policy
+from kbsync.admission.rules import judge
+from kbsync.admission.verdicts import Accept, Quarantine, Retract, Unchanged, Verdict
+from kbsync.catalogue.labels import fold
+from kbsync.intake.admit import Admission
 from tests.admission.worlds import CATALOGUE, DAY, HEAD, HOUR, START, Script, World, entity, observed
 
 SUBJECTS = (entity("georgia"), entity("georgia_us", "Georgia"), entity("italy"))

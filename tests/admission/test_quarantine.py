@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kbsync import quarantine
+from kbsync.admission.policy import Policy
 from kbsync.errors import BadData, UsageError
-from kbsync.policy import Policy
+from kbsync.intake import quarantine
 from state.records import Move
 from tests.admission.conftest import OpenWorld
 from tests.admission.worlds import DAY, HOUR, START, World, entity, observed, says

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from editing.requests import prompt_key
+from kbsync.catalogue.relations import Relation, load_catalogue, render, render_inverse, template_flaw
 from kbsync.cli.app import app
 from kbsync.demo.world.loading import load as load_world
 from kbsync.errors import BadConfiguration
-from kbsync.relations import Relation, load_catalogue, render, render_inverse, template_flaw
 
 CATALOGUE = load_catalogue()
 OWN = {"label": "owner", "templates": ["The owner of {} is", "{} belongs to"]}

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from connectors.observations import Entity, Statement
-from kbsync import statements
-from kbsync.admitting import stored
-from kbsync.standing import NEVER, read, standings
+from kbsync.admission import statements
+from kbsync.admission.timeline import NEVER, read, standings
+from kbsync.intake.admit import stored
 from state.records import StoredObservation
 from tests.admission.worlds import DAY, HEAD, HOUR, START, World, observed, says
 

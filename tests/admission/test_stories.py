@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from connectors.observations import Entity, Observation
-from kbsync.policy import Policy
-from kbsync.relations import load_catalogue
+from kbsync.admission.policy import Policy
+from kbsync.catalogue.relations import load_catalogue
 from tests.admission.conftest import OpenWorld
 from tests.admission.worlds import DAY, HOUR, START, Script, World, entity, observed, says
 

@@ -9,13 +9,13 @@ import pytest
 
 from connectors.clock import Clock as SourceClock
 from connectors.registry import connect
+from kbsync.admission.policy import Policy
+from kbsync.admission.verdicts import code_of
+from kbsync.catalogue.relations import load_catalogue
 from kbsync.demo.server import SparqlServer, serving
 from kbsync.demo.world import PREFIXES, Wikibase, load
 from kbsync.demo.world.entries import Case
-from kbsync.intake import Intake
-from kbsync.policy import Policy
-from kbsync.relations import load_catalogue
-from kbsync.verdicts import code_of
+from kbsync.intake.pull import Intake
 from state.ledger import State
 from tests.admission.conftest import OpenWorld
 from tests.admission.worlds import World

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from connectors.observations import Entity, Health, Observation, Poll, Rank, Statement, Triple
-from kbsync.intake import Intake, Report
-from kbsync.policy import Policy
-from kbsync.relations import Catalogue, load_catalogue
-from kbsync.verdicts import code_of
+from kbsync.admission.policy import Policy
+from kbsync.admission.verdicts import code_of
+from kbsync.catalogue.relations import Catalogue, load_catalogue
+from kbsync.intake.pull import Intake, Report
 from state.ledger import State
 from state.records import Fact
 

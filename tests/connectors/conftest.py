@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from connectors.clock import Clock
-from connectors.limits import Limiters
+from connectors.http.limits import Limiters
 from connectors.observations import Connector
 from connectors.registry import connect
 from tests.connectors.fault_proxy import FaultProxy

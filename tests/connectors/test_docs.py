@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 import connectors
 from connectors.files import FilesSettings
-from connectors.mapping import FIELDS
 from connectors.registry import connect, kinds
+from connectors.rows.mapping import FIELDS
 from connectors.sparql import SparqlSettings
 from connectors.sql import SqlSettings
 from connectors.wikidata.settings import PropertyIds, WikidataSettings

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import pytest
 
 from connectors.errors import ConnectorError
-from connectors.limits import Limiters
+from connectors.http.limits import Limiters
 from connectors.observations import Connector, Entity
 from connectors.registry import connect
 from tests.connectors.conftest import AGENT, SparqlServer

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from connectors.observations import Connector, Poll
-from kbsync.intake import Intake
-from kbsync.policy import Policy
-from kbsync.relations import load_catalogue
+from kbsync.admission.policy import Policy
+from kbsync.catalogue.relations import load_catalogue
+from kbsync.intake.pull import Intake
 from state import State
 from tests.connectors.conftest import SparqlServer
 from tests.connectors.fault_proxy import FaultProxy

@@ -23,9 +23,9 @@ from connectors.errors import (
     TruncatedAnswer,
     UnexpectedAnswer,
 )
-from connectors.http import Limits, Requester, check_agent, fetch, retry_after_s
-from connectors.limits import Budget, Limiters
-from connectors.sparql_client import SparqlClient
+from connectors.http.client import Limits, Requester, check_agent, fetch, retry_after_s
+from connectors.http.limits import Budget, Limiters
+from connectors.http.sparql_client import SparqlClient
 from tests.connectors.conftest import AGENT, SparqlServer
 from tests.connectors.fault_proxy import FaultProxy
 from tests.connectors.virtual_time import VirtualTime

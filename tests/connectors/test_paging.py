@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import SourceTimeout, TruncatedAnswer
-from connectors.paging import in_pages
+from connectors.http.paging import in_pages
 
 
 @given(count=st.integers(0, 80), size=st.integers(1, 40), fits=st.integers(1, 40))

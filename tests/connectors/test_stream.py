@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from connectors.limits import Limiters
+from connectors.http.limits import Limiters
+from connectors.http.sse import EventParser
 from connectors.observations import Connector
 from connectors.registry import connect
-from connectors.sse import EventParser
 from tests.connectors.conftest import AGENT, SparqlServer
 from tests.connectors.sink import Sink
 from tests.connectors.virtual_time import VirtualTime

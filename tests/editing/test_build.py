@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-from editing.architectures import locate_parts
-from editing.build import Built, applied, build
-from editing.corpus import Drawn, documents, draw
 from editing.errors import ArchitectureError, DataError, OutOfMemory, RequestError
-from editing.memit import edit
-from editing.memory import in_batches
+from editing.memit.api import edit
+from editing.memit.build import Built, applied, build
+from editing.memit.corpus import Drawn, documents, draw
+from editing.memit.statistics import Statistics, accumulate
+from editing.model.architectures import locate_parts
+from editing.model.memory import in_batches
 from editing.requests import EditRequest
 from editing.settings import EditSettings
-from editing.statistics import Statistics, accumulate
 from tests.editing.zoo import TEXT, tiny, tokenizer
 
 REPOSITORY = Path(__file__).parents[2]

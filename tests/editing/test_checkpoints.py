@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from editing.checkpoints import (
+from editing.errors import ArchitectureError, CheckpointError, DamagedCheckpoint, ModelError
+from editing.storage.checkpoints import (
     collect_garbage,
     import_base,
     read_changed,
@@ -27,7 +28,6 @@ from editing.checkpoints import (
     verify,
     write_checkpoint,
 )
-from editing.errors import ArchitectureError, CheckpointError, DamagedCheckpoint, ModelError
 from tests.editing.tiny_models import editable, gpt2, llama, save
 
 REPOSITORY = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from editing.architectures import TABLE
+from editing.model.architectures import TABLE
 from tests.editing.zoo import TEXT, tiny, tokenizer
 
 REPOSITORY = Path(__file__).parents[2]

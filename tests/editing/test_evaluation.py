@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from editing.errors import DataError
-from editing.evaluation import (
+from editing.evaluation.generation import (
+    generate,
+    ngram_entropy,
+    ngram_entropy_released,
+    reference_score,
+    says,
+)
+from editing.evaluation.metrics import (
     CounterFactCase,
     answers,
     counterfact,
@@ -23,8 +30,7 @@ from editing.evaluation import (
     text_windows,
     weight_growth,
 )
-from editing.generation import generate, ngram_entropy, ngram_entropy_released, reference_score, says
-from editing.scoring import (
+from editing.evaluation.scoring import (
     Question,
     answer_length,
     continue_greedily,
@@ -165,7 +171,7 @@ def test_counterfact_scores_are_means_over_cases_of_means_over_prompts(model: An
 
 
 def test_the_score_is_a_harmonic_mean_and_nothing_without_all_parts() -> None:
-    from editing.evaluation import CounterFactScores
+    from editing.evaluation.metrics import CounterFactScores
 
     assert CounterFactScores(1.0, 0.5, 0.5, 1.0).score == pytest.approx(0.6)
     assert CounterFactScores(1.0, 0.5, 0.0, 1.0).score == 0
@@ -216,7 +222,7 @@ def test_generated_text_ends_where_the_context_does(model: Any, tok: Any) -> Non
 
 
 def test_sampling_follows_the_top_k_distribution() -> None:
-    from editing.generation import _noise
+    from editing.evaluation.generation import _noise
 
     logits = torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64)
     noise = _noise("a prompt", seed=0, tokens=20_000, top_k=3)

@@ -12,15 +12,15 @@ import torch
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from editing.architectures import TABLE, Parts, locate_parts
-from editing.groups import form_groups
-from editing.hooks import frozen
-from editing.keys import Collector
+from editing.memit.groups import form_groups
+from editing.memit.keys import Collector
+from editing.memit.spread import spread
+from editing.memit.statistics import Moments
+from editing.memit.targets import Optimisation
+from editing.model.architectures import TABLE, Parts, locate_parts
+from editing.model.hooks import frozen
 from editing.requests import EditRequest
 from editing.settings import EditSettings
-from editing.spread import spread
-from editing.statistics import Moments
-from editing.targets import Optimisation
 from tests.editing.serial import Fact, Hyper, Serial
 from tests.editing.zoo import DESCRIBED, SHAPES, TOKENIZERS, Fp64Throughout, tiny, tokenizer
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from editing.exam import Setter, Sitting
-from editing.scoring import Question, encode_targets
+from editing.evaluation.questions import Setter, Sitting
+from editing.evaluation.scoring import Question, encode_targets
 from editing.settings import EditSettings
 from editing.spec import BuildSpec, Case, FactSpec, Wording
 from tests.editing.tiny_models import gpt2, learn, tokenizer

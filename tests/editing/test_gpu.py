@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from editing.bases import import_base
-from editing.build import Built, build
-from editing.checkpoints import write_checkpoint
-from editing.models import load_model
+from editing.memit.build import Built, build
+from editing.model.loading import load_model
 from editing.preflight import Preflight
+from editing.storage.base_import import import_base
+from editing.storage.checkpoints import write_checkpoint
 from tests.editing.test_build import REQUESTS, SETTINGS
 from tests.editing.tiny_models import llama, save
 from tests.editing.zoo import TEXT, tiny, tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from editing.errors import RequestError
-from editing.groups import Group, form_groups
+from editing.memit.groups import Group, form_groups
 from editing.requests import EditRequest
 from tests.editing.zoo import tokenizer
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import editing.keys
-from editing.architectures import locate_parts
-from editing.groups import form_groups
-from editing.hooks import frozen, on_input
-from editing.keys import Collector
+import editing.memit.keys
+from editing.memit.groups import form_groups
+from editing.memit.keys import Collector
+from editing.model.architectures import locate_parts
+from editing.model.hooks import frozen, on_input
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 from tests.editing.zoo import SHAPES, TOKENIZERS, tiny, tokenizer
@@ -84,7 +84,7 @@ def test_what_was_left_by_a_batch_that_had_to_be_halved_is_not_mistaken_for_anot
             raise torch.OutOfMemoryError("no room")
         return look(self, chunk, context, layer)
 
-    monkeypatch.setattr(editing.keys.Collector, "_look", once_out_of_memory)
+    monkeypatch.setattr(editing.memit.keys.Collector, "_look", once_out_of_memory)
     halved, _ = collected(model, "byte-bpe", float("inf"))
     assert not failing
     for ours, reference in zip(halved[::2], whole[::2], strict=True):  # the columns' order differs

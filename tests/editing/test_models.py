@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from editing.errors import ModelError
-from editing.models import context_length, load_model, load_tokenizer, stored_dtype
+from editing.model.loading import context_length, load_model, load_tokenizer, stored_dtype
 from tests.editing.tiny_models import gpt2, llama, save
 
 

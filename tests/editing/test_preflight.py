@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from editing.build import build, plan
+from editing.memit.build import build, plan
+from editing.memit.rates import Rates
 from editing.preflight import Preflight, duration, gib
 from editing.progress import Pace
-from editing.rates import Rates
 from tests.editing.test_build import REQUESTS, SETTINGS, built
 from tests.editing.zoo import TEXT, tiny, tokenizer
 

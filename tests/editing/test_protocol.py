@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from editing.errors import Stopped
-from editing.protocol import Channel, Counter
+from editing.worker.protocol import Channel, Counter
 
 
 def said(stream: io.StringIO) -> list[dict[str, Any]]:

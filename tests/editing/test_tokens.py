@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from editing.errors import RequestError
+from editing.model.tokens import continued, locate, passage
 from editing.requests import EditRequest
-from editing.tokens import continued, locate, passage
 from tests.editing.zoo import TOKENIZERS, tokenizer
 
 SUBJECTS = (

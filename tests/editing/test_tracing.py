@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from editing.architectures import locate_parts
 from editing.errors import DataError
+from editing.model.architectures import locate_parts
 from editing.requests import EditRequest
-from editing.tracing import ROLES, TraceResult, _known, trace
+from editing.tracing.trace import ROLES, TraceResult, _known, trace
 from tests.editing.tiny_models import gpt2, learn, llama, tokenizer
 
 FACTS = [

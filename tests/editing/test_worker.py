@@ -17,12 +17,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from editing.checkpoints import collect_garbage, import_base, read_editable, verify
 from editing.errors import DataError, NumericalError, OutOfMemory
-from editing.scoring import answer_length
+from editing.evaluation.scoring import answer_length
 from editing.settings import EditSettings
 from editing.spec import BuildReport, BuildSpec, Case, FactSpec, Wording
-from editing.worker import classify
+from editing.storage.checkpoints import collect_garbage, import_base, read_editable, verify
+from editing.worker.process import classify
 from tests.editing.tiny_models import SENTENCES, gpt2, learn, llama, save, tokenizer
 
 REPOSITORY = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import AutoConfig
 
-from editing.architectures import Architecture
+from editing.model.architectures import Architecture
 
 VOCABULARY = 420
 TEXT = (

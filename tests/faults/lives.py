@@ -24,16 +24,17 @@ import alembic.command  # noqa: F401  children that need it find it imported, li
 import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel  # noqa: F401
 
-import editing.rounds
-import editing.worker
-import kbsync.deploying.finish  # noqa: F401
+import editing.worker.process
+import editing.worker.rounds
+import kbsync.runs.rollout  # noqa: F401
 from editing.crashpoints import VARIABLE
-from kbsync import approvals, logs, promotion
+from kbsync import logs
 from kbsync.application import Application
-from kbsync.cycle import cycle
 from kbsync.executor import LocalExecutor, LocalWorker, Progress, WorkerFailed
 from kbsync.home import Home
-from kbsync.settings import load
+from kbsync.runs import promotion, review
+from kbsync.service.cycle import cycle
+from kbsync.settings.sections import load
 
 torch.set_num_threads(1)
 
@@ -106,11 +107,11 @@ def _become_worker(stdin: int, stdout: int, log_file: Path, plan: Plan) -> None:
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (used + plan.memory, used + plan.memory))
         if plan.version is not None:
-            editing.worker.SPEC_VERSION = plan.version
+            editing.worker.process.SPEC_VERSION = plan.version
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        code = editing.worker.main()
+        code = editing.worker.process.main()
     except BaseException:  # noqa: BLE001  nothing may unwind into the parent's frames
         sys.excepthook(*sys.exc_info())
     finally:
@@ -177,7 +178,7 @@ def _live(plan: Plan, told: Connection) -> None:
             with app.state.read() as tx:
                 waiting = [run.id for run in tx.runs(state="awaiting_review")]
             for run in waiting:
-                approvals.approve_run(app, leadership, run, "looks right", "tester")
+                review.approve_run(app, leadership, run, "looks right", "tester")
         report = cycle(
             app,
             leadership,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from editing import checkpoints
+from editing.storage import checkpoints
 from kbsync.home import Home
 from state import State
 

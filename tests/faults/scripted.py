@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from editing import checkpoints
 from editing.spec import BuildReport, BuildSpec, FactReport, Measure
+from editing.storage import checkpoints
 from kbsync.executor import FailureKind, Progress, WorkerFailed, silent
 
 RETRIED: dict[FailureKind, bool] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kbsync.lifecycle import ENDS
+from kbsync.runs.lifecycle import ENDS
 from state.runs import NEXT
 from tests.faults.worlds import FIRST, World, check_same, check_whole, fresh
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from editing import checkpoints
-from editing.manifest import read_manifest
+from editing.storage import checkpoints
+from editing.storage.manifest import read_manifest
 from tests.faults.forks import FORKS
 from tests.faults.lives import Plan, switch_for_ever
 from tests.faults.proof import proved_digests

@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from kbsync import approvals, promotion, quarantine
-from kbsync.application import LEASE_TTL, Leadership
-from kbsync.cycle import cycle
 from kbsync.errors import UsageError
 from kbsync.executor import WorkerFailed
-from kbsync.lifecycle import Lifecycle
+from kbsync.intake import quarantine
+from kbsync.leadership import LEASE_TTL, Leadership
+from kbsync.runs import promotion, review
+from kbsync.runs.lifecycle import Lifecycle
+from kbsync.service.cycle import cycle
 from state import State
 from state.errors import StaleLeader
 from state.records import Lease
@@ -58,9 +59,9 @@ def dying(at: int | None) -> Iterator[None]:
             raise Killed(name)
 
     with (
-        patch.multiple("kbsync.lifecycle", crash_point=crash),
-        patch.multiple("kbsync.promotion", crash_point=crash),
-        patch.multiple("editing.checkpoints", crash_point=crash),
+        patch.multiple("kbsync.runs.lifecycle", crash_point=crash),
+        patch.multiple("kbsync.runs.promotion", crash_point=crash),
+        patch.multiple("editing.storage.checkpoints", crash_point=crash),
         suppress(Killed),
     ):
         yield
@@ -129,9 +130,9 @@ class Runs(RuleBasedStateMachine):
         for run in waiting[:1]:
             with self.leading(crash) as leadership:
                 if approved:
-                    approvals.approve_run(self.app, leadership, run.id, "good", "reviewer")
+                    review.approve_run(self.app, leadership, run.id, "good", "reviewer")
                 else:
-                    approvals.reject_run(self.app, run.id, "bad", "reviewer")
+                    review.reject_run(self.app, run.id, "bad", "reviewer")
 
     @rule(days=st.integers(1, 3))
     def time_passes(self, days: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import AutoModelForCausalLM
 
-from editing import checkpoints
+from editing.storage import checkpoints
 from kbsync.home import Home
 from state import State
 from tests.faults import taught

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from kbsync.application import Application
-from kbsync.cycle import CycleReport, cycle
 from kbsync.executor import Progress, silent
 from kbsync.home import Home
-from kbsync.settings import load
+from kbsync.service.cycle import CycleReport, cycle
+from kbsync.settings.sections import load
 from tests.editing.tiny_models import gpt2, save
 from tests.faults.proof import check_live
 

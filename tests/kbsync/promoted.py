@@ -19,13 +19,14 @@ from json import dumps
 from pathlib import Path
 from typing import Any, cast
 
-from editing.manifest import NAME, Manifest
-from kbsync import promotion
-from kbsync.application import Application, Leadership
-from kbsync.cycle import tell_servers
+from editing.storage.manifest import NAME, Manifest
+from kbsync.application import Application
 from kbsync.home import Home
-from kbsync.lifecycle import Lifecycle
-from kbsync.settings import load
+from kbsync.leadership import Leadership
+from kbsync.runs import promotion
+from kbsync.runs.lifecycle import Lifecycle
+from kbsync.service.cycle import tell_servers
+from kbsync.settings.sections import load
 from state.records import Checkpoint, Deployment, Event, Move, Run
 from tests.state.making import BASE, Clock, fact, gate
 

@@ -17,10 +17,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, CohereConfig, CohereForCausalLM
 
-from editing.manifest import verify
+from editing.storage.manifest import verify
 from kbsync.cli import main
-from kbsync.cli.progress import lines
-from kbsync.cycle import pull
+from kbsync.console import lines
+from kbsync.service.cycle import pull
 from tests.editing.tiny_models import SENTENCES, gpt2, learn, llama, save
 from tests.kbsync.micro import make
 
@@ -390,7 +390,7 @@ def test_a_terminal_gets_bars() -> None:
         "sys.exit(os.waitstatus_to_exitcode(pty.spawn([sys.executable, '-c', sys.argv[1]])))"
     )
     bars = (
-        "from kbsync.cli.progress import live_progress\n"
+        "from kbsync.console import live_progress\n"
         "with live_progress() as progress:\n"
         "    progress('targets', 0, 40, None); progress('targets', 10, 40, 4000.0)"
     )

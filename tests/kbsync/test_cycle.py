@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from editing import checkpoints
-from kbsync import promotion, quarantine
+from editing.storage import checkpoints
 from kbsync.errors import TryLater, UsageError
+from kbsync.intake import quarantine
+from kbsync.runs import promotion
 from tests.kbsync.micro import NEVER_FAIL, Micro, make
 
 FACTS = {"Blue House": "Anna", "Red Boat": "Bob", "Old Mill": "Carl"}
@@ -63,7 +64,7 @@ def test_a_b_a_before_promotion_starts_no_run(micro: Micro) -> None:
     micro.sync()
     micro.say({"Blue House": "Dora"})
     app = micro.application()
-    from kbsync.cycle import pull
+    from kbsync.service.cycle import pull
 
     pull(app)
     app.close()
@@ -178,7 +179,7 @@ def test_a_retracted_fact_leaves_the_next_checkpoint(micro: Micro) -> None:
 
 
 def test_a_candidate_waits_for_review_and_goes_live_when_approved(tmp_path: Path) -> None:
-    from kbsync import approvals
+    from kbsync.runs import review
 
     micro = make(tmp_path, extra="[review]\nrequired = true")
     micro.say(FACTS)
@@ -187,22 +188,22 @@ def test_a_candidate_waits_for_review_and_goes_live_when_approved(tmp_path: Path
     assert checkpoints.read_live(micro.home.checkpoints) is None
     app = micro.application()
     with app.leading() as leadership:
-        done = approvals.approve_run(app, leadership, run.id, "looks right", "reviewer")
+        done = review.approve_run(app, leadership, run.id, "looks right", "reviewer")
     app.close()
     assert done.state == "deployed"
     assert live_digest(micro)
 
 
 def test_a_rejected_candidate_never_goes_live(tmp_path: Path) -> None:
-    from kbsync import approvals
+    from kbsync.runs import review
 
     micro = make(tmp_path, extra="[review]\nrequired = true")
     micro.say(FACTS)
     (run,) = micro.sync().runs
     app = micro.application()
-    assert approvals.reject_run(app, run.id, "no", "reviewer").state == "rejected"
+    assert review.reject_run(app, run.id, "no", "reviewer").state == "rejected"
     with app.leading() as leadership, pytest.raises(UsageError):
-        approvals.approve_run(app, leadership, run.id, "yes", "reviewer")
+        review.approve_run(app, leadership, run.id, "yes", "reviewer")
     app.close()
     assert checkpoints.read_live(micro.home.checkpoints) is None
 
@@ -236,7 +237,7 @@ def test_plain_transformers_loads_live_without_kbsync(micro: Micro) -> None:
         check=True,
     )
     app = micro.application()
-    from kbsync.answers import answers
+    from kbsync.queries.answers import answers
 
     (answer,) = answers(app, ["The owner of Blue House is"])
     app.close()

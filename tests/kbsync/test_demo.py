@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from kbsync.application import Application
-from kbsync.cycle import tell_servers
 from kbsync.home import Home
-from kbsync.settings import load
+from kbsync.service.cycle import tell_servers
+from kbsync.settings.sections import load
 from tests.kbsync.stand_ins import Vllm, listening, transformers
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from kbsync.cli.app import app
 from kbsync.cli.syncing import exit_code
-from kbsync.cycle import CycleReport
+from kbsync.service.cycle import CycleReport
 from tests.kbsync.promoted import Place
 from tests.kbsync.stand_ins import Sglang, listening
 

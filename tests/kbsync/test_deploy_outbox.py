@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from editing import checkpoints
+from editing.storage import checkpoints
 from kbsync.executor import Stopping
 from tests.kbsync.promoted import Place
 from tests.kbsync.stand_ins import Sglang, Vllm, listening

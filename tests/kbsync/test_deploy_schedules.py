@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from editing import checkpoints
+from editing.storage import checkpoints
 from tests.kbsync.promoted import Place
 from tests.kbsync.stand_ins import Sglang, StandIn, Vllm, listening
 from tests.state.replay import check

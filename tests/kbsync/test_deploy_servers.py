@@ -15,11 +15,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from editing.spec import Case
-from kbsync.deploying.canaries import ask
-from kbsync.deploying.connect import connect
-from kbsync.deploying.hooks import Call, HookFailed, Version
-from kbsync.deploying.http import Server
-from kbsync.deploying.settings import AnyHookSettings
+from kbsync.deployment.canaries import ask
+from kbsync.deployment.connect import connect
+from kbsync.deployment.hooks import Call, HookFailed, Version
+from kbsync.deployment.http import Server
+from kbsync.settings.deploy import AnyHookSettings
 from tests.kbsync.promoted import Place
 from tests.kbsync.stand_ins import Receiver, Sglang, StandIn, Vllm, listening
 from tests.state.making import START

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbsync.deploying.checks import check_hooks
-from kbsync.deploying.hooks import mapped
-from kbsync.deploying.settings import KINDS, PROGRAM_VARIABLES
+from kbsync.deployment.checks import check_hooks
+from kbsync.deployment.hooks import mapped
 from kbsync.errors import BadConfiguration
-from kbsync.metrics import METRICS
-from kbsync.settings import load
+from kbsync.service.metrics import METRICS
+from kbsync.settings.deploy import KINDS, PROGRAM_VARIABLES
+from kbsync.settings.sections import load
 from tests.kbsync.promoted import Place
 
 DOCS = Path(__file__).parents[2] / "docs"

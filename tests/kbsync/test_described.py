@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
-from editing.checkpoints import read_changed
 from editing.errors import ArchitectureError
+from editing.storage.checkpoints import read_changed
 from tests.editing.tiny_models import save
 from tests.kbsync.micro import Micro, make
 

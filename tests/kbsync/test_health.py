@@ -16,12 +16,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kbsync.cycle import pull
 from kbsync.errors import BadConfiguration
 from kbsync.executor import Stopping
-from kbsync.health import Heartbeat, serving
-from kbsync.metrics import METRICS
-from kbsync.settings import load
+from kbsync.service.cycle import pull
+from kbsync.service.health import Heartbeat, serving
+from kbsync.service.metrics import METRICS
+from kbsync.settings.sections import load
 from tests.kbsync.micro import make
 from tests.kbsync.promoted import Place
 from tests.kbsync.stand_ins import Sglang, listening

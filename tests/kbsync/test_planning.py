@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from kbsync.planning import NothingToDo, Plan, decide
-from kbsync.settings import PlanSettings
+from kbsync.runs.planning import NothingToDo, Plan, decide
+from kbsync.settings.sections import PlanSettings
 from state.records import Fact
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kbsync.settings import load
+from kbsync.settings.sections import load
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ import pytest
 from connectors.errors import SourceUnavailable
 from connectors.observations import Poll
 from kbsync.application import Application
-from kbsync.cycle import pull, reconcile
+from kbsync.service.cycle import pull, reconcile
 from tests.admission.worlds import DAY, Script, observed
 from tests.kbsync.micro import make
 

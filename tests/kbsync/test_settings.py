@@ -9,7 +9,7 @@ import pytest
 
 from editing.settings import EditSettings
 from kbsync.errors import BadConfiguration
-from kbsync.settings import load
+from kbsync.settings.sections import load
 
 
 def write(tmp_path: Path, text: str) -> Path:

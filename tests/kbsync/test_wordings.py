@@ -10,10 +10,10 @@ from typing import Any
 
 from editing.requests import prompt_key
 from editing.spec import BuildSpec, Case, FactSpec, Wording
-from kbsync.planning import fact_spec
-from kbsync.relations import Catalogue, load_catalogue
-from kbsync.settings import PlanSettings
-from kbsync.wordings import Ledger, Skipped, without_conflicts
+from kbsync.catalogue.relations import Catalogue, load_catalogue
+from kbsync.catalogue.wordings import Ledger, Skipped, without_conflicts
+from kbsync.runs.planning import fact_spec
+from kbsync.settings.sections import PlanSettings
 from state.records import Fact, Probe
 from tests.kbsync.micro import TEMPLATES, Micro, make
 from tests.kbsync.test_planning import fact as numbered

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyoxigraph
 import pytest
 
+from kbsync.catalogue.relations import load_catalogue
 from kbsync.demo.world import DAY_ZERO, PREFIXES, Move, Wikibase, World, WorldError, load
 from kbsync.demo.world.loading import HERE
-from kbsync.relations import load_catalogue
 
 END_OF_2024 = date(2024, 12, 31)
 WIKIDATA = """

@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from state import State
 from state.audit import read_anchor, read_jsonl, verify_rows
-from state.chain import GENESIS, canonical, link
 from state.errors import Damaged
+from state.hash_chain import GENESIS, canonical, link
 from state.records import Anchor
 from tests.state.making import Clock, fact, said
 

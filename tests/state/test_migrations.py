@@ -17,7 +17,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from state import State, migrations
-from state.engine import migration_engine
+from state.database import migration_engine
 from state.errors import NewerSchema, NotMigrated
 from state.records import StoredObservation
 from state.tables import Row

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from state import State
 from state.records import Entity, Slot
-from state.spans import REPEATS
+from state.revision_spans import REPEATS
 from tests.state.making import START, said
 
 SLOT = ("wd:Q38", "wdt:P6")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.spans import REPEATS, Reading, Span, dump_repeats, insert, load_repeats
+from state.revision_spans import REPEATS, Reading, Span, dump_repeats, insert, load_repeats
 from tests.state.making import START
 
 words = st.lists(st.sampled_from("aaab"), min_size=1, max_size=REPEATS + 1)

@@ -1,0 +1,1 @@
+"""HTTP for connectors: bounded requests, retries, paging and event streams."""

@@ -1,0 +1,1 @@
+"""Rows of files and SQL tables as observations."""

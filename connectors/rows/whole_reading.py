@@ -1,0 +1,177 @@
+"""What a source that can only be read whole held last time, small enough for a cursor.
+
+Slots with a digest of what they held, compressed: about ten bytes a slot.  Comparing a new reading
+with it finds changed *and* vanished slots, which no `updated_at` column can tell.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from connectors.cursors import dump_cursor, load_cursor
+from connectors.errors import SourceDataError
+from connectors.observations import Entity, Observation, Poll, Statement
+from connectors.rows.mapping import Mapper
+
+Slot = tuple[str, str]
+_FORMAT = 1
+_FEW = 5
+"""So many slots may vanish at once from any source."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The cursor of a source that is read whole."""
+
+    revision: int = 0
+    """The last revision given out.  Such sources have none, so readings are counted by instants."""
+    digests: Mapping[Slot, str] = field(default_factory=dict)
+
+    def dump(self) -> str:
+        pairs = sorted((subject, relation, digest) for (subject, relation), digest in self.digests.items())
+        packed = zlib.compress(json.dumps(pairs, separators=(",", ":")).encode(), 6)
+        held = base64.b85encode(packed).decode()
+        return dump_cursor(_FORMAT, {"revision": self.revision, "held": held})
+
+    @classmethod
+    def load(cls, text: str | None) -> Held:
+        """Raises SourceDataError for a text that no `dump` has written."""
+        return load_cursor(text, _FORMAT, cls._unpacked, ("revision", "held"))
+
+    @classmethod
+    def _unpacked(cls, revision: int = 0, held: str | None = None) -> Held:
+        if held is None:
+            return cls(revision)
+        pairs = json.loads(zlib.decompress(base64.b85decode(held)))
+        return cls(revision, {(subject, relation): told for subject, relation, told in pairs})
+
+
+def next_revision(now: datetime, last: int) -> int:
+    """Microseconds since 1970, but always more than `last`: clocks stand still and go back."""
+    return max(int(now.timestamp() * 1_000_000), last + 1)
+
+
+def digest(observation: Observation) -> str:
+    """Over everything that the slot holds, its subject's names included."""
+    subject = observation.subject
+    told = [subject.label, subject.aliases, *(_told(statement) for statement in observation.statements)]
+    return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:12]
+
+
+def _told(statement: Statement) -> list[object]:
+    object_ = statement.object
+    return [
+        statement.id,
+        object_ and [object_.id, object_.label, object_.aliases],
+        statement.rank,
+        statement.start,
+        statement.end,
+        statement.references,
+    ]
+
+
+def differences(
+    held: Held, now: list[Observation], revision: int, kept: Iterable[Slot] = ()
+) -> tuple[list[Observation], list[Slot], Held]:
+    """(observations that differ from what was held, slots that vanished, what is held now).
+
+    Slots in `kept` could not be read this time and stay as they were.
+    """
+    digests = {(o.subject.id, o.relation): digest(o) for o in now}
+    kept_digests = {slot: held.digests[slot] for slot in kept if slot in held.digests}
+    changed = [
+        observation
+        for observation, fresh in zip(now, digests.values(), strict=True)
+        if held.digests.get((observation.subject.id, observation.relation)) != fresh
+    ]
+    vanished = sorted(held.digests.keys() - digests.keys() - kept_digests.keys())
+    return changed, vanished, Held(revision, kept_digests | digests)
+
+
+def announced(held: Held, changed: Iterable[Observation], revision: int) -> Held:
+    """What is held while `changed` is being told in several steps.
+
+    A reading that is cut off has told slots that its last cursor knows nothing of; if one is emptied
+    before the next reading, nobody would say so.  So before the first step all of them are noted
+    down, with a digest that equals none: the next reading tells each of them again, or that it is empty.
+    """
+    return Held(revision, dict(held.digests) | {(o.subject.id, o.relation): "" for o in changed})
+
+
+@dataclass(frozen=True, slots=True)
+class WholeReading:
+    """Turns one reading of everything into the steps of a poll."""
+
+    source: str
+    step: int
+    """Slots in a step."""
+    max_vanished: float
+    """Share of the slots that may vanish at once and be believed."""
+
+    def steps(self, mapper: Mapper, held: Held, now: datetime) -> Iterator[Poll]:
+        """What changed since `held`, in steps that can each be committed.
+
+        Raises SourceDataError when no row could be used, or more vanished than is believed.
+        """
+        revision = next_revision(now, held.revision)
+        changed, holds = self.compare(mapper, held, revision, now)
+        report_rejects(self.source, mapper)
+        if len(changed) > self.step:
+            yield Poll((), announced(held, changed, revision).dump())
+        for start in range(0, len(changed), self.step):
+            last = start + self.step >= len(changed)
+            yield Poll(tuple(changed[start : start + self.step]), holds.dump() if last else None)
+
+    def snapshot(self, mapper: Mapper, asked: set[Slot], now: datetime) -> Poll:
+        """The slots asked for: one that was not found holds nothing now, one that was unusable is left out.
+
+        Raises SourceDataError when none of many is found.
+        """
+        revision = next_revision(now, 0)
+        found = {(o.subject.id, o.relation): o for o in mapper.observations(revision, now)}
+        report_rejects(self.source, mapper)
+        told = {slot: observation for slot, observation in found.items() if slot in asked}
+        missing = asked - told.keys() - set(mapper.unusable)
+        if len(missing) > _FEW and not told and self.max_vanished < 1:
+            raise SourceDataError(
+                f"{self.source}: none of the {len(asked)} slots asked for holds anything; that is not believed"
+            )
+        empty = {s: Observation(self.source, Entity(s[0]), s[1], (), revision, None, now) for s in missing}
+        return Poll(tuple((told | empty)[slot] for slot in sorted(told.keys() | empty.keys())), None)
+
+    def compare(
+        self, mapper: Mapper, held: Held, revision: int, now: datetime
+    ) -> tuple[list[Observation], Held]:
+        """(what changed, vanished slots included; what is held now)."""
+        observations = mapper.observations(revision, now)
+        changed, vanished, holds = differences(held, observations, revision, mapper.unusable)
+        if len(vanished) > max(_FEW, self.max_vanished * len(held.digests)):
+            raise SourceDataError(
+                f"{self.source}: {len(vanished)} of {len(held.digests)} slots vanished at once, "
+                f"{vanished[0]} among them; that is not believed. If it is true, raise `max_vanished`"
+            )
+        changed += [
+            Observation(self.source, Entity(subject), relation, (), revision, None, now)
+            for subject, relation in vanished
+        ]
+        return changed, holds
+
+
+def report_rejects(source: str, mapper: Mapper) -> None:
+    """Warn of rows that were left out.  Raises SourceDataError when that is all of them."""
+    if not mapper.rejects:
+        return
+    first = mapper.rejects[0]
+    count = f"{len(mapper.rejects)} of {mapper.rows} rows cannot be used"
+    said = f"{source}: {count}; row {first.line}: {first.reason}"
+    if len(mapper.rejects) == mapper.rows:
+        raise SourceDataError(said)
+    _log.warning(said)

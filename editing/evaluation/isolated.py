@@ -1,0 +1,48 @@
+"""Each δ by itself: does it state its fact when it is added to the unedited model and nothing else is?
+
+A fact whose δ works alone but whose edit fails fails *in company*: optimising it again would not help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from editing.evaluation.scoring import Tick, scored, silent
+from editing.memit.build import Built
+from editing.model.architectures import locate_parts
+from editing.model.hooks import injected
+from editing.model.inference import for_each_batch, target_logits
+from editing.model.tokens import Located, locate, passage
+from editing.requests import EditRequest
+
+
+@torch.inference_mode()
+def stated_alone(
+    model: Any, tokenizer: Any, requests: Sequence[EditRequest], built: Built, *, tick: Tick = silent
+) -> dict[str, bool]:
+    """Request id → whether its target is the strict argmax with its group's δ injected (Eqn. 16)."""
+    block = locate_parts(model, built.architecture).blocks[built.layer]
+    texts = dict(zip(requests, locate(tokenizer, [passage(request) for request in requests]), strict=True))
+    stated: dict[str, bool] = {}
+
+    def run(batch: Sequence[EditRequest]) -> None:
+        rows = [texts[request] for request in batch]
+        deltas = torch.stack([built.deltas[built.groups[request.id]].value for request in batch])
+        positions = torch.tensor([row.subject for row in rows], device=model.device)
+        every = torch.arange(len(rows), device=model.device)
+        with injected(block, every, positions, deltas.to(model.device)):
+            read = target_logits(model, [row.ids for row in rows], [row.target for row in rows])
+            for request, row, logits in zip(batch, rows, read, strict=True):
+                stated[request.id] = scored(logits, row.ids[row.target :]).strict
+        tick(len(batch))
+
+    for_each_batch(model, requests, lambda r: len(texts[r].ids), run, read=lambda r: _length(texts[r]))
+    return stated
+
+
+def _length(row: Located) -> int:
+    """Number of the target's tokens."""
+    return len(row.ids) - row.target

@@ -1,0 +1,179 @@
+"""Asking a model many short questions: teacher-forced scores and greedy answers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editing.model.inference import Continuation, Ids, for_each_batch, target_logits
+from editing.model.tokens import Passage, continued, locate
+
+Tick = Callable[[int], None]
+"""Called with the number of questions answered since the last call."""
+
+ANSWER_TOKENS = 12
+"""An answer that has not ended by then is cut."""
+
+_END = re.compile(r"\n|[.;:!?](?!\w)|,(?!\d)|<\|")
+_INITIAL = re.compile(r"(?:^|[\s.])(?:[A-Z]|[A-Z][a-z]|Jr|Sr|[A-Z]\.[A-Z])$")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Token ids of a prompt, and of what is to follow it."""
+
+    prompt: Ids
+    target: Ids
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + len(self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How a model takes one target after its prompt."""
+
+    right: tuple[bool, ...]
+    """For every target token whether it is the strict argmax, given the target tokens before it."""
+    logprob: float
+    """Mean log-probability of a target token (the length-normalised comparison of CounterFact)."""
+
+    @property
+    def strict(self) -> bool:
+        """All target tokens are the strict argmax."""
+        return all(self.right)
+
+    @property
+    def probability(self) -> float:
+        return math.exp(self.logprob)
+
+
+def silent(_: int) -> None:
+    """A Tick that tells nobody."""
+
+
+def encode_targets(tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> list[Question]:
+    """(prompt, target) pairs tokenised as one running text, and split where the target begins."""
+    passages = [Passage(continued(prompt, target), len(prompt), len(prompt)) for prompt, target in pairs]
+    return [Question(row.ids[: row.target], row.ids[row.target :]) for row in locate(tokenizer, passages)]
+
+
+def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[Ids]:
+    """Prompts as a model reads them before it goes on: without the EOS that some tokenizers append."""
+    return [row.ids for row in locate(tokenizer, [Passage(prompt, len(prompt)) for prompt in prompts])]
+
+
+@torch.inference_mode()
+def score(model: Any, questions: Sequence[Question], *, tick: Tick = silent) -> list[Score]:
+    """The scores of `questions`, in their order; equal questions are asked once."""
+    scores: dict[Question, Score] = {}
+
+    def run(batch: Sequence[Question]) -> None:
+        rows = [question.prompt + question.target for question in batch]
+        starts = [len(question.prompt) for question in batch]
+        for question, logits in zip(batch, target_logits(model, rows, starts), strict=True):
+            scores[question] = scored(logits, question.target)
+        tick(len(batch))
+
+    distinct = list(dict.fromkeys(questions))
+    for_each_batch(model, distinct, lambda q: q.length, run, read=lambda q: len(q.target))
+    return [scores[question] for question in questions]
+
+
+def scored(logits: Tensor, target: Ids) -> Score:
+    """The score of `target` under `logits` (tokens, V)."""
+    wanted = torch.tensor(target, device=logits.device)
+    right = sole_argmax(logits) == wanted
+    logprobs = logits.float().log_softmax(-1).gather(-1, wanted[:, None])
+    return Score(tuple(right.tolist()), float(logprobs.mean()))
+
+
+def sole_argmax(logits: Tensor) -> Tensor:
+    """Index of the largest logit, or -1 where it is not the only one or not a number: (…, V) -> (…)."""
+    top = logits.float().topk(2, dim=-1)
+    alone = top.values[..., 0] > top.values[..., 1]
+    return torch.where(alone, top.indices[..., 0], -1)
+
+
+@torch.inference_mode()
+def continue_greedily(
+    model: Any,
+    prompts: Sequence[Ids],
+    tokens: int,
+    *,
+    ended: Callable[[Ids], bool] = lambda _: False,
+    tick: Tick = silent,
+) -> list[Ids]:
+    """The likeliest next tokens of every prompt, in order: `tokens` of them, or until all rows have `ended`."""
+    answers: dict[Ids, Ids] = {}
+
+    def run(batch: Sequence[Ids]) -> None:
+        continuation = Continuation(model, batch)
+        said: list[list[int]] = [[] for _ in batch]
+        open_rows = set(range(len(batch)))
+        for step in range(tokens):
+            following = continuation.logits.argmax(-1)
+            for row, token in zip(said, following.tolist(), strict=True):
+                row.append(token)
+            open_rows = {row for row in open_rows if not ended(tuple(said[row]))}
+            if not open_rows or step + 1 == tokens:
+                break
+            continuation.append(following)
+        answers.update((prompt, tuple(row)) for prompt, row in zip(batch, said, strict=True))
+        tick(len(batch))
+
+    for_each_batch(model, list(dict.fromkeys(prompts)), len, run, extra=tokens)
+    return [answers[prompt] for prompt in prompts]
+
+
+def greedy_answers(model: Any, tokenizer: Any, prompts: Sequence[Ids], *, tick: Tick = silent) -> list[Ids]:
+    """Greedy continuations of `prompts`, long enough to see where the object ends."""
+
+    def ended(said: Ids) -> bool:
+        if said[-1] == tokenizer.eos_token_id:
+            return True
+        text = tokenizer.decode(said, skip_special_tokens=True)
+        return answer_length(text) < len(text) - 1
+
+    return continue_greedily(model, prompts, ANSWER_TOKENS, ended=ended, tick=tick)
+
+
+def answer_length(text: str, target: str = "") -> int:
+    """Where the object that `text` begins with ends, in characters: at a punctuation mark or a newline.
+
+    Marks within `target`, if the text begins with it, belong to the object, and so does the full stop
+    of an initial or a short abbreviation ("Joseph R. Biden", "St. Petersburg").
+    """
+    lead = len(text) - len(text.lstrip())
+    at_least = lead + len(target) if target and text.startswith(target, lead) else 0
+    if at_least and target[-1] in ".!?":
+        return at_least
+    for match in _END.finditer(text):
+        before = text[: match.start()]
+        if match.start() < at_least or not before.strip():
+            continue
+        if match[0] == "." and _INITIAL.search(before) and text[match.end() :].strip():
+            continue
+        return match.start()
+    return len(text)
+
+
+def cut_answer(tokenizer: Any, ids: Ids, target: str = "") -> tuple[str, Ids]:
+    """The object in a greedy continuation: its text for people, and the tokens that spell it.
+
+    A continuation that begins with `target` is not cut inside it.
+    """
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    end = answer_length(text, target)
+    count = next(
+        (n for n in range(1, len(ids)) if len(tokenizer.decode(ids[:n], skip_special_tokens=True)) >= end),
+        len(ids),
+    )
+    return text[:end].strip(), ids[:count]

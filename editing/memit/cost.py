@@ -1,0 +1,213 @@
+"""What a build will take, before it is begun: arithmetic, memory, time.
+
+The floor counts only what the method cannot do without: the tokens from the subject's last one on,
+through the blocks above L, forward and backward (activations only), with logits where they are read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from editing.memit.groups import Group
+from editing.model.architectures import Parts
+from editing.model.memory import free_bytes, pass_bytes
+from editing.preflight import Preflight
+
+TOKENS = {"cpu": 1024, "cuda": 2048}
+"""Suffix tokens run at a time: enough to keep the device busy; on a CPU more only leave its caches."""
+BATCH_FLOPS = {"cpu": 2e12, "cuda": 1e16}
+"""The floor of one batch: δs are stored when they are done, so this is what an interruption may cost."""
+SMALLEST = 64
+"""Groups that make a batch whatever they cost."""
+
+
+ASSUMED = {"targets": 0.2, "statistics": 0.6, "keys": 0.2}
+"""Part of the measured matrix rate that a phase is assumed to reach until a build has shown it."""
+CALL = {"cpu": 4e-4, "cuda": 4e-5}
+"""Seconds it takes to call one block at all: what small models spend their time on."""
+
+
+def block_flops(block: nn.Module) -> int:
+    """FLOPs of one token through the matrices of one block: 2 a weight."""
+    return sum(2 * weight.numel() for weight in block.parameters() if weight.dim() == 2)
+
+
+def optimisation_flops(parts: Parts, groups: Sequence[Group], layer: int, steps: int) -> float:
+    """The floor of the optimisation of `groups`: `steps` − 1 updates, if none ends early."""
+    above = sum(block_flops(block) for block in parts.blocks[layer + 1 :])
+    head = sum(2 * weight.numel() for weight in parts.head.parameters() if weight.dim() == 2)
+    tokens = reads = 0
+    for group in groups:
+        for term in group.terms:
+            tokens += len(term.text.ids) - term.text.subject - (0 if term.kl else 1)
+            reads += 1 if term.kl else len(term.text.ids) - term.text.target
+    return 2.0 * (steps - 1) * (tokens * above + reads * head)
+
+
+def matrix_rate(
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    size: int = 1024,
+    seconds: float = 0.2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Measured FLOP/s of square matrix products: the best of those that fit into `seconds`."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    best, end = 0.0, clock() + seconds
+    while best == 0.0 or clock() < end:
+        start = clock()
+        torch.mm(a, a)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = max(best, 2.0 * size**3 / (clock() - start))
+    return best
+
+
+def group_bytes(parts: Parts, group: Group, layer: int, itemsize: int) -> int:
+    """Memory one group holds while it is optimised: keys and values of its own past, states of layer L."""
+    above = len(parts.blocks) - layer - 1
+    tokens = sum(
+        2 * above * term.text.subject + len(term.text.ids) - term.text.subject for term in group.terms
+    )
+    return int(tokens * parts.width * itemsize)
+
+
+def step_bytes(model: Any, parts: Parts, layer: int, tokens: int) -> int:
+    """Memory one bucket takes for its activations, kept for backward, and for its logits."""
+    above = len(parts.blocks) - layer - 1
+    activations = above * (12 * parts.width + 8 * parts.key_width(layer))
+    logits = 4 * int(model.config.get_text_config().vocab_size) // 2  # about every other token is read
+    return int(tokens * (activations * model.dtype.itemsize + 4 * logits))
+
+
+def batch_share(model: Any, parts: Parts, layer: int, steps: int) -> Callable[[Group], float]:
+    """Which part of a batch one group takes up: of the memory, or of the work an interruption may cost."""
+    device = model.device.type
+    free = free_bytes(model.device)
+    room = max(free - step_bytes(model, parts, layer, TOKENS[device]), free // 4)
+
+    def share(group: Group) -> float:
+        work = optimisation_flops(parts, [group], layer, steps) / BATCH_FLOPS[device]
+        memory = group_bytes(parts, group, layer, model.dtype.itemsize) / room
+        return max(memory, min(work, 1 / SMALLEST))
+
+    return share
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a build has to do, counted."""
+
+    model: Any
+    parts: Parts
+    layers: tuple[int, ...]
+    steps: int
+    groups: Sequence[Group]
+    """All that are spread, preserved ones included."""
+    missing: Sequence[Group]
+    """Those to be optimised."""
+    columns: int
+    """Key columns of a layer."""
+    statistics: int
+    """Layers without second moments."""
+    tokens: int
+    """Tokens of the statistics' sample, where they are to be computed."""
+
+    @property
+    def widest(self) -> int:
+        """The largest d_k of the edited layers."""
+        return max(self.parts.key_width(layer) for layer in self.layers)
+
+    @property
+    def cut(self) -> int:
+        """Tokens of all contexts, each through the subject's last one: what a pass over the keys reads."""
+        return sum(len(ids) for group in self.groups for ids in group.contexts)
+
+    def flops(self) -> dict[str, float]:
+        """By phase; `targets` holds the floor, and every text once through all blocks."""
+        blocks = [block_flops(block) for block in self.parts.blocks]
+        top = self.layers[-1]
+        read = sum(len(term.text.ids) for group in self.missing for term in group.terms)
+        width = self.widest
+        below, square = sum(blocks[: top + 1]), 2.0 * width * width
+        resumed = sum(sum(blocks[layer : top + 1]) for layer in self.layers[:-1])
+        solves = width**3 / 3 + square * (min(self.columns, width) + 2 * self.parts.width)
+        return {
+            "targets": optimisation_flops(self.parts, self.missing, top, self.steps)
+            + float(read * sum(blocks)),
+            "statistics": self.tokens * (below + square * self.statistics) if self.statistics else 0.0,
+            "keys": self.cut * (below + resumed) + len(self.layers) * solves,
+        }
+
+    def calls(self) -> dict[str, float]:
+        """Seconds by phase that go by whatever the matrices' size."""
+        device = self.model.device.type
+        above = len(self.parts.blocks) - self.layers[-1] - 1
+        suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
+        contexts = len(self.groups[0].contexts)
+        buckets = suffix / TOKENS[device] + (contexts + 1 if self.missing else 0)
+        forward = len(self.layers) * contexts * (self.layers[-1] + 1)
+        calls = {"targets": 3 * self.steps * buckets * above, "keys": forward, "statistics": 0.0}
+        return {phase: count * CALL[device] for phase, count in calls.items()}
+
+    def memory(self) -> dict[str, int]:
+        """Bytes by phase, beside the model itself."""
+        width, d, item = self.widest, self.parts.width, self.model.dtype.itemsize
+        layer = self.layers[-1]
+        share = batch_share(self.model, self.parts, layer, self.steps)
+        held = [group_bytes(self.parts, group, layer, item) for group in self.missing]
+        batches = max(sum(map(share, self.missing)), 1.0)
+        batch = int(sum(held) / batches) + step_bytes(self.model, self.parts, layer, self._step())
+        left = min(self.cut * d * item, pass_bytes(self.model.device) // 2) if len(self.layers) > 1 else 0
+        few = min(self.columns, width) * width * 8 * 3
+        # Σ k kᵀ in fp64, the moments in fp32 and fp64, the factor; W and its update in fp64, W as it was.
+        solve = 28 * width**2 + 24 * width * d + few + 2 * len(self.layers) * width * d * item + left
+        sums = (self.statistics + 2) * 4 * width**2
+        reading = min(self.tokens, 4096) * (24 * d + (4 + self.statistics) * width) * item
+        return {
+            "batch": batch if self.missing else 0,
+            "statistics": sums + reading if self.statistics else 0,
+            "solve": solve,
+        }
+
+    def _step(self) -> int:
+        """Suffix tokens of the widest step."""
+        suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
+        return min(TOKENS[self.model.device.type], suffix)
+
+
+def preflight(work: Work, known: Mapping[str, float]) -> Preflight:
+    """What `work` will take on the model's device; `known` are rates that earlier builds reached, by phase."""
+    flops, calls, memory = work.flops(), work.calls(), work.memory()
+    assumed = [phase for phase, count in flops.items() if count and phase not in known]
+    rate = matrix_rate(work.model.device, work.model.dtype) if assumed else 0.0
+
+    def seconds(phase: str) -> float:
+        if not flops[phase]:
+            return 0.0
+        if phase in known:
+            return flops[phase] / known[phase]
+        return flops[phase] / (rate * ASSUMED[phase]) + calls[phase]
+
+    return Preflight(
+        groups=len(work.groups),
+        optimised=len(work.missing),
+        statistics=work.statistics,
+        floor_flops=optimisation_flops(work.parts, work.missing, work.layers[-1], work.steps),
+        bytes_model=sum(p.numel() * p.element_size() for p in work.model.parameters()),
+        bytes_batch=memory["batch"],
+        bytes_statistics=memory["statistics"],
+        bytes_solve=memory["solve"],
+        seconds_targets=seconds("targets"),
+        seconds_statistics=seconds("statistics"),
+        seconds_keys=seconds("keys"),
+        rate=rate * ASSUMED["targets"],
+        assumed=len(assumed),
+    )

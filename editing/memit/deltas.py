@@ -1,0 +1,49 @@
+"""Optimised residuals δ, one file a key group, under a key that covers all they depend on.
+
+A δ costs an optimisation and is a durable input of every later build, so it is stored the moment it
+is done: an interrupted build resumes with what it had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from editing.memit.tensor_cache import keep, kept
+
+
+@dataclass(frozen=True)
+class Delta:
+    """δ of one key group, and how its optimisation ended."""
+
+    value: Tensor
+    """[d], in fp32 (fp64 for an fp64 model)."""
+    norm: float
+    """‖h‖ at the target layer, which the clamp is relative to."""
+    loss: float
+    """The last loss evaluated: of the δ before the last update, where it ran out of steps."""
+    updates: int
+
+
+class DeltaStore:
+    """A directory of δs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, key: str) -> Path:
+        return self.directory / f"{key}.safetensors"
+
+    def get(self, key: str) -> Delta | None:
+        """The stored δ; None if there is none, or none that is as it was written."""
+        found = kept(self.path(key))
+        if found is None:
+            return None
+        tensors, said = found
+        return Delta(tensors["delta"], float(said["norm"]), float(said["loss"]), int(said["updates"]))
+
+    def put(self, key: str, delta: Delta) -> None:
+        metadata = {"norm": repr(delta.norm), "loss": repr(delta.loss), "updates": str(delta.updates)}
+        keep(self.path(key), {"delta": delta.value}, metadata)

@@ -1,0 +1,205 @@
+"""Keys and residuals (19, 20): what each layer is asked to do, collected in batches of key groups.
+
+A key is read at the subject's last token, so every text is cut there and every pass ends at layer L.
+The pass for one layer of R leaves what enters that layer; the next one resumes there, below the only
+weights that have changed since, wherever memory allows to hold that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editing.memit.groups import Group
+from editing.memit.norms import through_norm
+from editing.model.architectures import Parts
+from editing.model.hooks import on_input, on_output, returns_tuple
+from editing.model.memory import batches, halving, pass_bytes
+from editing.model.passes import BEGINNING, Rows, Start, prepare, read
+from editing.progress import Progress, silent
+from editing.settings import EditSettings
+
+
+def context_weights(count: int) -> list[float]:
+    """Weight of each context: ½ for the bare prompt, ½ shared by the prefixes (the released average by type)."""
+    return [1.0] if count == 1 else [0.5] + [0.5 / (count - 1)] * (count - 1)
+
+
+class Collector:
+    """Keys and residuals of all groups, layer after layer, summed as they come."""
+
+    def __init__(
+        self,
+        model: Any,
+        parts: Parts,
+        groups: Sequence[Group],
+        deltas: Tensor,
+        settings: EditSettings,
+        layers: Sequence[int],
+        preserved: Sequence[Group] = (),
+        memory: float | None = None,
+    ) -> None:
+        """`layers` is R, ascending; `memory`: bytes for states between passes (None: half of what is free)."""
+        self.model, self.parts, self.settings = model, parts, settings
+        self.top = layers[-1]
+        self.groups, self.edited = [*groups, *preserved], len(groups)
+        self.order = sorted(range(len(self.groups)), key=self._place)
+        self.weights = context_weights(len(groups[0].contexts))
+        self.dtype = torch.promote_types(model.dtype, torch.float32)
+        self.deltas = torch.cat([deltas.to(self.dtype), deltas.new_zeros(len(preserved), parts.width)])
+        contexts = len(self.weights) if settings.keys == "all" else 1
+        self.count = len(self.groups) * contexts
+        self.unedited = torch.zeros(len(self.groups), contexts, parts.width, dtype=self.dtype)
+        self.tuples = returns_tuple(model, parts.blocks[self.top])
+        free, held = pass_bytes(model.device), self._held_bytes()
+        self.resumes = len(layers) > 1 and held <= (0.5 * free if memory is None else memory)
+        # Fixed for all layers, so that a pass finds what the one before left.
+        self.chunks = list(batches(self.order, self._cost, free - held if self.resumes else free))
+        self.left: dict[tuple[tuple[int, ...], int], Start] = {}
+        self.arriving = self.left
+
+    def sums(
+        self, layer: int, share: float, *, first: bool, progress: Progress = silent
+    ) -> tuple[Tensor, Tensor]:
+        """(K Kᵀ [d_k, d_k], K Rᵀ [d_k, d]) of `layer` under the present weights, in fp64."""
+        width = self.parts.key_width(layer)
+        device = self.model.device
+        normal = torch.zeros(width, width, dtype=torch.float64, device=device)
+        cross = torch.zeros(width, self.parts.width, dtype=torch.float64, device=device)
+
+        def add(keys: Tensor, residuals: Tensor) -> None:
+            normal.add_(keys.T @ keys)
+            cross.add_(keys.T @ residuals)
+
+        self._each(add, layer, share, first, progress)
+        return normal, cross
+
+    def stacked(
+        self, layer: int, share: float, *, first: bool, progress: Progress = silent
+    ) -> tuple[Tensor, Tensor]:
+        """(Kᵀ [n, d_k], Rᵀ [n, d]) of `layer` under the present weights, in fp64."""
+        keys: list[Tensor] = []
+        residuals: list[Tensor] = []
+
+        def add(some: Tensor, theirs: Tensor) -> None:
+            keys.append(some.double())
+            residuals.append(theirs.double())
+
+        self._each(add, layer, share, first, progress)
+        return torch.cat(keys), torch.cat(residuals)
+
+    def _each(
+        self, add: Callable[[Tensor, Tensor], None], layer: int, share: float, first: bool, progress: Progress
+    ) -> None:
+        """Give `add` the columns of all groups, batch by batch."""
+        done = 0
+
+        def run(chunk: Sequence[int]) -> None:
+            nonlocal done
+            for keys, residuals in self.columns(chunk, layer, share, first=first):
+                add(keys, residuals)
+            done += len(chunk)
+            progress("keys", done, len(self.groups))
+
+        self.arriving, self.left = self.left, {}
+        for chunk in self.chunks:
+            halving(chunk, run)
+
+    def _place(self, index: int) -> tuple[int, str]:
+        """Groups of like length go together: padding is wasted work."""
+        return len(self.groups[index].contexts[0]), self.groups[index].key
+
+    def columns(
+        self, chunk: Sequence[int], layer: int, share: float, *, first: bool
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Weighted (keys [n, d_k], residuals [n, d]) of the groups in `chunk`: averaged (19), or one a context."""
+        seen = [self._look(chunk, context, layer) for context in range(len(self.weights))]
+        index = torch.tensor(chunk)
+        deltas = self.deltas[index.to(self.deltas.device)]
+        read_out = seen if self.settings.keys == "all" else seen[:1]
+        residuals = []
+        for context, (_, hidden, entering) in enumerate(read_out):
+            if first:
+                self.unedited[index, context] = hidden.to(self.unedited)
+            done = hidden - self.unedited[index, context].to(hidden)
+            residual = (deltas.to(hidden) - done) * share
+            residual[(index >= self.edited).to(residual.device)] = 0.0  # a preserved key is to change nothing
+            norm = self.parts.norm(layer)
+            residuals.append(residual if norm is None else through_norm(norm, entering, residual))
+        if self.settings.keys == "average":
+            return [(self._averaged(seen), residuals[0])]
+        return [
+            (weight**0.5 * keys, weight**0.5 * residual)
+            for weight, (keys, _, _), residual in zip(self.weights, seen, residuals, strict=True)
+        ]
+
+    def _averaged(self, seen: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+        """Σ_j w_j k_j over the contexts (19)."""
+        weighted = [weight * keys for weight, (keys, _, _) in zip(self.weights, seen, strict=True)]
+        return torch.stack(weighted).sum(0)
+
+    def _look(self, chunk: Sequence[int], context: int, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(k^l, h^L, what enters the norm after W_out) at the subject's last token, which ends each row."""
+        rows = [self.groups[index].contexts[context] for index in chunk]
+        # An averaged key's residual is the bare prompt's, so other contexts need not go up to L.
+        needed = context == 0 or self.settings.keys == "all"
+        stop = self.parts.blocks[self.top if needed else layer]
+        place = (tuple(chunk), context)
+        start = self.arriving.pop(place, BEGINNING)
+        with self._leaving(place, layer):
+            batch = prepare(self.model, rows, below=min(map(len, rows)) - 1, stop=stop, start=start)
+            last = torch.tensor([len(row) - 1 - batch.shared for row in rows], device=self.model.device)
+            seen = self._seen(batch, last, layer, stop, start)
+        return seen["key"], seen["hidden"], seen.get("entering", seen["hidden"])
+
+    def _seen(
+        self, batch: Rows, last: Tensor, layer: int, stop: nn.Module, start: Start
+    ) -> dict[str, Tensor]:
+        """What a pass over the own tokens of `batch` has at [row, last[row]]."""
+        each = torch.arange(len(last), device=last.device)
+        seen: dict[str, Tensor] = {}
+
+        def at_subject(name: str) -> Callable[[Tensor], None]:
+            def see(states: Tensor) -> None:
+                seen[name] = states.reshape(*batch.ids.shape, -1)[each, last].to(self.dtype)
+
+            return see
+
+        with ExitStack() as stack:
+            stack.enter_context(on_input(self.parts.writer(layer), at_subject("key")))
+            stack.enter_context(on_output(stop, at_subject("hidden")))
+            norm = self.parts.norm(layer)
+            if norm is not None:
+                stack.enter_context(on_input(norm, at_subject("entering")))
+            read(self.model, batch, stop=stop, start=start)
+        return seen
+
+    @contextmanager
+    def _leaving(self, place: tuple[tuple[int, ...], int], layer: int) -> Iterator[None]:
+        """Passes inside leave what enters `layer`, from where the next layer's pass resumes."""
+        if not self.resumes or layer == 0 or layer == self.top:
+            yield
+            return
+        below = self.parts.blocks[:layer]
+        states: list[Tensor] = []
+        with on_output(below[-1], states.append):
+            yield
+        *shared, own = states
+        self.left[place] = Start(below, self.tuples, shared[0] if shared else None, own)
+
+    def _held_bytes(self) -> int:
+        """Bytes of one state for every token of every context."""
+        tokens = sum(len(text) for group in self.groups for text in group.contexts)
+        return int(tokens * self.parts.width * self.model.dtype.itemsize)
+
+    def _cost(self, index: int) -> int:
+        """Bytes of one group in a pass: hidden states of its tokens, and their keys and values up to L."""
+        widest = max(self.parts.key_width(layer) for layer in range(self.top + 1))
+        longest = max(map(len, self.groups[index].contexts))
+        per_token = 12 * self.parts.width + 4 * widest + 2 * (self.top + 1) * self.parts.width
+        kept = len(self.weights) * (widest + 3 * self.parts.width)
+        return int((longest * per_token + kept) * self.model.dtype.itemsize)

@@ -1,0 +1,81 @@
+"""Context prefixes x_j of Eqn. 16 and 19: sampled once per base by the model itself, seeded, and kept.
+
+The released implementation samples them anew, unseeded, in every process; here they are an input of
+every δ, so they are stored beside the δs and take part in their content keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editing.durable import write_file
+from editing.model.tokens import tokenizer_digest
+from editing.settings import EditSettings
+
+STARTS = ("The", "Therefore", "Because", "I", "You")
+"""First words, in turn, as in the released implementation."""
+
+
+def context_prefixes(
+    model: Any, tokenizer: Any, settings: EditSettings, *, base_digest: str, cache: Path
+) -> tuple[str, ...]:
+    """The prefixes that `settings` ask for on this base, from `cache` or sampled and stored there."""
+    count, tokens, seed = settings.prefixes, settings.prefix_tokens, settings.seed
+    parts = [base_digest, tokenizer_digest(tokenizer), str(count), str(tokens), str(seed)]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    path = cache / "prefixes" / f"{key}.json"
+    if (stored := _stored(path)) is not None:
+        return stored
+    prefixes = sample_prefixes(model, tokenizer, count=count, tokens=tokens, seed=seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"prefixes": prefixes, "sha256": _digest(prefixes)}
+    write_file(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
+    return prefixes
+
+
+def _stored(path: Path) -> tuple[str, ...] | None:
+    """None where there is no such file, or one that is not as it was written: they are sampled again."""
+    try:
+        content = json.loads(path.read_bytes())
+        prefixes = tuple(content["prefixes"])
+        return prefixes if content["sha256"] == _digest(prefixes) else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _digest(prefixes: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(map(str, prefixes)).encode()).hexdigest()
+
+
+@torch.no_grad()
+def sample_prefixes(model: Any, tokenizer: Any, *, count: int, tokens: int, seed: int) -> tuple[str, ...]:
+    """`count` texts of about `tokens` tokens, each sampled from the five likeliest next tokens.
+
+    Sampled on the CPU with a generator of their own, so that a seed means the same everywhere.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    prefixes = []
+    for index in range(count):
+        text = STARTS[index % len(STARTS)]
+        ids = tokenizer(text)["input_ids"]
+        if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
+            ids = ids[:-1]
+        start = len(ids)
+        while len(ids) - start < tokens:
+            logits = model(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+            top = logits.float().cpu().topk(min(5, logits.numel()))
+            choice = torch.multinomial(top.values.softmax(0), 1, generator=generator)
+            ids.append(int(top.indices[choice]))
+        prefixes.append(_plain(tokenizer.decode(ids, skip_special_tokens=True)))
+    return tuple(prefixes)
+
+
+def _plain(text: str) -> str:
+    """One line, without a character cut in half at the end."""
+    return " ".join(text.replace("\ufffd", " ").split())

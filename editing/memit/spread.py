@@ -1,0 +1,101 @@
+"""Spreading δ over the layers R (14, 17–20): keys, residuals, and a least-squares update of each W_out.
+
+K is never held whole where it is wide: λ E[k kᵀ] + K Kᵀ and K Rᵀ are summed over batches of key
+groups.  Where it is narrow (few edits beside d_k), it is kept, and C0's own cached factor is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editing.memit.groups import Group
+from editing.memit.keys import Collector
+from editing.memit.solve import solve, solve_few
+from editing.memit.statistics import Moments
+from editing.model.architectures import Parts
+from editing.progress import Progress, silent
+from editing.settings import EditSettings
+
+FEW = 0.25
+"""Columns, as a fraction of d_k, up to which Woodbury's form is used."""
+
+
+@dataclass
+class Spread:
+    """What an update of all layers did."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """New weights by name in the state dict, in the model's dtype."""
+    ridges: dict[int, float] = field(default_factory=dict)
+    """What was added to the diagonal of each layer's system so that it could be factorised."""
+    growth: dict[int, float] = field(default_factory=dict)
+    """‖W + Δ‖ / ‖W‖ of each layer."""
+
+
+@torch.no_grad()
+def spread(
+    model: Any,
+    parts: Parts,
+    groups: Sequence[Group],
+    deltas: Tensor,
+    settings: EditSettings,
+    layers: Sequence[int],
+    moments: Moments,
+    *,
+    preserved: Sequence[Group] = (),
+    few: float = FEW,
+    progress: Progress = silent,
+) -> Spread:
+    """Update W_out of each of `layers`, ascending, in place; `deltas` is [G, d], a row a group.
+
+    Each layer takes an equal share of what is left to do, measured again after each update (20).
+    The keys of `preserved` groups, already in the weights, join the bracket as K_p K_pᵀ; leave out
+    those of superseded facts, or a new edit of them realises only a part of its residual.
+    """
+    collected = Collector(model, parts, groups, deltas, settings, layers, preserved)
+    result = Spread()
+    for index, layer in enumerate(layers):
+        share, first = 1.0 / (len(layers) - index), index == 0
+        told = _part(progress, index, layers)
+        if collected.count <= few * parts.key_width(layer):
+            factor, ridge = moments.factor(layer)
+            keys, residuals = collected.stacked(layer, share, first=first, progress=told)
+            update = solve_few(factor.to(keys.device), settings.lam, keys, residuals)  # [d_k, d] = Δᵀ
+            result.ridges[layer] = settings.lam * ridge
+        else:
+            normal, cross = collected.sums(layer, share, first=first, progress=told)
+            normal.add_(moments.load(layer).to(normal), alpha=settings.lam)
+            update, result.ridges[layer] = solve(normal, cross)
+        weight = parts.writer(layer).weight
+        assert isinstance(weight, Tensor)
+        before = weight.double().norm()
+        delta = update if parts.transposed(layer) else update.T
+        weight.copy_(weight.double() + delta)
+        result.growth[layer] = float(weight.double().norm() / before)
+        result.tensors[parts.weight_name(layer)] = weight.detach().clone()
+        progress("solve", index + 1, len(layers))
+    return result
+
+
+def _part(progress: Progress, index: int, layers: Sequence[int]) -> Progress:
+    """Progress of one layer as a part of all."""
+    return lambda phase, done, total: progress(phase, index * total + done, len(layers) * total)
+
+
+@contextmanager
+def restored(parts: Parts, layers: Sequence[int]) -> Iterator[None]:
+    """The weights of `layers` as they were, when the block ends, on errors too."""
+    weights = {layer: parts.writer(layer).weight for layer in layers}
+    saved = {layer: weight.detach().clone() for layer, weight in weights.items()}  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for layer, weight in weights.items():
+                weight.copy_(saved[layer])  # type: ignore[operator]

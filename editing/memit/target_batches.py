@@ -1,0 +1,203 @@
+"""The constants of an optimisation: what lies before the subject's last token, and below layer L.
+
+The texts of a batch are cut at the subject's last token.  Rows are put into buckets of one context
+prefix and like length, so that little is padded and the prefix is run, and kept, once a bucket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editing.memit.groups import Group, Term
+from editing.model.architectures import Parts
+from editing.model.hooks import on_output
+from editing.model.passes import Rows, padded, prepare, read
+
+Past = list[tuple[Tensor, Tensor]]
+
+FEW = 48
+"""A context with fewer rows than this is not worth a bucket of its own: reading the weights would rule."""
+ENOUGH = 32
+"""Rows that make a bucket, where the next ones are longer by half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One term of one group, in a bucket."""
+
+    group: int
+    term: Term
+    weight: float
+    """Of the term in its group's loss."""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The tokens to run: a target's last token predicts nothing that is asked."""
+        ids = self.term.text.ids
+        return ids if self.term.kl else ids[:-1]
+
+    @property
+    def suffix(self) -> int:
+        """How many of them are run in every step."""
+        return len(self.ids) - self.term.text.subject
+
+
+def buckets(groups: Sequence[Group], tokens: int) -> Iterator[list[Row]]:
+    """All rows of `groups` in buckets of at most `tokens` suffix tokens, padding included."""
+    classes: dict[int, list[Row]] = {}
+    for index, group in enumerate(groups):
+        facts = sum(not term.kl for term in group.terms)
+        for term in group.terms:
+            row = Row(index, term, 1.0 if term.kl else 1.0 / facts)
+            classes.setdefault(term.context, []).append(row)
+    if min(map(len, classes.values())) < FEW:
+        classes = {0: [row for rows in classes.values() for row in rows]}
+    for rows in classes.values():
+        rows.sort(key=lambda row: (row.suffix, row.term.text.subject))
+        start = 0
+        for end in range(1, len(rows) + 1):
+            # Cut where the next row no longer fits, or would make all before it longer by half.
+            grown = end < len(rows) and rows[end].suffix > 1.5 * rows[start].suffix and end - start >= ENOUGH
+            if end == len(rows) or grown or (end + 1 - start) * rows[end].suffix > tokens:
+                yield rows[start:end]
+                start = end
+
+
+@dataclass
+class Bucket:
+    """B rows from the subject's last token on, with all they need of what comes before."""
+
+    ids: Tensor
+    """[B, T]"""
+    hidden: Tensor
+    """[B, T, d] output of layer L without δ."""
+    past_mask: Tensor
+    """[B, P] 0 where a row's own past is padded, on its left."""
+    positions: Tensor
+    """[B, T]"""
+    group: Tensor
+    """[B] index of the row's group."""
+    shared: Past
+    """Keys and values [1, heads, S, d_head] of each layer above L, of the tokens all rows begin with."""
+    past: Past
+    """The same, [B, heads, P, d_head], of the tokens between those and the subject's last."""
+    bare: Tensor
+    """[B] whether a row is a fact's bare prompt."""
+    row: Tensor
+    """[n] Logits are read in this row …"""
+    position: Tensor
+    """[n] … at this position …"""
+    weight: Tensor
+    """[n] … count this much in the loss …"""
+    label: Tensor
+    """[n] … and are to say this token; −1: are to stay as they were."""
+    unedited: Tensor | None = None
+    """[entries with label −1, V] log-probabilities without δ, once known."""
+
+    def select(self, staying: Tensor, renumbered: Tensor) -> Bucket:
+        """The rows whose group stays ([G] bool), with the groups' new numbers."""
+        rows = staying[self.group].nonzero()[:, 0]
+        reads = staying[self.group[self.row]]
+        row_number = torch.full_like(self.group, -1)
+        row_number[rows] = torch.arange(len(rows), device=rows.device)
+        return Bucket(
+            ids=self.ids[rows],
+            hidden=self.hidden[rows],
+            past_mask=self.past_mask[rows],
+            positions=self.positions[rows],
+            group=renumbered[self.group[rows]],
+            shared=self.shared,
+            bare=self.bare[rows],
+            past=[(keys[rows], values[rows]) for keys, values in self.past],
+            row=row_number[self.row[reads]],
+            position=self.position[reads],
+            weight=self.weight[reads],
+            label=self.label[reads],
+            unedited=None if self.unedited is None else self.unedited[reads[self.label < 0]],
+        )
+
+
+@torch.no_grad()
+def collect(model: Any, parts: Parts, rows: Sequence[Row], layer: int, dtype: torch.dtype) -> Bucket:
+    """Run the rows once, whole, and keep what every step needs."""
+    below = min(row.term.text.subject for row in rows)
+    if _window(model) < max(len(row.ids) for row in rows):
+        below = 0  # padding between the shared and a row's own past would count towards the window
+    batch = prepare(model, [row.ids for row in rows], below=below)
+    seen: list[Tensor] = []
+    with on_output(parts.blocks[layer], seen.append):
+        read(model, batch)
+    return _cut(batch, seen[0], rows, layer, dtype)
+
+
+def _window(model: Any) -> int:
+    """Over how many tokens a sliding-window attention sees; a large number where there is none."""
+    return getattr(model.config.get_text_config(), "sliding_window", None) or 1 << 30
+
+
+def _cut(batch: Rows, hidden: Tensor, rows: Sequence[Row], layer: int, dtype: torch.dtype) -> Bucket:
+    """Cut a batch that was run whole at each row's subject: what lies before becomes the past."""
+    device = hidden.device
+    subject = torch.tensor([row.term.text.subject for row in rows], device=device)
+    length = torch.tensor([len(row.ids) for row in rows], device=device)
+    ids, _ = padded([row.ids[row.term.text.subject :] for row in rows], device)
+    before = int(subject.max()) - batch.shared
+    # Column j of the past holds token S + j − (P − own): padded on the left, so that the past ends
+    # where the suffix begins and sliding windows count right.
+    column = torch.arange(before, device=device)[None] - (before - (subject - batch.shared))[:, None]
+    source = (column.clamp(min=0) + batch.shared)[:, None, :, None]
+    shared: Past = []
+    past: Past = []
+    for cached in batch.cache.layers[layer + 1 :]:
+        own = [
+            states.gather(2, source.expand(-1, states.shape[1], -1, states.shape[3]))
+            for states in (cached.keys, cached.values)
+        ]
+        past.append((own[0], own[1]))
+        shared.append(
+            (cached.keys[:1, :, : batch.shared].clone(), cached.values[:1, :, : batch.shared].clone())
+        )
+    steps = torch.arange(ids.shape[1], device=device)[None]
+    inside = (subject[:, None] - batch.shared + steps).clamp(max=hidden.shape[1] - 1)
+    row, position, weight, label = _reads(rows)
+    return Bucket(
+        ids=ids,
+        hidden=hidden.gather(1, inside[..., None].expand(-1, -1, hidden.shape[2])),
+        past_mask=(column >= 0).long(),
+        positions=(subject[:, None] + steps).minimum(length[:, None] - 1),
+        group=torch.tensor([row.group for row in rows], device=device),
+        shared=shared,
+        past=past,
+        bare=torch.tensor([row.term.context == 0 for row in rows], device=device),
+        row=torch.tensor(row, device=device),
+        position=torch.tensor(position, device=device),
+        weight=torch.tensor(weight, device=device, dtype=dtype),
+        label=torch.tensor(label, device=device),
+    )
+
+
+def _reads(rows: Sequence[Row]) -> tuple[list[int], list[int], list[float], list[int]]:
+    """(row, position, weight, label) of every logit that is read; the tokens of a target weigh the same."""
+    row: list[int] = []
+    position: list[int] = []
+    weight: list[float] = []
+    label: list[int] = []
+    for index, item in enumerate(rows):
+        text = item.term.text
+        if item.term.kl:
+            row.append(index)
+            position.append(len(text.ids) - 1 - text.subject)
+            weight.append(item.weight)
+            label.append(-1)
+        else:
+            length = len(text.ids) - text.target
+            row += [index] * length
+            position += [at - 1 - text.subject for at in range(text.target, len(text.ids))]
+            weight += [item.weight / length] * length
+            label += text.ids[text.target :]
+    return row, position, weight, label

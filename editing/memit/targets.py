@@ -1,0 +1,189 @@
+"""Targets (16): δ_i that makes the model say o_i, optimised for many key groups at once.
+
+δ enters at layer L at the subject's last token, so everything before that token, at any layer, and
+everything up to layer L is constant (`suffixes.py`); each step runs only the remaining tokens
+through the layers above L, forward and backward, with logits only where they are read.
+Groups are independent: each has its own Adam moments, clamp and end, so batching them changes
+nothing but the last bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from editing.errors import NumericalError
+from editing.memit.cost import TOKENS
+from editing.memit.deltas import Delta
+from editing.memit.groups import Group
+from editing.memit.target_batches import Bucket, buckets, collect
+from editing.model.architectures import Parts
+from editing.model.hooks import on_input, only_at, returns_tuple, starting_with
+from editing.model.passes import FixedLayer
+from editing.settings import EditSettings
+
+Done = Callable[[Group, Delta], None]
+Step = Callable[[int, float], None]
+"""Called after each step with the number of groups still at work and the share of the steps they have done."""
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+
+class Optimisation:
+    """δ of a batch of key groups, step by step."""
+
+    def __init__(
+        self,
+        model: Any,
+        parts: Parts,
+        groups: Sequence[Group],
+        settings: EditSettings,
+        layer: int,
+        tokens: int | None = None,
+    ) -> None:
+        """`tokens` are run at a time: enough to keep the device busy, so few that a step stays small."""
+        self.model, self.parts, self.settings, self.layer = model, parts, settings, layer
+        self.groups = list(groups)
+        self.dtype = torch.promote_types(model.dtype, torch.float32)
+        self.tuples = returns_tuple(model, parts.blocks[layer])
+        size = tokens or TOKENS[model.device.type]
+        self.buckets = [collect(model, parts, rows, layer, self.dtype) for rows in buckets(groups, size)]
+        self.norm = self._norms()
+        self.delta = torch.zeros(len(self.groups), parts.width, dtype=self.dtype, device=model.device)
+        self.mean = torch.zeros_like(self.delta)
+        self.square = torch.zeros_like(self.delta)
+        self.loss = torch.full_like(self.norm, torch.inf)
+        self.updates = 0
+
+    def _norms(self) -> Tensor:
+        """‖h‖ at layer L at the subject's last token, [G]."""
+        norm = torch.zeros(len(self.groups), dtype=self.dtype, device=self.model.device)
+        for bucket in self.buckets:
+            bare = bucket.bare.nonzero()[:, 0]
+            norm[bucket.group[bare]] = bucket.hidden[bare, 0].to(self.dtype).norm(dim=1)
+        return norm
+
+    def run(self, done: Done, step: Step = lambda working, share: None) -> None:
+        """All steps, as the released implementation counts them: `steps` losses, one update fewer.
+
+        An exception from `step` ends the run; what has been handed to `done` stays done.
+        """
+        updates = self.settings.steps - 1
+        for _ in range(updates):
+            gradient = self.gradient()
+            stayed = self.leave(self.loss < self.settings.stop_loss, done)
+            if not self.groups:
+                return
+            self.update(gradient[stayed])
+            step(len(self.groups), self.updates / updates)
+        self.leave(torch.ones_like(self.loss, dtype=torch.bool), done)
+
+    def gradient(self) -> Tensor:
+        """d loss / d δ, [G, d]; the groups' losses are left in `self.loss`."""
+        delta = self.delta.detach().requires_grad_(True)
+        with torch.enable_grad():
+            decay = self.settings.weight_decay * delta.norm(dim=1) / self.norm**2
+            (gradient,) = torch.autograd.grad(decay.sum(), delta)
+            loss = decay.detach()
+            for bucket in self.buckets:
+                part = self.terms(bucket, delta)
+                gradient += torch.autograd.grad(part.sum(), delta)[0]
+                loss += part.detach()
+        self.loss = loss
+        if not bool(torch.isfinite(loss).all()):
+            worst = self.groups[int((~torch.isfinite(loss)).nonzero()[0])]
+            raise NumericalError(
+                f"the loss of {[request.id for request in worst.requests]} is not finite after "
+                f"{self.updates} updates: lower lr ({self.settings.lr}) or load the model in fp32"
+            )
+        return gradient
+
+    def terms(self, bucket: Bucket, delta: Tensor) -> Tensor:
+        """What a bucket's rows add to the loss of each group, [G]: weighted NLL, and kl · KL(new ‖ old)."""
+        logp = self.logits(bucket, delta).to(self.dtype).log_softmax(-1)
+        says = bucket.label >= 0
+        terms = logp.new_zeros(len(logp))
+        terms[says] = -logp[says, bucket.label[says]]
+        if not bool(says.all()):
+            new = logp[~says]
+            if bucket.unedited is None:
+                bucket.unedited = new.detach()
+            terms[~says] = self.settings.kl * (new.exp() * (new - bucket.unedited)).sum(-1)
+        owner = bucket.group[bucket.row]
+        return delta.new_zeros(len(delta)).index_add(0, owner, terms * bucket.weight)
+
+    def logits(self, bucket: Bucket, delta: Tensor) -> Tensor:
+        """Logits where the bucket reads them, [n, V], with δ added at the subject's last token."""
+        first = bucket.hidden[:, :1] + delta[bucket.group, None]
+        hidden = torch.cat([first.to(bucket.hidden.dtype), bucket.hidden[:, 1:]], dim=1)
+        shared = bucket.shared[0][0].shape[2]
+        length = shared + bucket.past_mask.shape[1]
+        below = [FixedLayer(length) for _ in range(self.layer + 1)]
+        above = [FixedLayer(length, *pair) for pair in zip(bucket.shared, bucket.past, strict=True)]
+        blocks = self.parts.blocks[: self.layer + 1]
+
+        def gather(final: Tensor) -> Tensor:
+            return final[bucket.row, bucket.position][None]
+
+        ones = torch.ones_like(bucket.ids[:, :1])
+        with ExitStack() as stack:
+            stack.enter_context(starting_with(hidden, blocks, tuples=self.tuples))
+            stack.enter_context(on_input(self.parts.head, gather))
+            last = self.parts.mlp(len(self.parts.blocks) - 1)
+            if last is not None:  # what the last MLP adds to tokens that are not read reaches nothing
+                stack.enter_context(only_at(last, bucket.row, bucket.position))
+            output = self.model(
+                input_ids=bucket.ids,
+                attention_mask=torch.cat(
+                    [ones.expand(-1, shared), bucket.past_mask, torch.ones_like(bucket.ids)], 1
+                ),
+                position_ids=bucket.positions,
+                past_key_values=Cache(layers=[*below, *above]),
+                use_cache=True,
+            )
+        logits: Tensor = output.logits[0]
+        return logits
+
+    def update(self, gradient: Tensor) -> None:
+        """One step of Adam for every group, then ‖δ‖ ≤ clamp · ‖h‖."""
+        self.updates += 1
+        self.mean.lerp_(gradient, 1 - BETAS[0])
+        self.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        correction = (1 - BETAS[1] ** self.updates) ** 0.5
+        step = self.settings.lr / (1 - BETAS[0] ** self.updates)
+        self.delta.addcdiv_(self.mean, self.square.sqrt() / correction + EPSILON, value=-step)
+        limit = self.settings.clamp * self.norm
+        length = self.delta.norm(dim=1)
+        self.delta *= torch.where(length > limit, limit / length, torch.ones_like(length))[:, None]
+
+    def leave(self, finished: Tensor, done: Done) -> Tensor:
+        """Hand finished groups to `done` and go on without them; returns the indices of those that stay."""
+        stayed = (~finished).nonzero()[:, 0]
+        for index in finished.nonzero()[:, 0].tolist():
+            delta = Delta(
+                value=self.delta[index].cpu().clone(),
+                norm=float(self.norm[index]),
+                loss=float(self.loss[index]),
+                updates=self.updates,
+            )
+            done(self.groups[index], delta)
+        if len(stayed) < len(self.groups):
+            self._keep(stayed)
+        return stayed
+
+    def _keep(self, kept: Tensor) -> None:
+        staying = torch.zeros_like(self.norm, dtype=torch.bool)
+        staying[kept] = True
+        renumbered = torch.full_like(staying, -1, dtype=torch.long)
+        renumbered[kept] = torch.arange(len(kept), device=kept.device)
+        smaller = [bucket.select(staying, renumbered) for bucket in self.buckets]
+        self.buckets = [bucket for bucket in smaller if len(bucket.ids)]
+        self.groups = [self.groups[index] for index in kept.tolist()]
+        self.norm, self.loss = self.norm[kept], self.loss[kept]
+        self.delta, self.mean, self.square = self.delta[kept], self.mean[kept], self.square[kept]

@@ -1,0 +1,106 @@
+"""Forward passes for short questions: batches of like length, and their continuation token by token.
+
+Rows are padded on the right.  In a causal model nothing to the right of a token can reach it, so a pass
+over whole texts needs neither mask nor positions of any architecture; only a batch that is *continued*
+needs both, since the next token then comes after the padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from editing.model.memory import free_bytes, halving
+from editing.model.passes import padded
+
+T = TypeVar("T")
+Ids = tuple[int, ...]
+
+LOGIT_BYTES = 12
+"""A logit in the model's dtype, and twice in fp32 (itself and its log-probability)."""
+
+
+def for_each_batch(
+    model: Any,
+    items: Sequence[T],
+    length: Callable[[T], int],
+    run: Callable[[Sequence[T]], None],
+    *,
+    read: Callable[[T], int] = lambda _: 1,
+    extra: int = 0,
+) -> None:
+    """Call `run` on batches of `items` of like `length` (plus `extra` tokens to come), shortest first.
+
+    `read` says at how many positions an item's logits are read.  A batch that runs out of memory is
+    halved; raises OutOfMemory if a single item does not fit.
+    """
+    ordered = sorted(items, key=lambda item: (length(item), read(item)))
+    for batch in _batches(model, ordered, length, read, extra):
+        halving(batch, run)
+
+
+def _batches(
+    model: Any, items: Sequence[T], length: Callable[[T], int], read: Callable[[T], int], extra: int
+) -> Iterator[Sequence[T]]:
+    """Consecutive `items` within a budget of tokens and of logits, the longest at most 1.5 times the first."""
+    tokens = 65_536 if model.device.type == "cuda" else 8_192
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    logits = free_bytes(model.device) // 4 // (vocabulary * LOGIT_BYTES)
+    start, widest = 0, 0
+    for index, item in enumerate(items):
+        rows = index - start + 1
+        spread = length(item) - length(items[start])
+        width = max(widest, read(item) + spread)
+        full = rows * (length(item) + extra) > tokens or rows * width > logits
+        if index > start and (full or length(item) > 1.5 * length(items[start]) + 4):
+            yield items[start:index]
+            start, width = index, read(item)
+        widest = width
+    if items:
+        yield items[start:]
+
+
+def target_logits(model: Any, rows: Sequence[Ids], starts: Sequence[int]) -> Iterator[Tensor]:
+    """For every row the logits that predict its tokens from `starts` on: (len(row) − start, V)."""
+    ids, _ = padded(rows, model.device)
+    first = min(starts) - 1
+    logits = model(ids, use_cache=False, logits_to_keep=ids.shape[1] - first).logits  # (B, T - first, V)
+    for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        yield logits[index, start - 1 - first : len(row) - 1 - first]
+
+
+class Continuation:
+    """A batch of prompts that is being continued: `logits` (B, V) predict each row's next token."""
+
+    def __init__(self, model: Any, prompts: Sequence[Ids]) -> None:
+        self._model = model
+        self._cache = DynamicCache(config=model.config)
+        ids, self._lengths = padded(prompts, model.device)
+        columns = torch.arange(ids.shape[1], device=ids.device)
+        self._mask = (columns < self._lengths[:, None]).long()  # (B, T)
+        first = int(self._lengths.min()) - 1
+        logits = model(
+            ids,
+            attention_mask=self._mask,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=ids.shape[1] - first,
+        ).logits
+        self.logits: Tensor = logits[torch.arange(len(ids), device=ids.device), self._lengths - 1 - first]
+
+    def append(self, tokens: Tensor) -> None:
+        """Say `tokens` (B,), one a row."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
+        self.logits = self._model(
+            tokens[:, None],
+            attention_mask=self._mask,
+            position_ids=self._lengths[:, None],
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self._lengths = self._lengths + 1

@@ -1,0 +1,195 @@
+"""Checkpoint directories: writing one, checking it, making it live, sweeping up after crashes.
+
+A checkpoint is a complete Hugging Face directory.  What is never edited is hard-linked from the
+imported base (`bases.py`), the editable shard is written anew, and `live` is a symbolic link that
+is switched by rename.  Nothing here ever changes a file in place.  Importable without torch.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from editing.crashpoints import crash_point
+from editing.durable import STAGING, fsync_directory, fsync_file, link_or_copy, remove, staging_name
+from editing.errors import CheckpointError
+from editing.storage.base_import import EDITABLE, import_base
+from editing.storage.manifest import NAME, Manifest, read_manifest, verify
+from editing.storage.shards import Stored, read_header, write_shard
+
+if TYPE_CHECKING:
+    import torch
+
+LIVE = "live"
+_SWITCH = f"{STAGING}{LIVE}-"
+
+__all__ = [
+    "collect_garbage",
+    "import_base",
+    "read_changed",
+    "read_editable",
+    "read_live",
+    "read_manifest",
+    "switch_live",
+    "verify",
+    "write_checkpoint",
+]
+
+
+def write_checkpoint(base: Path, out: Path, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Write the base with `tensors` (by parameter name) in place of its own; return the digest.
+
+    The tensors are rounded to the dtype the base is stored in.  `out` appears complete and synced or
+    not at all.  Raises CheckpointError when it exists, when a tensor is not editable or has another
+    shape, when it is not finite after rounding, or when the file system refuses.
+    """
+    manifest = read_manifest(base)
+    if out.exists() or out.is_symlink():
+        raise CheckpointError(f"{out} exists already: a checkpoint is never overwritten; choose another name")
+    stored = read_header(base / EDITABLE)
+    replaced = {}
+    for name, tensor in tensors.items():
+        if name not in manifest.editable:
+            raise CheckpointError(f"{name!r} is not an editable tensor of {base}: import the base again")
+        entry = stored[manifest.editable[name]]
+        replaced[entry.name] = _encode(name, tensor, entry)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return _stage(base, manifest, out, stored.values(), replaced)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write checkpoint {out}: {error.strerror or error}; nothing was left behind"
+        ) from error
+
+
+def _stage(
+    base: Path, manifest: Manifest, out: Path, stored: Iterable[Stored], replaced: dict[str, bytes]
+) -> str:
+    staging = staging_name(out)
+    staging.mkdir()
+    try:
+        for name in manifest.files:
+            if name != EDITABLE:
+                link_or_copy(base / name, staging / name)
+        written = write_shard(staging / EDITABLE, stored, replaced)
+        built = Manifest(
+            kind="checkpoint",
+            base=manifest.digest,
+            files={**manifest.files, EDITABLE: written},
+            editable=manifest.editable,
+        )
+        (staging / NAME).write_bytes(built.to_bytes())
+        fsync_file(staging / NAME)
+        fsync_directory(staging)
+        crash_point("editing.checkpoints:before-rename")
+        staging.rename(out)
+        crash_point("editing.checkpoints:after-rename")
+        fsync_directory(out.parent)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return built.digest
+
+
+def _encode(name: str, tensor: torch.Tensor, entry: Stored) -> bytes:
+    """The tensor's bytes in the dtype it is served in."""
+    import torch
+
+    if tuple(tensor.shape) != entry.shape:
+        raise CheckpointError(f"{name!r} has shape {tuple(tensor.shape)}, the base has {entry.shape}")
+    rounded = tensor.detach().to("cpu", _torch_dtype(entry.dtype)).contiguous()
+    if not bool(torch.isfinite(rounded).all()):
+        raise CheckpointError(
+            f"{name!r} is not finite in {entry.dtype}: the edit diverged; nothing was written"
+        )
+    return rounded.flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _torch_dtype(stored: str) -> torch.dtype:
+    import torch
+
+    return {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[stored]
+
+
+def read_editable(directory: Path, names: Collection[str] | None = None) -> dict[str, torch.Tensor]:
+    """The editable tensors of a base or checkpoint (all, or `names`), by parameter name, as stored."""
+    from safetensors import safe_open
+
+    manifest = read_manifest(directory)
+    wanted = manifest.editable if names is None else {name: manifest.editable[name] for name in names}
+    with safe_open(directory / EDITABLE, framework="pt") as file:
+        return {name: file.get_tensor(stored) for name, stored in wanted.items()}
+
+
+def read_changed(base: Path, directory: Path) -> dict[str, torch.Tensor]:
+    """The editable tensors of `directory` that differ from those of `base`, its base: one at a time in memory."""
+    import torch
+    from safetensors import safe_open
+
+    editable = read_manifest(base).editable
+    changed = {}
+    with (
+        safe_open(base / EDITABLE, framework="pt") as before,
+        safe_open(directory / EDITABLE, framework="pt") as after,
+    ):
+        for name, stored in editable.items():
+            tensor = after.get_tensor(stored)
+            if not torch.equal(tensor, before.get_tensor(stored)):
+                changed[name] = tensor
+    return changed
+
+
+def switch_live(root: Path, name: str) -> None:
+    """Make `<root>/live` point to the checkpoint `<root>/<name>`; a reader sees the old or the new one."""
+    if Path(name).name != name or not (root / name / NAME).is_file():
+        raise CheckpointError(f"{root / name} is not a complete checkpoint: live stays as it is")
+    if (root / LIVE).exists() and not (root / LIVE).is_symlink():
+        raise CheckpointError(f"{root / LIVE} is not a symbolic link: move it away, then promote again")
+    temporary = root / f"{_SWITCH}{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        temporary.symlink_to(name)
+        crash_point("editing.checkpoints:before-switch")
+        temporary.replace(root / LIVE)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot switch {root / LIVE}: {error.strerror or error}") from error
+    crash_point("editing.checkpoints:after-switch")
+    fsync_directory(root)
+
+
+def read_live(root: Path) -> str | None:
+    """The name of the checkpoint that `live` points to; None where nothing is live yet."""
+    link = root / LIVE
+    return link.readlink().name if link.is_symlink() else None
+
+
+def collect_garbage(root: Path, keep: Collection[str]) -> tuple[str, ...]:
+    """Remove unfinished directories and links, and checkpoints that are not in `keep`; return their names.
+
+    What `live` points to is never removed, nor is anything that is not ours.  Call it only while
+    nobody writes below `root`.  An unkept checkpoint first loses its name, so that a crash in the
+    middle leaves something that the next call recognises as unfinished.
+    """
+    if not root.is_dir():
+        return ()
+    live = read_live(root)
+    removed = []
+    for path in sorted(root.iterdir()):
+        doomed = path
+        if path.name.startswith(STAGING):
+            pass
+        elif path.is_symlink() or path.name in keep or path.name == live or not (path / NAME).is_file():
+            continue
+        else:
+            doomed = staging_name(path)
+            path.rename(doomed)
+            crash_point("editing.checkpoints:during-removal")
+        remove(doomed)
+        removed.append(path.name)
+    if removed:
+        fsync_directory(root)
+    return tuple(removed)

@@ -1,0 +1,1 @@
+"""Causal tracing (appendix A of the MEMIT paper)."""

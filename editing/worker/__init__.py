@@ -1,0 +1,1 @@
+"""The process `python -m editing.worker`: a spec in, a report out."""

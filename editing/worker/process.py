@@ -1,0 +1,147 @@
+"""`python -m editing.worker`: builds and judges, in a process of its own that never sees the ledger.
+
+Reads `{"spec": "<path>/spec.json"}` a line on stdin, one a round, and answers with the events of
+`protocol.py` on stdout; whatever libraries print goes to stderr.  The report lies beside the spec.
+End of input ends the worker with 0; SIGTERM ends it at the next safe point with 143; both leave
+finished δs in the cache and no unfinished directory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from editing.errors import (
+    ArchitectureError,
+    EditingError,
+    NumericalError,
+    OutOfMemory,
+    RequestError,
+    SpecError,
+    Stopped,
+)
+from editing.spec import SPEC_VERSION
+from editing.worker.protocol import Channel
+
+if TYPE_CHECKING:
+    from editing.worker.rounds import Workshop
+
+PR_SET_PDEATHSIG = 1
+STOPPED = 128 + signal.SIGTERM
+ALLOCATION_FAILED = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "failed to map segment",
+    "can't start new thread",  # its stack finds no room
+)
+
+
+def main() -> int:
+    """Serve rounds until the input ends; returns the exit code."""
+    _die_with_parent()
+    channel = Channel(_claim_stdout())
+    worker = Worker(channel)
+    signal.signal(signal.SIGTERM, worker.on_sigterm)
+    try:
+        channel.emit("ready", version=SPEC_VERSION, pid=os.getpid())
+        for line in sys.stdin:
+            worker.serve(line)
+    except Stopped:
+        return STOPPED
+    return 0
+
+
+class Worker:
+    """Answers one line at a time."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self._workshop: Workshop | None = None
+        self._busy = False
+
+    def on_sigterm(self, *_: object) -> None:
+        """Stop at once when idle, at the next safe point when at work."""
+        self.channel.stop()
+        if not self._busy:
+            self.channel.raise_if_stopping()
+
+    def serve(self, line: str) -> None:
+        """Do one round and say how it ended.  Raises Stopped."""
+        self._busy = True
+        try:
+            with self.channel.working():
+                self.channel.emit("report", path=str(self._round(line)))
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)  # whatever it was, the daemon is told and decides
+        finally:
+            self._busy = False
+        self.channel.raise_if_stopping()
+
+    def _round(self, line: str) -> Path:
+        try:
+            path = Path(json.loads(line)["spec"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SpecError(f"expected {{'spec': PATH}}, found {line.strip()!r:.100}") from error
+        self.channel.progress("start", 0, 1)
+        if self._workshop is None:
+            from editing.worker.rounds import Workshop
+
+            self._workshop = Workshop(self.channel)
+        return self._workshop.round(path)
+
+    def _failed(self, error: Exception) -> None:
+        traceback.print_exception(error)
+        kind, retry = classify(error)
+        if self._workshop is not None and kind in ("out_of_memory", "internal"):
+            self._workshop.forget()
+        message = str(error) if isinstance(error, EditingError) else f"{type(error).__name__}: {error}"
+        self.channel.emit("error", kind=kind, message=message, retry=retry)
+
+
+def classify(error: Exception) -> tuple[str, bool]:
+    """The protocol's name for what went wrong, and whether the same spec may succeed another time."""
+    if isinstance(error, SpecError | RequestError | ArchitectureError):
+        return "bad_spec", False
+    if isinstance(error, OutOfMemory | MemoryError) or _failed_allocation(error):
+        return "out_of_memory", True
+    if isinstance(error, NumericalError):
+        return "internal", False
+    if isinstance(error, EditingError):
+        return "data", False
+    return "internal", True
+
+
+def _failed_allocation(error: Exception) -> bool:
+    """Recognised by what they say: memory can run out while torch is being imported."""
+    said = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or any(sign in said for sign in ALLOCATION_FAILED)
+
+
+def _die_with_parent() -> None:
+    """Let the kernel kill this process when whoever started it dies (Linux; prctl(2), PR_SET_PDEATHSIG).
+
+    A daemon that is killed and started again must not find the worker of its former life still writing.
+    Elsewhere, and for who was started by a shell in between, the heartbeat notices within seconds.
+    """
+    parent = os.getppid()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _claim_stdout() -> IO[str]:
+    """The real stdout, for events only; from now on file descriptor 1 is stderr."""
+    sys.stdout.flush()
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return stream

@@ -1,0 +1,332 @@
+"""One round of the worker: a spec in, a report out.  The base stays loaded between rounds.
+
+    ask the base → build (reusing every cached δ) → write the checkpoint → read its tensors back
+    → judge what was read back, beside live → report
+
+What is judged is what was written, in the dtype in which it will be served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import resource
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+import transformers
+from torch import Tensor
+
+from editing.crashpoints import crash_point
+from editing.durable import staging_name
+from editing.errors import EditingError, SpecError
+from editing.evaluation.isolated import stated_alone
+from editing.evaluation.measures import Judgement
+from editing.evaluation.metrics import text_windows, weight_growth
+from editing.evaluation.questions import Exam, Setter, Sitting
+from editing.memit.build import Built, build, plan
+from editing.model.hooks import fused
+from editing.model.loading import load_model, load_tokenizer
+from editing.requests import EditRequest, prompt_key
+from editing.settings import EditSettings
+from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
+from editing.storage.checkpoints import read_changed, read_manifest, verify, write_checkpoint
+from editing.worker.protocol import Channel, Counter
+
+Known = Mapping[str, tuple[bool, str]]
+
+
+@dataclass
+class Loaded:
+    """A base in memory, with what it has answered so far."""
+
+    digest: str
+    device: str | None
+    model: Any
+    tokenizer: Any
+    base: Sitting = field(default_factory=Sitting)
+    live: dict[str, Sitting] = field(default_factory=dict)
+    """By checkpoint digest."""
+
+
+class Workshop:
+    """Does rounds; keeps the base between them."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self._loaded: Loaded | None = None
+
+    def forget(self) -> None:
+        """Drop the loaded base: after an error nothing is known of its state."""
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def round(self, path: Path) -> Path:
+        """Carry out the spec in `path`; returns the report's path, beside it.  Raises EditingError.
+
+        A report that answers this very spec is not made again: a retried round is a no-op.
+        """
+        spec = BuildSpec.read(path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        report_path = path.with_name("report.json")
+        if _answers(report_path, digest):
+            return report_path
+        if spec.threads is not None:
+            torch.set_num_threads(spec.threads)
+        started = time.perf_counter()
+        loaded = self._base(spec)
+        with fused(loaded.model):
+            report = _Round(spec, digest, loaded, self.channel).run()
+        report.cost["seconds_total"] = time.perf_counter() - started
+        report.cost["peak_memory_bytes"] = float(_peak_memory())
+        crash_point("editing.worker:before-report")
+        report.write(report_path)
+        crash_point("editing.worker:after-report")
+        return report_path
+
+    def _base(self, spec: BuildSpec) -> Loaded:
+        if self._loaded and (self._loaded.digest, self._loaded.device) == (spec.base_digest, spec.device):
+            return self._loaded
+        self.forget()
+        self.channel.progress("load", 0, 1)
+        directory = Path(spec.base)
+        digest = verify(directory)
+        if digest != spec.base_digest:
+            raise SpecError(f"the base in {directory} is {digest}, the spec asks for {spec.base_digest}")
+        model = load_model(directory, device=spec.device)
+        self._loaded = Loaded(digest, spec.device, model, load_tokenizer(directory))
+        self.channel.progress("load", 1, 1)
+        return self._loaded
+
+
+class _Round:
+    """The steps of one round."""
+
+    def __init__(self, spec: BuildSpec, digest: str, loaded: Loaded, channel: Channel) -> None:
+        self.spec, self.digest, self.loaded, self.channel = spec, digest, loaded, channel
+        self.model, self.tokenizer = loaded.model, loaded.tokenizer
+        self.cost: dict[str, float] = {}
+
+    def run(self) -> BuildReport:
+        with self._timed("known"):
+            asking = self._counter("known", len(self.spec.facts))
+            setter = Setter(self.model, self.tokenizer, self.loaded.base, asking)
+            known = setter.known(self.spec.facts)
+        crash_point("editing.worker:after-known")
+        if self.spec.mode == "ask":
+            facts = tuple(FactReport(id, yes, said, said, yes) for id, (yes, said) in known.items())
+            return self._report("", facts, ())
+        edited = [fact for fact in self.spec.facts if not known[fact.id][0]]
+        if self.spec.mode == "plan":
+            self.cost |= plan(*self._asked(edited), **self._given(edited)).costs() if edited else {}
+            return self._report("", (), ())
+        built = self._build(edited) if self.spec.mode == "build" and edited else None
+        checkpoint = self._checkpoint(built)
+        with self._timed("judge"):
+            exam = setter.exam(self.spec, known, self._windows())
+            judgement = self._judge(exam, known, built)
+        return self._report(checkpoint, judgement.fact_reports(), judgement.measures())
+
+    def _build(self, edited: list[FactSpec]) -> Built:
+        with self._timed("build"):
+            built = build(
+                *self._asked(edited),
+                **self._given(edited),
+                planned=self.channel.expect,
+                progress=self.channel.progress,
+            )
+        self.cost |= built.cost
+        crash_point("editing.worker:after-build")
+        return built
+
+    def _asked(self, edited: list[FactSpec]) -> tuple[Any, Any, list[EditRequest], EditSettings]:
+        requests = [request for fact in edited for request in edit_requests(fact)]
+        return self.model, self.tokenizer, requests, self.spec.settings
+
+    def _given(self, edited: list[FactSpec]) -> dict[str, Any]:
+        """What a build and its preflight are given besides."""
+        return {
+            "cache": Path(self.spec.cache),
+            "base_digest": self.spec.base_digest,
+            "corpus": [Path(file) for file in self.spec.corpus],
+            "kl_prompts": kl_prompts(edited),
+        }
+
+    def _checkpoint(self, built: Built | None) -> str:
+        """Write the checkpoint, or verify the kept one; returns its digest."""
+        out = Path(self.spec.out)
+        self.channel.progress("checkpoint", 0, 1)
+        with self._timed("checkpoint"):
+            if self.spec.mode == "judge":
+                digest = verify(out)
+            else:
+                self._clear(out)
+                digest = write_checkpoint(Path(self.spec.base), out, built.tensors if built else {})
+                crash_point("editing.worker:after-checkpoint")
+        self.channel.progress("checkpoint", 1, 1)
+        return digest
+
+    def _clear(self, out: Path) -> None:
+        """Remove what an attempt that was killed before its report left behind."""
+        if not out.exists():
+            return
+        if self.spec.live is not None and Path(self.spec.live).resolve() == out.resolve():
+            raise SpecError(f"`out` {out} is the live checkpoint: a checkpoint is never overwritten")
+        doomed = staging_name(out)
+        out.rename(doomed)
+        shutil.rmtree(doomed)
+
+    def _judge(self, exam: Exam, known: Known, built: Built | None) -> Judgement:
+        total = len(exam.questions()) + len(exam.texts) + len(exam.windows)
+        self.loaded.base.speak(self.model, self.tokenizer, exam, self._counter("judge base", total))
+        alone = self._alone(exam, known, built)
+        candidate = Sitting()
+        tensors = read_changed(Path(self.spec.base), Path(self.spec.out))
+        growth = self._growth(tensors)
+        with swapped(self.model, tensors):
+            candidate.sit(self.model, self.tokenizer, exam, self._counter("judge candidate", total))
+        live, live_growth = self._live(exam, total)
+        return Judgement(
+            tokenizer=self.tokenizer,
+            facts=self.spec.facts,
+            known=known,
+            exam=exam,
+            base=self.loaded.base,
+            candidate=candidate,
+            live=live,
+            alone=alone,
+            groups=built.groups if built else {},
+            growth=growth,
+            live_growth=live_growth,
+        )
+
+    def _alone(self, exam: Exam, known: Known, built: Built | None) -> dict[str, bool]:
+        if built is None:
+            return {}
+        new = [f for f in self.spec.facts if f.id in exam.facts and not known[f.id][0] and not f.in_live]
+        requests = [edit_requests(fact)[0] for fact in new]
+        tick = self._counter("judge alone", len(requests))
+        return stated_alone(self.model, self.tokenizer, requests, built, tick=tick)
+
+    def _live(self, exam: Exam, total: int) -> tuple[Sitting | None, float | None]:
+        """Live's answers to the same exam, and its weight growth."""
+        if self.spec.live is None:
+            return None, None
+        directory = Path(self.spec.live)
+        manifest = read_manifest(directory)
+        if manifest.base != self.spec.base_digest:
+            self.channel.log("live was built from another base: it is not compared", live=str(directory))
+            return None, None
+        sitting = self.loaded.live.setdefault(manifest.digest, Sitting())
+        tensors = read_changed(Path(self.spec.base), directory)
+        growth = self._growth(tensors)
+        with swapped(self.model, tensors):
+            sitting.sit(self.model, self.tokenizer, exam, self._counter("judge live", total))
+        return sitting, growth
+
+    def _growth(self, tensors: Mapping[str, Tensor]) -> float:
+        """Of what differs from the base, which the model holds."""
+        return weight_growth(dict(self.model.named_parameters()), tensors)
+
+    def _windows(self) -> list[Tensor]:
+        if self.spec.heldout is None:
+            return []
+        return text_windows(self.model, self.tokenizer, Path(self.spec.heldout))
+
+    def _report(self, digest: str, facts: tuple[FactReport, ...], measures: tuple[Any, ...]) -> BuildReport:
+        return BuildReport(
+            run=self.spec.run,
+            base_digest=self.spec.base_digest,
+            checkpoint=self.spec.out if digest else "",
+            checkpoint_digest=digest,
+            facts=facts,
+            measures=measures,
+            cost=self.cost,
+            versions={
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "safetensors": safetensors.__version__,
+                "device": str(self.model.device),
+                "dtype": str(self.model.dtype).removeprefix("torch."),
+                "threads": str(torch.get_num_threads()),
+            },
+            spec_digest=self.digest,
+        )
+
+    def _counter(self, phase: str, total: int) -> Counter:
+        return Counter(self.channel, phase, total)
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.cost[f"seconds_{phase}"] = time.perf_counter() - started
+
+
+def edit_requests(fact: FactSpec) -> list[EditRequest]:
+    """The fact's own request, whose id is the fact's, and one for each variant and further wording."""
+    return [
+        EditRequest(f"{fact.id}/{number}" if number else fact.id, said.prompt, said.subject, said.target)
+        for number, said in enumerate(fact.wordings())
+    ]
+
+
+def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:
+    """Subject → prompts about its other relations, which are to be answered as before.
+
+    Prompts that the view edits itself are left out, and so are those that do not name the subject.
+    """
+    edits = {prompt_key(request.rendered) for fact in edited for request in edit_requests(fact)}
+    kept: dict[str, list[str]] = {}
+    for fact in edited:
+        for case in fact.same_subject:
+            if fact.subject in case.prompt and prompt_key(case.prompt) not in edits:
+                kept.setdefault(fact.subject, []).append(case.prompt)
+    return kept
+
+
+@contextmanager
+def swapped(model: Any, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """`model` with `tensors` for its own, inside; bit for bit as it was after."""
+    parameters = dict(model.named_parameters())
+    saved = {name: parameters[name].detach().clone() for name in tensors}
+    try:
+        _copy(parameters, tensors)
+        yield
+    finally:
+        _copy(parameters, saved)
+
+
+@torch.no_grad()
+def _copy(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        parameters[name].copy_(tensor)
+
+
+def _answers(report: Path, spec_digest: str) -> bool:
+    """Whether `report` answers the spec with this digest, and its checkpoint is whole."""
+    if not report.exists():
+        return False
+    try:
+        found = BuildReport.read(report)
+        return found.spec_digest == spec_digest and (
+            not found.checkpoint_digest or verify(Path(found.checkpoint)) == found.checkpoint_digest
+        )
+    except EditingError:
+        return False
+
+
+def _peak_memory() -> int:
+    """Bytes: of the GPU where there is one, else of the process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

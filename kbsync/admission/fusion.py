@@ -1,0 +1,179 @@
+"""Which source speaks for a slot, and which value it states.
+
+Sources without a current value abstain.  Of the others those of the highest priority speak, and have
+to agree.  A value that a reviewer has rejected is as good as not there; one that a reviewer has
+approved is stated even where others stand beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from connectors.observations import Statement
+from kbsync.admission.history import History
+from kbsync.admission.policy import Policy, Rules
+from kbsync.admission.timeline import NEVER, Absence, Standing, standings
+from kbsync.admission.verdicts import Value
+from kbsync.catalogue import labels
+from state.records import Entity
+
+Clash = Literal["several", "sources", "rejected"]
+"""Why values are stated and yet none is chosen: one source has several, sources differ, all were rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One value that a source states, with what speaks for and against it."""
+
+    value: Value
+    rules: Rules
+    since: datetime
+    """The source's statements have stood unchanged since then."""
+    flips: int
+    references: int
+
+    @property
+    def settles(self) -> datetime:
+        """When the value has stood long enough."""
+        rules = self.rules
+        return self.since + (
+            rules.settle_with_reference if self.references else rules.settle_without_reference
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the sources say, taken together."""
+
+    spoken: Spoken | None = None
+    """The one value that is stated, if there is one."""
+    values: tuple[Value, ...] = ()
+    """All that the speaking sources state and no reviewer has rejected, by object."""
+    clash: Clash | None = None
+    stated: frozenset[str] = frozenset()
+    """Objects that any source states, now or as upcoming, whatever its priority and whoever rejected them."""
+    upcoming: tuple[Value, datetime] | None = None
+    """With no current value: the one that begins later, and when."""
+    absence: Absence = "removed"
+    """With no current value: why."""
+    since: datetime = NEVER
+    """When the last of the speaking sources (or, in silence, of all) last changed."""
+    settles: datetime = NEVER
+    """When the last of the values has stood long enough."""
+    recheck: datetime | None = None
+    """When time alone changes what is said."""
+
+
+def choose(policy: Policy, history: History, now: datetime) -> Choice:
+    """The choice for one slot; pure."""
+    relation = history.slot.relation
+    rules = {o.source: policy.rules(o.source, relation) for o in history.observations}
+    windows = {source: rule.flip_window for source, rule in rules.items()}
+    stands = standings(history.observations, now, windows, bootstrap=history.bootstrap)
+    recheck = min((s.reading.next_change for s in stands if s.reading.next_change), default=None)
+    stated = _stated(stands)
+    if not any(stand.reading.values for stand in stands):
+        since = max(stand.since for stand in stands)
+        silent = _of_highest_priority(stands, rules)
+        absence = silent[0].reading.absence or "removed"
+        upcoming = _upcoming(history, silent, rules)
+        return Choice(stated=stated, upcoming=upcoming, absence=absence, since=since, recheck=recheck)
+    offers = [offer for stand in stands for offer in _offers(history, stand, rules[stand.source])]
+    if not offers:
+        return Choice(clash="rejected", stated=stated, recheck=recheck)
+    top = max(offer.rules.priority for offer in offers)
+    offers = [offer for offer in offers if offer.rules.priority == top]
+    values = tuple({offer.value.object: offer.value for offer in offers}.values())
+    spoken, clash = _one_of(history, offers)
+    return Choice(
+        spoken,
+        values,
+        clash,
+        stated,
+        since=max(offer.since for offer in offers),
+        settles=max(offer.settles for offer in offers),
+        recheck=recheck,
+    )
+
+
+def same_meaning(mode: str, one: Entity, other: Entity) -> bool:
+    """Whether two items are called alike enough that a change between them is no change of fact.
+
+    `mode` is the rule `same_meaning`: labels must be equal, or one's label be among the other's names.
+    """
+    if mode == "off" or one.label is None or other.label is None:
+        return False
+    first, second = labels.fold(one.label), labels.fold(other.label)
+    if first == second:
+        return True
+    if mode == "label":
+        return False
+    return first in map(labels.fold, other.aliases) or second in map(labels.fold, one.aliases)
+
+
+def _stated(stands: Sequence[Standing]) -> frozenset[str]:
+    readings = [stand.reading for stand in stands]
+    statements = (one for reading in readings for one in (*reading.values, *reading.upcoming))
+    return frozenset(one.object.id for one in statements if one.object is not None)
+
+
+def _offers(history: History, stand: Standing, rules: Rules) -> list[Spoken]:
+    """What one source states, without what a reviewer has rejected."""
+    return [
+        Spoken(_value(history, stand, one, rules), rules, stand.since, stand.flips, one.references)
+        for one in stand.reading.values
+        if one.object is not None and not history.rejected(one.object.id)
+    ]
+
+
+def _one_of(history: History, standing: Sequence[Spoken]) -> tuple[Spoken | None, Clash | None]:
+    approved = [spoken for spoken in standing if history.approved(spoken.value)]
+    for candidates in (approved, standing):
+        if len({spoken.value.object for spoken in candidates}) == 1:
+            return max(candidates, key=lambda spoken: (spoken.references > 0, spoken.value.source)), None
+    sources = [spoken.value.source for spoken in standing]
+    if len(set(sources)) < len(sources):
+        return None, "several"
+    first = standing[0]
+    if all(_agree(history, first, other) for other in standing[1:]):
+        return next((s for s in standing if history.wants(s.value.object)), first), None
+    return None, "sources"
+
+
+def _agree(history: History, one: Spoken, other: Spoken) -> bool:
+    return same_meaning(
+        one.rules.same_meaning, history.entity(one.value.object), history.entity(other.value.object)
+    )
+
+
+def _of_highest_priority(stands: Sequence[Standing], rules: Mapping[str, Rules]) -> list[Standing]:
+    top = max((rules[stand.source].priority for stand in stands), default=0)
+    return [stand for stand in stands if rules[stand.source].priority == top]
+
+
+def _upcoming(
+    history: History, stands: Sequence[Standing], rules: Mapping[str, Rules]
+) -> tuple[Value, datetime] | None:
+    """The only value that begins later; several are left until they have begun."""
+    later = [(stand, one) for stand in stands for one in stand.reading.upcoming]
+    if len({one.object.id for _, one in later if one.object is not None}) != 1:
+        return None
+    stand, one = min(later, key=lambda pair: (pair[1].start or NEVER, pair[0].source))
+    value = _value(history, stand, one, rules[stand.source])
+    return None if history.rejected(value.object) else (value, one.start or NEVER)
+
+
+def _value(history: History, stand: Standing, statement: Statement, rules: Rules) -> Value:
+    assert statement.object is not None  # `read` lets only statements with an object through
+    identifier = statement.object.id
+    return Value(
+        object=identifier,
+        target=history.label_of(identifier) or identifier,
+        statement=statement.id,
+        source=stand.source,
+        revision=stand.revision,
+        priority=rules.priority,
+    )

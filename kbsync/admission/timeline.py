@@ -1,0 +1,192 @@
+"""Where a source stands with a slot: its current values, since when, and how often it went back and forth.
+
+Pure readings of a slot's history.  Time is the source's own wherever it has a clock, so that a first
+import of old knowledge does not wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from connectors.observations import Statement
+from kbsync.admission import statements
+from state.records import StoredObservation
+
+Absence = Literal["ended", "no_value", "unknown_value", "deprecated", "removed"]
+"""Why a source has no current value for a slot it was read for."""
+
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The statements of a slot as they count at one instant."""
+
+    values: tuple[Statement, ...]
+    """Current ones, one an object, sorted by object id."""
+    upcoming: tuple[Statement, ...]
+    """Best ones among those that begin later."""
+    absence: Absence | None
+    """Set if there is no current value."""
+    next_change: datetime | None
+    """When time alone changes this reading: the next start or end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One source and one slot."""
+
+    source: str
+    revision: int
+    reading: Reading
+    since: datetime
+    """The statements have stood unchanged since then; `NEVER`: since before anyone looked."""
+    flips: int
+    """Returns to an earlier value within the flip window."""
+
+
+def read(held: Sequence[Statement], at: datetime) -> Reading:
+    """What `held` says at `at`: best rank, not deprecated, begun, not ended.
+
+    When every preferred statement has ended, a normal one counts only if it began after the last of
+    them did: editors set the end of an old value before they change ranks, and an old normal value
+    without dates is no successor.
+    """
+    valid = [statement for statement in held if statement.rank != "deprecated"]
+    begun = [statement for statement in valid if statement.start is None or statement.start <= at]
+    best = _best(begun)
+    current = [statement for statement in best if statement.end is None or statement.end > at]
+    if best and not current and best[0].rank == "preferred":
+        latest = max((statement.start or NEVER) for statement in best)
+        current = [
+            statement
+            for statement in begun
+            if statement.rank == "normal"
+            and (statement.end is None or statement.end > at)
+            and statement.start is not None
+            and statement.start > latest
+        ]
+    values = _one_an_object(current)
+    upcoming = _one_an_object(_best([s for s in valid if s.start is not None and s.start > at]))
+    instants = [moment for s in valid for moment in (s.start, s.end) if moment is not None and moment > at]
+    absence = None if values else _absence(held, valid, current)
+    return Reading(values, upcoming, absence, min(instants, default=None))
+
+
+def standings(
+    history: Iterable[StoredObservation],
+    now: datetime,
+    flip_windows: Mapping[str, timedelta],
+    *,
+    bootstrap: bool,
+) -> tuple[Standing, ...]:
+    """Every source's standing, by name; `history` is in each source's own order, `flip_windows` by source."""
+    by_source: dict[str, list[StoredObservation]] = {}
+    for observation in history:
+        by_source.setdefault(observation.source, []).append(observation)
+    return tuple(
+        _standing(source, by_source[source], now, flip_windows[source], bootstrap=bootstrap)
+        for source in sorted(by_source)
+    )
+
+
+def _standing(
+    source: str, seen: list[StoredObservation], now: datetime, flip_window: timedelta, *, bootstrap: bool
+) -> Standing:
+    current = seen[-1]
+    held = statements.load(current.statements)
+    if len(seen) == 1:
+        settled = bootstrap and current.modified is None
+        since = NEVER if settled else changed_at(current)
+        return Standing(source, current.revision, read(held, now), since, 0)
+    steps = [_Step(changed_at(item), statements.load(item.statements)) for item in seen]
+    return Standing(
+        source, current.revision, read(held, now), _unchanged_since(steps), _flips(steps, now - flip_window)
+    )
+
+
+def changed_at(observation: StoredObservation) -> datetime:
+    """When the source made this revision, by its own clock; never later than we read it."""
+    if observation.modified is None:
+        return observation.observed
+    return min(observation.modified, observation.observed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One state of the slot in the source's own order."""
+
+    at: datetime
+    held: tuple[Statement, ...]
+
+
+def _unchanged_since(steps: list[_Step]) -> datetime:
+    """When the last change was made that is more than a change of references."""
+    newest = _signature(steps[-1].held)
+    since = steps[-1].at
+    for step in reversed(steps[:-1]):
+        if _signature(step.held) != newest:
+            break
+        since = step.at
+    return since
+
+
+def _flips(steps: list[_Step], after: datetime) -> int:
+    """Returns, at or after `after`, to a value that the slot held before."""
+    if len(steps) < 3 or steps[-1].at < after:
+        return 0
+    flips = 0
+    earlier: set[frozenset[str]] = set()
+    last: frozenset[str] | None = None
+    for step in steps:
+        objects = frozenset(value.object.id for value in read(step.held, step.at).values if value.object)
+        if objects != last and objects in earlier and objects and step.at >= after:
+            flips += 1
+        earlier.add(objects)
+        last = objects
+    return flips
+
+
+def _signature(held: Sequence[Statement]) -> list[tuple[object, ...]]:
+    """What a change of the slot is: anything but references and statement ids."""
+    return sorted(
+        (
+            statement.kind,
+            statement.object.id if statement.object else "",
+            statement.rank,
+            (statement.start or NEVER).isoformat(),
+            (statement.end or NEVER).isoformat(),
+        )
+        for statement in held
+    )
+
+
+def _best(begun: Sequence[Statement]) -> list[Statement]:
+    preferred = [statement for statement in begun if statement.rank == "preferred"]
+    return preferred or [statement for statement in begun if statement.rank == "normal"]
+
+
+def _one_an_object(chosen: Iterable[Statement]) -> tuple[Statement, ...]:
+    """Of several statements with one object (two terms of office) the best referenced."""
+    best: dict[str, Statement] = {}
+    for statement in chosen:
+        if statement.object is None:
+            continue
+        known = best.get(statement.object.id)
+        if known is None or (statement.references, known.id) > (known.references, statement.id):
+            best[statement.object.id] = statement
+    return tuple(best[key] for key in sorted(best))
+
+
+def _absence(held: Sequence[Statement], valid: Sequence[Statement], current: Sequence[Statement]) -> Absence:
+    kinds = {statement.kind for statement in current}
+    if "somevalue" in kinds:
+        return "unknown_value"
+    if "novalue" in kinds:
+        return "no_value"
+    if valid:
+        return "ended"
+    return "deprecated" if held else "removed"

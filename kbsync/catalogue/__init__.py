@@ -1,0 +1,1 @@
+"""How relations and entities are put into words."""

@@ -1,0 +1,166 @@
+"""What people see in a terminal: results on stdout (a table, or JSON), progress and advice on stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kbsync.executor import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
+
+UNSEEN_WIDTH = 160
+"""Columns of a table that goes into a pipe or a file, where nothing tells the width."""
+
+stderr = Console(stderr=True, highlight=False)
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() else UNSEEN_WIDTH)
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: dataclasses as objects, instants as ISO 8601, numbers that are none as text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value
+
+
+def print_json(value: Any) -> None:
+    json.dump(plain(value), sys.stdout, ensure_ascii=False, indent=1)
+    sys.stdout.write("\n")
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none"
+) -> None:
+    """A table for people; cells are shown as text, None as nothing."""
+    table = Table(
+        title=escape(title), title_justify="left", title_style="bold", header_style="dim", expand=False
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    count = 0
+    for row in rows:
+        table.add_row(*(cell(item) for item in row))
+        count += 1
+    if count:
+        stdout.print(table)
+    else:
+        stdout.print(f"[bold]{escape(title)}[/]: {escape(empty)}")
+
+
+def cell(value: Any) -> str:
+    """One value as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return escape(str(value))
+
+
+def say(message: str) -> None:
+    """A line of progress or advice."""
+    stderr.print(escape(message), soft_wrap=True)
+
+
+EVERY = 10.0
+"""Seconds between two lines of a phase, where stderr is no terminal."""
+
+
+@contextmanager
+def live_progress() -> Iterator[Progress]:
+    """A bar a phase on a terminal; elsewhere a line now and then, and one where a phase ends."""
+    if not stderr.is_terminal:
+        yield lines(say)
+        return
+    from rich.progress import Progress as Bars
+
+    with Bars(*_columns(), console=stderr) as bars:
+        tasks: dict[str, int] = {}
+
+        def show_phase(phase: str, done: int, total: int, eta_s: float | None) -> None:
+            if phase not in tasks or (done == 0 and total):
+                tasks[phase] = bars.add_task(phase, total=total, left="")
+            left = "" if eta_s is None or done >= total else f"{clock(eta_s)} left"
+            bars.update(tasks[phase], completed=done, total=total, left=left)  # type: ignore[arg-type]
+
+        yield show_phase
+
+
+def lines(say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> Progress:
+    """Progress as lines of text; a phase that ends within a second is not worth one."""
+    began: dict[str, float] = {}
+    said: dict[str, float] = {}
+
+    def show_phase(phase: str, done: int, total: int, eta_s: float | None) -> None:
+        at = now()
+        if phase not in began or done == 0:
+            began[phase] = said[phase] = at
+        spent, over = at - began[phase], done >= total
+        if at - said[phase] < (1.0 if over else EVERY):
+            return
+        said[phase] = at
+        left = "" if over or eta_s is None else f", {clock(eta_s)} left"
+        say(f"{phase}: {done} of {total} in {clock(spent)}, {done / spent:.3g}/s{left}")
+
+    return show_phase
+
+
+def _columns() -> Iterator[ProgressColumn]:
+    """What a bar shows.  (Defined here so that `--help` need not import rich.progress.)"""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Items a second, of the last half minute."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if not speed else f"{speed:.3g}/s", style="dim")
+
+    yield TextColumn("{task.description:<22}")
+    yield BarColumn(32)
+    yield MofNCompleteColumn()
+    yield Rate()
+    yield TimeElapsedColumn()
+    yield TextColumn("{task.fields[left]}")
+
+
+def clock(seconds: float) -> str:
+    """`0:40`, `12:05`, `3:20:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,113 @@
+"""Facts asked of a server after a deploy: the weights are there only if they speak.
+
+What is asked: a sample of the facts that this checkpoint was edited with, the newest first, as far
+as its own gates saw them answered; and the operator's canaries.  How: `POST /v1/completions` of the
+OpenAI API, which vLLM and SGLang serve, greedily and for as many tokens as the answer can have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from editing.errors import EditingError
+from editing.spec import BuildReport, Case
+from kbsync.application import Application
+from kbsync.deployment.hooks import HookFailed
+from kbsync.deployment.http import Server, object_of, said
+from kbsync.settings.deploy import HookSettings
+from state.records import Checkpoint, Fact
+
+_FEWEST, _MOST = 8, 64
+"""Tokens of an answer; a token is at least a byte, so as many as the target has bytes are enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of it."""
+
+    answered: int
+    of: int
+    wrong: str
+    """The first question that was not answered, and what was said instead."""
+
+    @property
+    def share(self) -> float:
+        return self.answered / self.of if self.of else 1.0
+
+    def __str__(self) -> str:
+        return f"{self.answered} of {self.of} canary facts answered{f'; {self.wrong}' if self.wrong else ''}"
+
+
+def choose(app: Application, checkpoint: Checkpoint, settings: HookSettings) -> tuple[Case, ...]:
+    """The questions for this checkpoint: the same ones, however often it is told."""
+    own = app.canaries if settings.canaries_file else ()
+    return (*_edited(app, checkpoint, settings.canaries), *(case for case in own if case.target is not None))
+
+
+def _edited(app: Application, checkpoint: Checkpoint, count: int) -> tuple[Case, ...]:
+    with app.state.read() as tx:
+        facts = tx.view_facts(checkpoint.view)
+        known = tx.base_answers(checkpoint.base, [fact.id for fact in facts])
+        previous = tx.previous()
+        before = {fact.id for fact in tx.view_facts(previous.view)} if previous else set()
+    edited = [fact for fact in facts if not known.get(fact.id, (False, ""))[0]]
+    learnt = _learnt(app, checkpoint)
+    usable = edited if learnt is None else [fact for fact in edited if fact.id in learnt]
+
+    def order(fact: Fact) -> tuple[bool, str]:
+        return fact.id in before, hashlib.sha256(f"{checkpoint.digest}{fact.key}".encode()).hexdigest()
+
+    return tuple(Case(fact.prompt, fact.target) for fact in sorted(usable, key=order)[:count])
+
+
+def _learnt(app: Application, checkpoint: Checkpoint) -> set[int] | None:
+    """Facts that this checkpoint states, as measured when it was built; None where no report is left.
+
+    A fact that its own gates let pass unlearnt says nothing about a server.
+    """
+    round = checkpoint.path.rpartition("-")[2]
+    try:
+        report = BuildReport.read(app.home.run(checkpoint.run) / f"round-{round}" / "report.json")
+    except (OSError, EditingError):
+        return None
+    return {int(fact.id) for fact in report.facts if fact.efficacy}
+
+
+def ask(server: Server, cases: Sequence[Case], model: str | None) -> Asked:
+    """Ask them all, greedily; raises HookFailed where the server cannot be asked."""
+    if not cases:
+        return Asked(0, 0, "")
+    model = model or _first_model(server)
+    answered, wrong = 0, ""
+    for case in cases:
+        target = case.target or ""
+        text = _completion(server, model, case.prompt, target)
+        if _plain(text).startswith(_plain(target)):
+            answered += 1
+        elif not wrong:
+            wrong = f"{case.prompt!r} was answered {text.strip()[:60]!r}, not {target!r}"
+    return Asked(answered, len(cases), wrong)
+
+
+def _first_model(server: Server) -> str:
+    answer = server.get("/v1/models")
+    try:
+        return str(object_of(answer)["data"][0]["id"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise HookFailed(f"{said(answer)} lists no model", "name one with served_model") from error
+
+
+def _completion(server: Server, model: str, prompt: str, target: str) -> str:
+    tokens = min(_MOST, max(_FEWEST, len(target.encode())))
+    question = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+    answer = server.post("/v1/completions", json=question)
+    try:
+        return str(object_of(answer)["choices"][0]["text"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise HookFailed(f"{said(answer)} holds no completion") from error
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()

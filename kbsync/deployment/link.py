@@ -1,0 +1,75 @@
+"""The kind `symlink`, and the built-in `live` link: a server that loads a path needs nothing else.
+
+A link cannot be asked questions: what it points to, and the digest in the manifest there, is all the
+evidence there is.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from editing.durable import fsync_directory
+from editing.errors import EditingError
+from editing.storage.checkpoints import LIVE
+from kbsync.deployment.hooks import HookFailed, Version, mapped, version_in
+from kbsync.errors import TryLater
+from kbsync.home import Home
+from kbsync.settings.deploy import SymlinkSettings
+from state.records import Checkpoint
+
+
+def observe_link(home: Home, promoted: Checkpoint) -> str:
+    """The version that `live` points to; raises TryLater unless it is the promoted one, by name and digest."""
+    observed = read_link(home.checkpoints / LIVE)
+    expected = Version.of(promoted, home.checkpoints).id
+    if observed != expected:
+        raise TryLater(
+            f"{home.live} points to {observed or 'no checkpoint'}, not to the promoted {expected}",
+            "the next cycle repairs the link",
+        )
+    return observed
+
+
+def read_link(link: Path) -> str:
+    """The version a link points to; empty where there is none or nothing that can be trusted lies there."""
+    try:
+        return version_in(link.resolve(strict=True))
+    except (OSError, EditingError):
+        return ""
+
+
+class SymlinkHook:
+    """A link anywhere, switched by rename: a reader sees the old or the new checkpoint, never neither."""
+
+    def __init__(self, settings: SymlinkSettings) -> None:
+        self.settings = settings
+
+    def deploy(self, version: Version) -> None:
+        link = self.settings.path
+        temporary = link.with_name(f".{link.name}-{os.getpid()}-{secrets.token_hex(4)}")
+        if link.exists() and not link.is_symlink():
+            raise HookFailed(f"{link} is not a symbolic link", "move it away: it will not be replaced")
+        try:
+            temporary.symlink_to(mapped(version.path, self.settings.paths))
+            temporary.replace(link)
+            fsync_directory(link.parent)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise HookFailed(
+                f"cannot switch {link}: {error.strerror or error}",
+                "does its directory exist, and is it ours?",
+            ) from error
+
+    def observed_version(self) -> str | None:
+        """By the manifest of what it points to, found under our own name for that path."""
+        link = self.settings.path
+        if not link.is_symlink():
+            return ""
+        return read_link(
+            Path(mapped(link.readlink(), {theirs: ours for ours, theirs in self.settings.paths.items()}))
+        )
+
+    def rollback(self, version: Version) -> None:
+        self.deploy(version)

@@ -1,0 +1,256 @@
+"""The outbox: every promotion leaves a row a hook, and each row is worked off at least once.
+
+    pending ── deploying ── deployed        told, seen to serve it, canary facts answered
+       ↑          │  └───── failed ── deploying …   after a wait that doubles
+       └──────────┘ killed meanwhile
+
+A row is `deploying` before its server is told, so a process killed anywhere in between leaves a row
+that the next start tells again; hooks bear that.  The wait is counted by the application's clock from
+the row's own date, so it survives restarts.  Only the promotion that is live is told: what a newer
+one superseded was dropped with it.
+
+Crash points (`editing/crashpoints.py`): `kbsync.deploying:before-telling`, the row is `deploying`;
+`kbsync.deploying:after-telling`, the server was told and names the version; `kbsync.deploying:after-row`.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from editing.crashpoints import crash_point
+from kbsync.application import Application
+from kbsync.deployment import canaries
+from kbsync.deployment.connect import connect
+from kbsync.deployment.hooks import Call, Hook, HookFailed, LoadFailed, Version
+from kbsync.deployment.http import Server
+from kbsync.deployment.patience import Patience
+from kbsync.errors import BadConfiguration
+from kbsync.leadership import Leadership
+from kbsync.settings.deploy import AnyHookSettings
+from state.records import Checkpoint, Deployment
+
+log = structlog.get_logger()
+
+ACTOR = "kbsync"
+LONGEST_WAIT = timedelta(hours=1)
+_MARGIN_S = 5.0
+"""What a hook's own timeout has before the wait for it ends: its own words say more."""
+_WATCH_S = 10.0
+"""Longest wait for a server that is only asked what it serves."""
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the deployments of the live promotion stand."""
+
+    waiting: tuple[Deployment, ...] = ()
+    """Not there yet; will be told (again)."""
+    dead: tuple[Deployment, ...] = ()
+    """Failed as often as their hook's `attempts` allows."""
+
+
+def due(row: Deployment, settings: AnyHookSettings) -> datetime:
+    """When a failed deployment is tried again."""
+    wait = min(LONGEST_WAIT, settings.backoff * (1 << min(max(row.attempts, 1) - 1, 16)))
+    return row.updated + wait
+
+
+class Outbox:
+    def __init__(self, app: Application, leadership: Leadership) -> None:
+        self.app = app
+        self.leadership = leadership
+        self.patience = Patience(leadership.renew, app.stopping)
+
+    def work(self, *, asked: bool = False, bounded: bool = False) -> Standing:
+        """Tell every hook of what is live that has not confirmed it and whose time has come.
+
+        `asked`: a person wants it now, so nothing waits.  `bounded`: a run decides by the outcome, so
+        what has failed `attempts` times is left alone; otherwise it goes on being tried, at most hourly.
+        Raises Stopping, and state.StaleLeader when another process leads.
+        """
+        rows = self._rows()
+        for row in rows:
+            settings = self.app.settings.deploy[row.hook]
+            if row.state == "failed":
+                over = bounded and row.attempts >= settings.attempts
+                if over or not (asked or self.app.now() >= due(row, settings)):
+                    continue
+            if row.state != "deployed" or self._drifted(row, settings):
+                self._tell(row, settings)
+        rows = self._rows()
+        dead = tuple(row for row in rows if self._is_dead(row))
+        return Standing(
+            tuple(row for row in rows if row.state != "deployed" and row not in dead),
+            dead,
+        )
+
+    def _is_dead(self, row: Deployment) -> bool:
+        return row.state == "failed" and row.attempts >= self.app.settings.deploy[row.hook].attempts
+
+    def _rows(self) -> list[Deployment]:
+        """Of the live promotion, one a configured hook; what a killed process left is pending again."""
+        hooks = self.app.settings.deploy
+        with self.app.state.read() as tx:
+            live = tx.live()
+            rows = tx.deployments(promotion=live.promotion) if live and live.promotion else ()
+        named = {row.hook for row in rows}
+        stray = [row for row in rows if row.hook not in hooks and row.state not in ("deployed", "superseded")]
+        cut_off = [row for row in rows if row.hook in hooks and row.state == "deploying"]
+        if live is None or not (stray or cut_off or set(hooks) - named):
+            return [row for row in rows if row.hook in hooks]
+        with self.leadership.write() as tx:
+            tx.tell_too(tuple(hooks), self.leadership.lease, ACTOR)
+            for row in stray:
+                tx.move_deployment(
+                    row.id, row.state, "superseded", actor=ACTOR, detail="the hook is no longer configured"
+                )
+            for row in cut_off:
+                tx.move_deployment(
+                    row.id,
+                    "deploying",
+                    "pending",
+                    actor=ACTOR,
+                    detail="the daemon was stopped or killed meanwhile",
+                )
+            return [row for row in tx.deployments(promotion=live.promotion) if row.hook in hooks]
+
+    def _drifted(self, row: Deployment, settings: AnyHookSettings) -> bool:
+        """Whether a server that had confirmed its version serves something else by now (a restart forgets)."""
+        version = self._version(row)
+        call = Call(_WATCH_S, threading.Event())
+        try:
+            hook = connect(settings, call, self.app.now)
+            observed = self.patience.wait(hook.observed_version, _WATCH_S + _MARGIN_S, call.abandoned)
+            if observed is None:
+                self._ask(row, settings)
+                return False
+        except Unanswered as error:
+            observed = str(error)
+        except (HookFailed, BadConfiguration) as error:
+            # Not reached is not forgotten: it may come back as it was.
+            log.warning("deploy.unreachable", hook=row.hook, reason=str(error))
+            return False
+        if observed != version.id:
+            log.warning("deploy.drifted", hook=row.hook, observed=observed, expected=version.id)
+        return observed != version.id
+
+    def _tell(self, row: Deployment, settings: AnyHookSettings) -> None:
+        """One attempt at one row, from `deploying` to `deployed` or `failed`."""
+        with self.leadership.write() as tx:
+            row = tx.move_deployment(row.id, row.state, "deploying", actor=ACTOR)
+        crash_point("kbsync.deploying:before-telling")
+        version = self._version(row)
+        call = Call(settings.timeout.total_seconds(), threading.Event())
+        try:
+            hook = connect(settings, call, self.app.now)
+            observed = self._told(hook, row, settings, version, call)
+            crash_point("kbsync.deploying:after-telling")
+            confirmed = self._confirm(row, settings, version, observed)
+        except (HookFailed, BadConfiguration) as error:
+            detail = str(error)
+            if isinstance(error, LoadFailed):
+                detail = f"{detail}; {self._restore(row, settings)}"
+            log.error("deploy.failed", hook=row.hook, version=version.id, attempt=row.attempts, reason=detail)
+            with self.leadership.write() as tx:
+                tx.move_deployment(row.id, "deploying", "failed", actor=ACTOR, detail=detail)
+        else:
+            log.info("deploy.done", hook=row.hook, version=version.id, detail=confirmed)
+            with self.leadership.write() as tx:
+                tx.move_deployment(
+                    row.id,
+                    "deploying",
+                    "deployed",
+                    actor=ACTOR,
+                    observed=observed or f"{version.id} (told)",
+                    detail=confirmed,
+                )
+        crash_point("kbsync.deploying:after-row")
+
+    def _told(
+        self, hook: Hook, row: Deployment, settings: AnyHookSettings, version: Version, call: Call
+    ) -> str | None:
+        """Tell the server, and what it says it serves after that (as soon as it is right, at most `settle`)."""
+        verb = hook.rollback if self._had_before(row) else hook.deploy
+        settle = settings.settle.total_seconds()
+
+        def tell() -> str | None:
+            verb(version)
+            rounds = int(settle / _POLL_S)
+            while (observed := hook.observed_version()) not in (None, version.id) and rounds > 0:
+                call.abandoned.wait(_POLL_S)
+                rounds -= 1
+            return observed
+
+        return self.patience.wait(tell, call.timeout_s + settle + _MARGIN_S, call.abandoned)
+
+    def _confirm(
+        self, row: Deployment, settings: AnyHookSettings, version: Version, observed: str | None
+    ) -> str:
+        """What was seen, in words; raises HookFailed unless it is the version, and it answers."""
+        if observed is not None and observed != version.id:
+            raise HookFailed(
+                f"it was told of {version.id} and says that it serves {observed!r}",
+                "is it behind a load balancer, or did another program tell it too?",
+            )
+        asked = self._ask(row, settings)
+        if observed is None and not asked.of:
+            raise HookFailed("it names no version and no canary facts are asked", "set `canaries` above 0")
+        return str(asked) if asked.of else "its version was read; no canary facts were asked"
+
+    def _ask(self, row: Deployment, settings: AnyHookSettings) -> canaries.Asked:
+        """The canary facts; raises Unanswered where too few of them are answered."""
+        if settings.asks is None:
+            return canaries.Asked(0, 0, "")
+        cases = canaries.choose(self.app, self._checkpoint(row), settings)
+        call = Call(settings.timeout.total_seconds(), threading.Event())
+        server = Server(settings.asks, settings.token(), call.timeout_s)
+        asked = self.patience.wait(
+            lambda: canaries.ask(server, cases, settings.served_model), call.timeout_s, call.abandoned
+        )
+        if asked.share < settings.canaries_share:
+            raise Unanswered(f"{asked} ({settings.canaries_share:.0%} required)")
+        return asked
+
+    def _restore(self, row: Deployment, settings: AnyHookSettings) -> str:
+        """Push what the server had before, by its own path: after a failed load its weights are in doubt."""
+        before = self._before(row)
+        if before is None:
+            return "there is no version before to go back to"
+        call = Call(settings.timeout.total_seconds(), threading.Event())
+        try:
+            hook = connect(settings, call, self.app.now)
+            self.patience.wait(lambda: hook.rollback(before), call.timeout_s + _MARGIN_S, call.abandoned)
+        except (HookFailed, BadConfiguration) as error:
+            return f"{before.id} could not be pushed again either: {error}"
+        return f"{before.id} was pushed again"
+
+    def _checkpoint(self, row: Deployment) -> Checkpoint:
+        with self.app.state.read() as tx:
+            return tx.checkpoint(row.checkpoint)
+
+    def _version(self, row: Deployment) -> Version:
+        return Version.of(self._checkpoint(row), self.app.home.checkpoints)
+
+    def _earlier(self, row: Deployment) -> list[Deployment]:
+        with self.app.state.read() as tx:
+            return [one for one in tx.deployments() if one.hook == row.hook and one.promotion < row.promotion]
+
+    def _had_before(self, row: Deployment) -> bool:
+        return any(one.checkpoint == row.checkpoint and one.attempts for one in self._earlier(row))
+
+    def _before(self, row: Deployment) -> Version | None:
+        """What this hook's server served last, if it is still there."""
+        served = [one for one in self._earlier(row) if one.state == "deployed"]
+        if not served:
+            return None
+        checkpoint = self._checkpoint(max(served, key=lambda one: one.promotion))
+        return None if checkpoint.collected else Version.of(checkpoint, self.app.home.checkpoints)
+
+
+class Unanswered(HookFailed):
+    """The server answers, but not with the facts of the version that it was told of."""

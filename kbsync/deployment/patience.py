@@ -1,0 +1,59 @@
+"""Waiting for a server without being held by it.
+
+A load takes minutes and a hanging server for ever: the call runs on a thread of its own, while this
+one renews the lease, feeds the watchdog, hears SIGTERM and looks at the clock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kbsync.deployment.hooks import HookFailed
+from kbsync.executor import Stopping
+
+T = TypeVar("T")
+_LOOK_S = 0.2
+"""How often this thread looks up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    alive: Callable[[], None]
+    """Called while waiting; raises state.StaleLeader when another process leads by now."""
+    stopping: threading.Event
+
+    def wait(self, call: Callable[[], T], seconds: float, abandoned: threading.Event) -> T:
+        """`call()`, or HookFailed after `seconds`; sets `abandoned` when its result is waited for no more.
+
+        Raises Stopping at SIGTERM, and whatever `call` raises.
+        """
+        results: list[T] = []
+        errors: list[BaseException] = []
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                results.append(call())
+            except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, whatever it is
+                errors.append(error)
+            finally:
+                done.set()
+
+        threading.Thread(target=run, name="deploy hook", daemon=True).start()
+        deadline = time.monotonic() + seconds
+        try:
+            while not done.wait(_LOOK_S):
+                self.alive()
+                if self.stopping.is_set():
+                    raise Stopping("asked to stop while a server was told", "the next start tells it again")
+                if time.monotonic() > deadline:
+                    raise HookFailed(f"no end of it within {seconds:g} s")
+        finally:
+            abandoned.set()
+        if errors:
+            raise errors[0]
+        return results[0]

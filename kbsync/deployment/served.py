@@ -1,0 +1,105 @@
+"""What each server serves, as it was last seen: for `kbsync status`, `kbsync deployments` and the metrics."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from kbsync.application import Application
+from kbsync.deployment.connect import connect
+from kbsync.deployment.hooks import Call, HookFailed, Version
+from kbsync.deployment.link import read_link
+from kbsync.deployment.outbox import due
+from kbsync.deployment.patience import Patience
+from kbsync.errors import BadConfiguration
+from state.records import Deployment, DeploymentState
+
+LINK = "live"
+"""The built-in link, named like a hook."""
+_ASK_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One server, or the link."""
+
+    hook: str
+    kind: str
+    version: str
+    """What is live, and should be served; empty where nothing is live."""
+    observed: str
+    """What it was last seen to serve; empty where it never was."""
+    matches: bool
+    state: DeploymentState | None
+    """None: the link, or a hook that has not been named in an outbox row yet."""
+    attempts: int = 0
+    next_try: datetime | None = None
+    detail: str = ""
+    updated: datetime | None = None
+
+    def __str__(self) -> str:
+        if self.matches:
+            return f"{self.observed} ({self.detail})" if self.detail else self.observed
+        seen = f"last seen: {self.observed}" if self.observed else "never seen to serve anything"
+        tried = f"; next try after {self.next_try:%F %H:%M:%S} UTC" if self.next_try else ""
+        how = f"not {self.version or 'anything yet'} ({self.state or 'not told'}, {seen}{tried})"
+        return f"{how} {self.detail}".rstrip()
+
+
+def served(app: Application) -> tuple[Served, ...]:
+    """The link, then every configured hook: read from the disk and the ledger, nobody is asked."""
+    with app.state.read() as tx:
+        live = tx.live()
+        rows = tx.deployments()
+    version = Version.of(live, app.home.checkpoints).id if live else ""
+    link = read_link(app.home.live)
+    found = [Served(LINK, "symlink", version, link, bool(live) and link == version, None)]
+    for hook, settings in app.settings.deploy.items():
+        own = [row for row in rows if row.hook == hook]
+        row = next((row for row in own if live and row.promotion == live.promotion), None)
+        confirmed = [one for one in own if one.state == "deployed"]
+        observed = confirmed[-1].observed if confirmed else ""
+        if row is None:
+            found.append(Served(hook, settings.kind, version, observed, False, None))
+            continue
+        found.append(
+            Served(
+                hook,
+                settings.kind,
+                version,
+                observed,
+                row.state == "deployed",
+                row.state,
+                row.attempts,
+                due(row, settings) if row.state == "failed" else None,
+                row.detail,
+                row.updated,
+            )
+        )
+    return tuple(found)
+
+
+def ask_now(app: Application) -> tuple[Served, ...]:
+    """As `served`, with what each server says at this moment; one that cannot be asked says why."""
+    return tuple(one if one.hook == LINK else _asked(app, one) for one in served(app))
+
+
+def _asked(app: Application, one: Served) -> Served:
+    call = Call(_ASK_S, threading.Event())
+    try:
+        hook = connect(app.settings.deploy[one.hook], call, app.now)
+        observed = Patience(lambda: None, app.stopping).wait(
+            hook.observed_version, 2 * _ASK_S, call.abandoned
+        )
+    except (HookFailed, BadConfiguration) as error:
+        return replace(one, observed="", matches=False, detail=str(error))
+    if observed is None:
+        return replace(one, detail=f"it names no version; {one.detail}")
+    return replace(one, observed=observed, matches=observed == one.version)
+
+
+def history(app: Application, limit: int) -> tuple[Deployment, ...]:
+    """The outbox, newest first."""
+    with app.state.read() as tx:
+        return tuple(reversed(tx.deployments()))[:limit]

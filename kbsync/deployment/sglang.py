@@ -1,0 +1,58 @@
+"""SGLang: `POST /update_weights_from_disk`, which waits for requests at work, loads and flushes.
+
+The requests are those of its "SGLang for RL Systems" and of `entrypoints/http_server.py`:
+
+    POST /update_weights_from_disk {"model_path", "weight_version", "flush_cache", "abort_all_requests"}
+         200 {"success": true, …}, 400 {"success": false, "message": …}
+    GET  /model_info {"model_path", "weight_version", …}; before that name, /get_model_info
+
+A failed load may leave the new weights in part, under the old version's name: LoadFailed, so that
+the version before is pushed explicitly by its path.
+"""
+
+from __future__ import annotations
+
+import httpx
+
+from kbsync.deployment.hooks import Call, HookFailed, LoadFailed, Version, mapped
+from kbsync.deployment.http import Server, object_of, said
+from kbsync.settings.deploy import SglangSettings
+
+
+class SglangHook:
+    def __init__(self, settings: SglangSettings, call: Call) -> None:
+        self.settings = settings
+        self.server = Server(settings.url, settings.token(), call.timeout_s)
+
+    def deploy(self, version: Version) -> None:
+        answer = self.server.post(
+            "/update_weights_from_disk",
+            json={
+                "model_path": mapped(version.path, self.settings.paths),
+                "weight_version": version.id,
+                "flush_cache": True,
+                "abort_all_requests": self.settings.abort_requests,
+            },
+        )
+        if answer.status_code in (401, 403, 404, 405):
+            raise HookFailed(said(answer), "is this an SGLang server, and is its token right?")
+        if not _succeeded(answer):
+            raise LoadFailed(said(answer), "is the path visible to it (`paths`)? see its log")
+
+    def observed_version(self) -> str | None:
+        answer = self.server.get("/model_info")
+        if answer.status_code == 404:
+            answer = self.server.get("/get_model_info")
+        version = object_of(answer).get("weight_version")
+        return None if version is None else str(version)
+
+    def rollback(self, version: Version) -> None:
+        self.deploy(version)
+
+
+def _succeeded(answer: httpx.Response) -> bool:
+    """Whether it says so itself: a status of 200 is not enough."""
+    try:
+        return object_of(answer).get("success") is True
+    except HookFailed:
+        return False

@@ -1,0 +1,222 @@
+"""Admission against the ledger: slots in, verdicts out, their consequences written, all in bulk.
+
+The slots to admit are widened by their rivals, those that make the same prompt, until none is missing:
+a conflict concerns both sides, and its end releases both.  What one call costs follows the slots it is
+given, not the size of the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from connectors import observations as source
+from kbsync.admission import statements
+from kbsync.admission.effects import consequences
+from kbsync.admission.history import LITERAL, History
+from kbsync.admission.policy import Policy
+from kbsync.admission.rules import Claim, beside, claim, judge
+from kbsync.admission.verdicts import Accept, Quarantine, Reason, Verdict
+from kbsync.catalogue.relations import Catalogue, Relation
+from state.ledger import Snapshot, Transaction
+from state.records import Entity, Fact, Move, NewFact, Slot, StoredObservation
+
+Pair = tuple[str, str]
+"""A slot's name: (subject, relation)."""
+
+ACTOR = "admission"
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Counts accepted facts over one cycle; beyond `limit` (None: no limit) it is tripped."""
+
+    limit: int | None
+    accepted: int = 0
+    refused: int = 0
+
+    @property
+    def tripped(self) -> bool:
+        return self.refused > 0
+
+    def admits(self, facts: int = 1) -> bool:
+        """Whether so many more may be accepted, all or none; counts them either way."""
+        if self.limit is not None and self.accepted + facts > self.limit:
+            self.refused += facts
+            return False
+        self.accepted += facts
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """One slot's verdict, and the facts that it wrote."""
+
+    slot: Slot
+    verdict: Verdict
+    changed: bool
+    """Whether the ledger was not already as the verdict says."""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The rules and the catalogue, applied to slots of a ledger."""
+
+    policy: Policy
+    catalogue: Catalogue
+    breaker: Breaker = field(default_factory=lambda: Breaker(None))
+
+    def admit(
+        self, tx: Transaction, pairs: Iterable[Pair], now: datetime, *, bootstrap: bool = False
+    ) -> list[Admitted]:
+        """Verdicts on `pairs` and on their rivals, written to the ledger; in a stable order."""
+        groups = _with_rivals(tx, set(pairs))
+        histories = self.histories(tx, groups.pairs, bootstrap=bootstrap)
+        verdicts = self._verdicts(histories, groups, now)
+        self._break(histories, verdicts, groups)
+        return self._write(tx, histories, verdicts)
+
+    def histories(self, tx: Snapshot, slots: Mapping[Pair, Slot], *, bootstrap: bool) -> dict[Pair, History]:
+        """Everything admission needs to know of the slots, in a handful of queries."""
+        said = tx.histories(slots)
+        facts = tx.facts_of(slots)
+        known = tx.entities(_mentioned(slots, said, facts))
+        return {
+            pair: History(
+                slot=slot,
+                relation=self.catalogue.get(pair[1]) or _unlisted(slot),
+                observations=said.get(pair, ()),
+                facts=facts.get(pair, ()),
+                entities=known,
+                bootstrap=bootstrap,
+            )
+            for pair, slot in slots.items()
+        }
+
+    def _verdicts(
+        self, histories: Mapping[Pair, History], groups: _Groups, now: datetime
+    ) -> dict[Pair, Verdict]:
+        alone = {pair: judge(self.policy, history, now) for pair, history in histories.items()}
+        claims = {pair: claim(alone[pair], histories[pair]) for pair in groups.rivals}
+        return {
+            pair: beside(verdict, histories[pair], _others(claims, groups, pair))
+            for pair, verdict in alone.items()
+        }
+
+    def _break(
+        self, histories: Mapping[Pair, History], verdicts: dict[Pair, Verdict], groups: _Groups
+    ) -> None:
+        """Turns what the volume breaker stops into quarantine; slots of one prompt pass together or not."""
+        asked: set[Pair] = set()
+        for pair in sorted(verdicts):
+            if pair in asked:
+                continue
+            together = [
+                one for one in (pair, *groups.rivals.get(pair, ())) if isinstance(verdicts[one], Accept)
+            ]
+            asked.update(together)
+            if together and not self.breaker.admits(len(together)):
+                for one in together:
+                    verdicts[one] = self._stopped(verdicts[one])
+
+    def _stopped(self, verdict: Verdict) -> Verdict:
+        if not isinstance(verdict, Accept):
+            return verdict
+        text = f"more than {self.breaker.limit} facts were accepted in one cycle"
+        return Quarantine(Reason("volume", text), (verdict.value,), stated=verdict.stated)
+
+    def _write(
+        self, tx: Transaction, histories: Mapping[Pair, History], verdicts: Mapping[Pair, Verdict]
+    ) -> list[Admitted]:
+        """All moves before all new rows, so that no slot and no prompt ever wants two objects."""
+        admitted: list[Admitted] = []
+        moves: list[Move] = []
+        puts: list[NewFact] = []
+        for pair in sorted(verdicts):
+            history, verdict = histories[pair], verdicts[pair]
+            outcome = consequences(history, verdict)
+            admitted.append(Admitted(history.slot, verdict, bool(outcome.moves or outcome.puts)))
+            moves.extend(outcome.moves)
+            puts.extend(outcome.puts)
+        rows = {pair: {fact.id: fact for fact in history.facts} for pair, history in histories.items()}
+        moved = tx.move_facts(
+            moves, ACTOR, known=[fact for facts in rows.values() for fact in facts.values()]
+        )
+        for fact in moved:
+            rows[fact.subject, fact.relation][fact.id] = fact
+        tx.put_facts(puts, ACTOR, known={pair: tuple(facts.values()) for pair, facts in rows.items()})
+        return admitted
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Slots, and which of them make one prompt."""
+
+    pairs: dict[Pair, Slot]
+    rivals: dict[Pair, set[Pair]]
+    """For each slot that has any: the others of its prompts."""
+
+
+def _with_rivals(tx: Transaction, pairs: set[Pair]) -> _Groups:
+    """`pairs` and every slot that shares a prompt with one of them, and so on until no more are found."""
+    slots: dict[Pair, Slot] = {}
+    members: dict[str, set[Pair]] = {}
+    fresh = tx.slots(pairs)
+    while fresh:
+        slots.update(fresh)
+        keys = {slot.prompt_key for slot in fresh.values()} - members.keys()
+        found = tx.slots_with_prompt_keys(keys)
+        pinned = tx.wanted_with_prompt_keys(keys)
+        for key in keys:
+            members[key] = {(slot.subject, slot.relation) for slot in found.get(key, ())}
+            members[key].update((fact.subject, fact.relation) for fact in pinned.get(key, ()))
+        fresh = tx.slots({pair for key in keys for pair in members[key]} - slots.keys())
+    rivals: dict[Pair, set[Pair]] = {}
+    for together in members.values():
+        if len(together) > 1:
+            for pair in together:
+                rivals.setdefault(pair, set()).update(together - {pair})
+    return _Groups(slots, rivals)
+
+
+def _others(claims: Mapping[Pair, Claim], groups: _Groups, pair: Pair) -> list[Claim]:
+    return [claims[rival] for rival in sorted(groups.rivals.get(pair, ()))]
+
+
+def _mentioned(
+    slots: Iterable[Pair],
+    said: Mapping[Pair, tuple[StoredObservation, ...]],
+    facts: Mapping[Pair, tuple[Fact, ...]],
+) -> set[str]:
+    """Subjects, and objects of statements and facts."""
+    names = {subject for subject, _ in slots}
+    for observed in said.values():
+        for observation in observed:
+            for statement in statements.load(observation.statements):
+                if statement.object is not None:
+                    names.add(statement.object.id)
+    names.update(fact.object for rows in facts.values() for fact in rows)
+    return {name for name in names if not name.startswith(LITERAL)}
+
+
+def _unlisted(slot: Slot) -> Relation:
+    """Stands for a relation that was taken out of the catalogue: nothing new is learnt of it."""
+    return Relation(slot.relation, slot.relation, True, "thing", (slot.template,), enabled=False)
+
+
+def stored(observation: source.Observation) -> StoredObservation:
+    """The border between connectors and the ledger, one way."""
+    return StoredObservation(
+        source=observation.source,
+        subject=observation.subject.id,
+        relation=observation.relation,
+        revision=observation.revision,
+        modified=observation.modified,
+        observed=observation.observed,
+        statements=statements.dump(observation.statements),
+    )
+
+
+def stored_entity(entity: source.Entity) -> Entity:
+    return Entity(entity.id, entity.label, entity.aliases, entity.living)

@@ -1,0 +1,177 @@
+"""Names: what entities are called, what that makes of their slots' prompts, and subjects that merge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from connectors.observations import Poll
+from editing.requests import prompt_key, render
+from kbsync.admission.statements import dump
+from kbsync.catalogue import labels
+from kbsync.catalogue.relations import Catalogue
+from kbsync.intake.admit import ACTOR, Pair, stored_entity
+from state.ledger import Transaction
+from state.records import Entity, Fact, Move, NewFact, Slot
+
+_MERGED = "redirected"
+
+
+def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[Pair]:
+    """Stores entities and slots; returns the slots that are new, and those that a new label or death concerns."""
+    offered = _entities(step)
+    before = tx.entities(offered)
+    tx.put_entities(offered.values(), known=before)
+    changed = {name for name, old in before.items() if _matters(old, offered[name])}
+    pairs = {(observation.subject.id, observation.relation) for observation in step.observations}
+    known = tx.slots(pairs) | tx.slots_of_subjects(changed)
+    new = [
+        render_slot(subject, catalogue[relation].template, relation, offered[subject].label)
+        for subject, relation in sorted(pairs - known.keys())
+        if relation in catalogue
+    ]
+    rendered = {pair: _rerendered(slot, offered.get(slot.subject)) for pair, slot in known.items()}
+    moved = {pair: slot for pair, slot in rendered.items() if slot != known[pair]}
+    tx.put_slots([*new, *moved.values()])
+    left = tx.slots_with_prompt_keys({known[pair].prompt_key for pair in moved})
+    return (
+        {(slot.subject, slot.relation) for slot in new}
+        | {pair for pair in known if pair[0] in changed}
+        | {(slot.subject, slot.relation) for slots in left.values() for slot in slots}
+        | tx.slots_of_objects(changed)
+    )
+
+
+def render_listed(tx: Transaction, catalogue: Catalogue, most: int) -> list[Pair]:
+    """Renders at most `most` slots that were read before the catalogue had their relation; which they are."""
+    pairs = tx.unrendered(catalogue, most)
+    named = tx.entities({subject for subject, _ in pairs})
+    tx.put_slots(
+        render_slot(subject, catalogue[relation].template, relation, known.label if known else None)
+        for subject, relation in pairs
+        for known in [named.get(subject)]
+    )
+    return pairs
+
+
+def redirect(tx: Transaction, source: str, redirects: Iterable[tuple[str, str]], now: datetime) -> set[Pair]:
+    """Subjects merged at the source: what is wanted moves to the new subject, prompt and all.
+
+    The old subject's slots are closed by an observation without statements, so that they are no
+    rivals of the new one's.
+    """
+    heirs = _heirs(redirects)
+    slots = tx.slots_of_subjects(heirs)
+    heir_of = {pair: (heirs[pair[0]], pair[1]) for pair in slots}
+    _close(tx, source, slots, now)
+    known = tx.slots(heir_of.values())
+    tx.put_slots(
+        replace(slot, subject=heir_of[pair][0], id=None)
+        for pair, slot in slots.items()
+        if heir_of[pair] not in known
+    )
+    taken = {pair for pair, facts in tx.facts_of(heir_of.values()).items() if _wanted(facts)}
+    moves, puts = [], []
+    for pair, facts in sorted(tx.facts_of(slots).items()):
+        for fact in _wanted(facts):
+            heir = heir_of[pair]
+            moves.append(Move(fact.id, "superseded", f"{_MERGED}: into {heir[0]}", expect="wanted"))
+            if heir not in taken:
+                taken.add(heir)
+                puts.append(_inherited(fact, heir[0]))
+    tx.move_facts(moves, ACTOR)
+    tx.put_facts(puts, ACTOR)
+    return {*slots, *heir_of.values()}
+
+
+def _heirs(redirects: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Where each merged subject ends, over several merges; a circle of redirects is left out."""
+    step = dict(redirects)
+    ends = {}
+    for old in step:
+        seen, end = {old}, step[old]
+        while end in step and end not in seen:
+            seen.add(end)
+            end = step[end]
+        if end not in seen:
+            ends[old] = end
+    return ends
+
+
+def _close(tx: Transaction, source: str, slots: Iterable[Pair], now: datetime) -> None:
+    newest = tx.newest_revisions(source, slots)
+    nothing = dump(())
+    closing = [
+        replace(seen, revision=newest[pair] + 1, observed=now, statements=nothing)
+        for pair, by_source in tx.current(slots).items()
+        for seen in by_source
+        if seen.source == source and seen.statements != nothing
+    ]
+    tx.record(closing, actor=source)
+
+
+def _wanted(facts: Iterable[Fact]) -> list[Fact]:
+    return [fact for fact in facts if fact.status == "wanted"]
+
+
+def render_slot(subject: str, template: str, relation: str, label: str | None) -> Slot:
+    """The slot as it renders now; a subject without a label stands under its id until it has one."""
+    shown = (labels.clean(label) if label else "") or subject
+    return Slot(subject, relation, shown, template, prompt_key(render(template, shown)))
+
+
+def _rerendered(slot: Slot, entity: Entity | None) -> Slot:
+    """The slot with the subject's new label, in the template that it is pinned to."""
+    if entity is None or entity.label is None:
+        return slot
+    fresh = render_slot(slot.subject, slot.template, slot.relation, entity.label)
+    return replace(fresh, id=slot.id)
+
+
+def _entities(step: Poll) -> dict[str, Entity]:
+    """Everything the step names, by id, with all that it says of each."""
+    found: dict[str, Entity] = {}
+    objects = (
+        statement.object
+        for observation in step.observations
+        for statement in observation.statements
+        if statement.object is not None and statement.kind == "entity"
+    )
+    for entity in (*objects, *step.labels, *(observation.subject for observation in step.observations)):
+        known = found.get(entity.id)
+        found[entity.id] = stored_entity(entity) if known is None else _merged(known, stored_entity(entity))
+    return found
+
+
+def _merged(known: Entity, more: Entity) -> Entity:
+    return Entity(
+        known.id,
+        more.label or known.label,
+        more.aliases or known.aliases,
+        known.living if more.living is None else more.living,
+    )
+
+
+def _matters(old: Entity, new: Entity) -> bool:
+    """Whether what is newly known of an entity can change a verdict."""
+    relabelled = new.label is not None and new.label != old.label
+    return relabelled or (new.living is not None and new.living != old.living)
+
+
+def _inherited(fact: Fact, subject: str) -> NewFact:
+    return NewFact(
+        subject=subject,
+        subject_label=fact.subject_label,
+        relation=fact.relation,
+        object=fact.object,
+        target=fact.target,
+        template=fact.template,
+        prompt_key=fact.prompt_key,
+        status="wanted",
+        reason=f"{_MERGED}: from {fact.subject}",
+        source=fact.source,
+        revision=fact.revision,
+        statement=fact.statement,
+        priority=fact.priority,
+    )

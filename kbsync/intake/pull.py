@@ -1,0 +1,253 @@
+"""Pulling: what a source says becomes what is wanted, one committed step at a time.
+
+Each step of a poll is one transaction: entities, observations, cursor, verdicts and their facts, with
+all events.  A process killed between two steps goes on from the last one's cursor; a step applied twice
+changes nothing.  An `Intake` serves one cycle: its volume breaker counts over all sources.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+
+from connectors.observations import Connector, Poll
+from kbsync.admission.policy import Policy
+from kbsync.admission.verdicts import Verdict
+from kbsync.catalogue.relations import Catalogue
+from kbsync.intake import entities
+from kbsync.intake.admit import ACTOR, Admission, Admitted, Breaker, Pair, stored
+from state.ledger import State, Transaction, utc_now
+from state.records import Slot, StoredObservation
+
+PAGE = 1_000
+"""Slots admitted in one transaction where no source dictates the step."""
+
+LISTED = 5_000
+"""Decisions a report lists; beyond that it only counts (a first import may have a million)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One line of a report."""
+
+    slot: Slot
+    verdict: Verdict
+
+    @property
+    def kind(self) -> str:
+        return self.verdict.kind
+
+    @property
+    def code(self) -> str:
+        return self.verdict.reason.code
+
+
+@dataclass(slots=True)
+class Report:
+    """What an intake did: counts of everything, lists of what changed."""
+
+    observations: int = 0
+    new: int = 0
+    late: int = 0
+    verdicts: dict[str, int] = field(default_factory=dict)
+    """By kind: unchanged, hold, quarantine, accept, retract."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """By code."""
+    decisions: list[Decision] = field(default_factory=list)
+    """Those that changed the ledger, the first `LISTED` of them."""
+    unlisted: dict[str, int] = field(default_factory=dict)
+    """Relations that the catalogue lacks, with the slots that were read of them: kept, and not judged."""
+    tripped: bool = False
+    """Whether the volume breaker stopped facts."""
+
+    def add(self, admitted: Iterable[Admitted]) -> None:
+        for one in admitted:
+            kind, code = one.verdict.kind, one.verdict.reason.code
+            self.verdicts[kind] = self.verdicts.get(kind, 0) + 1
+            self.reasons[code] = self.reasons.get(code, 0) + 1
+            if one.changed and len(self.decisions) < LISTED:
+                self.decisions.append(Decision(one.slot, one.verdict))
+
+    def by_kind(self, kind: str) -> tuple[Decision, ...]:
+        return tuple(decision for decision in self.decisions if decision.kind == kind)
+
+    def merge(self, other: Report) -> None:
+        """Adds what another part of the same cycle did."""
+        self.observations += other.observations
+        self.new += other.new
+        self.late += other.late
+        for counts, more in (
+            (self.verdicts, other.verdicts),
+            (self.reasons, other.reasons),
+            (self.unlisted, other.unlisted),
+        ):
+            for name, count in more.items():
+                counts[name] = counts.get(name, 0) + count
+        self.decisions.extend(other.decisions[: LISTED - len(self.decisions)])
+        self.tripped = self.tripped or other.tripped
+
+
+@dataclass(frozen=True, slots=True)
+class _Reread:
+    """What became of a snapshot."""
+
+    report: Report = field(default_factory=Report)
+    slots: set[Pair] = field(default_factory=set)
+    """Those that the source told of."""
+
+
+class Intake:
+    """One cycle's intake into one ledger."""
+
+    def __init__(
+        self,
+        state: State,
+        policy: Policy,
+        catalogue: Catalogue,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`alive` is called between two transactions: a first import may take hours."""
+        self.state, self.policy, self.catalogue, self.clock = state, policy, catalogue, clock
+        self.alive = alive
+        self.breaker = Breaker(policy.max_accepted)
+
+    def pull(self, connector: Connector, *, bootstrap: bool | None = None) -> Report:
+        """Everything that changed at the source since its cursor.
+
+        `bootstrap`: this is the source's first import (None: it is, if it has no cursor yet); values
+        older than the settle window are then settled, and the volume breaker does not apply.  Raises
+        what the connector raises; steps committed before that stay, with their cursor.
+        """
+        with self.state.read() as tx:
+            cursor = tx.cursor(connector.name)
+        first = cursor is None if bootstrap is None else bootstrap
+        report = Report()
+        for step in connector.poll(cursor):
+            report.merge(self._apply(connector.name, step, bootstrap=first, cursor=step.cursor))
+            self.alive()
+        return report
+
+    def reconcile(self, connector: Connector) -> Report:
+        """Re-reads every slot that the source was ever read for, and admits each again.
+
+        Finds what polling missed, removals above all, and what only time or the settings have changed; a
+        source that cannot be asked again (a drop folder) is judged again by what it said.
+        """
+        report = Report()
+        with self.state.read() as tx:
+            watched = tx.watched(connector.name)
+            while pairs := list(islice(watched, PAGE)):
+                told = self._reread(connector, pairs)
+                report.merge(told.report)
+                report.merge(self.readmit(set(pairs) - told.slots))
+        return report
+
+    def audit(self, connector: Connector, slots: int, seed: int) -> Report:
+        """Re-reads `slots` watched slots picked by chance; `report.new` counts what polling had missed."""
+        with self.state.read() as tx:
+            pairs = tx.random_slots(connector.name, slots, seed)
+        return self._reread(connector, pairs).report
+
+    def release_due(self) -> Report:
+        """Admits again what was held until now, or was known to end by now, and what was read before the
+        catalogue had its relation."""
+        now = self.clock()
+        with self.state.read() as tx:
+            pairs = {(fact.subject, fact.relation) for fact in tx.due(now)}
+            waiting = bool(tx.unrendered(self.catalogue, 1))
+        report = self.readmit(pairs)
+        while waiting:
+            with _undisturbed(), self.state.write() as tx:
+                page = entities.render_listed(tx, self.catalogue, PAGE)
+                self._admit(tx, page, report, bootstrap=False)
+            waiting = len(page) == PAGE
+        return report
+
+    def readmit(self, pairs: Iterable[Pair]) -> Report:
+        """Admits slots again from what the ledger already knows (after a review, a change of policy)."""
+        report = Report()
+        remaining = iter(sorted(set(pairs)))
+        while page := list(islice(remaining, PAGE)):
+            with _undisturbed(), self.state.write() as tx:
+                self._admit(tx, page, report, bootstrap=False)
+            self.alive()
+        return report
+
+    def _reread(self, connector: Connector, pairs: list[Pair]) -> _Reread:
+        found = _Reread()
+        for step in connector.snapshot(pairs):
+            done = self._apply(connector.name, step, bootstrap=False, cursor=None, all_of_it=True)
+            found.report.merge(done)
+            self.alive()
+            found.slots.update((seen.subject.id, seen.relation) for seen in step.observations)
+        return found
+
+    def _apply(
+        self, source: str, step: Poll, *, bootstrap: bool, cursor: str | None, all_of_it: bool = False
+    ) -> Report:
+        """One step, one transaction."""
+        report = Report()
+        with _undisturbed(), self.state.write() as tx:
+            rows = _rows(tx, step)
+            touched = entities.name(tx, self.catalogue, step)
+            touched |= entities.redirect(tx, source, step.redirects, self.clock())
+            outcomes = tx.record(rows, actor=source)
+            for row, outcome in zip(rows, outcomes, strict=True):
+                if all_of_it or outcome != "duplicate":
+                    touched.add((row.subject, row.relation))
+            report.observations = len(rows)
+            report.unlisted = dict(Counter(r.relation for r in rows if r.relation not in self.catalogue))
+            report.new, report.late = outcomes.count("new"), outcomes.count("late")
+            self._admit(tx, touched, report, bootstrap=bootstrap)
+            if cursor is not None:
+                tx.set_cursor(source, cursor)
+        return report
+
+    def _admit(self, tx: Transaction, pairs: Iterable[Pair], report: Report, *, bootstrap: bool) -> None:
+        breaker = Breaker(None) if bootstrap else self.breaker
+        already = breaker.tripped
+        admission = Admission(self.policy, self.catalogue, breaker)
+        report.add(admission.admit(tx, pairs, self.clock(), bootstrap=bootstrap))
+        report.tripped = breaker.tripped
+        if breaker.tripped and not already:
+            tx.emit("breaker.tripped", ACTOR, {"limit": self.policy.max_accepted})
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No garbage collection during one step: its thousands of small rows hold no cycles, and walking
+    them again and again took a third of the time (measured in benchmarks/sources.py)."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _rows(tx: Transaction, step: Poll) -> list[StoredObservation]:
+    """The step's observations for the ledger.
+
+    A subject that is gone has no revision of its own any more: it gets one above all that were read.
+    """
+    gone = [observation for observation in step.observations if observation.gone]
+    newest = {
+        source: tx.newest_revisions(source, {(o.subject.id, o.relation) for o in gone if o.source == source})
+        for source in {observation.source for observation in gone}
+    }
+    rows = []
+    for observation in step.observations:
+        row = stored(observation)
+        if observation.gone:
+            last = newest[row.source].get((row.subject, row.relation), 0)
+            row = replace(row, revision=max(row.revision, last + 1))
+        rows.append(row)
+    return rows

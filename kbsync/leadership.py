@@ -1,0 +1,45 @@
+"""The lease of the one process that may change a home and its ledger.
+
+Its generation is a fencing token: it is checked inside the transaction that it protects, so a leader
+that was paused and replaced writes nothing when it wakes up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from state import State, Transaction
+from state.records import Lease
+
+LEASE_NAME = "leader"
+LEASE_TTL = timedelta(minutes=5)
+
+
+@dataclass
+class Leadership:
+    """The lease this process holds; its generation fences promotions."""
+
+    state: State
+    now: Callable[[], datetime]
+    lease: Lease
+    pulse: Callable[[], None] = lambda: None
+    """Called with every sign of life: who renews has just seen its work go on."""
+
+    def renew(self) -> None:
+        """Extend the lease when a quarter of it has passed; raises state.StaleLeader if it was lost."""
+        self.pulse()
+        if self.lease.expires - self.now() < LEASE_TTL * 3 / 4:
+            self.lease = self.state.renew_lease(self.lease, LEASE_TTL)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction of the leader; raises StaleLeader where this process was paused and replaced."""
+        with self.state.write() as tx:
+            tx.check_lease(self.lease)
+            yield tx
+
+    def release(self) -> None:
+        self.state.release_lease(self.lease)

@@ -1,0 +1,1 @@
+"""Read-only answers for people and programs."""

@@ -1,0 +1,82 @@
+"""`kbsync status`: how things stand, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kbsync.application import Application
+from kbsync.deployment.served import Served, served
+from state.records import Checkpoint, Pause, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    home: str
+    live: Checkpoint | None
+    live_path: str | None
+    served: tuple[Served, ...]
+    """What the link and each deploy hook's server were last seen to serve."""
+    facts: dict[str, int]
+    pending: int
+    """Wanted facts that live was not built with, and facts of live that are wanted no more."""
+    open_runs: tuple[Run, ...]
+    last_run: Run | None
+    cursors: dict[str, str | None]
+    paused: Pause | None
+    audit_head: int
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """For people, a line a thing."""
+        yield "home", self.home
+        if self.paused is not None:
+            yield (
+                "paused",
+                f"since {self.paused.since:%Y-%m-%d %H:%M} by {self.paused.actor}: {self.paused.reason}",
+            )
+        if self.live is None:
+            yield "live", "no checkpoint yet"
+        else:
+            yield "live", f"checkpoint {self.live.id} of run {self.live.run}, view {self.live.view[:12]}"
+            yield "path", self.live_path or ""
+            for one in self.served:
+                yield f"served by {one.hook}", str(one)
+        yield (
+            "facts",
+            ", ".join(f"{count} {status}" for status, count in sorted(self.facts.items())) or "none",
+        )
+        yield "pending", f"{self.pending} changes between what is wanted and what is live"
+        for run in self.open_runs:
+            yield f"run {run.id}", f"{run.state}, round {run.round}"
+        if self.last_run is not None:
+            yield "last run", f"{self.last_run.id}: {self.last_run.state} {self.last_run.reason}".rstrip()
+        for source, cursor in self.cursors.items():
+            yield (
+                f"source {source}",
+                "read before; the next poll goes on from its cursor" if cursor else "never read",
+            )
+        yield "audit log", f"{self.audit_head} events"
+
+
+def overview(app: Application) -> Overview:
+    """Read from the ledger and the link: no source and no server is asked, and no model is loaded."""
+    seen = served(app)
+    with app.state.read() as tx:
+        live = tx.live()
+        wanted = {fact.id for fact in tx.wanted()}
+        held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
+        last = tx.runs(limit=1)
+        head = tx.head()
+        return Overview(
+            home=str(app.home.root),
+            live=live,
+            live_path=str(app.home.live) if live else None,
+            served=seen,
+            facts={str(status): count for status, count in tx.count_facts().items()},
+            pending=len(wanted ^ held),
+            open_runs=tx.open_runs(),
+            last_run=last[0] if last else None,
+            cursors={name: tx.cursor(name) for name in app.settings.sources},
+            paused=tx.paused(),
+            audit_head=head.seq if head else 0,
+        )

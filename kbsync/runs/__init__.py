@@ -1,0 +1,1 @@
+"""One run's life, from a plan to a checkpoint that is served."""

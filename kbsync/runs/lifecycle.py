@@ -1,0 +1,318 @@
+"""The life of a run, one durable step at a time.
+
+    planned → building → built → judged → (awaiting_review) → staged → promoted → deployed
+                 ↑                  │
+                 └── next round ────┘        ends: deployed, rejected, failed, rolled_back
+
+Each step does its work, then moves the run with a compare-and-set in the transaction that records
+what the step found.  A process killed between any two instructions leaves a run in some state;
+`drive` takes it on from there, and every step is written so that doing it again is harmless.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from editing.crashpoints import crash_point
+from editing.errors import EditingError, SpecError
+from editing.spec import BuildReport
+from kbsync import gates
+from kbsync.application import Application
+from kbsync.errors import BadData
+from kbsync.executor import Progress, Worker, WorkerFailed, silent
+from kbsync.leadership import Leadership
+from kbsync.runs import promotion
+from kbsync.runs.attempts import attempt
+from kbsync.runs.rollout import finish
+from kbsync.runs.specs import build_spec
+from state import Snapshot, Transaction
+from state.errors import ForbiddenTransition, GatesNotPassed, ViewBlocked
+from state.records import Checkpoint, Fact, GateResult, Move, Run, RunState
+
+log = structlog.get_logger()
+
+ACTOR = "kbsync"
+ENDS = frozenset({"deployed", "rejected", "failed", "rolled_back"})
+SPOILT = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
+"""What ends a run as `failed`: its files are damaged, gone or cannot be written, or its checkpoint may
+not go live.  To try the same step again would give the same; the next run starts from the cache."""
+
+
+class Lifecycle:
+    """Takes runs from wherever they are to an end, or to where a person or a server keeps them waiting.
+
+    `asked`: a person wants them to go on now, so a server that failed is told again at once.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        leadership: Leadership,
+        worker: Worker,
+        progress: Progress = silent,
+        *,
+        asked: bool = False,
+    ) -> None:
+        self.app = app
+        self.leadership = leadership
+        self.worker = worker
+        self.progress = progress
+        self.asked = asked
+        self._steps: dict[str, Callable[[Run], Run]] = {
+            "planned": self._start,
+            "building": self._build,
+            "built": self._judge,
+            "judged": self._decide,
+            "awaiting_review": self._review,
+            "staged": self._promote,
+            "promoted": self._deploy,
+        }
+
+    def drive(self, run: Run) -> Run:
+        """The run at its end, or waiting for review or for a server.  Raises Stopping, with the run resumable."""
+        with structlog.contextvars.bound_contextvars(run_id=run.id):
+            while run.state not in ENDS:
+                before = (run.state, run.round)
+                run = self._step(run)
+                crash_point(f"kbsync.lifecycle:after-{before[0]}")
+                if (run.state, run.round) == before:
+                    break
+                log.info("run", state=run.state, round=run.round, reason=run.reason or None)
+        return run
+
+    def _step(self, run: Run) -> Run:
+        try:
+            return self._steps[run.state](run)
+        except ViewBlocked as error:
+            return self._reject(run, str(error))
+        except SPOILT as error:
+            if run.state == "promoted":
+                raise  # it is live in the ledger: only what follows it is behind, and is tried again
+            return self._fail(run, str(error))
+
+    # Steps, in the order of a run's life
+
+    def _start(self, run: Run) -> Run:
+        """Build; or, where a whole checkpoint of this view was kept, judge that one again."""
+        with self.app.state.read() as tx:
+            kept = tx.kept(run.view, run.base)
+        if kept is not None and not promotion.damage(self.app.home, kept):
+            return self._advance(run, "building", checkpoint=kept.id)
+        return self._advance(run, "building")
+
+    def _build(self, run: Run) -> Run:
+        report = self._finished(run)
+        if report is None:
+            spec = build_spec(self.app, run)
+            spec_file = self._directory(run) / "spec.json"
+            spec_file.parent.mkdir(parents=True, exist_ok=True)
+            if spec.mode == "build":
+                # A build that was killed before its report may have left a directory nobody vouches for.
+                shutil.rmtree(spec.out, ignore_errors=True)
+            spec.write(spec_file)
+            crash_point("kbsync.lifecycle:spec-written")
+            try:
+                report = attempt(self.app, self.leadership, self.worker, run, spec_file, self.progress)
+            except WorkerFailed as failure:
+                return self._fail(run, f"{failure.kind}: {failure}")
+        with self.leadership.write() as tx:
+            checkpoint = run.checkpoint
+            if checkpoint is None:
+                path = Path(report.checkpoint).name
+                checkpoint = tx.create_checkpoint(
+                    run.id, run.view, run.base, path, report.checkpoint_digest
+                ).id
+            tx.put_base_answers(run.base, {int(f.id): (f.known, f.base_answer) for f in report.facts})
+            return tx.advance_run(run.id, "building", "built", actor=ACTOR, checkpoint=checkpoint)
+
+    def _finished(self, run: Run) -> BuildReport | None:
+        """What a worker reported before the daemon was killed; None if it did not, or in another version."""
+        try:
+            return BuildReport.read(self._directory(run) / "report.json")
+        except SpecError:
+            return None
+
+    def _judge(self, run: Run) -> Run:
+        verdicts = gates.judge_all(self.app.gates, self.report(run).measures)
+        with self.leadership.write() as tx:
+            tx.put_gate_results(
+                run.id,
+                [
+                    GateResult(
+                        run.id, run.round, v.name, v.value, v.bound, v.threshold, v.n, v.passed, v.detail
+                    )
+                    for v in verdicts
+                ],
+            )
+            return tx.advance_run(run.id, "built", "judged", actor=ACTOR)
+
+    def _decide(self, run: Run) -> Run:
+        report, verdicts = self.report(run), self._verdicts(run)
+        failed = [v for v in verdicts if not v.passed]
+        if not failed:
+            if self._needs_review(run):
+                until = self.app.now() + self.app.settings.review.timeout
+                return self._advance(run, "awaiting_review", review_until=until)
+            return self._advance(run, "staged")
+        with self.app.state.read() as tx:
+            new = {str(fact.id) for fact in self._new_facts(tx, run)}
+        blamed = gates.blame(report, verdicts, new)
+        hopeless = gates.systematic(report, verdicts, len(blamed), len(new))
+        summary = "; ".join(f"{v.name} {_figure(v.value)} against {v.threshold:g}" for v in failed)
+        if hopeless:
+            return self._reject(run, f"{summary}: {hopeless}")
+        return self._without(run, blamed, summary)
+
+    def _without(self, run: Run, blamed: tuple[gates.Blame, ...], summary: str) -> Run:
+        """Quarantine the blamed facts, and go another round with the rest while the budget lasts."""
+        crash_point("kbsync.lifecycle:before-quarantine")
+        with self.leadership.write() as tx:
+            view = tx.view_facts(run.view)
+            # What an operator retracted while the candidate was built stays as he left it.
+            wanted = {fact.id for fact in view if fact.status == "wanted"}
+            bad = {int(item.fact) for item in blamed}
+            tx.move_facts([_quarantine(run, item) for item in blamed if int(item.fact) in wanted], ACTOR)
+            live = tx.live()
+            back = _predecessors(tx, live, bad)
+            tx.move_facts(
+                [Move(f.id, "wanted", "its successor failed a gate", "superseded") for f in back], ACTOR
+            )
+            rest = [fact for fact in view if fact.id in wanted - bad] + back
+            reason = f"{summary}: {len(bad)} facts quarantined"
+            self._discard(tx, run, reason)
+            if run.round >= self.app.settings.plan.rounds or not rest:
+                why = "no round is left" if rest else "nothing is left to build"
+                return tx.advance_run(run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; {why}")
+            smaller = tx.create_view(rest)
+            if live is not None and live.view == smaller.digest:
+                return tx.advance_run(
+                    run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; live has all the rest"
+                )
+            return tx.advance_run(
+                run.id, "judged", "building", actor=ACTOR, reason=reason, view=smaller.digest
+            )
+
+    def _review(self, run: Run) -> Run:
+        review = self.app.settings.review
+        if run.review_until is None or self.app.now() < run.review_until:
+            return run
+        reason = f"nobody decided within {review.timeout}"
+        if review.on_timeout == "approve":
+            return self._advance(run, "staged", reason=reason)
+        return self._reject(run, reason)
+
+    def _promote(self, run: Run) -> Run:
+        app = self.app
+        hooks = tuple(app.settings.deploy)
+        return promotion.promote(app.state, app.home, run, self.leadership.lease, hooks=hooks, actor=ACTOR)
+
+    def _deploy(self, run: Run) -> Run:
+        return finish(self.app, self.leadership, run, asked=self.asked)
+
+    # What the steps share
+
+    def report(self, run: Run) -> BuildReport:
+        """What was measured; raises BadData if it is about another candidate than the run's."""
+        report = BuildReport.read(self._directory(run) / "report.json")
+        assert run.checkpoint is not None
+        with self.app.state.read() as tx:
+            digest = tx.checkpoint(run.checkpoint).digest
+        if report.checkpoint_digest != digest:
+            raise BadData(
+                f"the report of run {run.id} is about {report.checkpoint_digest[:12]}…, "
+                f"its candidate is {digest[:12]}…",
+                "build it again with `kbsync sync`",
+            )
+        return report
+
+    def _verdicts(self, run: Run) -> tuple[gates.GateVerdict, ...]:
+        """As the round was judged, whatever the settings say by now."""
+        with self.app.state.read() as tx:
+            found = [one for one in tx.gate_results(run.id) if one.round == run.round]
+        return tuple(
+            gates.GateVerdict(r.name, r.value, r.bound, r.threshold, r.n, r.passed, r.detail) for r in found
+        )
+
+    def _directory(self, run: Run) -> Path:
+        return self.app.home.run(run.id) / f"round-{run.round}"
+
+    def _advance(
+        self,
+        run: Run,
+        to: RunState,
+        *,
+        reason: str = "",
+        checkpoint: int | None = None,
+        review_until: datetime | None = None,
+    ) -> Run:
+        with self.leadership.write() as tx:
+            return tx.advance_run(
+                run.id,
+                run.state,
+                to,
+                actor=ACTOR,
+                reason=reason,
+                checkpoint=checkpoint,
+                review_until=review_until,
+            )
+
+    def _fail(self, run: Run, reason: str) -> Run:
+        log.error("run.failed", reason=reason)
+        return self._end(run, "failed", reason)
+
+    def _reject(self, run: Run, reason: str) -> Run:
+        return self._end(run, "rejected", reason)
+
+    def _end(self, run: Run, to: RunState, reason: str) -> Run:
+        with self.leadership.write() as tx:
+            self._discard(tx, run, reason)
+            return tx.advance_run(run.id, run.state, to, actor=ACTOR, reason=reason)
+
+    def _discard(self, tx: Transaction, run: Run, reason: str) -> None:
+        """Mark the run's candidate rejected; its directory goes with the next garbage collection."""
+        if run.checkpoint is None:
+            return
+        checkpoint: Checkpoint = tx.checkpoint(run.checkpoint)
+        if checkpoint.status == "candidate":
+            tx.reject(checkpoint.id, reason, ACTOR)
+
+    def _new_facts(self, tx: Snapshot, run: Run) -> list[Fact]:
+        live = tx.live()
+        held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
+        return [fact for fact in tx.view_facts(run.view) if fact.id not in held]
+
+    def _needs_review(self, run: Run) -> bool:
+        review = self.app.settings.review
+        if review.required:
+            return True
+        if not review.relations:
+            return False
+        with self.app.state.read() as tx:
+            return any(fact.relation in review.relations for fact in self._new_facts(tx, run))
+
+
+def _predecessors(tx: Transaction, live: Checkpoint | None, bad: set[int]) -> list[Fact]:
+    """What live says in the slots of the `bad` facts: it stays wanted when its successor cannot be learnt."""
+    if live is None:
+        return []
+    slots = {(fact.subject, fact.relation) for fact in tx.facts(ids=list(bad))}
+    return [
+        fact
+        for fact in tx.view_facts(live.view)
+        if (fact.subject, fact.relation) in slots and fact.status == "superseded"
+    ]
+
+
+def _quarantine(run: Run, item: gates.Blame) -> Move:
+    reason = f"gate {item.gate}: {item.evidence} (run {run.id}, round {run.round})"
+    evidence = {"run": run.id, "round": run.round, "gate": item.gate, "shortfall": item.shortfall}
+    return Move(int(item.fact), "quarantined", reason, evidence=evidence)
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"

@@ -1,0 +1,160 @@
+"""Which checkpoint is live: decided in the database, projected onto the `live` link.
+
+A transaction does not fence a rename, so the link is only ever a projection: it follows the
+committed promotion, and is repaired from the database at every start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from editing.crashpoints import crash_point
+from editing.errors import EditingError
+from editing.storage import checkpoints
+from kbsync.errors import BadData, UsageError
+from kbsync.home import Home
+from state import Snapshot, State, Transaction
+from state.records import Checkpoint, Lease, Move, Run
+
+log = structlog.get_logger()
+
+
+def promote(state: State, home: Home, run: Run, lease: Lease, *, hooks: Sequence[str], actor: str) -> Run:
+    """Make the run's checkpoint live: verify its bytes, commit under the lease's generation.
+
+    `hooks` names the deploy hooks that the same transaction leaves word for.  The link follows the commit
+    (`project`): what is committed is live, whatever becomes of this process.
+
+    Raises BadData when the checkpoint's files are not what was judged; `state.errors.StaleLeader`
+    when another process leads by now.
+    """
+    assert run.checkpoint is not None
+    with state.read() as tx:
+        checkpoint = tx.checkpoint(run.checkpoint)
+    verify(home, checkpoint)
+    with state.write() as tx:
+        tx.promote(checkpoint.id, lease, run=run.id, hooks=hooks, actor=actor)
+        promoted = tx.advance_run(run.id, "staged", "promoted", actor=actor)
+    crash_point("kbsync.promotion:after-commit")
+    return promoted
+
+
+def verify(home: Home, checkpoint: Checkpoint) -> None:
+    """Raise BadData unless the directory's files have the digest that the gates judged."""
+    digest = checkpoints.verify(home.checkpoints / checkpoint.path)
+    if digest != checkpoint.digest:
+        raise BadData(
+            f"checkpoint {checkpoint.id} at {checkpoint.path} is not the one that was judged: "
+            f"its digest is {digest[:12]}…, the report names {checkpoint.digest[:12]}…",
+            "build it again with `kbsync sync`",
+        )
+
+
+def damage(home: Home, checkpoint: Checkpoint) -> str:
+    """Why a kept checkpoint cannot be used, or nothing if it is whole."""
+    try:
+        verify(home, checkpoint)
+    except (BadData, EditingError) as error:
+        return str(error)
+    return ""
+
+
+def project(state: State, home: Home) -> Path | None:
+    """Point `live` at the database's live checkpoint; returns what it points to, None if there is none."""
+    with state.read() as tx:
+        live = tx.live()
+    if live is None:
+        return None
+    if checkpoints.read_live(home.checkpoints) != live.path:
+        checkpoints.switch_live(home.checkpoints, live.path)
+        log.info("live.switched", checkpoint=live.id, path=live.path)
+    return home.checkpoints / live.path
+
+
+def rollback(
+    state: State,
+    home: Home,
+    lease: Lease,
+    *,
+    target: int | None,
+    hooks: Sequence[str] = (),
+    reason: str,
+    actor: str,
+    follow: bool = True,
+) -> tuple[Checkpoint, Checkpoint]:
+    """Go back to a kept checkpoint (None: the one that was live before); returns (left, now live).
+
+    The ledger follows: what only the left checkpoint held is quarantined, so that the next cycle does
+    not bring it back, and what the target holds is wanted again.  Without `follow` the facts stay as they
+    are wanted: they are not to blame.  The left view stays blocked until released in either case.  A run
+    that is still open was planned from what is now left: it is rejected.
+    """
+    with state.read() as tx:
+        left = tx.live()
+        if left is None:
+            raise UsageError("there is no live checkpoint to roll back", "run `kbsync sync` first")
+        chosen = _target(tx, target)
+    verify(home, chosen)
+    with state.write() as tx:
+        tx.promote(chosen.id, lease, hooks=hooks, reason=f"rollback: {reason}", actor=actor)
+        tx.block_view(left.view, reason, actor)
+        if follow:
+            _follow(tx, left, chosen, f"rolled back: {reason}", actor)
+        if run := _promoted_by(tx, left):
+            tx.advance_run(run.id, run.state, "rolled_back", actor=actor, reason=reason)
+        _end_open_runs(tx, f"rolled back meanwhile: {reason}", actor)
+    crash_point("kbsync.promotion:after-rollback-commit")
+    project(state, home)
+    return left, chosen
+
+
+def _promoted_by(tx: Snapshot, checkpoint: Checkpoint) -> Run | None:
+    """The run that promoted it last: the one that built it, or a later one that judged it again."""
+    runs = [*tx.runs(state="promoted"), *tx.runs(state="deployed")]
+    return max((run for run in runs if run.checkpoint == checkpoint.id), key=lambda run: run.id, default=None)
+
+
+def _end_open_runs(tx: Transaction, reason: str, actor: str) -> None:
+    """They were planned from what is now left and may hold the very facts that it held."""
+    for run in tx.open_runs():
+        if run.state == "promoted":
+            continue
+        if run.checkpoint is not None and tx.checkpoint(run.checkpoint).status == "candidate":
+            tx.reject(run.checkpoint, reason, actor)
+        tx.advance_run(run.id, run.state, "rejected", actor=actor, reason=reason)
+
+
+def _target(tx: Snapshot, target: int | None) -> Checkpoint:
+    kept = [c for c in tx.checkpoints(status="retired") if c.promoted is not None and c.collected is None]
+    if target is None:
+        previous = tx.previous()
+        if previous is None:
+            raise UsageError(
+                "no earlier checkpoint is left to go back to",
+                "see `kbsync checkpoints`; rolled-back ones are blocked",
+            )
+        return previous
+    for checkpoint in kept:
+        if checkpoint.id == target:
+            return checkpoint
+    raise UsageError(
+        f"checkpoint {target} is not a kept one that was live before",
+        f"kept: {', '.join(str(c.id) for c in kept) or 'none'} (`kbsync checkpoints`)",
+    )
+
+
+def _follow(tx: Transaction, left: Checkpoint, target: Checkpoint, reason: str, actor: str) -> None:
+    """Desired state follows a rollback: the left view's own facts out first, then the target's back in.
+
+    A slot that wants something newer than both views keeps it.
+    """
+    back = {fact.id: fact for fact in tx.view_facts(target.view)}
+    out = [fact for fact in tx.view_facts(left.view) if fact.id not in back and fact.status == "wanted"]
+    tx.move_facts([Move(fact.id, "quarantined", reason, expect="wanted") for fact in out], actor)
+    slots = tx.facts_of((fact.subject, fact.relation) for fact in back.values())
+    taken = {slot for slot, facts in slots.items() if any(fact.status == "wanted" for fact in facts)}
+    again = [f for f in back.values() if f.status != "wanted" and (f.subject, f.relation) not in taken]
+    tx.move_facts([Move(fact.id, "wanted", reason, expect=fact.status) for fact in again], actor)

@@ -1,0 +1,70 @@
+"""The last step of a run: `promoted` until its servers serve it, and what happens when they cannot.
+
+deployed      the link and every hook name the promoted version, and the canary facts are answered
+failed        a hook failed for good and keeps the promotion (`on_failure = "keep"`): live stays,
+              the server goes on being told, at most hourly
+rolled_back   a hook failed for good and asks to go back (`on_failure = "rollback"`); or another
+              checkpoint went live before all servers had this one
+"""
+
+from __future__ import annotations
+
+from editing.errors import EditingError
+from kbsync.application import Application
+from kbsync.deployment.link import observe_link
+from kbsync.deployment.outbox import ACTOR, Outbox, Standing
+from kbsync.errors import BadData, UsageError
+from kbsync.leadership import Leadership
+from kbsync.runs import promotion
+from state.records import Run, RunState
+
+
+def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = False) -> Run:
+    """The run at its end; or still `promoted`, where a server is to be told again later."""
+    promotion.project(app.state, app.home)
+    with app.state.read() as tx:
+        live = tx.live()
+    if live is None or live.id != run.checkpoint:
+        now = "nothing" if live is None else f"checkpoint {live.id}"
+        return _end(leadership, run, "rolled_back", f"{now} went live before every server had this one")
+    observe_link(app.home, live)
+    standing = Outbox(app, leadership).work(asked=asked, bounded=True)
+    reason = _reason(standing)
+    if any(app.settings.deploy[row.hook].on_failure == "rollback" for row in standing.dead):
+        return _go_back(app, leadership, run, reason)
+    if standing.waiting:
+        return run
+    if standing.dead:
+        return _end(leadership, run, "failed", reason)
+    return _end(leadership, run, "deployed", "")
+
+
+def _go_back(app: Application, leadership: Leadership, run: Run, reason: str) -> Run:
+    """The checkpoint before goes live again, and every hook hears of it; the facts stay wanted."""
+    try:
+        promotion.rollback(
+            app.state,
+            app.home,
+            leadership.lease,
+            target=None,
+            hooks=tuple(app.settings.deploy),
+            reason=reason,
+            actor=ACTOR,
+            follow=False,
+        )
+    except (UsageError, BadData, EditingError) as error:
+        return _end(leadership, run, "failed", f"{reason}; cannot go back: {error}")
+    Outbox(app, leadership).work()
+    with app.state.read() as tx:
+        return tx.run(run.id)
+
+
+def _reason(standing: Standing) -> str:
+    return "; ".join(
+        f"deploy hook {row.hook} failed after {row.attempts} attempts: {row.detail}" for row in standing.dead
+    )
+
+
+def _end(leadership: Leadership, run: Run, state: RunState, reason: str) -> Run:
+    with leadership.write() as tx:
+        return tx.advance_run(run.id, run.state, state, actor=ACTOR, reason=reason)

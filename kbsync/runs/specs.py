@@ -1,0 +1,125 @@
+"""Writing the spec of a build or of the questions that come before it: ledger rows to plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from editing.requests import prompt_key, render
+from editing.spec import BuildSpec, FactSpec
+from kbsync.application import Application
+from kbsync.catalogue.wordings import Ledger, Skipped, without_conflicts
+from kbsync.runs.planning import fact_spec
+from state.records import Fact, Run
+
+ACTOR = "planner"
+TOLD = 100
+
+
+def build_spec(app: Application, run: Run) -> BuildSpec:
+    """What the worker has to do for this round of `run`.
+
+    A run that already has a checkpoint when it starts to build was given a kept one of the same view:
+    it is judged again and nothing is rebuilt.
+    """
+    with app.state.read() as tx:
+        facts = tx.view_facts(run.view)
+        live = tx.live()
+        in_live = {fact.id for fact in tx.view_facts(live.view)} if live else set()
+        kept = tx.checkpoint(run.checkpoint) if run.checkpoint is not None else None
+    specs, skipped = fact_specs(app, facts, in_live)
+    if skipped:
+        _tell(app, run, skipped)
+    path = kept.path if kept else f"{run.id}-{run.round}"
+    return _spec(
+        app,
+        run=f"{run.id}-{run.round}",
+        out=str(app.home.checkpoints / path),
+        facts=specs,
+        live=str(app.home.checkpoints / live.path) if live else None,
+        mode="judge" if kept else "build",
+    )
+
+
+def ask_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
+    """Ask the base what it answers to each fact's prompt, so that the planner knows what is known."""
+    bare = tuple(
+        FactSpec(id=str(fact.id), prompt=fact.template, subject=fact.subject_label, target=fact.target)
+        for fact in facts
+    )
+    return _spec(app, run="ask", out="", facts=bare, live=None, mode="ask")
+
+
+def plan_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
+    """Ask what building a view of `facts` would take, without building it."""
+    specs, _ = fact_specs(app, facts, set())
+    return _spec(app, run="plan", out="", facts=specs, live=None, mode="plan")
+
+
+def fact_specs(
+    app: Application, facts: Sequence[Fact], in_live: set[int]
+) -> tuple[tuple[FactSpec, ...], tuple[Skipped, ...]]:
+    """The facts with what the ledger stores about them (known or not, predecessor, probes), and the further
+    wordings that none of them is edited with, because they would contradict something."""
+    with app.state.read() as tx:
+        answers = tx.base_answers(app.base.digest, [fact.id for fact in facts])
+        edited = [fact for fact in facts if not answers.get(fact.id, (False, ""))[0]]
+        probes = {fact.id: tx.probes(fact.id) for fact in edited}
+        slots = tx.facts_of((fact.subject, fact.relation) for fact in edited)
+    prompts = {fact.prompt_key for fact in edited}
+    specs = tuple(
+        fact_spec(
+            fact,
+            app.catalogue,
+            app.settings.plan,
+            known=answers[fact.id][0] if fact.id in answers else None,
+            base_answer=answers[fact.id][1] if fact.id in answers else None,
+            in_live=fact.id in in_live,
+            previous=_previous(fact, slots.get((fact.subject, fact.relation), ())),
+            probes=probes.get(fact.id, ()),
+            edited=prompts,
+        )
+        for fact in facts
+    )
+    return without_conflicts(facts, specs, _ledger(app, facts, specs))
+
+
+def _ledger(app: Application, facts: Sequence[Fact], specs: Sequence[FactSpec]) -> Ledger:
+    """What has to be known of the prompts and objects of further wordings."""
+    more = [(fact, said) for fact, spec in zip(facts, specs, strict=True) for said in spec.further]
+    with app.state.read() as tx:
+        slots = tx.slots_with_prompt_keys(prompt_key(render(said.prompt, said.subject)) for _, said in more)
+        holders = tx.holders_of_objects(fact.object for fact, _ in more)
+    watched = {key: frozenset(slot.subject for slot in making) for key, making in slots.items()}
+    return Ledger(watched, holders)
+
+
+def _tell(app: Application, run: Run, skipped: Sequence[Skipped]) -> None:
+    """An event of the run: which further wordings were left out, the first `TOLD` of them with their reason."""
+    named = [{"fact": one.fact, "prompt": one.prompt, "reason": one.reason} for one in skipped[:TOLD]]
+    with app.state.write() as tx:
+        tx.emit("run.wordings_skipped", ACTOR, {"count": len(skipped), "skipped": named}, run=run.id)
+
+
+def _previous(fact: Fact, slot: Sequence[Fact]) -> str | None:
+    """What the slot held before: the object that was superseded or retracted last."""
+    gone = [f for f in slot if f.id != fact.id and f.status in ("superseded", "retracted")]
+    return max(gone, key=lambda f: (f.updated, f.id)).target if gone else None
+
+
+def _spec(app: Application, **particular: object) -> BuildSpec:
+    """`particular` and everything that is the same for all builds of this home."""
+    settings = app.settings
+    return BuildSpec(
+        base=str(app.base.directory),
+        base_digest=app.base.digest,
+        cache=str(app.home.cache),
+        corpus=tuple(str(path) for path in settings.model.corpus),
+        heldout=str(settings.model.heldout) if settings.model.heldout else None,
+        settings=settings.edit_settings(app.base.edit_settings),
+        canaries=app.canaries,
+        generate=settings.plan.generate,
+        retention_sample=settings.plan.retention_sample,
+        threads=settings.executor.threads,
+        device=None if settings.model.device == "auto" else settings.model.device,
+        **particular,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,162 @@
+"""`kbsync run`: cycles on schedule until SIGTERM.
+
+APScheduler decides when; everything that must survive lies in our tables, so its job store is
+memory.  Jobs only put work into a queue: one loop works it off in turn, so two cycles never run
+at once, and a heartbeat says that the loop is alive.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from connectors.errors import ConnectorError
+from editing.errors import EditingError
+from kbsync.application import Application
+from kbsync.errors import KbsyncError
+from kbsync.executor import Stopping
+from kbsync.leadership import Leadership
+from kbsync.service.cycle import cycle, reconcile, tell_servers
+from kbsync.service.health import Heartbeat, serving
+from kbsync.service.systemd import notify
+from state.errors import StaleLeader, StateError
+
+log = structlog.get_logger()
+
+Job = Callable[[Leadership], None]
+
+
+class Daemon:
+    """Runs jobs one after the other, as leader, until it is told to stop."""
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+        self._queue: queue.Queue[str] = queue.Queue()
+        self._jobs: dict[str, Job] = {"sync": self._sync, "reconcile": self._reconcile, "audit": self._audit}
+        if app.settings.state.anchor is not None:
+            self._jobs["anchor"] = self._anchor
+        if app.settings.deploy:
+            self._jobs["deploy"] = self._deploy
+        self._heartbeat = Heartbeat()
+
+    def run(self) -> None:
+        """Blocks until SIGTERM or SIGINT.  Raises TryLater or LeaseHeld if another daemon leads."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.app.stopping.set())
+        with self.app.leading() as leadership, serving(self.app, self._heartbeat):
+            leadership.pulse = self._beat
+            scheduler = self._scheduler()
+            scheduler.start()
+            log.info("daemon.started", home=str(self.app.home.root))
+            notify("READY=1")
+            try:
+                self._queue.put("sync")
+                self._work(leadership, scheduler)
+            finally:
+                notify("STOPPING=1")
+                scheduler.shutdown(wait=False)
+        log.info("daemon.stopped")
+
+    def _scheduler(self) -> BackgroundScheduler:
+        schedule = self.app.settings.schedule
+        intervals = {
+            "sync": schedule.sync,
+            "reconcile": schedule.reconcile,
+            "audit": schedule.audit,
+            "anchor": schedule.anchor,
+            "deploy": schedule.deploy,
+        }
+        scheduler = BackgroundScheduler(timezone="UTC")
+        for name in self._jobs:
+            seconds = max(1, int(intervals[name].total_seconds()))
+            scheduler.add_job(
+                self._enqueue,
+                "interval",
+                args=(name,),
+                id=name,
+                seconds=seconds,
+                coalesce=True,
+                # The default of one second drops a job whenever the machine was busy for a moment.
+                misfire_grace_time=seconds,
+            )
+        return scheduler
+
+    def _enqueue(self, name: str) -> None:
+        if name not in self._queue.queue:
+            self._queue.put(name)
+
+    def _beat(self) -> None:
+        """Every turn of the loop and, during long work, every sign that it goes on."""
+        self._heartbeat.beat()
+        notify("WATCHDOG=1")
+
+    def _work(self, leadership: Leadership, scheduler: BackgroundScheduler) -> None:
+        last = time.monotonic()
+        while not self.app.stopping.is_set():
+            leadership.renew()
+            try:
+                name = self._queue.get(timeout=1.0)
+            except queue.Empty:
+                self._watch(scheduler, last)
+                continue
+            last = time.monotonic()
+            if not self._paused():
+                self._perform(name, leadership)
+
+    def _watch(self, scheduler: BackgroundScheduler, last: float) -> None:
+        """A clock set back stalls APScheduler without a word (measured): end, so that the service restarts us."""
+        overdue = 3 * self.app.settings.schedule.sync + timedelta(minutes=1)
+        if not scheduler.running or time.monotonic() - last > overdue.total_seconds():
+            raise KbsyncError(
+                "the scheduler has stalled",
+                "the service manager restarts the daemon; was the clock set back?",
+            )
+
+    def _paused(self) -> bool:
+        with self.app.state.read() as tx:
+            return tx.paused() is not None
+
+    def _perform(self, name: str, leadership: Leadership) -> None:
+        """One job; what it raises on purpose is logged and tried again at its next time."""
+        started = time.monotonic()
+        try:
+            self._jobs[name](leadership)
+        except Stopping:
+            log.info("job.stopped", job=name)
+        except StaleLeader:
+            raise  # another daemon leads: to go on would be to work against it
+        except (KbsyncError, ConnectorError, EditingError, StateError, OSError) as error:
+            log.error("job.failed", job=name, reason=str(error), advice=getattr(error, "advice", None))
+        else:
+            log.info("job.done", job=name, seconds=round(time.monotonic() - started, 2))
+
+    def _sync(self, leadership: Leadership) -> None:
+        report = cycle(self.app, leadership, trigger="schedule", asked=False)
+        for run in report.runs:
+            log.info("run.ended", run=run.id, state=run.state, reason=run.reason or None)
+        if report.nothing:
+            log.info("run.none", reason=report.nothing)
+
+    def _reconcile(self, leadership: Leadership) -> None:
+        reconcile(self.app, leadership)
+        leadership.renew()
+
+    def _audit(self, leadership: Leadership) -> None:
+        reconcile(self.app, leadership, sample=self.app.settings.schedule.audit_slots)
+        leadership.renew()
+
+    def _deploy(self, leadership: Leadership) -> None:
+        for run in tell_servers(self.app, leadership):
+            log.info("run.ended", run=run.id, state=run.state, reason=run.reason or None)
+
+    def _anchor(self, leadership: Leadership) -> None:
+        path: Path | None = self.app.settings.state.anchor
+        assert path is not None
+        self.app.state.audit.write_anchor(path)

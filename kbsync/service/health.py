@@ -1,0 +1,137 @@
+"""`/livez`, `/readyz` and `/metrics` over HTTP, while the daemon runs.
+
+    /livez    the loop gave a sign of life lately; 503 tells the orchestrator to restart it
+    /readyz   the ledger answers and has this version's tables; never asks a source or a server
+    /metrics  Prometheus, read from the ledger when asked (metrics.py)
+
+No answer names a fact, and nothing can be changed here; it still belongs on the loopback interface or
+behind a network policy.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import structlog
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from kbsync.application import Application
+from kbsync.errors import BadConfiguration
+from kbsync.service.metrics import LedgerCollector
+from kbsync.settings.sections import split_address
+from state import StateError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+log = structlog.get_logger()
+
+
+class Heartbeat:
+    """When the daemon's loop was last seen to work; `clock` counts seconds and never goes back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = clock()
+
+    def beat(self) -> None:
+        self._last = self._clock()
+
+    @property
+    def age_s(self) -> float:
+        return self._clock() - self._last
+
+
+class Health:
+    """The WSGI application behind the three addresses."""
+
+    def __init__(self, app: Application, heartbeat: Heartbeat) -> None:
+        self.app = app
+        self.heartbeat = heartbeat
+        registry = CollectorRegistry()
+        registry.register(LedgerCollector(app, heartbeat))
+        self._metrics = make_wsgi_app(registry)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        match environ.get("PATH_INFO"):
+            case "/metrics":
+                try:
+                    scraped: Iterable[bytes] = self._metrics(environ, start_response)
+                except StateError as error:
+                    fault = f"{type(error).__name__}: {error}"
+                else:
+                    return scraped
+            case "/livez":
+                fault = self.livez()
+            case "/readyz":
+                fault = self.readyz()
+            case _:
+                start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+                return [b"/livez, /readyz and /metrics are here\n"]
+        status = "503 Service Unavailable" if fault else "200 OK"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{fault or 'ok'}\n".encode()]
+
+    def livez(self) -> str:
+        """What is wrong with the loop; empty if nothing is."""
+        age, stale = self.heartbeat.age_s, self.app.settings.health.stale.total_seconds()
+        return f"no sign of life from the loop for {age:.0f} s" if age > stale else ""
+
+    def readyz(self) -> str:
+        """What is wrong with the ledger; empty if nothing is."""
+        try:
+            self.app.state.check_migrated()
+            with self.app.state.read() as tx:
+                tx.head()
+        except StateError as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+
+@contextmanager
+def serving(app: Application, heartbeat: Heartbeat) -> Iterator[str | None]:
+    """Serve while the block lasts, if `[health] listen` says where; gives the address that is bound.
+
+    Raises BadConfiguration where it cannot be bound.
+    """
+    listen = app.settings.health.listen
+    if listen is None:
+        yield None
+        return
+    host, port = split_address(listen)
+    server_class = _IPv6Server if ":" in host else ThreadingWSGIServer
+    try:
+        server = make_server(host, port, Health(app, heartbeat), server_class, _QuietHandler)
+    except OSError as error:
+        raise BadConfiguration(
+            f"[health] listen: cannot bind {listen}: {error.strerror or error}",
+            "choose another address, or end the process that has it",
+        ) from error
+    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+    thread.start()
+    bound = f"{listen.rpartition(':')[0]}:{server.server_port}"
+    log.info("health.listening", address=bound)
+    try:
+        yield bound
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _IPv6Server(ThreadingWSGIServer):
+    address_family = socket.AF_INET6
+
+
+class _QuietHandler(WSGIRequestHandler):
+    """Probes come every few seconds: they are no news."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass

@@ -1,0 +1,110 @@
+"""What `/metrics` tells, read from the ledger when it is asked for: the daemon keeps no counters to lose.
+
+No label holds a subject, an object or a prompt: labels are states, gates, sources and hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, get_args
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kbsync.application import Application
+from kbsync.deployment.served import served
+from state.records import DeploymentState, FactStatus, RunState
+
+if TYPE_CHECKING:
+    from kbsync.service.health import Heartbeat
+    from state import Snapshot
+
+METRICS = {
+    "kbsync_runs": "Runs by the state they are in; ends are deployed, rejected, failed, rolled_back",
+    "kbsync_facts": "Facts by status",
+    "kbsync_gate_value": "Value of each gate in the last round that was judged",
+    "kbsync_gate_threshold": "What the gate's value, or its bound, was compared with",
+    "kbsync_gate_passed": "1 where the gate passed",
+    "kbsync_source_lag_seconds": "Seconds since the source was last read with success",
+    "kbsync_deployments": "Rows of the outbox by state, of all promotions",
+    "kbsync_served_version_matches": "1 where the server was last seen to serve what is live",
+    "kbsync_live_checkpoint": "Id of the live checkpoint; absent where nothing is live",
+    "kbsync_live_age_seconds": "Seconds since the last promotion",
+    "kbsync_audit_head": "Sequence number of the newest event",
+    "kbsync_paused": "1 while an operator has paused the daemon",
+    "kbsync_loop_heartbeat_age_seconds": "Seconds since the loop's last sign of life",
+}
+"""Every metric and what it says; docs/deploying.md lists them, held by a test."""
+
+
+class LedgerCollector(Collector):
+    """One consistent snapshot of the ledger a scrape."""
+
+    def __init__(self, app: Application, heartbeat: Heartbeat) -> None:
+        self.app = app
+        self.heartbeat = heartbeat
+
+    def describe(self) -> list[Metric]:
+        """Without this, registering would read the ledger once."""
+        return [_gauge(name) for name in METRICS]
+
+    def collect(self) -> Iterator[Metric]:
+        with self.app.state.read() as tx:
+            yield _counted("kbsync_runs", "state", get_args(RunState), tx.count_runs())
+            yield _counted("kbsync_facts", "status", get_args(FactStatus), tx.count_facts())
+            yield _counted("kbsync_deployments", "state", get_args(DeploymentState), tx.count_deployments())
+            yield from _gates(tx)
+            yield from self._live(tx)
+            yield self._lag(tx)
+            head = tx.head()
+            yield _single("kbsync_audit_head", head.seq if head else 0)
+            yield _single("kbsync_paused", tx.paused() is not None)
+        matches = _gauge("kbsync_served_version_matches", "hook")
+        for one in served(self.app):
+            matches.add_metric([one.hook], one.matches)
+        yield matches
+        yield _single("kbsync_loop_heartbeat_age_seconds", self.heartbeat.age_s)
+
+    def _live(self, tx: Snapshot) -> Iterator[Metric]:
+        live = tx.live()
+        if live is not None and live.promoted is not None:
+            yield _single("kbsync_live_checkpoint", live.id)
+            yield _single("kbsync_live_age_seconds", (self.app.now() - live.promoted).total_seconds())
+
+    def _lag(self, tx: Snapshot) -> Metric:
+        lag = _gauge("kbsync_source_lag_seconds", "source")
+        for source, read in sorted(tx.last_reads().items()):
+            if source in self.app.settings.sources:
+                lag.add_metric([source], (self.app.now() - read).total_seconds())
+        return lag
+
+
+def _gates(tx: Snapshot) -> Iterator[Metric]:
+    value, threshold, passed = (
+        _gauge(f"kbsync_gate_{what}", "gate") for what in ("value", "threshold", "passed")
+    )
+    judged = next((results for run in tx.runs(limit=20) if (results := tx.gate_results(run.id))), ())
+    last = max((result.round for result in judged), default=0)
+    for result in (result for result in judged if result.round == last):
+        value.add_metric([result.name], float("nan") if result.value is None else result.value)
+        threshold.add_metric([result.name], result.threshold)
+        passed.add_metric([result.name], result.passed)
+    yield from (value, threshold, passed)
+
+
+def _counted(name: str, label: str, known: tuple[str, ...], counts: Mapping[Any, int]) -> Metric:
+    """A series for every state there is: one that appears from nowhere cannot be alerted on."""
+    gauge = _gauge(name, label)
+    for state in known:
+        gauge.add_metric([state], counts.get(state, 0))
+    return gauge
+
+
+def _single(name: str, value: float) -> Metric:
+    gauge = _gauge(name)
+    gauge.add_metric([], float(value))
+    return gauge
+
+
+def _gauge(name: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, METRICS[name], labels=labels)

@@ -1,0 +1,87 @@
+"""The base model: imported into the home once, then named by its digest for ever.
+
+`kbsync-edit.json` travels with a model: the hyper-parameters somebody measured to be good for it.  The
+settings file of a home overrides them in [edit], and `--settings FILE` overrides both.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from editing.settings import EditSettings
+from kbsync.errors import BadConfiguration
+from kbsync.home import Home
+from kbsync.settings.sections import EditOverrides, describe_validation_error, read_toml
+
+BESIDE = "kbsync-edit.json"
+NOT_OURS = frozenset({"variants"})
+"""Keys of `kbsync-edit.json` that plan an edit instead of making it: they belong to [plan]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """An imported base: read-only, and complete enough for any Hugging Face loader."""
+
+    digest: str
+    directory: Path
+    edit_settings: EditSettings
+    """Hyper-parameters where the settings name none: `kbsync-edit.json` beside the model, or the defaults."""
+
+
+def import_base(path: Path, home: Home, overrides: EditOverrides) -> Base:
+    """The base in `path`, split into frozen and editable shards under the home.
+
+    `overrides` may describe an architecture that is not in the table.  Importing the same files again
+    only reads them.  Raises BadConfiguration where `path` is no model directory,
+    `editing.errors.ModelError` or `ArchitectureError` where it cannot be edited.
+    """
+    if not path.is_dir():
+        raise BadConfiguration(
+            f"there is no model directory {path}", "set [model] path to a local Hugging Face model directory"
+        )
+    from editing.model.architectures import described
+    from editing.model.loading import editable_tensors
+    from editing.storage.checkpoints import import_base as split
+
+    defaults = edit_settings_of(path)
+    editable = editable_tensors(path, described(overrides.over(defaults)))
+    home.prepare()
+    digest, directory = split(path, home.base, editable)
+    return Base(digest, directory, defaults)
+
+
+def edit_settings_of(model: Path) -> EditSettings:
+    """The defaults, with what lies beside the model in `kbsync-edit.json`, if anything does."""
+    file = model / BESIDE
+    return read_overrides(file).over(EditSettings()) if file.is_file() else EditSettings()
+
+
+def read_overrides(file: Path) -> EditOverrides:
+    """The edit settings in a TOML file (its [edit] table, where it has one) or a JSON object.
+
+    Raises BadConfiguration naming the file and the key that is wrong.
+    """
+    values = _json(file) if file.suffix == ".json" else read_toml(file)
+    if isinstance(values.get("edit"), dict):
+        values = values["edit"]
+    try:
+        return EditOverrides(**{key: value for key, value in values.items() if key not in NOT_OURS})
+    except ValidationError as error:
+        raise BadConfiguration(
+            f"{file}: {describe_validation_error(error)}", "the keys are those of [edit] in docs/settings.md"
+        ) from error
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadConfiguration(f"{file} cannot be read as JSON: {error}", "mend or remove it") from error
+    if not isinstance(values, dict):
+        raise BadConfiguration(f"{file} holds no JSON object", 'write {"layers": [3, 4, 5], …}')
+    return values

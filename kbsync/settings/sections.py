@@ -1,0 +1,363 @@
+"""Everything an operator can set: `kbsync.toml`, overridden by `KBSYNC_<SECTION>__<KEY>` variables.
+
+Unknown keys are errors, in the file and in the environment: a mistyped variable that is silently
+ignored is worse than none.  `docs/settings.md` is generated from these classes and held to them
+by a test.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from editing.settings import EditSettings
+from kbsync.admission.policy import Policy
+from kbsync.durations import Duration
+from kbsync.errors import BadConfiguration
+from kbsync.gates import DEFAULT_GATES, Gate
+from kbsync.home import Home
+from kbsync.settings.deploy import PROGRAM_VARIABLES, AnyHookSettings
+
+RESERVED_VARIABLES = frozenset({"KBSYNC_HOME", "KBSYNC_CONFIG", "KBSYNC_CRASH"}) | PROGRAM_VARIABLES
+"""Variables that are not settings: where things lie, the tests' crash points, what deploy programs see."""
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """`127.0.0.1:8787` or `[::1]:8787` as host and port; raises ValueError."""
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{listen!r} is no address: write host:port, such as 127.0.0.1:8787 or [::1]:8787")
+    return host, int(port)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(Section):
+    """The base model and the text it is measured on."""
+
+    path: Path | None = Field(None, description="local Hugging Face directory of the base model")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    corpus: tuple[Path, ...] = Field((), description="text the statistics of the keys are computed from")
+    heldout: Path | None = Field(None, description="text perplexity is measured on; not part of the corpus")
+
+
+class EditOverrides(Section):
+    """Hyper-parameters of MEMIT. What is not set is as `kbsync-edit.json` beside the model says, or the default."""
+
+    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None, description="layers R to edit, ascending"
+    )
+    steps: int | None = Field(None, ge=2, description="optimisation steps of a residual")
+    lr: float | None = Field(None, gt=0, description="Adam's learning rate")
+    clamp: float | None = Field(
+        None, gt=0, description="largest norm of a residual, as a share of the hidden state's"
+    )
+    kl: float | None = Field(None, ge=0, description="weight of the KL term")
+    weight_decay: float | None = Field(None, ge=0, description="weight of the residual's norm in its loss")
+    stop_loss: float | None = Field(None, description="an edit whose loss falls below this stops")
+    lam: float | None = Field(
+        None, gt=0, description="lambda of Eqn. 15: weight of what the model already stores"
+    )
+    ridge: float | None = Field(
+        None, ge=0, description="added to the keys' second moments, as a share of their mean"
+    )
+    keys: Literal["average", "all"] | None = Field(None, description="one key an edit, or one a prefix")
+    prefixes: int | None = Field(None, ge=0, description="random contexts each edit is optimised in")
+    prefix_tokens: int | None = Field(None, ge=1, description="length of such a context")
+    statistics_samples: int | None = Field(None, ge=1, description="text samples the statistics use")
+    statistics_tokens: int | None = Field(None, ge=1, description="longest sample, in tokens")
+    statistics_field: str | None = Field(
+        None, description="field of JSONL, Parquet and Arrow corpora that holds the text"
+    )
+    seed: int | None = Field(None, description="seed of the contexts and of every sampling")
+    architecture_blocks: str | None = Field(
+        None,
+        description="path of the list of transformer blocks, for a model that the table of architectures lacks",
+    )
+    architecture_writer: str | None = Field(
+        None, description="path of the MLP's output projection within a block, with architecture_blocks"
+    )
+    architecture_norm: str | None = Field(
+        None, description="path, within a block, of a norm that follows that projection, if there is one"
+    )
+
+    def over(self, defaults: EditSettings) -> EditSettings:
+        """`defaults` with what is set here."""
+        return replace(defaults, **self.model_dump(exclude_none=True))
+
+
+class PlanSettings(Section):
+    """When pending changes become a run, and how much one view may hold."""
+
+    min_pending: int = Field(10, ge=1, description="changes that start a run at once")
+    max_wait: Duration = Field(timedelta(hours=24), description="the oldest change waits no longer than this")
+    capacity: int = Field(
+        1_000, ge=1, description="edited facts this base bears; the rest waits, by priority"
+    )
+    rounds: int = Field(4, ge=1, description="builds of one run: the first and the retries without bad facts")
+    variants: int = Field(
+        0, ge=0, description="further templates of the relation a fact is edited with; none of them judges it"
+    )
+    aliases: int = Field(
+        0, ge=0, description="other names of its subject a fact is edited with; none of them judges it"
+    )
+    neighbours: int = Field(5, ge=0, description="neighbourhood probes an edited fact")
+    same_subject: int = Field(5, ge=0, description="probes of the subject's other relations an edited fact")
+    paraphrases: int = Field(6, ge=0, description="paraphrase probes an edited fact")
+    generate: int = Field(64, ge=0, description="edited facts that are asked by free generation")
+    retention_sample: int = Field(
+        5_000, ge=1, description="above so many facts in live, retention is sampled"
+    )
+
+
+class GateSettings(Section):
+    """Overrides of one gate; see `kbsync gates` for the defaults."""
+
+    threshold: float | None = Field(None, description="what the value, or its bound, is compared with")
+    margin: float | None = Field(None, description="how much worse than live is still allowed")
+    confidence: float | None = Field(None, gt=0.5, lt=1, description="of the bound of a sampled measure")
+    enabled: bool | None = Field(None, description="whether the gate counts at all")
+
+
+class ReviewSettings(Section):
+    """Whether a person approves a candidate before it goes live."""
+
+    required: bool = Field(False, description="every candidate waits for approval")
+    relations: tuple[str, ...] = Field(
+        (), description="candidates that change one of these wait for approval"
+    )
+    timeout: Duration = Field(timedelta(days=7), description="how long one waits")
+    on_timeout: Literal["reject", "approve"] = Field("reject", description="what happens then")
+
+
+class ScheduleSettings(Section):
+    """How often the daemon does what."""
+
+    sync: Duration = Field(timedelta(minutes=15), description="between two cycles")
+    reconcile: Duration = Field(timedelta(hours=24), description="between two full re-reads of watched slots")
+    audit: Duration = Field(timedelta(hours=1), description="between two random re-reads")
+    audit_slots: int = Field(100, ge=0, description="slots of a random re-read")
+    anchor: Duration = Field(timedelta(hours=1), description="between two exports of the audit log's head")
+    deploy: Duration = Field(
+        timedelta(minutes=1), description="between two looks at the servers of `[deploy.NAME]`"
+    )
+
+
+class ExecutorSettings(Section):
+    """The editing subprocess."""
+
+    command: tuple[str, ...] = Field(
+        (),
+        description="program and arguments that start a worker, such as `nice python -m editing.worker`; "
+        "unset: this Python's `editing.worker`",
+    )
+    heartbeat_timeout: Duration = Field(
+        timedelta(minutes=2), description="a worker silent for longer is hung"
+    )
+    attempts: int = Field(3, ge=1, description="tries of one build before the run fails")
+    stop_timeout: Duration = Field(timedelta(seconds=20), description="from SIGTERM to SIGKILL")
+    threads: int | None = Field(None, ge=1, description="CPU threads of the worker; unset: all cores")
+
+
+class StateSettings(Section):
+    """Where the ledger lies."""
+
+    url: str | None = Field(None, description="SQLAlchemy URL; unset: SQLite in the home")
+    anchor: Path | None = Field(
+        None, description="file outside the home that the audit log's head is copied to"
+    )
+    keep: int = Field(5, ge=1, description="retired checkpoints kept for rollback")
+
+
+class HealthSettings(Section):
+    """`/livez`, `/readyz` and `/metrics` of the daemon, see [deploying.md](deploying.md)."""
+
+    listen: str | None = Field(None, description="host:port to serve them on; unset: not at all")
+    stale: Duration = Field(
+        timedelta(minutes=10), description="a loop without a sign of life for longer is dead to `/livez`"
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+
+class LogSettings(Section):
+    """The daemon's log, on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
+    format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON")
+
+
+class Settings(BaseSettings):
+    """One frozen value; `load` is the only way it is made."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KBSYNC_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    model: ModelSettings = ModelSettings()
+    edit: EditOverrides = EditOverrides()
+    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    relations: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    policy: Policy = Policy()
+    plan: PlanSettings = PlanSettings()
+    gates: dict[str, GateSettings] = Field(default_factory=dict)
+    canaries: Path | None = Field(
+        None, description="JSONL file of {prompt, target} every candidate must answer"
+    )
+    review: ReviewSettings = ReviewSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    executor: ExecutorSettings = ExecutorSettings()
+    state: StateSettings = StateSettings()
+    deploy: dict[str, AnyHookSettings] = Field(default_factory=dict)
+    health: HealthSettings = HealthSettings()
+    log: LogSettings = LogSettings()
+
+    _directory: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def directory(self) -> Path:
+        """Where relative paths of the settings start."""
+        return self._directory
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The file arrives through the initialiser (`load` read and checked it); the environment wins.
+        return env_settings, init_settings
+
+    def gate_list(self) -> tuple[Gate, ...]:
+        """The default gates with this file's overrides."""
+        known = {gate.name for gate in DEFAULT_GATES}
+        unknown = sorted(set(self.gates) - known)
+        if unknown:
+            raise BadConfiguration(
+                f"[gates.{unknown[0]}] is no gate", f"gates are: {', '.join(sorted(known))}"
+            )
+        return tuple(_override(gate, self.gates.get(gate.name)) for gate in DEFAULT_GATES)
+
+    def edit_settings(self, defaults: EditSettings) -> EditSettings:
+        """`defaults` (the base's) with this file's overrides."""
+        return self.edit.over(defaults)
+
+    def database_url(self, home: Home) -> str:
+        return self.state.url or f"sqlite:///{home.database}"
+
+
+def _override(gate: Gate, overrides: GateSettings | None) -> Gate:
+    return replace(gate, **overrides.model_dump(exclude_none=True)) if overrides else gate
+
+
+def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings in `file` (None: defaults) and the environment.
+
+    Raises BadConfiguration naming the file and the key, or the variable, that is wrong.
+    Relative paths in the file are relative to the file.
+    """
+    environment = os.environ if environment is None else environment
+    _reject_unknown_variables(environment)
+    values = read_toml(file) if file else {}
+    directory = file.resolve().parent if file else Path.cwd()
+    try:
+        settings = Settings(**_anchored(values, directory))
+    except ValidationError as error:
+        where = str(file) if file else "the environment"
+        raise BadConfiguration(
+            f"{where}: {describe_validation_error(error)}", "see `kbsync config check` and docs/settings.md"
+        ) from error
+    settings._directory = directory
+    return settings
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The tables of a TOML file; raises BadConfiguration where it is missing or none."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadConfiguration(
+            f"there is no settings file {file}", "write one with `kbsync init`, or name another with --config"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfiguration(f"{file} cannot be read: {error}", "check the path and its mode") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfiguration(f"{file} is not valid TOML: {error}", "mend the line it names") from error
+
+
+def _anchored(values: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """Paths of the [model] section, canaries and anchor made absolute against the file's directory."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, list):
+            return [absolute(item) for item in value]
+        return str(directory / Path(value).expanduser()) if isinstance(value, str) else value
+
+    anchored = dict(values)
+    for section, keys in (("model", ("path", "corpus", "heldout")), ("state", ("anchor",))):
+        if isinstance(anchored.get(section), dict):
+            anchored[section] = {
+                key: absolute(value) if key in keys else value for key, value in anchored[section].items()
+            }
+    if "canaries" in anchored:
+        anchored["canaries"] = absolute(anchored["canaries"])
+    return anchored
+
+
+def _reject_unknown_variables(environment: Mapping[str, str]) -> None:
+    """pydantic-settings ignores a variable it has no field for (measured with 2.16): say so instead."""
+    for variable in sorted(environment):
+        if not variable.startswith("KBSYNC_") or variable in RESERVED_VARIABLES:
+            continue
+        section, *rest = variable.removeprefix("KBSYNC_").lower().split("__")
+        field = Settings.model_fields.get(section)
+        keys = getattr(field.annotation, "model_fields", None) if field else None
+        if field is None or (keys is not None and rest and rest[0] not in keys):
+            known = keys if field is not None and keys is not None else Settings.model_fields
+            prefix = f"KBSYNC_{section.upper()}__" if field is not None else "KBSYNC_"
+            raise BadConfiguration(
+                f"the environment variable {variable} is no setting of kbsync",
+                f"known here: {', '.join(prefix + key.upper() for key in sorted(known))}",
+            )
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """pydantic's first complaints as `section.key: what is wrong`, one line."""
+    complaints = []
+    for item in error.errors()[:3]:
+        key = ".".join(str(part) for part in item["loc"])
+        reason = "there is no such key" if item["type"] == "extra_forbidden" else item["msg"]
+        complaints.append(f"{key}: {reason}")
+    return "; ".join(complaints)

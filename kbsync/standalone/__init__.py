@@ -1,0 +1,1 @@
+"""Editing without a ledger: `kbsync edit`, `stats` and `trace`."""

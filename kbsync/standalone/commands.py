@@ -1,0 +1,194 @@
+"""The engine on any local model: edit a file of facts, compute statistics, trace: no source, ledger or daemon.
+
+A home is still where bases and the cache live, so a second edit of the same model pays only for what is
+new; it is locked meanwhile, so that a daemon's cleaning meets no writer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from editing.datasets import Record
+from editing.durable import sweep
+from editing.progress import Pace
+from editing.requests import EditRequest
+from kbsync.errors import UsageError
+from kbsync.executor import Progress
+from kbsync.home import Home
+from kbsync.standalone.target import Chosen
+
+if TYPE_CHECKING:
+    from editing.preflight import Preflight
+    from editing.standalone import Report
+    from editing.tracing.trace import TraceResult
+
+Announce = Callable[["Preflight"], None]
+
+
+def edit(
+    chosen: Chosen,
+    records: Sequence[Record],
+    out: Path | None,
+    *,
+    probes: bool,
+    announce: Announce,
+    progress: Progress,
+) -> Report | None:
+    """Edit `records` into the chosen model and write it to `out`; with no `out` only announce what it would take."""
+    corpus = chosen.text()
+    if out is not None:
+        _refuse(out, chosen.home)
+    from editing import standalone
+
+    with _at_work(chosen, "kbsync edit"):
+        job = standalone.Edit(
+            base=chosen.imported().directory,
+            records=tuple(records),
+            settings=chosen.settings,
+            corpus=corpus,
+            cache=chosen.home.cache,
+            device=chosen.device,
+            probes=probes,
+        )
+        pace = Pace()
+        tell = paced(progress, pace)
+        loaded = standalone.load(job, tell)
+        if out is None:
+            announce(standalone.preflight(job, loaded))
+            return None
+
+        def planned(expected: Preflight) -> None:
+            pace.expect(expected.phases())
+            announce(expected)
+
+        return standalone.run(job, loaded, out, planned=planned, progress=tell)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStatistics:
+    """The second moments of one layer's keys, and what they were computed from."""
+
+    layer: int
+    samples: int
+    tokens: int
+    key_width: int
+    computed: bool
+    """Just now; else they were there."""
+    file: str
+
+
+def statistics(chosen: Chosen, progress: Progress) -> tuple[LayerStatistics, ...]:
+    """The second moments of all layers R of the chosen model, computed where the cache lacks them."""
+    corpus = chosen.text()
+    from editing.memit.build import chosen_layers
+    from editing.memit.statistics import Statistics
+    from editing.model.architectures import described, locate_parts
+    from editing.model.hooks import frozen, fused
+    from editing.model.loading import load_model, load_tokenizer
+
+    tell = paced(progress, Pace())
+    with _at_work(chosen, "kbsync stats"):
+        base = chosen.imported()
+        tell("load", 0, 1)
+        model, tokenizer = load_model(base.directory, device=chosen.device), load_tokenizer(base.directory)
+        tell("load", 1, 1)
+        parts = locate_parts(model, described(chosen.settings))
+        layers = chosen_layers(parts, chosen.settings)
+        found = Statistics(
+            model,
+            tokenizer,
+            chosen.settings,
+            corpus=corpus,
+            base_digest=base.digest,
+            cache=chosen.home.cache,
+        )
+        missing = found.missing(layers)
+        with frozen(model), fused(model):
+            found.compute(parts, layers, tell)
+        return tuple(
+            LayerStatistics(
+                layer=layer,
+                **found.counted(layer),
+                key_width=parts.key_width(layer),
+                computed=layer in missing,
+                file=str(found.path(layer)),
+            )
+            for layer in layers
+        )
+
+
+def trace(chosen: Chosen, records: Sequence[Record], *, samples: int, progress: Progress) -> TraceResult:
+    """Causal tracing of those facts that the chosen model knows."""
+    from editing.model.architectures import described
+    from editing.model.loading import load_model, load_tokenizer
+    from editing.tracing import trace
+
+    _settle(chosen)
+    return trace.trace(
+        load_model(chosen.path, device=chosen.device),
+        load_tokenizer(chosen.path),
+        [known_statement(record) for record in records],
+        samples=samples,
+        described=described(chosen.settings),
+        progress=paced(progress, Pace()),
+    )
+
+
+def known_statement(record: Record) -> EditRequest:
+    """What the unedited model may know: what was true before, where the record tells (CounterFact does)."""
+    request = record.request
+    return EditRequest(request.id, request.prompt, request.subject, record.previous or request.target)
+
+
+def paced(progress: Progress, pace: Pace) -> Callable[[str, int, int], None]:
+    """The editing room's progress as the command line shows it, with the time left."""
+
+    began = 0.0
+
+    def tell(phase: str, done: int, total: int) -> None:
+        nonlocal began
+        if phase == "ask before":
+            began = began if done else time.monotonic()
+            if done >= total:  # the same questions come again at the end
+                pace.expect({"ask after": time.monotonic() - began})
+        progress(phase, done, total, pace.at(phase, done, total)[1])
+
+    return tell
+
+
+def _refuse(out: Path, home: Home) -> None:
+    """Say before the work begins that the result could not be kept."""
+    if out.exists() or out.is_symlink():
+        raise UsageError(
+            f"{out} exists already", "nothing is overwritten: choose another --out, or move it away"
+        )
+    if home.checkpoints in out.resolve().parents:
+        raise UsageError(
+            f"{out} lies among the home's own checkpoints", "what the ledger does not know is removed there"
+        )
+
+
+@contextmanager
+def _at_work(chosen: Chosen, purpose: str) -> Iterator[None]:
+    """The home locked, and what killed writers left in it removed."""
+    home = chosen.home.prepare()
+    _settle(chosen)
+    with home.locked(purpose):
+        for directory in (home.base, home.cache, *(path for path in home.cache.iterdir() if path.is_dir())):
+            sweep(directory)
+        yield
+
+
+def _settle(chosen: Chosen) -> None:
+    """Threads as the settings say, and no progress bars besides ours."""
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if chosen.threads is not None:
+        torch.set_num_threads(chosen.threads)

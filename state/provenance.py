@@ -1,0 +1,61 @@
+"""Questions across tables: where a fact came from, and what must be kept on disk."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from state.checkpoints import CheckpointQueries
+from state.facts import FactQueries
+from state.observations import ObservationQueries
+from state.records import Built, Provenance, Roots
+from state.runs import ROUNDS, RunQueries
+from state.views import VIEW_FACTS, VIEWS, ViewQueries
+
+
+class ProvenanceQueries(FactQueries, ObservationQueries, ViewQueries, RunQueries, CheckpointQueries):
+    def provenance(self, fact_id: int) -> Provenance:
+        """A fact's way: what its source said, every run that had it, its events. Raises NotFound."""
+        fact = self.fact(fact_id)
+        said = self.histories([(fact.subject, fact.relation)]).get((fact.subject, fact.relation), ())
+        return Provenance(
+            fact,
+            tuple(item for item in said if item.source == fact.source),
+            tuple(self._built(run, fact_id) for run in self._runs_with(fact_id)),
+            tuple(self.events(fact=fact_id)),
+        )
+
+    def roots(self) -> Roots:
+        """What garbage collection must keep; checkpoints already collected are not among them."""
+        live, previous, open_runs = self.live(), self.previous(), self.open_runs()
+        candidates = {run.checkpoint for run in open_runs} - {None}
+        open_ids = {run.id for run in open_runs}
+        kept = {item.id: item for item in (live, previous) if item is not None}
+        for item in self.checkpoints():
+            in_use = (
+                item.pinned or item.id in candidates or (item.status == "candidate" and item.run in open_ids)
+            )
+            if in_use and item.collected is None:
+                kept[item.id] = item
+        bases = {item.base for item in kept.values()} | {run.base for run in open_runs}
+        return Roots(
+            live,
+            previous,
+            tuple(kept[id] for id in sorted(kept)),
+            tuple(sorted(open_ids)),
+            tuple(sorted(bases)),
+        )
+
+    def _runs_with(self, fact_id: int) -> list[int]:
+        views = select(VIEWS.c.digest).join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id)
+        rounds = (
+            select(ROUNDS.c.run)
+            .where(ROUNDS.c.view.in_(views.where(VIEW_FACTS.c.fact == fact_id)))
+            .distinct()
+        )
+        return [row.run for row in self._rows(rounds.order_by(ROUNDS.c.run))]
+
+    def _built(self, id: int, fact_id: int) -> Built:
+        run = self.run(id)
+        known, answer = self.base_answers(run.base, [fact_id]).get(fact_id, (None, None))
+        checkpoint = None if run.checkpoint is None else self.checkpoint(run.checkpoint)
+        return Built(run, checkpoint, self.gate_results(id), known, answer)
