@@ -17,8 +17,8 @@ from connectors.conformance import PROMISES, Facts, NonConformance, Scenario, Sl
 from connectors.errors import SourceSettingsError
 from connectors.observations import Connector, Poll
 from connectors.registry import connect, kinds
-from tests.connectors.conftest import AGENT, SparqlServer
-from tests.connectors.worlds import Claim, World
+from tests.support.sparql_server import AGENT, SparqlServer
+from tests.support.wikibase_world import Claim, World
 
 
 class WikidataScenario:

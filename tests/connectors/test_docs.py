@@ -19,8 +19,9 @@ from connectors.sparql import SparqlSettings
 from connectors.sql import SqlSettings
 from connectors.wikidata.settings import PropertyIds, WikidataSettings
 from connectors.wikidata.stream import StreamSettings
+from tests.support.paths import REPOSITORY
 
-PAGE = (Path(__file__).parents[2] / "docs" / "connectors.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "connectors.md").read_text(encoding="utf-8")
 KINDS: dict[str, type[BaseModel]] = {
     "files": FilesSettings,
     "sparql": SparqlSettings,

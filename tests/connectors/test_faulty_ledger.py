@@ -14,9 +14,9 @@ from kbsync.admission.policy import Policy
 from kbsync.catalogue.relations import load_catalogue
 from kbsync.intake.pull import Intake
 from state import State
-from tests.connectors.conftest import SparqlServer
-from tests.connectors.fault_proxy import FaultProxy
-from tests.connectors.test_fault_schedules import run
+from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_schedules import run
+from tests.support.sparql_server import SparqlServer
 
 TRUSTING = Policy(
     settle_with_reference=0,

@@ -13,7 +13,7 @@ import pytest
 from connectors.errors import SourceDataError, SourceUnavailable
 from connectors.observations import Connector
 from connectors.registry import connect
-from tests.connectors.sink import Sink
+from tests.support.sink import Sink
 
 HEADER = "subject,relation,object\n"
 Open = Callable[..., Connector]

@@ -18,8 +18,8 @@ from connectors.errors import (
 from connectors.observations import Connector
 from connectors.registry import connect
 from connectors.sparql import split_prologue
-from tests.connectors.conftest import AGENT, SparqlServer, running_oxigraph
-from tests.connectors.sink import Sink
+from tests.support.sink import Sink
+from tests.support.sparql_server import AGENT, SparqlServer, running_oxigraph
 
 QUERY = """# accounts and who looks after them
 PREFIX crm: <https://crm.example/>

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from connectors.errors import SourceDataError, SourceRefused, SourceSettingsError, SourceUnavailable
 from connectors.observations import Connector
 from connectors.registry import connect
-from tests.connectors.sink import Sink
+from tests.support.sink import Sink
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -11,11 +11,11 @@ from connectors.http.limits import Limiters
 from connectors.http.sse import EventParser
 from connectors.observations import Connector
 from connectors.registry import connect
-from tests.connectors.conftest import AGENT, SparqlServer
-from tests.connectors.sink import Sink
-from tests.connectors.virtual_time import VirtualTime
-from tests.connectors.wiki_server import WikiServer
-from tests.connectors.worlds import START, Claim, World
+from tests.support.sink import Sink
+from tests.support.sparql_server import AGENT, SparqlServer
+from tests.support.virtual_time import VirtualTime
+from tests.support.wiki_server import WikiServer
+from tests.support.wikibase_world import START, Claim, World
 
 Open = Callable[..., Connector]
 MINUTE = timedelta(minutes=1)

@@ -10,10 +10,10 @@ import pytest
 
 from connectors.observations import Connector, Observation
 from connectors.registry import connect
-from tests.connectors.conftest import AGENT, SparqlServer
-from tests.connectors.sink import Sink
-from tests.connectors.virtuoso import GRAPH, Virtuoso, installed
-from tests.connectors.worlds import NO_VALUE, SOME_VALUE, Claim, World
+from tests.support.sink import Sink
+from tests.support.sparql_server import AGENT, SparqlServer
+from tests.support.virtuoso import GRAPH, Virtuoso, installed
+from tests.support.wikibase_world import NO_VALUE, SOME_VALUE, Claim, World
 
 pytestmark = [
     pytest.mark.slow,

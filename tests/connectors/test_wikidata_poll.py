@@ -9,9 +9,9 @@ import pytest
 
 from connectors.errors import SourceDataError, SourceSettingsError, SourceUnavailable
 from connectors.registry import connect
-from tests.connectors.conftest import AGENT, Open, SparqlServer
-from tests.connectors.sink import Sink
-from tests.connectors.worlds import Claim, World
+from tests.support.sink import Sink
+from tests.support.sparql_server import AGENT, Open, SparqlServer
+from tests.support.wikibase_world import Claim, World
 
 HOUR = timedelta(hours=1)
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from connectors.observations import Entity, Observation, Statement
-from tests.connectors.conftest import Open, SparqlServer
-from tests.connectors.worlds import NO_VALUE, SOME_VALUE, START, Claim, World
+from tests.support.sparql_server import Open, SparqlServer
+from tests.support.wikibase_world import NO_VALUE, SOME_VALUE, START, Claim, World
 
 T2019 = datetime(2019, 5, 1, tzinfo=UTC)
 T2020 = datetime(2020, 5, 1, tzinfo=UTC)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from editing.model.architectures import TABLE
-from tests.editing.zoo import TEXT, tiny, tokenizer
+from tests.support.paths import REPOSITORY
+from tests.support.zoo import TEXT, tiny, tokenizer
 
-REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "engine.md").read_text(encoding="utf-8")
 
 

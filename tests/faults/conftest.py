@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.faults.worlds import World, bury, settled
-from tests.state.conftest import copied_database, empty_file, new_url, postgres_server
-
-__all__ = ["empty_file", "new_url", "postgres_server"]
+from tests.support.databases import copied_database
+from tests.support.fault_world import World, bury, settled
 
 
 @pytest.fixture(autouse=True)

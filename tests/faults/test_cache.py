@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.worlds import World, check_same, check_whole
+from tests.support.fault_world import World, check_same, check_whole
 
 
 def flip(path: Path, chance: random.Random) -> None:

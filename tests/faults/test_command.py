@@ -7,15 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from editing.crashpoints import VARIABLE
-from tests.faults.test_crash_points import CYCLE
-from tests.faults.worlds import World, check_same, check_whole, tables
+from tests.support.crash_points import CYCLE
+from tests.support.fault_world import World, check_same, check_whole, tables
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 IN_WORKERS = ("editing.worker:", "editing.checkpoints:before-rename", "editing.checkpoints:after-rename")
 
 

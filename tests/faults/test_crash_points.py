@@ -5,42 +5,13 @@ The points are read from the code, so a new one is tested or this file fails.
 
 from __future__ import annotations
 
-import ast
 import signal
 from pathlib import Path
 
 import pytest
 
-from kbsync.runs.lifecycle import ENDS
-from state.runs import NEXT
-from tests.faults.worlds import FIRST, World, check_same, check_whole, fresh
-
-REPOSITORY = Path(__file__).parents[2]
-ELSEWHERE = {
-    "editing.bases:before-rename": "first",
-    "kbsync.promotion:after-rollback-commit": "rollback",
-    "kbsync.lifecycle:after-awaiting_review": "approve",
-}
-"""Points that an ordinary cycle does not pass; all others have to be passed by one."""
-
-
-def crash_points() -> list[str]:
-    """The names in every call of `crash_point`; a name made of a run's state counts for each state."""
-    found: set[str] = set()
-    for room in ("connectors", "editing", "kbsync", "state"):
-        for file in (REPOSITORY / room).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "crash_point":
-                    found.update(_names(node.args[0]))
-    return sorted(found)
-
-
-def _names(argument: ast.expr) -> list[str]:
-    if isinstance(argument, ast.Constant):
-        return [str(argument.value)]
-    assert isinstance(argument, ast.JoinedStr), f"not a name: {ast.unparse(argument)}"
-    assert ast.unparse(argument) == "f'kbsync.lifecycle:after-{before[0]}'"
-    return [f"kbsync.lifecycle:after-{state}" for state in NEXT if state not in ENDS]
+from tests.support.crash_points import CYCLE, ELSEWHERE, crash_points
+from tests.support.fault_world import FIRST, World, check_same, check_whole, fresh
 
 
 def die(world: World, point: str, does: str = "sync", *, together: bool = True) -> None:
@@ -57,7 +28,6 @@ def go_on(world: World, does: str = "sync") -> None:
     check_whole(world, started=True)
 
 
-CYCLE = [point for point in crash_points() if point not in ELSEWHERE]
 QUICK = {
     "editing.worker:after-build",
     "kbsync.lifecycle:before-quarantine",

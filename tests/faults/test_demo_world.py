@@ -20,7 +20,7 @@ from kbsync.demo.setting import prepare, write_settings
 from kbsync.demo.story import BAD_BATCH, DAY_ONE, MOST_RUNS, VANDALISED
 from kbsync.demo.world import Wikibase, load
 from kbsync.demo.world.entries import Move
-from tests.faults.worlds import World, check_whole, names, tables
+from tests.support.fault_world import World, check_whole, names, tables
 
 KILLS = 11
 """In each of three acts; below the lost attempts after which a round is given up."""

@@ -6,7 +6,8 @@ import ast
 import re
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.paths import REPOSITORY
+
 PAGE = REPOSITORY / "docs" / "faults.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.worlds import World, check_whole, settled
+from tests.support.fault_world import World, check_whole, settled
 
 
 def promotions(world: World) -> list[tuple[int, int]]:

@@ -17,10 +17,10 @@ from multiprocessing.process import BaseProcess
 import pytest
 
 from state import State
-from tests.faults.forks import FORKS
-from tests.faults.ledger_writer import SLOTS, promote_after_a_pause, write_for_ever
-from tests.state.making import Clock, staged
-from tests.state.replay import check
+from tests.support.forks import FORKS
+from tests.support.ledger_writer import SLOTS, promote_after_a_pause, write_for_ever
+from tests.support.ledgers import Clock, staged
+from tests.support.replay import check
 
 Writer = tuple[BaseProcess, Connection]
 

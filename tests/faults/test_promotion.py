@@ -15,10 +15,10 @@ import pytest
 
 from editing.storage import checkpoints
 from editing.storage.manifest import read_manifest
-from tests.faults.forks import FORKS
-from tests.faults.lives import Plan, switch_for_ever
-from tests.faults.proof import proved_digests
-from tests.faults.worlds import LIVES, World, check_whole, tables
+from tests.support.fault_world import LIVES, World, check_whole, tables
+from tests.support.forks import FORKS
+from tests.support.lives import Plan, switch_for_ever
+from tests.support.proof import proved_digests
 
 
 def not_a_number(measures: list[dict[str, Any]]) -> None:

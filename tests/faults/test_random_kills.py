@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.worlds import World, check_same, check_whole
+from tests.support.fault_world import World, check_same, check_whole
 
 WORKER_ALONE = 0.25
 """Share of the kills that hit only the worker."""

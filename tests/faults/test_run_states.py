@@ -31,10 +31,10 @@ from state import State
 from state.errors import StaleLeader
 from state.records import Lease
 from state.runs import NEXT
-from tests.faults.proof import check_live
-from tests.faults.scripted import RETRIED, Scripted
-from tests.kbsync.micro import Micro, make
-from tests.state.replay import check
+from tests.support.micro import Micro, make
+from tests.support.proof import check_live
+from tests.support.replay import check
+from tests.support.scripted import RETRIED, Scripted
 
 CRASHING = ["kbsync.lifecycle", "kbsync.promotion", "editing.checkpoints"]
 SUBJECTS = st.sampled_from(["Blue House", "Red Boat", "Old Mill"])

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.faults.worlds import World, check_same, check_whole, process_state
+from tests.support.fault_world import World, check_same, check_whole, process_state
 
 
 @pytest.mark.parametrize("stuck", [False, pytest.param(True, marks=pytest.mark.slow)])

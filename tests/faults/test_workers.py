@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.faults.worlds import World, check_same, check_whole, process_state
+from tests.support.fault_world import World, check_same, check_whole, process_state
 
 
 def attempts(world: World) -> list[tuple[str, str]]:

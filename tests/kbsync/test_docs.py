@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+from tests.support.paths import REPOSITORY
+
+DOCS = REPOSITORY / "docs"
 _spec = importlib.util.spec_from_file_location("generate_docs", DOCS / "generate.py")
 assert _spec is not None
 assert _spec.loader is not None

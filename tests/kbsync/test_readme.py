@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from kbsync.settings.sections import load
+from tests.support.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 
 
 def commands(heading: str) -> str:

@@ -21,7 +21,7 @@ from state.audit import read_anchor, read_jsonl, verify_rows
 from state.errors import Damaged
 from state.hash_chain import GENESIS, canonical, link
 from state.records import Anchor
-from tests.state.making import Clock, fact, said
+from tests.support.ledgers import Clock, fact, said
 
 CHANGES = {  # the smallest change to each column
     "seq": "seq + 100", "at": "replace(at, '2024', '2023')", "kind": "kind || ' '", "actor": "upper(actor)",

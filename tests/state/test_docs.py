@@ -14,9 +14,10 @@ from state import State
 from state.records import DeploymentState, FactStatus, RunState
 from state.runs import NEXT
 from state.tables import Row
-from tests.state.making import fact
+from tests.support.ledgers import fact
+from tests.support.paths import REPOSITORY
 
-PAGE = (Path(__file__).parents[2] / "docs" / "state.md").read_text()
+PAGE = (REPOSITORY / "docs" / "state.md").read_text()
 
 
 def test_every_table_is_described() -> None:

@@ -13,7 +13,7 @@ from state import State
 from state.errors import NotFound, SlotTaken, StaleTransition
 from state.facts import FACTS
 from state.records import Move, Probe
-from tests.state.making import START, fact
+from tests.support.ledgers import START, fact
 
 
 def test_a_fact_is_written_once_and_comes_back_as_the_same_row(state: State) -> None:

@@ -19,8 +19,8 @@ from state import State, Transaction
 from state.errors import StaleLeader, StaleTransition, StateError, ViewBlocked
 from state.records import Lease, Run, RunState
 from state.runs import NEXT, OPEN
-from tests.state.making import BASE, WAY, Clock, fact, gate
-from tests.state.replay import check
+from tests.support.ledgers import BASE, WAY, Clock, fact, gate
+from tests.support.replay import check
 
 SUBJECTS = st.sampled_from(["wd:Q1", "wd:Q2", "wd:Q3"])
 OBJECTS = st.sampled_from(["wd:A", "wd:B"])

@@ -21,9 +21,10 @@ from state.database import migration_engine
 from state.errors import NewerSchema, NotMigrated
 from state.records import StoredObservation
 from state.tables import Row
-from tests.state.making import START, Clock, carried, fact, planned
+from tests.support.ledgers import START, Clock, carried, fact, planned
+from tests.support.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 
 
 def names(state: State) -> set[str]:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from state import State
 from state.records import Entity, Slot
 from state.revision_spans import REPEATS
-from tests.state.making import START, said
+from tests.support.ledgers import START, said
 
 SLOT = ("wd:Q38", "wdt:P6")
 

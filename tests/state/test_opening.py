@@ -15,9 +15,10 @@ import pytest
 
 from state import State
 from state.errors import Busy, Damaged, NotMigrated, StateError, Unreachable
-from tests.state.making import fact, said
+from tests.support.ledgers import fact, said
+from tests.support.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 NOBODY = 65534
 
 
@@ -154,7 +155,7 @@ def test_two_processes_that_read_then_write_lose_no_update(state: State) -> None
 FULL = """
 import resource, signal, sys
 from state import State, StateError
-from tests.state.making import fact
+from tests.support.ledgers import fact
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 state = State.open(sys.argv[1])

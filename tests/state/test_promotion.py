@@ -18,8 +18,8 @@ from state.errors import (
     ViewBlocked,
 )
 from state.records import Lease
-from tests.state.making import BASE, Clock, carried, fact, gate, planned, said, staged
-from tests.state.replay import check
+from tests.support.ledgers import BASE, Clock, carried, fact, gate, planned, said, staged
+from tests.support.replay import check
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from state import State, Transaction
 from state.records import Entity, Move, Slot
-from tests.state.making import START, Clock, fact, said
+from tests.support.ledgers import START, Clock, fact, said
 
 BIG = ("entities", "slots", "observations", "readings", "facts", "events", "view_facts")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state.revision_spans import REPEATS, Reading, Span, dump_repeats, insert, load_repeats
-from tests.state.making import START
+from tests.support.ledgers import START
 
 words = st.lists(st.sampled_from("aaab"), min_size=1, max_size=REPEATS + 1)
 """What revisions 0, 1, 2 … said; mostly the same, as in life."""

@@ -15,7 +15,7 @@ from state import State
 from state.errors import ForbiddenTransition, NotFound, StaleTransition
 from state.records import GateResult, RunState
 from state.runs import NEXT, OPEN, RunTransitions
-from tests.state.making import BASE, START, carried, fact, gate, planned
+from tests.support.ledgers import BASE, START, carried, fact, gate, planned
 
 
 def test_a_b_a_ends_in_the_first_view(state: State) -> None:

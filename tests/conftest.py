@@ -1,0 +1,51 @@
+"""Fixtures of several folders: fresh ledgers of either kind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.databases import NewUrl, administer, copied_database, database_url, migrate
+
+
+@pytest.fixture(scope="session")
+def new_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewUrl:
+    directory = tmp_path_factory.mktemp("ledgers")
+    made: list[str] = []
+
+    def new(kind: str) -> str:
+        made.append(kind)
+        name = f"ledger_{len(made)}"
+        if kind == "postgres":
+            return copied_database(request.getfixturevalue("postgres_server"), name)
+        shutil.copy(request.getfixturevalue("empty_file"), directory / f"{name}.db")
+        return f"sqlite:///{directory / name}.db"
+
+    return new
+
+
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "empty.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a running server that has a migrated database named `empty`."""
+    import pgserver
+
+    # A short path of its own: a socket's name may have 107 characters.
+    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    try:
+        url = server.get_uri()
+        # Durability is the operating system's part and is tested on SQLite; this only saves waiting.
+        administer(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE empty")
+        migrate(database_url(url, "empty"))
+        yield url
+    finally:
+        server.cleanup()

@@ -1,0 +1,131 @@
+"""The exam: what is expected of whom, and who is asked when not all can be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from editing.evaluation.questions import Setter, Sitting
+from editing.evaluation.scoring import Question, encode_targets
+from editing.settings import EditSettings
+from editing.spec import BuildSpec, Case, FactSpec, Wording
+from tests.support.tiny_models import gpt2, learn, tokenizer
+
+FRANCE = FactSpec("france", "The capital of {} is", "France", "Paris", known=True, base_answer="Paris")
+NEW = FactSpec(
+    "new", "The capital of {} is", "Italy", "Portuguese", previous="Rome", known=False, base_answer="Rome"
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    model = gpt2()
+    learn(model)
+    return model
+
+
+@pytest.fixture
+def setter(model: Any) -> Setter:
+    return Setter(model, tokenizer(), Sitting())
+
+
+def spec(*facts: FactSpec, **changes: Any) -> BuildSpec:
+    needed: dict[str, Any] = {"run": "1", "base": "", "base_digest": "", "out": "", "cache": "", "corpus": ()}
+    return BuildSpec(**needed, heldout=None, facts=facts, settings=EditSettings(), **changes)
+
+
+def known(*facts: FactSpec) -> dict[str, tuple[bool, str]]:
+    return {fact.id: (bool(fact.known), fact.base_answer or "") for fact in facts}
+
+
+def question(prompt: str, target: str) -> Question:
+    return encode_targets(tokenizer(), [(prompt, target)])[0]
+
+
+def asked_of(setter: Setter, fact: FactSpec, *others: FactSpec) -> tuple[Question, ...]:
+    facts = (fact, *others)
+    return setter.exam(spec(*facts), known(*facts), []).facts[fact.id].neighbours
+
+
+def probe(prompt: str, target: str | None = None) -> FactSpec:
+    probes = (Case(prompt, target),)
+    return FactSpec(
+        "probing", "The currency of {} is", "Japan", "x", known=False, base_answer="y", neighbours=probes
+    )
+
+
+def test_a_probe_is_expected_to_be_answered_as_the_base_answers_it(setter: Setter) -> None:
+    expected = (question("The capital of France is", "Paris"),)
+    assert asked_of(setter, probe("The capital of France is")) == expected
+    assert asked_of(setter, probe("The capital of France is", "Paris")) == expected
+    assert asked_of(setter, probe("The capital of France is", "not what the base says")) == expected
+
+
+def test_a_probe_that_the_view_edits_is_expected_to_say_what_the_view_says(setter: Setter) -> None:
+    found = asked_of(setter, probe("The capital  of ITALY is"), NEW)
+    assert found == (question("The capital  of ITALY is", "Portuguese"),)
+
+
+def test_paraphrases_and_probes_are_asked_of_new_facts_only(setter: Setter) -> None:
+    full = replace(NEW, paraphrases=("Italy:",), neighbours=(Case("The capital of France is"),))
+    old = replace(full, id="old", subject="Brazil", in_live=True)
+    exam = setter.exam(spec(full, old, FRANCE), known(full, old, FRANCE), [])
+    assert [len(list(exam.facts[id].all())) for id in ("new", "old", "france")] == [4, 1, 1]
+    assert exam.generated == ("new",)
+
+
+def test_who_is_close_to_what_is_new_is_asked_first(setter: Setter) -> None:
+    subjects = ["Brazil", "Olaf Scholz", "yen", "Germany", "language", "Portuguese", "Joe Biden", "Italy"]
+    facts = [
+        FactSpec(str(i), "{} is", subject, "x", known=False, base_answer="y", in_live=True)
+        for i, subject in enumerate(subjects)
+    ]
+    exam = setter.exam(spec(NEW, *facts, retention_sample=4), known(NEW, *facts), [])
+    kept = set(exam.facts) - {"new"}
+    assert len(kept) == 4
+    assert "7" in kept  # the same subject has the same key
+    again = setter.exam(spec(NEW, *reversed(facts), retention_sample=4), known(NEW, *facts), [])
+    assert set(again.facts) - {"new"} == kept
+
+
+def test_a_canary_that_names_its_answer_is_required_to_give_it(setter: Setter) -> None:
+    canaries = (Case("The capital of France is", "Rome"), Case("The capital of France is"))
+    exam = setter.exam(spec(FRANCE, canaries=canaries), known(FRANCE), [])
+    assert exam.canaries == (question(canaries[0].prompt, "Rome"), question(canaries[0].prompt, "Paris"))
+
+
+def test_what_a_model_answered_once_is_not_asked_again(model: Any) -> None:
+    counted: list[int] = []
+    sitting = Sitting()
+    questions = [question("The capital of France is", "Paris"), question("The capital of Italy is", "Rome")]
+    sitting.ask(model, questions, counted.append)
+    sitting.ask(model, [*questions, questions[0]], counted.append)
+    assert sum(counted) == 2
+
+
+def test_a_fact_is_known_only_if_the_base_states_it_on_all_its_edited_prompts(setter: Setter) -> None:
+    fact = FactSpec("f", "The capital of {} is", "France", "Paris")
+    twice = FactSpec("g", "The capital of {} is", "France", "Paris", variants=("The currency of {} is the",))
+    assert setter.known([fact, twice]) == {"f": (True, "Paris"), "g": (False, "Paris")}
+
+
+def test_a_probe_of_a_further_wording_is_expected_to_say_what_that_is_edited_to_say(setter: Setter) -> None:
+    other = FactSpec(
+        "o",
+        "The currency of {} is the",
+        "Brazil",
+        "yen",
+        further=(Wording("The capital of {} is", "Germany", "Rome"),),
+        known=False,
+        base_answer="x",
+    )
+    expected = (question("The capital of Germany is", "Rome"),)
+    assert asked_of(setter, probe("The capital of Germany is"), other) == expected
+
+
+def test_a_fact_the_other_way_round_is_asked_with_its_own_answer(setter: Setter) -> None:
+    fact = replace(NEW, paraphrases=("Italy:",), reversed=(Case("Portuguese is the capital of", "Italy"),))
+    asked = setter.exam(spec(fact), known(fact), []).facts["new"].paraphrases
+    assert asked == (question("Italy:", "Portuguese"), question("Portuguese is the capital of", "Italy"))

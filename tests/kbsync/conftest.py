@@ -1,0 +1,44 @@
+"""A migrated ledger, made once and copied for every test that wants a fresh one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from state.ledger import State
+from tests.support.admission_world import Clock, OpenWorld, World
+
+
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ledger") / "empty.db"
+    state = State.open(f"sqlite:///{path}")
+    state.migrate()
+    state.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def open_world(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenWorld]:
+    """Opens fresh ledgers, also for hypothesis, which runs one test function many times."""
+    directory = tmp_path_factory.mktemp("worlds")
+    opened: list[World] = []
+
+    def open_one(**settings: object) -> World:
+        path = directory / f"{len(opened)}.db"
+        shutil.copy(empty_ledger, path)
+        clock = Clock()
+        opened.append(World(State.open(f"sqlite:///{path}", clock), clock, **settings))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield open_one
+    for world in opened:
+        world.state.close()
+
+
+@pytest.fixture
+def world(open_world: OpenWorld) -> World:
+    return open_world()

@@ -1,0 +1,121 @@
+"""What a fact is judged by is fetched once and stays the same."""
+
+from __future__ import annotations
+
+from connectors.observations import Triple
+from kbsync.admission.policy import Policy
+from kbsync.runs import probes
+from state.records import Probe
+from tests.support.admission_world import CATALOGUE, DAY, START, Script, World, entity, observed, says
+
+
+def gather(world: World) -> dict[str, tuple[Probe, ...]]:
+    """The probes of everything wanted, by object."""
+    with world.state.read() as tx:
+        wanted = tx.wanted()
+    probes.gather(world.state, {"kb": world.kb}, CATALOGUE, Policy(), wanted)
+    with world.state.read() as tx:
+        return {fact.object.removeprefix("wd:"): tx.probes(fact.id) for fact in wanted}
+
+
+def of_kind(found: tuple[Probe, ...], kind: str) -> list[tuple[str, str]]:
+    return [(probe.prompt, probe.target) for probe in found if probe.kind == kind]
+
+
+def test_neighbours_share_the_relation_and_first_the_object_that_was_replaced(world: World) -> None:
+    world.hear(observed("italy", "conte"), observed("spain", "perez"), observed("malta", "conte"))
+    world.hear(observed("italy", "draghi", revision=2, modified=START + DAY), after=9 * DAY)
+    found = of_kind(gather(world)["draghi"], "neighbour")
+    assert found[0] == ("The head of government of Malta is", "Conte")
+    assert ("The head of government of Spain is", "Perez") in found
+    assert all("Italy" not in prompt for prompt, _ in found)
+
+
+def test_the_subjects_other_relations_must_not_move(world: World) -> None:
+    world.hear(observed("italy", "conte"), observed("italy", "rome", relation="wdt:P36"))
+    found = gather(world)
+    assert of_kind(found["conte"], "same_subject") == [("The capital of Italy is", "Rome")]
+    assert of_kind(found["rome"], "same_subject") == [("The head of government of Italy is", "Conte")]
+
+
+def test_aliases_are_paraphrases_unless_another_subject_goes_by_them(world: World) -> None:
+    italy = entity("italy", "Italy", "Italian Republic", "Italia", "It\u200bly", "ITALY")
+    world.hear(observed(italy, "conte"), observed(entity("island", "Italia"), "bob"))
+    assert of_kind(gather(world)["conte"], "alias") == [
+        ("The head of government of Italian Republic is", "Conte")
+    ]
+
+
+def test_a_flawed_label_makes_no_probe(world: World) -> None:
+    world.hear(observed("italy", "conte"), observed("spain", says(entity("evil", "E\u200bl"))))
+    assert of_kind(gather(world)["conte"], "neighbour") == []
+
+
+def test_the_source_is_asked_once(world: World) -> None:
+    world.hear(observed("italy", "conte"), observed("spain", "perez"))
+    before = gather(world)
+    world.kb = Script("kb")
+    assert gather(world) == before
+
+
+class Counted(Script):
+    """Says what it is told to, and counts what it is asked."""
+
+    questions: list[tuple[str | None, ...]]
+
+    def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
+        assert limit <= probes.POOL
+        self.questions.append((relation, object_id))
+        return super().neighbours(relation, object_id, limit)
+
+    def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
+        self.questions.append((subject_id,))
+        return super().facts_of(subject_id, limit)
+
+
+def test_a_batch_asks_once_a_relation_once_a_replaced_object_and_once_a_subject(world: World) -> None:
+    world.kb = kb = Counted("kb")
+    kb.questions = []
+    places = [f"land_{n}" for n in range(30)]
+    world.hear(
+        *(observed(place, "conte") for place in places),
+        *(observed(place, f"city_{place}", relation="wdt:P36") for place in places[:10]),
+    )
+    changed = [observed(p, f"new_{p}", revision=2, modified=START + DAY) for p in places[:10]]
+    world.hear(*changed, after=9 * DAY)
+    found = gather(world)
+    assert len(kb.questions) == len(set(kb.questions)), "nothing is asked twice"
+    of_relations = {question for question in kb.questions if len(question) == 2}
+    assert of_relations == {("wdt:P6", "wd:conte"), ("wdt:P6", None), ("wdt:P36", None)}
+    for place in places[:10]:
+        neighbours = of_kind(found[f"new_{place}"], "neighbour")
+        assert len(neighbours) == probes.NEIGHBOURS
+        assert {target for _, target in neighbours} == {"Conte"}, "of the replaced object there are enough"
+
+
+def test_facts_of_one_relation_draw_different_neighbours_from_one_pool(world: World) -> None:
+    world.hear(*(observed(f"land_{n}", f"head_{n}") for n in range(40)))
+    drawn = [frozenset(of_kind(told, "neighbour")) for told in gather(world).values()]
+    assert {len(neighbours) for neighbours in drawn} == {probes.NEIGHBOURS}
+    assert len(set(drawn)) > 20
+
+
+def test_a_source_that_cannot_be_asked_is_replaced_by_what_it_said(world: World) -> None:
+    """A drop folder, or a source that is no longer configured: the ledger has it, and known facts go first."""
+    world.hear(
+        observed(entity("italy", "Italy", "Italian Republic"), "conte"),
+        observed("italy", "rome", relation="wdt:P36"),
+        *(observed(f"land_{n}", f"head_{n}") for n in range(30)),
+    )
+    with world.state.read() as tx:
+        wanted = tx.wanted()
+    (fact,) = [one for one in wanted if one.object == "wd:conte"]
+    known = {one.id for one in wanted if one.object in {f"wd:head_{n}" for n in range(15, 30)}}
+    probes.gather(world.state, {}, CATALOGUE, Policy(), [fact], known=known)
+    with world.state.read() as tx:
+        found = tx.probes(fact.id)
+    assert of_kind(found, "alias") == [("The head of government of Italian Republic is", "Conte")]
+    assert of_kind(found, "same_subject") == [("The capital of Italy is", "Rome")]
+    neighbours = {target for _, target in of_kind(found, "neighbour")}
+    assert len(neighbours) == probes.NEIGHBOURS
+    assert neighbours <= {f"Head {n}" for n in range(15, 30)}

@@ -1,0 +1,269 @@
+"""Whole cycles on a micro kbsync: real files, real worker process, real ledger, real checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from editing.storage import checkpoints
+from kbsync.errors import TryLater, UsageError
+from kbsync.intake import quarantine
+from kbsync.runs import promotion
+from tests.support.micro import NEVER_FAIL, Micro, make
+
+FACTS = {"Blue House": "Anna", "Red Boat": "Bob", "Old Mill": "Carl"}
+
+
+@pytest.fixture
+def micro(tmp_path: Path) -> Micro:
+    return make(tmp_path)
+
+
+def live_digest(micro: Micro) -> str:
+    app = micro.application()
+    with app.state.read() as tx:
+        live = tx.live()
+    app.close()
+    assert live is not None
+    assert checkpoints.verify(micro.home.live.resolve()) == live.digest
+    return live.digest
+
+
+def test_facts_in_a_file_end_as_a_promoted_checkpoint(micro: Micro) -> None:
+    micro.say(FACTS)
+    report = micro.sync()
+    assert [run.state for run in report.runs] == ["deployed"]
+    assert live_digest(micro)
+    app = micro.application()
+    with app.state.read() as tx:
+        live = tx.live()
+        assert live is not None
+        assert {fact.target for fact in tx.view_facts(live.view)} == set(FACTS.values())
+        names = [gate.name for gate in tx.gate_results(1)]
+    app.close()
+    assert {"efficacy", "retention", "perplexity_ratio"} <= set(names)
+
+
+def test_a_second_sync_has_nothing_to_do(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    before = live_digest(micro)
+    report = micro.sync()
+    assert report.runs == ()
+    assert "already holds" in report.nothing
+    assert live_digest(micro) == before
+
+
+def test_a_b_a_before_promotion_starts_no_run(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    micro.say({"Blue House": "Dora"})
+    app = micro.application()
+    from kbsync.service.cycle import pull
+
+    pull(app)
+    app.close()
+    micro.say({"Blue House": "Anna"})
+    assert micro.sync().runs == ()
+
+
+def test_a_b_a_after_promotion_takes_the_kept_checkpoint_and_rebuilds_nothing(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    first = live_digest(micro)
+    micro.say({"Blue House": "Dora"})
+    micro.sync()
+    assert live_digest(micro) != first
+    micro.say({"Blue House": "Anna"})
+    (run,) = micro.sync().runs
+    assert run.state == "deployed"
+    assert live_digest(micro) == first
+    spec = json.loads((micro.home.run(run.id) / "round-1" / "spec.json").read_text())
+    assert spec["mode"] == "judge"
+
+
+def test_only_changed_facts_are_optimised(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    micro.say({"Red Boat": "Dora"})
+    (run,) = micro.sync().runs
+    report = json.loads((micro.home.run(run.id) / "round-1" / "report.json").read_text())
+    assert report["cost"]["groups_optimised"] == 1
+    assert report["cost"]["groups_cached"] == 2
+
+
+def test_a_fact_that_ends_is_left_out_which_gives_the_base_back(micro: Micro) -> None:
+    micro.say({"Blue House": "Anna"})
+    micro.sync()
+    micro.say({"Blue House": None})
+    (run,) = micro.sync().runs
+    assert run.state == "deployed"
+    app = micro.application()
+    base = checkpoints.read_editable(app.base.directory)
+    app.close()
+    live = checkpoints.read_editable(micro.home.live.resolve())
+    assert all(bool((live[name] == base[name]).all()) for name in base)
+
+
+def test_a_failed_gate_quarantines_and_leaves_live_alone(tmp_path: Path) -> None:
+    micro = make(tmp_path)
+    micro.say({"Blue House": "Anna"})
+    micro.sync()
+    before = live_digest(micro)
+    config = micro.home.config.read_text()
+    micro.home.config.write_text(
+        config.replace("[gates.efficacy]\nthreshold = 0.0", "[gates.efficacy]\nthreshold = 2.0")
+    )
+    micro.say({"Red Boat": "Bob"})
+    (run,) = micro.sync().runs
+    assert run.state == "rejected"
+    assert live_digest(micro) == before
+    app = micro.application()
+    with app.state.read() as tx:
+        (bad,) = tx.facts(status="quarantined")
+        rejected = tx.checkpoints(status="rejected")
+    app.close()
+    assert bad.reason.startswith("gate efficacy")
+    assert not (micro.home.checkpoints / rejected[0].path).exists()
+    assert micro.sync().runs == ()
+
+
+def test_rollback_goes_back_and_the_next_cycle_does_not_undo_it(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    first = live_digest(micro)
+    micro.say({"Blue House": "Dora"})
+    micro.sync()
+    app = micro.application()
+    with app.leading() as leadership:
+        left, now = promotion.rollback(
+            app.state, app.home, leadership.lease, target=None, reason="wrong", actor="tester"
+        )
+    app.close()
+    assert live_digest(micro) == first
+    assert left.id != now.id
+    assert micro.sync().runs == ()
+    assert live_digest(micro) == first
+
+
+def test_there_is_nothing_to_roll_back_to_at_first(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    app = micro.application()
+    with app.leading() as leadership, pytest.raises(UsageError):
+        promotion.rollback(app.state, app.home, leadership.lease, target=None, reason="x", actor="t")
+    app.close()
+
+
+def test_a_retracted_fact_leaves_the_next_checkpoint(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    app = micro.application()
+    with app.state.read() as tx:
+        fact = tx.facts(status="wanted")[0]
+    quarantine.reject(app.intake(), fact.id, "not ours to say", "tester")
+    app.close()
+    (run,) = micro.sync().runs
+    assert run.state == "deployed"
+    app = micro.application()
+    with app.state.read() as tx:
+        live = tx.live()
+        assert live is not None
+        assert fact.id not in {f.id for f in tx.view_facts(live.view)}
+    app.close()
+
+
+def test_a_candidate_waits_for_review_and_goes_live_when_approved(tmp_path: Path) -> None:
+    from kbsync.runs import review
+
+    micro = make(tmp_path, extra="[review]\nrequired = true")
+    micro.say(FACTS)
+    (run,) = micro.sync().runs
+    assert run.state == "awaiting_review"
+    assert checkpoints.read_live(micro.home.checkpoints) is None
+    app = micro.application()
+    with app.leading() as leadership:
+        done = review.approve_run(app, leadership, run.id, "looks right", "reviewer")
+    app.close()
+    assert done.state == "deployed"
+    assert live_digest(micro)
+
+
+def test_a_rejected_candidate_never_goes_live(tmp_path: Path) -> None:
+    from kbsync.runs import review
+
+    micro = make(tmp_path, extra="[review]\nrequired = true")
+    micro.say(FACTS)
+    (run,) = micro.sync().runs
+    app = micro.application()
+    assert review.reject_run(app, run.id, "no", "reviewer").state == "rejected"
+    with app.leading() as leadership, pytest.raises(UsageError):
+        review.approve_run(app, leadership, run.id, "yes", "reviewer")
+    app.close()
+    assert checkpoints.read_live(micro.home.checkpoints) is None
+
+
+def test_a_home_in_use_is_not_worked_on_by_a_second_process(micro: Micro) -> None:
+    app = micro.application()
+    other = micro.application()
+    with app.leading(), pytest.raises(TryLater, match="in use"), other.leading():
+        pass
+    app.close()
+    other.close()
+
+
+def test_plain_transformers_loads_live_without_kbsync(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    code = (
+        "import sys; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f"m = AutoModelForCausalLM.from_pretrained({str(micro.home.live)!r})\n"
+        f"t = AutoTokenizer.from_pretrained({str(micro.home.live)!r})\n"
+        "o = m.generate(**t('The owner of Blue House is', return_tensors='pt'), max_new_tokens=2, do_sample=False)\n"
+        "assert not any(n.split('.')[0] in ('kbsync', 'editing', 'state', 'connectors') for n in sys.modules)\n"
+        "print(t.decode(o[0]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=micro.root,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        check=True,
+    )
+    app = micro.application()
+    from kbsync.queries.answers import answers
+
+    (answer,) = answers(app, ["The owner of Blue House is"])
+    app.close()
+    assert answer.live is not None
+    assert answer.live.split()[0] in done.stdout
+
+
+def test_every_default_gate_is_relaxed_by_the_fixture() -> None:
+    from kbsync.gates import DEFAULT_GATES
+
+    assert set(NEVER_FAIL) | {"canaries"} == {gate.name for gate in DEFAULT_GATES}
+
+
+def test_what_live_says_stays_wanted_when_its_successor_fails_a_gate(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    before = live_digest(micro)
+    config = micro.home.config.read_text()
+    failing = config.replace("[gates.efficacy]\nthreshold = 0.0", "[gates.efficacy]\nthreshold = 2.0")
+    micro.home.config.write_text(failing)
+    micro.say({"Blue House": "Dora"})
+    assert [run.state for run in micro.sync().runs] == ["rejected"]
+    micro.home.config.write_text(config)
+    assert micro.sync().runs == ()
+    assert live_digest(micro) == before
+    app = micro.application()
+    with app.state.read() as tx:
+        assert {fact.target for fact in tx.facts(status="wanted")} == set(FACTS.values())
+    app.close()

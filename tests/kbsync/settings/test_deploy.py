@@ -1,0 +1,163 @@
+"""[deploy.NAME]: what is refused, and what is said about it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kbsync.deployment.checks import check_hooks
+from kbsync.deployment.hooks import mapped
+from kbsync.errors import BadConfiguration
+from kbsync.service.metrics import METRICS
+from kbsync.settings.deploy import KINDS, PROGRAM_VARIABLES
+from kbsync.settings.sections import load
+from tests.support.paths import REPOSITORY
+from tests.support.promoted import Place
+
+DOCS = REPOSITORY / "docs"
+VLLM = "[deploy.a]\nkind = 'vllm'\nurl = 'http://gpu:8000'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[deploy.a]\nurl = 'http://x'\n", "kind"),
+        ("[deploy.a]\nkind = 'triton'\n", "'symlink', 'exec', 'webhook', 'vllm', 'sglang'"),
+        (VLLM + "colour = 'red'\n", "deploy.a.vllm.colour: there is no such key"),
+        ("[deploy.a]\nkind = 'vllm'\n", "deploy.a.vllm.url: Field required"),
+        ("[deploy.a]\nkind = 'vllm'\nurl = 'gpu:8000'\n", "deploy.a.vllm.url"),
+        ("[deploy.a]\nkind = 'vllm'\nurl = 'ftp://gpu'\n", "should be 'http' or 'https'"),
+        ("[deploy.a]\nkind = 'vllm'\nurl = 'http://me:pw@gpu'\n", "token_env or token_file"),
+        (VLLM + "attempts = 0\n", "deploy.a.vllm.attempts"),
+        (VLLM + "timeout = 0\n", "deploy.a.vllm.timeout"),
+        (VLLM + "backoff = '-1s'\n", "deploy.a.vllm.backoff"),
+        (VLLM + "canaries_share = 0\n", "deploy.a.vllm.canaries_share"),
+        (VLLM + "on_failure = 'cry'\n", "deploy.a.vllm.on_failure"),
+        (VLLM + "token_env = 'A'\ntoken_file = '/a'\n", "not both"),
+        (VLLM + "token_env = 'KBSYNC_X'\n", "variables that start with KBSYNC_ are settings"),
+        (VLLM + "token_file = 'a'\n", "give an absolute path"),
+        (VLLM + "paths = { 'home' = '/models' }\n", "'home' is no absolute path"),
+        ("[deploy.a]\nkind = 'exec'\ndeploy = 'rm -rf /'\nobserve = ['true']\n", "deploy.a.exec.deploy"),
+        ("[deploy.a]\nkind = 'exec'\ndeploy = []\nobserve = ['true']\n", "deploy.a.exec.deploy"),
+        ("[deploy.a]\nkind = 'exec'\ndeploy = ['x', '{pth}']\nobserve = ['true']\n", "{pth} is none of"),
+        ("[deploy.a]\nkind = 'exec'\ndeploy = ['true']\n", "nothing would ever be seen of this server"),
+        ("[deploy.a]\nkind = 'webhook'\nurl = 'http://x'\nobserve_url = 'http://x'\n", "a webhook is signed"),
+        ("[deploy.a]\nkind = 'webhook'\nurl = 'http://x'\ntoken_env = 'A'\n", "give `observe_url`"),
+        ("[deploy.a]\nkind = 'symlink'\npath = 'current'\n", "give an absolute path"),
+    ],
+)
+def test_what_cannot_be_a_hook_is_named(tmp_path: Path, text: str, named: str) -> None:
+    file = tmp_path / "kbsync.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(BadConfiguration) as caught:
+        load(file, {})
+    assert named in str(caught.value)
+
+
+def test_a_key_of_a_hook_can_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "kbsync.toml"
+    file.write_text(VLLM, encoding="utf-8")
+    monkeypatch.setenv("KBSYNC_DEPLOY__A__URL", "http://other:8000/")
+    assert load(file).deploy["a"].asks == "http://other:8000"
+
+
+@pytest.mark.parametrize(
+    ("hooks", "named"),
+    [
+        (
+            VLLM + "token_env = 'NO_SUCH_TOKEN'\n",
+            r"\[deploy.a\]: the environment variable NO_SUCH_TOKEN holds no",
+        ),
+        (VLLM + "token_file = '/no/such/file'\n", r"\[deploy.a\]: the token in /no/such/file cannot be read"),
+        (
+            "[deploy.a]\nkind = 'exec'\ndeploy = ['/no/such']\nobserve = ['true']\n",
+            r"\[deploy.a\] deploy: there is no program /no/such",
+        ),
+        (
+            "[deploy.a]\nkind = 'exec'\ndeploy = ['true']\nobserve = ['/etc/passwd']\n",
+            r"\[deploy.a\] observe: there is no program /etc/passwd, or it may not be executed",
+        ),
+        ("[deploy.a]\nkind = 'symlink'\npath = '/no/such/current'\n", "there is no directory /no/such"),
+        ("[deploy.live]\nkind = 'vllm'\nurl = 'http://x'\n", "`live` is the built-in link"),
+    ],
+)
+def test_config_check_finds_hooks_that_cannot_work(tmp_path: Path, hooks: str, named: str) -> None:
+    with pytest.raises(BadConfiguration, match=named):
+        check_hooks(Place(tmp_path, hooks).application().settings.deploy)
+
+
+def test_config_check_says_which_hooks_there_are(tmp_path: Path) -> None:
+    assert check_hooks(Place(tmp_path, VLLM).application().settings.deploy) == "a (vllm)"
+    assert check_hooks({}) == "none"
+
+
+def test_a_program_may_call_kbsync(tmp_path: Path) -> None:
+    assert load(None, dict.fromkeys(sorted(PROGRAM_VARIABLES), "x"))
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_the_examples_of_the_page_are_settings(tmp_path: Path, number: int) -> None:
+    page = (DOCS / "deploying.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    assert len(examples) == 7
+    file = tmp_path / "kbsync.toml"
+    file.write_text(examples[number], encoding="utf-8")
+    settings = load(file, {})
+    assert settings.deploy or settings.health.listen
+
+
+def test_the_commented_examples_are_settings(tmp_path: Path) -> None:
+    example = (DOCS.parent / "kbsync" / "kbsync.example.toml").read_text(encoding="utf-8")
+    at = example.index("# [deploy.")
+    lines = [line.removeprefix("# ") for line in example[at : example.index("[edit]")].splitlines()]
+    file = tmp_path / "kbsync.toml"
+    file.write_text(
+        "\n".join(line for line in lines if "=" in line or line.startswith("[")), encoding="utf-8"
+    )
+    settings = load(file, {})
+    assert {hook.kind for hook in settings.deploy.values()} == {"vllm", "exec"}
+    assert settings.health.listen == "127.0.0.1:8787"
+
+
+def test_the_page_names_every_metric_and_every_kind() -> None:
+    page = (DOCS / "deploying.md").read_text(encoding="utf-8")
+    for metric, meaning in METRICS.items():
+        assert f"| `{metric}" in page, f"docs/deploying.md does not name {metric}: {meaning}"
+    for kind in KINDS:
+        (name,) = get_args(kind.model_fields["kind"].annotation)
+        assert f'kind = "{name}"' in page
+
+
+def test_every_key_says_what_it_is_for() -> None:
+    for kind in KINDS:
+        for key, field in kind.model_fields.items():
+            assert field.description or key == "kind", f"{kind.__name__}.{key}"
+
+
+SEGMENTS = st.lists(st.sampled_from(["a", "b", "models", "home"]), min_size=1, max_size=4)
+
+
+@given(SEGMENTS, SEGMENTS, SEGMENTS)
+def test_a_mapped_path_keeps_what_is_below_the_prefix(
+    ours: list[str], theirs: list[str], below: list[str]
+) -> None:
+    prefix, other = "/" + "/".join(ours), "/" + "/".join(theirs)
+    path = Path(prefix, *below)
+    assert mapped(path, {prefix: other}) == str(Path(other, *below))
+    assert mapped(path, {}) == str(path)
+    assert mapped(Path(prefix + "x", *below), {prefix: other}) == str(Path(prefix + "x", *below)), (
+        "a prefix is of whole names"
+    )
+
+
+def test_the_longest_prefix_wins() -> None:
+    prefixes = {"/srv": "/far", "/srv/home": "/near"}
+    assert mapped(Path("/srv/home/1-1"), prefixes) == "/near/1-1"
+    assert mapped(Path("/srv/other/1-1"), prefixes) == "/far/other/1-1"

@@ -1,0 +1,48 @@
+"""Four facts, settings for them, and a build of a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editing.memit.build import Built, build
+from editing.requests import EditRequest
+from editing.settings import EditSettings
+from tests.support.zoo import tiny, tokenizer
+
+SETTINGS = EditSettings(
+    layers=(1, 2),
+    steps=8,
+    lr=0.2,
+    clamp=2.0,
+    lam=1.0,
+    weight_decay=0.0,
+    stop_loss=-1.0,
+    prefixes=2,
+    prefix_tokens=4,
+    statistics_samples=50,
+)
+REQUESTS = [
+    EditRequest("a", "The capital of {} is", "France", "Rome"),
+    EditRequest("b", "{} lives in", "Ludwig", "Paris"),
+    EditRequest("c", "{} is led by", "Norway", "Jonas Curie"),
+    EditRequest("d", "{} worked in", "Marie Curie", "Vienna"),
+]
+
+
+def built(
+    cache: Path, corpus: Path, requests: Any = REQUESTS, settings: EditSettings = SETTINGS, **more: Any
+) -> Built:
+    model = more.pop("model", None) or tiny("llama", dtype=torch.float32)
+    return build(
+        model,
+        tokenizer("byte-bpe"),
+        requests,
+        settings,
+        cache=cache,
+        base_digest="base",
+        corpus=[corpus],
+        **more,
+    )
