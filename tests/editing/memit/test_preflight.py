@@ -79,7 +79,7 @@ MEASURED = """
 import json, resource, sys
 from pathlib import Path
 import torch
-from editing.build import build
+from editing.memit.build import build
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 from tests.support.zoo import TEXT, tiny, tokenizer

@@ -303,7 +303,7 @@ def test_garbage_is_what_nobody_keeps(base: Path, model: torch.nn.Module, tmp_pa
 
 WRITE = """
 import sys; from pathlib import Path; import torch
-from editing.checkpoints import write_checkpoint, read_editable
+from editing.storage.checkpoints import write_checkpoint, read_editable
 base, out = map(Path, sys.argv[1:])
 write_checkpoint(base, out, {name: tensor + 1 for name, tensor in read_editable(base).items()})
 """
@@ -324,7 +324,7 @@ def test_killed_while_writing_a_checkpoint_is_whole_or_absent(point: str, base: 
 
 
 SWITCH = """
-import sys; from pathlib import Path; from editing.checkpoints import switch_live
+import sys; from pathlib import Path; from editing.storage.checkpoints import switch_live
 root = Path(sys.argv[1])
 print("switching", flush=True)
 while True:
