@@ -1,0 +1,227 @@
+"""The border that everything a source sends must cross: strict, and bounded in bytes, depth and digits.
+
+Every kind of source reads through this module.  What passes can be stored in any database, logged, and
+compared; what does not raises `SourceDataError`, which costs the row that holds it and no other.
+
+    decode_json     a document whose size, depth and number of parts are bounded
+    decode_text     UTF-8, nothing else
+    text_of         a cell of a row as text: one conversion for every format and every database
+    well_formed     a text without NUL and lone surrogates, which no database and no UTF-8 stream takes
+    whole_number    ASCII digits, not too many
+    shown           any value, shortened and escaped for a message
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from connectors.errors import AnswerTooLarge, SourceDataError
+
+MAX_TEXT = 4_096
+"""Characters of one value.  Labels are far shorter; the admission policy has a limit of its own."""
+MAX_DIGITS = 40
+"""Digits of a number that is used as text, such as an id."""
+MAX_DEPTH = 32
+"""Containers inside each other in one JSON document."""
+MAX_BYTES = 64 * 2**20
+"""Bytes of one JSON document, unless the caller bounds it otherwise."""
+MAX_PARTS = 6_000_000
+"""Commas and brackets in one JSON document: each costs memory many times its length."""
+MAX_NUMBER = 2**63 - 1
+"""The largest integer that every database stores."""
+_EXACT = 2**53
+"""Floats beyond it skip integers, so one that is used as an id may be another than was written."""
+_OBVIOUS = (
+    UUID,
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+    ipaddress.IPv4Network,
+    ipaddress.IPv6Network,
+    ipaddress.IPv4Interface,
+    ipaddress.IPv6Interface,
+)
+"""Types whose `str` is their usual spelling."""
+_NOT_STORABLE = re.compile(r"[\x00\ud800-\udfff]")
+_DIGITS = re.compile(r"[0-9]{1,19}")
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Stands in a decoded document for a number that is none; `text_of` refuses it."""
+
+    what: str
+
+
+def decode_text(data: bytes, what: str) -> str:
+    """`data` as text; a byte order mark at its start is dropped.
+
+    `what` names the data in messages, here and below.  Raises SourceDataError if it is not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceDataError(f"{what}: not UTF-8 at byte {error.start}") from error
+
+
+def decode_json(data: bytes | str, what: str, most_bytes: int = MAX_BYTES) -> Any:
+    """The value of a JSON document (RFC 8259).
+
+    A number that cannot be used (NaN, Infinity, thousands of digits) is decoded as `Unusable` and a
+    lone surrogate is kept, so that one bad value costs its row and not the document: `text_of` and
+    `well_formed` refuse them.
+
+    Raises AnswerTooLarge beyond `most_bytes` or MAX_PARTS, SourceDataError for what is not JSON or is
+    nested deeper than MAX_DEPTH.
+    """
+    if len(data) > most_bytes:
+        raise AnswerTooLarge(f"{what}: {len(data)} bytes of JSON; at most {most_bytes} are read")
+    text = decode_text(data, what) if isinstance(data, bytes) else data.removeprefix("\ufeff")
+    if sum(map(text.count, ",[{")) > MAX_PARTS:
+        raise AnswerTooLarge(f"{what}: JSON of more than {MAX_PARTS} parts")
+    try:
+        value = json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=Unusable)
+    except RecursionError:
+        raise _too_deep(what) from None
+    except ValueError as error:
+        raise SourceDataError(f"{what}: not valid JSON: {error}") from error
+    _require_shallow(value, what)
+    return value
+
+
+def well_formed(text: str, what: str, most: int = MAX_TEXT) -> str:
+    """`text` itself.
+
+    Raises SourceDataError for more than `most` characters, for NUL, and for lone surrogates.
+    """
+    if len(text) > most:
+        raise SourceDataError(f"{what} has {len(text)} characters; at most {most} are read: {shown(text)}")
+    if found := _NOT_STORABLE.search(text):
+        kind = "NUL" if found[0] == "\x00" else "a lone surrogate"
+        raise SourceDataError(f"{what} holds {kind} (U+{ord(found[0]):04X}): {shown(text)}")
+    return text
+
+
+def text_of(value: object, what: str) -> str | None:
+    """A scalar of any format or database driver as text; None for None.
+
+    Numbers that are whole have no decimal point (`42.0` is `42`), bytes are UTF-8, instants and dates are
+    ISO 8601, instants with a zone are in UTC.  Raises SourceDataError, naming the type, for a value that
+    has no obvious text: containers, truth values, time spans, NaN.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return well_formed(_utf8(bytes(value), what), what)
+    text = value if isinstance(value, str) else _scalar(value)
+    if text is None:
+        raise SourceDataError(f"{what} is {shown(value)} ({_kind_of(value)}), not a text or a number")
+    return well_formed(str(text), what)
+
+
+def whole_number(text: str, what: str, most: int = MAX_NUMBER) -> int:
+    """The number that ASCII digits spell.
+
+    Raises SourceDataError for anything else, signs and spaces included, and for more than `most`.
+    """
+    if not _DIGITS.fullmatch(text) or int(text) > most:
+        raise SourceDataError(f"{what} is {shown(text)}, not a whole number from 0 to {most}")
+    return int(text)
+
+
+def shown(value: object, most: int = 80) -> str:
+    """`value` for a message: shortened, and every character that does not print is escaped.
+
+    Containers are named by their type, so that nesting of any depth costs nothing.
+    """
+    if isinstance(value, str | bytes | bytearray):
+        return repr(value) if len(value) <= most else f"{value[:most]!r}…"
+    if isinstance(value, int):
+        return str(value) if value.bit_length() < 256 else f"an integer of {value.bit_length()} bits"
+    if isinstance(value, Unusable):
+        return value.what
+    if value is None or isinstance(value, float | Decimal | date | time | timedelta | UUID):
+        return str(value)[:most]
+    return f"a value of type {type(value).__name__}"
+
+
+def _utf8(data: bytes, what: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise SourceDataError(f"{what} is {len(data)} bytes that are not UTF-8 text") from None
+
+
+def _scalar(value: object) -> str | None:
+    """The text of a scalar that is no text; None where there is no obvious one."""
+    match value:
+        case bool():
+            return None
+        case int():
+            return str(value) if value.bit_length() <= MAX_DIGITS * 3 else None
+        case float():
+            return _float_text(value)
+        case Decimal():
+            return _decimal_text(value)
+        case datetime():
+            return _in_utc(value).isoformat()
+        case date() | time():
+            return value.isoformat()
+    return str(value) if isinstance(value, _OBVIOUS) else None
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value
+    except OverflowError:  # within a day of the first or the last instant that a datetime can hold
+        return value
+
+
+def _float_text(value: float) -> str | None:
+    if not math.isfinite(value) or abs(value) > _EXACT:
+        return None
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def _decimal_text(value: Decimal) -> str | None:
+    if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS:
+        return None
+    if not value:
+        return "0"
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _kind_of(value: object) -> str:
+    return "no number" if isinstance(value, Unusable) else f"of type {type(value).__name__}"
+
+
+def _integer(digits: str) -> int | Unusable:
+    too_many = len(digits) > MAX_DIGITS
+    return Unusable(f"a number of {len(digits)} digits") if too_many else int(digits)
+
+
+def _float(digits: str) -> float | Unusable:
+    value = float(digits)
+    return value if math.isfinite(value) else Unusable(f"{digits[:MAX_DIGITS]}, which is no finite number")
+
+
+def _require_shallow(value: object, what: str) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        if not containers:
+            return
+        level = [part for item in containers for part in (item.values() if isinstance(item, dict) else item)]
+    raise _too_deep(what)
+
+
+def _too_deep(what: str) -> SourceDataError:
+    return SourceDataError(f"{what}: JSON nested deeper than {MAX_DEPTH} levels")

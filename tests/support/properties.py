@@ -1,0 +1,35 @@
+"""Property tests in two editions: few examples among the quick tests, ten thousand among the slow ones.
+
+@editions(quick=100)
+def test_a_promise_holds(examples: int) -> None:
+    @drawing(examples)
+    @given(st.text())
+    def holds(text: str) -> None:
+        ...
+
+    holds()
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+MANY = 10_000
+
+
+def editions(quick: int) -> pytest.MarkDecorator:
+    """Runs a test with `examples` = `quick`, and in the slow edition with `MANY`."""
+    few = pytest.param(quick, id="quick")
+    return pytest.mark.parametrize("examples", [few, pytest.param(MANY, id="slow", marks=pytest.mark.slow)])
+
+
+def drawing(examples: int) -> settings:
+    """The same examples every time, without a deadline: machines are slow or busy."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
