@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Self
 
 from connectors.observations import Connector
 from editing.spec import Case
@@ -110,7 +111,14 @@ class Application:
             finally:
                 leadership.release()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
+        """Close what was opened: connectors and the ledger's connections."""
         if "connectors" in self.__dict__:
             for connector in self.connectors.values():
                 connector.close()

@@ -17,6 +17,26 @@ from kbsync.errors import BadConfiguration, TryLater
 
 
 @dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Where a worker finds what it is asked and leaves its answer: one round of a run, or a question."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.json"
+
+    def prepare(self) -> RunDirectory:
+        """Create the directory."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
 class Home:
     """Paths below `--home`, as design.md's section "On disk" draws them."""
 
@@ -50,8 +70,25 @@ class Home:
     def live(self) -> Path:
         return self.checkpoints / "live"
 
+    @property
+    def worker_log(self) -> Path:
+        """Stderr of every worker."""
+        return self.runs / "worker.log"
+
+    def checkpoint(self, name: str) -> Path:
+        """The directory of a checkpoint, by the name that the ledger has for it."""
+        return self.checkpoints / name
+
     def run(self, run_id: int) -> Path:
         return self.runs / str(run_id)
+
+    def round(self, run_id: int, number: int) -> RunDirectory:
+        """Spec and report of one round of a run."""
+        return RunDirectory(self.run(run_id) / f"round-{number}")
+
+    def questions(self, name: str) -> RunDirectory:
+        """Spec and report of what is asked outside any run: `ask` (the base's answers), `plan` (a forecast)."""
+        return RunDirectory(self.runs / name)
 
     def prepare(self) -> Home:
         """Create the tree; raises BadConfiguration where the home cannot be written."""

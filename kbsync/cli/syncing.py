@@ -116,14 +116,14 @@ def dry_run(context: typer.Context, json: Json = False) -> None:
     """Show what the next run would build and what that would take, without pulling or building."""
     from kbsync.runs.planning import NothingToDo
     from kbsync.runs.questions import forecast
-    from kbsync.service.cycle import plan
+    from kbsync.runs.starting import plan
 
     app = globals_of(context).application()
     with (
         app.leading() as leadership,
-        app.executor(alive=leadership.renew).worker(app.home.runs / "worker.log") as worker,
+        app.executor(alive=leadership.renew).worker(app.home.worker_log) as worker,
     ):
-        planned = plan(app, worker, asked=True)
+        planned = plan(app, leadership, worker, asked=True)
         expected = None if isinstance(planned, NothingToDo) else forecast(app, worker, planned)
     app.close()
     if json:

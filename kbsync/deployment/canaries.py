@@ -69,7 +69,7 @@ def _learnt(app: Application, checkpoint: Checkpoint) -> set[int] | None:
     """
     round = checkpoint.path.rpartition("-")[2]
     try:
-        report = BuildReport.read(app.home.run(checkpoint.run) / f"round-{round}" / "report.json")
+        report = BuildReport.read(app.home.round(checkpoint.run, int(round)).report)
     except (OSError, EditingError):
         return None
     return {int(fact.id) for fact in report.facts if fact.efficacy}

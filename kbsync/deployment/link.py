@@ -12,7 +12,6 @@ from pathlib import Path
 
 from editing.durable import fsync_directory
 from editing.errors import EditingError
-from editing.storage.checkpoints import LIVE
 from kbsync.deployment.hooks import HookFailed, Version, mapped, version_in
 from kbsync.errors import TryLater
 from kbsync.home import Home
@@ -22,7 +21,7 @@ from state.records import Checkpoint
 
 def observe_link(home: Home, promoted: Checkpoint) -> str:
     """The version that `live` points to; raises TryLater unless it is the promoted one, by name and digest."""
-    observed = read_link(home.checkpoints / LIVE)
+    observed = read_link(home.live)
     expected = Version.of(promoted, home.checkpoints).id
     if observed != expected:
         raise TryLater(

@@ -26,7 +26,7 @@ def answers(app: Application, prompts: Sequence[str]) -> list[Answer]:
         checkpoint = tx.live()
     if checkpoint is None:
         return [Answer(prompt, answer, None) for prompt, answer in zip(prompts, base, strict=True)]
-    live = _said(app.home.checkpoints / checkpoint.path, prompts, app.settings.model.device)
+    live = _said(app.home.checkpoint(checkpoint.path), prompts, app.settings.model.device)
     return [Answer(*row) for row in zip(prompts, base, live, strict=True)]
 
 

@@ -25,9 +25,11 @@ from kbsync import gates
 from kbsync.application import Application
 from kbsync.errors import BadData
 from kbsync.executor import Progress, Worker, WorkerFailed, silent
+from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
 from kbsync.runs.attempts import attempt
+from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.rollout import finish
 from kbsync.runs.specs import build_spec
 from state import Snapshot, Transaction
@@ -37,7 +39,6 @@ from state.records import Checkpoint, Fact, GateResult, Move, Run, RunState
 log = structlog.get_logger()
 
 ACTOR = "kbsync"
-ENDS = frozenset({"deployed", "rejected", "failed", "rolled_back"})
 SPOILT = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
 """What ends a run as `failed`: its files are damaged, gone or cannot be written, or its checkpoint may
 not go live.  To try the same step again would give the same; the next run starts from the cache."""
@@ -108,9 +109,8 @@ class Lifecycle:
     def _build(self, run: Run) -> Run:
         report = self._finished(run)
         if report is None:
-            spec = build_spec(self.app, run)
-            spec_file = self._directory(run) / "spec.json"
-            spec_file.parent.mkdir(parents=True, exist_ok=True)
+            spec = build_spec(self.app, self.leadership, run)
+            spec_file = self._directory(run).prepare().spec
             if spec.mode == "build":
                 # A build that was killed before its report may have left a directory nobody vouches for.
                 shutil.rmtree(spec.out, ignore_errors=True)
@@ -133,7 +133,7 @@ class Lifecycle:
     def _finished(self, run: Run) -> BuildReport | None:
         """What a worker reported before the daemon was killed; None if it did not, or in another version."""
         try:
-            return BuildReport.read(self._directory(run) / "report.json")
+            return BuildReport.read(self._directory(run).report)
         except SpecError:
             return None
 
@@ -184,7 +184,7 @@ class Lifecycle:
             )
             rest = [fact for fact in view if fact.id in wanted - bad] + back
             reason = f"{summary}: {len(bad)} facts quarantined"
-            self._discard(tx, run, reason)
+            discard_candidate(tx, run, reason, ACTOR)
             if run.round >= self.app.settings.plan.rounds or not rest:
                 why = "no round is left" if rest else "nothing is left to build"
                 return tx.advance_run(run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; {why}")
@@ -218,7 +218,7 @@ class Lifecycle:
 
     def report(self, run: Run) -> BuildReport:
         """What was measured; raises BadData if it is about another candidate than the run's."""
-        report = BuildReport.read(self._directory(run) / "report.json")
+        report = BuildReport.read(self._directory(run).report)
         assert run.checkpoint is not None
         with self.app.state.read() as tx:
             digest = tx.checkpoint(run.checkpoint).digest
@@ -238,8 +238,8 @@ class Lifecycle:
             gates.GateVerdict(r.name, r.value, r.bound, r.threshold, r.n, r.passed, r.detail) for r in found
         )
 
-    def _directory(self, run: Run) -> Path:
-        return self.app.home.run(run.id) / f"round-{run.round}"
+    def _directory(self, run: Run) -> RunDirectory:
+        return self.app.home.round(run.id, run.round)
 
     def _advance(
         self,
@@ -270,16 +270,7 @@ class Lifecycle:
 
     def _end(self, run: Run, to: RunState, reason: str) -> Run:
         with self.leadership.write() as tx:
-            self._discard(tx, run, reason)
-            return tx.advance_run(run.id, run.state, to, actor=ACTOR, reason=reason)
-
-    def _discard(self, tx: Transaction, run: Run, reason: str) -> None:
-        """Mark the run's candidate rejected; its directory goes with the next garbage collection."""
-        if run.checkpoint is None:
-            return
-        checkpoint: Checkpoint = tx.checkpoint(run.checkpoint)
-        if checkpoint.status == "candidate":
-            tx.reject(checkpoint.id, reason, ACTOR)
+            return end_run(tx, run, to, reason, ACTOR)
 
     def _new_facts(self, tx: Snapshot, run: Run) -> list[Fact]:
         live = tx.live()

@@ -16,6 +16,7 @@ from editing.errors import EditingError
 from editing.storage import checkpoints
 from kbsync.errors import BadData, UsageError
 from kbsync.home import Home
+from kbsync.runs.ending import end_run
 from state import Snapshot, State, Transaction
 from state.records import Checkpoint, Lease, Move, Run
 
@@ -44,7 +45,7 @@ def promote(state: State, home: Home, run: Run, lease: Lease, *, hooks: Sequence
 
 def verify(home: Home, checkpoint: Checkpoint) -> None:
     """Raise BadData unless the directory's files have the digest that the gates judged."""
-    digest = checkpoints.verify(home.checkpoints / checkpoint.path)
+    digest = checkpoints.verify(home.checkpoint(checkpoint.path))
     if digest != checkpoint.digest:
         raise BadData(
             f"checkpoint {checkpoint.id} at {checkpoint.path} is not the one that was judged: "
@@ -71,7 +72,7 @@ def project(state: State, home: Home) -> Path | None:
     if checkpoints.read_live(home.checkpoints) != live.path:
         checkpoints.switch_live(home.checkpoints, live.path)
         log.info("live.switched", checkpoint=live.id, path=live.path)
-    return home.checkpoints / live.path
+    return home.checkpoint(live.path)
 
 
 def rollback(
@@ -120,11 +121,8 @@ def _promoted_by(tx: Snapshot, checkpoint: Checkpoint) -> Run | None:
 def _end_open_runs(tx: Transaction, reason: str, actor: str) -> None:
     """They were planned from what is now left and may hold the very facts that it held."""
     for run in tx.open_runs():
-        if run.state == "promoted":
-            continue
-        if run.checkpoint is not None and tx.checkpoint(run.checkpoint).status == "candidate":
-            tx.reject(run.checkpoint, reason, actor)
-        tx.advance_run(run.id, run.state, "rejected", actor=actor, reason=reason)
+        if run.state != "promoted":
+            end_run(tx, run, "rejected", reason, actor)
 
 
 def _target(tx: Snapshot, target: int | None) -> Checkpoint:

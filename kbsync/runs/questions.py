@@ -1,22 +1,63 @@
-"""What the next run would take, asked of the worker: it alone knows which δs are cached, and the machine."""
+"""What the worker is asked outside any run: what the base knows, and what a build would take."""
 
 from __future__ import annotations
 
+import structlog
+
 from editing.preflight import Preflight
+from editing.spec import BuildReport, BuildSpec
 from kbsync.application import Application
-from kbsync.executor import Progress, Worker, silent
+from kbsync.executor import Progress, Worker, WorkerFailed, silent
+from kbsync.home import RunDirectory
+from kbsync.leadership import Leadership
 from kbsync.runs.planning import Plan
-from kbsync.runs.specs import plan_spec
+from kbsync.runs.specs import ask_spec, plan_spec
+from state.records import Fact
+
+log = structlog.get_logger()
+
+
+def base_knowledge(
+    app: Application,
+    leadership: Leadership,
+    worker: Worker,
+    facts: tuple[Fact, ...],
+    progress: Progress = silent,
+) -> dict[int, bool]:
+    """Which of `facts` the base states unedited; asks the worker only what the ledger does not know."""
+    ids = [fact.id for fact in facts]
+    with app.state.read() as tx:
+        answers = tx.base_answers(app.base.digest, ids)
+    unasked = [fact for fact in facts if fact.id not in answers]
+    if unasked:
+        report = _ask(app, worker, ask_spec(app, unasked), app.home.questions("ask"), progress)
+        fresh = {int(fact.id): (fact.known, fact.base_answer) for fact in report.facts}
+        with leadership.write() as tx:
+            tx.put_base_answers(app.base.digest, fresh)
+        answers = {**answers, **fresh}
+    return {fact: known for fact, (known, _) in answers.items()}
 
 
 def forecast(
     app: Application, worker: Worker, planned: Plan, progress: Progress = silent
 ) -> Preflight | None:
     """The preflight of a build of `planned`; None where nothing would be edited."""
-    directory = app.home.runs / "plan"
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = app.home.questions("plan").prepare()
     # The same spec takes less another time, as the cache fills: an earlier report is no answer.
-    directory.joinpath("report.json").unlink(missing_ok=True)
-    spec_file = directory / "spec.json"
-    plan_spec(app, planned.facts).write(spec_file)
-    return Preflight.from_costs(worker.execute(spec_file, progress).cost)
+    directory.report.unlink(missing_ok=True)
+    return Preflight.from_costs(_ask(app, worker, plan_spec(app, planned.facts), directory, progress).cost)
+
+
+def _ask(
+    app: Application, worker: Worker, spec: BuildSpec, directory: RunDirectory, progress: Progress
+) -> BuildReport:
+    """The worker's answer, asked again where that can help; raises WorkerFailed, Stopping."""
+    spec.write(directory.prepare().spec)
+    for left in reversed(range(app.settings.executor.attempts)):
+        try:
+            return worker.execute(directory.spec, progress)
+        except WorkerFailed as failure:
+            if not (failure.retry and left):
+                raise
+            log.warning("worker.retry", kind=failure.kind, reason=str(failure), left=left)
+    raise AssertionError("at least one attempt is made")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kbsync.application import Application
 from kbsync.errors import UsageError
 from kbsync.leadership import Leadership
+from kbsync.runs.ending import end_run
 from kbsync.runs.lifecycle import Lifecycle
 from state.records import Run
 
@@ -15,7 +16,7 @@ def approve_run(app: Application, leadership: Leadership, run_id: int, reason: s
     with app.state.write() as tx:
         staged = tx.advance_run(run.id, "awaiting_review", "staged", actor=actor, reason=reason)
     executor = app.executor(alive=leadership.renew)
-    with executor.worker(app.home.runs / "worker.log") as worker:
+    with executor.worker(app.home.worker_log) as worker:
         return Lifecycle(app, leadership, worker).drive(staged)
 
 
@@ -23,9 +24,7 @@ def reject_run(app: Application, run_id: int, reason: str, actor: str) -> Run:
     """End a run that waits for review, its candidate rejected; raises UsageError if it does not wait."""
     run = _waiting(app, run_id)
     with app.state.write() as tx:
-        if run.checkpoint is not None and tx.checkpoint(run.checkpoint).status == "candidate":
-            tx.reject(run.checkpoint, reason, actor)
-        return tx.advance_run(run.id, "awaiting_review", "rejected", actor=actor, reason=reason)
+        return end_run(tx, run, "rejected", reason, actor)
 
 
 def _waiting(app: Application, run_id: int) -> Run:

@@ -8,14 +8,15 @@ from editing.requests import prompt_key, render
 from editing.spec import BuildSpec, FactSpec
 from kbsync.application import Application
 from kbsync.catalogue.wordings import Ledger, Skipped, without_conflicts
+from kbsync.leadership import Leadership
 from kbsync.runs.planning import fact_spec
 from state.records import Fact, Run
 
 ACTOR = "planner"
-TOLD = 100
+LISTED = 100
 
 
-def build_spec(app: Application, run: Run) -> BuildSpec:
+def build_spec(app: Application, leadership: Leadership, run: Run) -> BuildSpec:
     """What the worker has to do for this round of `run`.
 
     A run that already has a checkpoint when it starts to build was given a kept one of the same view:
@@ -28,14 +29,14 @@ def build_spec(app: Application, run: Run) -> BuildSpec:
         kept = tx.checkpoint(run.checkpoint) if run.checkpoint is not None else None
     specs, skipped = fact_specs(app, facts, in_live)
     if skipped:
-        _tell(app, run, skipped)
+        _record_skipped(leadership, run, skipped)
     path = kept.path if kept else f"{run.id}-{run.round}"
     return _spec(
         app,
         run=f"{run.id}-{run.round}",
-        out=str(app.home.checkpoints / path),
+        out=str(app.home.checkpoint(path)),
         facts=specs,
-        live=str(app.home.checkpoints / live.path) if live else None,
+        live=str(app.home.checkpoint(live.path)) if live else None,
         mode="judge" if kept else "build",
     )
 
@@ -93,10 +94,10 @@ def _ledger(app: Application, facts: Sequence[Fact], specs: Sequence[FactSpec]) 
     return Ledger(watched, holders)
 
 
-def _tell(app: Application, run: Run, skipped: Sequence[Skipped]) -> None:
-    """An event of the run: which further wordings were left out, the first `TOLD` of them with their reason."""
-    named = [{"fact": one.fact, "prompt": one.prompt, "reason": one.reason} for one in skipped[:TOLD]]
-    with app.state.write() as tx:
+def _record_skipped(leadership: Leadership, run: Run, skipped: Sequence[Skipped]) -> None:
+    """An event of the run: which further wordings were left out, the first `LISTED` with their reason."""
+    named = [{"fact": one.fact, "prompt": one.prompt, "reason": one.reason} for one in skipped[:LISTED]]
+    with leadership.write() as tx:
         tx.emit("run.wordings_skipped", ACTOR, {"count": len(skipped), "skipped": named}, run=run.id)
 
 

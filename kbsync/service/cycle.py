@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import structlog
 
 from connectors.errors import ConnectorError
-from editing.durable import sweep
-from editing.spec import BuildReport
-from editing.storage import checkpoints
 from kbsync.application import Application
 from kbsync.deployment.outbox import Outbox
-from kbsync.executor import Progress, Stopping, Worker, WorkerFailed, silent
+from kbsync.executor import Progress, Stopping, Worker, silent
 from kbsync.intake.pull import Report
 from kbsync.leadership import Leadership
-from kbsync.runs import planning, probes, promotion
-from kbsync.runs.lifecycle import ACTOR, ENDS, Lifecycle
+from kbsync.runs import promotion
+from kbsync.runs.ending import ENDS
+from kbsync.runs.lifecycle import Lifecycle
 from kbsync.runs.rollout import finish
-from kbsync.runs.specs import ask_spec
-from state.records import Fact, Run
+from kbsync.runs.starting import start
+from kbsync.service.housekeeping import clean_up
+from state.records import Run
 
 log = structlog.get_logger()
-
-RETRY_AFTER = timedelta(hours=1)
-"""A view whose last run failed is tried again this much later, doubled with every failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ def cycle(
     `worker` is one that the caller keeps for several cycles; by default a cycle has its own, which
     starts only if there is something to build.
     """
-    clean_up(app)
+    clean_up(app, leadership)
     with nullcontext(worker) if worker else workers(app, leadership) as worker:
         lifecycle = Lifecycle(app, leadership, worker, progress, asked=asked)
         with app.state.read() as tx:
@@ -72,12 +67,12 @@ def cycle(
         leadership.renew()
         nothing = _waits(runs)
         if not nothing:
-            started = _start(app, leadership, worker, trigger=trigger, asked=asked, progress=progress)
+            started = start(app, leadership, worker, trigger=trigger, asked=asked, progress=progress)
             if isinstance(started, str):
                 nothing = started
             else:
                 runs.append(lifecycle.drive(started))
-    clean_up(app)
+    clean_up(app, leadership)
     return CycleReport(tuple(runs), reports, unavailable, nothing)
 
 
@@ -91,44 +86,7 @@ def _waits(runs: list[Run]) -> str:
 
 def workers(app: Application, leadership: Leadership) -> AbstractContextManager[Worker]:
     """A worker for as long as the block lasts; every sign of life from it renews the lease."""
-    return app.executor(alive=leadership.renew).worker(app.home.runs / "worker.log")
-
-
-def clean_up(app: Application) -> None:
-    """Make `live` follow the database and remove what no root holds; done at every start.
-
-    Retired checkpoints beyond `state.keep` go, unless pinned; so does what killed writers left unfinished.
-    """
-    promotion.project(app.state, app.home)
-    with app.state.read() as tx:
-        roots = tx.roots()
-        retired = sorted(
-            (c for c in tx.checkpoints(status="retired") if c.collected is None),
-            key=lambda c: c.promoted or c.created,
-            reverse=True,
-        )
-        open_runs = {run.id: run for run in tx.open_runs()}
-    keep = {c.path for c in roots.checkpoints} | {c.path for c in retired[: app.settings.state.keep]}
-    # The directory of an open run's round has its name before it has its row.
-    keep |= {f"{run.id}-{run.round}" for run in open_runs.values()}
-    removed = [*checkpoints.collect_garbage(app.home.checkpoints, keep), *_sweep(app, open_runs)]
-    gone = [c.id for c in retired[app.settings.state.keep :] if c.path not in keep]
-    if gone:
-        with app.state.write() as tx:
-            for checkpoint in gone:
-                tx.collected(checkpoint)
-    if removed:
-        log.info("garbage.removed", names=len(removed))
-
-
-def _sweep(app: Application, open_runs: Iterable[int]) -> Iterator[str]:
-    """Unfinished files and directories outside the checkpoints; only the leader writes there."""
-    for place in (app.home.root, app.home.base):
-        yield from sweep(place)
-    for directory in (app.home.cache, *(app.home.run(run) for run in open_runs)):
-        for child in directory.iterdir() if directory.is_dir() else ():
-            yield from sweep(child)
-    yield from sweep(app.home.runs / "ask")
+    return app.executor(alive=leadership.renew).worker(app.home.worker_log)
 
 
 def tell_servers(app: Application, leadership: Leadership, *, asked: bool = False) -> tuple[Run, ...]:
@@ -207,122 +165,3 @@ def reconcile(
         if reports[name].new:
             log.warning("reconcile.found", source=name, slots=reports[name].new, sample=sample)
     return reports
-
-
-def plan(
-    app: Application, worker: Worker, *, asked: bool, progress: Progress = silent
-) -> planning.Plan | planning.NothingToDo:
-    """Decide what to build, after asking the base about facts it was never asked about."""
-    with app.state.read() as tx:
-        wanted = tx.wanted()
-        live = tx.live()
-        live_facts = tx.view_facts(live.view) if live else None
-    known = base_knowledge(app, worker, wanted, progress)
-    return planning.decide(wanted, live_facts, known, app.settings.plan, app.now(), asked=asked)
-
-
-def fetch_probes(
-    app: Application, facts: Iterable[Fact], known: Collection[int] = (), progress: Progress = silent
-) -> None:
-    """Ask the sources, once for each new fact, what it will be judged by.
-
-    A source that cannot be asked now leaves its facts to the gates that need no probe; it is asked again
-    when they are built again.
-    """
-
-    def told(done: int, total: int) -> None:
-        progress("probes", done, total, None)
-
-    try:
-        probes.gather(app.state, app.connectors, app.catalogue, app.settings.policy, facts, told, known)
-    except ConnectorError as error:
-        log.warning("probes.unavailable", reason=str(error))
-
-
-def base_knowledge(
-    app: Application, worker: Worker, facts: tuple[Fact, ...], progress: Progress = silent
-) -> dict[int, bool]:
-    """Which of `facts` the base states unedited; asks the worker only what the ledger does not know."""
-    ids = [fact.id for fact in facts]
-    with app.state.read() as tx:
-        answers = tx.base_answers(app.base.digest, ids)
-    unasked = [fact for fact in facts if fact.id not in answers]
-    if unasked:
-        report = _ask(app, worker, unasked, progress)
-        fresh = {int(fact.id): (fact.known, fact.base_answer) for fact in report.facts}
-        with app.state.write() as tx:
-            tx.put_base_answers(app.base.digest, fresh)
-        answers = {**answers, **fresh}
-    return {fact: known for fact, (known, _) in answers.items()}
-
-
-def _ask(app: Application, worker: Worker, facts: list[Fact], progress: Progress) -> BuildReport:
-    directory = app.home.runs / "ask"
-    directory.mkdir(parents=True, exist_ok=True)
-    spec_file = directory / "spec.json"
-    ask_spec(app, facts).write(spec_file)
-    for left in reversed(range(app.settings.executor.attempts)):
-        try:
-            return worker.execute(spec_file, progress)
-        except WorkerFailed as failure:
-            if not (failure.retry and left):
-                raise
-            log.warning("worker.retry", kind=failure.kind, reason=str(failure), left=left)
-    raise AssertionError("at least one attempt is made")
-
-
-def _start(
-    app: Application,
-    leadership: Leadership,
-    worker: Worker,
-    *,
-    trigger: str,
-    asked: bool,
-    progress: Progress,
-) -> Run | str:
-    """A new run, or why there is none."""
-    planned = plan(app, worker, asked=asked, progress=progress)
-    if isinstance(planned, planning.NothingToDo):
-        return planned.reason
-    fetch_probes(app, planned.new, planned.known, progress)
-    with leadership.write() as tx:
-        view = tx.create_view(planned.facts)
-        live = tx.live()
-        if live is not None and (live.view, live.base) == (view.digest, app.base.digest):
-            return "live already is this view"
-        blocked = next((block for block in tx.blocked_views() if block.view == view.digest), None)
-        if blocked is not None:
-            return (
-                f"this view was rolled back ({blocked.reason}); `kbsync checkpoints release` allows it again"
-            )
-        if wait := _backing_off(app, [r for r in tx.runs(limit=20) if r.view == view.digest], asked):
-            return wait
-        run = tx.create_run(view.digest, app.base.digest, trigger)
-        tx.emit(
-            "run.scope",
-            ACTOR,
-            {
-                "view": view.digest,
-                "facts": len(planned.facts),
-                "known": len(planned.known),
-                "new": [fact.id for fact in planned.new],
-                "removed": [fact.id for fact in planned.removed],
-                "waiting": len(planned.waiting),
-            },
-            run=run.id,
-        )
-    return run
-
-
-def _backing_off(app: Application, earlier: list[Run], asked: bool) -> str:
-    """Why a view whose last runs ended badly is not tried again yet; an operator's request always is."""
-    bad = [run for run in earlier if run.state in ("failed", "rejected")]
-    if not bad or asked:
-        return ""
-    last = max(bad, key=lambda run: run.id)
-    until = last.updated + RETRY_AFTER * 2 ** min(len(bad) - 1, 6)
-    if app.now() >= until:
-        return ""
-    return (
-        f"run {last.id} of this view ended {last.state} ({last.reason}); next try after {until:%F %H:%M} UTC"
-    )

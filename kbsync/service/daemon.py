@@ -24,7 +24,8 @@ from kbsync.errors import KbsyncError
 from kbsync.executor import Stopping
 from kbsync.leadership import Leadership
 from kbsync.service.cycle import cycle, reconcile, tell_servers
-from kbsync.service.health import Heartbeat, serving
+from kbsync.service.health import serving
+from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.systemd import notify
 from state.errors import StaleLeader, StateError
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -24,6 +23,7 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 from kbsync.application import Application
 from kbsync.errors import BadConfiguration
+from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.metrics import LedgerCollector
 from kbsync.settings.sections import split_address
 from state import StateError
@@ -32,21 +32,6 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 log = structlog.get_logger()
-
-
-class Heartbeat:
-    """When the daemon's loop was last seen to work; `clock` counts seconds and never goes back."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._last = clock()
-
-    def beat(self) -> None:
-        self._last = self._clock()
-
-    @property
-    def age_s(self) -> float:
-        return self._clock() - self._last
 
 
 class Health:

@@ -16,7 +16,7 @@ from kbsync.deployment.served import served
 from state.records import DeploymentState, FactStatus, RunState
 
 if TYPE_CHECKING:
-    from kbsync.service.health import Heartbeat
+    from kbsync.service.heartbeat import Heartbeat
     from state import Snapshot
 
 METRICS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from kbsync.runs.lifecycle import ENDS
+from kbsync.runs.ending import ENDS
 from state.runs import NEXT
 from tests.support.paths import REPOSITORY
 

@@ -232,7 +232,7 @@ def workers(
 ) -> Iterator[ForkedWorker]:
     chosen = app.executor(alive=alive)
     assert isinstance(chosen, LocalExecutor)
-    worker = ForkedWorker(chosen, app.home.runs / "worker.log", plan, told)
+    worker = ForkedWorker(chosen, app.home.worker_log, plan, told)
     try:
         yield worker
     finally:

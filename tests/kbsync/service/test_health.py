@@ -19,7 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from kbsync.errors import BadConfiguration
 from kbsync.executor import Stopping
 from kbsync.service.cycle import pull
-from kbsync.service.health import Heartbeat, serving
+from kbsync.service.health import serving
+from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.metrics import METRICS
 from kbsync.settings.sections import load
 from tests.support.micro import make

@@ -1,0 +1,109 @@
+"""Starting a run: decide what to build, fetch what judges it, and write the run into the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+
+import structlog
+
+from connectors.errors import ConnectorError
+from kbsync.application import Application
+from kbsync.executor import Progress, Worker, silent
+from kbsync.leadership import Leadership
+from kbsync.runs import planning, probes
+from kbsync.runs.questions import base_knowledge
+from state.records import Fact, Run
+
+log = structlog.get_logger()
+
+ACTOR = "kbsync"
+RETRY_AFTER = timedelta(hours=1)
+"""A view whose last run failed is tried again this much later, doubled with every failure."""
+
+
+def plan(
+    app: Application, leadership: Leadership, worker: Worker, *, asked: bool, progress: Progress = silent
+) -> planning.Plan | planning.NothingToDo:
+    """Decide what to build, after asking the base about facts it was never asked about."""
+    with app.state.read() as tx:
+        wanted = tx.wanted()
+        live = tx.live()
+        live_facts = tx.view_facts(live.view) if live else None
+    known = base_knowledge(app, leadership, worker, wanted, progress)
+    return planning.decide(wanted, live_facts, known, app.settings.plan, app.now(), asked=asked)
+
+
+def fetch_probes(
+    app: Application, facts: Iterable[Fact], known: Collection[int] = (), progress: Progress = silent
+) -> None:
+    """Ask the sources, once for each new fact, what it will be judged by.
+
+    A source that cannot be asked now leaves its facts to the gates that need no probe; it is asked again
+    when they are built again.
+    """
+
+    def show(done: int, total: int) -> None:
+        progress("probes", done, total, None)
+
+    try:
+        probes.gather(app.state, app.connectors, app.catalogue, app.settings.policy, facts, show, known)
+    except ConnectorError as error:
+        log.warning("probes.unavailable", reason=str(error))
+
+
+def start(
+    app: Application,
+    leadership: Leadership,
+    worker: Worker,
+    *,
+    trigger: str,
+    asked: bool,
+    progress: Progress,
+) -> Run | str:
+    """A new run, or why there is none."""
+    planned = plan(app, leadership, worker, asked=asked, progress=progress)
+    if isinstance(planned, planning.NothingToDo):
+        return planned.reason
+    fetch_probes(app, planned.new, planned.known, progress)
+    with leadership.write() as tx:
+        view = tx.create_view(planned.facts)
+        live = tx.live()
+        if live is not None and (live.view, live.base) == (view.digest, app.base.digest):
+            return "live already is this view"
+        blocked = next((block for block in tx.blocked_views() if block.view == view.digest), None)
+        if blocked is not None:
+            return (
+                f"this view was rolled back ({blocked.reason}); `kbsync checkpoints release` allows it again"
+            )
+        if wait := _backing_off(app, [r for r in tx.runs(limit=20) if r.view == view.digest], asked):
+            return wait
+        run = tx.create_run(view.digest, app.base.digest, trigger)
+        tx.emit(
+            "run.scope",
+            ACTOR,
+            {
+                "view": view.digest,
+                "facts": len(planned.facts),
+                "known": len(planned.known),
+                "new": [fact.id for fact in planned.new],
+                "removed": [fact.id for fact in planned.removed],
+                "waiting": len(planned.waiting),
+            },
+            run=run.id,
+        )
+    return run
+
+
+def _backing_off(app: Application, earlier: list[Run], asked: bool) -> str:
+    """Why a view whose last runs ended badly is not tried again yet; an operator's request always is."""
+    bad = [run for run in earlier if run.state in ("failed", "rejected")]
+    if not bad or asked:
+        return ""
+    last = max(bad, key=lambda run: run.id)
+    until = last.updated + RETRY_AFTER * 2 ** min(len(bad) - 1, 6)
+    if app.now() >= until:
+        return ""
+    return (
+        f"run {last.id} of this view ended {last.state} ({last.reason}); next try after {until:%F %H:%M} UTC"
+    )

@@ -1,0 +1,53 @@
+"""Keeping the home in order: `live` follows the ledger, and what no root holds is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import structlog
+
+from editing.durable import sweep
+from editing.storage import checkpoints
+from kbsync.application import Application
+from kbsync.leadership import Leadership
+from kbsync.runs import promotion
+
+log = structlog.get_logger()
+
+
+def clean_up(app: Application, leadership: Leadership) -> None:
+    """Make `live` follow the database and remove what no root holds; done at every start.
+
+    Retired checkpoints beyond `state.keep` are removed unless they are pinned, and so are the unfinished
+    files of processes that were killed.
+    """
+    promotion.project(app.state, app.home)
+    with app.state.read() as tx:
+        roots = tx.roots()
+        retired = sorted(
+            (c for c in tx.checkpoints(status="retired") if c.collected is None),
+            key=lambda c: c.promoted or c.created,
+            reverse=True,
+        )
+        open_runs = {run.id: run for run in tx.open_runs()}
+    keep = {c.path for c in roots.checkpoints} | {c.path for c in retired[: app.settings.state.keep]}
+    # The directory of an open run's round has its name before it has its row.
+    keep |= {f"{run.id}-{run.round}" for run in open_runs.values()}
+    removed = [*checkpoints.collect_garbage(app.home.checkpoints, keep), *_sweep(app, open_runs)]
+    gone = [c.id for c in retired[app.settings.state.keep :] if c.path not in keep]
+    if gone:
+        with leadership.write() as tx:
+            for checkpoint in gone:
+                tx.collected(checkpoint)
+    if removed:
+        log.info("garbage.removed", names=len(removed))
+
+
+def _sweep(app: Application, open_runs: Iterable[int]) -> Iterator[str]:
+    """Remove unfinished files outside the checkpoints, where only the leader writes; yields their names."""
+    home = app.home
+    for place in (home.root, home.base, home.questions("ask").path, home.questions("plan").path):
+        yield from sweep(place)
+    for directory in (home.cache, *(home.run(run) for run in open_runs)):
+        for child in directory.iterdir() if directory.is_dir() else ():
+            yield from sweep(child)
