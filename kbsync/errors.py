@@ -2,7 +2,6 @@
 
     KbsyncError            1   unexpected
     ├── UsageError         2   the command was typed wrong
-    ├── RunRejected       10   a gate rejected the run; live is untouched
     ├── BadData           65   an input or a stored file is not what it should be
     ├── TryLater          75   a source, a lock or a worker is not available now
     └── BadConfiguration  78   a setting, a path or the environment is wrong
@@ -28,10 +27,6 @@ class KbsyncError(Exception):
 
 class UsageError(KbsyncError):
     exit_code = 2
-
-
-class RunRejected(KbsyncError):
-    exit_code = 10
 
 
 class BadData(KbsyncError):

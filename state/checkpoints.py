@@ -137,7 +137,7 @@ class CheckpointTransitions(CheckpointQueries, Writer):
 
     def release_view(self, view: str, reason: str, actor: str) -> bool:
         """False if it was not blocked."""
-        released = bool(self.connection.execute(BLOCKED.delete().where(BLOCKED.c.view == view)).rowcount)
+        released = bool(self._delete(BLOCKED, BLOCKED.c.view == view))
         if released:
             self._log(actor, [Note("view.released", {"view": view, "reason": reason})])
         return released

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import Select, func, select
 
 from state.errors import NotFound, SlotTaken, StaleTransition
 from state.records import Decision, Fact, FactStatus, Move, NewFact, Probe
@@ -163,7 +163,7 @@ class FactTransitions(FactQueries, Writer):
                 wanted[pair] = fact
         ids = self._slot_ids((fact.subject, fact.relation) for fact in new)
         self._insert(FACTS, [_values(fact, ids[(fact.subject, fact.relation)]) for fact in new])
-        self._rewrite(moved)
+        self._rewrite(FACTS, _changed(moved))
         self._log(actor, notes)
         return [ledger[key] for key in keys]
 
@@ -189,7 +189,7 @@ class FactTransitions(FactQueries, Writer):
                 raise StaleTransition("fact", old.id, move.expect, old.status, move.to)
             fact = changed[old.id] = stored[old.id] = _moved(old, move, now)
             notes.append(Note(f"fact.{move.to}", _body(fact, old, evidence=move.evidence), fact=fact.id))
-        self._rewrite(list(changed.values()))
+        self._rewrite(FACTS, _changed(changed.values()))
         self._log(actor, notes)
         return [changed[move.id] for move in moves]
 
@@ -217,7 +217,7 @@ class FactTransitions(FactQueries, Writer):
 
     def put_probes(self, fact_id: int, probes: Sequence[Probe]) -> None:
         """Replaces what is checked not to move when the fact is edited."""
-        self.connection.execute(PROBES.delete().where(PROBES.c.fact == fact_id))
+        self._delete(PROBES, PROBES.c.fact == fact_id)
         self._insert(
             PROBES,
             [
@@ -242,16 +242,15 @@ class FactTransitions(FactQueries, Writer):
                 if other.id != fact.id and final.get(other.id, other.status) == "wanted":
                     raise SlotTaken(fact.subject, fact.relation, other.object, fact.object)
 
-    def _rewrite(self, facts: Sequence[Fact]) -> None:
-        """Those that leave `wanted` first, or the unique index would see two at once."""
-        if facts:
-            ordered = sorted(facts, key=lambda fact: fact.status == "wanted")
-            rows = [{"_id": fact.id, **{name: getattr(fact, name) for name in _MUTABLE}} for fact in ordered]
-            self.connection.execute(update(FACTS).where(FACTS.c.id == bindparam("_id")), rows)
-
 
 def _values(fact: Fact, slot: int) -> dict[str, Any]:
     return {"slot": slot, **{name: getattr(fact, name) for name in _STORED}}
+
+
+def _changed(facts: Iterable[Fact]) -> list[dict[str, Any]]:
+    """What is written of moved facts: those that leave `wanted` first, or the unique index would see two."""
+    ordered = sorted(facts, key=lambda fact: fact.status == "wanted")
+    return [{name: getattr(fact, name) for name in ("id", *_MUTABLE)} for fact in ordered]
 
 
 def _is_already(old: Fact, item: NewFact) -> bool:

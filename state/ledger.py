@@ -24,11 +24,12 @@ from sqlalchemy.engine import URL
 from state import database, migrations
 from state.audit import Audit
 from state.checkpoints import CheckpointTransitions
+from state.deployments import DeploymentQueries
 from state.facts import FactTransitions
 from state.leases import LeaseQueries
 from state.observations import ObservationTransitions
 from state.pauses import PauseQueries, PauseTransitions
-from state.promotions import DeploymentQueries, PromotionTransitions
+from state.promotions import PromotionTransitions
 from state.provenance import ProvenanceQueries
 from state.records import Lease
 from state.runs import RunTransitions

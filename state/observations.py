@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import func, select
 
 from state.records import Recorded, StoredObservation
 from state.revision_spans import Reading, Span, dump_repeats, insert, load_repeats
@@ -176,12 +176,9 @@ class ObservationTransitions(ObservationQueries, Writer):
                     named = {"id": span.id, "source": source, "slot": ids[(subject, relation)]}
                     new.append({**named, "statements": span.statements, **_dated(span)})
                 elif span.changed:
-                    changed.append({"_id": span.id, **_dated(span)})
+                    changed.append({"id": span.id, **_dated(span)})
         self._insert(OBSERVATIONS, new)
-        if changed:
-            self.connection.execute(
-                update(OBSERVATIONS).where(OBSERVATIONS.c.id == bindparam("_id")), changed
-            )
+        self._rewrite(OBSERVATIONS, changed)
 
     def _write_readings(self, slots: Mapping[_Name, _Slot], ids: Mapping[Pair, int]) -> None:
         next_id = self._next_id(READINGS)
@@ -194,10 +191,9 @@ class ObservationTransitions(ObservationQueries, Writer):
                 named = {"id": next_id + len(new), "source": source, "slot": ids[(subject, relation)]}
                 new.append({**named, **values})
             elif (slot.revision, slot.observation) != (values["revision"], current.id):
-                moved.append({"_id": slot.reading, **values})
+                moved.append({"id": slot.reading, **values})
         self._insert(READINGS, new)
-        if moved:
-            self.connection.execute(update(READINGS).where(READINGS.c.id == bindparam("_id")), moved)
+        self._rewrite(READINGS, moved)
 
 
 def _name(item: StoredObservation) -> _Name:

@@ -29,7 +29,7 @@ class PauseTransitions(PauseQueries, Writer):
 
     def resume(self, actor: str) -> bool:
         """False if it was not paused."""
-        resumed = bool(self.connection.execute(PAUSES.delete()).rowcount)
+        resumed = bool(self._delete(PAUSES))
         if resumed:
             self._log(actor, [Note("daemon.resumed", {})])
         return resumed

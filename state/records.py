@@ -352,6 +352,3 @@ class Provenance:
     """What the fact's source said of the slot, oldest first; `fact.revision` names the deciding one."""
     builds: tuple[Built, ...]
     events: tuple[Event, ...]
-
-
-JSONValue = dict[str, Any] | list[Any] | str | int | float | bool | None

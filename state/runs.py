@@ -67,11 +67,6 @@ class RunQueries(Reader):
             Run(*row) for row in self._rows(select(*_RUN).where(RUNS.c.state.in_(OPEN)).order_by(RUNS.c.id))
         )
 
-    def overdue_reviews(self, now: datetime) -> tuple[Run, ...]:
-        """Runs whose reviewer has let the time pass."""
-        over = (RUNS.c.state == "awaiting_review") & (RUNS.c.review_until <= now)
-        return tuple(Run(*row) for row in self._rows(select(*_RUN).where(over).order_by(RUNS.c.id)))
-
     def rounds(self, run: int) -> tuple[Round, ...]:
         return tuple(
             Round(*row)
@@ -192,7 +187,7 @@ class RunTransitions(RunQueries, Writer):
                     f"gate {result.name!r} is of round {result.round}, run {run} of {judged.round}"
                 )
         digest = None if judged.checkpoint is None else self._checkpoint_digest(judged.checkpoint)
-        self.connection.execute(GATES.delete().where(GATES.c.run == run, GATES.c.round == judged.round))
+        self._delete(GATES, (GATES.c.run == run) & (GATES.c.round == judged.round))
         self._insert(GATES, [_gate_row(run, result) for result in results])
         self._log(
             actor,

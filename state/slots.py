@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select
 
 from state.hash_chain import canonical
 from state.records import Entity, Slot
@@ -103,14 +103,13 @@ class SlotTransitions(SlotQueries, Writer):
             merged = _merged(old, entity)
             if merged == old:
                 continue
-            changed.append({"_id": merged.id, **_entity_row(merged)})
+            changed.append(_entity_row(merged))
             if merged.label != old.label:
                 notes.append(
                     Note("entity.relabelled", {"id": merged.id, "old": old.label, "new": merged.label})
                 )
         self._insert(ENTITIES, new)
-        if changed:
-            self.connection.execute(update(ENTITIES).where(ENTITIES.c.id == bindparam("_id")), changed)
+        self._rewrite(ENTITIES, changed)
         self._log(actor, notes)
 
     def put_slots(self, slots: Iterable[Slot], actor: str = "admission") -> None:
@@ -122,11 +121,10 @@ class SlotTransitions(SlotQueries, Writer):
             old = stored.get(pair)
             if old is not None and replace(slot, id=old.id) == old:
                 continue
-            changed.append({"_id": ids[pair], **{name: getattr(slot, name) for name in _PROMPT}})
+            changed.append({"id": ids[pair], **{name: getattr(slot, name) for name in _PROMPT}})
             if old is not None:
                 notes.append(Note("slot.rerendered", _rerendered(old, slot)))
-        if changed:
-            self.connection.execute(update(SLOTS).where(SLOTS.c.id == bindparam("_id")), changed)
+        self._rewrite(SLOTS, changed)
         self._log(actor, notes)
 
 

@@ -19,7 +19,9 @@ from sqlalchemy import (
     Row,
     Table,
     and_,
+    bindparam,
     column,
+    delete,
     func,
     insert,
     literal,
@@ -197,6 +199,17 @@ class Writer(Reader):
         if rows:
             self.connection.execute(insert(source), rows)
 
+    def _rewrite(self, source: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Change rows by their `id`; every row gives the same columns."""
+        if rows:
+            keyed = [{**row, "_id": row["id"]} for row in rows]
+            self.connection.execute(update(source).where(source.c.id == bindparam("_id")), keyed)
+
     def _update(self, source: Table, where: ColumnElement[bool], **values: Any) -> int:
         """How many rows were changed."""
         return self.connection.execute(update(source).where(where).values(**values)).rowcount
+
+    def _delete(self, source: Table, where: ColumnElement[bool] | None = None) -> int:
+        """How many rows were deleted."""
+        statement = delete(source) if where is None else delete(source).where(where)
+        return self.connection.execute(statement).rowcount

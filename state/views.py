@@ -27,12 +27,6 @@ def digest_of(keys: Iterable[str]) -> str:
 
 
 class ViewQueries(Reader):
-    def wanted_digest(self) -> str:
-        """Digest of the view that would be created of what is wanted now; O(wanted facts)."""
-        return digest_of(
-            self.connection.execute(select(FACTS.c.key).where(FACTS.c.status == "wanted")).scalars()
-        )
-
     def view(self, digest: str) -> View:
         """Raises NotFound."""
         row = self._row(select(*_VIEW).where(VIEWS.c.digest == digest))
@@ -73,9 +67,7 @@ class ViewTransitions(ViewQueries, Writer):
     def put_base_answers(self, base: str, answers: Mapping[int, tuple[bool, str]]) -> None:
         """Keeps what the base said; asked again, the newer answer counts."""
         for chunk in chunks(answers):
-            self.connection.execute(
-                BASE_ANSWERS.delete().where(BASE_ANSWERS.c.base == base, BASE_ANSWERS.c.fact.in_(chunk))
-            )
+            self._delete(BASE_ANSWERS, (BASE_ANSWERS.c.base == base) & BASE_ANSWERS.c.fact.in_(chunk))
         self._insert(
             BASE_ANSWERS,
             [

@@ -73,9 +73,6 @@ class Report:
             if one.changed and len(self.decisions) < LISTED:
                 self.decisions.append(Decision(one.slot, one.verdict))
 
-    def by_kind(self, kind: str) -> tuple[Decision, ...]:
-        return tuple(decision for decision in self.decisions if decision.kind == kind)
-
     def merge(self, other: Report) -> None:
         """Adds what another part of the same cycle did."""
         self.observations += other.observations

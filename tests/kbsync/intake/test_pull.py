@@ -136,7 +136,7 @@ def test_a_report_adds_up(world: World) -> None:
     )
     assert report.verdicts == {"accept": 1, "hold": 1, "quarantine": 1}
     assert report.reasons == {"settled": 1, "settling": 1, "several_values": 1}
-    assert [one.slot.subject for one in report.by_kind("quarantine")] == ["wd:spain"]
+    assert [one.slot.subject for one in report.decisions if one.kind == "quarantine"] == ["wd:spain"]
     assert {(one.kind, one.code) for one in report.decisions} == {
         ("accept", "settled"),
         ("hold", "settling"),
