@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyoxigraph as ox
 
 from connectors.errors import SourceDataError
-from connectors.http.sparql_client import Row, Term
+from connectors.terms import Solution, Term
 
 
 class LocalGraph:
@@ -21,7 +21,7 @@ class LocalGraph:
         except (SyntaxError, ValueError) as error:
             raise SourceDataError(f"no valid {format.name}: {error}") from error
 
-    def select(self, query: str, *, splittable: bool = False) -> list[Row]:
+    def select(self, query: str, *, splittable: bool = False) -> list[Solution]:
         """Rows of a SELECT query, as `SparqlClient.select` gives them."""
         try:
             found = self._store.query(query)

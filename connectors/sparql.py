@@ -18,12 +18,13 @@ from pydantic import Field
 from connectors.current import current_triples
 from connectors.errors import ConnectorError, UnexpectedAnswer
 from connectors.http.paging import in_pages
-from connectors.http.sparql_client import ASK_FOR_LESS, Credentials, Row, SparqlClient, Term
+from connectors.http.sparql_client import ASK_FOR_LESS, Credentials, SparqlClient
 from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import Health, Poll, Triple
 from connectors.rows.mapping import FIELDS, Mapper, MappingSettings
 from connectors.rows.whole_reading import Held, WholeReading, next_revision
 from connectors.settings import Context, HttpSettings, parse
+from connectors.terms import Solution, Term
 
 _SMALLEST_PAGE = 50
 _PROLOGUE = re.compile(r"(?:\s*(?:#[^\n]*\n|PREFIX\s+\S*\s*<[^>]*>|BASE\s+<[^>]*>))*", re.IGNORECASE)
@@ -114,14 +115,14 @@ class SparqlConnector:
         query = f"{self._prologue} SELECT * WHERE {{ VALUES ?{self._subject} {{ {iris} }} {self._rows} }}"
         return self._mapped(self._client.select(query, splittable=splittable))
 
-    def _everything(self) -> list[Row]:
+    def _everything(self) -> list[Solution]:
         """The rows of the whole query: in one answer if it fits, else in pages."""
         try:
             return self._client.select(self._settings.query, splittable=True)
         except ASK_FOR_LESS:
             return list(self._pages())
 
-    def _pages(self) -> Iterator[Row]:
+    def _pages(self) -> Iterator[Solution]:
         """Rows in the order of their subjects, in pages that hold each subject whole."""
         size, after = self._settings.rows_per_request, ""
         while True:
@@ -143,7 +144,7 @@ class SparqlConnector:
             yield from (row for row in rows if row[self._subject].value != subjects[-1])
             after = subjects[-2]
 
-    def _page(self, after: str, size: int) -> list[Row]:
+    def _page(self, after: str, size: int) -> list[Solution]:
         key = f"STR(?{self._subject})"
         query = (
             f"{self._prologue} SELECT * WHERE {{ {self._rows} FILTER({key} > {_quoted(after)}) }} "
@@ -154,7 +155,7 @@ class SparqlConnector:
             raise UnexpectedAnswer(f"{self._client.endpoint}: a page holds rows of the pages before it")
         return rows
 
-    def _mapped(self, rows: Iterable[Row]) -> Mapper:
+    def _mapped(self, rows: Iterable[Solution]) -> Mapper:
         mapper = Mapper(self.name, self._settings)
         unbound = dict.fromkeys((*FIELDS, *self._settings.columns.values()))
         for number, row in enumerate(rows, 1):

@@ -11,7 +11,7 @@ import http.client
 import json
 import urllib.error
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from SPARQLWrapper import BASIC, JSON, POST, SPARQLWrapper
 from SPARQLWrapper.SPARQLExceptions import (
@@ -31,6 +31,7 @@ from connectors.errors import (
     UnexpectedAnswer,
 )
 from connectors.http.client import Check, Requester, error_of, read_bounded
+from connectors.terms import Solution, Term
 
 _STATUS_OF: dict[type[SPARQLWrapperException], int] = {
     QueryBadFormed: 400,
@@ -42,19 +43,6 @@ _STATUS_OF: dict[type[SPARQLWrapperException], int] = {
 
 ASK_FOR_LESS = (SourceTimeout, TruncatedAnswer, AnswerTooLarge)
 """The errors that a smaller page may avoid (compare `connectors.paging`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One RDF term of a result row (SPARQL 1.1 Query Results JSON Format, section 3.2.2)."""
-
-    kind: Literal["uri", "literal", "bnode"]
-    value: str
-    datatype: str | None = None
-    language: str | None = None
-
-
-Row = dict[str, Term]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +62,7 @@ class SparqlClient:
     def endpoint(self) -> str:
         return self._requester.url
 
-    def select(self, query: str, *, splittable: bool = False) -> list[Row]:
+    def select(self, query: str, *, splittable: bool = False) -> list[Solution]:
         """The rows of a SELECT query, in the order they came; unbound variables are absent.
 
         With `splittable`, the errors ASK_FOR_LESS come back at once instead of being retried, because
@@ -84,7 +72,7 @@ class SparqlClient:
             lambda check: self._rows(query, check), give_up_on=ASK_FOR_LESS if splittable else ()
         )
 
-    def _rows(self, query: str, check: Check) -> list[Row]:
+    def _rows(self, query: str, check: Check) -> list[Solution]:
         headers, body = self._post(query, check)
         rows = parse_rows(self.endpoint, headers.get("Content-Type", ""), body)
         cap = headers.get("X-SPARQL-MaxRows", "")
@@ -126,7 +114,7 @@ class SparqlClient:
         return response.headers, body
 
 
-def parse_rows(endpoint: str, content_type: str, body: bytes) -> list[Row]:
+def parse_rows(endpoint: str, content_type: str, body: bytes) -> list[Solution]:
     """Rows of a SPARQL JSON result.
 
     Raises UnexpectedAnswer for another content type or shape, TruncatedAnswer for JSON that breaks off:

@@ -22,9 +22,9 @@ from typing import Any
 import pyoxigraph as ox
 
 from connectors.errors import SourceDataError, SourceSettingsError
-from connectors.http.sparql_client import Term
 from connectors.local_graph import LocalGraph
 from connectors.namespaces import Namespaces
+from connectors.terms import Term
 
 RDFS_LABEL = "http://www.w3.org/2000/01/rdf-schema#label"
 RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"

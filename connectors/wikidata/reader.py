@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from connectors.http.paging import in_pages
-from connectors.http.sparql_client import Row
 from connectors.observations import Entity, Statement
+from connectors.terms import Solution
 from connectors.wikidata import queries
 from connectors.wikidata.rows import (
     Version,
@@ -47,7 +47,7 @@ class Described:
 class Graph(Protocol):
     """What answers SELECT queries: an endpoint, or a document in memory."""
 
-    def select(self, query: str, *, splittable: bool = False) -> list[Row]: ...
+    def select(self, query: str, *, splittable: bool = False) -> list[Solution]: ...
 
 
 class Reader:

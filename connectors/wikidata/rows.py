@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from connectors.errors import SourceDataError
-from connectors.http.sparql_client import Row, Term
 from connectors.observations import Entity, Kind, Rank, Statement
+from connectors.terms import Solution, Term
 from connectors.values import EARLIEST, instant, literal
 from connectors.wikidata.vocabulary import SOME_VALUE, WIKIBASE, Vocabulary
 
@@ -75,7 +75,7 @@ class Subject:
     """By (claim IRI, statement IRI)."""
 
 
-def versions_of(rows: Iterable[Row]) -> tuple[dict[str, Version], dict[str, str]]:
+def versions_of(rows: Iterable[Solution]) -> tuple[dict[str, Version], dict[str, str]]:
     """(version by IRI, merged-to IRI by merged IRI)."""
     found: dict[str, Version] = {}
     merged: dict[str, str] = {}
@@ -88,13 +88,13 @@ def versions_of(rows: Iterable[Row]) -> tuple[dict[str, Version], dict[str, str]
     return {iri: version for iri, version in found.items() if iri not in merged}, merged
 
 
-def _keep_newest(found: dict[str, Version], iri: str, row: Row) -> None:
+def _keep_newest(found: dict[str, Version], iri: str, row: Solution) -> None:
     version = _version(row)
     if iri not in found or found[iri].number < version.number:
         found[iri] = version
 
 
-def _version(row: Row) -> Version:
+def _version(row: Solution) -> Version:
     text = row["version"].value
     try:
         number = int(text)
@@ -103,7 +103,7 @@ def _version(row: Row) -> Version:
     return Version(number, instant(row["modified"].value) if "modified" in row else None)
 
 
-def descriptions_of(rows: Iterable[Row], vocabulary: Vocabulary) -> dict[str, Description]:
+def descriptions_of(rows: Iterable[Solution], vocabulary: Vocabulary) -> dict[str, Description]:
     """By IRI; entities without any row are absent."""
     found: dict[str, Description] = defaultdict(Description)
     for row in rows:
@@ -111,7 +111,7 @@ def descriptions_of(rows: Iterable[Row], vocabulary: Vocabulary) -> dict[str, De
     return dict(found)
 
 
-def _describe(description: Description, row: Row, vocabulary: Vocabulary) -> None:
+def _describe(description: Description, row: Solution, vocabulary: Vocabulary) -> None:
     what = row["is"].value
     if what == "version":
         version = _version(row)
@@ -129,7 +129,7 @@ def _describe(description: Description, row: Row, vocabulary: Vocabulary) -> Non
         description.dead = True
 
 
-def subjects_of(rows: Iterable[Row], vocabulary: Vocabulary) -> dict[str, Subject]:
+def subjects_of(rows: Iterable[Solution], vocabulary: Vocabulary) -> dict[str, Subject]:
     """The rows of `queries.slots`, by subject IRI."""
     found: dict[str, Subject] = defaultdict(Subject)
     for row in rows:
@@ -142,7 +142,7 @@ def subjects_of(rows: Iterable[Row], vocabulary: Vocabulary) -> dict[str, Subjec
     return dict(found)
 
 
-def _add_to_statement(statement: _StatementRows, what: str, row: Row) -> None:
+def _add_to_statement(statement: _StatementRows, what: str, row: Solution) -> None:
     if what == "statement":
         statement.rank = _rank(row)
         statement.starts |= {row["start"]} if "start" in row else set()
@@ -155,7 +155,7 @@ def _add_to_statement(statement: _StatementRows, what: str, row: Row) -> None:
         statement.no_value = True
 
 
-def _rank(row: Row) -> Rank:
+def _rank(row: Solution) -> Rank:
     iri = row["rank"].value
     if iri not in _RANKS:
         raise SourceDataError(f"{row['s'].value}: {iri!r} is no rank of Wikibase")
