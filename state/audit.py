@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,11 +20,12 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from state import anchors
 from state.database import translated
-from state.errors import Damaged
-from state.hash_chain import GENESIS, instant, link
+from state.errors import AnchorContradicted
+from state.hash_chain import GENESIS, link
 from state.records import Anchor, Verification
-from state.transaction import EVENTS
+from state.transaction import EVENTS, chunks
 
 COLUMNS = ("seq", "at", "kind", "actor", "run", "fact", "body", "previous", "hash")
 _PAGE = 2000
@@ -37,34 +37,41 @@ class Audit:
     def __init__(self, reader: Engine, url: URL, clock: Callable[[], datetime]) -> None:
         self._reader, self._url, self._clock = reader, url, clock
 
-    def verify(self, anchor: Anchor | None = None) -> Verification:
-        """Recomputes the whole chain, from the first event, and compares it with an anchor kept outside."""
+    def verify(self, *kept: Anchor) -> Verification:
+        """Recomputes the whole chain, from the first event, and compares it with anchors `kept` outside."""
         with self._rows() as rows:
-            return verify_rows(rows, anchor)
+            return verify_rows(rows, *kept)
 
     def anchor(self) -> Anchor | None:
         """The head of the chain now; None while the log is empty."""
         with translated(self._url), self._reader.begin() as connection:
-            row = connection.execute(
-                select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)
-            ).first()
-        return None if row is None else Anchor(row.seq, row.hash, self._clock())
+            return self._head(connection)
 
     def write_anchor(self, path: Path) -> Anchor | None:
-        """Appends the head to an anchor file, a JSON line each, and syncs it; nothing where it has not moved.
+        """Appends the head to an anchor file and syncs it; adds nothing where the head has not moved.
 
-        The file only grows, so it may lie on append-only or write-once storage.
+        Every line of the file is compared with the log first: raises AnchorContradicted, with nothing
+        appended, where one disagrees.  Raises Damaged where `path` is no anchor file, Unreachable where
+        it cannot be read or written.
         """
-        anchor = self.anchor()
-        last = read_anchor(path) if path.exists() else None
-        if anchor is None or (last is not None and (last.seq, last.hash) == (anchor.seq, anchor.hash)):
-            return anchor
-        line = json.dumps({"seq": anchor.seq, "hash": anchor.hash, "at": instant(anchor.at)})
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        return anchor
+        known = anchors.read_for_appending(path)
+        with translated(self._url), self._reader.begin() as connection:
+            head = self._head(connection)
+            hashes = _hashes(connection, {anchor.seq for anchor in known})
+        found = anchors.contradiction(known, hashes, head.seq if head else 0)
+        if found is not None:
+            raise AnchorContradicted(
+                f"{path} contradicts the log, so no anchor was added: {found[1]}. If the ledger was restored "
+                "from a backup, keep this file and start a new one; otherwise find out who wrote to the database"
+            )
+        if head is not None and head.seq not in hashes:
+            anchors.append(path, head)
+        return head
+
+    def _head(self, connection: Connection) -> Anchor | None:
+        newest = select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)
+        row = connection.execute(newest).first()
+        return None if row is None else Anchor(row.seq, row.hash, self._clock())
 
     def export_jsonl(self, out: IO[str]) -> int:
         """Every event as one JSON object a line, columns as stored; returns how many."""
@@ -84,43 +91,23 @@ class Audit:
             yield _pages(connection)
 
 
-def verify_rows(rows: Iterable[Mapping[str, Any]], anchor: Anchor | None = None) -> Verification:
-    """Checks events in order; also for an export, read back from its file."""
+def verify_rows(rows: Iterable[Mapping[str, Any]], *kept: Anchor) -> Verification:
+    """Checks events in order, then the anchors `kept` outside; also for an export, read back from its file."""
+    anchored = {anchor.seq for anchor in kept}
+    hashes: dict[int, str] = {}
     count, previous = 0, GENESIS
     try:
         for row in rows:
             if (reason := _fault(row, count + 1, previous)) is not None:
                 return Verification(False, count, count + 1, reason)
             count, previous = count + 1, str(row["hash"])
-            if anchor is not None and anchor.seq == count and anchor.hash != previous:
-                return Verification(
-                    False,
-                    count,
-                    count,
-                    f"event {count} is not the one that was anchored: history was rewritten",
-                )
+            if count in anchored:
+                hashes[count] = previous
     except (DBAPIError, sqlite3.DatabaseError) as error:
         return Verification(False, count, count + 1, f"event {count + 1} cannot be read: {error}")
-    if anchor is not None and anchor.seq > count:
-        return Verification(
-            False,
-            count,
-            count + 1,
-            f"the log ends at {count} but {anchor.seq} was anchored: its tail was cut",
-        )
+    if (found := anchors.contradiction(kept, hashes, count)) is not None:
+        return Verification(False, count, *found)
     return Verification(True, count)
-
-
-def read_anchor(path: Path) -> Anchor:
-    """The newest anchor in a file written by `write_anchor`; raises Damaged for anything else."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    try:
-        value = json.loads(lines[-1])
-        return Anchor(int(value["seq"]), str(value["hash"]), datetime.fromisoformat(value["at"]))
-    except (IndexError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(
-            f"{path} is no anchor file ({error}): its last line must be a JSON object with seq, hash, at"
-        ) from None
 
 
 def read_jsonl(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -142,6 +129,16 @@ def _fault(row: Mapping[str, Any], seq: int, previous: str) -> str | None:
     return (
         None if computed == row["hash"] else f"event {seq} was changed: its hash does not match its content"
     )
+
+
+def _hashes(connection: Connection, numbers: Iterable[int]) -> dict[int, str]:
+    """The hashes of the events with these numbers."""
+    columns = select(EVENTS.c.seq, EVENTS.c.hash)
+    return {
+        row.seq: row.hash
+        for chunk in chunks(numbers)
+        for row in connection.execute(columns.where(EVENTS.c.seq.in_(chunk)))
+    }
 
 
 def _pages(connection: Connection) -> Iterator[dict[str, Any]]:

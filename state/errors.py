@@ -8,6 +8,8 @@
     │   ├── NotMigrated           missing or older tables: migrate
     │   └── NewerSchema           made by a newer version: upgrade the program
     ├── Damaged                   the database file is not one, or is corrupt: restore a backup
+    ├── AnchorMissing             there is no anchor file at that path
+    ├── AnchorContradicted        an anchor file and the log disagree: one of them was rewritten
     ├── NotFound                  no row with that id
     ├── StaleTransition           compare-and-set failed: somebody else moved the row first
     ├── ForbiddenTransition       the state machine has no such edge
@@ -55,6 +57,14 @@ class NewerSchema(SchemaError):
 
 class Damaged(StateError):
     """The file is no database, or a corrupt one."""
+
+
+class AnchorMissing(StateError):
+    """There is no anchor file at that path."""
+
+
+class AnchorContradicted(StateError):
+    """An anchor file and the log disagree: one of them was rewritten, or the ledger was restored."""
 
 
 class NotFound(StateError):

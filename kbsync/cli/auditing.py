@@ -48,16 +48,23 @@ def show(
 def verify(
     context: typer.Context,
     against: Annotated[
-        Path | None, typer.Option(help="An anchor file: also finds a rewritten past or a cut tail.")
+        Path | None,
+        typer.Option(
+            help="An anchor file: also finds a rewritten past or a cut tail. "
+            "Default: the one of [state] anchor, where it exists."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check the chain of hashes; exit 65 and the first bad number if it does not hold."""
+    """Check the chain of hashes and every anchor; exit 65 and the first bad number if one does not hold."""
     from kbsync.errors import BadData
-    from state.audit import read_anchor
+    from state.anchors import read_anchors
 
     app = globals_of(context).ledger()
-    found = app.state.audit.verify(read_anchor(against) if against else None)
+    configured = app.settings.state.anchor
+    file = against or (configured if configured is not None and configured.exists() else None)
+    anchors = read_anchors(file) if file else ()
+    found = app.state.audit.verify(*anchors)
     app.close()
     if json:
         print_json(found)
@@ -67,7 +74,8 @@ def verify(
             "compare with an export or an anchor made before; events from that number on cannot be trusted",
         )
     if not json:
-        say(f"{found.count} events verify")
+        compared = f"; anchors in {file} that agree: {len(anchors)}" if file else ""
+        say(f"{found.count} events verify{compared}")
 
 
 def export(

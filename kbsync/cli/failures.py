@@ -1,7 +1,7 @@
 """From exceptions to exit codes: one place for the errors of all four rooms.
 
-0 done · 1 unexpected · 2 usage · 10 a gate rejected the run · 65 bad data · 75 try again later ·
-78 bad configuration · 130 interrupted
+0 done · 1 unexpected · 2 usage · 10 a gate rejected the run · 65 bad data · 66 no such file ·
+75 try again later · 78 bad configuration · 130 interrupted
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ CODES = {
     "NotMigrated": 78,
     "NewerSchema": 78,
     "Damaged": 65,
+    "AnchorMissing": 66,
+    "AnchorContradicted": 65,
     "NotFound": 2,
     "StaleTransition": 75,
     "ForbiddenTransition": 2,

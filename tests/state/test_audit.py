@@ -17,8 +17,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from state import State
-from state.audit import read_anchor, read_jsonl, verify_rows
-from state.errors import Damaged
+from state.anchors import read_anchors
+from state.audit import read_jsonl, verify_rows
+from state.errors import AnchorContradicted, AnchorMissing, Damaged
 from state.hash_chain import GENESIS, canonical, link
 from state.records import Anchor
 from tests.support.ledgers import Clock, fact, said
@@ -199,17 +200,118 @@ def test_the_anchor_file_only_grows_and_only_when_the_head_has_moved(state: Stat
     second = state.audit.write_anchor(path)
     assert path.read_text().startswith(before)
     assert len(path.read_text().splitlines()) == 2
-    assert (first.seq, second.seq, read_anchor(path)) == (3, 4, second)
+    assert (first.seq, second.seq) == (3, 4)
+    assert read_anchors(path) == (first, second)
     assert state.audit.verify(first).ok
     assert state.audit.verify(second).ok
 
 
-@pytest.mark.parametrize("content", ["", "not JSON\n", '{"seq": 1}\n', "[]\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "not JSON\n",
+        '{"seq": 1}\n',
+        "[]\n",
+        "\ufffd",
+        "[" * 100_000,
+        f'{{"seq": 1, "hash": "{"a" * 64}", "at": "2024-01-01"}}',
+    ],
+)
 def test_a_file_that_is_no_anchor_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "anchor"
     path.write_text(content)
     with pytest.raises(Damaged, match="no anchor file"):
-        read_anchor(path)
+        read_anchors(path)
+
+
+def rewritten(state: State, from_: int) -> None:
+    """A past written again from an event on, with good hashes, to the same length."""
+    without_triggers(state, f"DELETE FROM events WHERE seq >= {from_}")
+    fill_up(state)
+
+
+def test_every_anchor_is_compared_not_only_the_newest(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "anchors.jsonl"
+    fill(state)
+    early = state.audit.write_anchor(path)
+    rewritten(state, 4)
+    late = state.audit.anchor()
+    with path.open("a") as file:  # whoever rewrote the log anchors it by hand
+        file.write(json.dumps({"seq": late.seq, "hash": late.hash, "at": late.at.isoformat()}) + "\n")
+    assert late.seq == early.seq
+    found = state.audit.verify(*read_anchors(path))
+    assert (found.ok, found.first_bad) == (False, 12)
+    assert "rewritten" in found.reason
+
+
+def test_a_contradicted_anchor_file_is_named_and_left_as_it_is(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "anchors.jsonl"
+    fill(state)
+    state.audit.write_anchor(path)
+    before = path.read_bytes()
+    without_triggers(state, "DELETE FROM events WHERE seq > 9")
+    with pytest.raises(AnchorContradicted, match=r"anchors\.jsonl contradicts the log.*12 was anchored.*cut"):
+        state.audit.write_anchor(path)
+    fill_up(state)
+    with pytest.raises(AnchorContradicted, match=r"event 12 is not the one that was anchored at 2024"):
+        state.audit.write_anchor(path)
+    without_triggers(state, "DELETE FROM events")
+    with pytest.raises(AnchorContradicted, match="ends at 0"):
+        state.audit.write_anchor(path)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_anchor_file_starts(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "anchors.jsonl"
+    path.touch()
+    assert read_anchors(path) == ()
+    fill(state)
+    written = state.audit.write_anchor(path)
+    assert read_anchors(path) == (written,)
+
+
+def test_a_missing_anchor_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AnchorMissing, match=r"no anchor file .*anchors\.jsonl"):
+        read_anchors(tmp_path / "anchors.jsonl")
+
+
+@pytest.mark.parametrize("left", [1, 9, 40, 120, -1])
+def test_a_torn_last_line_is_repaired(state: State, tmp_path: Path, left: int) -> None:
+    path = tmp_path / "anchors.jsonl"
+    fill(state, 3)
+    first = state.audit.write_anchor(path)
+    whole = path.read_text()
+    torn = whole[:left]
+    path.write_text(whole + torn)
+    assert set(read_anchors(path)) == {first}
+    with state.write() as tx:
+        tx.emit("note", "test", {})
+    second = state.audit.write_anchor(path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["seq"] for line in lines] == ([3, 3, 4] if left == -1 else [3, 4])
+    assert state.audit.verify(*read_anchors(path)).ok
+    assert read_anchors(path)[-1] == second
+
+
+def test_a_torn_line_on_storage_that_only_appends_is_ended_and_passed_over(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "anchors.jsonl"
+    fill(state, 3)
+    first = state.audit.write_anchor(path)
+    with path.open("a") as file:
+        file.write('{"seq": 4, "ha' + "\0" * 20)
+
+    def append_only(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.truncate", append_only)
+    before = path.read_bytes()
+    with state.write() as tx:
+        tx.emit("note", "test", {})
+    second = state.audit.write_anchor(path)
+    assert path.read_bytes().startswith(before)
+    assert read_anchors(path) == (first, second)
 
 
 def test_an_empty_log_verifies_unless_something_was_anchored(state: State, clock: Clock) -> None:

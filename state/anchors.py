@@ -1,0 +1,144 @@
+"""Anchors: heads of the event chain, kept in a file that the daemon cannot rewrite.
+
+Who owns the tables can write a new history with good hashes; a head written down elsewhere before is what
+such a history cannot match.  The file is JSON lines, `{"seq": …, "hash": …, "at": …}`, oldest first, and it
+only grows, so that it may lie on append-only or write-once storage.
+
+A line that a crash left unfinished was never a record: it is cut off when the next one is written or, where
+the storage only appends, ended and passed over from then on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from state.errors import AnchorMissing, Damaged, Unreachable
+from state.hash_chain import instant
+from state.records import Anchor
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_BEGINNING = b'{"seq": '
+
+
+def read_anchors(path: Path) -> tuple[Anchor, ...]:
+    """Every anchor of the file, in its order; none for an empty file.
+
+    Raises AnchorMissing where there is no file, Unreachable where it cannot be read, and Damaged, naming
+    the line, where it is no anchor file.
+    """
+    content = _content(path)
+    if content is None:
+        raise AnchorMissing(f"there is no anchor file {path}: name the one that `kbsync audit anchor` wrote")
+    return _parse(path, content)
+
+
+def contradiction(anchors: Iterable[Anchor], hashes: Mapping[int, str], head: int) -> tuple[int, str] | None:
+    """The first number at which a log and its anchors disagree, and how; None where all agree.
+
+    `hashes`: those of the log's events at the anchored numbers; `head`: the log's newest number.
+    """
+    for anchor in sorted(anchors, key=lambda anchor: anchor.seq):
+        if anchor.seq > head:
+            return head + 1, f"the log ends at {head} but {anchor.seq} was anchored: its tail was cut"
+        if hashes.get(anchor.seq) != anchor.hash:
+            return anchor.seq, (
+                f"event {anchor.seq} is not the one that was anchored at {instant(anchor.at)}: "
+                "history was rewritten"
+            )
+    return None
+
+
+def append(path: Path, anchor: Anchor) -> None:
+    """Add an anchor to the file, which is created where it does not exist, and sync it.
+
+    Raises Unreachable where it cannot be written.
+    """
+    line = json.dumps({"seq": anchor.seq, "hash": anchor.hash, "at": instant(anchor.at)}).encode() + b"\n"
+    try:
+        _finish(path)
+        with path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _unreachable(path, error) from error
+
+
+def read_for_appending(path: Path) -> tuple[Anchor, ...]:
+    """As `read_anchors`, but a file that does not exist yet holds no anchors."""
+    content = _content(path)
+    return () if content is None else _parse(path, content)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreachable(path, error) from error
+
+
+def _parse(path: Path, content: bytes) -> tuple[Anchor, ...]:
+    anchors = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            anchors.append(_anchor(line))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if _is_unfinished(line):
+                continue
+            raise Damaged(
+                f"{path} is no anchor file: line {number} is no JSON object with seq, hash and at ({error})"
+            ) from None
+    return tuple(anchors)
+
+
+def _anchor(line: bytes) -> Anchor:
+    value = json.loads(line.decode("utf-8"))
+    seq, hash, at = value["seq"], value["hash"], datetime.fromisoformat(value["at"])
+    if type(seq) is not int or seq < 1:
+        raise ValueError(f"{seq!r} is no event number")
+    if not isinstance(hash, str) or _HASH.fullmatch(hash) is None:
+        raise ValueError(f"{hash!r} is no hash")
+    if at.tzinfo is None:
+        raise ValueError("its instant has no time zone")
+    return Anchor(seq, hash, at)
+
+
+def _is_unfinished(line: bytes) -> bool:
+    """Whether a crash can have left this of a line of ours: its beginning, or blocks of zeros."""
+    kept = line.rstrip(b"\0")
+    return kept[: len(_BEGINNING)] == _BEGINNING[: len(kept)] and not kept.endswith(b"}")
+
+
+def _finish(path: Path) -> None:
+    """See that the next line starts on one of its own."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole, newline, rest = content.rpartition(b"\n")
+    if not rest:
+        return
+    if _is_unfinished(rest):
+        try:
+            os.truncate(path, len(whole) + len(newline))
+        except PermissionError:  # storage that only appends
+            pass
+        else:
+            return
+    with path.open("ab") as file:
+        file.write(b"\n")
+
+
+def _unreachable(path: Path, error: OSError) -> Unreachable:
+    return Unreachable(
+        f"the anchor file {path} cannot be read and written ({error.strerror or error}): "
+        "check the path, its owner and its permissions"
+    )
