@@ -119,6 +119,7 @@ def commands_page() -> str:
         "",
         "`--home DIR` (or `KBSYNC_HOME`) and `--config FILE` (or `KBSYNC_CONFIG`) may stand before or after",
         "any command. `--json` prints results on stdout; progress and logs go to stderr.",
+        "Characters that a terminal would obey or hide are shown as `\\u…` escapes.",
         "",
         "Exit codes: 0 done (also: nothing to do) · 1 unexpected · 2 usage · 10 a gate rejected the run ·",
         "65 bad data · 66 no such file · 75 try again later · 78 bad configuration · 130 interrupted.",

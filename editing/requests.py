@@ -6,9 +6,9 @@ Torch-free: admission calls this to find two entities whose labels make one prom
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from dataclasses import dataclass
+
+from editing.folding import fold
 
 SLOT = "{}"
 
@@ -41,9 +41,6 @@ def render(template: str, subject: str) -> str:
 def prompt_key(rendered: str) -> str:
     """Digest of a rendered prompt as a model reads it: equal keys are one prompt to the model.
 
-    Unicode is normalised (NFKC) and case-folded and runs of white space count as one, because
-    two prompts that differ only there cannot be given different answers with any confidence.
+    Two prompts that read the same (`folding.fold`) cannot be given different answers with any confidence.
     """
-    text = unicodedata.normalize("NFKC", rendered).casefold()
-    text = re.sub(r"\s+", " ", text).strip()
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(fold(rendered).encode()).hexdigest()

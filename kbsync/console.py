@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kbsync.executor import Progress
+from kbsync.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -48,8 +49,8 @@ def plain(value: Any) -> Any:
 
 
 def print_json(value: Any) -> None:
-    json.dump(plain(value), sys.stdout, ensure_ascii=False, indent=1)
-    sys.stdout.write("\n")
+    """`value` on stdout; code points that a terminal would obey or hide are JSON escapes."""
+    sys.stdout.write(visible_json(json.dumps(plain(value), ensure_ascii=False, indent=1)) + "\n")
 
 
 def print_table(
@@ -57,7 +58,7 @@ def print_table(
 ) -> None:
     """A table for people; cells are shown as text, None as nothing."""
     table = Table(
-        title=escape(title), title_justify="left", title_style="bold", header_style="dim", expand=False
+        title=shown(title), title_justify="left", title_style="bold", header_style="dim", expand=False
     )
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -68,7 +69,7 @@ def print_table(
     if count:
         stdout.print(table)
     else:
-        stdout.print(f"[bold]{escape(title)}[/]: {escape(empty)}")
+        stdout.print(f"[bold]{shown(title)}[/]: {shown(empty)}")
 
 
 def cell(value: Any) -> str:
@@ -81,12 +82,24 @@ def cell(value: Any) -> str:
         return f"{value:.3f}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
-    return escape(str(value))
+    return shown(str(value))
 
 
-def say(message: str) -> None:
+def shown(text: str) -> str:
+    """Outside text as rich prints it literally: neither its markup nor its control characters act."""
+    return escape(visible(text))
+
+
+def say(message: str = "") -> None:
     """A line of progress or advice."""
-    stderr.print(escape(message), soft_wrap=True)
+    stderr.print(shown(message), soft_wrap=True)
+
+
+def say_error(message: str, advice: str | None = None) -> None:
+    """What went wrong and, on a line of its own, what to do."""
+    stderr.print(f"[red]error[/]: {shown(message)}", soft_wrap=True)
+    if advice:
+        stderr.print(f"  → {shown(advice)}", soft_wrap=True)
 
 
 EVERY = 10.0

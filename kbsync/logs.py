@@ -1,33 +1,86 @@
-"""Logging: JSON lines unless stderr is a terminal; everything goes to stderr, stdout is for results."""
+"""Logging: JSON lines unless stderr is a terminal; everything goes to stderr, stdout is for results.
+
+Lines of the libraries and of the other packages, which use the standard library's `logging`, take the
+same form. Every value passes through `visible`: what sources and servers say is shown, not obeyed.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from typing import Any, TextIO
 
 import structlog
 
 from kbsync.settings.sections import LogSettings
+from kbsync.visible import visible, visible_json, visible_traceback
+
+TRACEBACK = "exception"
+"""The key under which structlog renders a traceback; it has been made visible line by line."""
+
+
+_TEXT_TRACEBACKS = structlog.processors.ExceptionRenderer(lambda info: visible_traceback(info[1]))
+_JSON_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # they may hold passwords
+)
+
+
+class _CurrentStderr(logging.StreamHandler[TextIO]):
+    """Writes to the stderr of the moment: whoever embeds or tests the command may put another in its place."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
 
 
 def configure(settings: LogSettings) -> None:
-    """Set structlog up for the process; context variables (`run_id`) are bound into every line."""
+    """Set logging up for the process; context variables (`run_id`) are bound into every line."""
     text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
-    renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer(ensure_ascii=False)
-    )
-    level = getattr(logging, settings.level.upper())
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _TEXT_TRACEBACKS if text else _JSON_TRACEBACKS,
+    ]
+    renderers = _as_text() if text else _as_json()
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if text else [structlog.processors.dict_tracebacks]),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Looked up at every line: whoever embeds or tests the command may put another stderr in its place.
+        processors=[*shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.level.upper())),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+    handler = _CurrentStderr()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def _as_text() -> list[structlog.types.Processor]:
+    return [_show, structlog.dev.ConsoleRenderer()]
+
+
+def _as_json() -> list[structlog.types.Processor]:
+    return [structlog.processors.JSONRenderer(_dumped)]
+
+
+def _show(logger: Any, method: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Every value as it is safe on a terminal; ConsoleRenderer colours the line afterwards."""
+    return {key: _shown(key, value) for key, value in line.items()}
+
+
+def _shown(key: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return value if key == TRACEBACK else visible(value)
+    return value if isinstance(value, bool | int | float | None) else visible(str(value))
+
+
+def _dumped(line: Any, **options: Any) -> str:
+    return visible_json(json.dumps(line, ensure_ascii=False, **options))

@@ -13,11 +13,11 @@ from datetime import datetime
 from typing import Literal
 
 from connectors.observations import Statement
+from editing.folding import fold
 from kbsync.admission.history import History
 from kbsync.admission.policy import Policy, Rules
 from kbsync.admission.timeline import NEVER, Absence, Standing, standings
 from kbsync.admission.verdicts import Value
-from kbsync.catalogue import labels
 from state.records import Entity
 
 Clash = Literal["several", "sources", "rejected"]
@@ -106,12 +106,12 @@ def same_meaning(mode: str, one: Entity, other: Entity) -> bool:
     """
     if mode == "off" or one.label is None or other.label is None:
         return False
-    first, second = labels.fold(one.label), labels.fold(other.label)
+    first, second = fold(one.label), fold(other.label)
     if first == second:
         return True
     if mode == "label":
         return False
-    return first in map(labels.fold, other.aliases) or second in map(labels.fold, one.aliases)
+    return first in map(fold, other.aliases) or second in map(fold, one.aliases)
 
 
 def _stated(stands: Sequence[Standing]) -> frozenset[str]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from editing.folding import fold
 from kbsync.admission.fusion import Choice, Spoken, choose, same_meaning
 from kbsync.admission.history import History
 from kbsync.admission.policy import Policy, Rules
@@ -261,8 +262,8 @@ def beside(verdict: Verdict, history: History, rivals: Sequence[Claim]) -> Verdi
 
 def claim(verdict: Verdict, history: History) -> Claim:
     """What a slot with this verdict tells its rivals; what no approval could let in is no rival."""
-    wanted = labels.fold(history.wanted.target) if history.wanted else None
-    values = frozenset(labels.fold(value.target) for value in _values(verdict))
+    wanted = fold(history.wanted.target) if history.wanted else None
+    values = frozenset(fold(value.target) for value in _values(verdict))
     pending: frozenset[str] = frozenset()
     match verdict:
         case Retract() | Hold(value=None):
@@ -297,8 +298,8 @@ def _spelled_alike(history: History, value: Value) -> bool:
     """Whether what is wanted is spelled as the labels are now, but for case and spacing."""
     wanted = history.wanted
     return wanted is not None and (
-        labels.fold(wanted.target) == labels.fold(value.target)
-        and labels.fold(wanted.subject_label) == labels.fold(history.slot.subject_label)
+        fold(wanted.target) == fold(value.target)
+        and fold(wanted.subject_label) == fold(history.slot.subject_label)
     )
 
 

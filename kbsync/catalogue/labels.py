@@ -12,16 +12,14 @@ import unicodedata
 from collections.abc import Collection
 from functools import lru_cache
 
-INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-JOINERS = frozenset("\u200c\u200d")
-"""Zero-width (non-)joiner: part of correct spelling in Persian and Indic scripts, a trick elsewhere."""
+from editing.folding import normalize
+from kbsync.visible import HIDDEN
+
 CONFUSABLE = frozenset({"LATIN", "CYRILLIC", "GREEK", "COPTIC", "ARMENIAN", "CHEROKEE", "LISU"})
 """Scripts with letters that look like each other's: not two of them in one word."""
 STYLED = re.compile(r"<(font|wide|narrow|circle|square)>")
 MAX_MARKS = 4
 """Combining marks on one letter; the most that living orthographies need after composition."""
-
-_SPACE = re.compile(r"\s+")
 
 
 @lru_cache(maxsize=65_536)
@@ -31,13 +29,7 @@ def clean(text: str) -> str:
     Only space separators are folded: a tab or a line break is left for `flaw` to refuse.
     """
     folded = "".join(" " if unicodedata.category(char) == "Zs" else char for char in text)
-    return re.sub(" +", " ", unicodedata.normalize("NFC", folded)).strip(" ")
-
-
-@lru_cache(maxsize=65_536)
-def fold(text: str) -> str:
-    """Two labels with one `fold` read the same: NFKC, case-folded, white space as one space."""
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    return re.sub(" +", " ", normalize("NFC", folded)).strip(" ")
 
 
 @lru_cache(maxsize=65_536)
@@ -66,8 +58,8 @@ def _ascii_flaw(text: str, scripts: Collection[str]) -> tuple[str, str] | None:
 
 
 def _unicode_flaw(text: str, scripts: Collection[str]) -> tuple[str, str] | None:
-    if hidden := _invisible(text):
-        return "label_control", f"contains the invisible character U+{ord(hidden):04X}"
+    if hidden := HIDDEN.search(text):
+        return "label_control", f"contains the invisible character U+{ord(hidden[0]):04X}"
     if "{" in text or "}" in text:
         return "label_braces", "contains a brace, which templates reserve"
     for char in text:
@@ -84,21 +76,6 @@ def _unicode_flaw(text: str, scripts: Collection[str]) -> tuple[str, str] | None
         if foreign:
             return "label_script", f"is written in {', '.join(foreign)}, not in {', '.join(scripts)}"
     return None
-
-
-def _invisible(text: str) -> str | None:
-    for index, char in enumerate(text):
-        if unicodedata.category(char) not in INVISIBLE:
-            continue
-        inside = 0 < index < len(text) - 1
-        if char in JOINERS and inside and all(_joins(text[index + step]) for step in (-1, 1)):
-            continue
-        return char
-    return None
-
-
-def _joins(char: str) -> bool:
-    return unicodedata.category(char)[0] in "LM" and _script(char) not in CONFUSABLE
 
 
 def _most_marks(text: str) -> int:

@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from editing.folding import fold
 from editing.requests import SLOT, prompt_key, render
 from editing.spec import Case, FactSpec, Wording
-from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Relation
 from state.records import Fact, Probe
 
@@ -64,7 +64,7 @@ def without_conflicts(
     answers: dict[str, set[str]] = defaultdict(set)
     for spec in specs:
         for said in spec.wordings():
-            answers[_key(said)].add(labels.fold(said.target))
+            answers[_key(said)].add(fold(said.target))
     settled, skipped = [], []
     for fact, spec in zip(facts, specs, strict=True):
         reasons = {said: _against(fact, said, answers[_key(said)], ledger) for said in spec.further}

@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import traceback
-
 import click
 from rich.markup import escape
 
-from kbsync.console import stderr
+from kbsync.console import say_error, shown, stderr
 from kbsync.errors import KbsyncError
+from kbsync.visible import visible_traceback
 
 INTERRUPTED = 130
 
@@ -57,13 +56,10 @@ def exit_code_of(error: BaseException) -> int:
         return error.exit_code
     code = _code(error)
     if code is None:
-        stderr.print(escape(traceback.format_exc()), style="dim")
-        stderr.print(f"[red]unexpected error[/]: {escape(f'{type(error).__name__}: {error}')}")
+        stderr.print(escape(visible_traceback(error)), style="dim")
+        stderr.print(f"[red]unexpected error[/]: {shown(f'{type(error).__name__}: {error}')}")
         return 1
-    stderr.print(f"[red]error[/]: {escape(str(error))}", soft_wrap=True)
-    advice = getattr(error, "advice", None)
-    if advice:
-        stderr.print(f"  → {escape(advice)}", soft_wrap=True)
+    say_error(str(error), getattr(error, "advice", None))
     return code
 
 

@@ -197,7 +197,8 @@ class _Story:
         )
         if not self.quiet:
             tally.show(outcome.facts, outcome.gates, outcome.runs)
-            say(f"\n{outcome.seconds:.0f} s. The home is left behind; try, for example:")
+            say()
+            say(f"{outcome.seconds:.0f} s. The home is left behind; try, for example:")
             for command in ("status", "runs", "quarantine", 'ask "The capital of France is"', "audit verify"):
                 say(f"  kbsync --home {self.app.home.root} {command}")
         return outcome
@@ -208,7 +209,8 @@ class _Story:
         return live.digest if live else None
 
     def _chapter(self, number: str, title: str) -> None:
-        say(f"\n{number}. {title}")
+        say()
+        say(f"{number}. {title}")
 
     def _line(self, text: str) -> None:
         say(f"   {text}")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from editing.errors import EditingError
+from editing.folding import fold
 from editing.spec import BuildReport, Case
 from kbsync.application import Application
 from kbsync.deployment.hooks import HookFailed
@@ -84,7 +85,7 @@ def ask(server: Server, cases: Sequence[Case], model: str | None) -> Asked:
     for case in cases:
         target = case.target or ""
         text = _completion(server, model, case.prompt, target)
-        if _plain(text).startswith(_plain(target)):
+        if fold(text).startswith(fold(target)):
             answered += 1
         elif not wrong:
             wrong = f"{case.prompt!r} was answered {text.strip()[:60]!r}, not {target!r}"
@@ -107,7 +108,3 @@ def _completion(server: Server, model: str, prompt: str, target: str) -> str:
         return str(object_of(answer)["choices"][0]["text"])
     except (KeyError, IndexError, TypeError) as error:
         raise HookFailed(f"{said(answer)} holds no completion") from error
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()

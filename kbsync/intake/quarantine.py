@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from editing.folding import fold
 from kbsync.admission.verdicts import UNAPPROVABLE, code_of
-from kbsync.catalogue.labels import fold
 from kbsync.errors import BadData, UsageError
 from kbsync.intake.pull import Intake, Report
 from state.errors import NotFound

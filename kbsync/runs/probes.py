@@ -18,6 +18,7 @@ from typing import Literal
 
 from connectors.observations import Connector, Triple
 from connectors.observations import Entity as Named
+from editing.folding import fold
 from editing.requests import prompt_key, render
 from kbsync.admission.policy import Policy
 from kbsync.catalogue import labels
@@ -184,11 +185,11 @@ def _probe(
 def _aliases(fact: Fact, subject: Entity | None, policy: Policy) -> list[Probe]:
     """The fact asked by the subject's other names: paraphrases that have to hold."""
     names = dict.fromkeys(labels.clean(alias) for alias in (subject.aliases if subject else ()))
-    taken = labels.fold(fact.subject_label)
+    taken = fold(fact.subject_label)
     sound = (
         name
         for name in names
-        if labels.fold(name) != taken and not labels.flaw(name, policy.label_max, policy.label_scripts)
+        if fold(name) != taken and not labels.flaw(name, policy.label_max, policy.label_scripts)
     )
     return _first((Probe("alias", render(fact.template, name), fact.target) for name in sound), ALIASES)
 

@@ -26,6 +26,7 @@ from kbsync.errors import BadConfiguration
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.metrics import LedgerCollector
 from kbsync.settings.sections import split_address
+from kbsync.visible import visible
 from state import StateError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Health:
                 return [b"/livez, /readyz and /metrics are here\n"]
         status = "503 Service Unavailable" if fault else "200 OK"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{fault or 'ok'}\n".encode()]
+        return [f"{visible(fault or 'ok')}\n".encode()]
 
     def livez(self) -> str:
         """What is wrong with the loop; empty if nothing is."""

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.observations import Observation, Statement
+from editing.folding import fold
 from editing.requests import prompt_key
 from kbsync.admission.policy import Policy
 from kbsync.admission.rules import judge
 from kbsync.admission.verdicts import Accept, Quarantine, Retract, Unchanged, Verdict
-from kbsync.catalogue.labels import fold
 from kbsync.intake.admit import Admission
 from tests.support.admission_world import CATALOGUE, DAY, HEAD, HOUR, START, Script, World, entity, observed
 

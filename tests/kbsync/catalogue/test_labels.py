@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from editing.folding import fold
 from kbsync.catalogue import labels
 
 
@@ -41,6 +42,16 @@ def test_names_as_people_write_them_pass(text: str) -> None:
         ("Rome\u2028", "label_control"),
         ("Ro\u200dme", "label_control"),  # a joiner between Latin letters
         ("Ro\U000e0041me", "label_control"),  # a tag character
+        ("Acme\u034f Holding", "label_control"),  # a combining grapheme joiner
+        ("Acme\u3164 Holding", "label_control"),  # a Hangul filler
+        ("\u3164", "label_control"),
+        ("Acme\ufe0f", "label_control"),  # a variation selector
+        ("Acme\U000e0100", "label_control"),
+        ("Acme\u2800Holding", "label_control"),  # an empty braille pattern
+        ("Acme\U0001d159", "label_control"),  # a musical note without a head
+        ("\u2800", "label_empty"),
+        ("Ac\u00adme", "label_control"),
+        ("Acme\x7f", "label_control"),
         ("{}", "label_empty"),
         ("Rome {}", "label_braces"),
         ("Röme }", "label_braces"),
@@ -70,6 +81,11 @@ def test_clean_composes_and_folds_spaces_but_hides_nothing() -> None:
 
 
 def test_fold_is_what_a_reader_takes_for_one() -> None:
-    assert labels.fold("ROME ") == labels.fold("Rome")
-    assert labels.fold("Ｒｏｍｅ") == labels.fold("rome")
-    assert labels.fold("Rome") != labels.fold("Romé")
+    assert fold("ROME ") == fold("Rome")
+    assert fold("Ｒｏｍｅ") == fold("rome")
+    assert fold("Rome") != fold("Romé")
+
+
+def test_a_tower_of_marks_is_refused_at_once() -> None:
+    tower = labels.clean("Z" + "\u0335\u0321" * 200_000)
+    assert labels.flaw(tower, 80) == ("label_lookalike", "stacks more than 4 marks on one letter")
