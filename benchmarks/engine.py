@@ -23,11 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.engine_cases import Shape, byte_bpe, edits, load, shapes, text
 from benchmarks.engine_serial import SerialMemit, wall
+from editing.editors.contract import BuildInputs
 from editing.memit.build import build
 from editing.memit.cost import matrix_rate, optimisation_flops
 from editing.memit.groups import form_groups
 from editing.memit.prefixes import context_prefixes
-from editing.memit.statistics import second_moments
+from editing.memit.statistics import Statistics
 from editing.memit.targets import Optimisation
 from editing.model.architectures import locate_parts
 from editing.model.hooks import frozen, fused
@@ -44,16 +45,10 @@ def measure(shape: Shape, device: str, scratch: Path) -> list[dict[str, Any]]:
     parts, settings = locate_parts(model), shape.settings
     clock = wall(model.device)
     prefixes = context_prefixes(model, tokenizer, settings, base_digest=shape.name, cache=scratch)
-    moments = second_moments(
-        model,
-        tokenizer,
-        parts,
-        settings.layers,
-        settings,
-        corpus=[corpus],
-        base_digest=shape.name,
-        cache=scratch,
+    statistics = Statistics(
+        model, tokenizer, settings, corpus=[corpus], base_digest=shape.name, cache=scratch
     )
+    moments = statistics.compute(parts, settings.layers)
     for layer in settings.layers:
         moments.factor(layer)
     serial = SerialMemit(model, parts, settings, settings.layers)
@@ -75,15 +70,10 @@ def measure(shape: Shape, device: str, scratch: Path) -> list[dict[str, Any]]:
 
             def built(fresh: str = fresh, requests: Any = requests) -> float:
                 start = clock()
-                build(
-                    model,
-                    tokenizer,
-                    requests,
-                    settings,
-                    cache=Path(fresh),
-                    base_digest=shape.name,
-                    corpus=[corpus],
+                inputs = BuildInputs(
+                    requests, settings, cache=Path(fresh), base_digest=shape.name, corpus=[corpus]
                 )
+                build(model, tokenizer, inputs)
                 return clock() - start
 
             seconds, again = built(), built()

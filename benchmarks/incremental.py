@@ -98,7 +98,7 @@ class Bench:
         told = self.build(
             f"next-{count}", [replace(fact, in_live=True) for fact in view[:count]] + changed, live
         )
-        cost = told.cost
+        cost = told.cost.entries()
         again = cost["seconds_targets"] / new * (count + new)
         whole = cost["seconds_total"] - cost["seconds_targets"] + again
         assert cost["groups_optimised"] == new, cost

@@ -10,38 +10,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from editing.editors.contract import BuildInputs as BuildInputs
+    from editing.editors.contract import EditResult as EditResult
     from editing.errors import EditingError as EditingError
     from editing.memit.api import Edited as Edited
     from editing.memit.api import edit as edit
-    from editing.memit.build import Built as Built
-    from editing.memit.build import applied as applied
-    from editing.memit.build import apply as apply
     from editing.model.architectures import Architecture as Architecture
+    from editing.model.weights import swapped as swapped
+    from editing.model.weights import write_weights as write_weights
     from editing.requests import EditRequest as EditRequest
     from editing.settings import EditSettings as EditSettings
 
 _HOMES = {
     "Architecture": "editing.model.architectures",
-    "Built": "editing.memit.build",
+    "BuildInputs": "editing.editors.contract",
     "Edited": "editing.memit.api",
     "EditRequest": "editing.requests",
+    "EditResult": "editing.editors.contract",
     "EditSettings": "editing.settings",
     "EditingError": "editing.errors",
-    "applied": "editing.memit.build",
     "edit": "editing.memit.api",
-    "apply": "editing.memit.build",
+    "swapped": "editing.model.weights",
+    "write_weights": "editing.model.weights",
 }
 
 __all__ = [
     "Architecture",
-    "Built",
+    "BuildInputs",
     "EditRequest",
+    "EditResult",
     "EditSettings",
     "Edited",
     "EditingError",
-    "applied",
-    "apply",
     "edit",
+    "swapped",
+    "write_weights",
 ]
 
 

@@ -24,6 +24,8 @@ def decode(kind: type[T], value: object, where: str) -> T:
 
 def _decode(kind: Any, value: object, where: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
+    if hasattr(kind, "from_json"):  # a type whose JSON has a shape of its own
+        return kind.from_json(value, where)
     if hasattr(kind, "__dataclass_fields__"):
         return _dataclass(kind, value, where)
     if origin is Literal:

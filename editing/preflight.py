@@ -50,16 +50,16 @@ class Preflight:
             "keys": self.seconds_keys,
         }
 
-    def costs(self) -> dict[str, float]:
+    def entries(self) -> dict[str, float]:
         """As entries of a report's `cost`."""
         return {f"preflight_{name}": float(value) for name, value in asdict(self).items()}
 
     @classmethod
-    def from_costs(cls, cost: Mapping[str, float]) -> Preflight | None:
-        """The preflight in a report's `cost`, if there is one."""
-        if "preflight_groups" not in cost:
-            return None
+    def from_entries(cls, cost: Mapping[str, float]) -> Preflight | None:
+        """The preflight in the entries of a report's `cost`, if there is one."""
         kinds = {field.name: float if field.type == "float" else int for field in fields(cls)}
+        if not all(f"preflight_{name}" in cost for name in kinds):
+            return None
         values: dict[str, Any] = {name: kind(cost[f"preflight_{name}"]) for name, kind in kinds.items()}
         return cls(**values)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -39,5 +39,9 @@ class EditSettings:
     """Path of the list of blocks, for a model that is not in the table of architectures."""
     architecture_writer: str = ""
     """Path of the MLP's output projection within a block."""
+    editor: str = "memit"
+    """Name of the editor that turns a view into weights (`editing/editors`)."""
+    options: dict[str, float] = field(default_factory=dict)
+    """Hyper-parameters of editors other than MEMIT, by name."""
     architecture_norm: str = ""
     """Path, within a block, of a norm that follows it, if there is one."""

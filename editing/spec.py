@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from editing.cost import Cost
 from editing.durable import write_file
 from editing.errors import SpecError
 from editing.json_decode import decode
@@ -108,7 +109,7 @@ class BuildSpec:
     digest is verified, nothing is optimised or written); `ask` only asks the base every prompt, so that
     the planner learns what is known before it plans (checkpoint and checkpoint_digest are then empty,
     and `answer` is the base's); `plan` only says what a build would take, in the report's `cost`
-    (`preflight_…`, read by `Preflight.from_costs`)."""
+    (`cost.preflight`)."""
     version: int = SPEC_VERSION
 
     def write(self, path: Path) -> None:
@@ -195,8 +196,8 @@ class BuildReport:
     checkpoint_digest: str
     facts: tuple[FactReport, ...]
     measures: tuple[Measure, ...]
-    cost: dict[str, float]
-    """groups_optimised, groups_cached, seconds_<phase>, peak_memory_bytes, …"""
+    cost: Cost
+    """In the file one flat object: groups_optimised, groups_cached, seconds_<phase>, peak_memory_bytes, …"""
     versions: dict[str, str]
     spec_digest: str = ""
     """SHA-256 of the spec file this report answers: a retried worker recognises finished work by it."""
@@ -204,7 +205,7 @@ class BuildReport:
 
     def write(self, path: Path) -> None:
         """Write the report to `path`: whole and synced, or not at all."""
-        write_file(path, _to_json(asdict(self)))
+        write_file(path, _to_json(asdict(self) | {"cost": self.cost.entries()}))
 
     @classmethod
     def read(cls, path: Path) -> BuildReport:

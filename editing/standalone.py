@@ -17,15 +17,16 @@ from typing import Any
 
 from editing.datasets import Record
 from editing.durable import STAGING, remove
+from editing.editors.contract import BuildInputs
+from editing.editors.registry import editor_named
 from editing.errors import CheckpointError
 from editing.evaluation.outcome import FactOutcome, Scores, Sheet, answered, outcomes, questions
-from editing.memit.build import build, plan
 from editing.model.loading import load_model, load_tokenizer
+from editing.model.weights import swapped
 from editing.preflight import Preflight
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
 from editing.storage.checkpoints import read_changed, verify, write_checkpoint
-from editing.worker.rounds import swapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def load(edit: Edit, progress: Progress = silent) -> Loaded:
 
 def preflight(edit: Edit, loaded: Loaded) -> Preflight:
     """What the edit's build would take; raises what it would raise before it begins."""
-    return plan(loaded.model, loaded.tokenizer, *_asked(edit), **_given(edit, loaded))
+    editor = editor_named(edit.settings.editor)
+    return editor.estimate(loaded.model, loaded.tokenizer, editor.arranged(_inputs(edit, loaded)))
 
 
 def run(
@@ -110,7 +112,9 @@ def run(
         )
 
     before = ask("ask before")
-    built = build(model, tokenizer, *_asked(edit), **_given(edit, loaded), planned=planned, progress=progress)
+    editor = editor_named(edit.settings.editor)
+    inputs = editor.arranged(_inputs(edit, loaded))
+    built = editor.edit(model, tokenizer, inputs, planned=planned, progress=progress)
     progress("write", 0, 1)
     _sweep(out)
     digest = write_checkpoint(edit.base, out, built.tensors)
@@ -126,7 +130,7 @@ def run(
         after=after.scores(),
         layers=built.layers,
         settings=asdict(edit.settings),
-        cost=built.cost | {"seconds_total": time.perf_counter() - started},
+        cost=built.cost.entries() | {"seconds_total": time.perf_counter() - started},
     )
 
 
@@ -142,12 +146,14 @@ def _sweep(out: Path) -> None:
         remove(path)
 
 
-def _asked(edit: Edit) -> tuple[list[Any], EditSettings]:
-    return [record.request for record in edit.records], edit.settings
-
-
-def _given(edit: Edit, loaded: Loaded) -> dict[str, Any]:
-    return {"cache": edit.cache, "base_digest": loaded.digest, "corpus": list(edit.corpus)}
+def _inputs(edit: Edit, loaded: Loaded) -> BuildInputs:
+    return BuildInputs(
+        requests=[record.request for record in edit.records],
+        settings=edit.settings,
+        cache=edit.cache,
+        base_digest=loaded.digest,
+        corpus=edit.corpus,
+    )
 
 
 class _Count:

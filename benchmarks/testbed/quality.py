@@ -1,7 +1,7 @@
 """What MEMIT does to a testbed model: S, strict answers, neighbours and untouched facts, for n edits at once.
 
 The edits are counterfactual (another object of the same relation, as in CounterFact), or the world's
-real changes.  The editor is the project's own `editing.build`, or the serial algorithm in its place.
+real changes.  The editor is the project's own MEMIT (`editing.memit.build`), or the serial algorithm in its place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import torch
 
 from benchmarks.testbed.corpus import Fact, World
 from benchmarks.testbed.measure import Case, perplexity, states, states_with
-from editing.memit.build import Built, applied, build
+from editing.editors.contract import BuildInputs
+from editing.memit.build import MemitResult, build
+from editing.model.weights import swapped
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 
@@ -120,28 +122,30 @@ class Bench:
         settings: EditSettings,
         *,
         variants: int = 0,
-        editor: Callable[..., Built] = build,
+        editor: Callable[..., MemitResult] = build,
     ) -> Quality:
         """Edit, ask everything, undo."""
         built = editor(
             self.model,
             self.tokenizer,
-            self.requests(edits, variants),
-            settings,
-            cache=self.cache,
-            base_digest=self.digest,
-            corpus=self.corpus,
-            kl_prompts=self.kl_prompts(edits),
+            BuildInputs(
+                self.requests(edits, variants),
+                settings,
+                cache=self.cache,
+                base_digest=self.digest,
+                corpus=self.corpus,
+                kl_prompts=self.kl_prompts(edits),
+            ),
         )
         spent = {
-            "growth": max(v for k, v in built.cost.items() if k.startswith("growth_")),
-            "seconds": sum(v for k, v in built.cost.items() if k.startswith("seconds_")),
+            "growth": max(built.cost.growth.values()),
+            "seconds": sum(built.cost.seconds.values()),
         }
         alone = self._alone(edits, built, [0]), self._alone(edits, built, [variants + 1, -1])
-        with applied(self.model, built):
+        with swapped(self.model, built.tensors):
             return self._ask(edits, variants, alone, spent)
 
-    def _alone(self, edits: Sequence[Edit], built: Built, wordings: Sequence[int]) -> float:
+    def _alone(self, edits: Sequence[Edit], built: MemitResult, wordings: Sequence[int]) -> float:
         cases = [self.case((e.subject, e.relation, e.new), t) for t in wordings for e in edits]
         deltas = [built.deltas[built.groups[f"{e.subject}|{e.relation}|0"]].value for e in edits]
         stacked = torch.stack(deltas).repeat(len(wordings), 1)

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from editing.editors.contract import EditResult
 from editing.evaluation.scoring import Tick, scored, silent
-from editing.memit.build import Built
 from editing.model.architectures import locate_parts
 from editing.model.hooks import injected
 from editing.model.inference import for_each_batch, target_logits
@@ -21,16 +21,22 @@ from editing.requests import EditRequest
 
 @torch.inference_mode()
 def stated_alone(
-    model: Any, tokenizer: Any, requests: Sequence[EditRequest], built: Built, *, tick: Tick = silent
+    model: Any, tokenizer: Any, requests: Sequence[EditRequest], result: EditResult, *, tick: Tick = silent
 ) -> dict[str, bool]:
-    """Request id → whether its target is the strict argmax with its group's δ injected (Eqn. 16)."""
-    block = locate_parts(model, built.architecture).blocks[built.layer]
+    """Request id → whether its target is the strict argmax with its group's δ injected (Eqn. 16).
+
+    Empty where the editor has nothing that could be injected.
+    """
+    injection = result.injection
+    if injection is None:
+        return {}
+    block = locate_parts(model, injection.architecture).blocks[injection.layer]
     texts = dict(zip(requests, locate(tokenizer, [passage(request) for request in requests]), strict=True))
     stated: dict[str, bool] = {}
 
     def run(batch: Sequence[EditRequest]) -> None:
         rows = [texts[request] for request in batch]
-        deltas = torch.stack([built.deltas[built.groups[request.id]].value for request in batch])
+        deltas = torch.stack([injection.deltas[result.groups[request.id]] for request in batch])
         positions = torch.tensor([row.subject for row in rows], device=model.device)
         every = torch.arange(len(rows), device=model.device)
         with injected(block, every, positions, deltas.to(model.device)):

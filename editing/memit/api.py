@@ -4,7 +4,7 @@
     edited = edit(model, tokenizer, [EditRequest("1", "The capital of {} is", "France", "Rome")], corpus=["text.txt"])
     edited.undo()
 
-The daemon uses `editing.build` instead, which leaves the model as it was.
+The daemon calls the editor itself (`editing.editors`), which leaves the model as it was.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editing.memit.build import Built, apply, build
+from editing.editors.contract import BuildInputs, EditResult
+from editing.editors.registry import editor_named
+from editing.model.weights import copies_of, write_weights
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
 from editing.settings import EditSettings
@@ -30,16 +32,13 @@ class Edited:
     """A model that has been edited in place, and the way back."""
 
     model: Any
-    built: Built
+    result: EditResult
     before: dict[str, Tensor]
     """The changed parameters as they were."""
 
-    @torch.no_grad()
     def undo(self) -> None:
         """Put the old weights back."""
-        own = dict(self.model.named_parameters())
-        for name, tensor in self.before.items():
-            own[name].copy_(tensor)
+        write_weights(self.model, self.before)
 
 
 def edit(
@@ -58,27 +57,24 @@ def edit(
 
     `corpus` are the text files the keys' statistics are computed from.  With a `cache` directory,
     statistics and δs are kept there and reused for this very model (its weights are digested).
-    Raises what `build` raises; the model is then unchanged.
+    Raises what the editor raises; the model is then unchanged.
     """
-    files = [Path(file) for file in corpus]
     chosen = settings or EditSettings()
+    editor = editor_named(chosen.editor)
     with tempfile.TemporaryDirectory() as scratch:
-        built = build(
-            model,
-            tokenizer,
-            requests,
-            chosen,
+        inputs = BuildInputs(
+            requests=requests,
+            settings=chosen,
             cache=Path(cache or scratch),
             base_digest=weights_digest(model) if cache else "",
-            corpus=files,
-            kl_prompts=kl_prompts,
+            corpus=[Path(file) for file in corpus],
+            kl_prompts=kl_prompts or {},
             preserved=preserved,
-            progress=progress,
         )
-    own = dict(model.named_parameters())
-    before = {name: own[name].detach().clone() for name in built.tensors}
-    apply(model, built)
-    return Edited(model, built, before)
+        result = editor.edit(model, tokenizer, editor.arranged(inputs), progress=progress)
+    before = copies_of(model, result.tensors.keys())
+    write_weights(model, result.tensors)
+    return Edited(model, result, before)
 
 
 def weights_digest(model: Any) -> str:

@@ -1,102 +1,82 @@
-"""`build`: from edit requests to changed weights, reusing every δ that is already known."""
+"""MEMIT as an editor: from edit requests to changed weights, reusing every δ that is already known."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from editing.cost import Cost
+from editing.editors.contract import BuildInputs, Editor, EditResult, Injection, Planned, proceed
 from editing.errors import RequestError
 from editing.memit.cost import Work, batch_share, preflight
 from editing.memit.deltas import Delta, DeltaStore
 from editing.memit.groups import Group, form_groups, identity_of
 from editing.memit.prefixes import context_prefixes
 from editing.memit.rates import Rates
-from editing.memit.spread import Spread, restored, spread
+from editing.memit.spread import Spread, spread
 from editing.memit.statistics import Statistics
 from editing.memit.targets import Optimisation
-from editing.model.architectures import Architecture, Parts, described, locate_parts
+from editing.model.architectures import Parts, described, locate_parts
 from editing.model.hooks import frozen, fused
 from editing.model.memory import in_batches
 from editing.model.tokens import tokenizer_digest
+from editing.model.weights import restored
 from editing.preflight import Preflight
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 
 
-@dataclass(frozen=True)
-class Built:
-    """What a build produced.  The model itself is left as it was."""
+@dataclass(frozen=True, kw_only=True)
+class MemitResult(EditResult):
+    """What MEMIT returns besides the changed weights."""
 
-    tensors: dict[str, Tensor]
-    """Changed parameters by full state-dict name, in the model's dtype, ready to write."""
-    groups: dict[str, str]
-    """Request id → content key of its key group."""
     deltas: dict[str, Delta]
     """Content key → δ of the group, to be added at the subject's last token to the output of `layer`."""
     layer: int
     """L, the target layer."""
-    layers: tuple[int, ...]
-    """R, the layers whose W_out changed."""
     prefixes: tuple[str, ...]
-    architecture: Architecture
-    """Where the model has its parts, by the table or as the settings describe it."""
-    cost: dict[str, float]
-    """groups, groups_optimised, groups_cached, preflight_<field>, seconds_<phase> (tokens, targets, statistics,
-    keys), ridge_<layer>, growth_<layer> (‖W + Δ‖ / ‖W‖)."""
 
 
 def build(
     model: Any,
     tokenizer: Any,
-    requests: Sequence[EditRequest],
-    settings: EditSettings,
+    inputs: BuildInputs,
     *,
-    cache: Path,
-    base_digest: str,
-    corpus: Sequence[Path],
-    kl_prompts: Mapping[str, Sequence[str]] | None = None,
-    preserved: Sequence[EditRequest] = (),
-    planned: Callable[[Preflight], None] = lambda expected: None,
+    planned: Planned = proceed,
     progress: Progress = silent,
-) -> Built:
-    """Edit `model`, as loaded from the base with `base_digest`, with all `requests` at once.
+) -> MemitResult:
+    """Edit `model`, as loaded from the base with `inputs.base_digest`, with all requests at once.
 
-    What `cache` holds (prefixes, statistics, δs) is reused; what is computed is stored there at once,
-    so an interrupted build resumes.  `kl_prompts` maps a subject to prompts whose next token is to
-    stay as it is; `preserved` are requests that are already in the weights and are to stay there
-    (a build in chunks).  `planned` is told what the build will take before it begins; it may raise to stop
-    it.  Raises RequestError, ArchitectureError, DataError, OutOfMemory, NumericalError.
+    What the cache holds (prefixes, statistics, δs) is reused; what is computed is stored there at once,
+    so an interrupted build resumes.  `planned` is called with the estimate before the work begins; it may
+    raise to call the build off.  Raises RequestError, ArchitectureError, DataError, OutOfMemory,
+    NumericalError.
     """
     clock = _Clock()
     with frozen(model), fused(model):
-        job = _prepared(
-            model, tokenizer, requests, settings, cache, base_digest, corpus, kl_prompts or {}, preserved
-        )
-        rates = Rates.of(model, base_digest, cache)
+        job = _prepared(model, tokenizer, inputs)
+        rates = Rates.of(model, inputs.base_digest, inputs.cache)
         expected = preflight(job.work, rates.known())
         planned(expected)
         clock.lap("tokens")
-        parts, layers, groups = job.work.parts, job.work.layers, job.groups
-        deltas = find_deltas(job, settings, progress)
+        parts, layers = job.work.parts, job.work.layers
+        deltas = find_deltas(job, inputs.settings, progress)
         clock.lap("targets")
         moments = job.statistics.compute(parts, layers, progress)
         clock.lap("statistics")
-        stacked = torch.stack([deltas[group.key].value for group in groups]).to(model.device)
-        with restored(parts, layers):
+        stacked = torch.stack([deltas[group.key].value for group in job.groups]).to(model.device)
+        with restored(model, [parts.weight_name(layer) for layer in layers]):
             result = spread(
                 model,
                 parts,
-                groups,
+                job.groups,
                 stacked,
-                settings,
+                inputs.settings,
                 layers,
                 moments,
                 preserved=job.preserved,
@@ -104,29 +84,18 @@ def build(
             )
         clock.lap("keys")
     rates.learn(job.work.flops(), clock.laps)
-    owners = {request.id: group.key for group in groups for request in group.requests}
-    cost = clock.costs() | _counted(job, expected) | _measured(result)
-    return Built(result.tensors, owners, deltas, layers[-1], layers, job.prefixes, parts.architecture, cost)
+    return _result(job, deltas, result, _cost(job, expected, result, clock.laps))
 
 
-def plan(
-    model: Any,
-    tokenizer: Any,
-    requests: Sequence[EditRequest],
-    settings: EditSettings,
-    *,
-    cache: Path,
-    base_digest: str,
-    corpus: Sequence[Path],
-    kl_prompts: Mapping[str, Sequence[str]] | None = None,
-    preserved: Sequence[EditRequest] = (),
-) -> Preflight:
-    """What `build` would take with the same arguments; raises what it would raise before it begins."""
+def estimate(model: Any, tokenizer: Any, inputs: BuildInputs) -> Preflight:
+    """What `build` would take with the same inputs; raises what it would raise before it begins."""
     with frozen(model), fused(model):
-        job = _prepared(
-            model, tokenizer, requests, settings, cache, base_digest, corpus, kl_prompts or {}, preserved
-        )
-        return preflight(job.work, Rates.of(model, base_digest, cache).known())
+        job = _prepared(model, tokenizer, inputs)
+        return preflight(job.work, Rates.of(model, inputs.base_digest, inputs.cache).known())
+
+
+MEMIT = Editor(reuse="fact", edit=build, estimate=estimate)
+"""Each key group's δ depends on the base and on that group alone, and is cached under a key that says so."""
 
 
 @dataclass(frozen=True)
@@ -141,26 +110,22 @@ class _Job:
     work: Work
 
 
-def _prepared(
-    model: Any,
-    tokenizer: Any,
-    requests: Sequence[EditRequest],
-    settings: EditSettings,
-    cache: Path,
-    base_digest: str,
-    corpus: Sequence[Path],
-    kl_prompts: Mapping[str, Sequence[str]],
-    preserved: Sequence[EditRequest],
-) -> _Job:
-    if not requests:
+def _prepared(model: Any, tokenizer: Any, inputs: BuildInputs) -> _Job:
+    if not inputs.requests:
         raise RequestError("no requests: there is nothing to build")
+    settings = inputs.settings
     parts = locate_parts(model, described(settings))
     layers = chosen_layers(parts, settings)
-    prefixes, groups, before = _formed(
-        model, tokenizer, requests, preserved, settings, layers[-1], kl_prompts, base_digest, cache
+    prefixes, groups, before = _formed(model, tokenizer, inputs, layers[-1])
+    store = DeltaStore(inputs.cache / "deltas")
+    statistics = Statistics(
+        model,
+        tokenizer,
+        settings,
+        corpus=inputs.corpus,
+        base_digest=inputs.base_digest,
+        cache=inputs.cache,
     )
-    store = DeltaStore(cache / "deltas")
-    statistics = Statistics(model, tokenizer, settings, corpus=corpus, base_digest=base_digest, cache=cache)
     uncounted = len(statistics.missing(layers))
     every = [*groups, *before]
     work = Work(
@@ -178,41 +143,51 @@ def _prepared(
 
 
 def _formed(
-    model: Any,
-    tokenizer: Any,
-    requests: Sequence[EditRequest],
-    preserved: Sequence[EditRequest],
-    settings: EditSettings,
-    layer: int,
-    kl_prompts: Mapping[str, Sequence[str]],
-    base_digest: str,
-    cache: Path,
+    model: Any, tokenizer: Any, inputs: BuildInputs, layer: int
 ) -> tuple[tuple[str, ...], list[Group], list[Group]]:
     """(prefixes, groups of the requests, groups of the preserved ones)."""
-    prefixes = context_prefixes(model, tokenizer, settings, base_digest=base_digest, cache=cache)
-    digest = tokenizer_digest(tokenizer)
+    prefixes = context_prefixes(
+        model, tokenizer, inputs.settings, base_digest=inputs.base_digest, cache=inputs.cache
+    )
     identity = identity_of(
-        settings, base_digest=base_digest, tokenizer=digest, layer=layer, prefixes=prefixes
+        inputs.settings,
+        base_digest=inputs.base_digest,
+        tokenizer=tokenizer_digest(tokenizer),
+        layer=layer,
+        prefixes=prefixes,
     )
 
     def formed(some: Sequence[EditRequest], kept: Mapping[str, Sequence[str]]) -> list[Group]:
         return form_groups(tokenizer, some, prefixes=prefixes, kl_prompts=kept, identity=identity)
 
-    return prefixes, formed(requests, kl_prompts), formed(preserved, {})
+    return prefixes, formed(inputs.requests, inputs.kl_prompts), formed(inputs.preserved, {})
 
 
-def _counted(job: _Job, expected: Preflight) -> dict[str, float]:
-    return {
-        "groups": float(len(job.groups)),
-        "groups_optimised": float(expected.optimised),
-        "groups_cached": float(len(job.groups) - expected.optimised),
-        **expected.costs(),
-    }
+def _result(job: _Job, deltas: dict[str, Delta], result: Spread, cost: Cost) -> MemitResult:
+    parts, layers = job.work.parts, job.work.layers
+    values = {key: delta.value for key, delta in deltas.items()}
+    return MemitResult(
+        tensors=result.tensors,
+        layers=layers,
+        cost=cost,
+        groups={request.id: group.key for group in job.groups for request in group.requests},
+        injection=Injection(parts.architecture, layers[-1], values),
+        deltas=deltas,
+        layer=layers[-1],
+        prefixes=job.prefixes,
+    )
 
 
-def _measured(result: Spread) -> dict[str, float]:
-    ridges = {f"ridge_{layer}": ridge for layer, ridge in result.ridges.items()}
-    return ridges | {f"growth_{layer}": growth for layer, growth in result.growth.items()}
+def _cost(job: _Job, expected: Preflight, result: Spread, seconds: Mapping[str, float]) -> Cost:
+    return Cost(
+        groups=len(job.groups),
+        groups_optimised=expected.optimised,
+        groups_cached=len(job.groups) - expected.optimised,
+        seconds=dict(seconds),
+        ridges=result.ridges,
+        growth=result.growth,
+        preflight=expected,
+    )
 
 
 def chosen_layers(parts: Parts, settings: EditSettings) -> tuple[int, ...]:
@@ -251,28 +226,6 @@ def find_deltas(job: _Job, settings: EditSettings, progress: Progress = silent) 
     return deltas
 
 
-@contextmanager
-def applied(model: Any, built: Built) -> Iterator[None]:
-    """`model` with the built weights, inside; as it was after."""
-    own = dict(model.named_parameters())
-    saved = {name: own[name].detach().clone() for name in built.tensors}
-    apply(model, built)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for name, tensor in saved.items():
-                own[name].copy_(tensor)
-
-
-@torch.no_grad()
-def apply(model: Any, built: Built) -> None:
-    """Write the built weights into `model`, for good."""
-    own = dict(model.named_parameters())
-    for name, tensor in built.tensors.items():
-        own[name].copy_(tensor)
-
-
 class _Clock:
     """Seconds of each phase (durations only, so no wall clock to inject)."""
 
@@ -284,6 +237,3 @@ class _Clock:
         now = time.perf_counter()
         self.laps[phase] = now - self._last
         self._last = now
-
-    def costs(self) -> dict[str, float]:
-        return {f"seconds_{phase}": seconds for phase, seconds in self.laps.items()}

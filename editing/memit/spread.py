@@ -6,8 +6,7 @@ groups.  Where it is narrow (few edits beside d_k), it is kept, and C0's own cac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,16 +85,3 @@ def spread(
 def _part(progress: Progress, index: int, layers: Sequence[int]) -> Progress:
     """Progress of one layer as a part of all."""
     return lambda phase, done, total: progress(phase, index * total + done, len(layers) * total)
-
-
-@contextmanager
-def restored(parts: Parts, layers: Sequence[int]) -> Iterator[None]:
-    """The weights of `layers` as they were, when the block ends, on errors too."""
-    weights = {layer: parts.writer(layer).weight for layer in layers}
-    saved = {layer: weight.detach().clone() for layer, weight in weights.items()}  # type: ignore[operator]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for layer, weight in weights.items():
-                weight.copy_(saved[layer])  # type: ignore[operator]

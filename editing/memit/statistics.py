@@ -52,6 +52,7 @@ class Moments:
         if path is not None and (found := kept(path)) is not None:
             return found[0]["factor"], float(found[1]["ridge"])
         factor, ridge = factorise(self.load(layer).double())
+        factor = factor.contiguous()  # as it is read back: a solve's last bits depend on the layout
         if path is not None:
             keep(path, {"factor": factor}, {"ridge": repr(ridge)})
         return factor, ridge
@@ -140,26 +141,6 @@ class Statistics:
         moment = found[0]["moment"]
         moment.diagonal().add_(self.settings.ridge * moment.diagonal().mean())
         return moment
-
-
-def second_moments(
-    model: Any,
-    tokenizer: Any,
-    parts: Parts,
-    layers: Sequence[int],
-    settings: EditSettings,
-    *,
-    corpus: Sequence[Path],
-    base_digest: str,
-    cache: Path,
-    progress: Progress = silent,
-) -> Moments:
-    """The second moments of `layers`, from `cache` or computed in one pass over a seeded sample of `corpus`.
-
-    Interrupted, it resumes.  Raises DataError for a corpus without text.
-    """
-    statistics = Statistics(model, tokenizer, settings, corpus=corpus, base_digest=base_digest, cache=cache)
-    return statistics.compute(parts, layers, progress)
 
 
 def _window(model: Any) -> int:

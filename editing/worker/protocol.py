@@ -79,7 +79,7 @@ class Channel:
         """Log what a build will take; from now on the time left covers all its phases."""
         self._pace.expect(preflight.phases())
         said = "; ".join(f"{what}: {how}" for what, how in preflight.lines())
-        self.log(f"preflight: {said}", **preflight.costs())
+        self.log(f"preflight: {said}", **preflight.entries())
 
     def stop(self) -> None:
         """Ask the work to stop at its next safe point; may be called from a signal handler."""

@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,20 @@ import torch
 import transformers
 from torch import Tensor
 
+from editing.cost import Cost
 from editing.crashpoints import crash_point
 from editing.durable import staging_name
+from editing.editors.contract import BuildInputs, EditResult
+from editing.editors.registry import editor_named
 from editing.errors import EditingError, SpecError
 from editing.evaluation.isolated import stated_alone
 from editing.evaluation.measures import Judgement
 from editing.evaluation.metrics import text_windows, weight_growth
 from editing.evaluation.questions import Exam, Setter, Sitting
-from editing.memit.build import Built, build, plan
 from editing.model.hooks import fused
 from editing.model.loading import load_model, load_tokenizer
+from editing.model.weights import swapped
 from editing.requests import EditRequest, prompt_key
-from editing.settings import EditSettings
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.checkpoints import read_changed, read_manifest, verify, write_checkpoint
 from editing.worker.protocol import Channel, Counter
@@ -85,8 +87,9 @@ class Workshop:
         loaded = self._base(spec)
         with fused(loaded.model):
             report = _Round(spec, digest, loaded, self.channel).run()
-        report.cost["seconds_total"] = time.perf_counter() - started
-        report.cost["peak_memory_bytes"] = float(_peak_memory())
+        seconds = {**report.cost.seconds, "total": time.perf_counter() - started}
+        cost = replace(report.cost, seconds=seconds, peak_memory_bytes=_peak_memory())
+        report = replace(report, cost=cost)
         crash_point("editing.worker:before-report")
         report.write(report_path)
         crash_point("editing.worker:after-report")
@@ -113,7 +116,8 @@ class _Round:
     def __init__(self, spec: BuildSpec, digest: str, loaded: Loaded, channel: Channel) -> None:
         self.spec, self.digest, self.loaded, self.channel = spec, digest, loaded, channel
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
-        self.cost: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
+        self.cost = Cost()
 
     def run(self) -> BuildReport:
         with self._timed("known"):
@@ -126,8 +130,7 @@ class _Round:
             return self._report("", facts, ())
         edited = [fact for fact in self.spec.facts if not known[fact.id][0]]
         if self.spec.mode == "plan":
-            self.cost |= plan(*self._asked(edited), **self._given(edited)).costs() if edited else {}
-            return self._report("", (), ())
+            return self._estimate(edited)
         built = self._build(edited) if self.spec.mode == "build" and edited else None
         checkpoint = self._checkpoint(built)
         with self._timed("judge"):
@@ -135,32 +138,39 @@ class _Round:
             judgement = self._judge(exam, known, built)
         return self._report(checkpoint, judgement.fact_reports(), judgement.measures())
 
-    def _build(self, edited: list[FactSpec]) -> Built:
+    def _estimate(self, edited: list[FactSpec]) -> BuildReport:
+        """Only what a build of `edited` would take."""
+        if edited:
+            editor = editor_named(self.spec.settings.editor)
+            expected = editor.estimate(self.model, self.tokenizer, editor.arranged(self._inputs(edited)))
+            self.cost = Cost(preflight=expected)
+        return self._report("", (), ())
+
+    def _build(self, edited: list[FactSpec]) -> EditResult:
+        editor = editor_named(self.spec.settings.editor)
         with self._timed("build"):
-            built = build(
-                *self._asked(edited),
-                **self._given(edited),
+            built = editor.edit(
+                self.model,
+                self.tokenizer,
+                editor.arranged(self._inputs(edited)),
                 planned=self.channel.expect,
                 progress=self.channel.progress,
             )
-        self.cost |= built.cost
+        self.cost = built.cost
         crash_point("editing.worker:after-build")
         return built
 
-    def _asked(self, edited: list[FactSpec]) -> tuple[Any, Any, list[EditRequest], EditSettings]:
-        requests = [request for fact in edited for request in edit_requests(fact)]
-        return self.model, self.tokenizer, requests, self.spec.settings
+    def _inputs(self, edited: list[FactSpec]) -> BuildInputs:
+        return BuildInputs(
+            requests=[request for fact in edited for request in edit_requests(fact)],
+            settings=self.spec.settings,
+            cache=Path(self.spec.cache),
+            base_digest=self.spec.base_digest,
+            corpus=[Path(file) for file in self.spec.corpus],
+            kl_prompts=kl_prompts(edited),
+        )
 
-    def _given(self, edited: list[FactSpec]) -> dict[str, Any]:
-        """What a build and its preflight are given besides."""
-        return {
-            "cache": Path(self.spec.cache),
-            "base_digest": self.spec.base_digest,
-            "corpus": [Path(file) for file in self.spec.corpus],
-            "kl_prompts": kl_prompts(edited),
-        }
-
-    def _checkpoint(self, built: Built | None) -> str:
+    def _checkpoint(self, built: EditResult | None) -> str:
         """Write the checkpoint, or verify the kept one; returns its digest."""
         out = Path(self.spec.out)
         self.channel.progress("checkpoint", 0, 1)
@@ -184,7 +194,7 @@ class _Round:
         out.rename(doomed)
         shutil.rmtree(doomed)
 
-    def _judge(self, exam: Exam, known: Known, built: Built | None) -> Judgement:
+    def _judge(self, exam: Exam, known: Known, built: EditResult | None) -> Judgement:
         total = len(exam.questions()) + len(exam.texts) + len(exam.windows)
         self.loaded.base.speak(self.model, self.tokenizer, exam, self._counter("judge base", total))
         alone = self._alone(exam, known, built)
@@ -208,7 +218,7 @@ class _Round:
             live_growth=live_growth,
         )
 
-    def _alone(self, exam: Exam, known: Known, built: Built | None) -> dict[str, bool]:
+    def _alone(self, exam: Exam, known: Known, built: EditResult | None) -> dict[str, bool]:
         if built is None:
             return {}
         new = [f for f in self.spec.facts if f.id in exam.facts and not known[f.id][0] and not f.in_live]
@@ -249,7 +259,7 @@ class _Round:
             checkpoint_digest=digest,
             facts=facts,
             measures=measures,
-            cost=self.cost,
+            cost=replace(self.cost, seconds={**self.cost.seconds, **self.seconds}),
             versions={
                 "python": platform.python_version(),
                 "torch": torch.__version__,
@@ -269,7 +279,7 @@ class _Round:
     def _timed(self, phase: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self.cost[f"seconds_{phase}"] = time.perf_counter() - started
+        self.seconds[phase] = time.perf_counter() - started
 
 
 def edit_requests(fact: FactSpec) -> list[EditRequest]:
@@ -292,24 +302,6 @@ def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:
             if fact.subject in case.prompt and prompt_key(case.prompt) not in edits:
                 kept.setdefault(fact.subject, []).append(case.prompt)
     return kept
-
-
-@contextmanager
-def swapped(model: Any, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """`model` with `tensors` for its own, inside; bit for bit as it was after."""
-    parameters = dict(model.named_parameters())
-    saved = {name: parameters[name].detach().clone() for name in tensors}
-    try:
-        _copy(parameters, tensors)
-        yield
-    finally:
-        _copy(parameters, saved)
-
-
-@torch.no_grad()
-def _copy(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        parameters[name].copy_(tensor)
 
 
 def _answers(report: Path, spec_digest: str) -> bool:

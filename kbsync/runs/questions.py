@@ -45,7 +45,7 @@ def forecast(
     directory = app.home.questions("plan").prepare()
     # The same spec takes less another time, as the cache fills: an earlier report is no answer.
     directory.report.unlink(missing_ok=True)
-    return Preflight.from_costs(_ask(app, worker, plan_spec(app, planned.facts), directory, progress).cost)
+    return _ask(app, worker, plan_spec(app, planned.facts), directory, progress).cost.preflight
 
 
 def _ask(

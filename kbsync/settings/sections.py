@@ -92,6 +92,8 @@ class EditOverrides(Section):
         None, description="field of JSONL, Parquet and Arrow corpora that holds the text"
     )
     seed: int | None = Field(None, description="seed of the contexts and of every sampling")
+    editor: str | None = Field(None, description="what turns a view into weights; only `memit` is built in")
+    options: dict[str, float] | None = Field(None, description="hyper-parameters of other editors, by name")
     architecture_blocks: str | None = Field(
         None,
         description="path of the list of transformer blocks, for a model that the table of architectures lacks",

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from editing.memit.build import Built, build
+from editing.editors.contract import BuildInputs
+from editing.memit.build import MemitResult, build
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 from tests.support.zoo import tiny, tokenizer
@@ -32,17 +33,27 @@ REQUESTS = [
 ]
 
 
-def built(
+def inputs(
     cache: Path, corpus: Path, requests: Any = REQUESTS, settings: EditSettings = SETTINGS, **more: Any
-) -> Built:
-    model = more.pop("model", None) or tiny("llama", dtype=torch.float32)
+) -> BuildInputs:
+    return BuildInputs(
+        requests=requests, settings=settings, cache=cache, base_digest="base", corpus=[corpus], **more
+    )
+
+
+def built(
+    cache: Path,
+    corpus: Path,
+    requests: Any = REQUESTS,
+    settings: EditSettings = SETTINGS,
+    *,
+    model: Any = None,
+    preserved: Any = (),
+    **calls: Any,
+) -> MemitResult:
     return build(
-        model,
+        model or tiny("llama", dtype=torch.float32),
         tokenizer("byte-bpe"),
-        requests,
-        settings,
-        cache=cache,
-        base_digest="base",
-        corpus=[corpus],
-        **more,
+        inputs(cache, corpus, requests, settings, preserved=preserved),
+        **calls,
     )

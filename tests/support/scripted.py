@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from editing.cost import Cost
 from editing.spec import BuildReport, BuildSpec, FactReport, Measure
 from editing.storage import checkpoints
 from kbsync.executor import FailureKind, Progress, WorkerFailed, silent
@@ -61,7 +62,7 @@ def _answer(spec: BuildSpec) -> BuildReport:
         checkpoint_digest=digest,
         facts=facts,
         measures=_measures(facts),
-        cost={},
+        cost=Cost(),
         versions={},
     )
 

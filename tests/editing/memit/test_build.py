@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import torch
 
+from editing.editors.contract import EditResult
 from editing.errors import ArchitectureError, DataError, OutOfMemory, RequestError
 from editing.memit.api import edit
-from editing.memit.build import Built, applied
 from editing.memit.corpus import Drawn, documents, draw
 from editing.memit.statistics import Statistics, accumulate
 from editing.model.architectures import locate_parts
 from editing.model.memory import in_batches
+from editing.model.weights import swapped
 from editing.requests import EditRequest
 from tests.support.builds import REQUESTS, SETTINGS, built
 from tests.support.paths import REPOSITORY
@@ -64,7 +65,7 @@ def test_an_edited_model_says_its_targets_more(tmp_path: Path, corpus: Path, dty
 
     with torch.no_grad():
         before = [likelihood(request) for request in REQUESTS]
-        with applied(model, result):
+        with swapped(model, result.tensors):
             after = [likelihood(request) for request in REQUESTS]
     assert all(new > old for old, new in zip(before, after, strict=True))
 
@@ -72,9 +73,9 @@ def test_an_edited_model_says_its_targets_more(tmp_path: Path, corpus: Path, dty
 def test_only_new_groups_are_optimised(tmp_path: Path, corpus: Path) -> None:
     built(tmp_path, corpus, REQUESTS[:3])
     again = built(tmp_path, corpus)
-    assert (again.cost["groups_cached"], again.cost["groups_optimised"]) == (3, 1)
+    assert (again.cost.groups_cached, again.cost.groups_optimised) == (3, 1)
     other_layers = built(tmp_path, corpus, settings=replace(SETTINGS, layers=(2,), lam=3.0, keys="all"))
-    assert other_layers.cost["groups_optimised"] == 0, "δ depends on the target layer alone"
+    assert other_layers.cost.groups_optimised == 0, "δ depends on the target layer alone"
 
 
 def test_batches_and_leaving_early_change_only_last_bits(tmp_path: Path, corpus: Path) -> None:
@@ -99,7 +100,7 @@ def test_preserved_keys_hold_what_they_say_in_place(tmp_path: Path, corpus: Path
     assert _moved(model, held, others) < _moved(model, free, others)
 
 
-def _moved(model: Any, change: Built, requests: list[EditRequest]) -> float:
+def _moved(model: Any, change: EditResult, requests: list[EditRequest]) -> float:
     """How far the states at the ends of the requests' subjects move, in all."""
     ids = [tokenizer("byte-bpe")(r.rendered.split(r.subject)[0] + r.subject)["input_ids"] for r in requests]
 
@@ -110,7 +111,7 @@ def _moved(model: Any, change: Built, requests: list[EditRequest]) -> float:
             ]
 
     before = states()
-    with applied(model, change):
+    with swapped(model, change.tensors):
         after = states()
     return sum(float((a - b).norm()) for a, b in zip(after, before, strict=True))
 
@@ -136,7 +137,7 @@ def test_a_killed_build_resumes_with_all_it_had(tmp_path: Path, corpus: Path) ->
     )
     assert killed.returncode == -signal.SIGKILL
     resumed, whole = built(cache, corpus), built(tmp_path / "whole", corpus)
-    assert resumed.cost["groups_cached"] == 4
+    assert resumed.cost.groups_cached == 4
     for name, tensor in whole.tensors.items():
         assert torch.allclose(resumed.tensors[name], tensor, rtol=1e-3, atol=1e-5)
 
@@ -160,7 +161,7 @@ def test_a_build_interrupted_in_any_phase_leaves_the_model_alone_and_keeps_finis
         built(tmp_path, corpus, model=model, progress=progress)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     resumed = built(tmp_path, corpus, model=model)
-    assert resumed.cost["groups_cached"] == (0 if phase == "targets" else 4)
+    assert resumed.cost.groups_cached == (0 if phase == "targets" else 4)
 
 
 def test_three_lines_edit_a_model_and_undo_it(corpus: Path) -> None:
@@ -168,7 +169,7 @@ def test_three_lines_edit_a_model_and_undo_it(corpus: Path) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     edited = edit(model, tokenizer("byte-bpe"), REQUESTS, SETTINGS, corpus=[corpus])
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(before[name], tensor)}
-    assert changed == set(edited.built.tensors)
+    assert changed == set(edited.result.tensors)
     edited.undo()
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -279,8 +280,8 @@ def test_layers_that_cannot_be_edited_are_refused(
 def test_a_ridge_makes_updates_smaller_and_has_a_factor_of_its_own(tmp_path: Path, corpus: Path) -> None:
     plain = built(tmp_path, corpus)
     ridged = built(tmp_path, corpus, settings=replace(SETTINGS, ridge=1.0))
-    assert ridged.cost["groups_optimised"] == 0
-    assert all(ridged.cost[f"growth_{layer}"] < plain.cost[f"growth_{layer}"] for layer in (1, 2))
+    assert ridged.cost.groups_optimised == 0
+    assert all(ridged.cost.growth[layer] < plain.cost.growth[layer] for layer in (1, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

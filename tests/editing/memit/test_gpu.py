@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from editing.memit.build import Built, build
+from editing.editors.contract import BuildInputs
+from editing.memit.build import MemitResult, build
 from editing.model.loading import load_model
 from editing.preflight import Preflight
 from editing.storage.base_import import import_base
@@ -28,12 +29,13 @@ pytestmark = [
 ]
 
 
-def built(model: Any, scratch: Path, **more: Any) -> Built:
+def built(model: Any, scratch: Path, **more: Any) -> MemitResult:
     scratch.mkdir(parents=True, exist_ok=True)
     (scratch / "corpus.txt").write_text("\n".join(TEXT * 8), encoding="utf-8")
     settings = more.pop("settings", SETTINGS)
-    given = {"cache": scratch, "base_digest": "base", "corpus": [scratch / "corpus.txt"]}
-    return build(model, tokenizer("byte-bpe"), REQUESTS, settings, **given, **more)
+    corpus = [scratch / "corpus.txt"]
+    given = BuildInputs(REQUESTS, settings, cache=scratch, base_digest="base", corpus=corpus)
+    return build(model, tokenizer("byte-bpe"), given, **more)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "gemma2"])

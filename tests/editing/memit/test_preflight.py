@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from editing.memit.build import build, plan
+from editing.editors.contract import BuildInputs
+from editing.memit.build import build, estimate
 from editing.memit.rates import Rates
 from editing.preflight import Preflight, duration, gib
 from editing.progress import Pace
-from tests.support.builds import REQUESTS, SETTINGS, built
+from tests.support.builds import built, inputs
 from tests.support.paths import REPOSITORY
 from tests.support.zoo import TEXT, tiny, tokenizer
 
@@ -27,24 +29,22 @@ def corpus(tmp_path: Path) -> Path:
     return path
 
 
-def arguments(cache: Path, corpus: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    model = tiny("llama", dtype=torch.float32)
-    given = {"cache": cache, "base_digest": "base", "corpus": [corpus]}
-    return (model, tokenizer("byte-bpe"), REQUESTS, SETTINGS), given
+def arguments(cache: Path, corpus: Path) -> tuple[Any, Any, BuildInputs]:
+    return tiny("llama", dtype=torch.float32), tokenizer("byte-bpe"), inputs(cache, corpus)
 
 
-def test_a_plan_says_what_is_missing_and_writes_no_delta(tmp_path: Path, corpus: Path) -> None:
-    asked, given = arguments(tmp_path / "cache", corpus)
-    first = plan(*asked, **given)
+def test_an_estimate_says_what_is_missing_and_writes_no_delta(tmp_path: Path, corpus: Path) -> None:
+    asked = arguments(tmp_path / "cache", corpus)
+    first = estimate(*asked)
     assert (first.groups, first.optimised, first.statistics) == (4, 4, 2)
     assert first.floor_flops > 0
     assert first.seconds > 0
     assert first.assumed == 3
     assert not (tmp_path / "cache" / "deltas").exists()
     told: list[Preflight] = []
-    build(*asked, **given, planned=told.append)
+    build(*asked, planned=told.append)
     assert (told[0].optimised, told[0].bytes, told[0].floor_flops) == (4, first.bytes, first.floor_flops)
-    after = plan(*asked, **given)
+    after = estimate(*asked)
     assert (after.optimised, after.statistics, after.seconds_targets) == (0, 0, 0.0)
     assert after.bytes < first.bytes
 
@@ -62,15 +62,15 @@ def test_a_build_may_be_called_off_when_its_cost_is_known(tmp_path: Path, corpus
 
 
 def test_what_earlier_builds_reached_replaces_what_is_assumed(tmp_path: Path, corpus: Path) -> None:
-    asked, given = arguments(tmp_path, corpus)
+    asked = arguments(tmp_path, corpus)
     rates = Rates.of(asked[0], "base", tmp_path)
     rates.learn({"targets": 4e9, "keys": 3e9}, {"targets": 2.0, "keys": 0.1})
     assert rates.known() == {"targets": 2e9}, "a tenth of a second says nothing"
-    expected = plan(*asked, **given)
+    expected = estimate(*asked)
     assert expected.assumed == 2
     rates.learn({"targets": 1e9, "statistics": 1e9, "keys": 1e9}, dict.fromkeys(expected.phases(), 1.0))
-    assert plan(*asked, **given).assumed == 0
-    assert plan(*asked, **{**given, "base_digest": "another"}).assumed == 3
+    assert estimate(*asked).assumed == 0
+    assert estimate(*asked[:2], replace(asked[2], base_digest="another")).assumed == 3
     rates.file.write_text("{")
     assert rates.known() == {}
 
@@ -79,6 +79,7 @@ MEASURED = """
 import json, resource, sys
 from pathlib import Path
 import torch
+from editing.editors.contract import BuildInputs
 from editing.memit.build import build
 from editing.requests import EditRequest
 from editing.settings import EditSettings
@@ -94,8 +95,8 @@ told, before = [], []
 def planned(expected):
     told.append(expected)
     before.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
-build(model, tokenizer("byte-bpe"), requests, settings, cache=scratch, base_digest="b",
-      corpus=[scratch / "corpus.txt"], planned=planned)
+inputs = BuildInputs(requests, settings, cache=scratch, base_digest="b", corpus=[scratch / "corpus.txt"])
+build(model, tokenizer("byte-bpe"), inputs, planned=planned)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({"said": told[0].bytes - told[0].bytes_model, "took": peak - before[0]}))
 """
@@ -120,8 +121,8 @@ def test_what_people_read() -> None:
     assert [duration(s) for s in (0.2, 40, 700, 12_000)] == ["1 s", "40 s", "12 min", "3 h 20 min"]
     assert [gib(n) for n in (300 << 20, 3 << 30)] == ["300 MiB", "3.0 GiB"]
     said = Preflight(12, 3, 2, 1e12, 1 << 30, 2 << 30, 0, 1 << 28, 100.0, 20.0, 0.5, 8e9, 3)
-    assert Preflight.from_costs(said.costs()) == said
-    assert Preflight.from_costs({}) is None
+    assert Preflight.from_entries(said.entries()) == said
+    assert Preflight.from_entries({}) is None
     lines = dict(said.lines())
     assert lines["work"] == "3 of 12 key groups to optimise, 9 cached; statistics of 2 layers to compute"
     assert lines["memory"] == "about 3.0 GiB: model 1.0 GiB, work 2.0 GiB"

@@ -199,12 +199,12 @@ def test_a_fact_is_edited_under_another_name_and_the_other_way_round(home: Home,
         reversed=(Case("The currency of Paris is the", "Italy"),),
     )
     report = worker.round(home.spec("1", (fact,)))
-    assert report.cost["groups_optimised"] == 3
+    assert report.cost.groups_optimised == 3
     (reversed_too,) = report.facts[0].paraphrases
     assert reversed_too == (plainly(report.checkpoint, "The currency of Paris is the") == "Italy")
     assert (measure(report, "paraphrase").k, measure(report, "paraphrase").n) == (reversed_too, 1)
     alone = worker.round(home.spec("2", (replace(fact, further=(), reversed=()),)))
-    assert (alone.cost["groups_optimised"], alone.cost["groups_cached"]) == (0, 1)
+    assert (alone.cost.groups_optimised, alone.cost.groups_cached) == (0, 1)
     assert alone.checkpoint_digest != report.checkpoint_digest
 
 
@@ -216,8 +216,8 @@ def test_later_rounds_reuse_the_model_and_the_deltas_and_compare_with_live(
     live = replace(ITALY, in_live=True)
     second = worker.round(home.spec("2", (live, JAPAN), live=first.checkpoint))
     assert "load" not in {event.get("phase") for event in worker.events}
-    assert second.cost["groups_cached"] == 1
-    assert second.cost["groups_optimised"] == 1
+    assert second.cost.groups_cached == 1
+    assert second.cost.groups_optimised == 1
     retention = measure(second, "retention")
     assert (retention.n, retention.live_k) == (1, first.facts[0].efficacy)
     italy, japan = second.facts
@@ -231,7 +231,7 @@ def test_the_same_facts_give_the_same_checkpoint(home: Home, worker: Process) ->
     first = worker.round(home.spec("1", (ITALY, JAPAN)))
     second = worker.round(home.spec("2", (ITALY, JAPAN)))
     assert first.checkpoint_digest == second.checkpoint_digest
-    assert second.cost["groups_optimised"] == 0
+    assert second.cost.groups_optimised == 0
 
 
 def test_leaving_a_fact_out_is_an_exact_unedit(home: Home, worker: Process) -> None:
@@ -432,7 +432,7 @@ def test_killed_at_a_crash_point_the_next_attempt_reaches_the_same_end(
     assert again.checkpoint_digest == expected.checkpoint_digest
     assert again.measures == expected.measures
     if point == "editing.worker:after-build":
-        assert again.cost["groups_optimised"] == 0
+        assert again.cost.groups_optimised == 0
     collect_garbage(home.root / "checkpoints", {"expected", "killed"})
     assert {path.name for path in (home.root / "checkpoints").iterdir()} == {"expected", "killed"}
 

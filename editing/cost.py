@@ -1,0 +1,73 @@
+"""What a round took, and what it did to the edited matrices: the `cost` of a report.  Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from editing.errors import SpecError
+from editing.preflight import Preflight
+
+COUNTS = ("groups", "groups_optimised", "groups_cached", "peak_memory_bytes")
+SECONDS, RIDGE, GROWTH = "seconds_", "ridge_", "growth_"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a round took: counts, seconds by phase, and the estimate it began with."""
+
+    groups: int = 0
+    """Key groups of the view."""
+    groups_optimised: int = 0
+    """Those whose δ was computed in this round."""
+    groups_cached: int = 0
+    """Those whose δ was in the cache."""
+    peak_memory_bytes: int = 0
+    """Of the device where there is one, else of the process."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Phase → seconds: known, tokens, targets, statistics, keys, build, checkpoint, judge, total."""
+    ridges: Mapping[int, float] = field(default_factory=dict)
+    """Layer → what was added to the diagonal of its normal equations so that they could be solved."""
+    growth: Mapping[int, float] = field(default_factory=dict)
+    """Layer → ‖W + Δ‖ / ‖W‖."""
+    preflight: Preflight | None = None
+    """What the build was expected to take; None where nothing was built."""
+
+    def entries(self) -> dict[str, float]:
+        """As a report states it: one flat object of numbers, without counts of what did not happen."""
+        counts = {name: float(getattr(self, name)) for name in COUNTS}
+        return {
+            **{name: value for name, value in counts.items() if value or self.preflight is not None},
+            **{f"{SECONDS}{phase}": seconds for phase, seconds in self.seconds.items()},
+            **{f"{RIDGE}{layer}": ridge for layer, ridge in self.ridges.items()},
+            **{f"{GROWTH}{layer}": growth for layer, growth in self.growth.items()},
+            **(self.preflight.entries() if self.preflight is not None else {}),
+        }
+
+    @classmethod
+    def from_json(cls, value: object, where: str) -> Cost:
+        """The cost in a report; entries of other versions are ignored.  Raises SpecError."""
+        if not isinstance(value, Mapping) or not all(
+            isinstance(number, int | float) and not isinstance(number, bool) for number in value.values()
+        ):
+            raise SpecError(f"{where}: expected an object of numbers, found {value!r:.60}")
+        return cls(
+            **{name: int(value[name]) for name in COUNTS if name in value},
+            seconds={name: float(number) for name, number in _named(value, SECONDS)},
+            ridges=_by_layer(value, RIDGE, where),
+            growth=_by_layer(value, GROWTH, where),
+            preflight=Preflight.from_entries(value),
+        )
+
+
+def _named(value: Mapping[str, float], prefix: str) -> list[tuple[str, float]]:
+    return [(name.removeprefix(prefix), value[name]) for name in value if name.startswith(prefix)]
+
+
+def _by_layer(value: Mapping[str, float], prefix: str, where: str) -> dict[int, float]:
+    found = {}
+    for name, number in _named(value, prefix):
+        if not (name.isascii() and name.isdecimal()):
+            raise SpecError(f"{where}.{prefix}{name}: expected the number of a layer after {prefix!r}")
+        found[int(name)] = float(number)
+    return found

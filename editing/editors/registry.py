@@ -1,0 +1,38 @@
+"""Editors by name: the setting `editor` of [edit] picks one.
+
+The built-in ones are listed here; others come from installed packages through the entry-point group
+`kbsync.editors`, whose names are editors and whose objects are `Editor`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from editing.editors.contract import Editor
+from editing.errors import SpecError
+
+ENTRY_POINT_GROUP = "kbsync.editors"
+
+_BUILT_IN: Mapping[str, str] = {"memit": "editing.memit.build:MEMIT"}
+"""Name → `Editor`, imported on first use."""
+
+
+def editors() -> tuple[str, ...]:
+    """The names of all editors that this installation has."""
+    return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))}))
+
+
+def editor_named(name: str) -> Editor:
+    """The editor with this name.  Raises SpecError for an unknown one, listing those that there are."""
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        found: object = getattr(import_module(module), attribute)
+    else:
+        found = next((p.load() for p in entry_points(group=ENTRY_POINT_GROUP) if p.name == name), None)
+    if found is None:
+        raise SpecError(f"no editor is named {name!r}; there are: {', '.join(editors())}")
+    if not isinstance(found, Editor):
+        raise SpecError(f"the entry point {name!r} of {ENTRY_POINT_GROUP} is no Editor but {found!r:.60}")
+    return found

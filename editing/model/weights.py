@@ -1,0 +1,68 @@
+"""Reading and exchanging a model's weights: the one place where parameters are overwritten.
+
+Parameters are found by walking the names through the model's own modules, so that they are found in a
+module that `torch.compile` wraps as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editing.errors import ModelError
+
+
+def parameter_named(model: Any, name: str) -> nn.Parameter:
+    """The parameter with this state-dict name; raises ModelError if the model has none."""
+    try:
+        found: nn.Parameter = model.get_parameter(name)
+    except AttributeError as error:
+        raise ModelError(
+            f"{type(model).__name__} has no parameter {name!r} ({error}): is it the model that was edited?"
+        ) from error
+    return found
+
+
+def copies_of(model: Any, names: Collection[str]) -> dict[str, Tensor]:
+    """Copies of the named parameters as they are now."""
+    return {name: parameter_named(model, name).detach().clone() for name in names}
+
+
+@torch.no_grad()
+def write_weights(model: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Overwrite the named parameters of `model`, all of them or, where one does not fit, none.
+
+    Values are cast to each parameter's dtype and device.  Raises ModelError naming the one that is
+    missing or has another shape.
+    """
+    parameters = {name: parameter_named(model, name) for name in tensors}
+    for name, tensor in tensors.items():
+        if tensor.shape != parameters[name].shape:
+            raise ModelError(
+                f"{name!r} has shape {tuple(parameters[name].shape)} in the model and {tuple(tensor.shape)} "
+                "in the edit: is it the model that was edited?"
+            )
+    for name, tensor in tensors.items():
+        parameters[name].copy_(tensor)
+
+
+@contextmanager
+def restored(model: Any, names: Collection[str]) -> Iterator[None]:
+    """Whatever happens to the named parameters inside, they are bit for bit as before after, on errors too."""
+    saved = copies_of(model, names)
+    try:
+        yield
+    finally:
+        write_weights(model, saved)
+
+
+@contextmanager
+def swapped(model: Any, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """`model` with `tensors` in place of its own, inside; bit for bit as it was after."""
+    with restored(model, tensors.keys()):
+        write_weights(model, tensors)
+        yield
