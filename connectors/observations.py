@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
 
+from connectors.dates import Interval
+
 Rank = Literal["preferred", "normal", "deprecated"]
 Kind = Literal["entity", "literal", "novalue", "somevalue"]
 
@@ -36,9 +38,16 @@ class Statement:
     object: Entity | None
     """The value; a literal is an Entity whose id is `lit:<text>`.  None for no-value and some-value."""
     rank: Rank = "normal"
-    start: datetime | None = None
-    end: datetime | None = None
+    start: Interval | None = None
+    """When it began to hold, as precisely as the source says; a datetime is taken as an exact instant."""
+    end: Interval | None = None
+    """When it ceased to hold, likewise."""
     references: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            if isinstance(date := getattr(self, name), datetime):
+                object.__setattr__(self, name, Interval.at(date))
 
 
 @dataclass(frozen=True, slots=True)

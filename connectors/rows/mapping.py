@@ -16,10 +16,11 @@ from typing import Any
 import pydantic
 from pydantic import ConfigDict, Field
 
+from connectors.dates import Interval, instant, interval
 from connectors.errors import SourceDataError
 from connectors.namespaces import WIKIDATA
 from connectors.observations import Entity, Observation, Rank, Statement
-from connectors.values import instant, literal
+from connectors.values import literal
 
 FIELDS = (
     "subject",
@@ -171,8 +172,8 @@ class Mapper:
             kind="literal" if object_.id.startswith("lit:") else "entity",
             object=object_,
             rank=self._rank(row),
-            start=self._instant(row, "start"),
-            end=self._instant(row, "end"),
+            start=self._interval(row, "start"),
+            end=self._interval(row, "end"),
             references=self._count(row, "references"),
         )
 
@@ -221,6 +222,15 @@ class Mapper:
         text = value.isoformat() if isinstance(value, datetime) else self._text(row, name)
         try:
             return instant(text) if text else None
+        except SourceDataError as error:
+            raise SourceDataError(f"{name}: {error}") from error
+
+    def _interval(self, row: Mapping[str, Any], name: str) -> Interval | None:
+        """A datetime is an instant; a date or a text such as `2026` lasts as long as it says."""
+        value = row.get(self._settings.columns.get(name, name))
+        text = value.isoformat() if isinstance(value, datetime) else self._text(row, name)
+        try:
+            return interval(text) if text else None
         except SourceDataError as error:
             raise SourceDataError(f"{name}: {error}") from error
 

@@ -19,12 +19,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from connectors.cursors import dump_cursor, load_cursor
+from connectors.dates import instant
 from connectors.errors import SourceDataError
 from connectors.observations import Poll
 from connectors.rows.mapping import Mapper
 from connectors.rows.sql_tables import Table
 from connectors.rows.whole_reading import next_revision, report_rejects
-from connectors.values import instant
 
 _FORMAT = 1
 _SEEN_IN_CURSOR = 5_000

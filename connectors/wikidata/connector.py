@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from connectors.current import current_triples
+from connectors.dates import instant
 from connectors.errors import ConnectorError, SourceDataError, SourceSettingsError, SourceUnavailable
 from connectors.http.sparql_client import SparqlClient
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context
-from connectors.values import instant
 from connectors.wikidata import watch
 from connectors.wikidata.cursor import Cursor
 from connectors.wikidata.passes import FEW, Pass, gone, observations

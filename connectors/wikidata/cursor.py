@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from connectors.cursors import dump_cursor, load_cursor
-from connectors.values import EARLIEST, instant
+from connectors.dates import EARLIEST, instant
 from connectors.wikidata.rows import Version
 from connectors.wikidata.watch import Membership
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from connectors.dates import instant
 from connectors.errors import SourceDataError
 from connectors.http.sse import Event
-from connectors.values import instant
 
 _log = logging.getLogger(__name__)
 

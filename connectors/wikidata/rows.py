@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from connectors.border import whole_number
+from connectors.dates import EARLIEST, Interval, instant, interval, wikibase_interval
 from connectors.errors import SourceDataError
 from connectors.observations import Entity, Kind, Rank, Statement
 from connectors.terms import Solution, Term
-from connectors.values import EARLIEST, instant, literal
+from connectors.values import literal
 from connectors.wikidata.vocabulary import SOME_VALUE, WIKIBASE, Vocabulary
 
 _RANKS: Mapping[str, Rank] = {
@@ -60,6 +62,8 @@ class _StatementRows:
     values: set[Term] = field(default_factory=set)
     starts: set[Term] = field(default_factory=set)
     ends: set[Term] = field(default_factory=set)
+    times: set[tuple[str, str, str]] = field(default_factory=set)
+    """(qualifier IRI, time, precision) of the value nodes; the simple values above have no precision."""
     references: set[str] = field(default_factory=set)
     no_value: bool = False
 
@@ -149,6 +153,8 @@ def _add_to_statement(statement: _StatementRows, what: str, row: Solution) -> No
         statement.ends |= {row["end"]} if "end" in row else set()
     elif what == "value":
         statement.values.add(row["to"] if "to" in row else row["x"])
+    elif what == "time":
+        statement.times.add((row["qualifier"].value, row["x"].value, row["precision"].value))
     elif what == "reference":
         statement.references.add(row["x"].value)
     elif what == "novalue":
@@ -184,8 +190,8 @@ def _statement(id: str, rows: _StatementRows, vocabulary: Vocabulary) -> Stateme
         kind=kind,
         object=object,
         rank=rows.rank,
-        start=min((instant(t.value) for t in rows.starts if not is_some_value(t)), default=None),
-        end=_end(rows.ends),
+        start=_start(rows, vocabulary),
+        end=_end(rows, vocabulary),
         references=len(rows.references),
     )
 
@@ -203,10 +209,26 @@ def _value(rows: _StatementRows, vocabulary: Vocabulary) -> tuple[Kind, Entity |
     return "literal", literal(value.value)
 
 
-def _end(ends: set[Term]) -> datetime | None:
+def _start(rows: _StatementRows, vocabulary: Vocabulary) -> Interval | None:
+    known = _intervals(rows.starts, rows.times, vocabulary.qualifier_value(vocabulary.start))
+    return min(known, key=lambda date: date.first, default=None)
+
+
+def _end(rows: _StatementRows, vocabulary: Vocabulary) -> Interval | None:
     """The latest end; an end at an unknown time is an end all the same, long ago."""
-    known = [instant(term.value) for term in ends if not is_some_value(term)]
-    return max(known) if known else (EARLIEST if ends else None)
+    known = _intervals(rows.ends, rows.times, vocabulary.qualifier_value(vocabulary.end))
+    unknown = Interval.at(EARLIEST) if rows.ends else None
+    return max(known, key=lambda date: date.past, default=unknown)
+
+
+def _intervals(simple: set[Term], nodes: set[tuple[str, str, str]], qualifier: str) -> list[Interval]:
+    """The dates of one qualifier, of its value nodes or else (they are not everywhere) of its simple values."""
+    precise = [
+        wikibase_interval(time, whole_number(precision, "wikibase:timePrecision", most=20))
+        for of, time, precision in nodes
+        if of == qualifier
+    ]
+    return precise or [interval(term.value) for term in simple if not is_some_value(term)]
 
 
 def is_some_value(term: Term) -> bool:

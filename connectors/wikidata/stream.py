@@ -17,6 +17,7 @@ import httpx
 from pydantic import Field
 
 from connectors.cursors import dump_cursor, load_cursor
+from connectors.dates import EARLIEST, instant
 from connectors.errors import (
     SourceRefused,
     SourceThrottled,
@@ -27,7 +28,6 @@ from connectors.http.client import Requester
 from connectors.http.sse import Event, follow
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context, Duration
-from connectors.values import EARLIEST, instant
 from connectors.wikidata.connector import WikidataConnector
 from connectors.wikidata.cursor import Cursor
 from connectors.wikidata.entity_data import EntityData

@@ -62,6 +62,10 @@ class Vocabulary:
     def qualifier(self, pid: str) -> str:
         return f"{self.property_base}qualifier/{pid}"
 
+    def qualifier_value(self, pid: str) -> str:
+        """Leads to a value node, which has the precision that the simple value of `qualifier` lacks."""
+        return f"{self.property_base}qualifier/value/{pid}"
+
     def no_value(self, pid: str) -> str:
         return f"{self.property_base}novalue/{pid}"
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from connectors.current import Absence
 from connectors.observations import Statement
 from editing.folding import fold
 from kbsync.admission.history import History
 from kbsync.admission.policy import Policy, Rules
-from kbsync.admission.timeline import NEVER, Absence, Standing, standings
+from kbsync.admission.timeline import NEVER, Standing, standings
 from kbsync.admission.verdicts import Value
 from state.records import Entity
 
@@ -161,9 +162,13 @@ def _upcoming(
     later = [(stand, one) for stand in stands for one in stand.reading.upcoming]
     if len({one.object.id for _, one in later if one.object is not None}) != 1:
         return None
-    stand, one = min(later, key=lambda pair: (pair[1].start or NEVER, pair[0].source))
+    stand, one = min(later, key=lambda pair: (_begins(pair[1]), pair[0].source))
     value = _value(history, stand, one, rules[stand.source])
-    return None if history.rejected(value.object) else (value, one.start or NEVER)
+    return None if history.rejected(value.object) else (value, _begins(one))
+
+
+def _begins(statement: Statement) -> datetime:
+    return statement.start.first if statement.start is not None else NEVER
 
 
 def _value(history: History, stand: Standing, statement: Statement, rules: Rules) -> Value:

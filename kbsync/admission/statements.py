@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from connectors.dates import Interval
 from connectors.observations import Entity, Statement
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
@@ -35,9 +35,9 @@ def _row(statement: Statement) -> dict[str, Any]:
     if statement.rank != "normal":
         row["rank"] = statement.rank
     if statement.start is not None:
-        row["start"] = statement.start.isoformat()
+        row["start"] = str(statement.start)
     if statement.end is not None:
-        row["end"] = statement.end.isoformat()
+        row["end"] = str(statement.end)
     if statement.references:
         row["references"] = statement.references
     return row
@@ -49,11 +49,11 @@ def _statement(row: dict[str, Any]) -> Statement:
         kind=row["kind"],
         object=Entity(row["object"]) if "object" in row else None,
         rank=row.get("rank", "normal"),
-        start=_instant(row.get("start")),
-        end=_instant(row.get("end")),
+        start=_interval(row.get("start")),
+        end=_interval(row.get("end")),
         references=row.get("references", 0),
     )
 
 
-def _instant(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def _interval(text: str | None) -> Interval | None:
+    return None if text is None else Interval.parse(text)

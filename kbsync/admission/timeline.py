@@ -9,30 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
+from connectors.current import Reading, read
 from connectors.observations import Statement
 from kbsync.admission import statements
 from state.records import StoredObservation
 
-Absence = Literal["ended", "no_value", "unknown_value", "deprecated", "removed"]
-"""Why a source has no current value for a slot it was read for."""
-
 NEVER = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The statements of a slot as they count at one instant."""
-
-    values: tuple[Statement, ...]
-    """Current ones, one an object, sorted by object id."""
-    upcoming: tuple[Statement, ...]
-    """Best ones among those that begin later."""
-    absence: Absence | None
-    """Set if there is no current value."""
-    next_change: datetime | None
-    """When time alone changes this reading: the next start or end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +29,6 @@ class Standing:
     """The statements have stood unchanged since then; `NEVER`: since before anyone looked."""
     flips: int
     """Returns to an earlier value within the flip window."""
-
-
-def read(held: Sequence[Statement], at: datetime) -> Reading:
-    """What `held` says at `at`: best rank, not deprecated, begun, not ended.
-
-    When every preferred statement has ended, a normal one counts only if it began after the last of
-    them did: editors set the end of an old value before they change ranks, and an old normal value
-    without dates is no successor.
-    """
-    valid = [statement for statement in held if statement.rank != "deprecated"]
-    begun = [statement for statement in valid if statement.start is None or statement.start <= at]
-    best = _best(begun)
-    current = [statement for statement in best if statement.end is None or statement.end > at]
-    if best and not current and best[0].rank == "preferred":
-        latest = max((statement.start or NEVER) for statement in best)
-        current = [
-            statement
-            for statement in begun
-            if statement.rank == "normal"
-            and (statement.end is None or statement.end > at)
-            and statement.start is not None
-            and statement.start > latest
-        ]
-    values = _one_an_object(current)
-    upcoming = _one_an_object(_best([s for s in valid if s.start is not None and s.start > at]))
-    instants = [moment for s in valid for moment in (s.start, s.end) if moment is not None and moment > at]
-    absence = None if values else _absence(held, valid, current)
-    return Reading(values, upcoming, absence, min(instants, default=None))
 
 
 def standings(
@@ -157,36 +112,8 @@ def _signature(held: Sequence[Statement]) -> list[tuple[object, ...]]:
             statement.kind,
             statement.object.id if statement.object else "",
             statement.rank,
-            (statement.start or NEVER).isoformat(),
-            (statement.end or NEVER).isoformat(),
+            str(statement.start or ""),
+            str(statement.end or ""),
         )
         for statement in held
     )
-
-
-def _best(begun: Sequence[Statement]) -> list[Statement]:
-    preferred = [statement for statement in begun if statement.rank == "preferred"]
-    return preferred or [statement for statement in begun if statement.rank == "normal"]
-
-
-def _one_an_object(chosen: Iterable[Statement]) -> tuple[Statement, ...]:
-    """Of several statements with one object (two terms of office) the best referenced."""
-    best: dict[str, Statement] = {}
-    for statement in chosen:
-        if statement.object is None:
-            continue
-        known = best.get(statement.object.id)
-        if known is None or (statement.references, known.id) > (known.references, statement.id):
-            best[statement.object.id] = statement
-    return tuple(best[key] for key in sorted(best))
-
-
-def _absence(held: Sequence[Statement], valid: Sequence[Statement], current: Sequence[Statement]) -> Absence:
-    kinds = {statement.kind for statement in current}
-    if "somevalue" in kinds:
-        return "unknown_value"
-    if "novalue" in kinds:
-        return "no_value"
-    if valid:
-        return "ended"
-    return "deprecated" if held else "removed"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from connectors.dates import Interval
 from connectors.errors import (
     SourceDataError,
     SourceRefused,
@@ -66,7 +67,7 @@ def test_a_query_with_named_variables_is_enough(oxigraph: SparqlServer, open_crm
     assert told["crm:1"].subject.label == "Account 1"
     (first,) = told["crm:1"].statements
     assert (first.kind, first.object and first.object.label) == ("entity", "Ann")
-    assert first.start == datetime(2024, 5, 1, 8, tzinfo=UTC)
+    assert first.start == Interval.at(datetime(2024, 5, 1, 8, tzinfo=UTC))
     assert [s.object and s.object.id for s in told["crm:2"].statements] == ["lit:Bob"]
     assert len(told["crm:3"].statements) == 2
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from connectors.dates import Interval
 from connectors.observations import Entity, Observation, Statement
 from tests.support.sparql_server import Open, SparqlServer
 from tests.support.wikibase_world import NO_VALUE, SOME_VALUE, START, Claim, World
@@ -46,8 +47,8 @@ def test_a_slot_has_all_its_statements_with_rank_times_and_references(
         Entity("wd:Q2", "Draghi", ("Mario Draghi", "Super Mario")),
     )
     assert [(s.id, s.kind, s.rank, s.start, s.end, s.references) for s in observation.statements] == [
-        ("wds:Q38-a", "entity", "normal", T2019, T2020, 2),
-        ("wds:Q38-b", "entity", "preferred", T2020, None, 1),
+        ("wds:Q38-a", "entity", "normal", Interval.at(T2019), Interval.at(T2020), 2),
+        ("wds:Q38-b", "entity", "preferred", Interval.at(T2020), None, 1),
         ("wds:Q38-c", "entity", "deprecated", None, None, 0),
     ]
     assert observation.statements[0].object == conte
@@ -87,7 +88,22 @@ def test_an_end_at_an_unknown_time_is_an_end(oxigraph: SparqlServer, open_wikida
     oxigraph.serve(world)
     (statement,) = slot_of(open_wikidata).statements
     assert statement.end is not None
-    assert statement.end < START
+    assert statement.end.past < START
+
+
+@pytest.mark.parametrize("data_nodes", [False, True])
+def test_dates_have_the_precision_that_their_value_nodes_give(
+    oxigraph: SparqlServer, open_wikidata: Open, data_nodes: bool
+) -> None:
+    world = World(data_nodes)
+    century, year = datetime(2100, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
+    world.add("Q1", "Conte")
+    claim = Claim("Q38-a", "Q1", start=century, start_precision=7, end=year, end_precision=9)
+    world.add("Q38", "Italy", P6=[claim])
+    oxigraph.serve(world)
+    (statement,) = slot_of(open_wikidata).statements
+    assert statement.start == Interval(datetime(2001, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC))
+    assert statement.end == Interval(year, datetime(2027, 1, 1, tzinfo=UTC))
 
 
 def test_labels_fall_back_from_english_to_mul(oxigraph: SparqlServer, open_wikidata: Open) -> None:

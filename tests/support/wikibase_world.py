@@ -18,6 +18,7 @@ _PREFIXES = """
 @prefix p: <http://www.wikidata.org/prop/> .
 @prefix ps: <http://www.wikidata.org/prop/statement/> .
 @prefix pq: <http://www.wikidata.org/prop/qualifier/> .
+@prefix pqv: <http://www.wikidata.org/prop/qualifier/value/> .
 @prefix wikibase: <http://wikiba.se/ontology#> .
 @prefix schema: <http://schema.org/> .
 @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .
@@ -39,6 +40,9 @@ class Claim:
     end: datetime | str | None = None
     """A time, or SOME_VALUE for an end at an unknown time."""
     references: int = 0
+    start_precision: int | None = None
+    end_precision: int | None = None
+    """`wikibase:timePrecision` (9 a year, 11 a day); None: the date has no value node."""
 
 
 @dataclass
@@ -111,6 +115,15 @@ def _claim(subject: str, pid: str, claim: Claim) -> str:
     if claim.end:
         end = "[]" if isinstance(claim.end, str) else _time(claim.end)
         lines.append(f"{node} pq:P582 {end} .")
+    for pid, at, precision in (
+        ("P580", claim.start, claim.start_precision),
+        ("P582", claim.end, claim.end_precision),
+    ):
+        if isinstance(at, datetime) and precision is not None:
+            lines.append(
+                f"{node} pqv:{pid} [ a wikibase:TimeValue ; wikibase:timeValue {_time(at)} ; "
+                f"wikibase:timePrecision {precision} ] ."
+            )
     lines += [f"{node} prov:wasDerivedFrom wdref:{claim.id}-{n} ." for n in range(claim.references)]
     return "\n".join(lines)
 

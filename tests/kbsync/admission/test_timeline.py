@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from connectors.dates import Interval, interval
 from connectors.observations import Entity, Statement
 from kbsync.admission import statements
 from kbsync.admission.timeline import NEVER, read, standings
@@ -75,7 +76,7 @@ def test_statements_survive_the_ledger() -> None:
     again = statements.load(statements.dump(held))
     assert statements.dump(again) == statements.dump(reversed(held))
     assert {one.id for one in again} == {one.id for one in held}
-    assert next(one for one in again if one.id == "s-wd:ann").end == FUTURE
+    assert next(one for one in again if one.id == "s-wd:ann").end == Interval.at(FUTURE)
 
 
 def standing(*history: StoredObservation, now: datetime = START, bootstrap: bool = False):
@@ -127,3 +128,12 @@ def test_a_return_is_a_flip_however_late_the_step_between_was_heard_of(world: Wo
     found = standing(*history)
     assert (found.flips, found.revision, found.since) == (1, 3, START - 7 * DAY)
     assert [one.object.id for one in found.reading.values if one.object] == ["wd:ann"]
+
+
+def test_stored_statements_keep_the_precision_of_their_dates_and_old_ones_stay_readable() -> None:
+    held = Statement("s", "entity", Entity("wd:ann"), start=interval("2020"), end=interval("2026-05"))
+    assert statements.load(statements.dump([held])) == (held,)
+    written_before = '[{"end":"2026-01-01T00:00:00+00:00","id":"s","kind":"entity","object":"wd:ann"}]'
+    (old,) = statements.load(written_before)
+    assert old.end == Interval.at(datetime(2026, 1, 1, tzinfo=UTC))
+    assert statements.dump([old]) == written_before
