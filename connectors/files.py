@@ -20,7 +20,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from connectors.cursors import dump_cursor, load_cursor
-from connectors.errors import SourceDataError, SourceUnavailable
+from connectors.errors import SourceUnavailable
 from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.rows.file_formats import SUFFIXES, plain_triples, rows_of, suffix_of
@@ -41,6 +41,7 @@ class FilesSettings(SourceSettings, MappingSettings):
     folder: Path = Field(description="Where files are dropped")
     complete: bool = Field(False, description="Each file is the whole state: what it does not name is gone")
     query: str | None = Field(None, description="RDF files: a SELECT as for kind `sparql`")
+    languages: tuple[str, ...] = Field(("en", "mul"), description="RDF: languages of labels, best first")
     slots_per_step: int = Field(400, ge=1, description="Slots committed at once")
     max_vanished: float = Field(0.2, ge=0, le=1, description="complete: share of slots that may vanish")
 
@@ -69,8 +70,8 @@ class FilesConnector:
         self._settings = settings
         self._context = context
         self._folder = context.directory / settings.folder
-        self._namespaces = Namespaces({**WIKIDATA, **settings.prefixes})
-        self._query = settings.query or plain_triples(self._namespaces, context.default_relations)
+        namespaces = Namespaces({**WIKIDATA, **settings.prefixes})
+        self._query = settings.query or plain_triples(namespaces, context.default_relations)
         self._whole = WholeReading(name, settings.slots_per_step, settings.max_vanished)
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
@@ -125,12 +126,8 @@ class FilesConnector:
 
     def _file(self, path: Path, data: bytes, where: _Cursor) -> Generator[Poll, None, _Cursor]:
         """The steps of one file; returns the cursor after it."""
-        mapper = Mapper(self.name, self._settings)
-        for line, row in rows_of(path, data, self._query, self._namespaces):
-            if isinstance(row, SourceDataError):
-                mapper.reject(line, str(row))
-            else:
-                mapper.add(line, row)
+        mapper = Mapper(self.name, self._settings, self._settings.languages)
+        mapper.add_all(rows_of(path, data, self._query))
         now = self._context.clock.now()
         revision = next_revision(now, where.revision)
         changed, held = self._changed(mapper, where, revision)

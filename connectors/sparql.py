@@ -20,8 +20,9 @@ from connectors.errors import ConnectorError, UnexpectedAnswer
 from connectors.http.paging import in_pages
 from connectors.http.sparql_client import ASK_FOR_LESS, Credentials, SparqlClient
 from connectors.namespaces import WIKIDATA, Namespaces
-from connectors.observations import Health, Poll, Triple
-from connectors.rows.mapping import FIELDS, Mapper, MappingSettings
+from connectors.observations import LITERAL, Health, Poll, Triple
+from connectors.rows.mapping import Mapper, MappingSettings
+from connectors.rows.shape import FIELDS
 from connectors.rows.whole_reading import Held, WholeReading, next_revision
 from connectors.settings import Context, HttpSettings, parse
 from connectors.terms import Solution, Term
@@ -38,6 +39,7 @@ class SparqlSettings(HttpSettings, MappingSettings):
     user: str | None = Field(None, description="For HTTP basic authentication")
     password: str | None = None
     query: str = Field(description=f"SELECT query; its variables are among {', '.join(FIELDS)}")
+    languages: tuple[str, ...] = Field(("en", "mul"), description="Languages of labels, best first")
     rows_per_request: int = Field(5_000, ge=2, description="Rows read at once")
     slots_per_step: int = Field(400, ge=1, description="Slots committed at once")
     max_vanished: float = Field(0.2, ge=0, le=1, description="Share of slots that may vanish and be believed")
@@ -156,15 +158,10 @@ class SparqlConnector:
         return rows
 
     def _mapped(self, rows: Iterable[Solution]) -> Mapper:
-        mapper = Mapper(self.name, self._settings)
-        unbound = dict.fromkeys((*FIELDS, *self._settings.columns.values()))
-        for number, row in enumerate(rows, 1):
-            mapper.add(number, unbound | {name: self._value(term) for name, term in row.items()})
-        return mapper
-
-    def _value(self, term: Term) -> str | None:
-        """A blank node is a value that nobody knows."""
-        return None if term.kind == "bnode" else self._id_of(term) if term.kind == "uri" else term.value
+        settings = self._settings
+        mapper = Mapper(self.name, settings, settings.languages)
+        unbound = dict.fromkeys((*FIELDS, *settings.columns.values()))
+        return mapper.add_all((number, unbound | row) for number, row in enumerate(rows, 1))
 
     def _id_of(self, term: Term) -> str:
         return self._namespaces.compact(term.value)
@@ -173,8 +170,8 @@ class SparqlConnector:
         if id is None:
             return ""
         variable = f"?{self._settings.columns.get('object', 'object')}"
-        if id.startswith("lit:"):
-            return f"FILTER(STR({variable}) = {_quoted(id.removeprefix('lit:'))})"
+        if id.startswith(LITERAL):
+            return f"FILTER(STR({variable}) = {_quoted(id.removeprefix(LITERAL))})"
         return f"FILTER({variable} = <{self._namespaces.expand(id)}>)"
 
 

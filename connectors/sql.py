@@ -17,7 +17,7 @@ from pydantic import Field
 
 from connectors.current import current_triples
 from connectors.errors import ConnectorError
-from connectors.observations import Health, Observation, Poll, Triple
+from connectors.observations import LITERAL, Health, Observation, Poll, Triple
 from connectors.rows.mapping import Mapper, MappingSettings
 from connectors.rows.sql_keyset import KeysetPass
 from connectors.rows.sql_tables import Table
@@ -118,7 +118,7 @@ class SqlConnector:
     def _raw(self, column: str, ids: Sequence[str]) -> list[Any]:
         """What the column may hold for these ids: with the prefix or, in our namespace, without it."""
         own = f"{self._settings.namespace}:"
-        texts = {*ids, *(id.removeprefix(own) for id in ids), *(id.removeprefix("lit:") for id in ids)}
+        texts = {*ids, *(id.removeprefix(own) for id in ids), *(id.removeprefix(LITERAL) for id in ids)}
         return self._table.as_stored(column, sorted(texts))
 
     def _told(self, rows: Iterable[Mapping[str, Any]]) -> list[Observation]:
@@ -133,10 +133,7 @@ class SqlConnector:
         if mapping.updated_at and "modified" not in mapping.columns:
             columns = {**mapping.columns, "modified": mapping.updated_at}
             mapping = mapping.model_copy(update={"columns": columns})
-        mapper = Mapper(self.name, mapping)
-        for number, row in enumerate(rows, 1):
-            mapper.add(number, row)
-        return mapper
+        return Mapper(self.name, mapping).add_all(enumerate(rows, 1))
 
 
 def connect(name: str, settings: Mapping[str, Any], context: Context) -> SqlConnector:

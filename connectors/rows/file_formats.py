@@ -17,18 +17,16 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pyoxigraph as ox
 
 from connectors.errors import SourceDataError, SourceSettingsError
 from connectors.local_graph import LocalGraph
 from connectors.namespaces import Namespaces
-from connectors.terms import Term
+from connectors.rows.shape import Row
 
 RDFS_LABEL = "http://www.w3.org/2000/01/rdf-schema#label"
 RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
-Row = Mapping[str, Any]
 Numbered = tuple[int, Row | SourceDataError]
 """A line and its row, or why it has none."""
 
@@ -53,7 +51,7 @@ def suffix_of(name: str) -> str:
     return Path(name.removesuffix(".gz")).suffix.lower()
 
 
-def rows_of(path: Path, data: bytes, query: str, namespaces: Namespaces) -> Iterator[Numbered]:
+def rows_of(path: Path, data: bytes, query: str) -> Iterator[Numbered]:
     """The rows of a file whose bytes are `data`.
 
     Raises SourceDataError when the file as a whole cannot be read; a line that cannot is yielded as one.
@@ -65,7 +63,7 @@ def rows_of(path: Path, data: bytes, query: str, namespaces: Namespaces) -> Iter
             raise SourceDataError(f"{path}: no whole gzip file: {error}") from error
     suffix = suffix_of(path.name)
     if suffix in _RDF:
-        return _rdf(path, data, query, namespaces)
+        return _rdf(path, data, query)
     return _READERS[suffix](path, data)
 
 
@@ -108,20 +106,15 @@ def _csv(path: Path, data: bytes) -> Iterator[Numbered]:
             yield reader.line_num, SourceDataError(f"{len(cells)} cells under a header of {len(header)}")
 
 
-def _rdf(path: Path, data: bytes, query: str, namespaces: Namespaces) -> Iterator[Numbered]:
+def _rdf(path: Path, data: bytes, query: str) -> Iterator[Numbered]:
     graph = LocalGraph()
     try:
         graph.load(data, _RDF[suffix_of(path.name)])
     except SourceDataError as error:
         raise SourceDataError(f"{path}: {error}") from error
 
-    def value(term: Term) -> str | None:
-        if term.kind == "bnode":
-            return None
-        return namespaces.compact(term.value) if term.kind == "uri" else term.value
-
-    for number, row in enumerate(graph.select(query), 1):
-        yield number, {"object": None} | {name: value(term) for name, term in row.items()}
+    for number, solution in enumerate(graph.select(query), 1):
+        yield number, {"object": None} | solution
 
 
 def _parquet(path: Path, data: bytes) -> Iterator[Numbered]:

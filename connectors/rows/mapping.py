@@ -1,44 +1,29 @@
 """Rows of any table-shaped source (a query, a table, a file) to observations.
 
 One row is one statement.  Rows of one (subject, relation) become one observation of that slot, so
-the slot is told whole or, if one of its rows is unusable, not at all: half a slot would turn two
+the slot is reported whole or, if one of its rows is unusable, not at all: half a slot would turn two
 contradicting values into one that looks certain.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 import pydantic
 from pydantic import ConfigDict, Field
 
-from connectors.dates import Interval, instant, interval
 from connectors.errors import SourceDataError
-from connectors.namespaces import WIKIDATA
-from connectors.observations import Entity, Observation, Rank, Statement
-from connectors.values import literal
+from connectors.observations import LITERAL, Entity, Kind, Observation, Statement
+from connectors.rows.naming import Naming
+from connectors.rows.shape import FIELDS, MAX_NAMES, Name, Row, Shape, StatementRow
 
-FIELDS = (
-    "subject",
-    "relation",
-    "object",
-    "subject_label",
-    "object_label",
-    "subject_aliases",
-    "object_aliases",
-    "statement",
-    "rank",
-    "start",
-    "end",
-    "references",
-    "modified",
-)
-"""What a row can say; `subject` and `object` it must."""
-_RANKS: Mapping[str, Rank] = {"preferred": "preferred", "normal": "normal", "deprecated": "deprecated"}
+MAX_REJECTS = 10_000
+"""Rejected rows that are kept with their reason; more are counted."""
+MAX_STATEMENTS = 1_000
+"""Statements of one slot."""
 
 
 class MappingSettings(pydantic.BaseModel):
@@ -50,6 +35,7 @@ class MappingSettings(pydantic.BaseModel):
     relation: str | None = Field(None, description="The relation of every row, where rows name none")
     columns: dict[str, str] = Field({}, description="Field → column, where the names differ")
     prefixes: dict[str, str] = Field({}, description="Prefix → IRI, for ids that are IRIs")
+    max_rows: int = Field(500_000, ge=1, description="Rows of one reading; beyond it the reading fails")
 
     @pydantic.field_validator("columns")
     @classmethod
@@ -65,54 +51,78 @@ class Reject:
 
     line: int
     reason: str
-    row: Mapping[str, Any]
+    row: Row | None = None
+    """Its cells, where they are at hand."""
+
+
+@dataclass(slots=True)
+class _Entity:
+    """What the rows of a slot call one entity; rows come in any order and repeat each other."""
+
+    id: str
+    own: str | None
+    """Its label where no row names one: a bare id."""
+    label: Name | None = None
+    aliases: set[str] | None = None
+    """None rather than empty: most entities have none, and there may be half a million."""
+
+
+@dataclass(slots=True)
+class _Statement:
+    statement: Statement
+    object: _Entity
 
 
 @dataclass(slots=True)
 class _Slot:
-    subject: Entity
-    statements: dict[str, Statement] = field(default_factory=dict)
+    subject: _Entity
+    statements: dict[str, _Statement] = field(default_factory=dict)
     modified: datetime | None = None
-    lines: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
     broken: int | None = None
     """The line that made the slot unusable."""
 
 
 class Mapper:
-    """Collects the rows of one reading, then tells them as observations."""
+    """Collects the rows of one reading, then gives them as observations."""
 
-    def __init__(self, source: str, settings: MappingSettings) -> None:
+    def __init__(self, source: str, settings: MappingSettings, languages: Sequence[str] = ()) -> None:
+        """`languages` are those of labels, best first, for sources whose labels have one."""
         self._source = source
-        self._settings = settings
-        self._prefixes = {*WIKIDATA, *settings.prefixes, settings.namespace} - {""}
-        self._required = {settings.columns.get("object", "object"), *settings.columns.values()}
+        self._max_rows = settings.max_rows
+        self._relation = settings.relation
+        self._naming = Naming(settings.namespace, settings.prefixes, languages)
         self._slots: dict[tuple[str, str], _Slot] = {}
+        self.shape = Shape(settings.columns, settings.relation)
         self.rejects: list[Reject] = []
+        """The first MAX_REJECTS of them."""
+        self.rejected = 0
         self.rows = 0
 
-    def add(self, line: int, row: Mapping[str, Any]) -> None:
-        """Take in one row; `line` says where it stands.  A row without an object empties its slot."""
-        self.rows += 1
-        try:
-            subject, relation = self._slot_of(row)
-        except SourceDataError as error:
-            self.rejects.append(Reject(line, str(error), row))
-            return
-        slot = self._slots.setdefault((subject.id, relation), _Slot(subject))
-        slot.lines.append((line, row))
-        if slot.subject.label is None:
-            slot.subject = replace(slot.subject, label=subject.label)
-        try:
-            self._require_columns(row)
-            self._add_statement(slot, relation, row)
-        except SourceDataError as error:
-            slot.broken = line
-            self.rejects.append(Reject(line, str(error), row))
+    def add(self, line: int, row: Row | SourceDataError) -> None:
+        """Take in one row, or the reason why there is none; `line` says where it stands.
 
-    def reject(self, line: int, reason: str) -> None:
-        """Count a line that is not even a row."""
+        A row without an object empties its slot.  Raises SourceDataError beyond `max_rows`.
+        """
         self.rows += 1
-        self.rejects.append(Reject(line, reason, {}))
+        if self.rows > self._max_rows:
+            raise SourceDataError(
+                f"more than {self._max_rows} rows in one reading; read less at once, or raise `max_rows`"
+            )
+        if isinstance(row, SourceDataError):
+            self._reject(Reject(line, str(row)))
+            return
+        try:
+            self._add(line, row)
+        except SourceDataError as error:
+            self._break_slot(line, row)
+            self._reject(Reject(line, str(error), row))
+
+    def add_all(self, rows: Iterable[tuple[int, Row | SourceDataError]]) -> Mapper:
+        """Take in every numbered row; returns itself."""
+        for line, row in rows:
+            self.add(line, row)
+        return self
 
     def observations(self, revision: int, observed: datetime) -> list[Observation]:
         """One for each usable slot, sorted; rows of unusable ones are added to the rejects."""
@@ -121,10 +131,18 @@ class Mapper:
             if slot.broken is not None:
                 self._reject_rest(slot, slot.broken)
                 continue
-            statements = tuple(statement for _, statement in sorted(slot.statements.items()))
             found.append(
                 Observation(
-                    self._source, slot.subject, relation, statements, revision, slot.modified, observed
+                    self._source,
+                    self._named(slot.subject),
+                    relation,
+                    tuple(
+                        replace(held.statement, object=self._named(held.object))
+                        for _, held in sorted(slot.statements.items())
+                    ),
+                    revision,
+                    slot.modified,
+                    observed,
                 )
             )
         return found
@@ -134,119 +152,88 @@ class Mapper:
         """Slots of which some row could not be used."""
         return tuple(slot for slot, rows in self._slots.items() if rows.broken is not None)
 
-    def _reject_rest(self, slot: _Slot, broken: int) -> None:
-        why = f"belongs to the same slot as line {broken}, which cannot be used"
-        self.rejects += [Reject(line, why, row) for line, row in slot.lines if line != broken]
+    def _add(self, line: int, row: Row) -> None:
+        read = self.shape.read(row)
+        relation = self._relation_of(read.relation)
+        subject = self._naming.entity(read.subject)
+        labelled = read.object_label is not None
+        object_ = self._naming.value(read.object, labelled) if read.object else None
+        slot = self._slot(subject, relation, line)
+        self._call(slot.subject, read.subject_label, read.subject_aliases)
+        if read.modified and (slot.modified is None or slot.modified < read.modified):
+            slot.modified = read.modified
+        if object_ is not None:
+            self._add_statement(slot, relation, read, object_)
 
-    def _require_columns(self, row: Mapping[str, Any]) -> None:
-        """A column that is missing is a mistake; one that is there and empty says "nothing"."""
-        if missing := self._required - row.keys():
-            raise SourceDataError(f"has no column {', '.join(sorted(missing))}; it has {', '.join(row)}")
+    def _slot(self, subject: Entity, relation: str, line: int) -> _Slot:
+        slot = self._slots.get((subject.id, relation))
+        if slot is None:
+            slot = self._slots[subject.id, relation] = _Slot(_Entity(subject.id, subject.label))
+        slot.lines.append(line)
+        return slot
 
-    def _slot_of(self, row: Mapping[str, Any]) -> tuple[Entity, str]:
-        subject = self._text(row, "subject")
-        if not subject:
-            raise SourceDataError("no subject")
-        relation = self._text(row, "relation") or self._settings.relation
+    def _relation_of(self, text: str | None) -> str:
+        relation = text or self._relation
         if not relation:
             raise SourceDataError("no relation, and the settings name none")
-        return self._entity(subject, self._text(row, "subject_label")), self._id(relation)
+        return self._naming.id_of(relation)
 
-    def _add_statement(self, slot: _Slot, relation: str, row: Mapping[str, Any]) -> None:
-        slot.subject = _also_called(slot.subject, self._names(row, "subject_aliases"))
-        modified = self._instant(row, "modified")
-        if modified and (slot.modified is None or slot.modified < modified):
-            slot.modified = modified
-        text = self._text(row, "object")
-        if not text:
-            return
-        object_ = self._object(text, self._text(row, "object_label"))
-        key = f"{slot.subject.id} {relation} {object_.id}"
-        id = self._text(row, "statement") or hashlib.sha256(key.encode()).hexdigest()[:16]
-        known = slot.statements.get(id)
-        if known is not None and known.object is not None and known.object.id == object_.id:
-            object_ = _also_called(object_, known.object.aliases)
-        object_ = _also_called(object_, self._names(row, "object_aliases"))
-        slot.statements[id] = Statement(
-            id=id,
-            kind="literal" if object_.id.startswith("lit:") else "entity",
-            object=object_,
-            rank=self._rank(row),
-            start=self._interval(row, "start"),
-            end=self._interval(row, "end"),
-            references=self._count(row, "references"),
-        )
+    def _add_statement(self, slot: _Slot, relation: str, read: StatementRow, object_: Entity) -> None:
+        id = read.statement or _statement_id(slot.subject.id, relation, object_.id, read)
+        kind: Kind = "literal" if object_.id.startswith(LITERAL) else "entity"
+        fresh = Statement(id, kind, None, read.rank, read.start, read.end, read.references)
+        held = slot.statements.get(id)
+        if held is None:
+            if len(slot.statements) == MAX_STATEMENTS:
+                raise SourceDataError(f"the slot holds more than {MAX_STATEMENTS} statements")
+            held = slot.statements[id] = _Statement(fresh, _Entity(object_.id, object_.label))
+        most = max(fresh.references, held.statement.references)
+        if held.object.id != object_.id or replace(held.statement, references=most) != replace(
+            fresh, references=most
+        ):
+            raise SourceDataError(f"statement {id} stands in an earlier row with other values")
+        held.statement = replace(fresh, references=most)
+        self._call(held.object, read.object_label, read.object_aliases)
 
-    def _entity(self, id: str, label: str | None) -> Entity:
-        """A bare id is its own label unless the row gives a better one."""
-        return Entity(self._id(id), label or (None if self._is_id(id) else id))
+    def _call(self, entity: _Entity, label: Name | None, aliases: tuple[Name, ...]) -> None:
+        entity.label = self._naming.better(entity.label, label)
+        wanted = {name.text for name in aliases if self._naming.rank(name) is not None}
+        if wanted:
+            entity.aliases = wanted | (entity.aliases or set())
+            if len(entity.aliases) > MAX_NAMES:
+                raise SourceDataError(f"{entity.id} has more than {MAX_NAMES} other names")
 
-    def _object(self, text: str, label: str | None) -> Entity:
-        return self._entity(text, label) if self._is_id(text) or label else literal(text)
+    @staticmethod
+    def _named(entity: _Entity) -> Entity:
+        label = entity.label.text if entity.label else entity.own
+        return Entity(entity.id, label, tuple(sorted(entity.aliases or ())))
 
-    def _is_id(self, text: str) -> bool:
-        return text.partition(":")[0] in self._prefixes and ":" in text
+    def _reject(self, reject: Reject) -> None:
+        self.rejected += 1
+        if len(self.rejects) < MAX_REJECTS:
+            self.rejects.append(reject)
 
-    def _id(self, text: str) -> str:
-        if self._is_id(text):
-            return text
-        if "://" in text:
-            raise SourceDataError(f"<{text}> is in no known namespace; name its start in `prefixes`")
-        if not self._settings.namespace:
-            raise SourceDataError(
-                f"{text!r} has no known prefix; set `namespace` for ids without one, or name it in `prefixes`"
-            )
-        return f"{self._settings.namespace}:{text}"
-
-    def _text(self, row: Mapping[str, Any], name: str) -> str | None:
-        value = row.get(self._settings.columns.get(name, name))
-        if value is None:
-            return None
-        if isinstance(value, dict | list | bool):
-            raise SourceDataError(f"{name} is {value!r}, not a text or a number")
-        return str(value).strip() or None
-
-    def _names(self, row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-        """A list of texts, or one text with `|` between the names."""
-        value = row.get(self._settings.columns.get(name, name))
-        if isinstance(value, list):
-            if not all(isinstance(item, str) for item in value):
-                raise SourceDataError(f"{name} is {value!r}, not a list of texts")
-            names = value
-        else:
-            names = (self._text(row, name) or "").split("|")
-        return tuple(stripped for item in names if (stripped := item.strip()))
-
-    def _instant(self, row: Mapping[str, Any], name: str) -> datetime | None:
-        value = row.get(self._settings.columns.get(name, name))
-        text = value.isoformat() if isinstance(value, datetime) else self._text(row, name)
+    def _break_slot(self, line: int, row: Row) -> None:
+        """Marks the slot of a row that cannot be used, if at least its slot can be read."""
         try:
-            return instant(text) if text else None
-        except SourceDataError as error:
-            raise SourceDataError(f"{name}: {error}") from error
+            subject, relation = self.shape.read_slot(row)
+            entity, relation = self._naming.entity(subject), self._relation_of(relation)
+        except SourceDataError:
+            return  # the row is rejected anyway, and belongs to no slot
+        slot = self._slot(entity, relation, line)
+        while slot.lines and slot.lines[-1] == line:
+            slot.lines.pop()
+        slot.broken = slot.broken or line
 
-    def _interval(self, row: Mapping[str, Any], name: str) -> Interval | None:
-        """A datetime is an instant; a date or a text such as `2026` lasts as long as it says."""
-        value = row.get(self._settings.columns.get(name, name))
-        text = value.isoformat() if isinstance(value, datetime) else self._text(row, name)
-        try:
-            return interval(text) if text else None
-        except SourceDataError as error:
-            raise SourceDataError(f"{name}: {error}") from error
-
-    def _rank(self, row: Mapping[str, Any]) -> Rank:
-        rank = (self._text(row, "rank") or "normal").lower()
-        if rank not in _RANKS:
-            raise SourceDataError(f"rank is {rank!r}; it can be {', '.join(_RANKS)}")
-        return _RANKS[rank]
-
-    def _count(self, row: Mapping[str, Any], name: str) -> int:
-        text = self._text(row, name) or "0"
-        if not text.isdecimal():
-            raise SourceDataError(f"{name} is {text!r}, not a count")
-        return int(text)
+    def _reject_rest(self, slot: _Slot, broken: int) -> None:
+        why = f"belongs to the same slot as line {broken}, which cannot be used"
+        for line in slot.lines:
+            self._reject(Reject(line, why))
 
 
-def _also_called(entity: Entity, names: tuple[str, ...]) -> Entity:
-    """Rows come in any order and a query repeats them for every name: names are a sorted set."""
-    return replace(entity, aliases=tuple(sorted({*entity.aliases, *names}))) if names else entity
+def _statement_id(subject: str, relation: str, object_: str, read: StatementRow) -> str:
+    """An id for a statement that comes without one; a value that held twice is two statements."""
+    key = f"{subject} {relation} {object_}"
+    if read.start or read.end:
+        key += f" {read.start} {read.end}"
+    return hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -167,11 +167,11 @@ class WholeReading:
 
 def report_rejects(source: str, mapper: Mapper) -> None:
     """Warn of rows that were left out.  Raises SourceDataError when that is all of them."""
-    if not mapper.rejects:
+    if not mapper.rejected:
         return
     first = mapper.rejects[0]
-    count = f"{len(mapper.rejects)} of {mapper.rows} rows cannot be used"
-    said = f"{source}: {count}; row {first.line}: {first.reason}"
-    if len(mapper.rejects) == mapper.rows:
-        raise SourceDataError(said)
-    _log.warning(said)
+    count = f"{mapper.rejected} of {mapper.rows} rows cannot be used"
+    message = f"{source}: {count}; row {first.line}: {first.reason}"
+    if mapper.rejected >= mapper.rows:
+        raise SourceDataError(message)
+    _log.warning(message)

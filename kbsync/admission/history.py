@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from connectors.observations import LITERAL
 from kbsync.admission.verdicts import Value
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Relation
 from state.records import Entity, Fact, Slot, StoredObservation
-
-LITERAL = "lit:"
-"""Prefix of a literal's id; the rest is its text."""
 
 _BARE_ID = re.compile(r"[QPL]\d+")
 """What label services give for an entity without a label: its own id."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from connectors import observations as source
+from connectors.observations import LITERAL
 from kbsync.admission import statements
 from kbsync.admission.effects import consequences
-from kbsync.admission.history import LITERAL, History
+from kbsync.admission.history import History
 from kbsync.admission.policy import Policy
 from kbsync.admission.rules import Claim, beside, claim, judge
 from kbsync.admission.verdicts import Accept, Quarantine, Reason, Verdict

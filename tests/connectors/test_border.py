@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from connectors import border
 from connectors.errors import AnswerTooLarge, SourceDataError
-from tests.support.properties import drawing, editions
+from tests.support.properties import SCALARS, drawing, editions
 
 
 @pytest.mark.parametrize(
@@ -124,22 +124,6 @@ def test_only_declared_errors_leave_the_json_border(examples: int) -> None:
         assert value == json.loads(data.decode("utf-8-sig"), parse_constant=border.Unusable)
 
     holds()
-
-
-SCALARS: st.SearchStrategy[Any] = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.decimals()
-    | st.text(st.characters(), max_size=20)
-    | st.binary(max_size=20)
-    | st.datetimes(timezones=st.none() | st.timezones())
-    | st.dates()
-    | st.timedeltas()
-    | st.uuids()
-    | st.lists(st.text())
-)
 
 
 @editions(quick=200)

@@ -12,10 +12,29 @@ def test_a_promise_holds(examples: int) -> None:
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 MANY = 10_000
+
+SCALARS: st.SearchStrategy[Any] = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.decimals()
+    | st.text(st.characters(), max_size=20)
+    | st.binary(max_size=20)
+    | st.datetimes(timezones=st.none() | st.timezones())
+    | st.dates()
+    | st.timedeltas()
+    | st.uuids()
+    | st.lists(st.text())
+)
+"""What cells of rows can hold, surrogates, NUL and NaN among it."""
 
 
 def editions(quick: int) -> pytest.MarkDecorator:

@@ -1,0 +1,115 @@
+"""Ids as rows write them, and which of several names is the label."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from connectors.border import shown
+from connectors.errors import SourceDataError
+from connectors.namespaces import WIKIDATA, Namespaces
+from connectors.observations import Entity
+from connectors.rows.shape import Iri, Name
+from connectors.values import literal
+
+MAX_ID = 1_000
+"""Bytes of an id in UTF-8: databases index ids, and their index entries have a limit of about 2,700."""
+_CURIE = re.compile(r"[A-Za-z_][\w.-]*:(?!//)\S")
+_WIKIDATA_PAGE = re.compile(r"https?://(?:www|m)\.wikidata\.org/(?:wiki|entity)/(Q[0-9]+)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Naming:
+    """How one source's rows name things."""
+
+    def __init__(self, namespace: str, prefixes: Mapping[str, str], languages: Sequence[str] = ()) -> None:
+        """`namespace` is the prefix of ids without one; `languages` are those of labels, best first."""
+        self._namespace = namespace
+        self._namespaces = Namespaces({**WIKIDATA, **prefixes})
+        self._prefixes = {*WIKIDATA, *prefixes, namespace} - {""}
+        self._languages = [language.lower() for language in languages]
+
+    def id_of(self, text: str) -> str:
+        """The CURIE that `text` is, or that it becomes with `namespace`.
+
+        Raises SourceDataError for an IRI in no known namespace, and for what no id can be made of.
+        """
+        id = self._curie(text)
+        if len(id.encode()) > MAX_ID:
+            raise SourceDataError(f"an id has more than {MAX_ID} bytes: {shown(id)}")
+        if _CONTROL.search(id):
+            raise SourceDataError(f"an id holds a control character: {shown(id)}")
+        return id
+
+    def _curie(self, text: str) -> str:
+        if iri := self._iri(text):
+            compact = self._namespaces.compact(iri)
+            if compact == iri:
+                raise SourceDataError(
+                    f"<{shown(iri)[1:-1]}> is in no known namespace; name its start in `prefixes`"
+                )
+            return compact
+        if _CURIE.match(text):
+            return text
+        if not self._namespace:
+            raise SourceDataError(
+                f"{shown(text)} has no prefix; set `namespace` for ids without one, "
+                "or `prefixes` for ids that are IRIs"
+            )
+        return f"{self._namespace}:{text}"
+
+    def entity(self, text: str) -> Entity:
+        """What an id names.  A bare id is its own label, unless some row gives a better one."""
+        id = self.id_of(text)
+        return Entity(id, None if id == text or self._iri(text) else text)
+
+    def value(self, text: str, labelled: bool) -> Entity:
+        """An object: an entity where the text is an id or a label comes with it, else a text.
+
+        Raises SourceDataError where no id can be made of what must be one.
+        """
+        if labelled or self._is_id(text):
+            return self.entity(text)
+        if len(text.encode()) > 2 * MAX_ID:
+            raise SourceDataError(f"object has more than {2 * MAX_ID} bytes: {shown(text)}")
+        return literal(text)
+
+    def _is_id(self, text: str) -> bool:
+        """Whether a text without a label is an id: a node, an IRI of ours, or a CURIE with a known prefix."""
+        if iri := self._iri(text):
+            return isinstance(text, Iri) or self._namespaces.compact(iri) != iri
+        return text.partition(":")[0] in self._prefixes and ":" in text
+
+    @staticmethod
+    def _iri(text: str) -> str | None:
+        """The IRI that `text` is; addresses of pages and entities at Wikidata are those of its entities."""
+        bare = text[1:-1] if text.startswith("<") and text.endswith(">") else text
+        if isinstance(text, Iri) or "://" in bare.partition(" ")[0]:
+            page = _WIKIDATA_PAGE.fullmatch(bare)
+            return WIKIDATA["wd"] + page[1] if page else bare
+        return None
+
+    def better(self, known: Name | None, other: Name | None) -> Name | None:
+        """The label among two names: the better language, and in it the first by code point.
+
+        Names in other languages are none.  One without a language tag comes after those of the languages.
+        """
+        names = [
+            (rank, name.text, name)
+            for name in (known, other)
+            if name and (rank := self.rank(name)) is not None
+        ]
+        return min(names, key=lambda item: item[:2])[2] if names else None
+
+    def rank(self, name: Name) -> int | None:
+        """Position of the name's language, None if it is not wanted.
+
+        A region counts as its language (RFC 4647, section 3.4).
+        """
+        tag = name.language.lower()
+        for position, language in enumerate(self._languages):
+            if tag == language:
+                return 2 * position
+            if tag.startswith(f"{language}-"):
+                return 2 * position + 1
+        return 2 * len(self._languages) if not tag or not self._languages else None
