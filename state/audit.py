@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from state import anchors
-from state.database import translated
+from state.driver_errors import translated
 from state.errors import AnchorContradicted
 from state.hash_chain import GENESIS, link
 from state.records import Anchor, Verification

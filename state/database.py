@@ -11,22 +11,23 @@ Readers have an engine of their own: deferred and `query_only`, one snapshot a t
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from state.errors import Busy, Damaged, NotMigrated, StateError, Unreachable
+from state.driver_errors import shown
+from state.errors import Unreachable
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for its turn before it reports `Busy`."""
 
+_USERINFO = re.compile(r"//[^/]*@")
 _WRITERS = 0x6B62_7379_6E63
 """The advisory lock's key on PostgreSQL ("kbsync")."""
 
@@ -37,7 +38,8 @@ def parse(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         raise Unreachable(
-            f"{url!r} is no database URL: use sqlite:////path/to/kbsync.db or postgresql://user@host/name"
+            f"{_USERINFO.sub('//…@', url)!r} is no database URL: "
+            "use sqlite:////path/to/kbsync.db or postgresql://user@host/name"
         ) from None
     match parsed.get_backend_name():
         case "sqlite" if parsed.database and parsed.database != ":memory:":
@@ -47,11 +49,6 @@ def parse(url: str) -> URL:
     raise Unreachable(
         f"the ledger cannot live in {shown(parsed)}: use sqlite:////path/to/kbsync.db or postgresql://user@host/name"
     )
-
-
-def shown(url: URL) -> str:
-    """The URL without its password, for messages."""
-    return url.render_as_string(hide_password=True)
 
 
 def write_engine(url: URL, *, busy: float = BUSY_SECONDS) -> Engine:
@@ -113,26 +110,6 @@ def migration_engine(url: URL, *, busy: float = BUSY_SECONDS) -> Engine:
     return engine
 
 
-@contextmanager
-def translated(url: URL) -> Iterator[None]:
-    """Turns the driver's failures to reach or lock the database into the room's own errors."""
-    try:
-        yield
-    except DBAPIError as error:
-        told = _told(error, url)
-        if told is None:
-            raise
-        raise told from error
-    except NoSuchModuleError as error:
-        raise Unreachable(f"no driver for {shown(url)}: {error}") from error
-    except ModuleNotFoundError as error:
-        if error.name != "psycopg":
-            raise
-        raise Unreachable(
-            f"{shown(url)} needs the PostgreSQL driver: pip install 'kbsync[postgres]'"
-        ) from error
-
-
 def check_place(url: URL) -> None:
     """Raises Unreachable when the SQLite file's directory is missing or cannot be written."""
     if url.get_backend_name() != "sqlite":
@@ -172,7 +149,22 @@ def _pragmas(connection: sqlite3.Connection, *pragmas: str) -> None:
 
 
 def _postgres(url: URL) -> Engine:
-    return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, pool_pre_ping=True)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Dialect, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
+        # Before SQLAlchemy asks the first question, whose answer it cannot read in SQL_ASCII.
+        connection: Any = dialect.connect(*arguments, **{**options, "client_encoding": "UTF8"})
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            connection.close()
+            raise Unreachable(
+                f"{shown(url)} has the encoding {encoding}, which cannot hold every label: create the database "
+                "anew with ENCODING 'UTF8' TEMPLATE template0, and restore a backup into it"
+            )
+        return connection
+
+    return engine
 
 
 def _postgres_writer(url: URL, busy: float) -> Engine:
@@ -184,48 +176,3 @@ def _postgres_writer(url: URL, busy: float) -> Engine:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
     return engine
-
-
-def _told(error: DBAPIError, url: URL) -> StateError | None:
-    """The room's error for a driver's, or None where it is not a matter of reaching the database."""
-    message = str(error.orig)
-    match url.get_backend_name():
-        case "sqlite":
-            return _sqlite_error(message, Path(str(url.database)))
-        case _:
-            return _postgres_error(message, getattr(error.orig, "sqlstate", None), shown(url))
-
-
-def _sqlite_error(message: str, file: Path) -> StateError | None:
-    if "locked" in message:
-        return Busy(
-            f"{file} is locked by another process: try again, or find out who holds it (fuser {file})"
-        )
-    if "unable to open" in message:
-        if file.parent.is_dir() and not file.exists():
-            return NotMigrated(f"there is no ledger at {file}: create it first (migrate)")
-        return Unreachable(
-            f"{file} cannot be opened ({message}): check the path, its owner and its permissions"
-        )
-    if "readonly" in message or "read-only" in message:
-        return Unreachable(
-            f"{file} cannot be written ({message}): check its owner, its permissions and the file system"
-        )
-    if "disk is full" in message or "disk I/O" in message:
-        return Unreachable(
-            f"{file} cannot be written ({message}): free some space or check the disk; nothing was changed"
-        )
-    if "not a database" in message or "malformed" in message:
-        return Damaged(f"{file} is no ledger or is corrupt ({message}): restore it from a backup")
-    return None
-
-
-def _postgres_error(message: str, sqlstate: str | None, where: str) -> StateError | None:
-    first = message.strip().splitlines()[0] if message.strip() else "no message"
-    if sqlstate == "55P03":
-        return Busy(f"{where} is locked by another writer: try again")
-    if sqlstate is None or sqlstate[:2] in ("08", "28", "3D", "53", "57"):
-        return Unreachable(
-            f"{where} cannot be used ({first}): check the server, the name and the credentials"
-        )
-    return None

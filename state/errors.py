@@ -8,6 +8,8 @@
     │   ├── NotMigrated           missing or older tables: migrate
     │   └── NewerSchema           made by a newer version: upgrade the program
     ├── Damaged                   the database file is not one, or is corrupt: restore a backup
+    ├── Inconsistent              rows contradict each other, as after a change by hand
+    ├── Unstorable                a text that no database can hold (NUL, lone surrogates)
     ├── AnchorMissing             there is no anchor file at that path
     ├── AnchorContradicted        an anchor file and the log disagree: one of them was rewritten
     ├── NotFound                  no row with that id
@@ -57,6 +59,14 @@ class NewerSchema(SchemaError):
 
 class Damaged(StateError):
     """The file is no database, or a corrupt one."""
+
+
+class Inconsistent(StateError):
+    """The database refused a change because its rows contradict each other."""
+
+
+class Unstorable(StateError):
+    """A text has characters that no database can hold: NUL or lone surrogates."""
 
 
 class AnchorMissing(StateError):

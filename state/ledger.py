@@ -25,6 +25,7 @@ from state import database, migrations
 from state.audit import Audit
 from state.checkpoints import CheckpointTransitions
 from state.deployments import DeploymentQueries
+from state.driver_errors import shown, translated
 from state.facts import FactTransitions
 from state.leases import LeaseQueries
 from state.observations import ObservationTransitions
@@ -34,6 +35,7 @@ from state.provenance import ProvenanceQueries
 from state.records import Lease
 from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
+from state.transaction import Pair
 from state.views import ViewTransitions
 
 
@@ -86,29 +88,42 @@ class State:
         Raises Busy if the others do not end in time, Unreachable on a full or read-only disk,
         NotMigrated where there is no ledger.
         """
-        with database.translated(self.url), self._writer.begin() as connection:
+        with translated(self.url), self._writer.begin() as connection:
             yield Transaction(connection, self.clock)
 
     @contextmanager
     def read(self) -> Iterator[Snapshot]:
         """One consistent snapshot that waits for nobody; it should be short."""
-        with database.translated(self.url), self._reader.begin() as connection:
+        with translated(self.url), self._reader.begin() as connection:
             yield Snapshot(connection, self.clock)
+
+    def watched(self, source: str, relation: str | None = None, *, page: int = 1_000) -> Iterator[list[Pair]]:
+        """Every slot that the source was ever read for, a page at a time.
+
+        Each page is read in a transaction of its own, so none is open while the caller asks the source.
+        """
+        after, full = 0, True
+        while full:
+            with self.read() as tx:
+                pairs, after = tx.watched_page(source, after, page, relation)
+            full = len(pairs) == page
+            if pairs:
+                yield pairs
 
     def migrate(self, revision: str = "head") -> None:
         """Creates or upgrades the tables, in one transaction; a newer ledger is left alone (NewerSchema)."""
-        with database.translated(self.url):
+        with translated(self.url):
             migrations.upgrade(self.url, self._busy, revision)
 
     def downgrade(self, revision: str) -> None:
         """Takes the tables back to an older revision (`base`: none); data without a place there is lost."""
-        with database.translated(self.url):
+        with translated(self.url):
             migrations.downgrade(self.url, self._busy, revision)
 
     def check_migrated(self) -> None:
         """Raises NotMigrated or NewerSchema unless the tables are this code's."""
         with self.read() as tx:
-            migrations.check(tx.connection, database.shown(self.url))
+            migrations.check(tx.connection, shown(self.url))
 
     def acquire_lease(self, name: str, holder: str, ttl: timedelta | float) -> Lease:
         """See `LeaseTransitions.acquire_lease`; `ttl` in seconds or as a timedelta."""

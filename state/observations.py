@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,6 @@ _SPAN = (
     OBSERVATIONS.c.statements,
 )
 _BY_REVISION = (OBSERVATIONS.c.source, OBSERVATIONS.c.revision, OBSERVATIONS.c.id.desc())
-_PAGE = 1000
 
 _Name = tuple[str, str, str]
 """A slot at a source: (source, subject, relation)."""
@@ -70,15 +69,16 @@ class ObservationQueries(Reader):
             for row in self._rows(columns.where(READINGS.c.source == source, self._named(chunk)))
         }
 
-    def watched(self, source: str, relation: str | None = None) -> Iterator[Pair]:
-        """Every slot that the source was ever read for, a page at a time (for reconciliation)."""
-        last = 0
-        chosen = _WATCHED.where(READINGS.c.source == source)
+    def watched_page(
+        self, source: str, after: int, limit: int, relation: str | None = None
+    ) -> tuple[list[Pair], int]:
+        """At most `limit` of the slots that the source was ever read for, and where the next page begins
+        (see `State.watched`); 0 for the first."""
+        chosen = _WATCHED.where(READINGS.c.source == source, READINGS.c.id > after)
         if relation is not None:
             chosen = chosen.where(SLOTS.c.relation == relation)
-        while rows := self._rows(chosen.where(READINGS.c.id > last).order_by(READINGS.c.id).limit(_PAGE)):
-            yield from ((row.subject, row.relation) for row in rows)
-            last = rows[-1].id
+        rows = self._rows(chosen.order_by(READINGS.c.id).limit(limit))
+        return [(row.subject, row.relation) for row in rows], rows[-1].id if rows else after
 
     def random_slots(self, source: str, n: int, seed: int) -> list[Pair]:
         """At most `n` distinct slots of the source, by chance; cost follows `n`, not the ledger."""

@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 
 from state import hash_chain
+from state.errors import Unstorable
 from state.records import Event
 from state.tables import Events, Slots, table
 
@@ -196,20 +197,34 @@ class Writer(Reader):
         return 1 if largest is None else int(largest) + 1
 
     def _insert(self, source: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Raises Unstorable for a text that PostgreSQL would refuse and SQLite would keep."""
         if rows:
+            _check_texts(source, rows)
             self.connection.execute(insert(source), rows)
 
     def _rewrite(self, source: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Change rows by their `id`; every row gives the same columns."""
+        """Change rows by their `id`; every row gives the same columns.  Raises Unstorable."""
         if rows:
+            _check_texts(source, rows)
             keyed = [{**row, "_id": row["id"]} for row in rows]
             self.connection.execute(update(source).where(source.c.id == bindparam("_id")), keyed)
 
     def _update(self, source: Table, where: ColumnElement[bool], **values: Any) -> int:
-        """How many rows were changed."""
+        """How many rows were changed.  Raises Unstorable."""
+        _check_texts(source, [values])
         return self.connection.execute(update(source).where(where).values(**values)).rowcount
 
     def _delete(self, source: Table, where: ColumnElement[bool] | None = None) -> int:
         """How many rows were deleted."""
         statement = delete(source) if where is None else delete(source).where(where)
         return self.connection.execute(statement).rowcount
+
+
+def _check_texts(source: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    for row in rows:
+        for name, value in row.items():
+            if type(value) is str and "\0" in value:
+                raise Unstorable(
+                    f"{source.name}.{name}: {value[:80]!r} holds a NUL character, which PostgreSQL cannot "
+                    "store: the same is refused on every database"
+                )

@@ -31,6 +31,8 @@ CODES = {
     "NotMigrated": 78,
     "NewerSchema": 78,
     "Damaged": 65,
+    "Inconsistent": 65,
+    "Unstorable": 65,
     "AnchorMissing": 66,
     "AnchorContradicted": 65,
     "NotFound": 2,

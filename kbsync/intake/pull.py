@@ -138,12 +138,10 @@ class Intake:
         source that cannot be asked again (a drop folder) is judged again by what it said.
         """
         report = Report()
-        with self.state.read() as tx:
-            watched = tx.watched(connector.name)
-            while pairs := list(islice(watched, PAGE)):
-                told = self._reread(connector, pairs)
-                report.merge(told.report)
-                report.merge(self.readmit(set(pairs) - told.slots))
+        for pairs in self.state.watched(connector.name, page=PAGE):
+            told = self._reread(connector, pairs)
+            report.merge(told.report)
+            report.merge(self.readmit(set(pairs) - told.slots))
         return report
 
     def audit(self, connector: Connector, slots: int, seed: int) -> Report:

@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import URL
 
-from state.database import migration_engine, shown
+from state.database import migration_engine
+from state.driver_errors import shown
 from state.errors import Damaged, NewerSchema, NotMigrated
 
 HERE = Path(__file__).parent

@@ -67,8 +67,8 @@ class RealLedger:
 
     def final(self) -> dict[str, Any]:
         """What every slot holds and is called, and that nothing of it is doubled."""
+        pairs = sorted(pair for page in self.state.watched("wd") for pair in page)
         with self.state.read() as tx:
-            pairs = sorted(tx.watched("wd"))
             current = {
                 pair: one.statements for pair, (one,) in tx.current(pairs).items() if one.statements != "[]"
             }

@@ -7,10 +7,9 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import insert
-from sqlalchemy.exc import IntegrityError
 
 from state import State
-from state.errors import NotFound, SlotTaken, StaleTransition
+from state.errors import Inconsistent, NotFound, SlotTaken, StaleTransition
 from state.facts import FACTS
 from state.records import Move, Probe
 from tests.support.ledgers import START, fact
@@ -51,7 +50,7 @@ def test_the_database_itself_refuses_a_second_wanted_object(state: State) -> Non
     with state.write() as tx:
         (first,) = tx.put_facts([fact()], "admission")
         slot = tx.connection.execute(FACTS.select()).one()
-    with pytest.raises(IntegrityError), state.write() as tx:
+    with pytest.raises(Inconsistent, match="audit verify --tables"), state.write() as tx:
         tx.connection.execute(insert(FACTS), [{**slot._mapping, "id": first.id + 1, "key": "other"}])
 
 

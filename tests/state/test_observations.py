@@ -168,10 +168,13 @@ def test_every_watched_slot_is_visited_once_page_by_page(state: State) -> None:
     with state.write() as tx:
         tx.record(batch)
         tx.record([said("wd:Q0", source="other")])
+    pages = list(state.watched("wikidata"))
+    assert [len(page) for page in pages] == [1000, 1000, 500]
+    assert [pair for page in pages for pair in page] == [(one.subject, one.relation) for one in batch]
+    assert sum(map(len, state.watched("wikidata", "wdt:P1"))) == 1250
+    assert list(state.watched("other")) == [[("wd:Q0", "wdt:P6")]]
+    assert list(state.watched("nobody")) == []
     with state.read() as tx:
-        assert list(tx.watched("wikidata")) == [(one.subject, one.relation) for one in batch]
-        assert len(list(tx.watched("wikidata", "wdt:P1"))) == 1250
-        assert list(tx.watched("other")) == [("wd:Q0", "wdt:P6")]
         picked = tx.random_slots("wikidata", 50, seed=1)
         assert len(set(picked)) == 50
         assert picked == tx.random_slots("wikidata", 50, seed=1) != tx.random_slots("wikidata", 50, seed=2)

@@ -66,7 +66,7 @@ def test_no_step_of_a_change_reads_a_whole_table(new_url) -> None:
             tx.slots_of_objects(["wd:V1"])
             tx.provenance(5)
             tx.random_slots("wikidata", 5, seed=1)
-            next(tx.watched("wikidata"))
+            tx.watched_page("wikidata", 0, 1_000)
         plans = [
             (row[3], statement)
             for statement, parameters in sent
