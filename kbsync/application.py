@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from kbsync.settings.base_model import Base, import_base
 from kbsync.settings.sections import Settings
 from state import State, utc_now
 
+_LOOK_S = 0.5
+"""How often a waiting connector looks whether it is to break off."""
+
 
 @dataclass
 class Application:
@@ -33,6 +37,8 @@ class Application:
     now: Callable[[], datetime] = utc_now
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set by SIGTERM: long work ends at its next safe point."""
+    safe_point: Callable[[], None] = lambda: None
+    """Called by long work wherever it can be broken off without loss; whoever leads may raise there."""
 
     @cached_property
     def state(self) -> State:
@@ -71,7 +77,7 @@ class Application:
         from connectors.clock import Clock
         from connectors.registry import connect
 
-        # A wait for Retry-After ends at once when the daemon is told to stop.
+        # A wait for Retry-After ends when the daemon is to stop, or an operator asks for something urgent.
         clock = Clock(now=self.now, sleep=self._wait)
         relations = tuple(relation.id for relation in self.catalogue.enabled())
         return {
@@ -82,7 +88,9 @@ class Application:
         }
 
     def _wait(self, seconds: float) -> None:
-        self.stopping.wait(seconds)
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not self.stopping.wait(min(left, _LOOK_S)):
+            self.safe_point()
 
     def intake(self, alive: Callable[[], None] = lambda: None) -> Intake:
         """One cycle's way in for observations; its volume breaker counts over all sources."""
@@ -97,15 +105,16 @@ class Application:
             stop_timeout_s=settings.stop_timeout.total_seconds(),
             stopping=self.stopping,
             alive=alive,
+            idle=lambda: self.safe_point(),
         )
 
     @contextmanager
     def leading(self) -> Iterator[Leadership]:
-        """Lead this home and this ledger for a while; raises TryLater or state.LeaseHeld if another does."""
+        """Lead this home and this ledger for a while; raises HomeInUse or state.LeaseHeld if another does."""
         with self.home.prepare().locked("kbsync"):
             # We hold the home's lock, so whoever led from this home before is gone: no lease to wait for.
             lease = self.state.acquire_lease(LEASE_NAME, self.home.identity(), LEASE_TTL)
-            leadership = Leadership(self.state, self.now, lease)
+            leadership = Leadership(self.state, self.now, lease, safe_point=lambda: self.safe_point())
             try:
                 yield leadership
             finally:

@@ -93,6 +93,11 @@ class LocalExecutor:
     """Set by the daemon's SIGTERM: the worker is ended and Stopping raised."""
     alive: Callable[[], None] = lambda: None
     """Called at every sign of life from a worker: the daemon renews its lease and feeds its watchdog."""
+    idle: Callable[[], None] = lambda: None
+    """Called several times a second while a worker is waited for.
+
+    Where `alive` or `idle` raises, the worker is killed: what it finished lies in the cache.
+    """
 
     @contextmanager
     def worker(self, log_file: Path) -> Iterator[Worker]:
@@ -120,7 +125,13 @@ class LocalWorker:
     def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
         try:
             return self._execute(spec, progress)
-        except WorkerFailed:
+        except (WorkerFailed, Stopping):
+            self.stop()
+            raise
+        except Exception:
+            # Somebody broke the wait off and has no time to lose; finished work is safe from SIGKILL.
+            if self._process is not None:
+                self._process.kill()
             self.stop()
             raise
 
@@ -183,11 +194,11 @@ class LocalWorker:
         deadline = time.monotonic() + self._settings.heartbeat_timeout_s
         while True:
             if self._settings.stopping is not None and self._settings.stopping.is_set():
-                self.stop()
                 raise Stopping("stopped while a build was running", "it resumes at the next start")
             try:
                 line = self._lines.get(timeout=0.2)
             except queue.Empty:
+                self._settings.idle()
                 if time.monotonic() > deadline:
                     seconds = self._settings.heartbeat_timeout_s
                     process.kill()

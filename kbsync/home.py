@@ -16,6 +16,10 @@ from editing.durable import write_file
 from kbsync.errors import BadConfiguration, TryLater
 
 
+class HomeInUse(TryLater):
+    """Another process holds the home's lock."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
     """Where a worker finds what it is asked and leaves its answer: one round of a run, or a question."""
@@ -118,7 +122,7 @@ class Home:
 
     @contextmanager
     def locked(self, purpose: str) -> Iterator[None]:
-        """Hold the home's advisory lock; raises TryLater naming the holder if another process has it.
+        """Hold the home's advisory lock; raises HomeInUse naming the holder if another process has it.
 
         The kernel drops the lock with the process, so a killed daemon leaves nothing behind.
         """
@@ -129,7 +133,7 @@ class Home:
             except BlockingIOError as error:
                 handle.seek(0)
                 holder = handle.read().strip() or "another process"
-                raise TryLater(
+                raise HomeInUse(
                     f"the home {self.root} is in use by {holder}", "wait for it to end, or stop it"
                 ) from error
             handle.seek(0)

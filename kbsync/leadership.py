@@ -27,12 +27,19 @@ class Leadership:
     lease: Lease
     pulse: Callable[[], None] = lambda: None
     """Called with every sign of life: who renews has just seen its work go on."""
+    safe_point: Callable[[], None] = lambda: None
+    """Called where work can be broken off without loss; may raise to break it off."""
 
     def renew(self) -> None:
-        """Extend the lease when a quarter of it has passed; raises state.StaleLeader if it was lost."""
+        """Extend the lease when a quarter of it has passed; raises state.StaleLeader if it was lost.
+
+        Call it outside any transaction, where the caller's work can be broken off: it is a safe point.
+        """
         self.pulse()
-        if self.lease.expires - self.now() < LEASE_TTL * 3 / 4:
+        left = self.lease.expires - self.now()
+        if not LEASE_TTL * 3 / 4 <= left <= LEASE_TTL:  # beyond: the clock was set back meanwhile
             self.lease = self.state.renew_lease(self.lease, LEASE_TTL)
+        self.safe_point()
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:

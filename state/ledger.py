@@ -33,13 +33,14 @@ from state.pauses import PauseQueries, PauseTransitions
 from state.promotions import PromotionTransitions
 from state.provenance import ProvenanceQueries
 from state.records import Lease
+from state.requests import RequestQueries, RequestTransitions
 from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
 from state.transaction import Pair
 from state.views import ViewTransitions
 
 
-class Snapshot(ProvenanceQueries, SlotQueries, LeaseQueries, DeploymentQueries, PauseQueries):
+class Snapshot(ProvenanceQueries, SlotQueries, LeaseQueries, DeploymentQueries, PauseQueries, RequestQueries):
     """Every query, on one consistent state of the ledger."""
 
 
@@ -52,6 +53,7 @@ class Transaction(
     PromotionTransitions,
     CheckpointTransitions,
     PauseTransitions,
+    RequestTransitions,
     Snapshot,
 ):
     """Every query and every transition; other writers wait until it ends."""

@@ -29,6 +29,7 @@ AttemptOutcome = Literal[
     "running", "succeeded", "failed", "killed", "hung", "out_of_memory", "wrong_version", "lost"
 ]
 Decision = Literal["approved", "rejected"]
+RequestState = Literal["waiting", "working", "done", "refused", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +260,25 @@ class Pause:
     reason: str
     actor: str
     since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something that an operator asked of whoever leads, and its answer."""
+
+    id: int
+    action: str
+    arguments: str
+    """Canonical JSON."""
+    reason: str
+    actor: str
+    state: RequestState
+    attempts: int
+    """How often a leader began it."""
+    answer: str
+    """Canonical JSON, once it is done or refused."""
+    created: datetime
+    updated: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -353,6 +353,26 @@ class Leases(Row, table=True):
     expires: datetime = when()
 
 
+class Requests(Row, table=True):
+    """What operators ask of whoever leads, and the answers."""
+
+    __tablename__ = "requests"
+    __table_args__ = (
+        one_of("state", records.RequestState),
+        Index("ix_requests_state", "state", "id"),
+    )
+    id: int = key()
+    action: str
+    arguments: str = long()
+    reason: str = long()
+    actor: str
+    state: str
+    attempts: int
+    answer: str = long()
+    created: datetime = when()
+    updated: datetime = when()
+
+
 class Pauses(Row, table=True):
     """At most one row: present while an operator has paused the daemon."""
 

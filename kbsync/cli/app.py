@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from kbsync import __version__
-from kbsync.cli import asking, auditing, demo, deployments, editing, ledger, reviewing, setup, syncing
+from kbsync.cli import (
+    asking,
+    auditing,
+    demo,
+    deployments,
+    editing,
+    ledger,
+    requesting,
+    reviewing,
+    setup,
+    syncing,
+)
 from kbsync.cli.options import DEFAULT_HOME, Globals
 
 app = typer.Typer(
@@ -25,7 +36,16 @@ app = typer.Typer(
 PANELS = {
     "Start here": ("demo", "init", "config", "relations", "gates"),
     "Keep a model current": ("sync", "run", "dry-run", "pause", "resume"),
-    "See how things stand": ("status", "facts", "edits", "runs", "checkpoints", "deployments", "audit"),
+    "See how things stand": (
+        "status",
+        "facts",
+        "edits",
+        "runs",
+        "checkpoints",
+        "deployments",
+        "requests",
+        "audit",
+    ),
     "Ask the model": ("ask", "explain"),
     "Decide": ("quarantine", "review", "rollback", "retract"),
     "Edit any model, without sources": ("edit", "stats", "trace"),
@@ -65,6 +85,6 @@ def options(
     context.obj = Globals(home, config)
 
 
-for part in (demo, setup, syncing, ledger, asking, reviewing, deployments, auditing, editing):
+for part in (demo, setup, syncing, requesting, ledger, asking, reviewing, deployments, auditing, editing):
     part.register(app)
 arrange(app, PANELS)

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 from rich.markup import escape
 
@@ -63,6 +65,18 @@ def exit_code_of(error: BaseException) -> int:
         return 1
     say_error(str(error), getattr(error, "advice", None))
     return code
+
+
+def code_named(name: str) -> int:
+    """The code of an error that another process met, by its class's name."""
+    own = {kind.__name__: kind.exit_code for kind in _descendants(KbsyncError)}
+    return own.get(name, CODES.get(name, 1))
+
+
+def _descendants(kind: type[KbsyncError]) -> Iterator[type[KbsyncError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _descendants(child)
 
 
 def _code(error: BaseException) -> int | None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbsync.cli.options import Json, Reason, globals_of
+from kbsync.cli.requesting import NoWait, have_done
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.intake.pull import Intake
+    from state import Transaction
 
 
 def register(app: typer.Typer) -> None:
@@ -97,17 +99,19 @@ def approve_run(
     run: Annotated[int, typer.Argument(help="The run's id.")],
     reason: Reason,
     actor: Actor = "operator",
+    no_wait: NoWait = False,
 ) -> None:
     """Approve a candidate: it goes live at once."""
     from kbsync.runs import review
 
-    app = globals_of(context).application()
-    try:
-        with app.leading() as leadership:
-            done = review.approve_run(app, leadership, run, reason, actor)
-    finally:
-        app.close()
-    say(f"run {done.id}: {done.state}")
+    def resolve(tx: Transaction) -> dict[str, int]:
+        review.check_waits(tx.run(run))
+        return {"run": run}
+
+    with globals_of(context).application() as app:
+        answer = have_done(app, "approve-run", resolve, reason=reason, actor=actor, no_wait=no_wait)
+    if answer is not None:
+        say(f"run {answer['run']}: {answer['state']} {answer['reason']}".rstrip())
 
 
 def reject_run(
@@ -130,29 +134,28 @@ def rollback(
     reason: Reason,
     checkpoint: Annotated[int | None, typer.Argument(help="Its id; default: what was live before.")] = None,
     actor: Actor = "operator",
+    no_wait: NoWait = False,
 ) -> None:
     """Go back to a kept checkpoint, and tell the servers; what only the left one held is quarantined."""
     from kbsync.cli.deployments import say_where_it_is_served
-    from kbsync.runs import promotion
-    from kbsync.service.cycle import tell_servers
+    from kbsync.service.actions import resolve_rollback
+    from kbsync.service.requests import notify_servers_unless_led
 
-    app = globals_of(context).application()
-    try:
-        with app.leading() as leadership:
-            left, now = promotion.rollback(
-                app.state,
-                app.home,
-                leadership.lease,
-                target=checkpoint,
-                hooks=tuple(app.settings.deploy),
-                reason=reason,
-                actor=actor,
-            )
-            say(f"live is checkpoint {now.id} again; checkpoint {left.id} was left: {reason}")
-            tell_servers(app, leadership, asked=True)
+    with globals_of(context).application() as app:
+        answer = have_done(
+            app,
+            "rollback",
+            lambda tx: resolve_rollback(tx, checkpoint),
+            reason=reason,
+            actor=actor,
+            no_wait=no_wait,
+        )
+        if answer is None:
+            return
+        say(f"live is checkpoint {answer['live']} again; checkpoint {answer['left']} was left: {reason}")
+        if not notify_servers_unless_led(app):
+            say("the daemon notifies the servers now: see `kbsync deployments`")
         say_where_it_is_served(app)
-    finally:
-        app.close()
 
 
 def retract(

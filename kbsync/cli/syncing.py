@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbsync.cli.options import Json, Reason, globals_of
+from kbsync.cli.requesting import NoWait, have_done
 from kbsync.console import plain, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -27,20 +28,27 @@ def sync(
             help="First import: values older than the settle window are settled, no volume breaker."
         ),
     ] = False,
+    no_wait: NoWait = False,
     json: Json = False,
 ) -> None:
-    """Run one cycle now: pull, admit, build, judge, promote."""
-    from kbsync.console import live_progress
-    from kbsync.service.cycle import cycle
+    """Run one cycle now: pull, admit, build, judge, promote.
 
-    app = globals_of(context).application()
-    try:
-        with app.leading() as leadership, live_progress() as progress:
-            report = cycle(
-                app, leadership, trigger="kbsync sync", asked=True, bootstrap=bootstrap, progress=progress
-            )
-    finally:
-        app.close()
+    While the daemon runs, it is the daemon that does this, after the cycle that it is at.
+    """
+    from kbsync.service.actions import REPORTS
+
+    with globals_of(context).application() as app:
+        answer = have_done(
+            app,
+            "sync",
+            lambda tx: {"bootstrap": bootstrap},
+            reason="",
+            actor="operator",
+            no_wait=no_wait,
+        )
+    if answer is None:
+        return
+    report = REPORTS.validate_python(answer)
     if json:
         print_json(report)
     else:
@@ -98,45 +106,45 @@ def run(context: typer.Context) -> None:
 
 def pause(context: typer.Context, reason: Reason) -> None:
     """Let the daemon start no cycle until `resume`; a cycle at work is finished."""
-    app = globals_of(context).ledger()
-    with app.state.write() as tx:
+    with globals_of(context).ledger() as app, app.state.write() as tx:
         tx.pause(reason, "operator")
     say("paused")
 
 
 def resume(context: typer.Context) -> None:
     """Let the daemon work again."""
-    app = globals_of(context).ledger()
-    with app.state.write() as tx:
+    with globals_of(context).ledger() as app, app.state.write() as tx:
         tx.resume("operator")
     say("resumed")
 
 
 def dry_run(context: typer.Context, json: Json = False) -> None:
     """Show what the next run would build and what that would take, without pulling or building."""
-    from kbsync.runs.planning import NothingToDo
-    from kbsync.runs.questions import forecast
-    from kbsync.runs.starting import plan
+    from editing.preflight import Preflight
+    from kbsync.runs.planning import NothingToDo, Plan
 
-    app = globals_of(context).application()
-    with (
-        app.leading() as leadership,
-        app.executor(alive=leadership.renew).worker(app.home.worker_log) as worker,
-    ):
-        planned = plan(app, leadership, worker, asked=True)
-        expected = None if isinstance(planned, NothingToDo) else forecast(app, worker, planned)
-    app.close()
+    with globals_of(context).application() as app:
+        answer = have_done(app, "dry-run", lambda tx: {}, reason="", actor="operator")
+        assert answer is not None
+        with app.state.read() as tx:
+            facts = {
+                name: tx.facts(ids=answer.get(name, ())) for name in ("facts", "new", "removed", "waiting")
+            }
+    if "nothing" in answer:
+        nothing = NothingToDo(answer["nothing"], facts["waiting"])
+        print_json({**plain(nothing), "preflight": None}) if json else say(f"nothing to do: {nothing.reason}")
+        return
+    planned = Plan(**facts, known=frozenset(answer["known"]))
+    expected = Preflight(**answer["preflight"]) if answer["preflight"] else None
     if json:
         print_json({**plain(planned), "preflight": expected})
-    elif isinstance(planned, NothingToDo):
-        say(f"nothing to do: {planned.reason}")
-    else:
-        rows = [("edit", f) for f in planned.new] + [("un-edit", f) for f in planned.removed]
-        rows += [("wait", f) for f in planned.waiting]
-        print_table(
-            f"a run would build a view of {len(planned.facts)} facts ({len(planned.known)} known)",
-            ("what", "fact", "subject", "relation", "object"),
-            ((what, f.id, f.subject_label, f.relation, f.target) for what, f in rows),
-        )
-        for what, how in expected.lines() if expected else ():
-            say(f"{what}: {how}")
+        return
+    rows = [("edit", f) for f in planned.new] + [("un-edit", f) for f in planned.removed]
+    rows += [("wait", f) for f in planned.waiting]
+    print_table(
+        f"a run would build a view of {len(planned.facts)} facts ({len(planned.known)} known)",
+        ("what", "fact", "subject", "relation", "object"),
+        ((what, f.id, f.subject_label, f.relation, f.target) for what, f in rows),
+    )
+    for what, how in expected.lines() if expected else ():
+        say(f"{what}: {how}")

@@ -33,7 +33,7 @@ from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.rollout import finish
 from kbsync.runs.specs import build_spec
 from state import Snapshot, Transaction
-from state.errors import ForbiddenTransition, GatesNotPassed, ViewBlocked
+from state.errors import ForbiddenTransition, GatesNotPassed, StaleTransition, ViewBlocked
 from state.records import Checkpoint, Fact, GateResult, Move, Run, RunState
 
 log = structlog.get_logger()
@@ -91,6 +91,13 @@ class Lifecycle:
             return self._steps[run.state](run)
         except ViewBlocked as error:
             return self._reject(run, str(error))
+        except StaleTransition:
+            # Somebody else moved it: an operator's rollback or rejection may end a run at any time.
+            with self.app.state.read() as tx:
+                now = tx.run(run.id)
+            if (now.state, now.round) == (run.state, run.round):
+                raise
+            return now
         except SPOILT as error:
             if run.state == "promoted":
                 raise  # it is live in the ledger: only what follows it is behind, and is tried again

@@ -94,10 +94,7 @@ def rollback(
     that is still open was planned from what is now left: it is rejected.
     """
     with state.read() as tx:
-        left = tx.live()
-        if left is None:
-            raise UsageError("there is no live checkpoint to roll back", "run `kbsync sync` first")
-        chosen = _target(tx, target)
+        left, chosen = rollback_target(tx, target)
     verify(home, chosen)
     with state.write() as tx:
         tx.promote(chosen.id, lease, hooks=hooks, reason=f"rollback: {reason}", actor=actor)
@@ -110,6 +107,17 @@ def rollback(
     crash_point("kbsync.promotion:after-rollback-commit")
     project(state, home)
     return left, chosen
+
+
+def rollback_target(tx: Snapshot, target: int | None) -> tuple[Checkpoint, Checkpoint]:
+    """What is live, and the kept checkpoint to go back to (None: the one that was live before).
+
+    Raises UsageError where there is no such checkpoint.
+    """
+    left = tx.live()
+    if left is None:
+        raise UsageError("there is no live checkpoint to roll back", "run `kbsync sync` first")
+    return left, _target(tx, target)
 
 
 def _promoted_by(tx: Snapshot, checkpoint: Checkpoint) -> Run | None:

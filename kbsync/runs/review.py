@@ -9,27 +9,39 @@ from kbsync.runs.ending import end_run
 from kbsync.runs.lifecycle import Lifecycle
 from state.records import Run
 
+APPROVED = ("staged", "promoted", "deployed", "rolled_back")
+"""Where a run may be after its approval."""
 
-def approve_run(app: Application, leadership: Leadership, run_id: int, reason: str, actor: str) -> Run:
-    """Promote a candidate that waits for review; raises UsageError if it does not wait."""
-    run = _waiting(app, run_id)
-    with app.state.write() as tx:
-        staged = tx.advance_run(run.id, "awaiting_review", "staged", actor=actor, reason=reason)
+
+def approve_run(
+    app: Application, leadership: Leadership, run_id: int, reason: str, actor: str, *, again: bool = False
+) -> Run:
+    """Promote a candidate that waits for review; raises UsageError if it does not wait.
+
+    `again`: the approval may have been written already by a process that died; the run then goes on.
+    """
+    with leadership.write() as tx:
+        run = tx.run(run_id)
+        if not (again and run.state in APPROVED):
+            check_waits(run)
+            run = tx.advance_run(run.id, "awaiting_review", "staged", actor=actor, reason=reason)
     executor = app.executor(alive=leadership.renew)
     with executor.worker(app.home.worker_log) as worker:
-        return Lifecycle(app, leadership, worker).drive(staged)
+        return Lifecycle(app, leadership, worker).drive(run)
 
 
 def reject_run(app: Application, run_id: int, reason: str, actor: str) -> Run:
-    """End a run that waits for review, its candidate rejected; raises UsageError if it does not wait."""
-    run = _waiting(app, run_id)
+    """End a run that waits for review, its candidate rejected; raises UsageError if it does not wait.
+
+    One transaction that no leader needs to carry out: what the leader does meanwhile finds the run ended.
+    """
     with app.state.write() as tx:
+        run = tx.run(run_id)
+        check_waits(run)
         return end_run(tx, run, "rejected", reason, actor)
 
 
-def _waiting(app: Application, run_id: int) -> Run:
-    with app.state.read() as tx:
-        run = tx.run(run_id)
+def check_waits(run: Run) -> None:
+    """Raise UsageError unless the run waits for a reviewer."""
     if run.state != "awaiting_review":
-        raise UsageError(f"run {run_id} does not wait for review: it is {run.state}", "see `kbsync review`")
-    return run
+        raise UsageError(f"run {run.id} does not wait for review: it is {run.state}", "see `kbsync review`")

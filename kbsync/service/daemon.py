@@ -10,7 +10,8 @@ from __future__ import annotations
 import queue
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,16 +23,21 @@ from editing.errors import EditingError
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
 from kbsync.executor import Stopping
+from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
 from kbsync.service.cycle import cycle, reconcile, tell_servers
 from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
+from kbsync.service.requests import LOOK_S, Desk, Interrupted
 from kbsync.service.systemd import notify
 from state.errors import StaleLeader, StateError
 
 log = structlog.get_logger()
 
 Job = Callable[[Leadership], None]
+
+HANDOVER_S = 30.0
+"""How long a daemon that starts waits for a command that leads; after that the service manager tries again."""
 
 
 class Daemon:
@@ -51,7 +57,7 @@ class Daemon:
         """Blocks until SIGTERM or SIGINT.  Raises TryLater or LeaseHeld if another daemon leads."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.app.stopping.set())
-        with self.app.leading() as leadership, serving(self.app, self._heartbeat):
+        with self._leading() as leadership, serving(self.app, self._heartbeat):
             leadership.pulse = self._beat
             scheduler = self._scheduler()
             scheduler.start()
@@ -64,6 +70,23 @@ class Daemon:
                 notify("STOPPING=1")
                 scheduler.shutdown(wait=False)
         log.info("daemon.stopped")
+
+    @contextmanager
+    def _leading(self) -> Iterator[Leadership]:
+        """Lead, as soon as a command that is at work in this home has ended; waits a while for that."""
+        deadline = time.monotonic() + HANDOVER_S
+        with ExitStack() as stack:
+            while True:
+                try:
+                    leadership = stack.enter_context(self.app.leading())
+                except HomeInUse as error:
+                    if time.monotonic() > deadline or self.app.stopping.is_set():
+                        raise
+                    log.info("daemon.waits", reason=str(error))
+                    self.app.stopping.wait(1.0)
+                else:
+                    break
+            yield leadership
 
     def _scheduler(self) -> BackgroundScheduler:
         schedule = self.app.settings.schedule
@@ -99,17 +122,33 @@ class Daemon:
         notify("WATCHDOG=1")
 
     def _work(self, leadership: Leadership, scheduler: BackgroundScheduler) -> None:
+        desk = Desk(self.app, leadership)
         last = time.monotonic()
         while not self.app.stopping.is_set():
             leadership.renew()
+            if self._serve(desk):
+                continue
             try:
-                name = self._queue.get(timeout=1.0)
+                name = self._queue.get(timeout=LOOK_S)
             except queue.Empty:
                 self._watch(scheduler, last)
                 continue
             last = time.monotonic()
             if not self._paused():
-                self._perform(name, leadership)
+                self._perform(name, leadership, desk)
+
+    def _serve(self, desk: Desk) -> bool:
+        """Carry out one request, if one waits."""
+        request = desk.next()
+        if request is None:
+            return False
+        try:
+            desk.carry_out(request)
+        except Stopping:
+            log.info("request.postponed", request=request.id, action=request.action)
+        if "deploy" in self._jobs:
+            self._enqueue("deploy")
+        return True
 
     def _watch(self, scheduler: BackgroundScheduler, last: float) -> None:
         """A clock set back stalls APScheduler without a word (measured): end, so that the service restarts us."""
@@ -124,11 +163,15 @@ class Daemon:
         with self.app.state.read() as tx:
             return tx.paused() is not None
 
-    def _perform(self, name: str, leadership: Leadership) -> None:
+    def _perform(self, name: str, leadership: Leadership, desk: Desk) -> None:
         """One job; what it raises on purpose is logged and tried again at its next time."""
         started = time.monotonic()
         try:
-            self._jobs[name](leadership)
+            with desk.interruptible():
+                self._jobs[name](leadership)
+        except Interrupted as error:
+            log.info("job.interrupted", job=name, reason=str(error))
+            self._enqueue(name)
         except Stopping:
             log.info("job.stopped", job=name)
         except StaleLeader:

@@ -1,0 +1,134 @@
+"""What operators can ask of whoever leads; each action may be begun more than once and ends the same.
+
+An action gets an `Errand` and returns what its command prints, as plain JSON values.  What it raises
+on purpose is its refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from kbsync.application import Application
+from kbsync.errors import UsageError
+from kbsync.executor import Progress
+from kbsync.leadership import Leadership
+from kbsync.runs import promotion, review
+from kbsync.runs.planning import NothingToDo
+from kbsync.runs.questions import forecast
+from kbsync.runs.starting import plan
+from kbsync.service.cycle import CycleReport, cycle, workers
+from state import Transaction
+from state.records import Request
+
+REPORTS = TypeAdapter(CycleReport)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One request on its way."""
+
+    app: Application
+    leadership: Leadership
+    request: Request
+    arguments: Mapping[str, Any]
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    carry_out: Callable[[Errand], Mapping[str, Any]]
+    urgency: int = 0
+    """A request breaks off the scheduled work and the requests that are less urgent than itself, unless it is 0."""
+
+
+def sync(errand: Errand) -> Mapping[str, Any]:
+    """One cycle that a person asked for."""
+    report = cycle(
+        errand.app,
+        errand.leadership,
+        trigger="kbsync sync",
+        asked=True,
+        bootstrap=bool(errand.arguments["bootstrap"]),
+        progress=errand.progress,
+    )
+    # The single decisions are in the ledger; the answer keeps the counts.
+    counts = {name: replace(one, decisions=[]) for name, one in report.intake.items()}
+    answer: dict[str, Any] = REPORTS.dump_python(replace(report, intake=counts), mode="json")
+    return answer
+
+
+def dry_run(errand: Errand) -> Mapping[str, Any]:
+    """What the next run would build, by the facts' numbers, and what that would take."""
+    app = errand.app
+    with workers(app, errand.leadership) as worker:
+        planned = plan(app, errand.leadership, worker, asked=True, progress=errand.progress)
+        if isinstance(planned, NothingToDo):
+            return {"nothing": planned.reason, "waiting": [fact.id for fact in planned.waiting]}
+        expected = forecast(app, worker, planned, errand.progress)
+    numbers = {
+        name: [fact.id for fact in getattr(planned, name)] for name in ("facts", "new", "removed", "waiting")
+    }
+    return {
+        **numbers,
+        "known": sorted(planned.known),
+        "preflight": asdict(expected) if expected is not None else None,
+    }
+
+
+def resolve_rollback(tx: Transaction, target: int | None) -> dict[str, Any]:
+    """Which checkpoint is to be left for which: fixed when it is asked, so that it cannot happen twice.
+
+    Raises UsageError where there is nothing to go back to.
+    """
+    left, chosen = promotion.rollback_target(tx, target)
+    return {"left": left.id, "to": chosen.id}
+
+
+def rollback(errand: Errand) -> Mapping[str, Any]:
+    """Go back to a checkpoint that was live before."""
+    app, left, to = errand.app, int(errand.arguments["left"]), int(errand.arguments["to"])
+    with app.state.read() as tx:
+        live = tx.live()
+    if live is None or live.id not in (left, to):
+        raise UsageError(
+            f"checkpoint {live.id if live else 'none'} is live by now, not {left} as when the rollback was asked for",
+            "look at `kbsync checkpoints` and ask again",
+        )
+    if live.id == left:
+        promotion.rollback(
+            app.state,
+            app.home,
+            errand.leadership.lease,
+            target=to,
+            hooks=tuple(app.settings.deploy),
+            reason=errand.request.reason,
+            actor=errand.request.actor,
+        )
+    promotion.project(app.state, app.home)
+    return {"left": left, "live": to}
+
+
+def approve_run(errand: Errand) -> Mapping[str, Any]:
+    """Promote a candidate that waits for review."""
+    request = errand.request
+    done = review.approve_run(
+        errand.app,
+        errand.leadership,
+        int(errand.arguments["run"]),
+        request.reason,
+        request.actor,
+        again=request.attempts > 1,
+    )
+    return {"run": done.id, "state": done.state, "reason": done.reason}
+
+
+ACTIONS: Mapping[str, Action] = {
+    "rollback": Action(rollback, urgency=2),
+    "approve-run": Action(approve_run, urgency=1),
+    "sync": Action(sync),
+    "dry-run": Action(dry_run),
+}

@@ -1,0 +1,192 @@
+"""Requests: how a command has something done by whoever leads, be it the daemon or itself.
+
+A command writes a request into the ledger (`ask`) and waits for its answer (`wait_for`).  The daemon looks
+for requests between its jobs, and several times a second while it waits for a worker, a source or a
+server: something urgent breaks that work off, which is safe wherever SIGTERM would be, and the work is
+resumed afterwards.  Where nobody leads, the command takes the lead and carries the request out itself.
+
+Either side may be killed at any instant.  A request that was begun by a process that died is begun again
+by the next leader; a command that was killed leaves its request to be carried out.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import structlog
+
+from connectors.errors import ConnectorError
+from editing.errors import EditingError
+from kbsync.application import Application
+from kbsync.errors import KbsyncError
+from kbsync.executor import Progress, Stopping, silent
+from kbsync.home import HomeInUse
+from kbsync.leadership import Leadership
+from kbsync.service.actions import ACTIONS, Errand
+from kbsync.service.cycle import tell_servers
+from state import Transaction
+from state.errors import LeaseHeld, StaleLeader, StateError
+from state.records import Request
+
+log = structlog.get_logger()
+
+ACTOR = "kbsync"
+ENDED = ("done", "refused", "withdrawn")
+MOST_ATTEMPTS = 3
+"""Leaders that may die of one request before it is refused."""
+LOOK_S = 0.3
+"""Between two looks into the ledger: of a command for its answer, of the leader for what is urgent."""
+EXPECTED = (KbsyncError, ConnectorError, EditingError, StateError, OSError)
+"""What an action refuses with; anything else is a defect, and ends the process as well."""
+
+
+class Interrupted(KbsyncError):
+    """Work was broken off for an operator's request that is more urgent; it is resumed after that."""
+
+
+def ask(
+    app: Application,
+    action: str,
+    resolve: Callable[[Transaction], Mapping[str, Any]],
+    *,
+    reason: str,
+    actor: str,
+) -> Request:
+    """Write a request; `resolve` gives its arguments, in the same transaction, or refuses."""
+    with app.state.write() as tx:
+        return tx.ask(action, resolve(tx), reason, actor)
+
+
+def wait_for(
+    app: Application,
+    id: int,
+    *,
+    progress: Progress = silent,
+    waiting: Callable[[], None] = lambda: None,
+) -> Request:
+    """The answered request; carries it out here as soon as nobody else leads.
+
+    `waiting` is called at every look while another process leads.
+    """
+    while True:
+        with app.state.read() as tx:
+            found = tx.request(id)
+        if found.state in ENDED:
+            return found
+        with ExitStack() as stack:
+            try:
+                leadership = stack.enter_context(app.leading())
+            except (HomeInUse, LeaseHeld):
+                waiting()
+                time.sleep(LOOK_S)
+                continue
+            desk = Desk(app, leadership, progress)
+            while (request := desk.next(only=id)) is not None:
+                desk.carry_out(request)
+
+
+def notify_servers_unless_led(app: Application) -> bool:
+    """Tell the servers what is live now; False, with nothing done, where another process leads and does it."""
+    with ExitStack() as stack:
+        try:
+            leadership = stack.enter_context(app.leading())
+        except (HomeInUse, LeaseHeld):
+            return False
+        tell_servers(app, leadership, asked=True)
+        return True
+
+
+class Desk:
+    """Carries out requests, as leader."""
+
+    def __init__(self, app: Application, leadership: Leadership, progress: Progress = silent) -> None:
+        self.app, self.leadership, self.progress = app, leadership, progress
+        self._looked = 0.0
+
+    def next(self, only: int | None = None) -> Request | None:
+        """The most urgent open request, the oldest of these first; `only`: the urgent ones and this one."""
+        with self.app.state.read() as tx:
+            found = [one for one in tx.open_requests() if only is None or one.id == only or _urgency(one)]
+        return min(found, key=lambda one: (-_urgency(one), one.id), default=None)
+
+    def carry_out(self, request: Request) -> bool:
+        """Carry one request out and answer it; False where it was broken off and waits again.
+
+        Raises Stopping at SIGTERM, StaleLeader, and StateError where the answer cannot be written.
+        """
+        with self.leadership.write() as tx:
+            request = tx.begin_request(request.id, ACTOR)
+        try:
+            with self.interruptible(_urgency(request)):
+                answer = self._act(request)
+        except (Interrupted, Stopping) as error:
+            with self.leadership.write() as tx:
+                tx.postpone_request(request.id, ACTOR)
+            if isinstance(error, Stopping):
+                raise
+            return False
+        except StaleLeader:
+            raise
+        except EXPECTED as error:
+            self._refuse(request, error)
+            return True
+        except Exception as error:
+            self._refuse(request, error)
+            raise
+        with self.leadership.write() as tx:
+            tx.answer_request(request.id, "done", answer, ACTOR)
+        log.info("request.done", request=request.id, action=request.action)
+        return True
+
+    @contextmanager
+    def interruptible(self, urgency: int = 0) -> Iterator[None]:
+        """Within the block, a waiting request that is more urgent raises Interrupted at the next safe point."""
+        before = self.app.safe_point
+
+        def look() -> None:
+            if time.monotonic() - self._looked < LOOK_S:
+                return
+            self._looked = time.monotonic()
+            with self.app.state.read() as tx:
+                waiting = [one for one in tx.open_requests() if _urgency(one) > urgency]
+            if waiting:
+                raise Interrupted(f"broken off for request {waiting[0].id} ({waiting[0].action})")
+
+        self.app.safe_point = look
+        try:
+            yield
+        finally:
+            self.app.safe_point = before
+
+    def _act(self, request: Request) -> Mapping[str, Any]:
+        if request.attempts > MOST_ATTEMPTS:
+            raise KbsyncError(
+                f"request {request.id} was given up: {MOST_ATTEMPTS} processes ended while they carried it out",
+                "see the log of the daemon",
+            )
+        action = ACTIONS.get(request.action)
+        if action is None:
+            raise KbsyncError(
+                f"this version of kbsync cannot {request.action}", "use one version for daemon and commands"
+            )
+        arguments = json.loads(request.arguments)
+        return action.carry_out(Errand(self.app, self.leadership, request, arguments, self.progress))
+
+    def _refuse(self, request: Request, error: Exception) -> None:
+        log.warning("request.refused", request=request.id, action=request.action, reason=str(error))
+        answer = {
+            "kind": type(error).__name__,
+            "message": str(error),
+            "advice": getattr(error, "advice", None),
+        }
+        with self.leadership.write() as tx:
+            tx.answer_request(request.id, "refused", answer, ACTOR)
+
+
+def _urgency(request: Request) -> int:
+    action = ACTIONS.get(request.action)
+    return action.urgency if action is not None else 0
