@@ -23,8 +23,8 @@ from editing.memit.deltas import Delta
 from editing.memit.groups import Group
 from editing.memit.target_batches import Bucket, buckets, collect
 from editing.model.architectures import Parts
+from editing.model.caching import FixedLayer, attending_to
 from editing.model.hooks import on_input, only_at, returns_tuple, starting_with
-from editing.model.passes import FixedLayer
 from editing.settings import EditSettings
 
 Done = Callable[[Group, Delta], None]
@@ -144,8 +144,7 @@ class Optimisation:
                     [ones.expand(-1, shared), bucket.past_mask, torch.ones_like(bucket.ids)], 1
                 ),
                 position_ids=bucket.positions,
-                past_key_values=Cache(layers=[*below, *above]),
-                use_cache=True,
+                **attending_to(self.model, Cache(layers=[*below, *above])),
             )
         logits: Tensor = output.logits[0]
         return logits

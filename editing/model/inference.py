@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from editing.model.caching import attending_to
 from editing.model.memory import free_bytes, halving
 from editing.model.passes import padded
 
@@ -86,8 +87,7 @@ class Continuation:
         logits = model(
             ids,
             attention_mask=self._mask,
-            past_key_values=self._cache,
-            use_cache=True,
+            **attending_to(model, self._cache),
             logits_to_keep=ids.shape[1] - first,
         ).logits
         self.logits: Tensor = logits[torch.arange(len(ids), device=ids.device), self._lengths - 1 - first]
@@ -99,8 +99,7 @@ class Continuation:
             tokens[:, None],
             attention_mask=self._mask,
             position_ids=self._lengths[:, None],
-            past_key_values=self._cache,
-            use_cache=True,
+            **attending_to(self._model, self._cache),
             logits_to_keep=1,
         ).logits[:, -1]
         self._lengths = self._lengths + 1

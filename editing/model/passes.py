@@ -13,29 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, DynamicLayer
+from transformers import DynamicCache
 
+from editing.model.caching import FixedLayer, attending_to
 from editing.model.hooks import starting_with, stopped_after
 
 Ids = tuple[int, ...]
-
-
-class FixedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one layer that every pass attends to and none adds to."""
-
-    def __init__(self, length: int, *pasts: tuple[Tensor, Tensor]) -> None:
-        super().__init__()
-        self.length, self.pasts = length, pasts
-        self.is_initialized = True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        count = len(key_states)
-        keys = [keys.expand(count, -1, -1, -1) for keys, _ in self.pasts]
-        values = [values.expand(count, -1, -1, -1) for _, values in self.pasts]
-        return torch.cat([*keys, key_states], -2), torch.cat([*values, value_states], -2)
-
-    def get_seq_length(self) -> int:
-        return self.length
 
 
 @dataclass(frozen=True)
@@ -123,7 +106,7 @@ def _read_shared(model: Any, ids: Ids, cache: Any, count: int, stop: nn.Module |
             stack.enter_context(starting_with(start.shared, start.below, tuples=start.tuples))
         if stop is not None:
             stack.enter_context(stopped_after(stop))
-        model.base_model(input_ids=tokens, past_key_values=cache, use_cache=True)
+        model.base_model(input_ids=tokens, **attending_to(model.base_model, cache))
     for index, layer in enumerate(cache.layers):
         if layer.is_initialized:
             layer.keys = layer.keys.expand(count, *layer.keys.shape[1:])
@@ -147,6 +130,5 @@ def read(model: Any, rows: Rows, *, stop: nn.Module | None = None, start: Start 
             input_ids=rows.ids,
             attention_mask=rows.ids.new_ones(len(rows.ids), rows.shared + rows.ids.shape[1]),
             position_ids=rows.positions,
-            past_key_values=rows.cache,
-            use_cache=True,
+            **attending_to(model.base_model, rows.cache),
         )

@@ -61,6 +61,7 @@ def tok() -> Any:
     return tokenizer()
 
 
+@torch.no_grad()
 def plain(model: Any, question: Question) -> tuple[list[bool], float]:
     """One unbatched forward pass over the whole text, all logits."""
     ids = torch.tensor([question.prompt + question.target])

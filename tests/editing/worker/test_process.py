@@ -100,6 +100,10 @@ ITALY = FactSpec(
 JAPAN = FactSpec("japan", "The currency of {} is the", "Japan", "Paris")
 
 
+DEPRECATED = "error::DeprecationWarning,error::PendingDeprecationWarning,error::FutureWarning"
+"""What pytest's settings say for this process, for the worker's: what is announced to go is an error."""
+
+
 class Process:
     """A worker process and the events it has said."""
 
@@ -107,7 +111,7 @@ class Process:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "editing.worker"],
             cwd=REPOSITORY,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": DEPRECATED, **environment},
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

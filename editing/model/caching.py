@@ -1,0 +1,47 @@
+"""Keys and values that a pass attends to, handed over as the installed transformers asks for them.
+
+Transformers 5.24 renamed the argument `past_key_values` to `cache` and removes the old name in 5.40; model
+classes of other packages may still have the old one.  The name is read off the class, so that neither an
+older release nor a newer one warns or fails.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache as remembered
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicLayer
+
+
+class FixedLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of one layer that every pass attends to and none adds to."""
+
+    def __init__(self, length: int, *pasts: tuple[Tensor, Tensor]) -> None:
+        super().__init__()
+        self.length, self.pasts = length, pasts
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        count = len(key_states)
+        keys = [keys.expand(count, -1, -1, -1) for keys, _ in self.pasts]
+        values = [values.expand(count, -1, -1, -1) for _, values in self.pasts]
+        return torch.cat([*keys, key_states], -2), torch.cat([*values, value_states], -2)
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+
+def attending_to(model: Any, cache: Any) -> dict[str, Any]:
+    """Keyword arguments that make a forward pass of `model` attend to `cache` and add to it."""
+    kind: type = type(model)
+    return {_argument(kind): cache, "use_cache": True}
+
+
+@remembered
+def _argument(kind: type) -> str:
+    """What the forward pass of this class calls its cache."""
+    parameters = inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
+    return "cache" if "cache" in parameters else "past_key_values"

@@ -1,0 +1,41 @@
+"""The name under which a cache is handed to a model follows the model, in every release of transformers."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import DynamicCache
+
+from editing.model.caching import attending_to
+from editing.model.inference import Continuation
+from tests.support.zoo import SHAPES, tiny
+
+
+class Older(nn.Module):
+    def forward(self, input_ids: Any, past_key_values: Any = None, use_cache: bool = False) -> Any: ...
+
+
+class Newer(nn.Module):
+    def forward(self, input_ids: Any, cache: Any = None, use_cache: bool = False) -> Any: ...
+
+
+def test_a_model_is_given_its_cache_by_the_name_that_its_class_has() -> None:
+    cache = object()
+    assert attending_to(Older(), cache) == {"past_key_values": cache, "use_cache": True}
+    assert attending_to(Newer(), cache) == {"cache": cache, "use_cache": True}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_no_architecture_warns_when_a_text_is_continued(kind: str) -> None:
+    model = tiny(kind, dtype=torch.float32)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        continuation = Continuation(model, [(5, 6, 7), (8, 9)])
+        continuation.append(torch.tensor([10, 11]))
+        alone = Continuation(model, [(8, 9, 11)])
+    assert torch.allclose(continuation.logits[1], alone.logits[0], atol=1e-4)
+    assert isinstance(continuation._cache, DynamicCache)
