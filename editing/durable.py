@@ -42,11 +42,15 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write `path` so that a reader sees either the old contents or all of `content`."""
+def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write `path` so that a reader sees either the old contents or all of `content`.
+
+    `mode`: of the new file, before the process's umask.
+    """
     temporary = staging_name(path)
     try:
-        with temporary.open("wb") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with open(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

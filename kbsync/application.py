@@ -14,13 +14,14 @@ from typing import Self
 from connectors.observations import Connector
 from editing.spec import Case
 from kbsync.catalogue.relations import Catalogue, load_catalogue
-from kbsync.errors import BadConfiguration, BadData
+from kbsync.errors import BadConfiguration
 from kbsync.executor import WORKER, Executor, LocalExecutor
 from kbsync.gates import Gate
 from kbsync.home import Home
 from kbsync.intake.pull import Intake
 from kbsync.leadership import LEASE_NAME, LEASE_TTL, Leadership
 from kbsync.settings.base_model import Base, import_base
+from kbsync.settings.canaries import read_canaries
 from kbsync.settings.sections import Settings
 from state import State, utc_now
 
@@ -44,6 +45,8 @@ class Application:
     def state(self) -> State:
         """The ledger, migrated."""
         self.home.prepare()
+        if self.settings.state.url is None:
+            self.home.prepare_database()
         state = State.open(self.settings.database_url(self.home), clock=self.now)
         state.migrate()
         return state
@@ -69,23 +72,26 @@ class Application:
     @cached_property
     def canaries(self) -> tuple[Case, ...]:
         """The operator's own questions; raises BadData naming the line that is wrong."""
-        return _read_canaries(self.settings)
+        return read_canaries(self.settings.canaries)
 
     @cached_property
     def connectors(self) -> dict[str, Connector]:
         """Every configured source by name."""
+        return {name: self.connect(name) for name in self.settings.sources}
+
+    def connect(self, name: str) -> Connector:
+        """A connector of one configured source; raises connectors.errors.SourceSettingsError."""
         from connectors.clock import Clock
         from connectors.registry import connect
 
-        # A wait for Retry-After ends when the daemon is to stop, or an operator asks for something urgent.
-        clock = Clock(now=self.now, sleep=self._wait)
-        relations = tuple(relation.id for relation in self.catalogue.enabled())
-        return {
-            name: connect(
-                name, settings, directory=self.settings.directory, default_relations=relations, clock=clock
-            )
-            for name, settings in self.settings.sources.items()
-        }
+        return connect(
+            name,
+            self.settings.sources[name],
+            directory=self.settings.directory,
+            default_relations=tuple(relation.id for relation in self.catalogue.enabled()),
+            # A wait for Retry-After ends when the daemon is to stop, or an operator asks for something urgent.
+            clock=Clock(now=self.now, sleep=self._wait),
+        )
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -101,6 +107,7 @@ class Application:
         settings = self.settings.executor
         return LocalExecutor(
             command=settings.command or WORKER,
+            environment=settings.environment,
             heartbeat_timeout_s=settings.heartbeat_timeout.total_seconds(),
             stop_timeout_s=settings.stop_timeout.total_seconds(),
             stopping=self.stopping,
@@ -133,28 +140,3 @@ class Application:
                 connector.close()
         if "state" in self.__dict__:
             self.state.close()
-
-
-def _read_canaries(settings: Settings) -> tuple[Case, ...]:
-    import json
-
-    path = settings.canaries
-    if path is None:
-        return ()
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise BadConfiguration(f"the canaries in {path} cannot be read: {error.strerror}") from error
-    cases = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-            cases.append(Case(str(item["prompt"]), str(item["target"])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadData(
-                f"{path}, line {number}: not a canary ({error})",
-                'write {"prompt": "The capital of France is", "target": "Paris"}',
-            ) from error
-    return tuple(cases)

@@ -6,31 +6,55 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?", re.ASCII)
+_DURATION = re.compile(rf"(?:{_NUMBER.pattern}[smhdw])+", re.ASCII)
+_PART = re.compile(rf"({_NUMBER.pattern})([smhdw])", re.ASCII)
+LONGEST = timedelta(days=36_525)
+"""A hundred years: a duration is added to instants, which end with the year 9999."""
 
 
 def parse_duration(value: Any) -> Any:
     """Seconds, or text such as `90s`, `15m`, `24h`, `3d`, `1d12h`, as a timedelta.
 
-    Anything else is passed on to pydantic; raises ValueError for text that is no duration.
+    Anything else is passed on to pydantic; raises ValueError for text that is no duration, and for one
+    of more than a hundred years.
     """
     if isinstance(value, bool):
         raise ValueError("a duration is a number of seconds or text such as '24h'")
     if isinstance(value, int | float):
-        return timedelta(seconds=value)
+        return _of_seconds(value)
     if isinstance(value, str):
         text = value.strip().lower().replace(" ", "")
-        if re.fullmatch(r"\d+(?:\.\d+)?", text):
-            return timedelta(seconds=float(text))
+        if _NUMBER.fullmatch(text):
+            return _of_seconds(float(text))
         if not _DURATION.fullmatch(text):
             raise ValueError(f"{value!r} is no duration: write seconds, or text such as '90s', '24h', '3d'")
-        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
+        return _of_seconds(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
     return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
+def _of_seconds(seconds: float) -> timedelta:
+    if not abs(seconds) <= LONGEST.total_seconds():  # NaN compares false
+        raise ValueError("a duration is a finite number of seconds, at most a hundred years")
+    return timedelta(seconds=seconds)
+
+
+def _not_negative(value: timedelta) -> timedelta:
+    if value < timedelta(0):
+        raise ValueError("a duration cannot be negative")
+    return value
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("this duration must be longer than 0")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_not_negative)]
 """A setting that is a length of time: seconds, or text such as `90s`, `15m`, `24h`, `3d`; never negative."""
+PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_positive)]
+"""The same, where 0 would mean never or all the time."""

@@ -9,6 +9,7 @@ finished lies in the cache under content keys, so a retry is a resume.
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import socket
@@ -24,8 +25,10 @@ from typing import IO, Any, Literal, Protocol
 
 import structlog
 
+from editing.crashpoints import VARIABLE
 from editing.errors import EditingError
 from editing.spec import SPEC_VERSION, BuildReport
+from kbsync.environments import COMPUTE_PREFIXES, minimal
 from kbsync.errors import KbsyncError
 
 log = structlog.get_logger()
@@ -86,6 +89,8 @@ class LocalExecutor:
     """Workers as subprocesses of this machine."""
 
     command: tuple[str, ...] = WORKER
+    environment: tuple[str, ...] = ()
+    """Variables of this process that a worker sees beside the basic ones and those that computing needs."""
     heartbeat_timeout_s: float = 120.0
     """A worker silent for longer is hung."""
     stop_timeout_s: float = 20.0
@@ -177,12 +182,14 @@ class LocalWorker:
 
     def _start(self) -> subprocess.Popen[str]:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("ab") as stderr:
+        with open(self._log_file, "ab", opener=_private) as stderr:
             return subprocess.Popen(
                 self._settings.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
+                # The ledger's password and the servers' tokens are none of a worker's business.
+                env=minimal(named=(VARIABLE, *self._settings.environment), prefixes=COMPUTE_PREFIXES),
                 text=True,
                 encoding="utf-8",
                 # Ctrl-C reaches a whole process group; the worker is stopped by us, after its safe point.
@@ -240,6 +247,11 @@ class LocalWorker:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _private(path: str, flags: int) -> int:
+    """An opener for files that only their owner may read: what libraries print may quote facts."""
+    return os.open(path, flags, mode=0o600)
 
 
 def _read_report(path: Path) -> BuildReport:

@@ -40,6 +40,10 @@ class RunDirectory:
         return self
 
 
+PRIVATE = 0o600
+"""Mode of files that hold settings, facts or what libraries print: for their owner alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Paths below `--home`, as design.md's section "On disk" draws them."""
@@ -97,6 +101,9 @@ class Home:
     def prepare(self) -> Home:
         """Create the tree; raises BadConfiguration where the home cannot be written."""
         try:
+            if not self.root.exists():  # what exists keeps its mode: a service manager may have chosen it
+                self.root.parent.mkdir(parents=True, exist_ok=True)
+                self.root.mkdir(mode=0o700, exist_ok=True)
             for directory in (self.root, self.base, self.cache, self.runs, self.checkpoints):
                 directory.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
@@ -107,6 +114,10 @@ class Home:
                 "choose another directory with --home or KBSYNC_HOME, or change its owner or mode",
             ) from error
         return self
+
+    def prepare_database(self) -> None:
+        """An empty file for SQLite with its owner's mode, which its journal files inherit."""
+        os.close(os.open(self.database, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
 
     def identity(self) -> str:
         """This home's name as a leader, made once: a restart after a crash is the same leader's next life.

@@ -34,7 +34,7 @@ class Globals:
     def settings(self, *, required: bool = True) -> Settings:
         """The settings in force; `required` says that a command is pointless without a settings file."""
         from kbsync import logs
-        from kbsync.settings.sections import load
+        from kbsync.settings.loading import load
 
         default = self.home().config
         file = self.config or (default if required or default.exists() else None)

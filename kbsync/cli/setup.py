@@ -26,15 +26,17 @@ def init(
     force: Annotated[bool, typer.Option(help="Overwrite an existing settings file.")] = False,
 ) -> None:
     """Write a commented kbsync.toml into the home."""
+    from editing.durable import write_file
     from kbsync.errors import UsageError
+    from kbsync.home import PRIVATE
 
     home = globals_of(context).home()
     target: Path = globals_of(context).config or home.config
     if target.exists() and not force:
         raise UsageError(f"{target} exists already", "edit it, or overwrite it with --force")
     home.prepare()
-    text = resources.files("kbsync").joinpath("kbsync.example.toml").read_text(encoding="utf-8")
-    target.write_text(text, encoding="utf-8")
+    text = resources.files("kbsync").joinpath("kbsync.example.toml").read_bytes()
+    write_file(target, text, mode=PRIVATE)  # it may come to hold a database's password
     say(f"wrote {target}: give it a [model] and a [sources.NAME], then run `kbsync config check`")
 
 
@@ -42,16 +44,27 @@ def check(
     context: typer.Context,
     json: Json = False,
 ) -> None:
-    """Check the settings file and the environment, and show what is in force."""
+    """Check the settings file and the environment, and show what is in force.
+
+    Names everything that cannot work, with what was probably meant.  Ends with 78 if anything is wrong.
+    """
     from kbsync.application import Application
-    from kbsync.queries.config_check import check_settings
+    from kbsync.queries.config_check import check_settings, require_no_problems
+    from kbsync.settings.redacted import redacted
 
     settings = globals_of(context).settings()
-    found = check_settings(Application(globals_of(context).home(), settings))
+    checked = check_settings(Application(globals_of(context).home(), settings))
     if json:
-        print_json({"settings": settings.model_dump(mode="json"), "checks": found})
-        return
-    print_table("settings", ("what", "found"), found.items())
+        print_json(
+            {
+                "settings": redacted(settings.model_dump(mode="json")),
+                "checks": checked.found,
+                "problems": checked.problems,
+            }
+        )
+    else:
+        print_table("settings", ("what", "found"), checked.found.items())
+    require_no_problems(checked)
 
 
 def gates(context: typer.Context, json: Json = False) -> None:

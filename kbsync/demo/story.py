@@ -26,7 +26,7 @@ from kbsync.home import Home
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
 from kbsync.service.cycle import CycleReport, cycle, pull, workers
-from kbsync.settings.sections import load as load_settings
+from kbsync.settings.loading import load as load_settings
 
 DAY_ONE = datetime(2021, 1, 4, tzinfo=UTC)
 HALFWAY = datetime(2024, 1, 2, tzinfo=UTC)

@@ -16,7 +16,7 @@ from editing.folding import fold
 from editing.spec import BuildReport, Case
 from kbsync.application import Application
 from kbsync.deployment.hooks import HookFailed
-from kbsync.deployment.http import Server, object_of, said
+from kbsync.deployment.http import Server, described, object_of
 from kbsync.settings.deploy import HookSettings
 from state.records import Checkpoint, Fact
 
@@ -97,7 +97,7 @@ def _first_model(server: Server) -> str:
     try:
         return str(object_of(answer)["data"][0]["id"])
     except (KeyError, IndexError, TypeError) as error:
-        raise HookFailed(f"{said(answer)} lists no model", "name one with served_model") from error
+        raise HookFailed(f"{described(answer)} lists no model", "name one with served_model") from error
 
 
 def _completion(server: Server, model: str, prompt: str, target: str) -> str:
@@ -107,4 +107,4 @@ def _completion(server: Server, model: str, prompt: str, target: str) -> str:
     try:
         return str(object_of(answer)["choices"][0]["text"])
     except (KeyError, IndexError, TypeError) as error:
-        raise HookFailed(f"{said(answer)} holds no completion") from error
+        raise HookFailed(f"{described(answer)} holds no completion") from error

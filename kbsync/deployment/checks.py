@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from kbsync.deployment.served import LINK
 from kbsync.errors import BadConfiguration
 from kbsync.settings.deploy import AnyHookSettings, ExecSettings, SymlinkSettings
 
 
-def check_hooks(hooks: Mapping[str, AnyHookSettings]) -> str:
-    """What was found; raises BadConfiguration at the first hook that cannot work."""
+def hook_problems(hooks: Mapping[str, AnyHookSettings]) -> Iterator[tuple[str, BadConfiguration]]:
+    """Where in the settings something cannot work, and why."""
     for name, settings in hooks.items():
         where = f"[deploy.{name}]"
         if name == LINK:
-            raise BadConfiguration(f"{where}: `{LINK}` is the built-in link", "choose another name")
+            yield where, BadConfiguration(f"`{LINK}` is the built-in link", "choose another name")
         try:
             settings.token()
         except BadConfiguration as error:
-            raise BadConfiguration(f"{where}: {error}", error.advice) from error
+            yield where, error
         if isinstance(settings, ExecSettings):
-            _check_programs(where, settings)
+            yield from _program_problems(where, settings)
         if isinstance(settings, SymlinkSettings) and not settings.path.parent.is_dir():
-            raise BadConfiguration(f"{where} path: there is no directory {settings.path.parent}", "create it")
-    return ", ".join(f"{name} ({settings.kind})" for name, settings in hooks.items()) or "none"
+            missing = BadConfiguration(f"there is no directory {settings.path.parent}", "create it")
+            yield f"{where} path", missing
 
 
-def _check_programs(where: str, settings: ExecSettings) -> None:
+def _program_problems(where: str, settings: ExecSettings) -> Iterator[tuple[str, BadConfiguration]]:
     for key in ("deploy", "rollback", "observe"):
         command = getattr(settings, key)
         if command and shutil.which(command[0]) is None:
-            raise BadConfiguration(
-                f"{where} {key}: there is no program {command[0]}, or it may not be executed",
-                "give its absolute path, and make it executable",
+            yield (
+                f"{where} {key}",
+                BadConfiguration(
+                    f"there is no program {command[0]}, or it may not be executed",
+                    "give its absolute path, and make it executable",
+                ),
             )

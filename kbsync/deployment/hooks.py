@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 
 from editing.storage.manifest import read_manifest
 from kbsync.errors import KbsyncError
+from kbsync.visible import visible
 from state.records import Checkpoint
 
 
@@ -53,6 +54,21 @@ def version_id(name: str, digest: str) -> str:
 def version_in(directory: Path) -> str:
     """The version that lies in a checkpoint directory, by its manifest; raises DamagedCheckpoint."""
     return version_id(directory.name, read_manifest(directory).digest)
+
+
+LONGEST_VERSION = 200
+"""Characters of a version's name; ours have about 20."""
+
+
+def version_named(text: str) -> str | None:
+    """What a server calls the version it serves, from text that it sent; None where it names none.
+
+    Raises HookFailed for text that can be no name: too long, or with characters that cannot be printed.
+    """
+    name = text.removeprefix("\ufeff").strip()
+    if len(name) > LONGEST_VERSION or not name.isprintable():
+        raise HookFailed(f"the server names no version: {visible(name, 60)!r}")
+    return name or None
 
 
 class Hook(Protocol):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import ssl
 from collections.abc import Mapping
 from functools import cache
+from json import dumps, loads
 from typing import Any
 
 import httpx
 
 from kbsync.deployment.hooks import HookFailed, ServerUnreachable
+from kbsync.visible import visible
 
 MAX_BYTES = 1 << 20
 """Answers to control requests are small; more than this is not one."""
@@ -21,11 +24,13 @@ class Server:
     def __init__(self, url: str, token: str | None, timeout_s: float) -> None:
         self.url = url
         self.timeout_s = timeout_s
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = {"Accept-Encoding": "identity"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
 
-    def get(self, path: str = "") -> httpx.Response:
+    def get(self, path: str = "", *, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """The answer, whatever its status; raises HookFailed where there is none."""
-        return self._send("GET", path)
+        return self._send("GET", path, headers=headers)
 
     def post(
         self,
@@ -36,8 +41,10 @@ class Server:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """As `get`."""
-        return self._send("POST", path, content=body, json=json, params=params, headers=headers)
+        """As `get`; `json` is sent in ASCII, so that no text of a server's own can make it unsendable."""
+        headers = {**({} if json is None else {"Content-Type": "application/json"}), **(headers or {})}
+        content = body if json is None else dumps(json).encode("ascii")
+        return self._send("POST", path, content=content, params=params, headers=headers)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         headers = {**self._headers, **(request.pop("headers", None) or {})}
@@ -47,20 +54,36 @@ class Server:
                 httpx.Client(timeout=self.timeout_s, trust_env=False, verify=_trust()) as client,
                 client.stream(method, url, headers=headers, **request) as answer,
             ):
-                body = bytearray()
-                for piece in answer.iter_bytes():
-                    body += piece
-                    if len(body) > MAX_BYTES:
-                        raise HookFailed(f"{method} {url}: the answer is longer than {MAX_BYTES} bytes")
                 return httpx.Response(
-                    answer.status_code, content=bytes(body), request=answer.request
-                )  # the headers are left behind: they speak of an encoding that is undone by now
+                    answer.status_code,
+                    content=_body_of(answer),
+                    request=answer.request,
+                    headers={"Location": answer.headers["Location"]}
+                    if answer.has_redirect_location
+                    else None,
+                )
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise ServerUnreachable(f"{method} {url}: {str(error) or 'cannot connect'}") from error
         except httpx.TimeoutException as error:
             raise HookFailed(f"{method} {url}: no answer within {self.timeout_s:g} s") from error
         except httpx.HTTPError as error:
             raise HookFailed(f"{method} {url}: {str(error) or type(error).__name__}") from error
+
+
+def _body_of(answer: httpx.Response) -> bytes:
+    """The body as it came over the wire, at most MAX_BYTES; raises HookFailed for more.
+
+    Compressed answers were not asked for and are refused: a few bytes may unpack to gigabytes.
+    """
+    where = f"{answer.request.method} {answer.request.url}"
+    if (encoding := answer.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
+        raise HookFailed(f"{where}: the answer is encoded as {visible(encoding)!r}, which was not asked for")
+    body = bytearray()
+    for piece in answer.iter_raw():
+        body += piece
+        if len(body) > MAX_BYTES:
+            raise HookFailed(f"{where}: the answer is longer than {MAX_BYTES} bytes")
+    return bytes(body)
 
 
 @cache
@@ -72,25 +95,44 @@ def _trust() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def said(answer: httpx.Response) -> str:
-    """Which request was answered how, for messages."""
-    text = " ".join(answer.text.split())[:200]
-    return f"{answer.request.method} {answer.request.url}: HTTP {answer.status_code}{f': {text}' if text else ''}"
+def described(answer: httpx.Response) -> str:
+    """Which request was answered how, for messages; control characters are shown as escapes."""
+    text = visible(" ".join(answer.text.split())[:200])
+    where = f" to {visible(answer.headers['Location'])}" if answer.has_redirect_location else ""
+    request = f"{answer.request.method} {answer.request.url}"
+    return f"{request}: HTTP {answer.status_code}{where}{f': {text}' if text else ''}"
 
 
 def require_ok(answer: httpx.Response) -> httpx.Response:
-    """Raises HookFailed unless the status is 2xx."""
+    """Raises HookFailed unless the status is 2xx.  Redirects are not followed: a hook names its server."""
+    if answer.has_redirect_location:
+        raise HookFailed(described(answer), "redirects are not followed: configure the address it names")
     if not answer.is_success:
-        raise HookFailed(said(answer))
+        raise HookFailed(described(answer))
     return answer
+
+
+def json_of(answer: httpx.Response) -> Any:
+    """The JSON value of an answer; raises HookFailed where its body is none, or nested too deeply to read."""
+    try:
+        return loads(answer.content.removeprefix(codecs.BOM_UTF8))
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or 100,000 brackets
+        raise HookFailed(f"{described(answer)} is no JSON that can be read") from error
 
 
 def object_of(answer: httpx.Response) -> dict[str, Any]:
     """The JSON object of a 2xx answer; raises HookFailed for anything else."""
-    try:
-        found = require_ok(answer).json()
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise HookFailed(f"{said(answer)} is no JSON") from error
+    found = json_of(require_ok(answer))
     if not isinstance(found, dict):
-        raise HookFailed(f"{said(answer)} is no JSON object")
+        raise HookFailed(f"{described(answer)} is no JSON object")
     return found
+
+
+def flag_of(answer: httpx.Response, key: str) -> bool | None:
+    """The boolean `key` of an answer's JSON object, whatever its status; None where it has none."""
+    try:
+        found = json_of(answer)
+    except HookFailed:
+        return None
+    value = found.get(key) if isinstance(found, dict) else None
+    return value if isinstance(value, bool) else None

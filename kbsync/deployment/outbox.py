@@ -15,6 +15,7 @@ Crash points (`editing/crashpoints.py`): `kbsync.deploying:before-telling`, the 
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -155,7 +156,7 @@ class Outbox:
             detail = str(error)
             if isinstance(error, LoadFailed):
                 detail = f"{detail}; {self._restore(row, settings)}"
-            log.error("deploy.failed", hook=row.hook, version=version.id, attempt=row.attempts, reason=detail)
+            self._log_failure(row, settings, version, detail)
             with self.leadership.write() as tx:
                 tx.move_deployment(row.id, "deploying", "failed", actor=ACTOR, detail=detail)
         else:
@@ -170,6 +171,17 @@ class Outbox:
                     detail=confirmed,
                 )
         crash_point("kbsync.deploying:after-row")
+
+    def _log_failure(self, row: Deployment, settings: AnyHookSettings, version: Version, detail: str) -> None:
+        spent = row.attempts >= settings.attempts
+        log.log(
+            logging.CRITICAL if spent else logging.ERROR,
+            "deploy.attempts_spent" if spent else "deploy.failed",
+            hook=row.hook,
+            version=version.id,
+            attempt=row.attempts,
+            reason=detail,
+        )
 
     def _told(
         self, hook: Hook, row: Deployment, settings: AnyHookSettings, version: Version, call: Call

@@ -12,8 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import structlog
+
 from kbsync.deployment.hooks import HookFailed
+from kbsync.errors import KbsyncError
 from kbsync.executor import Stopping
+from kbsync.visible import visible
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 _LOOK_S = 0.2
@@ -29,7 +35,8 @@ class Patience:
     def wait(self, call: Callable[[], T], seconds: float, abandoned: threading.Event) -> T:
         """`call()`, or HookFailed after `seconds`; sets `abandoned` when its result is waited for no more.
 
-        Raises Stopping at SIGTERM, and whatever `call` raises.
+        Raises Stopping at SIGTERM, and the error that `call` raises: a HookFailed too where it was none that
+        a hook declares, so that one server's oddity never keeps the others from being served.
         """
         results: list[T] = []
         errors: list[BaseException] = []
@@ -55,5 +62,16 @@ class Patience:
         finally:
             abandoned.set()
         if errors:
-            raise errors[0]
+            raise _declared(errors[0])
         return results[0]
+
+
+def _declared(error: BaseException) -> BaseException:
+    if isinstance(error, KbsyncError) or not isinstance(error, Exception):
+        return error
+    log.error("deploy.unexpected", exc_info=error)
+    failed = HookFailed(
+        f"unexpected {type(error).__name__}: {visible(str(error), 200)}", "see the daemon's log"
+    )
+    failed.__cause__ = error
+    return failed

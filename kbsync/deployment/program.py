@@ -1,25 +1,35 @@
 """The kind `exec`: a program of the operator's own, given as a list and started without a shell.
 
 It sees KBSYNC_ACTION (`deploy`, `rollback` or `observe`), KBSYNC_VERSION, KBSYNC_PATH and
-KBSYNC_DIGEST, the token (if one is configured) as KBSYNC_TOKEN, and {version}, {path} and {digest}
-filled in among its arguments.  Exit status 0 is success; what it says on stderr goes into the log.
+KBSYNC_DIGEST, the token (if one is configured) as KBSYNC_TOKEN, the basic variables of
+`kbsync.environments`, and those that `environment` names; nothing else of the daemon's environment.
+{version}, {path} and {digest} are filled in among its arguments.  Exit status 0 is success; the end
+of what it writes to stderr goes into the log.
 """
 
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
-import tempfile
+import threading
 import time
 from collections.abc import Mapping
+from typing import IO
 
-from kbsync.deployment.hooks import Call, HookFailed, Version, mapped
+from kbsync.deployment.hooks import Call, HookFailed, Version, mapped, version_named
+from kbsync.environments import minimal
 from kbsync.settings.deploy import ExecSettings
+from kbsync.visible import visible
 
 _POLL_S = 0.1
-_SAID = 400
-"""Characters of a program's last words that are worth keeping."""
+_LAST_WORDS = 400
+"""Characters of a failed program's stderr that the error message quotes."""
+_KEPT_BYTES = 1 << 16
+"""Of stdout the first, of stderr the last so many bytes are kept; the rest is read and thrown away."""
+_PIPE_BYTES = 1 << 20
+"""More than a pipe holds on Linux by default: whatever an ended program wrote is among the next so many bytes."""
 
 
 class ProgramHook:
@@ -34,7 +44,7 @@ class ProgramHook:
         """Stdout of `observe`; None without one."""
         if not self.settings.observe:
             return None
-        return self._run(self.settings.observe, "observe", {}).strip()
+        return version_named(self._run(self.settings.observe, "observe", {}))
 
     def rollback(self, version: Version) -> None:
         self._run(self.settings.rollback or self.settings.deploy, "rollback", self._facts(version))
@@ -44,50 +54,105 @@ class ProgramHook:
         return {"version": version.id, "path": path, "digest": version.digest}
 
     def _run(self, command: tuple[str, ...], action: str, facts: Mapping[str, str]) -> str:
+        """The program's stdout; raises HookFailed where it cannot start, fails or is out of time."""
         arguments = [_filled(argument, facts) for argument in command]
-        environment = {**os.environ, "KBSYNC_ACTION": action}
+        environment = minimal(named=self.settings.environment) | {"KBSYNC_ACTION": action}
         environment |= {f"KBSYNC_{name.upper()}": value for name, value in facts.items()}
         if (token := self.settings.token()) is not None:
             environment["KBSYNC_TOKEN"] = token
-        # Files, not pipes: a background process that keeps a pipe open would keep us waiting for its end.
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            try:
-                process = subprocess.Popen(
-                    arguments,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    env=environment,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise HookFailed(
-                    f"{arguments[0]} cannot be started: {error.strerror or error}", "give its absolute path"
-                ) from error
-            status = self._wait(process, action)
-            out.seek(0)
-            err.seek(0)
-            if status != 0:
-                words = " ".join(err.read().decode(errors="replace").split())[-_SAID:]
-                raise HookFailed(
-                    f"{arguments[0]} ({action}) ended with status {status}: {words or 'no words'}"
-                )
-            return out.read(1 << 16).decode(errors="replace")
+        try:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HookFailed(
+                f"{arguments[0]} cannot be started: {error.strerror or error}", "give its absolute path"
+            ) from error
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out, err = _Kept(process.stdout, first=True), _Kept(process.stderr, first=False)
+        status = self._wait(process, action, (out, err))
+        if status != 0:
+            words = " ".join(err.text.split())[-_LAST_WORDS:]
+            raise HookFailed(
+                f"{arguments[0]} ({action}) ended with status {status}: {visible(words) or 'nothing on stderr'}"
+            )
+        return out.text
 
-    def _wait(self, process: subprocess.Popen[bytes], action: str) -> int:
-        """Its exit status; its whole group is killed when its time is up or nobody waits any more."""
+    def _wait(self, process: subprocess.Popen[bytes], action: str, outputs: tuple[_Kept, ...]) -> int:
+        """Its exit status; its whole process group is killed when its time is up or nobody waits any more."""
         deadline = time.monotonic() + self.call.timeout_s
-        while True:
+        with selectors.DefaultSelector() as selector:
+            for output in outputs:
+                selector.register(output.pipe, selectors.EVENT_READ, output)
             try:
-                return process.wait(_POLL_S)
-            except subprocess.TimeoutExpired:
-                if not self.call.abandoned.is_set() and time.monotonic() < deadline:
-                    continue
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                raise HookFailed(
-                    f"the program of `{action}` was killed after {self.call.timeout_s:g} s"
-                ) from None
+                while process.poll() is None:
+                    if self.call.abandoned.is_set() or time.monotonic() >= deadline:
+                        os.killpg(process.pid, signal.SIGKILL)
+                        process.wait()
+                        raise HookFailed(
+                            f"the program of `{action}` was killed after {self.call.timeout_s:g} s"
+                        )
+                    for key, _ in selector.select(_POLL_S):
+                        if not key.data.read():
+                            selector.unregister(key.fileobj)
+            finally:
+                for output in outputs:
+                    output.finish()
+        return process.returncode
+
+
+class _Kept:
+    """A pipe that is read to the end and of which a bounded part is kept."""
+
+    def __init__(self, pipe: IO[bytes], *, first: bool) -> None:
+        self.pipe = pipe
+        self._first = first
+        self._bytes = bytearray()
+        os.set_blocking(pipe.fileno(), False)
+
+    @property
+    def text(self) -> str:
+        return self._bytes.decode(errors="replace")
+
+    def read(self) -> int:
+        """Read what is there; 0 at the end of the pipe.  Raises BlockingIOError where nothing is there yet."""
+        piece = os.read(self.pipe.fileno(), _KEPT_BYTES)
+        self._bytes += piece
+        if self._first:
+            del self._bytes[_KEPT_BYTES:]
+        else:
+            del self._bytes[:-_KEPT_BYTES]
+        return len(piece)
+
+    def finish(self) -> None:
+        """Read what the ended program left in the pipe.
+
+        A process that it left behind may hold the pipe open for ever: a thread empties it from then on,
+        so that the process neither blocks nor is killed by SIGPIPE, and nobody waits for it.
+        """
+        taken = 0
+        try:
+            while taken < _PIPE_BYTES and (size := self.read()):
+                taken += size
+        except BlockingIOError:
+            size = 1
+        if not size:
+            self.pipe.close()
+            return
+        os.set_blocking(self.pipe.fileno(), True)
+        threading.Thread(target=_discard, args=(self.pipe,), name="deploy hook output", daemon=True).start()
+
+
+def _discard(pipe: IO[bytes]) -> None:
+    with pipe:
+        while os.read(pipe.fileno(), _KEPT_BYTES):
+            pass
 
 
 def _filled(argument: str, facts: Mapping[str, str]) -> str:

@@ -35,6 +35,8 @@ class Served:
     """None: the link, or a hook that has not been named in an outbox row yet."""
     attempts: int = 0
     next_try: datetime | None = None
+    spent: bool = False
+    """Failed as often as the hook's `attempts` allows: a person has to look at it."""
     detail: str = ""
     updated: datetime | None = None
 
@@ -43,6 +45,8 @@ class Served:
             return f"{self.observed} ({self.detail})" if self.detail else self.observed
         seen = f"last seen: {self.observed}" if self.observed else "never seen to serve anything"
         tried = f"; next try after {self.next_try:%F %H:%M:%S} UTC" if self.next_try else ""
+        if self.spent:
+            tried = f"; GIVEN UP after {self.attempts} attempts, tried again hourly at most{tried}"
         how = f"not {self.version or 'anything yet'} ({self.state or 'not told'}, {seen}{tried})"
         return f"{how} {self.detail}".rstrip()
 
@@ -73,6 +77,7 @@ def served(app: Application) -> tuple[Served, ...]:
                 row.state,
                 row.attempts,
                 due(row, settings) if row.state == "failed" else None,
+                row.state == "failed" and row.attempts >= settings.attempts,
                 row.detail,
                 row.updated,
             )

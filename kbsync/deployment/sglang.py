@@ -12,10 +12,8 @@ the version before is pushed explicitly by its path.
 
 from __future__ import annotations
 
-import httpx
-
-from kbsync.deployment.hooks import Call, HookFailed, LoadFailed, Version, mapped
-from kbsync.deployment.http import Server, object_of, said
+from kbsync.deployment.hooks import Call, HookFailed, LoadFailed, Version, mapped, version_named
+from kbsync.deployment.http import Server, described, flag_of, object_of
 from kbsync.settings.deploy import SglangSettings
 
 
@@ -35,24 +33,16 @@ class SglangHook:
             },
         )
         if answer.status_code in (401, 403, 404, 405):
-            raise HookFailed(said(answer), "is this an SGLang server, and is its token right?")
-        if not _succeeded(answer):
-            raise LoadFailed(said(answer), "is the path visible to it (`paths`)? see its log")
+            raise HookFailed(described(answer), "is this an SGLang server, and is its token right?")
+        if not (answer.is_success and flag_of(answer, "success")):  # a status of 200 alone is not enough
+            raise LoadFailed(described(answer), "is the path visible to it (`paths`)? see its log")
 
     def observed_version(self) -> str | None:
         answer = self.server.get("/model_info")
         if answer.status_code == 404:
             answer = self.server.get("/get_model_info")
         version = object_of(answer).get("weight_version")
-        return None if version is None else str(version)
+        return None if version is None else version_named(str(version))
 
     def rollback(self, version: Version) -> None:
         self.deploy(version)
-
-
-def _succeeded(answer: httpx.Response) -> bool:
-    """Whether it says so itself: a status of 200 is not enough."""
-    try:
-        return object_of(answer).get("success") is True
-    except HookFailed:
-        return False

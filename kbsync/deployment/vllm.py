@@ -13,24 +13,41 @@ Reinforcement Learning", "Weight Transfer" and the routers `entrypoints/rl/onlin
 
 A reload alone keeps prefix caches of the old weights.  The name `loading …` stands first, so that a
 reload that was cut off never leaves the old name on new weights.  Servers from before the weight
-version (404 on `/weight_info`) are believed only by their canary facts.  After a failed reload the
-server stays paused until some version is whole on it: half-loaded weights answer nobody.
+version (404 on `/weight_info`) are believed only by their canary facts.
+
+Before anything is paused, the server's own list of requests (`GET /openapi.json`, where it has one) is
+asked whether it can reload at all.  Where a reload was refused before it can have begun, the old name
+is put back and the server resumes.  After any other failure it stays paused until some version is
+whole on it: half-loaded weights answer nobody.
 """
 
 from __future__ import annotations
 
+import re
+
 import httpx
 
-from kbsync.deployment.hooks import Call, HookFailed, LoadFailed, ServerUnreachable, Version, mapped
-from kbsync.deployment.http import Server, object_of, require_ok, said
+from kbsync.deployment.hooks import (
+    Call,
+    HookFailed,
+    LoadFailed,
+    ServerUnreachable,
+    Version,
+    mapped,
+    version_named,
+)
+from kbsync.deployment.http import Server, described, flag_of, json_of, object_of, require_ok
 from kbsync.settings.deploy import VllmSettings
 
 _MISSING = (404, 405)
 """What a server answers for a request that its version does not have."""
+_REFUSED = (400, 401, 403, 404, 405, 415, 422)
+"""The request itself was refused, so no worker heard of it."""
+_NEEDED = ("/pause", "/resume", "/collective_rpc", "/reset_prefix_cache")
 
 
-class NotInDeveloperMode(HookFailed):
-    """The server has no such requests: nothing was changed on it."""
+class CannotReload(HookFailed):
+    """The server has no such requests, or none of its workers began to load: its weights are as they were."""
 
 
 class VllmHook:
@@ -40,36 +57,87 @@ class VllmHook:
 
     def deploy(self, version: Version) -> None:
         path = mapped(version.path, self.settings.paths)
+        self._require_requests()
+        before = self._weight_version()
+        paused = self._pause()
         try:
-            self._pause()
+            require_ok(paused)
             self._name(f"loading {version.id}")
-            reload = {"method": "reload_weights", "kwargs": {"weights_path": path}}
-            require_ok(self.server.post("/collective_rpc", json=reload))
+            self._reload(path)
             self._reset_caches()
             self._name(version.id)
-        except (ServerUnreachable, NotInDeveloperMode):
+        except ServerUnreachable:
             raise
+        except CannotReload as error:
+            raise CannotReload(f"{error}; {self._resumed_as(before)}", error.advice) from error
         except HookFailed as error:
             raise LoadFailed(
-                f"{error}; the server may be left paused", "is the path visible to it (`paths`)? see its log"
+                f"{error}; the server is left paused, since its weights are in doubt",
+                "is the path visible to it (`paths`)? see its log; the next deploy that succeeds resumes it",
             ) from error
         require_ok(self.server.post("/resume"))
 
     def observed_version(self) -> str | None:
-        answer = self.server.get("/weight_info")
-        if answer.status_code in _MISSING:
+        version = self._weight_version()
+        if version is None:
             return None
-        version = str(object_of(answer).get("weight_version", ""))
         return f"{version} (paused)" if self._paused() else version
 
     def rollback(self, version: Version) -> None:
         self.deploy(version)
 
-    def _pause(self) -> None:
+    def _require_requests(self) -> None:
+        """Raises CannotReload where the server lists its requests and one of ours is not among them."""
+        answer = self.server.get("/openapi.json")
+        if not answer.is_success:
+            return  # switched off, as `--disable-fastapi-docs` does: the requests themselves will tell
+        try:
+            found = json_of(answer)
+        except HookFailed:
+            return
+        paths = found.get("paths") if isinstance(found, dict) else None
+        if isinstance(paths, dict) and (missing := [path for path in _NEEDED if path not in paths]):
+            raise CannotReload(
+                f"{self.settings.url} has no {', '.join(missing)}: it cannot reload weights",
+                "start the server with VLLM_SERVER_DEV_MODE=1",
+            )
+
+    def _pause(self) -> httpx.Response:
+        """Raises CannotReload where the server has no such request."""
         answer = self.server.post("/pause", params={"mode": self.settings.drain})
         if answer.status_code in _MISSING:
-            raise NotInDeveloperMode(said(answer), "start the server with VLLM_SERVER_DEV_MODE=1")
+            raise CannotReload(described(answer), "start the server with VLLM_SERVER_DEV_MODE=1")
+        return answer
+
+    def _reload(self, path: str) -> None:
+        """Raises CannotReload where the answer proves that no weight was touched, HookFailed otherwise."""
+        request = {"method": "reload_weights", "kwargs": {"weights_path": path}}
+        answer = self.server.post("/collective_rpc", json=request)
+        if answer.status_code in _REFUSED:
+            raise CannotReload(described(answer), "is this a vLLM server with VLLM_SERVER_DEV_MODE=1?")
+        if answer.status_code == 500 and "unexpected keyword argument" in answer.text:
+            raise CannotReload(
+                described(answer), "this version cannot load weights from another path: use a newer one"
+            )
+        if answer.status_code == 500 and _names_no_directory(answer.text, path):
+            raise CannotReload(described(answer), "the server does not see that path: map it with `paths`")
         require_ok(answer)
+
+    def _resumed_as(self, before: str | None) -> str:
+        """Let the server go on with the weights that it has; what became of that, in words."""
+        try:
+            if before is not None:
+                self._name(before)
+            require_ok(self.server.post("/resume"))
+        except HookFailed as error:
+            return f"it could not be resumed either: {error}"
+        return "no weight was touched, and the server goes on as before"
+
+    def _weight_version(self) -> str | None:
+        answer = self.server.get("/weight_info")
+        if answer.status_code in _MISSING:
+            return None
+        return version_named(str(object_of(answer).get("weight_version", "")))
 
     def _paused(self) -> bool:
         answer = self.server.get("/is_paused")
@@ -82,18 +150,18 @@ class VllmHook:
             require_ok(answer)
 
     def _reset_caches(self) -> None:
-        """Newer servers say whether the reset happened: HTTP 200 with `success: false` is a failure."""
+        """Newer servers report whether the reset happened: HTTP 200 with `success: false` is a failure."""
         answer = self.server.post("/reset_prefix_cache", params={"reset_running_requests": "true"})
         require_ok(answer)
-        if not _succeeded(answer):
-            raise HookFailed(f"{said(answer)}: the prefix cache still answers with the old weights")
+        if flag_of(answer, "success") is False:  # older servers answer with an empty body
+            raise HookFailed(f"{described(answer)}: the prefix cache still answers with the old weights")
 
 
-def _succeeded(answer: httpx.Response) -> bool:
-    if not answer.content:
-        return True  # older servers answer with an empty body
-    try:
-        found = answer.json()
-    except ValueError:
-        return True
-    return not isinstance(found, dict) or found.get("success") is not False
+def _names_no_directory(text: str, path: str) -> bool:
+    """Whether a server complains that the directory `path` itself is not there.
+
+    A file missing *in* it may be the second shard of a load that has begun; the directory is looked
+    for before any weight is read.
+    """
+    complains = re.search(r"no such file|not found|does not exist|cannot find", text, re.IGNORECASE)
+    return bool(complains) and re.search(rf"{re.escape(path)}(?![\w/.-])", text) is not None

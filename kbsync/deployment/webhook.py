@@ -1,4 +1,4 @@
-"""The kind `webhook`: a signed POST tells of a version, a GET asks which one is served.
+"""The kind `webhook`: a signed POST announces a version, a signed GET asks which one is served.
 
     POST <url>
     Content-Type: application/json
@@ -7,7 +7,12 @@
 
     {"action": "deploy", "version": "3-1@9f86d081884c", "path": "/models/3-1", "digest": "9f86…"}
 
-The time is signed too, so that a receiver can refuse what was recorded and sent again.  RFC 2104.
+    GET <observe_url>
+    X-Kbsync-Timestamp: 1767225600
+    X-Kbsync-Signature: sha256=<hex HMAC-SHA256 of "<timestamp>.GET <path and query>" under the token>
+
+The time is signed too, so that a receiver can refuse what was recorded and sent again (RFC 2104).  The
+key itself never travels; a service that wants a bearer token for the GET gets one of its own.
 """
 
 from __future__ import annotations
@@ -18,15 +23,16 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
+from urllib.parse import urlsplit
 
-from kbsync.deployment.hooks import Call, HookFailed, Version, mapped
-from kbsync.deployment.http import Server, require_ok
+from kbsync.deployment.hooks import Call, HookFailed, Version, mapped, version_named
+from kbsync.deployment.http import Server, described, require_ok
 from kbsync.settings.deploy import WebhookSettings
 
 
-def signature(secret: str, timestamp: int, body: bytes) -> str:
-    """The value of X-Kbsync-Signature."""
-    signed = f"{timestamp}.".encode() + body
+def signature(secret: str, timestamp: int, message: bytes) -> str:
+    """The value of X-Kbsync-Signature for a POST's body, or for `GET <path and query>`."""
+    signed = f"{timestamp}.".encode() + message
     return "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
 
 
@@ -37,39 +43,59 @@ class WebhookHook:
         self.now = now
 
     def deploy(self, version: Version) -> None:
-        self._tell("deploy", version)
+        self._post("deploy", version)
 
     def observed_version(self) -> str | None:
-        """The body as text, or `version` of a JSON object; None without `observe_url`."""
-        if self.settings.observe_url is None:
+        """The body as text, a JSON string, or `version` of a JSON object; None without `observe_url`.
+
+        JSON's null, there or as `version`, names no version.
+        """
+        url = self.settings.observe_url
+        if url is None:
             return None
-        server = Server(self.settings.observe_url, self.settings.token(), self.call.timeout_s)
-        text = require_ok(server.get()).text.strip()
-        if not text.startswith("{"):
-            return text
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        server = Server(url, self.settings.observe_token(), self.call.timeout_s)
+        answer = require_ok(server.get(headers=self._signed(f"GET {target}".encode())))
+        text = answer.text.removeprefix("\ufeff").strip()
         try:
-            return str(json.loads(text)["version"])
-        except (ValueError, KeyError) as error:
-            raise HookFailed(f"GET {self.settings.observe_url}: no `version` in {text[:200]!r}") from error
+            found = json.loads(text)
+        except ValueError:
+            return version_named(text)  # plain text, the usual answer
+        except RecursionError as error:
+            raise HookFailed(f"{described(answer)} is nested too deeply to read") from error
+        if isinstance(found, dict):
+            if "version" not in found:
+                raise HookFailed(f"{described(answer)} has no `version`")
+            found = found["version"]
+        if found is None:
+            return None
+        if isinstance(found, str):
+            return version_named(found)
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            return version_named(text)  # a version such as `12` is a JSON number, too
+        raise HookFailed(f"{described(answer)} names no version")
 
     def rollback(self, version: Version) -> None:
-        self._tell("rollback", version)
+        self._post("rollback", version)
 
-    def _tell(self, action: Literal["deploy", "rollback"], version: Version) -> None:
-        secret = self.settings.token()
-        assert secret is not None
-        told = {
+    def _post(self, action: Literal["deploy", "rollback"], version: Version) -> None:
+        message = {
             "action": action,
             "version": version.id,
             "path": mapped(version.path, self.settings.paths),
             "digest": version.digest,
         }
-        body = json.dumps(told).encode()
-        timestamp = int(self.now().timestamp())
-        headers = {
-            "Content-Type": "application/json",
-            "X-Kbsync-Timestamp": str(timestamp),
-            "X-Kbsync-Signature": signature(secret, timestamp, body),
-        }
+        body = json.dumps(message).encode()
         server = Server(self.settings.url, None, self.call.timeout_s)
+        headers = {"Content-Type": "application/json", **self._signed(body)}
         require_ok(server.post(body=body, headers=headers))
+
+    def _signed(self, message: bytes) -> dict[str, str]:
+        secret = self.settings.token()
+        assert secret is not None  # the settings require one
+        timestamp = int(self.now().timestamp())
+        return {
+            "X-Kbsync-Timestamp": str(timestamp),
+            "X-Kbsync-Signature": signature(secret, timestamp, message),
+        }

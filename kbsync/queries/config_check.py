@@ -1,50 +1,235 @@
-"""What `config check` looks at: settings that are well-formed but cannot work."""
+"""What `config check` looks at: settings that are well-formed but cannot work.
+
+Every problem is found, not only the first, and a name that is nearly right comes with the one that was
+meant.  No server is asked and no model is loaded; CUDA is looked for only where the settings name it.
+"""
 
 from __future__ import annotations
 
+import difflib
+import json
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from connectors.errors import ConnectorError
+from editing.errors import EditingError
 from kbsync.application import Application
-from kbsync.deployment.checks import check_hooks
-from kbsync.errors import BadConfiguration
+from kbsync.deployment.checks import hook_problems
+from kbsync.errors import BadConfiguration, KbsyncError
+from kbsync.settings.canaries import read_canaries
+
+LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+"""What configurations of Hugging Face models call the number of their blocks."""
 
 
-def check_settings(app: Application) -> dict[str, str]:
-    """What was found, by thing checked; raises BadConfiguration at the first that cannot work.
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One setting that cannot work."""
 
-    Reaches no server and loads no model.
-    """
-    found = {"home": str(app.home.root)}
-    path = app.settings.model.path
+    where: str
+    """Section and key, such as `[plan] capacity`."""
+    what: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What `config check` prints."""
+
+    found: dict[str, str]
+    """What is in force, by thing."""
+    problems: tuple[Problem, ...]
+
+
+def check_settings(app: Application) -> Checked:
+    """Everything that is wrong with the settings of `app`.  Raises nothing that a setting can cause."""
+    problems = [problem for check in CHECKS for problem in _found_by(check, app)]
+    found = {
+        "home": str(app.home.root),
+        "model": str(app.settings.model.path or "none"),
+        "gates": f"{sum(gate.enabled for gate in app.gates)} on",
+        "deploy hooks": ", ".join(f"{name} ({hook.kind})" for name, hook in app.settings.deploy.items())
+        or "none",
+        "health": app.settings.health.listen or "off",
+        "sources": ", ".join(sorted(app.settings.sources)) or "none",
+    }
+    if not any(problem.where.startswith("[relations") for problem in problems):
+        found["relations"] = f"{len(app.catalogue.enabled())} on"
+    if not any(problem.where == "canaries" for problem in problems):
+        found["canaries"] = str(len(app.canaries))
+    return Checked(found, tuple(problems))
+
+
+Check = Callable[[Application], Iterator[Problem]]
+
+
+def _found_by(check: Check, app: Application) -> Iterator[Problem]:
+    try:
+        yield from check(app)
+    except (KbsyncError, ConnectorError, EditingError) as error:
+        advice = getattr(error, "advice", None) or "see docs/settings.md"
+        yield Problem(check.__name__.strip("_").replace("_", " "), str(error), advice)
+
+
+def _model(app: Application) -> Iterator[Problem]:
+    path, model = app.settings.model.path, app.settings.model
     if path is None:
-        raise BadConfiguration("no base model is configured", "set `path` in the [model] section")
-    if not (path / "config.json").is_file():
-        raise BadConfiguration(
-            f"[model] path: {path} is no Hugging Face model directory (it has no config.json)",
+        yield Problem("[model] path", "no base model is configured", "set `path` in the [model] section")
+    elif not (path / "config.json").is_file():
+        yield Problem(
+            "[model] path",
+            f"{path} is no Hugging Face model directory (it has no config.json)",
             "give the directory that `save_pretrained` wrote",
         )
-    found["model"] = str(path)
-    for text in app.settings.model.corpus:
-        if not text.is_dir():  # a Hugging Face dataset saved to disk
-            _require_file(text, "[model] corpus")
-    if app.settings.model.heldout is not None:
-        _require_file(app.settings.model.heldout, "[model] heldout")
-    if not app.settings.model.corpus:
-        raise BadConfiguration(
+    for text in model.corpus:
+        if not text.is_dir() and not text.is_file():  # a directory is a Hugging Face dataset saved to disk
+            yield Problem("[model] corpus", f"there is no file {text}", "give the path of a text file")
+    if not model.corpus:
+        yield Problem(
+            "[model] corpus",
             "no text is configured for the statistics of the keys",
             "set `corpus` in the [model] section to a text file of the language the model speaks",
         )
-    found["gates"] = f"{sum(gate.enabled for gate in app.gates)} on"
-    found["canaries"] = str(len(app.canaries))
-    found["deploy hooks"] = check_hooks(app.settings.deploy)
-    found["health"] = app.settings.health.listen or "off"
-    found["relations"] = f"{len(app.catalogue.enabled())} on"
-    found["sources"] = ", ".join(sorted(app.connectors)) or "none"
-    if not app.connectors:
-        raise BadConfiguration("no source is configured", "add a [sources.NAME] section with a `kind`")
-    return found
+    if model.heldout is not None and not model.heldout.is_file():
+        yield Problem("[model] heldout", f"there is no file {model.heldout}", "give the path of a text file")
 
 
-def _require_file(path: Path, key: str) -> None:
-    if not path.is_file():
-        raise BadConfiguration(f"{key}: there is no file {path}", "give the path of an existing text file")
+def _device(app: Application) -> Iterator[Problem]:
+    device = app.settings.model.device
+    if not device.startswith("cuda"):
+        return
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    number = int(device.partition(":")[2] or 0)
+    if number >= count:
+        yield Problem(
+            "[model] device",
+            f"{device!r} names no device: this machine has {count} that CUDA can use",
+            'install a CUDA build of torch, or set device = "auto" or "cpu"',
+        )
+
+
+def _layers(app: Application) -> Iterator[Problem]:
+    layers, path = app.settings.edit.layers, app.settings.model.path
+    count = _layer_count(path) if path is not None else None
+    for layer in layers or ():
+        if count is not None and layer >= count:
+            yield Problem(
+                "[edit] layers",
+                f"there is no layer {layer}: the model has {count}, counted from 0",
+                f"name layers from 0 to {count - 1}; `kbsync trace` recommends some",
+            )
+
+
+def _layer_count(model: Path) -> int | None:
+    """The number of blocks that the model's configuration states, None where it states none."""
+    try:
+        config: Any = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None  # reported by the check of the model, or at its import
+    for part in (config, config.get("text_config")) if isinstance(config, dict) else ():
+        if isinstance(part, dict):
+            for key in LAYER_COUNTS:
+                if isinstance(part.get(key), int):
+                    return int(part[key])
+    return None
+
+
+def _gates(app: Application) -> Iterator[Problem]:
+    """A share cannot be more than 1, and a gate that nothing can pass stops every promotion."""
+    for gate in app.gates:
+        share = gate.direction == "at_least"  # ratios to the base are bounded from above
+        if share and not 0 <= gate.threshold <= 1:
+            meant = f"{gate.threshold / 100:g}" if 1 < gate.threshold <= 100 else "0.95"
+            yield Problem(
+                f"[gates.{gate.name}] threshold",
+                f"{gate.threshold:g} is no share: it is compared with a number from 0 to 1",
+                f"did you mean {meant}?",
+            )
+        if not share and gate.threshold <= 0:
+            yield Problem(
+                f"[gates.{gate.name}] threshold",
+                f"no candidate can be at most {gate.threshold:g}",
+                "it is compared with a ratio to the base, which is about 1",
+            )
+        if gate.margin is not None and not 0 <= gate.margin <= 1:
+            yield Problem(
+                f"[gates.{gate.name}] margin", f"{gate.margin:g} is no share", "write a number from 0 to 1"
+            )
+
+
+def _canaries(app: Application) -> Iterator[Problem]:
+    try:
+        read_canaries(app.settings.canaries)
+    except KbsyncError as error:
+        yield Problem("canaries", str(error), error.advice or "see docs/settings.md")
+
+
+def _deploy(app: Application) -> Iterator[Problem]:
+    for where, error in hook_problems(app.settings.deploy):
+        yield Problem(where, str(error), error.advice or "see docs/deploying.md")
+
+
+def _sources(app: Application) -> Iterator[Problem]:
+    if not app.settings.sources:
+        yield Problem("[sources]", "no source is configured", "add a [sources.NAME] section with a `kind`")
+    yield from _unknown("[policy.sources]", app.settings.policy.sources, app.settings.sources, "source")
+    for name in app.settings.sources:
+        try:
+            app.connect(name).close()
+        except ConnectorError as error:
+            yield Problem(f"[sources.{name}]", str(error), "see docs/connectors.md")
+
+
+def _relations(app: Application) -> Iterator[Problem]:
+    """Every relation that the settings name is one of the catalogue, which [relations] adds to."""
+    known, settings = app.catalogue, app.settings
+    yield from _unknown("[policy.relations]", settings.policy.relations, known, "relation")
+    yield from _unknown("[policy] deny_relations", settings.policy.deny_relations, known, "relation")
+    yield from _unknown("[review] relations", settings.review.relations, known, "relation")
+    for name, source in settings.sources.items():
+        named = source.get("relations")
+        listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+        if isinstance(source.get("relation"), str):
+            listed = [*listed, source["relation"]]
+        texts = [one for one in listed if isinstance(one, str)]
+        yield from _unknown(f"[sources.{name}] relations", texts, known, "relation")
+
+
+def _unknown(where: str, names: Collection[str], known: Collection[str], what: str) -> Iterator[Problem]:
+    for name in sorted(set(names) - set(known)):
+        close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        listed = (
+            "`kbsync relations` lists them"
+            if what == "relation"
+            else f"there are: {', '.join(sorted(known))}"
+        )
+        yield Problem(where, f"there is no {what} {name!r}", f"{guess}{listed}")
+
+
+CHECKS: tuple[Check, ...] = (
+    _model,
+    _device,
+    _layers,
+    _gates,
+    _canaries,
+    _deploy,
+    _relations,
+    _sources,
+)
+"""In the order in which their problems are printed."""
+
+
+def require_no_problems(checked: Checked) -> None:
+    """Raises BadConfiguration that lists every problem, a line each."""
+    if not checked.problems:
+        return
+    lines = [f"{one.where}: {one.what} → {one.advice}" for one in checked.problems]
+    if len(lines) == 1:
+        (one,) = checked.problems
+        raise BadConfiguration(f"{one.where}: {one.what}", one.advice)
+    raise BadConfiguration(f"{len(lines)} settings cannot work", "\n  → ".join(lines))

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from editing.settings import EditSettings
 from kbsync.errors import BadConfiguration
 from kbsync.home import Home
-from kbsync.settings.sections import EditOverrides, describe_validation_error, read_toml
+from kbsync.settings.loading import describe_validation_error, read_toml
+from kbsync.settings.sections import EditOverrides
 
 BESIDE = "kbsync-edit.json"
 NOT_OURS = frozenset({"variants"})

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from kbsync.durations import Duration
+from kbsync.durations import Duration, PositiveDuration
 from kbsync.errors import BadConfiguration
 
 _HTTP = TypeAdapter(AnyHttpUrl)
@@ -44,14 +44,48 @@ Url = Annotated[str, AfterValidator(_checked_url)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
+def check_secret(key: str, variable: str | None, file: Path | None) -> None:
+    """Raises ValueError where `<key>_env` and `<key>_file` cannot both be right."""
+    if variable and file:
+        raise ValueError(f"give {key}_env or {key}_file, not both")
+    if variable and variable.startswith("KBSYNC_"):
+        raise ValueError(f"{key}_env: variables that start with KBSYNC_ are settings; choose another name")
+
+
+def read_secret(
+    variable: str | None, file: Path | None, environment: Mapping[str, str] | None = None
+) -> str | None:
+    """The secret that a variable or a file holds, None where neither is named.
+
+    Raises BadConfiguration where it is not there or cannot be sent in a header.
+    """
+    if variable is not None:
+        found = (os.environ if environment is None else environment).get(variable, "")
+        where = f"the environment variable {variable}"
+    elif file is not None:
+        where = str(file)
+        try:
+            found = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadConfiguration(f"the token in {where} cannot be read: {error}") from error
+    else:
+        return None
+    if not found:
+        raise BadConfiguration(f"{where} holds no token", "set it, or remove the key that names it")
+    if not (found.isascii() and found.isprintable()):
+        raise BadConfiguration(
+            f"{where} holds no token: it has characters that no header can carry", "is it the right file?"
+        )
+    return found
+
+
 class HookSettings(BaseModel):
     """What every kind has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    timeout: Duration = Field(
+    timeout: PositiveDuration = Field(
         timedelta(minutes=10),
-        gt=timedelta(0),
         description="longest time one telling may take, loading included",
     )
     settle: Duration = Field(
@@ -81,10 +115,7 @@ class HookSettings(BaseModel):
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:
-        if self.token_env and self.token_file:
-            raise ValueError("give token_env or token_file, not both")
-        if self.token_env and self.token_env.startswith("KBSYNC_"):
-            raise ValueError("token_env: variables that start with KBSYNC_ are settings; choose another name")
+        check_secret("token", self.token_env, self.token_file)
         for prefix in self.paths:
             if not Path(prefix).is_absolute():
                 raise ValueError(f"paths: {prefix!r} is no absolute path")
@@ -104,25 +135,7 @@ class HookSettings(BaseModel):
 
     def token(self, environment: Mapping[str, str] | None = None) -> str | None:
         """The secret, read when it is needed; raises BadConfiguration where it is not there."""
-        environment = os.environ if environment is None else environment
-        if self.token_env is not None:
-            found = environment.get(self.token_env, "")
-            where = f"the environment variable {self.token_env}"
-        elif self.token_file is not None:
-            where = str(self.token_file)
-            try:
-                found = self.token_file.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise BadConfiguration(f"the token in {where} cannot be read: {error}") from error
-        else:
-            return None
-        if not found:
-            raise BadConfiguration(f"{where} holds no token", "set it, or remove the key that names it")
-        if not (found.isascii() and found.isprintable()):
-            raise BadConfiguration(
-                f"{where} holds no token: it has characters that no header can carry", "is it the right file?"
-            )
-        return found
+        return read_secret(self.token_env, self.token_file, environment)
 
 
 class SymlinkSettings(HookSettings):
@@ -143,6 +156,11 @@ class ExecSettings(HookSettings):
         (), description="the same for going back to a version served before; none: `deploy`"
     )
     observe: tuple[str, ...] = Field((), description="prints the version that is served, and nothing else")
+    environment: tuple[str, ...] = Field(
+        (),
+        description="further variables of the daemon's environment that the program sees; without it only the "
+        "basic ones (PATH, HOME, LANG, TZ, TMPDIR, …)",
+    )
 
     @model_validator(mode="after")
     def _observable(self) -> Self:
@@ -157,12 +175,28 @@ class WebhookSettings(HookSettings):
 
     kind: Literal["webhook"]
     url: Url = Field(description="where the POST goes")
-    observe_url: Url | None = Field(None, description="GET answers with the version: text, or JSON {version}")
+    observe_url: Url | None = Field(
+        None, description="a signed GET answers with the version: text, a JSON string, or JSON {version}"
+    )
+    observe_token_env: str | None = Field(
+        None,
+        description="environment variable that holds a bearer token for `observe_url`, where it wants one",
+    )
+    observe_token_file: AbsolutePath | None = Field(None, description="file that holds it")
+
+    def observe_token(self, environment: Mapping[str, str] | None = None) -> str | None:
+        """The bearer token of `observe_url`, never the signing key; raises as `token` does."""
+        return read_secret(self.observe_token_env, self.observe_token_file, environment)
 
     @model_validator(mode="after")
     def _observable(self) -> Self:
         if not self.token_env and not self.token_file:
             raise ValueError("a webhook is signed: give token_env or token_file")
+        check_secret("observe_token", self.observe_token_env, self.observe_token_file)
+        if self.observe_token_env and self.observe_token_env == self.token_env:
+            raise ValueError("observe_token_env: the signing key is never sent; give another token")
+        if self.observe_token_file and self.observe_token_file == self.token_file:
+            raise ValueError("observe_token_file: the signing key is never sent; give another token")
         return self._with_evidence(self.observe_url is not None, "`observe_url`")
 
 

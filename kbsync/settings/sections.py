@@ -1,15 +1,11 @@
 """Everything an operator can set: `kbsync.toml`, overridden by `KBSYNC_<SECTION>__<KEY>` variables.
 
-Unknown keys are errors, in the file and in the environment: a mistyped variable that is silently
-ignored is worse than none.  `docs/settings.md` is generated from these classes and held to them
-by a test.
+Unknown keys are errors, in the file and in the environment.  `docs/settings.md` is generated from these
+classes and held to them by a test.
 """
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +16,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
     field_validator,
 )
 from pydantic_settings import (
@@ -31,14 +26,12 @@ from pydantic_settings import (
 
 from editing.settings import EditSettings
 from kbsync.admission.policy import Policy
-from kbsync.durations import Duration
+from kbsync.durations import Duration, PositiveDuration
 from kbsync.errors import BadConfiguration
 from kbsync.gates import DEFAULT_GATES, Gate
 from kbsync.home import Home
-from kbsync.settings.deploy import PROGRAM_VARIABLES, AnyHookSettings
-
-RESERVED_VARIABLES = frozenset({"KBSYNC_HOME", "KBSYNC_CONFIG", "KBSYNC_CRASH"}) | PROGRAM_VARIABLES
-"""Variables that are not settings: where things lie, the tests' crash points, what deploy programs see."""
+from kbsync.settings.deploy import AnyHookSettings
+from kbsync.settings.environment import Environment
 
 
 def split_address(listen: str) -> tuple[str, int]:
@@ -58,7 +51,9 @@ class ModelSettings(Section):
     """The base model and the text it is measured on."""
 
     path: Path | None = Field(None, description="local Hugging Face directory of the base model")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", description="auto, cpu, cuda or cuda:N"
+    )
     corpus: tuple[Path, ...] = Field((), description="text the statistics of the keys are computed from")
     heldout: Path | None = Field(None, description="text perplexity is measured on; not part of the corpus")
 
@@ -157,12 +152,16 @@ class ReviewSettings(Section):
 class ScheduleSettings(Section):
     """How often the daemon does what."""
 
-    sync: Duration = Field(timedelta(minutes=15), description="between two cycles")
-    reconcile: Duration = Field(timedelta(hours=24), description="between two full re-reads of watched slots")
-    audit: Duration = Field(timedelta(hours=1), description="between two random re-reads")
+    sync: PositiveDuration = Field(timedelta(minutes=15), description="between two cycles")
+    reconcile: PositiveDuration = Field(
+        timedelta(hours=24), description="between two full re-reads of watched slots"
+    )
+    audit: PositiveDuration = Field(timedelta(hours=1), description="between two random re-reads")
     audit_slots: int = Field(100, ge=0, description="slots of a random re-read")
-    anchor: Duration = Field(timedelta(hours=1), description="between two exports of the audit log's head")
-    deploy: Duration = Field(
+    anchor: PositiveDuration = Field(
+        timedelta(hours=1), description="between two exports of the audit log's head"
+    )
+    deploy: PositiveDuration = Field(
         timedelta(minutes=1), description="between two looks at the servers of `[deploy.NAME]`"
     )
 
@@ -175,7 +174,12 @@ class ExecutorSettings(Section):
         description="program and arguments that start a worker, such as `nice python -m editing.worker`; "
         "unset: this Python's `editing.worker`",
     )
-    heartbeat_timeout: Duration = Field(
+    environment: tuple[str, ...] = Field(
+        (),
+        description="further variables of the daemon's environment that the worker sees; without it only the "
+        "basic ones and those of Python, CUDA, torch and transformers",
+    )
+    heartbeat_timeout: PositiveDuration = Field(
         timedelta(minutes=2), description="a worker silent for longer is hung"
     )
     attempts: int = Field(3, ge=1, description="tries of one build before the run fails")
@@ -197,7 +201,7 @@ class HealthSettings(Section):
     """`/livez`, `/readyz` and `/metrics` of the daemon, see [deploying.md](deploying.md)."""
 
     listen: str | None = Field(None, description="host:port to serve them on; unset: not at all")
-    stale: Duration = Field(
+    stale: PositiveDuration = Field(
         timedelta(minutes=10), description="a loop without a sign of life for longer is dead to `/livez`"
     )
 
@@ -219,7 +223,7 @@ class LogSettings(Section):
 
 
 class Settings(BaseSettings):
-    """One frozen value; `load` is the only way it is made."""
+    """One frozen value; `kbsync.settings.loading.load` makes it."""
 
     model_config = SettingsConfigDict(
         env_prefix="KBSYNC_", env_nested_delimiter="__", extra="forbid", frozen=True
@@ -260,7 +264,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The file arrives through the initialiser (`load` read and checked it); the environment wins.
-        return env_settings, init_settings
+        return Environment(settings_cls), init_settings
 
     def gate_list(self) -> tuple[Gate, ...]:
         """The default gates with this file's overrides."""
@@ -282,84 +286,3 @@ class Settings(BaseSettings):
 
 def _override(gate: Gate, overrides: GateSettings | None) -> Gate:
     return replace(gate, **overrides.model_dump(exclude_none=True)) if overrides else gate
-
-
-def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings in `file` (None: defaults) and the environment.
-
-    Raises BadConfiguration naming the file and the key, or the variable, that is wrong.
-    Relative paths in the file are relative to the file.
-    """
-    environment = os.environ if environment is None else environment
-    _reject_unknown_variables(environment)
-    values = read_toml(file) if file else {}
-    directory = file.resolve().parent if file else Path.cwd()
-    try:
-        settings = Settings(**_anchored(values, directory))
-    except ValidationError as error:
-        where = str(file) if file else "the environment"
-        raise BadConfiguration(
-            f"{where}: {describe_validation_error(error)}", "see `kbsync config check` and docs/settings.md"
-        ) from error
-    settings._directory = directory
-    return settings
-
-
-def read_toml(file: Path) -> dict[str, Any]:
-    """The tables of a TOML file; raises BadConfiguration where it is missing or none."""
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadConfiguration(
-            f"there is no settings file {file}", "write one with `kbsync init`, or name another with --config"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfiguration(f"{file} cannot be read: {error}", "check the path and its mode") from error
-    except tomllib.TOMLDecodeError as error:
-        raise BadConfiguration(f"{file} is not valid TOML: {error}", "mend the line it names") from error
-
-
-def _anchored(values: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Paths of the [model] section, canaries and anchor made absolute against the file's directory."""
-
-    def absolute(value: Any) -> Any:
-        if isinstance(value, list):
-            return [absolute(item) for item in value]
-        return str(directory / Path(value).expanduser()) if isinstance(value, str) else value
-
-    anchored = dict(values)
-    for section, keys in (("model", ("path", "corpus", "heldout")), ("state", ("anchor",))):
-        if isinstance(anchored.get(section), dict):
-            anchored[section] = {
-                key: absolute(value) if key in keys else value for key, value in anchored[section].items()
-            }
-    if "canaries" in anchored:
-        anchored["canaries"] = absolute(anchored["canaries"])
-    return anchored
-
-
-def _reject_unknown_variables(environment: Mapping[str, str]) -> None:
-    """pydantic-settings ignores a variable it has no field for (measured with 2.16): say so instead."""
-    for variable in sorted(environment):
-        if not variable.startswith("KBSYNC_") or variable in RESERVED_VARIABLES:
-            continue
-        section, *rest = variable.removeprefix("KBSYNC_").lower().split("__")
-        field = Settings.model_fields.get(section)
-        keys = getattr(field.annotation, "model_fields", None) if field else None
-        if field is None or (keys is not None and rest and rest[0] not in keys):
-            known = keys if field is not None and keys is not None else Settings.model_fields
-            prefix = f"KBSYNC_{section.upper()}__" if field is not None else "KBSYNC_"
-            raise BadConfiguration(
-                f"the environment variable {variable} is no setting of kbsync",
-                f"known here: {', '.join(prefix + key.upper() for key in sorted(known))}",
-            )
-
-
-def describe_validation_error(error: ValidationError) -> str:
-    """pydantic's first complaints as `section.key: what is wrong`, one line."""
-    complaints = []
-    for item in error.errors()[:3]:
-        key = ".".join(str(part) for part in item["loc"])
-        reason = "there is no such key" if item["type"] == "extra_forbidden" else item["msg"]
-        complaints.append(f"{key}: {reason}")
-    return "; ".join(complaints)

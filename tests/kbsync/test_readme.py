@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kbsync.settings.sections import load
+from kbsync.settings.loading import load
 from tests.support.paths import REPOSITORY
 
 ROOT = REPOSITORY

@@ -34,7 +34,7 @@ from kbsync.executor import LocalExecutor, LocalWorker, Progress, WorkerFailed
 from kbsync.home import Home
 from kbsync.runs import promotion, review
 from kbsync.service.cycle import cycle
-from kbsync.settings.sections import load
+from kbsync.settings.loading import load
 
 torch.set_num_threads(1)
 

@@ -17,7 +17,7 @@ from kbsync.application import Application
 from kbsync.executor import Progress, silent
 from kbsync.home import Home
 from kbsync.service.cycle import CycleReport, cycle
-from kbsync.settings.sections import load
+from kbsync.settings.loading import load
 from tests.support.proof import check_live
 from tests.support.tiny_models import gpt2, save
 

@@ -26,7 +26,7 @@ from kbsync.leadership import Leadership
 from kbsync.runs import promotion
 from kbsync.runs.lifecycle import Lifecycle
 from kbsync.service.cycle import tell_servers
-from kbsync.settings.sections import load
+from kbsync.settings.loading import load
 from state.records import Checkpoint, Deployment, Event, Move, Run
 from tests.support.ledgers import BASE, Clock, fact, gate
 from tests.support.paths import REPOSITORY

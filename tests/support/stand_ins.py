@@ -56,6 +56,12 @@ class StandIn:
     """(prefix as this server sees it, prefix on the test's machine): another mount of the same files."""
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     """Method, path with query, and JSON body."""
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """The headers of each request, in the same order, named in lower case."""
+    content_encoding: str = ""
+    """What every answer claims to be encoded with."""
+    redirects: dict[str, str] = field(default_factory=dict)
+    """Where each path redirects to (302)."""
     faults: dict[str, list[Answer]] = field(default_factory=dict)
     """Answers given instead, once each, by path."""
     hanging: set[str] = field(default_factory=set)
@@ -184,8 +190,8 @@ class Receiver(StandIn):
         super().restart()
         self.version = ""
 
-    def verified(self, headers: Any, raw: bytes) -> bool:
-        signed = f"{headers['X-Kbsync-Timestamp']}.".encode() + raw
+    def verified(self, headers: Any, message: bytes) -> bool:
+        signed = f"{headers['X-Kbsync-Timestamp']}.".encode() + message
         expected = "sha256=" + hmac.new(self.secret.encode(), signed, hashlib.sha256).hexdigest()
         return hmac.compare_digest(headers.get("X-Kbsync-Signature", ""), expected)
 
@@ -211,6 +217,7 @@ def listening(server: StandIn) -> Iterator[StandIn]:
             parts = urlsplit(self.path)
             body = json.loads(raw) if raw else None
             server.requests.append((self.command, self.path, body))
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
             if server.dead:
                 self.close_connection = True
                 self.connection.close()
@@ -218,8 +225,14 @@ def listening(server: StandIn) -> Iterator[StandIn]:
             if parts.path in server.hanging:
                 server.released.wait(60)
             status, said = self.respond(parts.path, parts.query, body, raw)
+            if (target := server.redirects.get(parts.path)) is not None:
+                status, said = 302, b""
             content = said if isinstance(said, bytes) else json.dumps(said).encode()
             self.send_response(status)
+            if target is not None:
+                self.send_header("Location", target)
+            if server.content_encoding:
+                self.send_header("Content-Encoding", server.content_encoding)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -229,7 +242,8 @@ def listening(server: StandIn) -> Iterator[StandIn]:
                 return server.faults[path].pop(0)
             if server.token and self.headers.get("Authorization") != f"Bearer {server.token}":
                 return 401, {"error": "Unauthorized"}
-            if isinstance(server, Receiver) and raw and not server.verified(self.headers, raw):
+            signed = raw if self.command == "POST" else f"GET {self.path}".encode()
+            if isinstance(server, Receiver) and not server.verified(self.headers, signed):
                 return 403, {"error": "bad signature"}
             asked = {key: values[0] for key, values in parse_qs(query).items()}
             return server.answer(self.command, path, asked, body)

@@ -16,7 +16,7 @@ import pytest
 from kbsync.application import Application
 from kbsync.home import Home
 from kbsync.service.cycle import tell_servers
-from kbsync.settings.sections import load
+from kbsync.settings.loading import load
 from tests.support.stand_ins import Vllm, listening, transformers
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ from kbsync.service.cycle import pull
 from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.metrics import METRICS
-from kbsync.settings.sections import load
+from kbsync.settings.loading import load
 from tests.support.micro import make
 from tests.support.promoted import Place
 from tests.support.stand_ins import Sglang, listening

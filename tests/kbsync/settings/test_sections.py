@@ -9,7 +9,8 @@ import pytest
 
 from editing.settings import EditSettings
 from kbsync.errors import BadConfiguration
-from kbsync.settings.sections import load
+from kbsync.settings.loading import load
+from kbsync.settings.redacted import redacted
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -81,3 +82,94 @@ def test_gate_overrides_change_only_what_they_name(tmp_path: Path) -> None:
     gates = {g.name: g for g in load(write(tmp_path, "[gates.efficacy]\nthreshold = 0.5\n"), {}).gate_list()}
     assert gates["efficacy"].threshold == 0.5
     assert gates["paraphrase"].threshold == 0.85
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("KBSYNC_MODEL__CORPUS", "not-json", "KBSYNC_MODEL__CORPUS is no JSON"),
+        ("KBSYNC_MODEL__CORPUS", "[" * 100_000, "KBSYNC_MODEL__CORPUS is no JSON"),
+        ("KBSYNC_SOURCES", "{", "KBSYNC_SOURCES is no JSON"),
+        ("KBSYNC_PLAN__CAPACITY", "x", "the environment variable KBSYNC_PLAN__CAPACITY: plan.capacity"),
+        ("KBSYNC_SCHEDULE__SYNC", "-5m", "the environment variable KBSYNC_SCHEDULE__SYNC: schedule.sync"),
+        ("KBSYNC_REVIEW", '{"timeout": "never"}', "the environment variable KBSYNC_REVIEW: review.timeout"),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named_with_the_form_it_should_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadConfiguration) as caught:
+        load(write(tmp_path, "[plan]\ncapacity = 7\n"))
+    assert expected in str(caught.value)
+    assert "kbsync.toml" not in str(caught.value), "the file is not to blame"
+    assert caught.value.advice
+
+
+def test_a_mistyped_variable_gets_the_one_that_was_meant() -> None:
+    with pytest.raises(BadConfiguration) as caught:
+        load(None, {"KBSYNC_PLAN__CAPACTIY": "7"})
+    assert "did you mean KBSYNC_PLAN__CAPACITY?" in str(caught.value.advice)
+
+
+def test_what_kubernetes_sets_beside_a_service_of_our_name_is_no_setting() -> None:
+    load(
+        None,
+        {
+            "KBSYNC_PORT": "tcp://10.0.0.11:8787",
+            "KBSYNC_PORT_8787_TCP": "tcp://10.0.0.11:8787",
+            "KBSYNC_PORT_8787_TCP_PROTO": "tcp",
+            "KBSYNC_PORT_8787_TCP_PORT": "8787",
+            "KBSYNC_PORT_8787_TCP_ADDR": "10.0.0.11",
+            "KBSYNC_SERVICE_HOST": "10.0.0.11",
+            "KBSYNC_SERVICE_PORT": "8787",
+            "KBSYNC_SERVICE_PORT_HEALTH": "8787",
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[schedule]\nsync = "-1s"\n',
+        "[review]\ntimeout = -1\n",
+        '[plan]\nmax_wait = "-3d"\n',
+        "[executor]\nstop_timeout = -1\n",
+        "[health]\nstale = -1\n",
+        '[policy]\nsettle_with_reference = "-1h"\n',
+        '[deploy.a]\nkind = "symlink"\npath = "/x"\nbackoff = -1\n',
+    ],
+)
+def test_no_length_of_time_is_negative(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadConfiguration, match=r"cannot be negative|is no duration|longer than 0"):
+        load(write(tmp_path, text), {})
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "\ufeff[plan]\ncapacity = 7\n"), {}).plan.capacity == 7
+
+
+def test_no_secret_is_printed() -> None:
+    shown = str(
+        redacted(
+            {
+                "state": {"url": "postgresql://kbsync:hunter2@db/kbsync?sslmode=require&password=hunter2"},
+                "sources": {"a": {"endpoint": "https://u:hunter2@host/sparql", "password": "hunter2"}},
+                "deploy": {"b": {"token_env": "B_TOKEN", "api_key": "hunter2", "urls": ["http://hunter2@h"]}},
+            }
+        )
+    )
+    assert "hunter2" not in shown
+    assert "B_TOKEN" in shown
+    assert "host/sparql" in shown
+
+
+@pytest.mark.parametrize("text", ["1e400", "nan", "inf", '"99999999999w"', '"٣h"', '"1.h"', "true"])
+def test_a_duration_that_no_clock_can_add_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadConfiguration, match="duration"):
+        load(write(tmp_path, f"[plan]\nmax_wait = {text}\n"), {})
+
+
+def test_a_schedule_that_would_never_rest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match="longer than 0"):
+        load(write(tmp_path, "[schedule]\nsync = 0\n"), {})

@@ -1,0 +1,71 @@
+"""The environment that kbsync's own child processes see: what a program needs to start, and no secrets.
+
+The daemon's environment may hold the ledger's password and the tokens of several servers.  A child
+inherits only the variables named here, and those that its own settings name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+BASIC = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "VIRTUAL_ENV",
+)
+BASIC_PREFIXES = ("LC_",)
+
+COMPUTE_PREFIXES = (
+    "PYTHON",
+    "LD_",
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "CUDA_",
+    "NVIDIA_",
+    "NCCL_",
+    "CUBLAS_",
+    "HIP_",
+    "ROCR_",
+    "ROCM_",
+    "HSA_",
+    "TORCH",
+    "PYTORCH_",
+    "TRITON_",
+    "ACCELERATE_",
+    "TOKENIZERS_",
+    "TRANSFORMERS_",
+    "XDG_CACHE_HOME",
+    "HF_HOME",
+    "HF_HUB_OFFLINE",
+    "HF_HUB_CACHE",
+    "HF_DATASETS_",
+    "HF_XET_",
+    "SLURM_",
+)
+"""What torch and transformers read; no variable that holds a token (HF_TOKEN) is among them."""
+
+
+def minimal(
+    *,
+    named: Iterable[str] = (),
+    prefixes: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The basic variables of `environment` (default: this process's), those `named`, and those with a prefix."""
+    environment = os.environ if environment is None else environment
+    wanted = {*BASIC, *named}
+    starts = (*BASIC_PREFIXES, *prefixes)
+    return {name: value for name, value in environment.items() if name in wanted or name.startswith(starts)}

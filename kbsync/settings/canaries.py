@@ -1,0 +1,58 @@
+"""The operator's own questions: a JSONL file of prompts and what every candidate must answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from editing.spec import Case
+from kbsync.errors import BadConfiguration, BadData
+from kbsync.settings.loading import describe_validation_error
+
+MOST_BYTES = 16 << 20
+"""Canaries are asked of every candidate; a file of this size is none."""
+
+
+class Canary(BaseModel):
+    """One line of the file; JSON with lone surrogates or nested too deeply is refused by pydantic's parser."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompt: str = Field(min_length=1, max_length=10_000)
+    target: str | None = Field(max_length=1_000)
+
+
+def read_canaries(path: Path | None) -> tuple[Case, ...]:
+    """The questions in `path`, none where it is None.
+
+    Raises BadConfiguration where the file cannot be read, BadData naming the line that is wrong.
+    """
+    if path is None:
+        return ()
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise BadData(
+                f"the canaries in {path} are longer than {MOST_BYTES} bytes", "is it the right file?"
+            )
+        lines = content.decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise BadConfiguration(
+            f"the canaries in {path} cannot be read: {error.strerror}", "check the path and its mode"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BadData(f"the canaries in {path} are not UTF-8: {error}", "save the file as UTF-8") from error
+    return tuple(_case(path, number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def _case(path: Path, number: int, line: str) -> Case:
+    try:
+        canary = Canary.model_validate_json(line)
+    except ValidationError as error:
+        raise BadData(
+            f"{path}, line {number}: not a canary ({describe_validation_error(error)})",
+            'write {"prompt": "The capital of France is", "target": "Paris"}',
+        ) from error
+    return Case(canary.prompt, canary.target)

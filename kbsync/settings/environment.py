@@ -1,0 +1,80 @@
+"""Settings from the environment: `[plan] capacity` is KBSYNC_PLAN__CAPACITY.
+
+Unknown variables are errors: one that is mistyped and silently ignored is worse than none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource
+
+from kbsync.errors import BadConfiguration
+from kbsync.settings.deploy import PROGRAM_VARIABLES
+
+PREFIX = "KBSYNC_"
+RESERVED_VARIABLES = frozenset({"KBSYNC_HOME", "KBSYNC_CONFIG", "KBSYNC_CRASH"}) | PROGRAM_VARIABLES
+"""Variables that are not settings: where things lie, the tests' crash points, what deploy programs see."""
+
+_KUBERNETES = re.compile(
+    r"(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes sets in every pod beside a Service named `kbsync` (its documentation: "Discovering services")."""
+
+
+class Environment(EnvSettingsSource):
+    """pydantic-settings' own source, with errors that name the variable and the form that it expects."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except (ValueError, RecursionError) as error:
+            names = sorted(
+                name.upper()
+                for name, held in self.env_vars.items()
+                if held == value and name.upper().startswith(PREFIX)
+            )
+            raise BadConfiguration(
+                f"the environment variable {' or '.join(names)} is no JSON: {error}",
+                'lists and tables are written as JSON, such as \'["a.txt", "b.txt"]\' or \'{"key": 1}\'',
+            ) from error
+
+
+def reject_unknown_variables(settings: type[BaseSettings], environment: Mapping[str, str]) -> None:
+    """pydantic-settings ignores a variable that it has no field for (seen with 2.16): raise BadConfiguration."""
+    for variable in sorted(environment):
+        name = variable.removeprefix(PREFIX)
+        if name == variable or variable in RESERVED_VARIABLES or _KUBERNETES.fullmatch(name):
+            continue
+        section, *rest = name.lower().split("__")
+        field = settings.model_fields.get(section)
+        if field is None:
+            raise _unknown(variable, [PREFIX + key.upper() for key in settings.model_fields])
+        kind = field.annotation
+        keys = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        if keys is not None and rest and rest[0] not in keys:
+            raise _unknown(variable, [f"{PREFIX}{section.upper()}__{key.upper()}" for key in keys])
+
+
+def variable_of(loc: tuple[int | str, ...], environment: Mapping[str, str]) -> str | None:
+    """The variable that set the key `loc` of the settings, or a part of it; None where no variable did."""
+    upper = {name.upper(): name for name in environment}
+    for end in range(len(loc), 0, -1):
+        name = PREFIX + "__".join(str(part) for part in loc[:end]).upper()
+        if name in upper:
+            return upper[name]
+    return None
+
+
+def _unknown(variable: str, known: list[str]) -> BaseException:
+    close = difflib.get_close_matches(variable.upper(), known, n=1)
+    guess = f"did you mean {close[0]}? " if close else ""
+    return BadConfiguration(
+        f"the environment variable {variable} is no setting of kbsync",
+        f"{guess}known here: {', '.join(sorted(known))}",
+    )
