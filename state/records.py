@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -28,8 +29,9 @@ DeploymentState = Literal["pending", "deploying", "deployed", "failed", "superse
 AttemptOutcome = Literal[
     "running", "succeeded", "failed", "killed", "hung", "out_of_memory", "wrong_version", "lost"
 ]
-Decision = Literal["approved", "rejected"]
 RequestState = Literal["waiting", "working", "done", "refused", "withdrawn"]
+Decision = Literal["approved", "rejected", "barred"]
+"""The last word on a value: a reviewer's, or (`barred`) that of a gate or a rollback which put it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class NewFact:
     statement: str
     held_until: datetime | None = None
     priority: int = 0
+    reason_code: str = ""
+    """The reason for machines: one of the codes that docs/admission.md lists."""
 
     @property
     def key(self) -> str:
@@ -107,8 +111,11 @@ class Move:
     reason: str
     expect: FactStatus | None = None
     held_until: datetime | None = None
-    evidence: dict[str, Any] | None = None
+    evidence: Mapping[str, Any] | None = None
     """Numbers that led here (a gate's values for this fact), kept in the event."""
+    reason_code: str = ""
+    bars: bool = False
+    """Whether the value is not to be let in again by itself: the fact is then decided as `barred`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +140,13 @@ class Fact:
     held_until: datetime | None
     priority: int
     decision: Decision | None
-    """What a reviewer last said of it."""
+    """The last word on it, by a reviewer, a gate or a rollback; None: none yet, or it was taken back."""
     created: datetime
     updated: datetime
+    reason_code: str = ""
+    """The reason for machines: one of the codes that docs/admission.md lists."""
+    decided: datetime | None = None
+    """When `decision` was made."""
 
     @property
     def prompt(self) -> str:

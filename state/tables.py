@@ -144,7 +144,7 @@ class Facts(Row, table=True):
     __tablename__ = "facts"
     __table_args__ = (
         one_of("status", records.FactStatus),
-        CheckConstraint("decision IN ('approved', 'rejected')", name="decision"),
+        one_of("decision", records.Decision),
         Index("uq_facts_slot", "slot", "key", unique=True),
         Index(  # Eqn. 5: at most one object a slot
             "uq_facts_wanted",
@@ -171,12 +171,14 @@ class Facts(Row, table=True):
     prompt_key: str = Field(index=True)
     status: str
     reason: str = long()
+    reason_code: str = Field(sa_column_kwargs={"server_default": ""})
     source: str
     revision: int = big()
     statement: str
     held_until: datetime | None = when(nullable=True)
     priority: int
     decision: str | None
+    decided: datetime | None = when(nullable=True)
     created: datetime = when()
     updated: datetime = when()
 

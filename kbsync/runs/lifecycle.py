@@ -187,7 +187,11 @@ class Lifecycle:
             live = tx.live()
             back = _predecessors(tx, live, bad)
             tx.move_facts(
-                [Move(f.id, "wanted", "its successor failed a gate", "superseded") for f in back], ACTOR
+                [
+                    Move(f.id, "wanted", "its successor failed a gate", "superseded", reason_code="restored")
+                    for f in back
+                ],
+                ACTOR,
             )
             rest = [fact for fact in view if fact.id in wanted - bad] + back
             reason = f"{summary}: {len(bad)} facts quarantined"
@@ -309,7 +313,7 @@ def _predecessors(tx: Transaction, live: Checkpoint | None, bad: set[int]) -> li
 def _quarantine(run: Run, item: gates.Blame) -> Move:
     reason = f"gate {item.gate}: {item.evidence} (run {run.id}, round {run.round})"
     evidence = {"run": run.id, "round": run.round, "gate": item.gate, "shortfall": item.shortfall}
-    return Move(int(item.fact), "quarantined", reason, evidence=evidence)
+    return Move(int(item.fact), "quarantined", reason, evidence=evidence, reason_code="gate", bars=True)
 
 
 def _figure(value: float | None) -> str:
