@@ -38,9 +38,18 @@ from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
 from state.transaction import Pair
 from state.views import ViewTransitions
+from state.withdrawals import WithdrawalQueries
 
 
-class Snapshot(ProvenanceQueries, SlotQueries, LeaseQueries, DeploymentQueries, PauseQueries, RequestQueries):
+class Snapshot(
+    ProvenanceQueries,
+    SlotQueries,
+    LeaseQueries,
+    DeploymentQueries,
+    PauseQueries,
+    RequestQueries,
+    WithdrawalQueries,
+):
     """Every query, on one consistent state of the ledger."""
 
 
