@@ -76,9 +76,7 @@ def redirect(tx: Transaction, source: str, redirects: Iterable[tuple[str, str]],
     for pair, facts in sorted(tx.facts_of(slots).items()):
         for fact in _wanted(facts):
             heir = heir_of[pair]
-            moves.append(
-                Move(fact.id, "superseded", f"merged into {heir[0]}", expect="wanted", reason_code=_MERGED)
-            )
+            moves.append(Move(fact.id, "superseded", f"{_MERGED}: into {heir[0]}", expect="wanted"))
             if heir not in taken:
                 taken.add(heir)
                 puts.append(_inherited(fact, heir[0]))
@@ -171,8 +169,7 @@ def _inherited(fact: Fact, subject: str) -> NewFact:
         template=fact.template,
         prompt_key=fact.prompt_key,
         status="wanted",
-        reason=f"merged from {fact.subject}",
-        reason_code=_MERGED,
+        reason=f"{_MERGED}: from {fact.subject}",
         source=fact.source,
         revision=fact.revision,
         statement=fact.statement,
