@@ -9,6 +9,7 @@ compared; what does not raises `SourceDataError`, which costs the row that holds
     well_formed     a text without NUL and lone surrogates, which no database and no UTF-8 stream takes
     whole_number    ASCII digits, not too many
     shown           any value, shortened and escaped for a message
+    escaped         a message that quotes what a source sent
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ def decode_text(data: bytes, what: str) -> str:
         raise SourceDataError(f"{what}: not UTF-8 at byte {error.start}") from error
 
 
-def decode_json(data: bytes | str, what: str, most_bytes: int = MAX_BYTES) -> Any:
+def decode_json(
+    data: bytes | str, what: str, most_bytes: int = MAX_BYTES, *, unique_keys: bool = False
+) -> Any:
     """The value of a JSON document (RFC 8259).
 
     A number that cannot be used (NaN, Infinity, thousands of digits) is decoded as `Unusable` and a
@@ -79,7 +82,7 @@ def decode_json(data: bytes | str, what: str, most_bytes: int = MAX_BYTES) -> An
     `well_formed` refuse them.
 
     Raises AnswerTooLarge beyond `most_bytes` or MAX_PARTS, SourceDataError for what is not JSON or is
-    nested deeper than MAX_DEPTH.
+    nested deeper than MAX_DEPTH, and with `unique_keys` for an object that names one key twice.
     """
     if len(data) > most_bytes:
         raise AnswerTooLarge(f"{what}: {len(data)} bytes of JSON; at most {most_bytes} are read")
@@ -87,7 +90,13 @@ def decode_json(data: bytes | str, what: str, most_bytes: int = MAX_BYTES) -> An
     if sum(map(text.count, ",[{")) > MAX_PARTS:
         raise AnswerTooLarge(f"{what}: JSON of more than {MAX_PARTS} parts")
     try:
-        value = json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=Unusable)
+        value = json.loads(
+            text,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=Unusable,
+            object_pairs_hook=_unique if unique_keys else None,
+        )
     except RecursionError:
         raise _too_deep(what) from None
     except ValueError as error:
@@ -152,6 +161,12 @@ def shown(value: object, most: int = 80) -> str:
     return f"a value of type {type(value).__name__}"
 
 
+def escaped(message: object, most: int = 300) -> str:
+    """`message`, such as a parser's error, shortened; characters that do not print are escaped."""
+    text = str(message)[:most]
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def _utf8(data: bytes, what: str) -> str:
     try:
         return data.decode()
@@ -211,6 +226,15 @@ def _integer(digits: str) -> int | Unusable:
 def _float(digits: str) -> float | Unusable:
     value = float(digits)
     return value if math.isfinite(value) else Unusable(f"{digits[:MAX_DIGITS]}, which is no finite number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise SourceDataError(f"an object names {shown(name)} twice")
+        found[name] = value
+    return found
 
 
 def _require_shallow(value: object, what: str) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyoxigraph as ox
 
-from connectors.errors import SourceDataError
-from connectors.terms import Solution, Term
+from connectors import rdf
+from connectors.border import escaped
+from connectors.errors import AnswerTooLarge, SourceDataError
+from connectors.terms import Solution
+
+MAX_TRIPLES = 2_000_000
+"""Triples in memory take several hundred bytes each."""
 
 
 class LocalGraph:
@@ -15,27 +22,33 @@ class LocalGraph:
         self._store = ox.Store()
 
     def load(self, data: bytes, format: ox.RdfFormat, base: str | None = None) -> None:
-        """Add a document.  Raises SourceDataError, naming the line, for one that does not parse."""
-        try:
-            self._store.load(data, format=format, base_iri=base)
-        except (SyntaxError, ValueError) as error:
-            raise SourceDataError(f"no valid {format.name}: {error}") from error
+        """Add a document.
+
+        Raises SourceDataError, naming the line, for one that does not parse, AnswerTooLarge beyond
+        MAX_TRIPLES.
+        """
+        found = []
+        for _, triple in rdf.triples(data, format, base):
+            if isinstance(triple, SourceDataError):
+                raise triple
+            found.append(triple)
+            if len(found) > MAX_TRIPLES:
+                raise AnswerTooLarge(f"more than {MAX_TRIPLES} triples in one document")
+        self.extend(found)
+
+    def extend(self, triples: Iterable[ox.Quad]) -> None:
+        """Add triples."""
+        self._store.bulk_extend(triples)
 
     def select(self, query: str, *, splittable: bool = False) -> list[Solution]:
-        """Rows of a SELECT query, as `SparqlClient.select` gives them."""
+        """Solutions of a SELECT query, as `SparqlClient.select` gives them.  Raises SourceDataError."""
         try:
             found = self._store.query(query)
         except (SyntaxError, ValueError) as error:
-            raise SourceDataError(f"the query is not valid SPARQL: {error}") from error
+            raise SourceDataError(f"the query is not valid SPARQL: {escaped(error)}") from error
         if not isinstance(found, ox.QuerySolutions):
             raise SourceDataError("the query is no SELECT query")
         names = [variable.value for variable in found.variables]
-        return [{name: _term(term) for name in names if (term := row[name]) is not None} for row in found]
-
-
-def _term(term: object) -> Term:
-    if isinstance(term, ox.NamedNode):
-        return Term("uri", term.value)
-    if isinstance(term, ox.Literal):
-        return Term("literal", term.value, term.datatype.value, term.language)
-    return Term("bnode", str(term))
+        return [
+            {name: rdf.term_of(term) for name in names if (term := row[name]) is not None} for row in found
+        ]

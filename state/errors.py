@@ -18,6 +18,7 @@
     ├── SlotTaken                 Eqn. 5: the slot already wants another object
     ├── ViewBlocked               the view was rolled back and has not been released
     ├── GatesNotPassed            a candidate without a complete, passed gate report
+    ├── NoLongerWanted            a candidate would newly state facts that are not wanted any more
     └── LeadershipError
         ├── LeaseHeld             another holder leads
         └── StaleLeader           the caller led once, but a newer generation exists
@@ -27,6 +28,12 @@ not conditions of the ledger.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from state.records import Fact
 
 
 class StateError(Exception):
@@ -130,6 +137,24 @@ class GatesNotPassed(StateError):
 
     def __init__(self, checkpoint: int, run: int, why: str) -> None:
         super().__init__(f"checkpoint {checkpoint} cannot be promoted: run {run} {why}")
+
+
+class NoLongerWanted(StateError):
+    """A candidate would newly state facts that were retracted, rejected or superseded since it was planned."""
+
+    def __init__(self, checkpoint: int, facts: Sequence[Fact]) -> None:
+        self.facts = tuple(facts)
+        super().__init__(f"checkpoint {checkpoint} would state what is not wanted any more: {named(facts)}")
+
+
+def named(facts: Sequence[Fact], most: int = 10) -> str:
+    """Facts as a message names them, the first `most` in full."""
+    texts = [
+        f"fact {fact.id} ({fact.subject_label}, {fact.relation}, {fact.target}; {fact.status}: {fact.reason})"
+        for fact in facts[:most]
+    ]
+    more = f" and {len(facts) - most} more" if len(facts) > most else ""
+    return "; ".join(texts) + more
 
 
 class LeadershipError(StateError):

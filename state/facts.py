@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
@@ -12,25 +13,38 @@ from sqlalchemy import Select, func, select
 from state.errors import NotFound, SlotTaken, StaleTransition
 from state.records import Decision, Fact, FactStatus, Move, NewFact, Probe
 from state.tables import Facts, Probes, table
-from state.transaction import SLOTS, Note, Pair, Reader, Writer, chunks, columns_of
+from state.transaction import EVENTS, SLOTS, Note, Pair, Reader, Writer, chunks, columns_of
 
 FACTS, PROBES = table(Facts), table(Probes)
 FACT = columns_of(FACTS, Fact)
 _ALL = select(*FACT).join_from(FACTS, SLOTS)
 _OFFERED = tuple(item.name for item in fields(NewFact))
 _STORED = tuple(column.name for column in FACT if column.table is FACTS)
-_MUTABLE = (
-    "status",
-    "reason",
-    "source",
-    "revision",
-    "statement",
-    "held_until",
-    "priority",
-    "updated",
-    "decision",
-)
-"""What a move may change; the rest of a fact is its identity."""
+_FIXED = ("id", "key", "subject_label", "object", "target", "template", "created")
+"""A fact's identity, which the key covers: what differs in one of these is another fact."""
+_MUTABLE = tuple(name for name in _STORED if name not in _FIXED)
+_UNTOLD = ("subject_label", "template", "prompt_key", "status", "held_until", "priority")
+_TOLD = ("key", *(name for name in _OFFERED if name not in _UNTOLD))
+"""What every event of a fact repeats of it."""
+
+GONE = "gone"
+"""Reason code of a value that waited and was never wanted: it is no former value of its slot."""
+
+
+def previous_value(fact: Fact, slot: Iterable[Fact]) -> Fact | None:
+    """What the slot held before `fact`: of its other facts the one that was superseded or retracted last.
+
+    `slot` are the facts of the slot.  What left after `fact` came is not what `fact` replaced.
+    """
+    left = (
+        old
+        for old in slot
+        if old.id != fact.id
+        and old.status in ("superseded", "retracted")
+        and old.reason_code != GONE
+        and old.updated <= fact.updated
+    )
+    return max(left, key=lambda old: (old.updated, old.id), default=None)
 
 
 class FactQueries(Reader):
@@ -49,6 +63,9 @@ class FactQueries(Reader):
         ids: Iterable[int] | None = None,
         limit: int | None = None,
         offset: int = 0,
+        source: str | None = None,
+        reason_code: str | None = None,
+        decision: Decision | None = None,
     ) -> tuple[Fact, ...]:
         """Facts by id order that meet every condition given."""
         statement = _ALL.order_by(FACTS.c.id)
@@ -56,6 +73,9 @@ class FactQueries(Reader):
             (FACTS.c.status, status),
             (SLOTS.c.relation, relation),
             (SLOTS.c.subject, subject),
+            (FACTS.c.source, source),
+            (FACTS.c.reason_code, reason_code),
+            (FACTS.c.decision, decision),
         ):
             if value is not None:
                 statement = statement.where(column == value)
@@ -125,6 +145,16 @@ class FactQueries(Reader):
         rows = self._rows(columns.where(PROBES.c.fact == fact_id).order_by(PROBES.c.position))
         return tuple(Probe(*row) for row in rows)
 
+    def evidence(self, fact_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """The evidence that these facts were last quarantined with (a gate's figures); without it, none."""
+        found: dict[int, dict[str, Any]] = {}
+        columns = select(EVENTS.c.fact, EVENTS.c.body).where(EVENTS.c.kind == "fact.quarantined")
+        for chunk in chunks(fact_ids):
+            for row in self._rows(columns.where(EVENTS.c.fact.in_(chunk)).order_by(EVENTS.c.seq)):
+                if evidence := json.loads(row.body).get("evidence"):
+                    found[row.fact] = evidence
+        return found
+
     def _facts(self, statement: Select[Any]) -> tuple[Fact, ...]:
         return tuple(Fact(*row) for row in self._rows(statement))
 
@@ -144,7 +174,6 @@ class FactTransitions(FactQueries, Writer):
         slots = self.facts_of(pairs) if known is None else {pair: known.get(pair, ()) for pair in pairs}
         ledger = {old.key: old for olds in slots.values() for old in olds}
         wanted = {pair: old for pair, olds in slots.items() for old in olds if old.status == "wanted"}
-        last = {pair: _last_moved(olds) for pair, olds in slots.items()}
         next_id, now = self._next_id(FACTS), self.clock()
         new: list[Fact] = []
         moved: list[Fact] = []
@@ -157,7 +186,7 @@ class FactTransitions(FactQueries, Writer):
             _claim(wanted, pair, item, old)
             fact = _fact(item, key, old, next_id + len(new), now)
             (new if old is None else moved).append(fact)
-            notes.append(_put_note(fact, old, replaced=last.get(pair)))
+            notes.append(_put_note(fact, old, slots.get(pair, ())))
             ledger[fact.key] = fact
             if fact.status == "wanted":
                 wanted[pair] = fact
@@ -201,19 +230,38 @@ class FactTransitions(FactQueries, Writer):
         actor: str,
         *,
         expect: FactStatus | None = None,
-        held_until: datetime | None = None,
         evidence: Mapping[str, Any] | None = None,
+        reason_code: str = "",
     ) -> Fact:
         """Moves one fact; see `move_facts`."""
-        kept = None if evidence is None else dict(evidence)
-        return self.move_facts([Move(id, to, reason, expect, held_until, kept)], actor)[0]
+        move = Move(id, to, reason, expect, evidence=evidence, reason_code=reason_code)
+        return self.move_facts([move], actor)[0]
 
     def decide(self, fact_id: int, decision: Decision, reason: str, actor: str) -> Fact:
-        """Keeps what a reviewer said; what follows from it (a move) is the caller's next step."""
-        fact = self.fact(fact_id)
-        self._update(FACTS, FACTS.c.id == fact_id, decision=decision, updated=self.clock())
-        self._log(actor, [Note(f"fact.{decision}", {"status": fact.status, "reason": reason}, fact=fact_id)])
-        return self.fact(fact_id)
+        """Keeps what a reviewer said of one fact; see `decide_facts`."""
+        return self.decide_facts([fact_id], decision, reason, actor)[0]
+
+    def decide_facts(
+        self, ids: Sequence[int], decision: Decision | None, reason: str, actor: str
+    ) -> list[Fact]:
+        """Keeps what a reviewer said of these facts; None takes back what was said before.
+
+        What follows from it (a move) is the caller's next step.  Raises NotFound.
+        """
+        now, kind = self.clock(), decision or "reopened"
+        before = {fact.id: fact for fact in self.facts(ids=ids)}
+        if missing := [id for id in ids if id not in before]:
+            raise NotFound("fact", missing[0])
+        decided = None if decision is None else now
+        after = [replace(before[id], decision=decision, decided=decided, updated=now) for id in ids]
+        self._rewrite(FACTS, _changed(after))
+        notes = []
+        for fact in after:
+            old = before[fact.id]
+            body = {**_told(fact), "status": fact.status, "reason": reason, "decision_before": old.decision}
+            notes.append(Note(f"fact.{kind}", body, fact=fact.id))
+        self._log(actor, notes)
+        return after
 
     def put_probes(self, fact_id: int, probes: Sequence[Probe]) -> None:
         """Replaces what is checked not to move when the fact is edited."""
@@ -254,11 +302,9 @@ def _changed(facts: Iterable[Fact]) -> list[dict[str, Any]]:
 
 
 def _is_already(old: Fact, item: NewFact) -> bool:
-    return (old.status, old.reason, old.held_until, old.priority) == (
-        item.status,
-        item.reason,
-        item.held_until,
-        item.priority,
+    return all(
+        getattr(old, name) == getattr(item, name)
+        for name in ("status", "reason_code", "reason", "held_until", "priority")
     )
 
 
@@ -273,68 +319,49 @@ def _claim(wanted: dict[Pair, Fact], pair: Pair, item: NewFact, old: Fact | None
         raise SlotTaken(*pair, holder.object, item.object)
 
 
-def _last_moved(olds: Sequence[Fact]) -> Fact | None:
-    """The slot's former object: what is wanted, or else what was moved away last."""
-    former = [old for old in olds if old.status in ("wanted", "superseded", "retracted")]
-    return max(former, key=lambda old: (old.status == "wanted", old.updated, old.id), default=None)
-
-
 def _fact(item: NewFact, key: str, old: Fact | None, id: int, now: datetime) -> Fact:
-    if old is not None:
-        return replace(
-            old,
-            status=item.status,
-            reason=item.reason,
-            source=item.source,
-            revision=item.revision,
-            statement=item.statement,
-            held_until=item.held_until,
-            priority=item.priority,
-            updated=now,
-        )
     offered = {name: getattr(item, name) for name in _OFFERED}
-    return Fact(id=id, key=key, decision=None, created=now, updated=now, **offered)
+    if old is not None:
+        return replace(old, **offered, updated=now)
+    return Fact(id=id, key=key, decision=None, decided=None, created=now, updated=now, **offered)
 
 
 def _moved(old: Fact, move: Move, now: datetime) -> Fact:
     """The fact after the move; a new doubt voids an approval that was given before it arose."""
     doubted = move.to == "quarantined" and old.status != "quarantined" and old.decision == "approved"
+    decision, decided = (None, None) if doubted else (old.decision, old.decided)
+    if move.bars:
+        decision, decided = "barred", now
     return replace(
         old,
         status=move.to,
         reason=move.reason,
+        reason_code=move.reason_code,
         held_until=move.held_until,
-        decision=None if doubted else old.decision,
+        decision=decision,
+        decided=decided,
         updated=now,
     )
 
 
-def _put_note(fact: Fact, old: Fact | None, replaced: Fact | None) -> Note:
+def _put_note(fact: Fact, old: Fact | None, slot: Iterable[Fact]) -> Note:
     """The event of a fact that was written; one that is wanted also names the object it takes over from."""
-    former = (
-        replaced if fact.status == "wanted" and replaced is not None and replaced.key != fact.key else None
-    )
-    return Note(f"fact.{fact.status}", _body(fact, old, replaced=former), fact=fact.id)
+    replaced = previous_value(fact, slot) if fact.status == "wanted" else None
+    return Note(f"fact.{fact.status}", _body(fact, old, replaced=replaced), fact=fact.id)
+
+
+def _told(fact: Fact) -> dict[str, Any]:
+    return {name: getattr(fact, name) for name in _TOLD}
 
 
 def _body(
     fact: Fact, old: Fact | None, *, replaced: Fact | None = None, evidence: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "from": None if old is None else old.status,
-        "to": fact.status,
-        "reason": fact.reason,
-        "key": fact.key,
-        "subject": fact.subject,
-        "relation": fact.relation,
-        "object": fact.object,
-        "target": fact.target,
-        "source": fact.source,
-        "revision": fact.revision,
-        "statement": fact.statement,
-    }
+    body = {**_told(fact), "from": None if old is None else old.status, "to": fact.status}
     if fact.held_until is not None:
         body["held_until"] = fact.held_until
+    if fact.decision is not None:
+        body["decision"] = fact.decision
     if replaced is not None:
         body["old_object"], body["old_target"] = replaced.object, replaced.target
     if evidence is not None:

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 
 from state import database, migrations
-from state.audit import Audit, events
+from state.audit import Audit
 from state.checkpoints import CheckpointTransitions
 from state.deployments import DeploymentQueries
 from state.driver_errors import shown, translated
@@ -33,16 +33,23 @@ from state.pauses import PauseQueries, PauseTransitions
 from state.promotions import PromotionTransitions
 from state.provenance import ProvenanceQueries
 from state.records import Lease
-from state.replay import Replay
 from state.requests import RequestQueries, RequestTransitions
 from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
-from state.table_proof import SEALED, unlike_seals
 from state.transaction import Pair
 from state.views import ViewTransitions
+from state.withdrawals import WithdrawalQueries
 
 
-class Snapshot(ProvenanceQueries, SlotQueries, LeaseQueries, DeploymentQueries, PauseQueries, RequestQueries):
+class Snapshot(
+    ProvenanceQueries,
+    SlotQueries,
+    LeaseQueries,
+    DeploymentQueries,
+    PauseQueries,
+    RequestQueries,
+    WithdrawalQueries,
+):
     """Every query, on one consistent state of the ledger."""
 
 
@@ -93,9 +100,7 @@ class State:
         NotMigrated where there is no ledger.
         """
         with translated(self.url), self._writer.begin() as connection:
-            transaction = Transaction(connection, self.clock)
-            yield transaction
-            transaction.seal()
+            yield Transaction(connection, self.clock)
 
     @contextmanager
     def read(self) -> Iterator[Snapshot]:
@@ -119,7 +124,7 @@ class State:
     def migrate(self, revision: str = "head") -> None:
         """Creates or upgrades the tables, in one transaction; a newer ledger is left alone (NewerSchema)."""
         with translated(self.url):
-            migrations.upgrade(self.url, self._busy, revision, self._seal_migrated)
+            migrations.upgrade(self.url, self._busy, revision)
 
     def downgrade(self, revision: str) -> None:
         """Takes the tables back to an older revision (`base`: none); data without a place there is lost."""
@@ -148,15 +153,6 @@ class State:
     def audit(self) -> Audit:
         """Verifies, exports and anchors the event log."""
         return Audit(self._reader, self.url, self.clock)
-
-    def _seal_migrated(self, connection: Connection, before: str, after: str) -> None:
-        """Rows that a migration rewrote, or that were written before there were seals, get new ones."""
-        with Replay() as replay:
-            for row in events(connection):
-                replay.event(row)
-            found = {source: unlike_seals(connection, replay, source) for source in SEALED}
-        rows = {source.name: {one.key: one.seal for one in unlike} for source, unlike in found.items()}
-        Transaction(connection, self.clock).seal_anew(rows, before, after)
 
     def close(self) -> None:
         """Closes pooled connections; the state may be used again afterwards."""

@@ -13,14 +13,15 @@ from sqlalchemy import func, select
 
 from state.checkpoints import BLOCKED, CHECKPOINT_NEXT, CHECKPOINTS, CheckpointTransitions
 from state.deployments import DeploymentTransitions
-from state.errors import ForbiddenTransition, GatesNotPassed, NotFound, ViewBlocked
+from state.errors import ForbiddenTransition, GatesNotPassed, NoLongerWanted, NotFound, ViewBlocked
 from state.leases import LeaseTransitions
 from state.records import Checkpoint, Deployment, Lease
 from state.runs import GATES, RUNS
 from state.transaction import Note
+from state.withdrawals import WithdrawalQueries
 
 
-class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTransitions):
+class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTransitions, WithdrawalQueries):
     def promote(
         self,
         checkpoint: int,
@@ -39,7 +40,8 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
 
         Raises StaleLeader (nothing is written), ForbiddenTransition (rejected), ViewBlocked (rolled
         back and not released), GatesNotPassed (the run's last round is about another
-        checkpoint, has no gate results, or a failed one).
+        checkpoint, has no gate results, or a failed one), NoLongerWanted (it would newly state facts that
+        are not wanted any more).
         """
         self.check_lease(lease)
         chosen, live = self.checkpoint(checkpoint), self.live()
@@ -48,6 +50,7 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
         self._check_promotable(chosen)
         if run is not None or chosen.status == "candidate":
             self._check_gates(checkpoint, chosen.run if run is None else run)
+            self._check_wanted(chosen, live)
         actor = actor or lease.holder
         if live is not None:
             self.retire(live.id, f"checkpoint {checkpoint} is promoted", actor)
@@ -111,6 +114,11 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
         if chosen.blocked:
             reason = self._value(select(BLOCKED.c.reason).where(BLOCKED.c.view == chosen.view))
             raise ViewBlocked(chosen.view, str(reason))
+
+    def _check_wanted(self, chosen: Checkpoint, live: Checkpoint | None) -> None:
+        """What was decided since the run was planned holds: nothing unwanted goes live anew."""
+        if unwanted := self.newly_unwanted(chosen.view, chosen.base, None if live is None else live.view):
+            raise NoLongerWanted(chosen.id, unwanted)
 
     def _check_gates(self, checkpoint: int, run: int) -> None:
         """The run's last round was about this checkpoint, and every gate, at least one, has passed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -28,8 +29,9 @@ DeploymentState = Literal["pending", "deploying", "deployed", "failed", "superse
 AttemptOutcome = Literal[
     "running", "succeeded", "failed", "killed", "hung", "out_of_memory", "wrong_version", "lost"
 ]
-Decision = Literal["approved", "rejected"]
 RequestState = Literal["waiting", "working", "done", "refused", "withdrawn"]
+Decision = Literal["approved", "rejected", "barred"]
+"""The last word on a value: a reviewer's, or (`barred`) that of a gate or a rollback which put it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +86,20 @@ class NewFact:
     statement: str
     held_until: datetime | None = None
     priority: int = 0
+    reason_code: str = ""
+    """The reason for machines: one of the codes that docs/admission.md lists."""
 
     @property
     def key(self) -> str:
-        """See `fact_key`."""
-        return fact_key(
-            self.subject, self.relation, self.object, self.template, self.subject_label, self.target
-        )
+        """SHA-256 of what the editor would be asked to do: slot, object and pinned prompt.
 
-
-def fact_key(subject: str, relation: str, object: str, template: str, subject_label: str, target: str) -> str:
-    """SHA-256 of what the editor would be asked to do: slot, object and pinned prompt.
-
-    Over the canonical JSON (RFC 8785) of the six strings, for which the standard library's encoder gives
-    the canonical text.
-    """
-    parts = [subject, relation, object, template, subject_label, target]
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+        Over the canonical JSON (RFC 8785) of six strings, for which the standard library's
+        encoder gives the canonical text.
+        """
+        parts = [self.subject, self.relation, self.object, self.template, self.subject_label, self.target]
+        return hashlib.sha256(
+            json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()
+        ).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +111,11 @@ class Move:
     reason: str
     expect: FactStatus | None = None
     held_until: datetime | None = None
-    evidence: dict[str, Any] | None = None
+    evidence: Mapping[str, Any] | None = None
     """Numbers that led here (a gate's values for this fact), kept in the event."""
+    reason_code: str = ""
+    bars: bool = False
+    """Whether the value is not to be let in again by itself: the fact is then decided as `barred`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,13 @@ class Fact:
     held_until: datetime | None
     priority: int
     decision: Decision | None
-    """What a reviewer last said of it."""
+    """The last word on it, by a reviewer, a gate or a rollback; None: none yet, or it was taken back."""
     created: datetime
     updated: datetime
+    reason_code: str = ""
+    """The reason for machines: one of the codes that docs/admission.md lists."""
+    decided: datetime | None = None
+    """When `decision` was made."""
 
     @property
     def prompt(self) -> str:
@@ -347,45 +353,13 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """A row that is not what the log says."""
-
-    table: str
-    key: str
-    """Its primary key; parts joined by `/`."""
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.table} {self.key}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
 class Verification:
     """What the verifier found; `first_bad` is the first sequence number that cannot be trusted."""
 
     ok: bool
     count: int
-    """Events that were checked."""
     first_bad: int | None = None
     reason: str = ""
-    differences: tuple[Difference, ...] = ()
-    """Rows that are not what the log says, the first `LISTED` of them."""
-    unlike: int = 0
-    """How many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The last result of something that is proven on a schedule."""
-
-    name: str
-    ok: bool
-    detail: str
-    """What is wrong and what to do; of a proof that held, what was proven."""
-    since: datetime
-    """When it began to be so."""
-    at: datetime
-    """When it was proven last."""
 
 
 @dataclass(frozen=True, slots=True)

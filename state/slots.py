@@ -76,9 +76,7 @@ class SlotQueries(Reader):
 class SlotTransitions(SlotQueries, Writer):
     def set_cursor(self, source: str, cursor: str | None) -> None:
         """Belongs in the transaction that records what the cursor covers; it has no event of its own."""
-        values: dict[str, Any] = {"cursor": cursor, "updated": self.clock()}
-        if cursor is not None and self.cursor(source) == cursor:
-            del values["cursor"]  # unchanged: only the time is new
+        values = {"cursor": cursor, "updated": self.clock()}
         if not self._update(CURSORS, CURSORS.c.source == source, **values):
             self._insert(CURSORS, [{"source": source, **values}])
 

@@ -144,7 +144,7 @@ class Facts(Row, table=True):
     __tablename__ = "facts"
     __table_args__ = (
         one_of("status", records.FactStatus),
-        CheckConstraint("decision IN ('approved', 'rejected')", name="decision"),
+        one_of("decision", records.Decision),
         Index("uq_facts_slot", "slot", "key", unique=True),
         Index(  # Eqn. 5: at most one object a slot
             "uq_facts_wanted",
@@ -171,12 +171,14 @@ class Facts(Row, table=True):
     prompt_key: str = Field(index=True)
     status: str
     reason: str = long()
+    reason_code: str = Field(sa_column_kwargs={"server_default": ""})
     source: str
     revision: int = big()
     statement: str
     held_until: datetime | None = when(nullable=True)
     priority: int
     decision: str | None
+    decided: datetime | None = when(nullable=True)
     created: datetime = when()
     updated: datetime = when()
 
@@ -330,10 +332,7 @@ class Deployments(Row, table=True):
 
 
 class Events(Row, table=True):
-    """Append-only, held by triggers; `at`, `body` and `rows` are the very text that the hash covers.
-
-    `rows`: the seals of the rows written since the event before (`seals.py`); null where there are none.
-    """
+    """Append-only, held by triggers; `at` and `body` are the very text that the hash covers."""
 
     __tablename__ = "events"
     __table_args__ = (Index("ix_events_run", "run", "seq"), Index("ix_events_fact", "fact", "seq"))
@@ -346,28 +345,6 @@ class Events(Row, table=True):
     body: str = long()
     previous: str
     hash: str
-    rows: str | None = Field(sa_type=Text, nullable=True)
-
-
-class Ledger(Row, table=True):
-    """The one row about this ledger itself."""
-
-    __tablename__ = "ledger"
-    __table_args__ = (CheckConstraint("id = 1", name="single"),)
-    id: int = key()
-    instance: str
-    created: datetime = when()
-
-
-class Checks(Row, table=True):
-    """The last result of each thing that is proven on a schedule: the log, the tables, the bytes."""
-
-    __tablename__ = "checks"
-    name: str = Field(primary_key=True)
-    ok: bool
-    detail: str = long()
-    since: datetime = when()
-    at: datetime = when()
 
 
 class Leases(Row, table=True):

@@ -89,7 +89,7 @@ class Mapper:
     def __init__(self, source: str, settings: MappingSettings, languages: Sequence[str] = ()) -> None:
         """`languages` are those of labels, best first, for sources whose labels have one."""
         self._source = source
-        self._max_rows = settings.max_rows
+        self.max_rows = settings.max_rows
         self._relation = settings.relation
         self._naming = Naming(settings.namespace, settings.prefixes, languages)
         self._slots: dict[tuple[str, str], _Slot] = {}
@@ -105,9 +105,9 @@ class Mapper:
         A row without an object empties its slot.  Raises SourceDataError beyond `max_rows`.
         """
         self.rows += 1
-        if self.rows > self._max_rows:
+        if self.rows > self.max_rows:
             raise SourceDataError(
-                f"more than {self._max_rows} rows in one reading; read less at once, or raise `max_rows`"
+                f"more than {self.max_rows} rows in one reading; read less at once, or raise `max_rows`"
             )
         if isinstance(row, SourceDataError):
             self._reject(Reject(line, str(row)))

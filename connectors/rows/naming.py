@@ -27,7 +27,7 @@ class Naming:
         self._namespace = namespace
         self._namespaces = Namespaces({**WIKIDATA, **prefixes})
         self._prefixes = {*WIKIDATA, *prefixes, namespace} - {""}
-        self._languages = [language.lower() for language in languages]
+        self._languages = languages
 
     def id_of(self, text: str) -> str:
         """The CURIE that `text` is, or that it becomes with `namespace`.
@@ -102,14 +102,20 @@ class Naming:
         return min(names, key=lambda item: item[:2])[2] if names else None
 
     def rank(self, name: Name) -> int | None:
-        """Position of the name's language, None if it is not wanted.
+        """Position of the name's language, None if it is not wanted."""
+        return language_rank(name.language, self._languages)
 
-        A region counts as its language (RFC 4647, section 3.4).
-        """
-        tag = name.language.lower()
-        for position, language in enumerate(self._languages):
-            if tag == language:
-                return 2 * position
-            if tag.startswith(f"{language}-"):
-                return 2 * position + 1
-        return 2 * len(self._languages) if not tag or not self._languages else None
+
+def language_rank(tag: str, languages: Sequence[str]) -> int | None:
+    """Position of a language tag among `languages`, best first; None if it is not wanted.
+
+    A region counts as its language (RFC 4647, section 3.4), no tag comes after all languages, and where
+    there are no languages every tag is as good.
+    """
+    tag = tag.lower()
+    for position, language in enumerate(languages):
+        if tag == language.lower():
+            return 2 * position
+        if tag.startswith(f"{language.lower()}-"):
+            return 2 * position + 1
+    return 2 * len(languages) if not tag or not languages else None

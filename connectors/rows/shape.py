@@ -24,6 +24,8 @@ from connectors.terms import Term
 
 Row = Mapping[str, Any]
 """Column → cell."""
+Numbered = tuple[int, Row | SourceDataError]
+"""A line and its row, or why it has none."""
 T = TypeVar("T")
 _RANKS: Mapping[str, Rank] = {"preferred": "preferred", "normal": "normal", "deprecated": "deprecated"}
 _FOR_EVER = ("infinity", "-infinity")

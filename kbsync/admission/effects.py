@@ -12,6 +12,7 @@ from datetime import datetime
 
 from kbsync.admission.history import History
 from kbsync.admission.verdicts import (
+    CODES,
     Accept,
     Hold,
     Quarantine,
@@ -25,8 +26,9 @@ from state.records import Fact, FactStatus, Move, NewFact
 MAX_CANDIDATES = 8
 """Values of one slot put before a reviewer; a slot that states more is a mistake as a whole."""
 
-_GONE = Reason("gone", "the source does not state this value any more")
-_SUCCESSOR = Reason("successor", "the slot has another value now")
+_GONE = Reason("gone", CODES["gone"])
+_SUCCESSOR = Reason("successor", CODES["successor"])
+_REJECTED = Reason("rejected", CODES["rejected"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,16 @@ def consequences(history: History, verdict: Verdict) -> Consequences:
         _row(history, value, status, verdict.reason, until)
         for value, known in zip(named, rows, strict=True)
         if known is None
-        or (known.status, known.reason, known.held_until) != (status, str(verdict.reason), until)
+        or (known.status, known.reason_code, known.reason, known.held_until)
+        != (status, verdict.reason.code, verdict.reason.text, until)
     ]
     kept = {fact.id for fact in rows if fact is not None}
     stale = [
-        Move(fact.id, "superseded", str(_GONE), expect=fact.status)
+        _move(fact, "retracted", _REJECTED)
+        if _is_refused(history, fact)
+        else _move(fact, "superseded", _GONE)
         for fact in history.facts
-        if fact.id not in kept and _is_stale(history, fact, verdict.stated)
+        if fact.id not in kept and (_is_refused(history, fact) or _is_stale(history, fact, verdict.stated))
     ]
     move = _of_wanted(history, verdict)
     return Consequences((move, *stale) if move else tuple(stale), tuple(puts))
@@ -59,11 +64,20 @@ def consequences(history: History, verdict: Verdict) -> Consequences:
 
 def _is_stale(history: History, fact: Fact, stated: frozenset[str]) -> bool:
     """Whether a waiting row waits for nothing: it is not what is held now, or what a reviewer would decide
-    on is no longer stated, or is spelled otherwise by now."""
+    on is no longer stated, or is spelled otherwise by now.
+
+    A value that is barred waits under whatever name it is stated."""
     if fact.status == "quarantined":
+        if fact.decision == "barred":
+            return not any(history.means(fact, object) for object in stated)
         spelled = (history.slot.subject_label, history.label_of(fact.object) or fact.object)
         return fact.object not in stated or (fact.subject_label, fact.target) != spelled
     return fact.status == "held"
+
+
+def _is_refused(history: History, fact: Fact) -> bool:
+    """Whether a row waits with a value that a reviewer has rejected, under this name or another."""
+    return fact.status in ("held", "quarantined") and history.rejected(fact.object)
 
 
 def _named(history: History, verdict: Verdict) -> tuple[tuple[Value, ...], FactStatus, datetime | None]:
@@ -80,6 +94,8 @@ def _named(history: History, verdict: Verdict) -> tuple[tuple[Value, ...], FactS
 
 def _of_wanted(history: History, verdict: Verdict) -> Move | None:
     """What becomes of the wanted row, if there is one."""
+    if history.refused is not None:
+        return _move(history.refused, "retracted", _REJECTED)
     match verdict:
         case Accept():
             return _leave(history, "superseded", _SUCCESSOR)
@@ -112,7 +128,8 @@ def _row(
         template=slot.template,
         prompt_key=slot.prompt_key,
         status=status,
-        reason=str(reason),
+        reason=reason.text,
+        reason_code=reason.code,
         source=value.source,
         revision=value.revision,
         statement=value.statement,
@@ -123,7 +140,11 @@ def _row(
 
 def _leave(history: History, to: FactStatus, reason: Reason) -> Move | None:
     wanted = history.wanted
-    return None if wanted is None else Move(wanted.id, to, str(reason), expect="wanted")
+    return None if wanted is None else _move(wanted, to, reason)
+
+
+def _move(fact: Fact, to: FactStatus, reason: Reason) -> Move:
+    return Move(fact.id, to, reason.text, expect=fact.status, reason_code=reason.code)
 
 
 def _look_again(history: History, at: datetime | None) -> Move | None:
@@ -131,4 +152,11 @@ def _look_again(history: History, at: datetime | None) -> Move | None:
     wanted: Fact | None = history.wanted
     if wanted is None or wanted.held_until == at:
         return None
-    return Move(wanted.id, "wanted", wanted.reason, expect="wanted", held_until=at)
+    return Move(
+        wanted.id,
+        "wanted",
+        wanted.reason,
+        expect="wanted",
+        held_until=at,
+        reason_code=wanted.reason_code,
+    )

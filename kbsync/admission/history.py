@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from connectors.observations import LITERAL
+from kbsync.admission.meaning import NOTHING_DENIED, Denied, Names, names_of
 from kbsync.admission.verdicts import Value
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Relation
-from state.records import Entity, Fact, Slot, StoredObservation
+from state.records import Decision, Entity, Fact, Slot, StoredObservation
 
 _BARE_ID = re.compile(r"[QPL]\d+")
 """What label services give for an entity without a label: its own id."""
@@ -28,11 +29,24 @@ class History:
     facts: tuple[Fact, ...] = ()
     entities: Mapping[str, Entity] = field(default_factory=dict)
     """The subject, and the objects of the observations and facts, by id."""
+    deny: Denied = NOTHING_DENIED
+    """The names of the policy's denied objects."""
     bootstrap: bool = False
     """The first import: a value without the source's own date counts as old."""
 
     @cached_property
     def wanted(self) -> Fact | None:
+        """The fact that is wanted, unless a reviewer has rejected its value under another name."""
+        return self._wanted_row if self.refused is None else None
+
+    @cached_property
+    def refused(self) -> Fact | None:
+        """A fact that is still wanted although a reviewer has rejected its value: it has to leave."""
+        row = self._wanted_row
+        return row if row is not None and self.rejected(row.object) else None
+
+    @cached_property
+    def _wanted_row(self) -> Fact | None:
         return next((fact for fact in self.facts if fact.status == "wanted"), None)
 
     @cached_property
@@ -42,15 +56,42 @@ class History:
     def wants(self, object: str) -> bool:
         return self.wanted is not None and self.wanted.object == object
 
+    def decision(self, object: str) -> Decision | None:
+        """The newest decision about `object` in this slot, by whatever id or name it was made.
+
+        What was decided holds for the value, not for one source's way to write it: an entity of that
+        name, another entity with that label or alias, and the same text without an id are one value.
+        """
+        made = [fact for fact in self.facts if fact.decision is not None and self.means(fact, object)]
+        newest = max(made, key=lambda fact: (fact.decided or fact.updated, fact.id), default=None)
+        return None if newest is None else newest.decision
+
     def rejected(self, object: str) -> bool:
-        """Whether the last that a reviewer said of `object` in this slot, however spelled, was no."""
-        decided = [fact for fact in self.facts if fact.object == object and fact.decision is not None]
-        return bool(decided) and max(decided, key=lambda fact: fact.updated).decision == "rejected"
+        return self.decision(object) == "rejected"
+
+    def barred(self, object: str) -> bool:
+        """Whether a gate or a rollback has put the value out, and no reviewer has let it in since."""
+        return self.decision(object) == "barred"
 
     def approved(self, value: Value) -> bool:
         """Whether a reviewer has approved `value` as it is spelled now: a new label is a new question."""
         row = self.row(value)
         return row is not None and row.decision == "approved"
+
+    def means(self, fact: Fact, object: str) -> bool:
+        """Whether `fact` states the value `object`, under that id or another."""
+        if fact.object == object:
+            return True
+        return self._names(fact.object, fact.target).means(self._names(object))
+
+    def denied(self, object: str, objects: Collection[str]) -> str | None:
+        """Which of these denied objects the value is, by id or by name; None: none of them."""
+        if object in objects:
+            return object
+        return self.deny.find(self._names(object)) if objects else None
+
+    def _names(self, identifier: str, *labels: str) -> Names:
+        return names_of(self.entity(identifier), *labels)
 
     def entity(self, identifier: str) -> Entity:
         known = self.entities.get(identifier)

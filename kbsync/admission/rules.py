@@ -19,6 +19,7 @@ from kbsync.admission.history import History
 from kbsync.admission.policy import Policy, Rules
 from kbsync.admission.verdicts import (
     CODES,
+    JUDGED,
     UNAPPROVABLE,
     Accept,
     Hold,
@@ -28,7 +29,6 @@ from kbsync.admission.verdicts import (
     Unchanged,
     Value,
     Verdict,
-    code_of,
 )
 from kbsync.catalogue import labels
 
@@ -103,8 +103,10 @@ def _forbidden(policy: Policy, history: History, choice: Choice) -> Verdict | No
     if slot.relation in policy.deny_relations:
         return Quarantine(_because("denied", slot.relation), choice.values, withdraw=True)
     stated = {choice.spoken.value.object} if choice.spoken else {value.object for value in choice.values}
-    if denied := sorted(stated & policy.deny_objects):
-        return Quarantine(_because("denied", denied[0]), choice.values, withdraw=history.wants(denied[0]))
+    denied = sorted(object for object in stated if history.denied(object, policy.deny_objects))
+    wanted = history.wanted is not None and history.denied(history.wanted.object, policy.deny_objects)
+    if denied:
+        return Quarantine(_because("denied", denied[0]), choice.values, withdraw=bool(wanted))
     if _rules(policy, history, choice).living == "off" and is_living(history):
         return Quarantine(_because("living_off", slot.subject), choice.values, withdraw=True)
     return None
@@ -179,16 +181,20 @@ def _spoken(history: History, choice: Choice, spoken: Spoken, now: datetime) -> 
 
 
 def _at_reviewer(history: History, value: Value) -> Verdict | None:
-    """A value that failed a gate or tripped the breaker is not let in again by itself."""
+    """A value that was put out (by a gate, a rollback, the breaker) is not let in again by itself.
+
+    A barred value stays barred under another name or spelling, and after it was away for a while.
+    """
     row = history.row(value)
-    if row is None or row.status != "quarantined" or history.approved(value):
+    if history.barred(value.object):
+        why = _because("barred", value.object)
+        shown = any(f.status == "quarantined" and history.means(f, value.object) for f in history.facts)
+        return Unchanged(why) if shown else Quarantine(why, (value,))
+    if row is None or row.status != "quarantined" or history.approved(value) or row.reason_code in JUDGED:
         return None
-    code = code_of(row.reason)
-    if code == "volume":
+    if row.reason_code == "volume":
         return Unchanged(_because("breaker_open", value.object))
-    if code not in CODES:
-        return Unchanged(_because("gate", f"{value.object}: {row.reason}"))
-    return None
+    return Unchanged(_because("barred", f"{value.object}: {row.reason}"))
 
 
 def _doubt(history: History, spoken: Spoken) -> Reason | None:

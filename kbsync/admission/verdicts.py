@@ -19,7 +19,7 @@ CODES: dict[str, str] = {
     "several_normal": "several current values are normal for this relation: none is picked",
     "kept": "the value is gone, and this relation's facts are kept",
     "rejected": "a reviewer has rejected this value",
-    "gate": "the value failed a gate and waits for a reviewer",
+    "barred": "the value was put out before, by a gate or a rollback, and waits for a reviewer",
     "breaker_open": "the value was stopped by the volume breaker and waits for a reviewer",
     "disabled": "the relation is switched off in the catalogue",
     # hold
@@ -55,6 +55,11 @@ CODES: dict[str, str] = {
     "label_lookalike": "a label contains letters that look like others",
     "label_script": "a label is written in a script that is not allowed",
     "volume": "more facts than the volume breaker allows were accepted in one cycle",
+    # what others than admission find out about a value that was let in
+    "gate": "the value failed a gate",
+    "rolled_back": "the checkpoint that brought the value was rolled back",
+    "restored": "the value that replaced this one failed a gate or was rolled back",
+    "reopened": "a reviewer's decision about the value was taken back",
     # how intake moves the rows that a verdict leaves behind
     "successor": "the slot has another value now",
     "gone": "the source does not state this value any more",
@@ -66,21 +71,30 @@ UNAPPROVABLE = frozenset(
 )
 """Refusals that an approval does not lift: the settings forbid the fact, or it cannot be rendered."""
 
+JUDGED = UNAPPROVABLE | {
+    "living_review",
+    "several_values",
+    "sources_disagree",
+    "homonym",
+    "flips",
+    "unreferenced",
+    "label_long",
+    "label_lookalike",
+    "label_script",
+    "reopened",
+}
+"""Quarantines that admission itself may end, once it finds the doubt gone; any other waits for a reviewer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why; `str()` is how the ledger stores it."""
+    """Why: a code for machines and a sentence for people, a column each of the ledger's facts."""
 
     code: str
     text: str
 
     def __str__(self) -> str:
         return f"{self.code}: {self.text}"
-
-
-def code_of(reason: str) -> str:
-    """The code at the head of a stored reason, whoever wrote it."""
-    return reason.partition(":")[0].strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ def approve_run(
         answer = have_done(app, "approve-run", resolve, reason=reason, actor=actor, no_wait=no_wait)
     if answer is not None:
         say(f"run {answer['run']}: {answer['state']} {answer['reason']}".rstrip())
+        raise typer.Exit({"rejected": 10, "failed": 1, "rolled_back": 1}.get(answer["state"], 0))
 
 
 def reject_run(

@@ -99,7 +99,7 @@ def _verdict(fact: Fact, in_live: bool, known: bool) -> Verdict:
     if fact.status == "wanted":
         return "known" if known else "promoted" if in_live else "held"
     if fact.status == "quarantined":
-        return "rejected" if fact.reason.startswith("gate ") else "quarantined"
+        return "rejected" if fact.reason_code == "gate" else "quarantined"
     return "held" if fact.status == "held" else "retracted"
 
 

@@ -16,6 +16,7 @@ from connectors.observations import LITERAL
 from kbsync.admission import statements
 from kbsync.admission.effects import consequences
 from kbsync.admission.history import History
+from kbsync.admission.meaning import Denied
 from kbsync.admission.policy import Policy
 from kbsync.admission.rules import Claim, beside, claim, judge
 from kbsync.admission.verdicts import Accept, Quarantine, Reason, Verdict
@@ -83,6 +84,7 @@ class Admission:
         said = tx.histories(slots)
         facts = tx.facts_of(slots)
         known = tx.entities(_mentioned(slots, said, facts))
+        deny = self._denied(tx)
         return {
             pair: History(
                 slot=slot,
@@ -90,10 +92,17 @@ class Admission:
                 observations=said.get(pair, ()),
                 facts=facts.get(pair, ()),
                 entities=known,
+                deny=deny,
                 bootstrap=bootstrap,
             )
             for pair, slot in slots.items()
         }
+
+    def _denied(self, tx: Snapshot) -> Denied:
+        """The deny-list's objects with their names, as far as any source has named them."""
+        listed = self.policy.deny_objects
+        known = tx.entities(listed) if listed else {}
+        return Denied.of(known.get(id) or Entity(id, None) for id in sorted(listed))
 
     def _verdicts(
         self, histories: Mapping[Pair, History], groups: _Groups, now: datetime

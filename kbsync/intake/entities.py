@@ -76,7 +76,9 @@ def redirect(tx: Transaction, source: str, redirects: Iterable[tuple[str, str]],
     for pair, facts in sorted(tx.facts_of(slots).items()):
         for fact in _wanted(facts):
             heir = heir_of[pair]
-            moves.append(Move(fact.id, "superseded", f"{_MERGED}: into {heir[0]}", expect="wanted"))
+            moves.append(
+                Move(fact.id, "superseded", f"merged into {heir[0]}", expect="wanted", reason_code=_MERGED)
+            )
             if heir not in taken:
                 taken.add(heir)
                 puts.append(_inherited(fact, heir[0]))
@@ -169,7 +171,8 @@ def _inherited(fact: Fact, subject: str) -> NewFact:
         template=fact.template,
         prompt_key=fact.prompt_key,
         status="wanted",
-        reason=f"{_MERGED}: from {fact.subject}",
+        reason=f"merged from {fact.subject}",
+        reason_code=_MERGED,
         source=fact.source,
         revision=fact.revision,
         statement=fact.statement,

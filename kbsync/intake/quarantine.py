@@ -1,75 +1,283 @@
-"""What a reviewer says of a fact, and what follows: the slot is admitted again in the light of it."""
+"""What reviewers decide about facts, one or many, and what follows: their slots are admitted again at once.
+
+A decision, its moves and the verdicts that follow are one transaction.  Decisions need no lease: they
+change what is wanted, never what is live, and the ledger lets one writer in at a time.
+
+approve   the value is let in past every doubt that is not a prohibition
+reject    the value is not learnt, however often a source states it; if it is wanted, it is retracted
+reopen    what was decided is taken back, and admission judges the value as if it were new
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
 from editing.folding import fold
-from kbsync.admission.verdicts import UNAPPROVABLE, code_of
+from kbsync import reasons
+from kbsync.admission.verdicts import JUDGED, UNAPPROVABLE
 from kbsync.errors import BadData, UsageError
-from kbsync.intake.pull import Intake, Report
-from state.errors import NotFound
-from state.ledger import Transaction
-from state.records import Fact
+from kbsync.intake.admit import Admission, Breaker
+from kbsync.intake.pull import PAGE, Intake
+from state.ledger import State, Transaction
+from state.records import Fact, FactStatus, Move
+from state.transaction import chunks
+
+Word = Literal["approve", "reject", "reopen"]
+OPEN: frozenset[FactStatus] = frozenset({"held", "quarantined", "wanted"})
 
 
-def approve(intake: Intake, fact_id: int, reason: str, actor: str) -> Report:
-    """The value is let in past every doubt that is not a prohibition.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One fact that a decision changes: the one decided on, or another that its slot or prompt concerns."""
+
+    before: FactStatus | None
+    """None: the row is new, as where a value is spelled otherwise by now."""
+    after: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A fact that cannot be decided on like this."""
+
+    fact: Fact
+    why: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a decision did, or would do."""
+
+    changes: tuple[Change, ...] = ()
+    unchanged: tuple[Fact, ...] = ()
+    """Decided on, and for now as they were: no source states the value, or it waits for something else."""
+    refused: tuple[Refusal, ...] = ()
+    rehearsed: bool = False
+    """Whether nothing was written."""
+
+
+def approve(intake: Intake, fact_id: int, reason: str, actor: str) -> Outcome:
+    """Let one value in.
 
     Only what waits can be approved (held or quarantined).  Raises UsageError for any other fact, for a
     refusal that no approval lifts (naming the setting or the label that has to change first), and where
     another answer to the same prompt is approved already.
     """
-    with intake.state.write() as tx:
-        fact = _fact(tx, fact_id)
-        if fact.status not in ("held", "quarantined"):
-            raise UsageError(
-                f"fact {fact_id} is {fact.status}: only a held or quarantined fact can be approved",
-                "`kbsync quarantine` lists those that wait for a reviewer",
-            )
-        if (code := code_of(fact.reason)) in UNAPPROVABLE:
-            raise UsageError(
-                f"fact {fact_id} cannot be approved: {fact.reason}",
-                f"change what stands behind the reason `{code}` first, see docs/admission.md",
-            )
-        if other := _approved_beside(tx, fact):
-            raise UsageError(
-                f"fact {fact_id} says {fact.target}, but fact {other.id} of {other.subject} with the same prompt "
-                f"is approved and says {other.target}",
-                f"one prompt has one answer: reject fact {other.id} first",
-            )
-        tx.decide(fact_id, "approved", reason, actor)
-    return intake.readmit([(fact.subject, fact.relation)])
+    return decide(intake, "approve", [fact_id], reason, actor)
 
 
-def reject(intake: Intake, fact_id: int, reason: str, actor: str) -> Report:
-    """The value is not learnt, however often the source says it; if it is wanted, it is retracted.
+def reject(intake: Intake, fact_id: int, reason: str, actor: str) -> Outcome:
+    """Keep one value out; raises UsageError for a fact that is superseded or retracted already."""
+    return decide(intake, "reject", [fact_id], reason, actor)
 
-    Raises UsageError for a fact that is superseded or retracted already.
+
+def reopen(intake: Intake, fact_id: int, reason: str, actor: str) -> Outcome:
+    """Take back what was decided about one value; raises UsageError where nothing was."""
+    return decide(intake, "reopen", [fact_id], reason, actor)
+
+
+def decide(
+    intake: Intake,
+    word: Word,
+    ids: Iterable[int],
+    reason: str,
+    actor: str,
+    *,
+    rehearse: bool = False,
+    named: bool = True,
+) -> Outcome:
+    """Decide on the facts `ids`.
+
+    `rehearse` does it in a transaction that is taken back: the outcome says what would happen.  `named`
+    says that a person named each fact: then one that cannot be decided on raises UsageError and nothing
+    is written; else it is left as it is and listed.  Raises BadData for an id that no fact has.
     """
-    with intake.state.write() as tx:
-        fact = _fact(tx, fact_id)
-        if fact.status in ("superseded", "retracted"):
-            raise UsageError(f"fact {fact_id} is {fact.status} already", "there is nothing to reject")
-        tx.decide(fact_id, "rejected", reason, actor)
-        tx.move_fact(fact_id, "retracted", f"rejected: {reason}", actor, expect=fact.status)
-    return intake.readmit([(fact.subject, fact.relation)])
+    chosen = list(dict.fromkeys(ids))
+    changes: dict[int, Change] = {}
+    unchanged: list[Fact] = []
+    refused: list[Refusal] = []
+    pages = [chosen] if rehearse or named else chunks(chosen, PAGE)
+    for page in pages:
+        with _transaction(intake.state, rehearse) as tx:
+            facts, reason = _facts(tx, page), reasons.checked(reason)
+            barriers = _barriers(tx, word, facts)
+            if named and barriers:
+                raise UsageError(barriers[0].why, barriers[0].advice)
+            refused += barriers
+            barred = {barrier.fact.id for barrier in barriers}
+            taken = [fact for fact in facts if fact.id not in barred]
+            for change in _carry_out(tx, intake, word, taken, reason, actor):
+                changes[change.after.id] = change
+            unchanged += [tx.fact(fact.id) for fact in taken if fact.id not in changes]
+        intake.alive()
+    ordered = tuple(changes[id] for id in sorted(changes))
+    return Outcome(ordered, tuple(unchanged), tuple(refused), rehearse)
 
 
-def _approved_beside(tx: Transaction, fact: Fact) -> Fact | None:
-    """An approved fact that gives the slot, or another slot of the same prompt, another answer."""
-    slot = (fact.subject, fact.relation)
-    same_slot = tx.facts_of([slot]).get(slot, ())
-    same_prompt = tx.wanted_with_prompt_keys([fact.prompt_key]).get(fact.prompt_key, ())
-    for other in (*same_slot, *same_prompt):
-        open_yet = other.status in ("held", "quarantined", "wanted")
-        if other.decision == "approved" and open_yet and fold(other.target) != fold(fact.target):
-            return other
+class _Rehearsed(Exception):
+    """Takes the transaction back."""
+
+
+@contextmanager
+def _transaction(state: State, rehearse: bool) -> Iterator[Transaction]:
+    try:
+        with state.write() as tx:
+            yield tx
+            if rehearse:
+                raise _Rehearsed
+    except _Rehearsed:
+        return
+
+
+def _facts(tx: Transaction, ids: Sequence[int]) -> tuple[Fact, ...]:
+    found = tx.facts(ids=ids)
+    if missing := sorted(set(ids) - {fact.id for fact in found}):
+        raise BadData(f"there is no fact {missing[0]}", "`kbsync facts` lists them with their numbers")
+    return found
+
+
+def _carry_out(
+    tx: Transaction, intake: Intake, word: Word, facts: Sequence[Fact], reason: str, actor: str
+) -> list[Change]:
+    """Decide, move, admit; which facts have another status afterwards."""
+    head = tx.head()
+    pairs = sorted({(fact.subject, fact.relation) for fact in facts})
+    admission = Admission(intake.policy, intake.catalogue, Breaker(None))
+    ids = [fact.id for fact in facts]
+    if word == "approve":
+        tx.decide_facts(ids, "approved", reason, actor)
+    elif word == "reject":
+        tx.decide_facts(ids, "rejected", reason, actor)
+        leaving = [Move(f.id, "retracted", reason, f.status, reason_code="rejected") for f in facts]
+        tx.move_facts(leaving, actor)
+    else:
+        _take_back(tx, admission, facts, reason, actor)
+    admission.admit(tx, pairs, intake.clock())
+    return _changes(tx, 0 if head is None else head.seq)
+
+
+def _take_back(tx: Transaction, admission: Admission, facts: Sequence[Fact], reason: str, actor: str) -> None:
+    """Void every decision about the values of `facts`, under whatever name it was made.
+
+    What was in only because it was approved goes back before the reviewer, unless admission lets it in by
+    itself.  A fact that a gate put out is asked other questions next time: its probes are fetched again,
+    since one of them may have been what was wrong.
+    """
+    histories = admission.histories(
+        tx, tx.slots({(fact.subject, fact.relation) for fact in facts}), bootstrap=False
+    )
+    decided: dict[int, Fact] = {}
+    for fact in facts:
+        history = histories[fact.subject, fact.relation]
+        same = [row for row in history.facts if history.means(row, fact.object)]
+        decided |= {row.id: row for row in same if row.decision is not None}
+        decided.setdefault(fact.id, fact)
+    tx.decide_facts(sorted(decided), None, reason, actor)
+    back = [
+        Move(row.id, "quarantined", reason, row.status, reason_code="reopened")
+        for row in decided.values()
+        if row.status == "quarantined" or (row.status == "wanted" and row.decision == "approved")
+    ]
+    tx.move_facts(back, actor)
+    for row in decided.values():
+        if row.decision == "barred":
+            tx.put_probes(row.id, ())
+
+
+def _changes(tx: Transaction, after: int) -> list[Change]:
+    """From the events since `after`: every fact with the status it had, where it has another now."""
+    before: dict[int, FactStatus | None] = {}
+    for event in tx.events(after=after, kind="fact.*"):
+        body = json.loads(event.body)
+        if event.fact is not None and "to" in body:
+            before.setdefault(event.fact, body["from"])
+    now = tx.facts(ids=before)
+    return [Change(before[fact.id], fact) for fact in now if before[fact.id] != fact.status]
+
+
+# What cannot be decided like this
+
+
+def _barriers(tx: Transaction, word: Word, facts: Sequence[Fact]) -> list[Refusal]:
+    check: Mapping[Word, Callable[[Fact], Refusal | None]] = {
+        "approve": _not_to_approve,
+        "reject": _not_to_reject,
+        "reopen": _not_to_reopen,
+    }
+    refusals = [refusal for fact in facts if (refusal := check[word](fact)) is not None]
+    if word != "approve":
+        return refusals
+    refused = {refusal.fact.id for refusal in refusals}
+    return refusals + _contradictions(tx, [fact for fact in facts if fact.id not in refused])
+
+
+def _not_to_approve(fact: Fact) -> Refusal | None:
+    if fact.status not in ("held", "quarantined"):
+        return Refusal(
+            fact,
+            f"fact {fact.id} is {fact.status}: only a held or quarantined fact can be approved",
+            "`kbsync quarantine` lists those that wait for a reviewer",
+        )
+    if fact.reason_code in UNAPPROVABLE:
+        return Refusal(
+            fact,
+            f"fact {fact.id} cannot be approved ({fact.reason_code}): {fact.reason}",
+            "change the setting or the label behind this reason first, see docs/admission.md",
+        )
     return None
 
 
-def _fact(tx: Transaction, fact_id: int) -> Fact:
-    try:
-        return tx.fact(fact_id)
-    except NotFound as error:
-        raise BadData(
-            f"there is no fact {fact_id}", "`kbsync facts` lists them with their numbers"
-        ) from error
+def _not_to_reject(fact: Fact) -> Refusal | None:
+    if fact.status in OPEN:
+        return None
+    return Refusal(fact, f"fact {fact.id} is {fact.status} already", "there is nothing to reject")
+
+
+def _not_to_reopen(fact: Fact) -> Refusal | None:
+    by_hand = fact.status == "quarantined" and fact.reason_code not in JUDGED
+    if fact.decision is not None or by_hand:
+        return None
+    return Refusal(
+        fact,
+        f"nothing was decided about fact {fact.id}: it is {fact.status} ({fact.reason_code}: {fact.reason})",
+        "approve or reject it; only a decision can be taken back",
+    )
+
+
+def _contradictions(tx: Transaction, facts: Sequence[Fact]) -> list[Refusal]:
+    """Facts that would give a slot, or a prompt, a second approved answer.
+
+    Of several that are to be approved at once none is preferred.
+    """
+    ids = {fact.id for fact in facts}
+    slots = tx.facts_of((fact.subject, fact.relation) for fact in facts)
+    prompts = tx.wanted_with_prompt_keys(fact.prompt_key for fact in facts)
+    by_prompt: dict[str, list[Fact]] = {}
+    for fact in facts:
+        by_prompt.setdefault(fact.prompt_key, []).append(fact)
+    refusals = []
+    for fact in facts:
+        rivals = (
+            *slots.get((fact.subject, fact.relation), ()),
+            *prompts.get(fact.prompt_key, ()),
+            *by_prompt[fact.prompt_key],
+        )
+        for other in rivals:
+            is_in = other.id in ids or (other.decision == "approved" and other.status in OPEN)
+            if is_in and fold(other.target) != fold(fact.target):
+                refusals.append(_second_answer(fact, other))
+                break
+    return refusals
+
+
+def _second_answer(fact: Fact, other: Fact) -> Refusal:
+    return Refusal(
+        fact,
+        f"fact {fact.id} says {fact.target}, but fact {other.id} of {other.subject} with the same prompt "
+        f"is approved and says {other.target}",
+        f"one prompt has one answer: reject fact {other.id} first",
+    )

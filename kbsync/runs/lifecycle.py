@@ -12,7 +12,7 @@ what the step found.  A process killed between any two instructions leaves a run
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -30,10 +30,18 @@ from kbsync.leadership import Leadership
 from kbsync.runs import promotion
 from kbsync.runs.attempts import attempt
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
+from kbsync.runs.planning import review_needed
 from kbsync.runs.rollout import finish
 from kbsync.runs.specs import build_spec
 from state import Snapshot, Transaction
-from state.errors import ForbiddenTransition, GatesNotPassed, StaleTransition, ViewBlocked
+from state.errors import (
+    ForbiddenTransition,
+    GatesNotPassed,
+    NoLongerWanted,
+    StaleTransition,
+    ViewBlocked,
+    named,
+)
 from state.records import Checkpoint, Fact, GateResult, Move, Run, RunState
 
 log = structlog.get_logger()
@@ -64,6 +72,8 @@ class Lifecycle:
         self.worker = worker
         self.progress = progress
         self.asked = asked
+        self.outdated = 0
+        """Runs that were ended because their views state what is not wanted any more: plan again at once."""
         self._steps: dict[str, Callable[[Run], Run]] = {
             "planned": self._start,
             "building": self._build,
@@ -91,6 +101,8 @@ class Lifecycle:
             return self._steps[run.state](run)
         except ViewBlocked as error:
             return self._reject(run, str(error))
+        except NoLongerWanted as error:
+            return self._end_outdated(run, error.facts)
         except StaleTransition:
             # Somebody else moved it: an operator's rollback or rejection may end a run at any time.
             with self.app.state.read() as tx:
@@ -162,6 +174,8 @@ class Lifecycle:
         report, verdicts = self.report(run), self._verdicts(run)
         failed = [v for v in verdicts if not v.passed]
         if not failed:
+            if unwanted := self._newly_unwanted(run):
+                return self._end_outdated(run, unwanted)
             if self._needs_review(run):
                 until = self.app.now() + self.app.settings.review.timeout
                 return self._advance(run, "awaiting_review", review_until=until)
@@ -187,7 +201,11 @@ class Lifecycle:
             live = tx.live()
             back = _predecessors(tx, live, bad)
             tx.move_facts(
-                [Move(f.id, "wanted", "its successor failed a gate", "superseded") for f in back], ACTOR
+                [
+                    Move(f.id, "wanted", "its successor failed a gate", "superseded", reason_code="restored")
+                    for f in back
+                ],
+                ACTOR,
             )
             rest = [fact for fact in view if fact.id in wanted - bad] + back
             reason = f"{summary}: {len(bad)} facts quarantined"
@@ -205,6 +223,9 @@ class Lifecycle:
             )
 
     def _review(self, run: Run) -> Run:
+        """Wait for a reviewer until the time is up; what was withdrawn since is not waited for."""
+        if unwanted := self._newly_unwanted(run) or self._withdrawn(run):
+            return self._end_outdated(run, unwanted)
         review = self.app.settings.review
         if run.review_until is None or self.app.now() < run.review_until:
             return run
@@ -279,19 +300,31 @@ class Lifecycle:
         with self.leadership.write() as tx:
             return end_run(tx, run, to, reason, ACTOR)
 
+    def _newly_unwanted(self, run: Run) -> tuple[Fact, ...]:
+        """Facts that the run would newly state although they are not wanted any more."""
+        with self.app.state.read() as tx:
+            live = tx.live()
+            return tx.newly_unwanted(run.view, run.base, live.view if live else None)
+
+    def _withdrawn(self, run: Run) -> tuple[Fact, ...]:
+        """Facts of the run's view that nobody wants any more and nothing replaces; live may state them too."""
+        with self.app.state.read() as tx:
+            return tx.withdrawn(run.view, run.base)
+
+    def _end_outdated(self, run: Run, facts: Sequence[Fact]) -> Run:
+        self.outdated += 1
+        return self._reject(run, f"not wanted any more: {named(facts)}; it is planned again without them")
+
     def _new_facts(self, tx: Snapshot, run: Run) -> list[Fact]:
         live = tx.live()
         held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
         return [fact for fact in tx.view_facts(run.view) if fact.id not in held]
 
     def _needs_review(self, run: Run) -> bool:
-        review = self.app.settings.review
-        if review.required:
-            return True
-        if not review.relations:
-            return False
         with self.app.state.read() as tx:
-            return any(fact.relation in review.relations for fact in self._new_facts(tx, run))
+            live = tx.live()
+            rebuilt = live is not None and live.base != run.base
+            return review_needed(self.app.settings.review, self._new_facts(tx, run), rebuilt=rebuilt)
 
 
 def _predecessors(tx: Transaction, live: Checkpoint | None, bad: set[int]) -> list[Fact]:
@@ -309,7 +342,7 @@ def _predecessors(tx: Transaction, live: Checkpoint | None, bad: set[int]) -> li
 def _quarantine(run: Run, item: gates.Blame) -> Move:
     reason = f"gate {item.gate}: {item.evidence} (run {run.id}, round {run.round})"
     evidence = {"run": run.id, "round": run.round, "gate": item.gate, "shortfall": item.shortfall}
-    return Move(int(item.fact), "quarantined", reason, evidence=evidence)
+    return Move(int(item.fact), "quarantined", reason, evidence=evidence, reason_code="gate", bars=True)
 
 
 def _figure(value: float | None) -> str:

@@ -14,7 +14,7 @@ from editing.requests import prompt_key, render
 from editing.spec import Case, FactSpec
 from kbsync.catalogue import wordings
 from kbsync.catalogue.relations import Catalogue
-from kbsync.settings.sections import PlanSettings
+from kbsync.settings.sections import PlanSettings, ReviewSettings
 from state.records import Fact, Probe
 
 
@@ -53,6 +53,7 @@ def decide(
 
     `live` is the view of the live checkpoint (None: there is none yet); `known` maps fact ids to whether
     the base states them; `asked` says that an operator wants the run now, whatever the thresholds say.
+    So does a fact of live that a person has rejected.
     """
     known_ids = frozenset(fact.id for fact in wanted if known.get(fact.id, False))
     edits = sorted(
@@ -72,13 +73,45 @@ def decide(
     if pending == 0:
         return NothingToDo("live already holds every wanted fact that fits", waiting)
     oldest = min(fact.updated for fact in (*new, *removed))
-    if not asked and pending < settings.min_pending and now - oldest < settings.max_wait:
+    urgent = any(fact.decision == "rejected" for fact in removed)
+    if not (asked or urgent) and pending < settings.min_pending and now - oldest < settings.max_wait:
         return NothingToDo(
             f"{pending} changes are pending; a run starts at {settings.min_pending}, "
             f"or when the oldest has waited {settings.max_wait}",
             waiting,
         )
     return Plan(view, new, removed, waiting, known_ids)
+
+
+def withdrawal(wanted: Sequence[Fact], live: Sequence[Fact] | None, known: Mapping[int, bool]) -> Plan | None:
+    """The smallest change that takes out of live what nobody wants any more; None if there is nothing to take.
+
+    It adds nothing, so it has not to wait for a reviewer.  A fact that has a successor stays until that
+    takes its place.
+    """
+    ids = {fact.id for fact in wanted}
+    slots = {(fact.subject, fact.relation) for fact in wanted}
+    removed = tuple(
+        fact
+        for fact in live or ()
+        if fact.id not in ids and (fact.subject, fact.relation) not in slots and not known.get(fact.id, False)
+    )
+    if not removed:
+        return None
+    gone = {fact.id for fact in removed}
+    rest = tuple(sorted((fact for fact in live or () if fact.id not in gone), key=lambda fact: fact.key))
+    return Plan(rest, (), removed, (), frozenset(fact.id for fact in rest if known.get(fact.id, False)))
+
+
+def review_needed(settings: ReviewSettings, new: Sequence[Fact], *, rebuilt: bool) -> bool:
+    """Whether a person approves a candidate that newly states `new` before it goes live.
+
+    One that only takes facts out states nothing new: the decision to take them out was made already.
+    `rebuilt`: it stands on another base than live, so all of it is new.
+    """
+    if settings.required:
+        return bool(new) or rebuilt
+    return any(fact.relation in settings.relations for fact in new)
 
 
 def fact_spec(

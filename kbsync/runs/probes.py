@@ -23,6 +23,7 @@ from editing.requests import prompt_key, render
 from kbsync.admission.policy import Policy
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Catalogue
+from state.facts import previous_value
 from state.ledger import Snapshot, State, Transaction
 from state.records import Entity, Fact, Probe
 
@@ -131,14 +132,9 @@ def _triple(fact: Fact) -> Triple:
 def _replaced(tx: Snapshot, fact: Fact) -> str | None:
     """The object that the slot held before `fact`."""
     slot = (fact.subject, fact.relation)
-    gone = [
-        old
-        for old in tx.facts_of([slot]).get(slot, ())
-        if old.object != fact.object
-        and old.status in ("superseded", "retracted")
-        and old.updated <= fact.updated
-    ]
-    return max(gone, key=lambda old: (old.updated, old.id)).object if gone else None
+    others = [old for old in tx.facts_of([slot]).get(slot, ()) if old.object != fact.object]
+    previous = previous_value(fact, others)
+    return None if previous is None else previous.object
 
 
 def _neighbours(

@@ -159,8 +159,10 @@ def _follow(tx: Transaction, left: Checkpoint, target: Checkpoint, reason: str, 
     """
     back = {fact.id: fact for fact in tx.view_facts(target.view)}
     out = [fact for fact in tx.view_facts(left.view) if fact.id not in back and fact.status == "wanted"]
-    tx.move_facts([Move(fact.id, "quarantined", reason, expect="wanted") for fact in out], actor)
+    leaving = (Move(f.id, "quarantined", reason, "wanted", reason_code="rolled_back", bars=True) for f in out)
+    tx.move_facts(list(leaving), actor)
     slots = tx.facts_of((fact.subject, fact.relation) for fact in back.values())
     taken = {slot for slot, facts in slots.items() if any(fact.status == "wanted" for fact in facts)}
     again = [f for f in back.values() if f.status != "wanted" and (f.subject, f.relation) not in taken]
-    tx.move_facts([Move(fact.id, "wanted", reason, expect=fact.status) for fact in again], actor)
+    coming = (Move(f.id, "wanted", reason, f.status, reason_code="restored") for f in again)
+    tx.move_facts(list(coming), actor)

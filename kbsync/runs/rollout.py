@@ -1,8 +1,8 @@
 """The last step of a run: `promoted` until its servers serve it, and what happens when they cannot.
 
 deployed      the link and every hook name the promoted version, and the canary facts are answered
-failed        a hook failed for good and keeps the promotion (`on_failure = "keep"`): live stays,
-              the server goes on being told, at most hourly
+failed        a hook failed for good and keeps the promotion (`on_failure = "keep"`), or there is no
+              checkpoint to go back to: live stays, the server is notified again, at most hourly
 rolled_back   a hook failed for good and asks to go back (`on_failure = "rollback"`); or another
               checkpoint went live before all servers had this one
 """
@@ -16,6 +16,7 @@ from kbsync.deployment.outbox import ACTOR, Outbox, Standing
 from kbsync.errors import BadData, UsageError
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
+from state.errors import named
 from state.records import Run, RunState
 
 
@@ -40,7 +41,16 @@ def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = 
 
 
 def _go_back(app: Application, leadership: Leadership, run: Run, reason: str) -> Run:
-    """The checkpoint before goes live again, and every hook hears of it; the facts stay wanted."""
+    """The checkpoint before goes live again, and every hook hears of it; the facts stay wanted.
+
+    Not where that checkpoint states what was withdrawn since: then live stays, and the run has failed.
+    """
+    with app.state.read() as tx:
+        before = tx.previous()
+        withdrawn = tx.withdrawn(before.view, before.base) if before else ()
+    if withdrawn:
+        why = f"the checkpoint before states what is not wanted any more: {named(withdrawn)}"
+        return _end(leadership, run, "failed", f"{reason}; cannot go back: {why}")
     try:
         promotion.rollback(
             app.state,

@@ -10,6 +10,7 @@ from kbsync.application import Application
 from kbsync.catalogue.wordings import Ledger, Skipped, without_conflicts
 from kbsync.leadership import Leadership
 from kbsync.runs.planning import fact_spec
+from state.facts import previous_value
 from state.records import Fact, Run
 
 ACTOR = "planner"
@@ -75,7 +76,7 @@ def fact_specs(
             known=answers[fact.id][0] if fact.id in answers else None,
             base_answer=answers[fact.id][1] if fact.id in answers else None,
             in_live=fact.id in in_live,
-            previous=_previous(fact, slots.get((fact.subject, fact.relation), ())),
+            previous=_target(previous_value(fact, slots.get((fact.subject, fact.relation), ()))),
             probes=probes.get(fact.id, ()),
             edited=prompts,
         )
@@ -101,10 +102,8 @@ def _record_skipped(leadership: Leadership, run: Run, skipped: Sequence[Skipped]
         tx.emit("run.wordings_skipped", ACTOR, {"count": len(skipped), "skipped": named}, run=run.id)
 
 
-def _previous(fact: Fact, slot: Sequence[Fact]) -> str | None:
-    """What the slot held before: the object that was superseded or retracted last."""
-    gone = [f for f in slot if f.id != fact.id and f.status in ("superseded", "retracted")]
-    return max(gone, key=lambda f: (f.updated, f.id)).target if gone else None
+def _target(fact: Fact | None) -> str | None:
+    return None if fact is None else fact.target
 
 
 def _spec(app: Application, **particular: object) -> BuildSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -22,16 +23,26 @@ RETRY_AFTER = timedelta(hours=1)
 """A view whose last run failed is tried again this much later, doubled with every failure."""
 
 
-def plan(
-    app: Application, leadership: Leadership, worker: Worker, *, asked: bool, progress: Progress = silent
-) -> planning.Plan | planning.NothingToDo:
-    """Decide what to build, after asking the base about facts it was never asked about."""
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What is wanted, what is live, and what the base states anyway."""
+
+    wanted: tuple[Fact, ...]
+    live: tuple[Fact, ...] | None
+    known: dict[int, bool]
+
+    def plan(self, app: Application, *, asked: bool) -> planning.Plan | planning.NothingToDo:
+        """What to build of it now."""
+        return planning.decide(self.wanted, self.live, self.known, app.settings.plan, app.now(), asked=asked)
+
+
+def pending(app: Application, leadership: Leadership, worker: Worker, progress: Progress = silent) -> Pending:
+    """What a run would be planned from, after asking the base about facts it was never asked about."""
     with app.state.read() as tx:
         wanted = tx.wanted()
         live = tx.live()
         live_facts = tx.view_facts(live.view) if live else None
-    known = base_knowledge(app, leadership, worker, wanted, progress)
-    return planning.decide(wanted, live_facts, known, app.settings.plan, app.now(), asked=asked)
+    return Pending(wanted, live_facts, base_knowledge(app, leadership, worker, wanted, progress))
 
 
 def fetch_probes(
@@ -52,6 +63,13 @@ def fetch_probes(
         log.warning("probes.unavailable", reason=str(error))
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    run: Run
+    partial: bool
+    """It only takes facts out; what needs a review is still to be planned."""
+
+
 def start(
     app: Application,
     leadership: Leadership,
@@ -59,13 +77,44 @@ def start(
     *,
     trigger: str,
     asked: bool,
-    progress: Progress,
-) -> Run | str:
-    """A new run, or why there is none."""
-    planned = plan(app, leadership, worker, asked=asked, progress=progress)
+    in_review: bool = False,
+    progress: Progress = silent,
+) -> Started | str:
+    """A new run, or why there is none.
+
+    What was withdrawn does not wait for a reviewer: where the plan needs a review, or a candidate is
+    `in_review` already, a run that only takes facts out goes first.
+    """
+    found = pending(app, leadership, worker, progress)
+    planned = found.plan(app, asked=asked)
+    taken_out = None
+    if in_review or _waits_for_review(app, planned, found):
+        taken_out = planning.withdrawal(found.wanted, found.live, found.known)
+    if taken_out is not None:
+        planned = taken_out
+    elif in_review:
+        return "a run waits for review"
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
     fetch_probes(app, planned.new, planned.known, progress)
+    created = _create(app, leadership, planned, trigger=trigger, asked=asked)
+    return created if isinstance(created, str) else Started(created, partial=taken_out is not None)
+
+
+def _waits_for_review(
+    app: Application, planned: planning.Plan | planning.NothingToDo, found: Pending
+) -> bool:
+    if isinstance(planned, planning.NothingToDo):
+        return False
+    stated = {fact.id for fact in found.live or ()}
+    new = [fact for fact in planned.facts if fact.id not in stated]
+    return planning.review_needed(app.settings.review, new, rebuilt=False)
+
+
+def _create(
+    app: Application, leadership: Leadership, planned: planning.Plan, *, trigger: str, asked: bool
+) -> Run | str:
+    """The run of a plan, written into the ledger; or why this view is not built now."""
     with leadership.write() as tx:
         view = tx.create_view(planned.facts)
         live = tx.live()

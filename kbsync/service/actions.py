@@ -19,7 +19,7 @@ from kbsync.leadership import Leadership
 from kbsync.runs import promotion, review
 from kbsync.runs.planning import NothingToDo
 from kbsync.runs.questions import forecast
-from kbsync.runs.starting import plan
+from kbsync.runs.starting import pending
 from kbsync.service.cycle import CycleReport, cycle, workers
 from state import Transaction
 from state.records import Request
@@ -65,7 +65,7 @@ def dry_run(errand: Errand) -> Mapping[str, Any]:
     """What the next run would build, by the facts' numbers, and what that would take."""
     app = errand.app
     with workers(app, errand.leadership) as worker:
-        planned = plan(app, errand.leadership, worker, asked=True, progress=errand.progress)
+        planned = pending(app, errand.leadership, worker, errand.progress).plan(app, asked=True)
         if isinstance(planned, NothingToDo):
             return {"nothing": planned.reason, "waiting": [fact.id for fact in planned.waiting]}
         expected = forecast(app, worker, planned, errand.progress)

@@ -25,6 +25,10 @@ from state.records import Run
 log = structlog.get_logger()
 
 
+MOST_RUNS = 3
+"""New runs of one cycle; what is still to be built then waits for the next."""
+
+
 @dataclass(frozen=True, slots=True)
 class CycleReport:
     """What one cycle did, for the command line and the daemon's log."""
@@ -65,23 +69,49 @@ def cycle(
             tell_servers(app, leadership, asked=asked and not runs)
         reports, unavailable = pull(app, leadership, bootstrap=bootstrap, progress=progress)
         leadership.renew()
-        nothing = _waits(runs)
-        if not nothing:
-            started = start(app, leadership, worker, trigger=trigger, asked=asked, progress=progress)
-            if isinstance(started, str):
-                nothing = started
-            else:
-                runs.append(lifecycle.drive(started))
+        # What was pulled may have withdrawn what a waiting candidate states.
+        runs = [lifecycle.drive(run) if run.state == "awaiting_review" else run for run in runs]
+        new, nothing = _new_runs(app, leadership, worker, lifecycle, runs, trigger=trigger, progress=progress)
     clean_up(app, leadership)
-    return CycleReport(tuple(runs), reports, unavailable, nothing)
+    return CycleReport((*runs, *new), reports, unavailable, nothing)
 
 
-def _waits(runs: list[Run]) -> str:
-    """Why no new run is started while one of these is not at its end."""
-    states = {run.state for run in runs} - ENDS
-    if "promoted" in states:
-        return "a run waits for its deploy hooks (`kbsync deployments`)"
-    return "a run waits for review" if states else ""
+def _new_runs(
+    app: Application,
+    leadership: Leadership,
+    worker: Worker,
+    lifecycle: Lifecycle,
+    unfinished: list[Run],
+    *,
+    trigger: str,
+    progress: Progress,
+) -> tuple[list[Run], str]:
+    """Start what is to be started and drive it; the new runs, and why there is no further one.
+
+    Usually one.  Another follows where the first only took facts out, or was overtaken by a decision
+    that was made while it was built.
+    """
+    runs: list[Run] = []
+    while len(runs) < MOST_RUNS:
+        states = {run.state for run in (*unfinished, *runs)} - ENDS
+        if "promoted" in states:
+            return runs, "a run waits for its deploy hooks (`kbsync deployments`)" if not runs else ""
+        overtaken = lifecycle.outdated
+        started = start(
+            app,
+            leadership,
+            worker,
+            trigger=trigger,
+            asked=lifecycle.asked or overtaken > 0,
+            in_review="awaiting_review" in states,
+            progress=progress,
+        )
+        if isinstance(started, str):
+            return runs, started if not runs else ""
+        runs.append(lifecycle.drive(started.run))
+        if not started.partial and lifecycle.outdated == overtaken:
+            break
+    return runs, ""
 
 
 def workers(app: Application, leadership: Leadership) -> AbstractContextManager[Worker]:

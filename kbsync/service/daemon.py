@@ -52,6 +52,8 @@ class Daemon:
         if app.settings.deploy:
             self._jobs["deploy"] = self._deploy
         self._heartbeat = Heartbeat()
+        self._seen = 0
+        """Number of the newest event that was looked at."""
 
     def run(self) -> None:
         """Blocks until SIGTERM or SIGINT.  Raises TryLater or LeaseHeld if another daemon leads."""
@@ -128,6 +130,8 @@ class Daemon:
             leadership.renew()
             if self._serve(desk):
                 continue
+            if self._retracted():
+                self._enqueue("sync")
             try:
                 name = self._queue.get(timeout=LOOK_S)
             except queue.Empty:
@@ -136,6 +140,16 @@ class Daemon:
             last = time.monotonic()
             if not self._paused():
                 self._perform(name, leadership, desk)
+
+    def _retracted(self) -> bool:
+        """Whether a person has retracted something that live states since this was asked last."""
+        with self.app.state.read() as tx:
+            head, seen = tx.head(), self._seen
+            self._seen = head.seq if head else 0
+            if self._seen == seen or not tx.events(after=seen, kind="fact.rejected", limit=1):
+                return False
+            live = tx.live()
+            return live is not None and any(fact.decision for fact in tx.withdrawn(live.view, live.base))
 
     def _serve(self, desk: Desk) -> bool:
         """Carry out one request, if one waits."""

@@ -141,7 +141,7 @@ class GateSettings(Section):
 class ReviewSettings(Section):
     """Whether a person approves a candidate before it goes live."""
 
-    required: bool = Field(False, description="every candidate waits for approval")
+    required: bool = Field(False, description="every candidate that states something new waits for approval")
     relations: tuple[str, ...] = Field(
         (), description="candidates that change one of these wait for approval"
     )

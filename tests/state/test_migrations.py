@@ -173,6 +173,44 @@ def test_an_older_ledgers_observations_become_spans_and_what_is_current_stays(ne
     state.close()
 
 
+def test_reasons_of_an_older_ledger_get_their_code_and_decisions_their_date(state: State) -> None:
+    rows = [
+        ("held", "settling: it has not stood long enough (wd:Q1: new)", None),
+        ("quarantined", "gate efficacy: answers 'x' on its own prompt (run 1, round 1)", None),
+        ("quarantined", "rolled back: wrong", None),
+        ("quarantined", "somebody wrote this by hand: no code", None),
+        ("retracted", "rejected: vandalism", "rejected"),
+        ("wanted", "its successor failed a gate", None),
+    ]
+    with state.write() as tx:
+        facts = [fact(f"wd:Q{n}", status=status) for n, (status, _, _) in enumerate(rows)]
+        ids = [one.id for one in tx.put_facts(facts, "x")]
+    state.downgrade("0003")
+    with state.write() as tx:
+        for id, (_, reason, decision) in zip(ids, rows, strict=True):
+            statement = text("UPDATE facts SET reason = :reason, decision = :decision WHERE id = :id")
+            tx.connection.execute(statement, {"reason": reason, "decision": decision, "id": id})
+    state.migrate()
+    with state.read() as tx:
+        found = [(one.reason_code, one.reason, one.decision) for one in tx.facts()]
+        dates = {one.id: one.decided for one in tx.facts()}
+        updated = {one.id: one.updated for one in tx.facts()}
+    assert found == [
+        ("settling", "it has not stood long enough (wd:Q1: new)", None),
+        ("gate", "gate efficacy: answers 'x' on its own prompt (run 1, round 1)", "barred"),
+        ("rolled_back", "rolled back: wrong", "barred"),
+        ("", "somebody wrote this by hand: no code", None),
+        ("rejected", "vandalism", "rejected"),
+        ("restored", "its successor failed a gate", None),
+    ]
+    assert [dates[id] == updated[id] for id in ids] == [False, True, True, False, True, False]
+    state.downgrade("0003")
+    with state.read() as tx:
+        back = tx.connection.execute(text("SELECT reason FROM facts ORDER BY id")).scalars().all()
+    assert back == [reason for _, reason, _ in rows]
+    state.migrate()
+
+
 def test_no_migration_recreates_the_log() -> None:
     """It would lose the triggers; adding a column does not need it."""
     for path in (migrations.HERE / "versions").glob("*.py"):

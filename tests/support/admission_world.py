@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 from connectors.observations import Entity, Health, Observation, Poll, Rank, Statement, Triple
 from kbsync.admission.policy import Policy
-from kbsync.admission.verdicts import code_of
 from kbsync.catalogue.relations import Catalogue, load_catalogue
 from kbsync.intake.pull import Intake, Report
 from state.ledger import State
@@ -157,7 +156,7 @@ class World:
     def status(self, subject: str, object: str) -> str:
         """`status code`, such as `quarantined homonym`; `none` where there is no row."""
         rows = [f for f in self.facts() if (f.subject, f.object) == (f"wd:{subject}", f"wd:{object}")]
-        return f"{rows[-1].status} {code_of(rows[-1].reason)}" if rows else "none"
+        return f"{rows[-1].status} {rows[-1].reason_code}" if rows else "none"
 
     def events(self) -> int:
         with self.state.read() as tx:

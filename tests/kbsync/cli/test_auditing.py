@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -72,19 +71,3 @@ def test_anchoring_a_log_that_was_rewritten_is_exit_65_and_adds_nothing(
     assert kbsync(home, "audit", "anchor", anchors) == 65
     assert "contradicts the log" in capfd.readouterr().err
     assert anchors.read_text() == before
-
-
-def test_verify_tables_names_the_row_that_was_changed_by_hand(
-    home: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert kbsync(home, "audit", "verify", "--tables") == 0
-    assert "every row is what they say" in capfd.readouterr().err
-    with sqlite3.connect(home / "kbsync.db") as database:
-        database.execute("UPDATE facts SET status = 'retracted' WHERE id = 2")
-    database.close()
-    assert kbsync(home, "audit", "verify") == 0, "the chain alone does not see it"
-    capfd.readouterr()
-    assert kbsync(home, "audit", "verify", "--tables") == 65
-    said = capfd.readouterr().err
-    assert "facts 2: status is 'retracted'; the log says 'wanted'" in said
-    assert "restore a backup" in said

@@ -10,7 +10,6 @@ import pytest
 from connectors.clock import Clock as SourceClock
 from connectors.registry import connect
 from kbsync.admission.policy import Policy
-from kbsync.admission.verdicts import code_of
 from kbsync.catalogue.relations import load_catalogue
 from kbsync.demo.server import SparqlServer, serving
 from kbsync.demo.world import PREFIXES, Wikibase, load
@@ -78,7 +77,7 @@ def statuses(state: State, case: Case) -> dict[str, str]:
     """Object -> status and reason of everything the case's slot ever held."""
     with state.read() as tx:
         facts = tx.facts_of([case.slot]).get(case.slot, ())
-    return {fact.object: f"{fact.status} {code_of(fact.reason)}" for fact in facts}
+    return {fact.object: f"{fact.status} {fact.reason_code}" for fact in facts}
 
 
 @pytest.mark.parametrize("case", WORLD.awkward, ids=lambda case: case.kind.replace(" ", "-"))

@@ -115,6 +115,21 @@ def test_failed_for_good_goes_back_where_that_is_asked_for(tmp_path: Path, serve
     check(place.application().state)
 
 
+def test_what_was_withdrawn_does_not_come_back_with_a_server_that_cannot_load(
+    tmp_path: Path, server: Sglang
+) -> None:
+    place = Place(tmp_path, table(server, "attempts = 1\non_failure = 'rollback'"))
+    place.promoted(Q1="Q10", Q2="Q20")
+    with place.application().state.write() as tx:
+        (gone,) = tx.facts(subject="Q1")
+        tx.move_fact(gone.id, "retracted", "we were wrong", "ada")
+    server.faults["/update_weights_from_disk"] = [REFUSED]
+    run = place.promoted(Q3="Q30")
+    assert run.state == "failed"
+    assert f"not wanted any more: fact {gone.id}" in run.reason
+    assert checkpoints.read_live(tmp_path / "home" / "checkpoints") == "2-1"
+
+
 def test_the_first_promotion_has_nothing_to_go_back_to(tmp_path: Path, server: Sglang) -> None:
     place = Place(tmp_path, table(server, "attempts = 1\non_failure = 'rollback'"))
     server.faults["/update_weights_from_disk"] = [REFUSED]

@@ -1,0 +1,283 @@
+"""A folder that others write to, used so that nothing outside it is read or written.
+
+Whoever may drop a file may also drop a link, a pipe, or a name that we are about to use.  So the folder
+is held open and everything in it is reached through that descriptor, without following links; only
+regular files with one name are read; what we write is created under a random name that nobody can have
+taken (O_EXCL) and renamed into place; and nothing is ever renamed over a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from connectors.border import shown
+from connectors.errors import SourceDataError, SourceUnavailable
+
+REJECTS = ".rejects.jsonl"
+DONE = "done"
+_CLAIM = ".claimed-"
+_TEMPORARY = ".kbsync-"
+_UNPRINTABLE = re.compile(r"[^ -~]")
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_READABLE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EACCES, errno.EPERM)
+"""What opening a link, a socket or somebody else's file says."""
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A file that was read whole."""
+
+    name: str
+    data: bytes
+    mode: int
+    identity: str
+    """Digest of its bytes, inode and time of change: the same bytes dropped again are another file."""
+
+
+class Refused(SourceDataError):
+    """What lies in the folder under a name is not a file that may be read."""
+
+
+class DropFolder:
+    """The folder at `path`, held open.  All names are plain names in it."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._folder = descriptor
+
+    @classmethod
+    @contextmanager
+    def opened(cls, source: str, path: Path) -> Iterator[DropFolder]:
+        """The folder for as long as the block lasts.
+
+        Raises SourceUnavailable when it is not there, and for every OSError of the block.
+        """
+        try:
+            descriptor = os.open(path, _FOLDER)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise SourceUnavailable(f"{source}: there is no folder {path}") from error
+        except OSError as error:
+            raise SourceUnavailable(f"{source}: {path} cannot be opened: {error.strerror}") from error
+        try:
+            yield cls(path, descriptor)
+        except OSError as error:
+            raise SourceUnavailable(f"{source}: {path}: {error.strerror}: {shown(error.filename)}") from error
+        finally:
+            os.close(descriptor)
+
+    def names(self) -> list[str]:
+        """Of everything in the folder, sorted; what killed writers of ours left unfinished is removed."""
+        found = os.listdir(self._folder)
+        for name in found:
+            if name.startswith(_TEMPORARY):
+                _unlink(self._folder, name)
+        return sorted(name for name in found if not name.startswith(_TEMPORARY))
+
+    def read(self, name: str, most: int, *, linked: bool = False) -> Dropped | None:
+        """The whole file; None if it is being written, or gone.
+
+        Raises Refused for what is no regular file, or has a second name and may not (`linked`),
+        SourceDataError beyond `most` bytes.
+        """
+        try:
+            descriptor = os.open(name, _READ, dir_fd=self._folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in _NOT_READABLE:
+                raise Refused(self._refusal(name, error)) from error
+            raise
+        try:
+            before = os.fstat(descriptor)
+            _require_file(name, before, linked)
+            if before.st_size > most:
+                raise SourceDataError(f"{shown(name)}: {before.st_size} bytes; at most {most} are read")
+            data = _read_all(descriptor, most + 1)
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        if changed or len(data) != after.st_size:
+            return None
+        return Dropped(name, data, stat.S_IMODE(after.st_mode), _identity(data, after))
+
+    def refusals(self, names: Iterable[str]) -> dict[str, str]:
+        """Why each of the names may not be read; those that may are absent.  Reads no file."""
+        found = {}
+        for name in names:
+            try:
+                _require_name(name)
+                _require_file(name, _stat(self._folder, name))
+            except Refused as error:
+                found[name] = str(error)
+            except FileNotFoundError:
+                continue
+        return found
+
+    def write_rejects(self, dropped: Dropped, rejects: Iterable[Mapping[str, Any]]) -> None:
+        """Puts `NAME.rejects.jsonl` beside the file, no more readable than the file; none if there are none."""
+        beside = dropped.name + REJECTS
+        lines = [json.dumps(reject, ensure_ascii=False) for reject in rejects]
+        if not lines:
+            _unlink(self._folder, beside)
+            return
+        temporary = f"{_TEMPORARY}{secrets.token_hex(8)}"
+        descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=self._folder)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600 | dropped.mode & 0o044)
+            file.writelines(_escaped(line) + "\n" for line in lines)
+        os.rename(temporary, beside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def move_aside(self, name: str, identity: str, most: int) -> None:
+        """Into `done/`, with its rejects, if it is still the file that was read.
+
+        It is claimed by renaming before it is compared: a writer may replace it at any moment.
+        """
+        _require_name(name)
+        with self._done() as done:
+            claim = _CLAIM + name
+            if not _exists(done, claim):
+                if not _exists(self._folder, name):
+                    return
+                os.rename(name, claim, src_dir_fd=self._folder, dst_dir_fd=done)
+            mine = DropFolder(self.path / DONE, done)
+            try:
+                claimed = mine.read(claim, most, linked=True)
+            except SourceDataError:  # a link, or grown beyond all bounds: not what was read
+                claimed = None
+            prefix = identity[:8]
+            if claimed is None or not _same(claimed.identity, identity):
+                _move(done, claim, self._folder, name, prefix)
+                return
+            target = _move(done, claim, done, name, prefix)
+            if _exists(self._folder, name + REJECTS):
+                _move(self._folder, name + REJECTS, done, target + REJECTS, prefix)
+
+    @contextmanager
+    def _done(self) -> Iterator[int]:
+        with suppress(FileExistsError):  # from an earlier poll
+            os.mkdir(DONE, dir_fd=self._folder)
+        try:
+            descriptor = os.open(DONE, _FOLDER | os.O_NOFOLLOW, dir_fd=self._folder)
+        except OSError as error:
+            raise SourceUnavailable(
+                f"{self.path / DONE} must be a folder, not a link to one ({error.strerror}); remove it"
+            ) from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _refusal(self, name: str, error: OSError) -> str:
+        try:
+            _require_file(name, _stat(self._folder, name))
+        except Refused as refused:
+            return str(refused)
+        except OSError as gone:
+            error = gone
+        return f"{shown(name)} cannot be read: {error.strerror}"
+
+
+def _require_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise Refused(f"{shown(name)}: its name is not UTF-8; rename it") from None
+    if "/" in name or name in ("", ".", ".."):
+        raise Refused(f"{shown(name)} is no name of a file")
+
+
+def _require_file(name: str, status: os.stat_result, linked: bool = False) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise Refused(f"{shown(name)} is a link; put the file itself there")
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused(f"{shown(name)} is not a regular file")
+    if status.st_nlink > 1 and not linked:
+        raise Refused(f"{shown(name)} is a hard link to a file that has other names; put a copy there")
+
+
+def _identity(data: bytes, status: os.stat_result) -> str:
+    return f"{hashlib.sha256(data).hexdigest()}:{status.st_ino}:{status.st_mtime_ns}"
+
+
+def _same(found: str, remembered: str) -> bool:
+    """Cursors of older versions hold the digest alone."""
+    return found == remembered or found.partition(":")[0] == remembered
+
+
+def _read_all(descriptor: int, most: int) -> bytes:
+    data = bytearray()
+    while piece := os.read(descriptor, min(2**20, most - len(data))):
+        data += piece
+    return bytes(data)
+
+
+def _stat(folder: int, name: str) -> os.stat_result:
+    return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        _stat(folder, name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _unlink(folder: int, name: str) -> None:
+    with suppress(FileNotFoundError):  # someone else has removed it: that was all we wanted
+        os.unlink(name, dir_fd=folder)
+
+
+def _move(source: int, name: str, target: int, wanted: str, prefix: str) -> str:
+    """Renames without ever replacing anything: files of one name come day after day.  The name it got."""
+    number = 0
+    while True:
+        free = f"{prefix}-{number}-{wanted}" if number else wanted
+        if not _exists(target, free):
+            if _link(source, name, target, free):
+                return free
+        elif os.path.samestat(_stat(source, name), _stat(target, free)):
+            os.unlink(name, dir_fd=source)  # what a killed mover of ours left: it had got this far
+            return free
+        number += 1
+
+
+def _link(source: int, name: str, target: int, free: str) -> bool:
+    """Moves by a second name, since renaming would replace; False if the name was taken meanwhile."""
+    try:
+        os.link(name, free, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A directory, or a file system without hard links: a rename is what there is.
+        os.rename(name, free, src_dir_fd=source, dst_dir_fd=target)
+    else:
+        os.unlink(name, dir_fd=source)
+    return True
+
+
+def _escaped(line: str) -> str:
+    """JSON in which every character that does not print, and every lone surrogate, is `\\uXXXX`."""
+    return line if line.isprintable() else _UNPRINTABLE.sub(_as_escape, line)
+
+
+def _as_escape(match: re.Match[str]) -> str:
+    char = match[0]
+    return char if char.isprintable() else json.dumps(char)[1:-1]

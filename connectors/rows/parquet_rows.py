@@ -1,0 +1,122 @@
+"""Rows of Parquet files, with bounds that the file cannot lie about.
+
+A few kilobytes of Parquet can hold a long text once and refer to it from a million rows, or name pages
+that unpack to gigabytes.  So the declared sizes are checked first, texts stay in their dictionary until
+their length is known, and rows are made a few hundred at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from connectors.border import MAX_TEXT, Unusable, escaped, shown
+from connectors.errors import SourceDataError, SourceSettingsError
+from connectors.rows.shape import Numbered, Shape
+
+_BATCH = 500
+"""Rows made at once."""
+
+
+def parquet_rows(data: bytes, shape: Shape, most_bytes: int) -> Iterator[Numbered]:
+    """The rows of a file, with only the columns that are asked for; they are numbered from 1.
+
+    Raises SourceSettingsError without pyarrow, SourceDataError for what is no Parquet, declares more than
+    `most_bytes`, or lacks a column.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise SourceSettingsError("Parquet needs `pip install kbsync[parquet]`") from error
+    try:
+        file = parquet.ParquetFile(pyarrow.BufferReader(data))
+        schema = file.schema_arrow
+        shape.require(schema.names)
+        columns = [name for name in schema.names if name in shape.columns.values()]
+        _require_bounds(file.metadata, columns, most_bytes)
+        if twice := [name for name in columns if schema.names.count(name) > 1]:
+            raise SourceDataError(f"the schema names {shown(twice[0])} twice")
+        texts = [name for name in columns if _is_text(schema.field(name).type)]
+        file = parquet.ParquetFile(pyarrow.BufferReader(data), read_dictionary=texts)
+        number = 0
+        for batch in file.iter_batches(_BATCH, columns=columns):
+            cells = [_cells(batch.column(name)) for name in columns]
+            for row in zip(*cells, strict=True):
+                number += 1
+                yield number, dict(zip(columns, row, strict=True))
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise SourceDataError(f"no valid Parquet: {escaped(error)}") from error
+
+
+def _require_bounds(metadata: Any, columns: Iterable[str], most_bytes: int) -> None:
+    wanted = set(columns)
+    total = 0
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(column)
+            if chunk.path_in_schema.partition(".")[0] in wanted:
+                total += chunk.total_uncompressed_size
+    if total > most_bytes:
+        raise SourceDataError(f"{total} bytes of data; at most {most_bytes} are read")
+
+
+def _is_text(type_: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string(type_) or types.is_binary(type_))
+
+
+def _cells(column: Any) -> list[Any]:
+    """A column's cells as Python values; what has none is Unusable, and costs its row."""
+    from pyarrow import compute, types
+
+    if types.is_dictionary(column.type):
+        return _from_dictionary(column)
+    if _is_text(column.type) or types.is_large_string(column.type) or types.is_large_binary(column.type):
+        return [_text(value) for value in column]
+    if types.is_list(column.type):
+        return [_list(value) for value in column]
+    if types.is_nested(column.type):
+        return [Unusable(f"a value of type {type(column.type).__name__}")] * len(column)
+    if types.is_timestamp(column.type):
+        # Nanoseconds are beyond a datetime, and zones may be unknown here: stored is UTC.
+        column = compute.cast(column, _microseconds(column.type.tz), safe=False)
+    return [_value(value) for value in column]
+
+
+def _microseconds(zone: str | None) -> Any:
+    import pyarrow
+
+    return pyarrow.timestamp("us", tz="UTC" if zone else None)
+
+
+def _from_dictionary(column: Any) -> list[Any]:
+    values = [
+        _text(value) if _is_text(column.type.value_type) else _value(value) for value in column.dictionary
+    ]
+    return [None if index is None else values[index] for index in column.indices.to_pylist()]
+
+
+def _text(value: Any) -> Any:
+    """A text of a bearable length, not copied before that is known."""
+    if not value.is_valid:
+        return None
+    size = value.as_buffer().size
+    return Unusable(f"a text of {size} bytes") if size > 4 * MAX_TEXT else value.as_py()
+
+
+def _list(value: Any) -> Any:
+    if not value.is_valid:
+        return None
+    items = value.values
+    if not _is_text(items.type) or len(items) > MAX_TEXT:
+        return Unusable(f"a list of {len(items)} values of type {items.type}")
+    return [_text(item) for item in items]
+
+
+def _value(value: Any) -> Any:
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):
+        return Unusable(f"a {value.type} that no calendar holds")

@@ -1,0 +1,131 @@
+"""Rows of JSON Lines and CSV files, each with the line on which it begins.
+
+A line that cannot be read is a row with an error in its place, and the lines after it are read.  Files
+are gone through line by line, so what they take is their own size and that of a line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+
+from connectors.border import decode_json, escaped, shown
+from connectors.errors import SourceDataError
+from connectors.rows.shape import Numbered, Shape
+
+_MAX_LINE = 2**20
+"""Bytes of one JSON object."""
+_MAX_LINES = 1_000
+"""Physical lines of one CSV record: an opening quote that nothing closes takes no more with it."""
+_MAX_BAD_RECORDS = 1_000
+"""Records that are no CSV, after which a file is none."""
+_BOM = "\ufeff"
+
+
+def json_lines(data: bytes, shape: Shape) -> Iterator[Numbered]:
+    """One JSON object a line (`shape` is checked row by row, since each names its own columns)."""
+    for number, line in enumerate(io.BytesIO(data), 1):
+        if not line.strip():
+            continue
+        try:
+            row = decode_json(line.strip(), "the line", _MAX_LINE, unique_keys=True)
+        except SourceDataError as error:
+            yield number, error
+            continue
+        yield number, row if isinstance(row, dict) else SourceDataError("no JSON object")
+
+
+def csv_rows(data: bytes, shape: Shape) -> Iterator[Numbered]:
+    """RFC 4180, UTF-8, with a header.
+
+    Raises SourceDataError for a header that lacks a column, or has one twice, and for what is no CSV.
+    """
+    records = _Records(data)
+    header = next(records, None)
+    if header is None:
+        return
+    names = _header(header[1], shape)
+    for number, cells in records:
+        if isinstance(cells, SourceDataError):
+            yield number, cells
+        elif len(cells) != len(names):
+            yield number, SourceDataError(f"{len(cells)} cells under a header of {len(names)}")
+        else:
+            yield number, dict(zip(names, cells, strict=True))
+
+
+def _header(cells: list[str] | SourceDataError, shape: Shape) -> list[str]:
+    if isinstance(cells, SourceDataError):
+        raise SourceDataError(f"the header cannot be read: {cells}")
+    names = [name.strip() for name in cells]
+    if twice := sorted(name for name, count in Counter(names).items() if name and count > 1):
+        raise SourceDataError(f"the header names {shown(twice[0])} twice")
+    if len(names) == 1 and len(other := {char for char in ";\t|" if char in names[0]}) == 1:
+        raise SourceDataError(
+            f"cells are separated by commas in CSV, not by {other.pop()!r} as in {shown(names[0])}"
+        )
+    shape.require(names)
+    return names
+
+
+class _Records:
+    """The records of a CSV file with their first lines; blank ones are passed over."""
+
+    def __init__(self, data: bytes) -> None:
+        # Old Macintosh files end lines with a carriage return alone.
+        self._file = io.BytesIO(data if b"\n" in data else data.replace(b"\r", b"\n"))
+        self._line = 0
+        self._began = 0
+        self._bad = 0
+        self._reader = csv.reader(self._lines(), strict=True)
+
+    def __iter__(self) -> _Records:
+        return self
+
+    def __next__(self) -> tuple[int, list[str] | SourceDataError]:
+        while True:
+            start, self._began = self._file.tell(), self._line
+            try:
+                cells = next(self._reader)
+            except csv.Error as error:
+                return self._began + 1, self._skip(start, str(error))
+            if cells:
+                return self._began + 1, self._decoded(cells, start)
+
+    def _lines(self) -> Iterator[str]:
+        for line in self._file:
+            self._line += 1
+            if self._line - self._began > _MAX_LINES:
+                raise csv.Error(f"a record of more than {_MAX_LINES} lines; is a quote missing?")
+            text = line.decode("utf-8", "surrogateescape")
+            yield text.removeprefix(_BOM) if self._line == 1 else text
+
+    def _skip(self, start: int, why: str) -> SourceDataError:
+        """Passes over the line on which a record began that is none: the next may begin the next one."""
+        self._bad += 1
+        if self._bad > _MAX_BAD_RECORDS:
+            raise SourceDataError(f"line {self._began + 1}: {escaped(why)}; so are {_MAX_BAD_RECORDS} others")
+        self._file.seek(start)
+        self._file.readline()
+        self._line = self._began + 1
+        self._reader = csv.reader(self._lines(), strict=True)
+        return SourceDataError(f"no valid CSV: {escaped(why)}")
+
+    def _decoded(self, cells: list[str], start: int) -> list[str] | SourceDataError:
+        try:
+            "".join(cells).encode()
+        except UnicodeEncodeError:
+            end = self._file.tell()
+            self._file.seek(start)
+            return SourceDataError(f"not UTF-8 at byte {start + _first_bad(self._file.read(end - start))}")
+        return cells
+
+
+def _first_bad(data: bytes) -> int:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0

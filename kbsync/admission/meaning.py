@@ -1,0 +1,78 @@
+"""When two ways to write an object stand for one value.
+
+A decision (rejected, barred, denied) is about the value, not about one source's way to write it: an
+entity, another entity with its label or alias, and the same text without an id are one value in a slot.
+Names are compared after the folding that admission uses for prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from connectors.observations import LITERAL
+from editing.folding import fold
+from state.records import Entity
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What one value goes by, folded."""
+
+    labels: frozenset[str]
+    """What it is called now, and was called in the fact that is compared."""
+    aliases: frozenset[str]
+    ids: frozenset[str]
+    """An entity's id, with and without its namespace; a literal has none."""
+
+    def means(self, other: Names) -> bool:
+        """Whether one's label is among the other's labels and aliases, or one is the other's id as text.
+
+        An alias that both have proves nothing: `GE` is Georgia and General Electric.
+        """
+        return (
+            not self.labels.isdisjoint(other.labels | other.aliases)
+            or not other.labels.isdisjoint(self.aliases)
+            or (not self.ids and not self.labels.isdisjoint(other.ids))
+            or (not other.ids and not other.labels.isdisjoint(self.ids))
+        )
+
+
+def names_of(entity: Entity, *more: str) -> Names:
+    """The names of an entity or a literal; `more` are labels that it had elsewhere."""
+    called = frozenset(fold(label) for label in (entity.label, *more) if label)
+    if entity.id.startswith(LITERAL):
+        return Names(called, frozenset(), frozenset())
+    ids = {fold(entity.id), fold(entity.id.partition(":")[2])}
+    return Names(called, frozenset(map(fold, entity.aliases)), frozenset(ids - {""}))
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The objects of a deny-list, found by any of their names: one look-up a name, however long the list."""
+
+    by_label: dict[str, str] = field(default_factory=dict)
+    by_name: dict[str, str] = field(default_factory=dict)
+    """Labels and aliases."""
+    by_id: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entities: Iterable[Entity]) -> Denied:
+        denied = cls()
+        for entity in entities:
+            names = names_of(entity)
+            denied.by_label.update(dict.fromkeys(names.labels, entity.id))
+            denied.by_name.update(dict.fromkeys(names.labels | names.aliases, entity.id))
+            denied.by_id.update(dict.fromkeys(names.ids, entity.id))
+        return denied
+
+    def find(self, names: Names) -> str | None:
+        """The denied object that goes by these names; the rule is that of `Names.means`."""
+        tables = [(names.labels, self.by_name), (names.aliases, self.by_label)]
+        if not names.ids:
+            tables.append((names.labels, self.by_id))
+        hits = (table.get(name) for sought, table in tables for name in sorted(sought))
+        return next((hit for hit in hits if hit is not None), None)
+
+
+NOTHING_DENIED = Denied()
