@@ -11,10 +11,13 @@ from datetime import datetime
 from functools import cached_property
 from typing import Self
 
+import structlog
+
 from connectors.observations import Connector
 from editing.spec import Case
+from kbsync import identity
 from kbsync.catalogue.relations import Catalogue, load_catalogue
-from kbsync.errors import BadConfiguration
+from kbsync.errors import BadConfiguration, KbsyncError
 from kbsync.executor import WORKER, Executor, LocalExecutor
 from kbsync.gates import Gate
 from kbsync.home import Home
@@ -22,8 +25,11 @@ from kbsync.intake.pull import Intake
 from kbsync.leadership import LEASE_NAME, LEASE_TTL, Leadership
 from kbsync.settings.base_model import Base, import_base
 from kbsync.settings.canaries import read_canaries
+from kbsync.settings.in_force import in_force
 from kbsync.settings.sections import Settings
 from state import State, utc_now
+
+log = structlog.get_logger()
 
 _LOOK_S = 0.5
 """How often a waiting connector looks whether it is to break off."""
@@ -47,7 +53,8 @@ class Application:
         self.home.prepare()
         if self.settings.state.url is None:
             self.home.prepare_database()
-        state = State.open(self.settings.database_url(self.home), clock=self.now)
+        url = self.settings.database_url(self.home)
+        state = State.open(url, clock=self.now, identity=identity.of_process())
         state.migrate()
         return state
 
@@ -123,9 +130,23 @@ class Application:
             lease = self.state.acquire_lease(LEASE_NAME, self.home.identity(), LEASE_TTL)
             leadership = Leadership(self.state, self.now, lease, safe_point=lambda: self.safe_point())
             try:
+                self._note_settings(leadership)
                 yield leadership
             finally:
                 leadership.release()
+
+    def _note_settings(self, leadership: Leadership) -> None:
+        """An event where the last leader ran with others.
+
+        Gates or canaries that cannot be read stop what needs them, not a rollback.
+        """
+        try:
+            now = in_force(self.settings, self.gates, self.canaries)
+        except KbsyncError as error:
+            log.warning("settings.unreadable", reason=str(error))
+            return
+        with leadership.write() as tx:
+            tx.put_in_force(now, "kbsync")
 
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -27,6 +28,7 @@ from state.checkpoints import CheckpointTransitions
 from state.deployments import DeploymentQueries
 from state.driver_errors import shown, translated
 from state.facts import FactTransitions
+from state.in_force import InForceQueries, InForceTransitions
 from state.leases import LeaseQueries
 from state.observations import ObservationTransitions
 from state.pauses import PauseQueries, PauseTransitions
@@ -49,6 +51,7 @@ class Snapshot(
     PauseQueries,
     RequestQueries,
     WithdrawalQueries,
+    InForceQueries,
 ):
     """Every query, on one consistent state of the ledger."""
 
@@ -63,6 +66,7 @@ class Transaction(
     CheckpointTransitions,
     PauseTransitions,
     RequestTransitions,
+    InForceTransitions,
     Snapshot,
 ):
     """Every query and every transition; other writers wait until it ends."""
@@ -75,22 +79,29 @@ def utc_now() -> datetime:
 class State:
     """A ledger; safe to share between threads, each with transactions of its own."""
 
-    def __init__(self, url: URL, clock: Callable[[], datetime], busy: float) -> None:
+    def __init__(self, url: URL, clock: Callable[[], datetime], busy: float, identity: str) -> None:
         self.url, self.clock = url, clock
-        self._busy = busy
+        self._busy, self._identity = busy, identity
+        self._on_behalf: ContextVar[str] = ContextVar("on_behalf", default="")
 
     @classmethod
     def open(
-        cls, url: str, clock: Callable[[], datetime] = utc_now, *, busy: float = database.BUSY_SECONDS
+        cls,
+        url: str,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        busy: float = database.BUSY_SECONDS,
+        identity: str = "",
     ) -> State:
         """Opens a ledger without touching it: no file is made and nothing is migrated.
 
-        `busy`: seconds that a writer waits for its turn. Raises Unreachable for a URL or a
+        `busy`: seconds that a writer waits for its turn. `identity`: who the operating system says is
+        writing; every event has it. Raises Unreachable for a URL or a
         directory that cannot hold a ledger.
         """
         parsed = database.parse(url)
         database.check_place(parsed)
-        return cls(parsed, clock, busy)
+        return cls(parsed, clock, busy, identity)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -100,7 +111,22 @@ class State:
         NotMigrated where there is no ledger.
         """
         with translated(self.url), self._writer.begin() as connection:
-            yield Transaction(connection, self.clock)
+            yield Transaction(connection, self.clock, self.identity)
+
+    @property
+    def identity(self) -> str:
+        """Who is writing, and for whom."""
+        asked = self._on_behalf.get()
+        return f"{asked}; carried out by {self._identity}" if asked else self._identity
+
+    @contextmanager
+    def on_behalf_of(self, identity: str) -> Iterator[None]:
+        """Within the block, what this thread writes says also who asked for it."""
+        token = self._on_behalf.set("" if identity == self._identity else identity)
+        try:
+            yield
+        finally:
+            self._on_behalf.reset(token)
 
     @contextmanager
     def read(self) -> Iterator[Snapshot]:

@@ -290,6 +290,8 @@ class Request:
     """Canonical JSON, once it is done or refused."""
     created: datetime
     updated: datetime
+    asked_by: str = ""
+    """Who asked, as the operating system knew; `actor` is what was claimed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class RequestTransitions(RequestQueries, Writer):
             if (one.action, one.arguments, one.state) == (action, text, "waiting"):
                 return one
         id, now = self._next_id(REQUESTS), self.clock()
-        made = Request(id, action, text, reason, actor, "waiting", 0, "{}", now, now)
+        made = Request(id, action, text, reason, actor, "waiting", 0, "{}", now, now, self.identity)
         self._insert(REQUESTS, [{column.name: getattr(made, column.name) for column in _REQUEST}])
         body = {"request": id, "action": action, "arguments": arguments, "reason": reason}
         self._log(actor, [Note("request.asked", body)])

@@ -335,7 +335,17 @@ class Events(Row, table=True):
     """Append-only, held by triggers; `at` and `body` are the very text that the hash covers."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_run", "run", "seq"), Index("ix_events_fact", "fact", "seq"))
+    __table_args__ = (
+        Index("ix_events_run", "run", "seq"),
+        Index("ix_events_fact", "fact", "seq"),
+        Index(  # looked up at every start of a leader
+            "ix_events_settings",
+            "kind",
+            "seq",
+            sqlite_where=text("kind = 'settings.changed'"),
+            postgresql_where=text("kind = 'settings.changed'"),
+        ),
+    )
     seq: int = key()
     at: str
     kind: str
@@ -373,6 +383,7 @@ class Requests(Row, table=True):
     answer: str = long()
     created: datetime = when()
     updated: datetime = when()
+    asked_by: str = Field(sa_column_kwargs={"server_default": ""})
 
 
 class Pauses(Row, table=True):

@@ -32,6 +32,7 @@ from sqlalchemy import (
 
 from state import hash_chain
 from state.errors import Unstorable
+from state.event_kinds import EventKind
 from state.records import Event
 from state.tables import Events, Slots, table
 
@@ -125,6 +126,7 @@ class Note:
     """An event about to be written."""
 
     kind: str
+    """An `EventKind`; a str because most are made of a state's name (a test compares them)."""
     body: Mapping[str, Any]
     run: int | None = None
     fact: int | None = None
@@ -134,11 +136,18 @@ class Note:
 class Writer(Reader):
     """Transitions: each change and the event that tells of it are one transaction."""
 
+    identity: str = ""
+    """Who the operating system says is writing: goes into every event, beside the actor that is claimed."""
     _link: tuple[int, str] | None = field(default=None, init=False)
     """Sequence number and hash of the newest event, once read: no other writer can add one meanwhile."""
 
     def emit(
-        self, kind: str, actor: str, body: Mapping[str, Any], run: int | None = None, fact: int | None = None
+        self,
+        kind: EventKind,
+        actor: str,
+        body: Mapping[str, Any],
+        run: int | None = None,
+        fact: int | None = None,
     ) -> Event:
         """Appends one event that belongs to no transition of this room (a poll that failed, a command)."""
         return self._log(actor, [Note(kind, body, run, fact)])[0]
@@ -150,6 +159,7 @@ class Writer(Reader):
         now = self.clock()
         at, rows, made = hash_chain.instant(now), [], []
         seq, previous = self._link or self._head_link()
+        own = {"os_user": self.identity} if self.identity else {}
         for note in notes:
             seq += 1
             row: dict[str, Any] = {
@@ -159,7 +169,7 @@ class Writer(Reader):
                 "actor": actor,
                 "run": note.run,
                 "fact": note.fact,
-                "body": hash_chain.canonical(note.body),
+                "body": hash_chain.canonical({**note.body, **own}),
                 "previous": previous,
             }
             row["hash"] = previous = hash_chain.link(row)

@@ -121,7 +121,7 @@ class Desk:
         with self.leadership.write() as tx:
             request = tx.begin_request(request.id, ACTOR)
         try:
-            with self.interruptible(_urgency(request)):
+            with self.interruptible(_urgency(request)), self.app.state.on_behalf_of(request.asked_by):
                 answer = self._act(request)
         except (Interrupted, Stopping) as error:
             with self.leadership.write() as tx:

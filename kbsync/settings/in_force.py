@@ -1,0 +1,61 @@
+"""Digests of everything that decides what kbsync does, so that the audit log tells when it changed.
+
+Secrets are hidden before anything is digested: a digest of a short password is as good as the password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from editing.spec import Case
+from kbsync import __version__
+from kbsync.gates import OWN_FIGURE, Gate
+from kbsync.settings.redacted import redacted
+from kbsync.settings.sections import Settings
+from state.in_force import InForce
+
+JUDGED_BY: dict[str, Any] = {
+    "model": {"path", "corpus", "heldout"},
+    "edit": True,
+    "plan": {"variants", "aliases", "neighbours", "same_subject", "paraphrases", "generate"},
+    "relations": True,
+}
+"""What decides, besides the gates, how a fact is taught and judged."""
+
+
+def in_force(settings: Settings, gates: Iterable[Gate], canaries: Iterable[Case]) -> InForce:
+    """The digest of every section; of `gates` and `canaries` what they amount to, not how they are written."""
+    gates = tuple(gates)
+    values: dict[str, Any] = redacted(settings.model_dump(mode="json"))
+    values["gates"] = [asdict(gate) for gate in gates]
+    values["canaries"] = [[case.prompt, case.target] for case in canaries]
+    thresholds = {
+        gate.name: {
+            "threshold": gate.threshold,
+            "margin": gate.margin,
+            "confidence": gate.confidence,
+            "enabled": gate.enabled,
+        }
+        for gate in gates
+    }
+    return InForce(__version__, {name: digest(value) for name, value in values.items()}, thresholds)
+
+
+def judged_under(settings: Settings, gates: Iterable[Gate]) -> str:
+    """Digest of the settings that decide whether a fact passes its gates.
+
+    A fact that failed a gate under other settings may well pass under these.
+    """
+    values: dict[str, Any] = settings.model_dump(mode="json", include=JUDGED_BY)
+    values["gates"] = [asdict(gate) for gate in gates if gate.name in OWN_FIGURE]
+    return digest(redacted(values))
+
+
+def digest(value: Any) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of `value` as JSON with sorted names."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
