@@ -50,8 +50,8 @@ class Snapshot(
     DeploymentQueries,
     PauseQueries,
     RequestQueries,
-    WithdrawalQueries,
     InForceQueries,
+    WithdrawalQueries,
 ):
     """Every query, on one consistent state of the ledger."""
 
