@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Self
 
 import structlog
@@ -18,21 +17,19 @@ from editing.spec import Case
 from kbsync import identity
 from kbsync.catalogue.relations import Catalogue, load_catalogue
 from kbsync.errors import BadConfiguration, KbsyncError
-from kbsync.executor import WORKER, Executor, LocalExecutor
+from kbsync.executor import WORKER, Executor, LocalExecutor, Stopping
 from kbsync.gates import Gate
 from kbsync.home import Home
 from kbsync.intake.pull import Intake
+from kbsync.intake.source import Source
 from kbsync.leadership import LEASE_NAME, LEASE_TTL, Leadership
 from kbsync.settings.base_model import Base, import_base
 from kbsync.settings.canaries import read_canaries
 from kbsync.settings.in_force import in_force
 from kbsync.settings.sections import Settings
-from state import State, utc_now
+from state import State, Transaction, utc_now
 
 log = structlog.get_logger()
-
-_LOOK_S = 0.5
-"""How often a waiting connector looks whether it is to break off."""
 
 
 @dataclass
@@ -46,6 +43,8 @@ class Application:
     """Set by SIGTERM: long work ends at its next safe point."""
     safe_point: Callable[[], None] = lambda: None
     """Called by long work wherever it can be broken off without loss; whoever leads may raise there."""
+    _leadership: Leadership | None = field(default=None, init=False)
+    """While this process leads."""
 
     @cached_property
     def state(self) -> State:
@@ -82,9 +81,13 @@ class Application:
         return read_canaries(self.settings.canaries)
 
     @cached_property
-    def connectors(self) -> dict[str, Connector]:
-        """Every configured source by name."""
-        return {name: self.connect(name) for name in self.settings.sources}
+    def sources(self) -> dict[str, Source]:
+        """Every configured source by name; each is connected to when it is first asked."""
+        deadline = self.settings.schedule.source_deadline
+        return {
+            name: Source(name, partial(self.connect, name), deadline, self.alive)
+            for name in self.settings.sources
+        }
 
     def connect(self, name: str) -> Connector:
         """A connector of one configured source; raises connectors.errors.SourceSettingsError."""
@@ -96,18 +99,36 @@ class Application:
             self.settings.sources[name],
             directory=self.settings.directory,
             default_relations=tuple(relation.id for relation in self.catalogue.enabled()),
-            # A wait for Retry-After ends when the daemon is to stop, or an operator asks for something urgent.
-            clock=Clock(now=self.now, sleep=self._wait),
+            clock=Clock(now=self.now, sleep=self.sources[name].sleep),
         )
 
-    def _wait(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and not self.stopping.wait(min(left, _LOOK_S)):
-            self.safe_point()
+    def alive(self) -> None:
+        """Called while sources are waited for: keeps the lease, feeds the watchdog, hears SIGTERM."""
+        if self._leadership is not None:
+            self._leadership.renew()
+        if self.stopping.is_set():
+            raise Stopping(
+                "asked to stop while sources were read", "the next cycle goes on from their cursors"
+            )
 
-    def intake(self, alive: Callable[[], None] = lambda: None) -> Intake:
+    def write(self, leadership: Leadership | None) -> AbstractContextManager[Transaction]:
+        """A transaction of the leader; without one, of a command that leads nothing.
+
+        Such a command may write what is its own single step (a decision of a reviewer): whatever the
+        leader read before is compared again when it writes.
+        """
+        return self.state.write() if leadership is None else leadership.write()
+
+    def intake(self, leadership: Leadership | None = None) -> Intake:
         """One cycle's way in for observations; its volume breaker counts over all sources."""
-        return Intake(self.state, self.settings.policy, self.catalogue, self.now, alive=alive)
+        return Intake(
+            self.state,
+            self.settings.policy,
+            self.catalogue,
+            self.now,
+            alive=self.alive,
+            write=partial(self.write, leadership),
+        )
 
     def executor(self, alive: Callable[[], None]) -> Executor:
         """Where builds run; `alive` is called whenever a worker gives a sign of life."""
@@ -129,10 +150,12 @@ class Application:
             # We hold the home's lock, so whoever led from this home before is gone: no lease to wait for.
             lease = self.state.acquire_lease(LEASE_NAME, self.home.identity(), LEASE_TTL)
             leadership = Leadership(self.state, self.now, lease, safe_point=lambda: self.safe_point())
+            self._leadership = leadership
             try:
                 self._note_settings(leadership)
                 yield leadership
             finally:
+                self._leadership = None
                 leadership.release()
 
     def _note_settings(self, leadership: Leadership) -> None:
@@ -156,8 +179,8 @@ class Application:
 
     def close(self) -> None:
         """Close what was opened: connectors and the ledger's connections."""
-        if "connectors" in self.__dict__:
-            for connector in self.connectors.values():
-                connector.close()
+        if "sources" in self.__dict__:
+            for source in self.sources.values():
+                source.close()
         if "state" in self.__dict__:
             self.state.close()

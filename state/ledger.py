@@ -38,6 +38,7 @@ from state.records import Lease
 from state.requests import RequestQueries, RequestTransitions
 from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
+from state.sources import SourceQueries, SourceTransitions
 from state.transaction import Pair
 from state.views import ViewTransitions
 from state.withdrawals import WithdrawalQueries
@@ -46,6 +47,7 @@ from state.withdrawals import WithdrawalQueries
 class Snapshot(
     ProvenanceQueries,
     SlotQueries,
+    SourceQueries,
     LeaseQueries,
     DeploymentQueries,
     PauseQueries,
@@ -58,6 +60,7 @@ class Snapshot(
 
 class Transaction(
     SlotTransitions,
+    SourceTransitions,
     ObservationTransitions,
     FactTransitions,
     ViewTransitions,

@@ -57,6 +57,25 @@ class StoredObservation:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceHealth:
+    """How reading one source goes."""
+
+    source: str
+    succeeded: datetime | None = None
+    """When it was last read to its end, whether or not anything had changed."""
+    failed: datetime | None = None
+    kind: str = ""
+    """The class of the last error; empty if there was none."""
+    error: str = ""
+    failures: int = 0
+    """Errors in a row since the last success."""
+    retry: datetime | None = None
+    """After errors: when it is asked again."""
+    reconciled: int | None = None
+    """How far a full re-read has come; None: none is under way."""
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """One watched (subject, relation) and the prompt that it renders to now."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -28,10 +27,6 @@ class SlotQueries(Reader):
         """Where to go on reading a source; None: from the beginning."""
         value: str | None = self._value(select(CURSORS.c.cursor).where(CURSORS.c.source == source))
         return value
-
-    def last_reads(self) -> dict[str, datetime]:
-        """When each source was last read with success: its cursor is stored then, moved or not."""
-        return dict(self._rows(select(CURSORS.c.source, CURSORS.c.updated)))
 
     def entities(self, ids: Iterable[str]) -> dict[str, Entity]:
         found = {}

@@ -1,6 +1,7 @@
 """The ledger's tables, as SQLModel classes.
 
-Three groups: what the sources said (`entities`, `slots`, `observations`, `readings`, `cursors`),
+Three groups: what the sources said (`entities`, `slots`, `observations`, `readings`, `cursors`,
+`sources`),
 what is wanted and built of it (`facts`, `views`, `runs`, `checkpoints` and their satellites), and
 what happened (`events`).  The rest of the room works on the Core tables behind these classes
 (`table(Facts)`): batches of thousands of rows do not pass through mapped objects.
@@ -87,6 +88,20 @@ class Cursors(Row, table=True):
     source: str = Field(primary_key=True)
     cursor: str | None = Field(sa_type=Text)
     updated: datetime = when()
+
+
+class Sources(Row, table=True):
+    """How reading each source goes, beside its cursor."""
+
+    __tablename__ = "sources"
+    source: str = Field(primary_key=True)
+    succeeded: datetime | None = when(nullable=True)
+    failed: datetime | None = when(nullable=True)
+    kind: str
+    error: str = long()
+    failures: int
+    retry: datetime | None = when(nullable=True)
+    reconciled: int | None = big(nullable=True)
 
 
 class Slots(Row, table=True):

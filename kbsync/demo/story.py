@@ -25,7 +25,8 @@ from kbsync.executor import Progress, Worker, silent
 from kbsync.home import Home
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
-from kbsync.service.cycle import CycleReport, cycle, pull, workers
+from kbsync.service.cycle import CycleReport, cycle, workers
+from kbsync.service.reading import pull
 from kbsync.settings.loading import load as load_settings
 
 DAY_ONE = datetime(2021, 1, 4, tzinfo=UTC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -64,6 +64,8 @@ class Report:
     """Relations that the catalogue lacks, with the slots that were read of them: kept, and not judged."""
     tripped: bool = False
     """Whether the volume breaker stopped facts."""
+    unfinished: bool = False
+    """Whether reading paused before the source's end: the next one goes on from there."""
 
     def add(self, admitted: Iterable[Admitted]) -> None:
         for one in admitted:
@@ -87,6 +89,7 @@ class Report:
                 counts[name] = counts.get(name, 0) + count
         self.decisions.extend(other.decisions[: LISTED - len(self.decisions)])
         self.tripped = self.tripped or other.tripped
+        self.unfinished = other.unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,11 @@ class _Reread:
 
     report: Report = field(default_factory=Report)
     slots: set[Pair] = field(default_factory=set)
-    """Those that the source told of."""
+    """Those that the source answered for."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Intake:
@@ -109,40 +116,62 @@ class Intake:
         clock: Callable[[], datetime] = utc_now,
         *,
         alive: Callable[[], None] = lambda: None,
+        write: Callable[[], AbstractContextManager[Transaction]] | None = None,
     ) -> None:
-        """`alive` is called between two transactions: a first import may take hours."""
+        """`alive` is called between two transactions: a first import may take hours.
+
+        `write` opens the leader's transactions; without it they are those of a command that leads nothing.
+        """
         self.state, self.policy, self.catalogue, self.clock = state, policy, catalogue, clock
         self.alive = alive
+        self.write = write or state.write
         self.breaker = Breaker(policy.max_accepted)
 
-    def pull(self, connector: Connector, *, bootstrap: bool | None = None) -> Report:
+    def pull(
+        self, connector: Connector, *, bootstrap: bool = False, pause: Callable[[], bool] = _never
+    ) -> Report:
         """Everything that changed at the source since its cursor.
 
-        `bootstrap`: this is the source's first import (None: it is, if it has no cursor yet); values
-        older than the settle window are then settled, and the volume breaker does not apply.  Raises
-        what the connector raises; steps committed before that stay, with their cursor.
+        `bootstrap`: values that the source does not date count as settled, and the volume breaker does not
+        apply.  `pause` is asked after each step whether to leave the rest for later.  Raises what the
+        connector raises; steps committed before that stay, with their cursor.
         """
         with self.state.read() as tx:
             cursor = tx.cursor(connector.name)
-        first = cursor is None if bootstrap is None else bootstrap
         report = Report()
         for step in connector.poll(cursor):
-            report.merge(self._apply(connector.name, step, bootstrap=first, cursor=step.cursor))
+            report.merge(self._apply(connector.name, step, bootstrap=bootstrap, cursor=step.cursor))
             self.alive()
+            if pause():
+                report.unfinished = True
+                break
         return report
 
-    def reconcile(self, connector: Connector) -> Report:
+    def reconcile(self, connector: Connector, *, pause: Callable[[], bool] = _never) -> Report:
         """Re-reads every slot that the source was ever read for, and admits each again.
 
         Finds what polling missed, removals above all, and what only time or the settings have changed; a
-        source that cannot be asked again (a drop folder) is judged again by what it said.
+        source that cannot be asked again (a drop folder) is judged again by what it stated before.  `pause`
+        is asked after each page; the next call goes on from the page after it.
         """
         report = Report()
-        for pairs in self.state.watched(connector.name, page=PAGE):
-            told = self._reread(connector, pairs)
-            report.merge(told.report)
-            report.merge(self.readmit(set(pairs) - told.slots))
-        return report
+        with self.state.read() as tx:
+            position = tx.source_health([connector.name])[connector.name].reconciled or 0
+        while True:
+            with self.state.read() as tx:
+                pairs, after = tx.watched_page(connector.name, position, PAGE)
+            reread = self._reread(connector, pairs)
+            report.merge(reread.report)
+            report.merge(self.readmit(set(pairs) - reread.slots))
+            is_last = len(pairs) < PAGE
+            with self.write() as tx:
+                tx.source_reconciled(connector.name, None if is_last else after)
+            if is_last:
+                return report
+            position = after
+            if pause():
+                report.unfinished = True
+                return report
 
     def audit(self, connector: Connector, slots: int, seed: int) -> Report:
         """Re-reads `slots` watched slots picked by chance; `report.new` counts what polling had missed."""
@@ -159,7 +188,7 @@ class Intake:
             waiting = bool(tx.unrendered(self.catalogue, 1))
         report = self.readmit(pairs)
         while waiting:
-            with _undisturbed(), self.state.write() as tx:
+            with _undisturbed(), self.write() as tx:
                 page = entities.render_listed(tx, self.catalogue, PAGE)
                 self._admit(tx, page, report, bootstrap=False)
             waiting = len(page) == PAGE
@@ -170,7 +199,7 @@ class Intake:
         report = Report()
         remaining = iter(sorted(set(pairs)))
         while page := list(islice(remaining, PAGE)):
-            with _undisturbed(), self.state.write() as tx:
+            with _undisturbed(), self.write() as tx:
                 self._admit(tx, page, report, bootstrap=False)
             self.alive()
         return report
@@ -189,7 +218,7 @@ class Intake:
     ) -> Report:
         """One step, one transaction."""
         report = Report()
-        with _undisturbed(), self.state.write() as tx:
+        with _undisturbed(), self.write() as tx:
             rows = _rows(tx, step)
             touched = entities.name(tx, self.catalogue, step)
             touched |= entities.redirect(tx, source, step.redirects, self.clock())

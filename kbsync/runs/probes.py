@@ -12,17 +12,22 @@ folder) is taken from the ledger, which has what it said.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
-from connectors.observations import Connector, Triple
 from connectors.observations import Entity as Named
+from connectors.observations import Triple
 from editing.folding import fold
 from editing.requests import prompt_key, render
 from kbsync.admission.policy import Policy
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Catalogue
+from kbsync.errors import KbsyncError
+from kbsync.executor import Progress, silent
+from kbsync.intake.source import Source
+from state.errors import StateError
 from state.facts import previous_value
 from state.ledger import Snapshot, State, Transaction
 from state.records import Entity, Fact, Probe
@@ -36,34 +41,69 @@ POOL = 100
 """Triples of one relation, or of one relation and object, that neighbours are drawn from."""
 
 
-def gather(
-    state: State,
-    connectors: Mapping[str, Connector],
-    catalogue: Catalogue,
-    policy: Policy,
-    facts: Iterable[Fact],
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    known: Collection[int] = (),
-) -> int:
-    """Fetches and stores the probes of those `facts` that have none yet; returns how many were served.
+@dataclass(frozen=True)
+class Gatherer:
+    """Fetches probes from the sources and stores them."""
 
-    `known`: ids of facts that the base states; of what the ledger has, they go first, since what is edited
-    itself is no probe.  The source is asked outside any transaction.  Raises what its connector
-    raises: what was stored before that stays, and the next call goes on from there.
-    """
-    with state.read() as tx:
-        bare = [fact for fact in facts if not tx.probes(fact.id)]
-        subjects = tx.entities({fact.subject for fact in bare})
-        replaced = {fact.id: _replaced(tx, fact) for fact in bare}
-    asked = _Asked(state, connectors, known)
-    for done, fact in enumerate(bare):
-        probes = _aliases(fact, subjects.get(fact.subject), policy)
-        probes += _neighbours(fact, replaced[fact.id], asked, catalogue, policy)
-        probes += _same_subject(fact, asked, catalogue, policy)
-        with state.write() as tx:
+    state: State
+    sources: Mapping[str, Source]
+    catalogue: Catalogue
+    policy: Policy
+    write: Callable[[], AbstractContextManager[Transaction]]
+    """Opens the leader's transactions."""
+
+    def gather(
+        self,
+        facts: Iterable[Fact],
+        known: Collection[int] = (),
+        progress: Progress = silent,
+    ) -> dict[str, str]:
+        """Fetches and stores the probes of those `facts` that have none yet.
+
+        `known`: ids of facts that the base states; of what the ledger has, they go first, since what is
+        edited itself is no probe.  Each source is asked outside any transaction and within one deadline.
+
+        Returns why sources could not be asked, by name: their facts are left without probes and are asked
+        about again by the next call.
+        """
+        with self.state.read() as tx:
+            bare = [fact for fact in facts if not tx.probes(fact.id)]
+        asked = _Asked(self.state, self.sources, known)
+        trouble: dict[str, str] = {}
+        done = 0
+        for name, group in _by_source(bare):
+            try:
+                with asked.of(name):
+                    for fact in group:
+                        self._keep(fact, self._probes(fact, asked))
+                        done += 1
+                        progress("probes", done, len(bare), None)
+            except (StateError, KbsyncError):
+                raise  # the ledger's or the leader's trouble
+            except Exception as error:  # noqa: BLE001  whatever a connector raises, the other sources are asked
+                trouble[name] = f"{type(error).__name__}: {error}"
+        return trouble
+
+    def _probes(self, fact: Fact, asked: _Asked) -> list[Probe]:
+        with self.state.read() as tx:
+            subject = tx.entities([fact.subject]).get(fact.subject)
+            replaced = _replaced(tx, fact)
+        return [
+            *_aliases(fact, subject, self.policy),
+            *_neighbours(fact, replaced, asked, self.catalogue, self.policy),
+            *_same_subject(fact, asked, self.catalogue, self.policy),
+        ]
+
+    def _keep(self, fact: Fact, probes: list[Probe]) -> None:
+        with self.write() as tx:
             tx.put_probes(fact.id, _unambiguous(tx, fact, probes))
-        progress(done + 1, len(bare))
-    return len(bare)
+
+
+def _by_source(facts: Iterable[Fact]) -> Iterator[tuple[str, list[Fact]]]:
+    groups: dict[str, list[Fact]] = {}
+    for fact in facts:
+        groups.setdefault(fact.source, []).append(fact)
+    yield from groups.items()
 
 
 @dataclass
@@ -71,36 +111,41 @@ class _Asked:
     """What was asked in this batch, of a source or else of the ledger: nothing is asked twice."""
 
     state: State
-    connectors: Mapping[str, Connector]
+    sources: Mapping[str, Source]
     known: Collection[int]
     _found: dict[tuple[str, ...], tuple[Triple, ...]] = field(default_factory=dict)
 
+    def of(self, name: str) -> AbstractContextManager[None]:
+        """All questions about facts of one source share its deadline."""
+        source = self.sources.get(name)
+        return source.reading() if source else nullcontext()
+
     def holders(self, fact: Fact, object: str) -> tuple[Triple, ...]:
         """Subjects of the fact's relation that have `object`."""
-        connector = self.connectors.get(fact.source)
+        source = self.sources.get(fact.source)
         return self._once(
             ("holders", fact.source, fact.relation, object),
-            lambda: connector.neighbours(fact.relation, object, POOL) if connector else (),
+            lambda: source.neighbours(fact.relation, object, POOL) if source else (),
         )
 
     def pool(self, fact: Fact) -> tuple[Triple, ...]:
         """Subjects of the fact's relation, whatever they have."""
-        connector = self.connectors.get(fact.source)
+        source = self.sources.get(fact.source)
         return self._once(
             ("pool", fact.source, fact.relation),
             lambda: (
-                (connector.neighbours(fact.relation, None, POOL) if connector else ())
+                (source.neighbours(fact.relation, None, POOL) if source else ())
                 or self._of_relation(fact.relation)
             ),
         )
 
     def others(self, fact: Fact) -> tuple[Triple, ...]:
         """What is known of the fact's subject."""
-        connector = self.connectors.get(fact.source)
+        source = self.sources.get(fact.source)
         return self._once(
             ("others", fact.source, fact.subject),
             lambda: (
-                (connector.facts_of(fact.subject, 2 * SAME_SUBJECT) if connector else ())
+                (source.facts_of(fact.subject, 2 * SAME_SUBJECT) if source else ())
                 or self._of_subject(fact.subject)
             ),
         )

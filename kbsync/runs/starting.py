@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import structlog
 
-from connectors.errors import ConnectorError
 from kbsync.application import Application
 from kbsync.executor import Progress, Worker, silent
 from kbsync.leadership import Leadership
@@ -46,21 +45,20 @@ def pending(app: Application, leadership: Leadership, worker: Worker, progress: 
 
 
 def fetch_probes(
-    app: Application, facts: Iterable[Fact], known: Collection[int] = (), progress: Progress = silent
+    app: Application,
+    leadership: Leadership,
+    facts: Iterable[Fact],
+    known: Collection[int] = (),
+    progress: Progress = silent,
 ) -> None:
     """Ask the sources, once for each new fact, what it will be judged by.
 
     A source that cannot be asked now leaves its facts to the gates that need no probe; it is asked again
     when they are built again.
     """
-
-    def show(done: int, total: int) -> None:
-        progress("probes", done, total, None)
-
-    try:
-        probes.gather(app.state, app.connectors, app.catalogue, app.settings.policy, facts, show, known)
-    except ConnectorError as error:
-        log.warning("probes.unavailable", reason=str(error))
+    gatherer = probes.Gatherer(app.state, app.sources, app.catalogue, app.settings.policy, leadership.write)
+    for source, reason in gatherer.gather(facts, known, progress).items():
+        log.warning("probes.unavailable", source=source, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def start(
         return "a run waits for review"
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
-    fetch_probes(app, planned.new, planned.known, progress)
+    fetch_probes(app, leadership, planned.new, planned.known, progress)
     created = _create(app, leadership, planned, trigger=trigger, asked=asked)
     return created if isinstance(created, str) else Started(created, partial=taken_out is not None)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-import structlog
-
-from connectors.errors import ConnectorError
 from kbsync.application import Application
 from kbsync.deployment.outbox import Outbox
-from kbsync.executor import Progress, Stopping, Worker, silent
+from kbsync.executor import Progress, Worker, silent
 from kbsync.intake.pull import Report
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
@@ -20,9 +16,8 @@ from kbsync.runs.lifecycle import Lifecycle
 from kbsync.runs.rollout import finish
 from kbsync.runs.starting import start
 from kbsync.service.housekeeping import clean_up
+from kbsync.service.reading import pull
 from state.records import Run
-
-log = structlog.get_logger()
 
 
 MOST_RUNS = 3
@@ -67,7 +62,7 @@ def cycle(
         runs = [lifecycle.drive(run) for run in unfinished]
         if not any(run.state == "promoted" for run in runs):
             tell_servers(app, leadership, asked=asked and not runs)
-        reports, unavailable = pull(app, leadership, bootstrap=bootstrap, progress=progress)
+        reports, unavailable = pull(app, leadership, bootstrap=bootstrap, asked=asked, progress=progress)
         leadership.renew()
         # What was pulled may have withdrawn what a waiting candidate states.
         runs = [lifecycle.drive(run) if run.state == "awaiting_review" else run for run in runs]
@@ -131,67 +126,3 @@ def tell_servers(app: Application, leadership: Leadership, *, asked: bool = Fals
     if not runs:
         Outbox(app, leadership).work(asked=asked)
     return tuple(run for run in runs if run.state in ENDS)
-
-
-def pull(
-    app: Application,
-    leadership: Leadership | None = None,
-    *,
-    bootstrap: bool = False,
-    progress: Progress = silent,
-) -> tuple[dict[str, Report], dict[str, str]]:
-    """Read and admit every source once; a source that fails keeps its cursor and does not stop the others.
-
-    Raises Stopping between two steps of a source; the next pull goes on from its cursor.
-    """
-    intake = app.intake(_alive(app, leadership))
-    reports: dict[str, Report] = {}
-    unavailable: dict[str, str] = {}
-    for number, (name, connector) in enumerate(app.connectors.items()):
-        progress("pull", number, len(app.connectors), None)
-        try:
-            reports[name] = intake.pull(connector, bootstrap=bootstrap)
-        except ConnectorError as error:
-            log.warning("source.unavailable", source=name, reason=str(error))
-            unavailable[name] = str(error)
-    reports["due"] = intake.release_due()
-    progress("pull", len(app.connectors), len(app.connectors), None)
-    return reports, unavailable
-
-
-def _alive(app: Application, leadership: Leadership | None) -> Callable[[], None]:
-    """Called while sources are read: keeps the lease, feeds the watchdog, hears SIGTERM."""
-
-    def alive() -> None:
-        if leadership is not None:
-            leadership.renew()
-        if app.stopping.is_set():
-            raise Stopping(
-                "asked to stop while sources were read", "the next cycle goes on from their cursors"
-            )
-
-    return alive
-
-
-def reconcile(
-    app: Application, leadership: Leadership | None = None, *, sample: int | None = None
-) -> dict[str, Report]:
-    """Re-read watched slots, all or a random sample: finds what polling missed, and removals.
-
-    A source that cannot be read now does not stop the others; it is read again at the next time.
-    """
-    intake = app.intake(_alive(app, leadership))
-    seed = int(app.now().timestamp())
-    reports: dict[str, Report] = {}
-    for name, connector in app.connectors.items():
-        try:
-            if sample is None:
-                reports[name] = intake.reconcile(connector)
-            else:
-                reports[name] = intake.audit(connector, sample, seed)
-        except ConnectorError as error:
-            log.warning("source.unavailable", source=name, reason=str(error))
-            continue
-        if reports[name].new:
-            log.warning("reconcile.found", source=name, slots=reports[name].new, sample=sample)
-    return reports

@@ -25,9 +25,10 @@ from kbsync.errors import KbsyncError
 from kbsync.executor import Stopping
 from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
-from kbsync.service.cycle import cycle, reconcile, tell_servers
+from kbsync.service.cycle import cycle, tell_servers
 from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
+from kbsync.service.reading import reconcile
 from kbsync.service.requests import LOOK_S, Desk, Interrupted
 from kbsync.service.systemd import notify
 from state.errors import StaleLeader, StateError
@@ -203,7 +204,9 @@ class Daemon:
             log.info("run.none", reason=report.nothing)
 
     def _reconcile(self, leadership: Leadership) -> None:
-        reconcile(self.app, leadership)
+        reports = reconcile(self.app, leadership)
+        if any(report.unfinished for report in reports.values()):
+            self._enqueue("reconcile")  # the rest comes after what else waits
         leadership.renew()
 
     def _audit(self, leadership: Leadership) -> None:

@@ -25,7 +25,9 @@ METRICS = {
     "kbsync_gate_value": "Value of each gate in the last round that was judged",
     "kbsync_gate_threshold": "What the gate's value, or its bound, was compared with",
     "kbsync_gate_passed": "1 where the gate passed",
-    "kbsync_source_lag_seconds": "Seconds since the source was last read with success",
+    "kbsync_source_lag_seconds": "Seconds since the source was last read with success, changed or not",
+    "kbsync_source_failures": "Errors in a row since the source was last read with success",
+    "kbsync_source_slots": "Slots that the source was ever read for",
     "kbsync_deployments": "Rows of the outbox by state, of all promotions",
     "kbsync_served_version_matches": "1 where the server was last seen to serve what is live",
     "kbsync_live_checkpoint": "Id of the live checkpoint; absent where nothing is live",
@@ -55,7 +57,7 @@ class LedgerCollector(Collector):
             yield _counted("kbsync_deployments", "state", get_args(DeploymentState), tx.count_deployments())
             yield from _gates(tx)
             yield from self._live(tx)
-            yield self._lag(tx)
+            yield from self._sources(tx)
             head = tx.head()
             yield _single("kbsync_audit_head", head.seq if head else 0)
             yield _single("kbsync_paused", tx.paused() is not None)
@@ -71,12 +73,17 @@ class LedgerCollector(Collector):
             yield _single("kbsync_live_checkpoint", live.id)
             yield _single("kbsync_live_age_seconds", (self.app.now() - live.promoted).total_seconds())
 
-    def _lag(self, tx: Snapshot) -> Metric:
-        lag = _gauge("kbsync_source_lag_seconds", "source")
-        for source, read in sorted(tx.last_reads().items()):
-            if source in self.app.settings.sources:
-                lag.add_metric([source], (self.app.now() - read).total_seconds())
-        return lag
+    def _sources(self, tx: Snapshot) -> Iterator[Metric]:
+        lag, failures, slots = (
+            _gauge(f"kbsync_source_{what}", "source") for what in ("lag_seconds", "failures", "slots")
+        )
+        watched = tx.count_watched()
+        for name, health in tx.source_health(sorted(self.app.settings.sources)).items():
+            if health.succeeded is not None:
+                lag.add_metric([name], max(0.0, (self.app.now() - health.succeeded).total_seconds()))
+            failures.add_metric([name], health.failures)
+            slots.add_metric([name], watched.get(name, 0))
+        yield from (lag, failures, slots)
 
 
 def _gates(tx: Snapshot) -> Iterator[Metric]:

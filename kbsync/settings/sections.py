@@ -156,6 +156,10 @@ class ScheduleSettings(Section):
     reconcile: PositiveDuration = Field(
         timedelta(hours=24), description="between two full re-reads of watched slots"
     )
+    source_deadline: PositiveDuration = Field(
+        timedelta(minutes=10),
+        description="longest time that one source is read before the next one's turn; what is left is read next time",
+    )
     audit: PositiveDuration = Field(timedelta(hours=1), description="between two random re-reads")
     audit_slots: int = Field(100, ge=0, description="slots of a random re-read")
     anchor: PositiveDuration = Field(

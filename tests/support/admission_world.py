@@ -10,11 +10,12 @@ from connectors.observations import Entity, Health, Observation, Poll, Rank, Sta
 from kbsync.admission.policy import Policy
 from kbsync.catalogue.relations import Catalogue, load_catalogue
 from kbsync.intake.pull import Intake, Report
+from kbsync.intake.source import Source
 from state.ledger import State
 from state.records import Fact
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 CATALOGUE: Catalogue = load_catalogue()
 HEAD = "wdt:P6"
 
@@ -108,6 +109,11 @@ class Script:
         return None
 
 
+def sources_of(*scripts: Script) -> dict[str, Source]:
+    """Scripts as an application has its sources: each in a thread of its own, with a deadline."""
+    return {script.name: Source(script.name, lambda script=script: script, 10 * MINUTE) for script in scripts}
+
+
 @dataclass
 class World:
     """A ledger, a clock, a policy, and one cycle after another."""
@@ -125,13 +131,19 @@ class World:
     def cycle(
         self, *sources: Script, after: timedelta = timedelta(0), bootstrap: bool | None = None
     ) -> Report:
-        """`after` some time: pull every source, then release what is due."""
+        """`after` some time: pull every source, new ones as a bootstrap, then release what is due."""
         self.clock.forward(after)
         intake, report = self.intake, Report()
         for source in sources or (self.kb,):
-            report.merge(intake.pull(source, bootstrap=bootstrap))
+            report.merge(
+                intake.pull(source, bootstrap=self._is_new(source) if bootstrap is None else bootstrap)
+            )
         report.merge(intake.release_due())
         return report
+
+    def _is_new(self, source: Script) -> bool:
+        with self.state.read() as tx:
+            return tx.cursor(source.name) is None
 
     def hear(self, *observations: Observation, after: timedelta = timedelta(0)) -> Report:
         """The usual source says this, and a cycle runs."""

@@ -21,3 +21,15 @@ class VirtualTime:
     def sleep(self, seconds: float) -> None:
         with self._lock:
             self.elapsed += seconds
+
+
+class Stopwatch:
+    """Seconds that pass only where a test says so: a monotonic clock."""
+
+    def __init__(self) -> None:
+        self.at, self.step = 0.0, 0.0
+
+    def __call__(self) -> float:
+        """The time; it moves on by `step` with every look."""
+        self.at += self.step
+        return self.at

@@ -10,8 +10,8 @@ import pytest
 from connectors.errors import SourceUnavailable
 from connectors.observations import Poll
 from kbsync.application import Application
-from kbsync.service.cycle import pull, reconcile
-from tests.support.admission_world import DAY, Script, observed
+from kbsync.service.reading import pull, reconcile
+from tests.support.admission_world import DAY, Script, observed, sources_of
 from tests.support.micro import make
 
 
@@ -27,8 +27,9 @@ def app(tmp_path: Path) -> Iterator[Application]:
     """Two sources of twenty slots each, both pulled; polling has missed a change of each."""
     micro = make(tmp_path)
     app = micro.application()
-    app.__dict__["connectors"] = {name: source(name) for name, source in (("away", Away), ("kb", Script))}
-    for name, connector in app.connectors.items():
+    scripts = {"away": Away("away"), "kb": Script("kb")}
+    app.__dict__["sources"] = sources_of(*scripts.values())
+    for name, connector in scripts.items():
         old = [observed(f"{name}_{n}", "old", source=name, at=micro.now) for n in range(20)]
         connector.tell(*old)
         pull(app, bootstrap=True)

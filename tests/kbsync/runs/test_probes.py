@@ -6,14 +6,28 @@ from connectors.observations import Triple
 from kbsync.admission.policy import Policy
 from kbsync.runs import probes
 from state.records import Probe
-from tests.support.admission_world import CATALOGUE, DAY, START, Script, World, entity, observed, says
+from tests.support.admission_world import (
+    CATALOGUE,
+    DAY,
+    START,
+    Script,
+    World,
+    entity,
+    observed,
+    says,
+    sources_of,
+)
+
+
+def gatherer(world: World, *scripts: Script) -> probes.Gatherer:
+    return probes.Gatherer(world.state, sources_of(*scripts), CATALOGUE, Policy(), world.state.write)
 
 
 def gather(world: World) -> dict[str, tuple[Probe, ...]]:
     """The probes of everything wanted, by object."""
     with world.state.read() as tx:
         wanted = tx.wanted()
-    probes.gather(world.state, {"kb": world.kb}, CATALOGUE, Policy(), wanted)
+    gatherer(world, world.kb).gather(wanted)
     with world.state.read() as tx:
         return {fact.object.removeprefix("wd:"): tx.probes(fact.id) for fact in wanted}
 
@@ -111,7 +125,7 @@ def test_a_source_that_cannot_be_asked_is_replaced_by_what_it_said(world: World)
         wanted = tx.wanted()
     (fact,) = [one for one in wanted if one.object == "wd:conte"]
     known = {one.id for one in wanted if one.object in {f"wd:head_{n}" for n in range(15, 30)}}
-    probes.gather(world.state, {}, CATALOGUE, Policy(), [fact], known=known)
+    gatherer(world).gather([fact], known)
     with world.state.read() as tx:
         found = tx.probes(fact.id)
     assert of_kind(found, "alias") == [("The head of government of Italian Republic is", "Conte")]

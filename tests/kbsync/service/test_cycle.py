@@ -64,7 +64,7 @@ def test_a_b_a_before_promotion_starts_no_run(micro: Micro) -> None:
     micro.sync()
     micro.say({"Blue House": "Dora"})
     app = micro.application()
-    from kbsync.service.cycle import pull
+    from kbsync.service.reading import pull
 
     pull(app)
     app.close()

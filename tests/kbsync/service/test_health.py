@@ -18,10 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kbsync.errors import BadConfiguration
 from kbsync.executor import Stopping
-from kbsync.service.cycle import pull
 from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.metrics import METRICS
+from kbsync.service.reading import pull
 from kbsync.settings.loading import load
 from tests.support.micro import make
 from tests.support.promoted import Place

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CohereConfig, Cohe
 from editing.storage.manifest import verify
 from kbsync.cli import main
 from kbsync.console import lines
-from kbsync.service.cycle import pull
+from kbsync.service.reading import pull
 from tests.support.micro import make
 from tests.support.tiny_models import SENTENCES, gpt2, learn, llama, save
 
