@@ -19,6 +19,8 @@ EventKind = Literal[
     "entity.relabelled",
     "slot.rerendered",
     "observations.recorded",
+    "source.unavailable",
+    "source.available",
     "breaker.tripped",
     "view.created",
     "view.blocked",

@@ -19,7 +19,6 @@ from kbsync.service.housekeeping import clean_up
 from kbsync.service.reading import pull
 from state.records import Run
 
-
 MOST_RUNS = 3
 """New runs of one cycle; what is still to be built then waits for the next."""
 
