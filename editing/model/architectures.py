@@ -45,6 +45,7 @@ TABLE: dict[str, Architecture] = {
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     "gemma2": _POST_NORM,
+    "gemma3": replace(_POST_NORM, blocks="model.language_model.layers"),
     "gemma3_text": _POST_NORM,
     "phi": Architecture("model.layers", "mlp.fc2", mlp="mlp"),
     "phi3": _LLAMA,
@@ -52,7 +53,8 @@ TABLE: dict[str, Architecture] = {
     "stablelm": _LLAMA,
     "olmo2": _POST_NORM,
 }
-"""`config.model_type` → parts.  Depths follow the layers published for each family."""
+"""`config.model_type` → parts.  Depths follow the layers published for each family; of models that also see
+(`gemma3`) the parts are those of the language model."""
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,33 @@ character offsets (`tokens.py` stands on them).
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import safe_open
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from editing.errors import ModelError
+from editing.errors import EditingError, ModelError
 from editing.model.architectures import Architecture, locate_parts
+from editing.model.directory import ModelDirectory
 from editing.model.memory import ran_out
+
+ATTENTION = ("sdpa", "eager")
+"""Attention by torch itself, fused where the architecture allows it; never a kernel that a file asks for."""
+MANY = 1024
+"""Layers, experts or labels that a configuration may name however few tensors are stored."""
+ROOM = 1 << 30
+"""Values that a model may have beyond those that are stored: buffers such as causal masks."""
+
+
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | None = None) -> Any:
@@ -26,44 +42,58 @@ def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | No
     if there is one.  `dtype` is by default what is stored on a GPU, fp32 on a CPU, where 16-bit
     arithmetic is far slower.  Raises ModelError.
     """
-    config = _config(path)
+    directory = ModelDirectory.at(path)
+    skeleton = _skeleton(directory)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if dtype is None:
-        dtype = torch.float32 if device == "cpu" else stored_dtype(config)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, device_map="auto" if device == "auto" else None, local_files_only=True
+        dtype = torch.float32 if device == "cpu" else stored_dtype(directory.config)
+    with _as_model_error(f"cannot load the model in {path} on {device}"):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=skeleton.config,
+            dtype=dtype,
+            attn_implementation=skeleton.config._attn_implementation,
+            device_map="auto" if device == "auto" else None,
+            output_loading_info=True,
+            **_LOCAL,
         )
         if device != "auto":
             model = model.to(device)
-    except (OSError, ValueError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and ran_out(error):
-            raise
-        raise ModelError(f"cannot load the model in {path} on {device}: {_first_line(error)}") from error
+    absent = sorted(info["missing_keys"]) or sorted(map(str, info["mismatched_keys"]))
+    if absent:
+        raise ModelError(
+            f"{path} lacks {len(absent)} tensors that its config.json asks for, such as {absent[0]!r}: "
+            "they would be random; copy or download the model again"
+        )
     return model.eval().requires_grad_(False)
 
 
 def load_tokenizer(path: Path) -> Any:
-    """The tokenizer beside the model in `path`; raises ModelError if there is none with offsets."""
-    _config(path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(
-            f"cannot load a tokenizer from {path}: {_first_line(error)}; put tokenizer.json and "
-            "tokenizer_config.json beside the model"
-        ) from error
+    """The tokenizer beside the model in `path`; raises ModelError if there is none with offsets.
+
+    Tokens that were added beyond the model's embedding (Gemma 3's image token in a model of text alone) are
+    left out: no text is then read as one of them.
+    """
+    directory = ModelDirectory.at(path)
+    config = _configuration(directory)
+    with _as_model_error(
+        f"cannot load a tokenizer from {path}",
+        "put tokenizer.json and tokenizer_config.json beside the model",
+    ):
+        tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True, **_LOCAL)
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: {type(tokenizer).__name__} gives no offsets; convert it to tokenizer.json")
+    with _as_model_error(f"cannot use the tokenizer in {path}"):
+        _leave_out_unreadable(tokenizer, config, path)
     return tokenizer
 
 
 def stored_dtype(config: dict[str, Any]) -> torch.dtype:
     """The dtype that a configuration says its weights are stored in (fp32 where it says nothing)."""
     name = config.get("dtype") or config.get("torch_dtype") or "float32"
-    dtype = getattr(torch, str(name), None)
+    dtype = getattr(torch, name, None) if isinstance(name, str) else None
     if not isinstance(dtype, torch.dtype):
-        raise ModelError(f"config.json names the dtype {name!r}, which torch does not know")
+        raise ModelError(f"config.json names the dtype {name!r:.80}, which torch does not know")
     return dtype
 
 
@@ -73,14 +103,8 @@ def editable_tensors(path: Path, described: Architecture | None = None) -> list[
     The architecture is looked up in the table, or is as `described`.
     Raises ModelError for a directory that is no model, ArchitectureError for one that cannot be edited.
     """
-    _config(path)
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: {_first_line(error)}") from error
-    parts = locate_parts(model, described)
+    skeleton = _skeleton(ModelDirectory.at(path))
+    parts = locate_parts(skeleton, described)
     return [parts.weight_name(layer) for layer in range(len(parts.blocks))]
 
 
@@ -91,16 +115,116 @@ def context_length(model: Any) -> int:
     return int(length) if length else 2048
 
 
-def _config(path: Path) -> dict[str, Any]:
-    if not path.is_dir():
-        raise ModelError(f"no model directory at {path}: give the path of a local Hugging Face model")
+def _configuration(directory: ModelDirectory) -> Any:
+    """transformers' reading of config.json, checked to ask for nothing unbounded."""
+    config = _concrete(directory.config)
+    stored_dtype(config)
+    stored = _stored_tensors(directory)
+    for key, value in _counts(config):
+        if value > max(stored, MANY):
+            raise ModelError(
+                f"{directory.path}: config.json has {key} = {value:.6g}, but the weights hold {stored} tensors: "
+                "copy or download the model again"
+            )
+    with (
+        _as_model_error(f"{directory.path / 'config.json'} describes no model that transformers can build"),
+        TemporaryDirectory() as alone,  # what was checked is what is read, and nothing beside it
+    ):
+        Path(alone, "config.json").write_text(json.dumps(config), encoding="utf-8")
+        return AutoConfig.from_pretrained(alone, **_LOCAL)
+
+
+def _concrete(config: dict[str, Any]) -> dict[str, Any]:
+    """`config` without `dtype: "auto"`, which stands for whatever is stored."""
+    return {
+        key: _concrete(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if not (key in ("dtype", "torch_dtype") and value == "auto")
+    }
+
+
+def _counts(config: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers in a configuration that decide how many modules or entries are made one by one."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _counts(value)
+        elif isinstance(value, int | float) and any(word in key for word in ("layer", "expert", "label")):
+            yield key, value
+
+
+def _stored_tensors(directory: ModelDirectory) -> int:
+    """How many tensors the weight files hold."""
+    count = 0
+    for path in directory.weight_files():
+        with (
+            _as_model_error(f"cannot load the model: {path} is not a whole safetensors file"),
+            safe_open(path, framework="pt") as file,
+        ):
+            count += len(file.keys())
+    return count
+
+
+def _skeleton(directory: ModelDirectory) -> Any:
+    """The model without its weights (on the meta device), built with the attention it is to be loaded with."""
+    config = _configuration(directory)
+    with _as_model_error(f"{directory.path / 'config.json'} describes no causal language model"):
+        skeleton = _built(config)
+        values = sum(tensor.numel() for tensor in (*skeleton.parameters(), *skeleton.buffers()))
+    stored = sum(path.stat().st_size for path in directory.weight_files())
+    if values > 2 * stored + ROOM:
+        raise ModelError(
+            f"{directory.path}: config.json describes a model of {values:.3g} values, but {stored:.3g} bytes "
+            "of weights are stored: copy or download the model again"
+        )
+    return skeleton
+
+
+def _built(config: Any) -> Any:
+    *fused, last = ATTENTION
+    with torch.device("meta"):
+        for attention in fused:
+            with suppress(ValueError, ImportError):
+                return AutoModelForCausalLM.from_config(
+                    copy.deepcopy(config), attn_implementation=attention, trust_remote_code=False
+                )
+        return AutoModelForCausalLM.from_config(config, attn_implementation=last, trust_remote_code=False)
+
+
+def _leave_out_unreadable(tokenizer: Any, config: Any, path: Path) -> None:
+    """Drop the added tokens that have no row in the embedding; raises ModelError where others have none."""
+    size = int(config.get_text_config().vocab_size)
+    backend = tokenizer.backend_tokenizer
+    largest = max(backend.get_vocab(with_added_tokens=False).values(), default=-1)
+    if largest >= size:
+        raise ModelError(
+            f"{path}: the tokenizer has ids up to {largest}, the embedding {size} rows: it belongs to another model"
+        )
+    if all(id < size for id in backend.get_added_tokens_decoder()):
+        return
+    content = json.loads(backend.to_str())
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["id"] < size]
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(content))
+
+
+@contextmanager
+def _as_model_error(what: str, advice: str = "copy or download the model again") -> Iterator[None]:
+    """Whatever transformers, tokenizers or safetensors raise over a file's contents is a ModelError.
+
+    Their errors are of any kind, down to a panic of Rust code, which is no Exception.  Memory that ran out
+    is left as it is: it says nothing of the files.
+    """
     try:
-        config: dict[str, Any] = json.loads((path / "config.json").read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path} has no readable config.json: it is not a Hugging Face model") from error
-    except ValueError as error:
-        raise ModelError(f"{path / 'config.json'} is not JSON ({error})") from error
-    return config
+        yield
+    except (EditingError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, RuntimeError) and ran_out(error):
+            raise
+        raise ModelError(f"{what}: {_first_line(error)}; {advice}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ModelError(f"{what}: {_first_line(error)}; {advice}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,21 +12,21 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from editing.crashpoints import crash_point
 from editing.durable import STAGING, fsync_directory, fsync_file, sha256_of, staging_name
 from editing.errors import ArchitectureError, CheckpointError, DamagedCheckpoint, ModelError
+from editing.model.directory import INDEX, ModelDirectory
 from editing.storage.manifest import NAME, Manifest, read_manifest
 from editing.storage.shards import Stored, read_header, write_shard
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 EDITABLE = "editable.safetensors"
 SHARD_BYTES = 4 << 30
-_SMALL = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py", ".md"}
-_FLOATS = {"F64", "F32", "F16", "BF16"}
+_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def import_base(
@@ -39,16 +39,18 @@ def import_base(
     the same files again only reads them.  Raises ModelError if `source` is not a model that can be
     imported, CheckpointError if `root` cannot be written.
     """
-    tensors = _tensors(source)
+    directory = ModelDirectory.at(source)
+    tensors = _tensors(directory)
     if editable is None:
-        editable = _writers(source, tensors)
+        editable = _writers(directory, tensors)
     names = _stored_names(source, editable, tensors)
-    small = [path for path in sorted(source.iterdir()) if _is_small(path)]
-    fingerprint = _fingerprint([*small, *sorted({tensor.file for tensor in tensors.values()})], names)
+    small = {name: directory.read(name) for name in directory.small_files()}
+    fingerprint = _fingerprint(small, sorted({tensor.file for tensor in tensors.values()}), names)
+    small["config.json"] = _loadable_config(directory, small["config.json"], tensors.values())
     known = root / f".source-{fingerprint[:32]}"
     if known.is_symlink() and (known / NAME).is_file():
-        directory = root / known.readlink()
-        return read_manifest(directory).digest, directory
+        imported = root / known.readlink()
+        return read_manifest(imported).digest, imported
     try:
         root.mkdir(parents=True, exist_ok=True)
         digest = _split(small, tensors, names, root, shard_bytes)
@@ -59,13 +61,17 @@ def import_base(
 
 
 def _split(
-    small: list[Path], tensors: dict[str, Stored], names: dict[str, str], root: Path, shard_bytes: int
+    small: Mapping[str, bytes],
+    tensors: dict[str, Stored],
+    names: dict[str, str],
+    root: Path,
+    shard_bytes: int,
 ) -> str:
     """Write everything under a temporary name, then give it its own; returns the digest."""
     staging = staging_name(root / "base")
     staging.mkdir()
     try:
-        files = {path.name: _copy(path, staging / path.name) for path in small}
+        files = {name: _write_synced(staging / name, content) for name, content in small.items()}
         stored = set(names.values())
         frozen = _pack((tensor for name, tensor in tensors.items() if name not in stored), shard_bytes)
         shards = {
@@ -78,7 +84,8 @@ def _split(
         files[INDEX] = _write_index(staging / INDEX, shards)
         manifest = Manifest(kind="base", base="", files=files, editable=names)
         _write_synced(staging / NAME, manifest.to_bytes())
-        fsync_directory(staging)
+        for folder in {(staging / name).parent for name in files}:
+            fsync_directory(folder)
         final = root / manifest.digest
         crash_point("editing.bases:before-rename")
         if not final.exists():
@@ -98,65 +105,71 @@ def _remember(link: Path, digest: str) -> None:
     fsync_directory(link.parent)
 
 
-def _tensors(source: Path) -> dict[str, Stored]:
-    """All tensors of the model in `source`, by the name they are stored under."""
-    if not source.is_dir():
-        raise ModelError(f"no model directory at {source}: give the path of a local Hugging Face model")
-    if not (source / "config.json").is_file():
-        raise ModelError(f"{source} has no config.json: it is not a Hugging Face model directory")
-    index, single = source / INDEX, source / SINGLE
-    if index.is_file() and single.is_file():
-        raise ModelError(f"{source} holds both {SINGLE} and {INDEX}: loaders disagree on them; remove one")
+def _tensors(directory: ModelDirectory) -> dict[str, Stored]:
+    """All tensors of the model, by the name they are stored under."""
+    directory.config  # noqa: B018  (what asks for code is refused before anything else is read)
     try:
-        if single.is_file():
-            return read_header(single)
-        if index.is_file():
-            return _indexed(index)
+        headers = {path.name: read_header(path) for path in directory.weight_files()}
     except DamagedCheckpoint as error:
         raise ModelError(str(error)) from error
-    if any(source.glob("*.bin")) or any(source.glob("*.pt*")):
-        raise ModelError(
-            f"{source} holds its weights in pickled files, which can run code when they are read: convert "
-            "them where you trust them, with AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)"
-        )
-    raise ModelError(f"{source} holds no weights: expected {SINGLE} or {INDEX}")
-
-
-def _indexed(index: Path) -> dict[str, Stored]:
-    try:
-        weight_map: dict[str, str] = json.loads(index.read_bytes())["weight_map"]
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"{index} cannot be read ({error}): copy or download it again") from error
-    headers = {name: read_header(index.parent / name) for name in sorted(set(weight_map.values()))}
+    weight_map = directory.weight_map()
+    if weight_map is None:
+        return next(iter(headers.values()))
     missing = [name for name, file in weight_map.items() if name not in headers[file]]
     if missing:
-        raise ModelError(f"{index} promises {missing[0]!r} in {weight_map[missing[0]]}, which lacks it")
+        raise ModelError(
+            f"{directory.path / INDEX} promises {missing[0][:80]!r} in {weight_map[missing[0]]}, which lacks it"
+        )
     return {name: headers[file][name] for name, file in sorted(weight_map.items())}
 
 
-def _writers(source: Path, tensors: Iterable[str]) -> list[str]:
+def _writers(directory: ModelDirectory, tensors: Iterable[str]) -> list[str]:
     """The parameter names of W_out of every layer, counted in what is stored."""
     from editing.model.architectures import TABLE
 
-    kind = json.loads((source / "config.json").read_bytes()).get("model_type")
-    if kind not in TABLE:
+    kind = directory.config.get("model_type")
+    if not isinstance(kind, str) or kind not in TABLE:
         raise ArchitectureError(
-            f"architecture {kind!r} of {source} is not in the table ({', '.join(sorted(TABLE))}): name the "
-            "tensors to be edited (W_out of the MLPs) when importing it"
+            f"architecture {kind!r:.80} of {directory.path} is not in the table ({', '.join(sorted(TABLE))}): "
+            "name the tensors to be edited (W_out of the MLPs) when importing it"
         )
     parts = TABLE[kind]
-    pattern = re.compile(rf"(?:^|\.)(\d+)\.{re.escape(parts.writer)}\.weight$")
+    pattern = re.compile(rf"(?:^|\.)(\d+)\.{re.escape(parts.writer)}\.weight$", re.ASCII)
     layers = sorted({int(match[1]) for name in tensors if (match := pattern.search(name))})
     return [f"{parts.blocks}.{layer}.{parts.writer}.weight" for layer in layers]
+
+
+def _loadable_config(directory: ModelDirectory, content: bytes, tensors: Iterable[Stored]) -> bytes:
+    """config.json as it is, but for `dtype: "auto"`, which transformers cannot load.
+
+    It stands for the dtype that the weights are stored in, so that is what is written.
+    """
+    sizes: Counter[str] = Counter()
+    for tensor in tensors:
+        sizes[tensor.dtype] += tensor.length
+    stored = max((dtype for dtype in sizes if dtype in _FLOATS), key=lambda dtype: sizes[dtype])
+    config = _with_dtype(directory.config, _FLOATS[stored])
+    if config == directory.config:
+        return content
+    return json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """`config` with `dtype` where it, or a part's own configuration in it, says "auto"."""
+    known: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in ("dtype", "torch_dtype") and value == "auto":
+            known[key] = dtype
+        else:
+            known[key] = _with_dtype(value, dtype) if isinstance(value, dict) else value
+    return known
 
 
 def _stored_names(source: Path, editable: Sequence[str], tensors: dict[str, Stored]) -> dict[str, str]:
     """Parameter name -> stored name; they differ by a prefix where only the inner model was saved."""
     names = {}
     for name in editable:
-        found = [stored for stored in tensors if name == stored] or [
-            stored for stored in tensors if name.endswith(f".{stored}") or stored.endswith(f".{name}")
-        ]
+        found = _candidates(name, tensors)
         if len(found) != 1:
             raise ModelError(f"{source} stores {len(found)} tensors that could be {name!r}: {found[:3]}")
         stored = tensors[found[0]]
@@ -168,15 +181,25 @@ def _stored_names(source: Path, editable: Sequence[str], tensors: dict[str, Stor
     return names
 
 
-def _is_small(path: Path) -> bool:
-    if path.name in {INDEX, NAME} or path.name.endswith(".index.json"):
-        return False
-    return path.is_file() and (path.suffix in _SMALL or path.name.upper().startswith(("LICENSE", "NOTICE")))
+def _candidates(name: str, tensors: Iterable[str]) -> list[str]:
+    """The stored tensors that could be the parameter `name`.
+
+    Names differ by a prefix where only the inner model was saved, and by a part in the middle where a
+    release of transformers moved it: `language_model.model.layers.0…` is `model.language_model.layers.0…`.
+    """
+    stored = list(tensors)
+    same = [other for other in stored if other == name]
+    ending = [other for other in stored if name.endswith(f".{other}") or other.endswith(f".{name}")]
+    block = re.search(r"[^.]+\.\d+\..+$", name, re.ASCII)
+    moved = [other for other in stored if block and other.endswith(f".{block[0]}")]
+    return same or ending or moved
 
 
-def _fingerprint(files: Iterable[Path], names: dict[str, str]) -> str:
+def _fingerprint(small: Mapping[str, bytes], weights: Iterable[Path], names: dict[str, str]) -> str:
     digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode())
-    for path in files:
+    for name, content in small.items():
+        digest.update(f"\0{name}\0{hashlib.sha256(content).hexdigest()}".encode())
+    for path in weights:
         digest.update(f"\0{path.name}\0{sha256_of(path)}".encode())
     return digest.hexdigest()
 
@@ -207,11 +230,9 @@ def _write_index(path: Path, shards: dict[str, list[Stored]]) -> str:
 
 
 def _write_synced(path: Path, content: bytes) -> str:
+    if not path.parent.exists():
+        path.parent.mkdir()
     path.write_bytes(content)
     path.chmod(0o444)
     fsync_file(path)
     return hashlib.sha256(content).hexdigest()
-
-
-def _copy(source: Path, target: Path) -> str:
-    return _write_synced(target, source.read_bytes())

@@ -74,6 +74,7 @@ def _stage(
     try:
         for name in manifest.files:
             if name != EDITABLE:
+                (staging / name).parent.mkdir(exist_ok=True)
                 link_or_copy(base / name, staging / name)
         written = write_shard(staging / EDITABLE, stored, replaced)
         built = Manifest(
@@ -84,7 +85,8 @@ def _stage(
         )
         (staging / NAME).write_bytes(built.to_bytes())
         fsync_file(staging / NAME)
-        fsync_directory(staging)
+        for folder in {(staging / name).parent for name in manifest.files}:
+            fsync_directory(folder)
         crash_point("editing.checkpoints:before-rename")
         staging.rename(out)
         crash_point("editing.checkpoints:after-rename")

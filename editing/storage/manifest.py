@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from editing.durable import sha256_of
 from editing.errors import DamagedCheckpoint
+from editing.model.directory import TEMPLATES
 
 NAME = "kbsync.json"
 VERSION = 1
+_FILE = re.compile(rf"({TEMPLATES}/)?[^/\0]+")
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
 
 
@@ -60,17 +63,30 @@ def read_manifest(directory: Path) -> Manifest:
         if body.pop("version") != VERSION:
             raise ValueError(f"its version is not {VERSION}")
         manifest = Manifest(**body)
+        _check(manifest)
         if manifest.to_bytes() != content:
             raise ValueError("its digest does not match its contents")
     except FileNotFoundError as error:
         raise DamagedCheckpoint(
             f"{path} is missing: {directory} is no base or checkpoint of kbsync"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedCheckpoint(
             f"{path} cannot be trusted ({error}): rebuild or restore {directory}"
         ) from error
     return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise ValueError unless all values are what they are declared to be, and all files lie in the directory."""
+    for table in (manifest.files, manifest.editable):
+        if not all(isinstance(text, str) for pair in table.items() for text in pair):
+            raise ValueError("it maps something else than text to text")
+    outside = [name for name in manifest.files if not _FILE.fullmatch(name) or name.endswith("..")]
+    if outside:
+        raise ValueError(f"it names a file outside the directory, {outside[0]!r:.80}")
+    if not isinstance(manifest.base, str):
+        raise ValueError("its base is not the digest of one")
 
 
 def verify(directory: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,17 @@ from typing import Any
 from editing.errors import DamagedCheckpoint
 
 _CHUNK = 8 << 20
+HEADER_BYTES = 100_000_000
+"""Largest header, as the library has it."""
+BITS = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
+"""dtype → bits of one value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +47,8 @@ class Stored:
 
     @property
     def itemsize(self) -> int:
-        count = 1
-        for size in self.shape:
-            count *= size
-        return self.length // count if count else 1
+        """Bytes of one value, at least 1."""
+        return max(BITS[self.dtype] // 8, 1)
 
     def chunks(self) -> Iterator[bytes]:
         """The tensor's bytes, piece by piece."""
@@ -54,19 +64,28 @@ class Stored:
 
 
 def read_header(path: Path) -> dict[str, Stored]:
-    """The tensors of a safetensors file by name; raises DamagedCheckpoint if it is not a whole one."""
+    """The tensors of a safetensors file by name.
+
+    Raises DamagedCheckpoint if it is not a whole one: the format wants the tensors end to end, each as
+    long as its dtype and shape say, and nothing else.
+    """
     try:
         with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
-                raise ValueError(f"header of {length} bytes in a file of {path.stat().st_size}")
+            if length > min(size, HEADER_BYTES):
+                raise ValueError(f"header of {length} bytes in a file of {size}")
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
         tensors = {name: _stored(path, 8 + length, name, entry) for name, entry in header.items()}
-        end = max((tensor.start + tensor.length for tensor in tensors.values()), default=8 + length)
-        if end != path.stat().st_size:
-            raise ValueError(f"{end} bytes announced, {path.stat().st_size} found")
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        end = 8 + length
+        for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.start, tensor.length)):
+            if tensor.start != end:
+                raise ValueError(f"{tensor.name[:80]!r} begins at byte {tensor.start}, not {end}")
+            end += tensor.length
+        if end != size:
+            raise ValueError(f"{end} bytes announced, {size} found")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise DamagedCheckpoint(
             f"{path} is not a whole safetensors file ({error}): copy or download it again"
         ) from error
@@ -75,7 +94,14 @@ def read_header(path: Path) -> dict[str, Stored]:
 
 def _stored(path: Path, data: int, name: str, entry: dict[str, Any]) -> Stored:
     begin, end = entry["data_offsets"]
-    return Stored(name, entry["dtype"], tuple(entry["shape"]), path, data + begin, end - begin)
+    dtype, shape = entry["dtype"], tuple(entry["shape"])
+    if not all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
+        raise ValueError(f"{name[:80]!r} has the shape {shape!r:.80} from {begin!r:.80} to {end!r:.80}")
+    if BITS[dtype] * math.prod(shape) != 8 * (end - begin):
+        raise ValueError(
+            f"{name[:80]!r} has {end - begin} bytes, which is not {dtype} of shape {shape!r:.80}"
+        )
+    return Stored(name, dtype, shape, path, data + begin, end - begin)
 
 
 def write_shard(path: Path, tensors: Iterable[Stored], replaced: dict[str, bytes] | None = None) -> str:

@@ -127,7 +127,7 @@ class Serial:
         prompt, at, _ = self.texts(facts[0], ())[0]
         dtype = torch.promote_types(self.model.dtype, torch.float32)
         norm = self.state(prompt, at, layer).to(dtype).norm()
-        delta = torch.zeros(self.model.config.hidden_size, dtype=dtype, requires_grad=True)
+        delta = torch.zeros(self.model.config.get_text_config().hidden_size, dtype=dtype, requires_grad=True)
         adam = torch.optim.Adam([delta], lr=hyper.lr)
         deltas, gradients = [], []
         for _ in range(hyper.steps - 1):

@@ -68,6 +68,18 @@ SHAPES: dict[str, dict[str, Any]] = {
     "qwen3": _GATED,
     "gemma2": _GATED | _TINY_EPSILON | {"sliding_window": 16, "query_pre_attn_scalar": 8},
     "gemma3_text": _GATED | _TINY_EPSILON | {"sliding_window": 16, "query_pre_attn_scalar": 8},
+    "gemma3": {
+        "text_config": _GATED | _TINY_EPSILON | {"sliding_window": 16, "query_pre_attn_scalar": 8},
+        "vision_config": {
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 16,
+        },
+        "mm_tokens_per_image": 4,
+    },
     "phi": _PLAIN | {"partial_rotary_factor": 0.5},
     "phi3": _GATED,
     "falcon": _SMALL | {"num_kv_heads": 4, "new_decoder_architecture": True, "bias": False},
