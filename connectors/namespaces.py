@@ -52,6 +52,14 @@ class Namespaces:
         """Whether the CURIE's prefix has an IRI."""
         return curie.partition(":")[0] in self._iri_of
 
+    def expands(self, id: str) -> bool:
+        """Whether `expand` gives an IRI for it."""
+        try:
+            self.expand(id)
+        except SourceDataError:
+            return False
+        return True
+
     def compact(self, iri: str) -> str:
         """The CURIE of an IRI, or the IRI itself where no prefix fits."""
         for prefix, start in self._by_length:

@@ -73,13 +73,16 @@ class SparqlConnector:
         yield from self._whole.steps(mapper, held, self._context.clock.now())
 
     def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
-        asked = set(slots)
+        # A subject whose prefix was taken out of the settings cannot be asked about; what was read of it stays.
+        asked = {slot for slot in slots if self._namespaces.expands(slot[0])}
         subjects = sorted({subject for subject, _ in asked})
         for some, found in in_pages(subjects, self._settings.slots_per_step, self._slots_of):
             here = {slot for slot in asked if slot[0] in set(some)}
             yield self._whole.snapshot(found, here, self._context.clock.now())
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
+        if object_id and not object_id.startswith(LITERAL) and not self._namespaces.expands(object_id):
+            return ()
         # Some holders hold the object no longer: look at more than are wanted.
         query = (
             f"SELECT DISTINCT ?{self._subject} WHERE {{ {self._rows} {self._is_object(object_id)} }} "
@@ -91,6 +94,8 @@ class SparqlConnector:
         return tuple([triple for triple in triples if object_id in (None, triple.object.id)][:limit])
 
     def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
+        if not self._namespaces.expands(subject_id):
+            return ()
         return tuple(self._current([subject_id])[:limit])
 
     def check(self) -> Health:

@@ -153,6 +153,7 @@ class Application:
             self._leadership = leadership
             try:
                 self._note_settings(leadership)
+                leadership.correct_instants()
                 yield leadership
             finally:
                 self._leadership = None

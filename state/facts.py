@@ -104,6 +104,12 @@ class FactQueries(Reader):
         rows = self._rows(select(FACTS.c.status, func.count()).group_by(FACTS.c.status))
         return {row[0]: row[1] for row in rows}
 
+    def count_wanted(self) -> dict[str, int]:
+        """Wanted facts by relation."""
+        counted = select(SLOTS.c.relation, func.count()).join_from(FACTS, SLOTS)
+        rows = self._rows(counted.where(FACTS.c.status == "wanted").group_by(SLOTS.c.relation))
+        return {row[0]: row[1] for row in rows}
+
     def wanted_with_prompt_keys(self, keys: Iterable[str]) -> dict[str, tuple[Fact, ...]]:
         """Wanted facts by their pinned prompt, which may be older than what the slot renders to now.
 
@@ -322,8 +328,9 @@ def _claim(wanted: dict[Pair, Fact], pair: Pair, item: NewFact, old: Fact | None
 def _fact(item: NewFact, key: str, old: Fact | None, id: int, now: datetime) -> Fact:
     offered = {name: getattr(item, name) for name in _OFFERED}
     if old is not None:
-        return replace(old, **offered, updated=now)
-    return Fact(id=id, key=key, decision=None, decided=None, created=now, updated=now, **offered)
+        since = old.since if old.status == item.status else now
+        return replace(old, **offered, updated=now, since=since)
+    return Fact(id=id, key=key, decision=None, decided=None, created=now, updated=now, since=now, **offered)
 
 
 def _moved(old: Fact, move: Move, now: datetime) -> Fact:
@@ -341,6 +348,7 @@ def _moved(old: Fact, move: Move, now: datetime) -> Fact:
         decision=decision,
         decided=decided,
         updated=now,
+        since=old.since if old.status == move.to else now,
     )
 
 

@@ -29,6 +29,7 @@ from state.deployments import DeploymentQueries
 from state.driver_errors import shown, translated
 from state.facts import FactTransitions
 from state.in_force import InForceQueries, InForceTransitions
+from state.instants import InstantTransitions
 from state.leases import LeaseQueries
 from state.observations import ObservationTransitions
 from state.pauses import PauseQueries, PauseTransitions
@@ -70,6 +71,7 @@ class Transaction(
     PauseTransitions,
     RequestTransitions,
     InForceTransitions,
+    InstantTransitions,
     Snapshot,
 ):
     """Every query and every transition; other writers wait until it ends."""

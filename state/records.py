@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 FactStatus = Literal["held", "quarantined", "wanted", "retracted", "superseded"]
 RunState = Literal[
@@ -166,6 +168,8 @@ class Fact:
     """The reason for machines: one of the codes that docs/admission.md lists."""
     decided: datetime | None = None
     """When `decision` was made."""
+    since: datetime = EPOCH
+    """When its status became what it is; `updated` also follows its provenance and its end date."""
 
     @property
     def prompt(self) -> str:

@@ -196,6 +196,7 @@ class Facts(Row, table=True):
     decided: datetime | None = when(nullable=True)
     created: datetime = when()
     updated: datetime = when()
+    since: datetime = _field(sa_type=UTCDateTime, sa_column_kwargs={"server_default": "1970-01-01"})
 
 
 class Probes(Row, table=True):

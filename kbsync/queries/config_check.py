@@ -18,7 +18,9 @@ from editing.errors import EditingError
 from kbsync.application import Application
 from kbsync.deployment.checks import hook_problems
 from kbsync.errors import BadConfiguration, KbsyncError
+from kbsync.queries.unlisted import described, unlisted
 from kbsync.settings.canaries import read_canaries
+from state.errors import StateError
 
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 """What configurations of Hugging Face models call the number of their blocks."""
@@ -56,10 +58,21 @@ def check_settings(app: Application) -> Checked:
         "sources": ", ".join(sorted(app.settings.sources)) or "none",
     }
     if not any(problem.where.startswith("[relations") for problem in problems):
-        found["relations"] = f"{len(app.catalogue.enabled())} on"
+        found["relations"] = f"{len(app.catalogue.enabled())} on{_not_listed(app)}"
     if not any(problem.where == "canaries" for problem in problems):
         found["canaries"] = str(len(app.canaries))
     return Checked(found, tuple(problems))
+
+
+def _not_listed(app: Application) -> str:
+    """What the ledger still wants of relations that the settings do not list, where there is a ledger."""
+    if app.settings.state.url is None and not app.home.database.exists():
+        return ""
+    try:
+        counts = unlisted(app)
+    except StateError as error:
+        return f" (the ledger cannot be read: {error})"
+    return f"; {described(counts)}" if counts else ""
 
 
 Check = Callable[[Application], Iterator[Problem]]

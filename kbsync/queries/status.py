@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kbsync.application import Application
 from kbsync.deployment.served import Served, served
+from kbsync.queries.unlisted import described, unlisted
 from state.records import Checkpoint, Pause, Run
 
 
@@ -25,6 +26,8 @@ class Overview:
     cursors: dict[str, str | None]
     paused: Pause | None
     audit_head: int
+    unlisted: dict[str, int]
+    """Wanted facts of relations that no catalogue lists any more."""
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """For people, a line a thing."""
@@ -46,6 +49,8 @@ class Overview:
             ", ".join(f"{count} {status}" for status, count in sorted(self.facts.items())) or "none",
         )
         yield "pending", f"{self.pending} changes between what is wanted and what is live"
+        if self.unlisted:
+            yield "not listed", described(self.unlisted)
         for run in self.open_runs:
             yield f"run {run.id}", f"{run.state}, round {run.round}"
         if self.last_run is not None:
@@ -60,7 +65,7 @@ class Overview:
 
 def overview(app: Application) -> Overview:
     """Read from the ledger and the link: no source and no server is asked, and no model is loaded."""
-    seen = served(app)
+    seen, missing = served(app), unlisted(app)
     with app.state.read() as tx:
         live = tx.live()
         wanted = {fact.id for fact in tx.wanted()}
@@ -79,4 +84,5 @@ def overview(app: Application) -> Overview:
             cursors={name: tx.cursor(name) for name in app.settings.sources},
             paused=tx.paused(),
             audit_head=head.seq if head else 0,
+            unlisted=missing,
         )

@@ -48,33 +48,41 @@ def decide(
     now: datetime,
     *,
     asked: bool,
+    rebuilt: bool = False,
 ) -> Plan | NothingToDo:
     """What to build, or why nothing is built.
 
+    Beyond the capacity, facts of higher priority come first, then those that live states, then those that
+    have been wanted for longest.
+
     `live` is the view of the live checkpoint (None: there is none yet); `known` maps fact ids to whether
     the base states them; `asked` says that an operator wants the run now, whatever the thresholds say.
-    So does a fact of live that a person has rejected.
+    So does a fact of live that a person has rejected; and `rebuilt`: live was built from another base, or
+    is to be built again.
     """
     known_ids = frozenset(fact.id for fact in wanted if known.get(fact.id, False))
+    live_ids = {fact.id for fact in live or ()}
     edits = sorted(
-        (fact for fact in wanted if fact.id not in known_ids), key=lambda f: (-f.priority, f.updated, f.key)
+        (fact for fact in wanted if fact.id not in known_ids),
+        key=lambda f: (-f.priority, f.id not in live_ids, f.since, f.key),
     )
     edited, waiting = edits[: settings.capacity], tuple(edits[settings.capacity :])
     view = tuple(sorted((*edited, *(fact for fact in wanted if fact.id in known_ids)), key=lambda f: f.key))
-    live_ids = {fact.id for fact in live or ()}
     edited_ids = {fact.id for fact in edited}
     new = tuple(fact for fact in edited if fact.id not in live_ids)
     removed = tuple(
         fact for fact in live or () if fact.id not in edited_ids and not known.get(fact.id, False)
     )
     pending = len(new) + len(removed)
-    if live is None and view:
+    if (live is None and view) or (live is not None and rebuilt):
         return Plan(view, new, removed, waiting, known_ids)
     if pending == 0:
         return NothingToDo("live already holds every wanted fact that fits", waiting)
-    oldest = min(fact.updated for fact in (*new, *removed))
+    oldest = min(fact.since for fact in (*new, *removed))
     urgent = any(fact.decision == "rejected" for fact in removed)
-    if not (asked or urgent) and pending < settings.min_pending and now - oldest < settings.max_wait:
+    # An instant later than now was written by a clock that was ahead: it has waited long enough.
+    waited = oldest > now or now - oldest >= settings.max_wait
+    if not (asked or urgent or waited) and pending < settings.min_pending:
         return NothingToDo(
             f"{pending} changes are pending; a run starts at {settings.min_pending}, "
             f"or when the oldest has waited {settings.max_wait}",
@@ -136,11 +144,14 @@ def fact_spec(
         chosen = [p for p in probes if p.kind == kind and prompt_key(p.prompt) not in edited]
         return tuple(Case(probe.prompt) for probe in chosen[:most])
 
-    relation = catalogue.named(fact.relation)
-    templates = [t for t in relation.templates if t != fact.template]
+    # A relation that is in no catalogue any more has the template that the fact is pinned to.
+    relation = catalogue.get(fact.relation)
+    templates = [t for t in relation.templates if t != fact.template] if relation else []
     variants, unseen = templates[: settings.variants], templates[settings.variants :]
     aliases = [probe for probe in probes if probe.kind == "alias"]
-    reversed_edit, reversed_cases = ((), ()) if known else wordings.reversed_fact(fact, relation)
+    reversed_edit, reversed_cases = (
+        wordings.reversed_fact(fact, relation) if relation and not known else ((), ())
+    )
     paraphrases = [
         *(render(template, fact.subject_label) for template in unseen),
         *(probe.prompt for probe in aliases[settings.aliases :]),

@@ -53,6 +53,7 @@ def cycle(
     `worker` is one that the caller keeps for several cycles; by default a cycle has its own, which
     starts only if there is something to build.
     """
+    leadership.correct_instants()
     clean_up(app, leadership)
     with nullcontext(worker) if worker else workers(app, leadership) as worker:
         lifecycle = Lifecycle(app, leadership, worker, progress, asked=asked)

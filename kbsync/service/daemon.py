@@ -1,8 +1,7 @@
 """`kbsync run`: cycles on schedule until SIGTERM.
 
-APScheduler decides when; everything that must survive lies in our tables, so its job store is
-memory.  Jobs only put work into a queue: one loop works it off in turn, so two cycles never run
-at once, and a heartbeat says that the loop is alive.
+The schedule only puts the names of jobs into a queue: one loop works it off in turn, so two cycles never
+run at once, and a heartbeat says that the loop is alive.  Everything that must survive lies in the ledger.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import structlog
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from connectors.errors import ConnectorError
 from editing.errors import EditingError
@@ -30,6 +28,7 @@ from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.reading import reconcile
 from kbsync.service.requests import LOOK_S, Desk, Interrupted
+from kbsync.service.schedule import Schedule, clock_is_set
 from kbsync.service.systemd import notify
 from state.errors import StaleLeader, StateError
 
@@ -55,6 +54,7 @@ class Daemon:
         self._heartbeat = Heartbeat()
         self._seen = 0
         """Number of the newest event that was looked at."""
+        self._clock_reported = False
 
     def run(self) -> None:
         """Blocks until SIGTERM or SIGINT.  Raises TryLater or LeaseHeld if another daemon leads."""
@@ -62,16 +62,16 @@ class Daemon:
             signal.signal(number, lambda *_: self.app.stopping.set())
         with self._leading() as leadership, serving(self.app, self._heartbeat):
             leadership.pulse = self._beat
-            scheduler = self._scheduler()
-            scheduler.start()
+            schedule = self._schedule()
+            schedule.start()
             log.info("daemon.started", home=str(self.app.home.root))
             notify("READY=1")
             try:
                 self._queue.put("sync")
-                self._work(leadership, scheduler)
+                self._work(leadership, schedule)
             finally:
                 notify("STOPPING=1")
-                scheduler.shutdown(wait=False)
+                schedule.shutdown()
         log.info("daemon.stopped")
 
     @contextmanager
@@ -91,7 +91,7 @@ class Daemon:
                     break
             yield leadership
 
-    def _scheduler(self) -> BackgroundScheduler:
+    def _schedule(self) -> Schedule:
         schedule = self.app.settings.schedule
         intervals = {
             "sync": schedule.sync,
@@ -100,20 +100,7 @@ class Daemon:
             "anchor": schedule.anchor,
             "deploy": schedule.deploy,
         }
-        scheduler = BackgroundScheduler(timezone="UTC")
-        for name in self._jobs:
-            seconds = max(1, int(intervals[name].total_seconds()))
-            scheduler.add_job(
-                self._enqueue,
-                "interval",
-                args=(name,),
-                id=name,
-                seconds=seconds,
-                coalesce=True,
-                # The default of one second drops a job whenever the machine was busy for a moment.
-                misfire_grace_time=seconds,
-            )
-        return scheduler
+        return Schedule({name: intervals[name] for name in self._jobs}, self._enqueue)
 
     def _enqueue(self, name: str) -> None:
         if name not in self._queue.queue:
@@ -124,11 +111,17 @@ class Daemon:
         self._heartbeat.beat()
         notify("WATCHDOG=1")
 
-    def _work(self, leadership: Leadership, scheduler: BackgroundScheduler) -> None:
+    def _work(self, leadership: Leadership, schedule: Schedule) -> None:
         desk = Desk(self.app, leadership)
         last = time.monotonic()
         while not self.app.stopping.is_set():
             leadership.renew()
+            if schedule.look():
+                leadership.correct_instants()
+            if not clock_is_set(self.app.now()):
+                self._wait_for_the_clock()
+                last = time.monotonic()
+                continue
             if self._serve(desk):
                 continue
             if self._retracted():
@@ -136,7 +129,7 @@ class Daemon:
             try:
                 name = self._queue.get(timeout=LOOK_S)
             except queue.Empty:
-                self._watch(scheduler, last)
+                self._watch(schedule, last)
                 continue
             last = time.monotonic()
             if not self._paused():
@@ -165,14 +158,20 @@ class Daemon:
             self._enqueue("deploy")
         return True
 
-    def _watch(self, scheduler: BackgroundScheduler, last: float) -> None:
-        """A clock set back stalls APScheduler without a word (measured): end, so that the service restarts us."""
-        overdue = 3 * self.app.settings.schedule.sync + timedelta(minutes=1)
-        if not scheduler.running or time.monotonic() - last > overdue.total_seconds():
-            raise KbsyncError(
-                "the scheduler has stalled",
-                "the service manager restarts the daemon; was the clock set back?",
+    def _wait_for_the_clock(self) -> None:
+        """Do nothing for a moment, and say why once."""
+        if not self._clock_reported:
+            self._clock_reported = True
+            log.error(
+                "clock.not_set", now=self.app.now().isoformat(), advice="the daemon waits until it is set"
             )
+        self.app.stopping.wait(1.0)
+
+    def _watch(self, schedule: Schedule, last: float) -> None:
+        """Raise KbsyncError where no job came for much longer than it should: the service restarts us."""
+        overdue = 3 * self.app.settings.schedule.sync + timedelta(minutes=1)
+        if not schedule.running or time.monotonic() - last > overdue.total_seconds():
+            raise KbsyncError("the scheduler has stalled", "the service manager restarts the daemon")
 
     def _paused(self) -> bool:
         with self.app.state.read() as tx:

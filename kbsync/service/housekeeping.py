@@ -26,7 +26,7 @@ def clean_up(app: Application, leadership: Leadership) -> None:
         roots = tx.roots()
         retired = sorted(
             (c for c in tx.checkpoints(status="retired") if c.collected is None),
-            key=lambda c: c.promoted or c.created,
+            key=lambda c: (c.promotion or 0, c.id),  # by history, not by a clock
             reverse=True,
         )
         open_runs = {run.id: run for run in tx.open_runs()}

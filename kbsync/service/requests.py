@@ -22,12 +22,13 @@ import structlog
 from connectors.errors import ConnectorError
 from editing.errors import EditingError
 from kbsync.application import Application
-from kbsync.errors import KbsyncError
+from kbsync.errors import KbsyncError, TryLater
 from kbsync.executor import Progress, Stopping, silent
 from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
 from kbsync.service.actions import ACTIONS, Errand
 from kbsync.service.cycle import tell_servers
+from kbsync.service.schedule import clock_is_set
 from state import Transaction
 from state.errors import LeaseHeld, StaleLeader, StateError
 from state.records import Request
@@ -72,6 +73,8 @@ def wait_for(
 
     `waiting` is called at every look while another process leads.
     """
+    if not clock_is_set(app.now()):
+        raise TryLater(f"the clock says {app.now():%Y-%m-%d}: it is not set", "set it, then ask again")
     while True:
         with app.state.read() as tx:
             found = tx.request(id)

@@ -30,4 +30,5 @@ def fact(number: int, *, priority: int = 0, age: timedelta = timedelta(0)) -> Fa
         decision=None,
         created=NOW - age,
         updated=NOW - age,
+        since=NOW - age,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from kbsync.runs.planning import NothingToDo, Plan, decide
@@ -75,3 +76,34 @@ def test_the_view_is_sorted_by_key() -> None:
 
 def replace_capacity(capacity: int) -> PlanSettings:
     return SETTINGS.model_copy(update={"capacity": capacity})
+
+
+def test_what_is_live_is_not_swapped_for_what_waits() -> None:
+    """Whatever becomes of its row: a new end date rewrites it, and it is wanted as long as before."""
+    live, waiting = fact(1, age=timedelta(days=9)), fact(2, age=timedelta(days=5))
+    changed = replace(live, updated=NOW, held_until=NOW + timedelta(days=20_000))
+    plan = decide([waiting, changed], [live], {}, replace_capacity(1), NOW, asked=True)
+    assert isinstance(plan, NothingToDo)
+    assert plan.waiting == (waiting,)
+
+
+def test_beyond_the_capacity_what_has_been_wanted_for_longest_comes_first() -> None:
+    older, newer = fact(2, age=timedelta(days=5)), fact(1, age=timedelta(days=4))
+    older = replace(older, updated=NOW)
+    plan = planned(decide([newer, older], [], {}, replace_capacity(1), NOW, asked=True))
+    assert (plan.new, plan.waiting) == ((older,), (newer,))
+
+
+def test_a_higher_priority_goes_before_what_is_live() -> None:
+    live, important = fact(1), fact(2, priority=1)
+    plan = planned(decide([live, important], [live], {}, replace_capacity(1), NOW, asked=True))
+    assert (plan.new, plan.removed) == ((important,), (live,))
+
+
+def test_what_became_wanted_under_a_clock_that_was_ahead_has_waited_long_enough() -> None:
+    ahead = fact(1, age=timedelta(days=-3650))
+    assert planned(decide([ahead], [], {}, SETTINGS, NOW, asked=False)).new == (ahead,)
+
+
+def test_another_base_is_a_change_that_starts_a_run() -> None:
+    assert planned(decide([fact(1)], [fact(1)], {}, SETTINGS, NOW, asked=False, rebuilt=True)).new == ()

@@ -1,0 +1,76 @@
+"""Instants that were written while the clock was ahead: they count as now.
+
+A clock that was years ahead for a moment leaves instants in the ledger that the corrected clock reaches
+in years: a value would settle then, a failed hook be tried again, a review time out.  Whoever leads
+corrects them before it works on; the audit log keeps the instants that its events were written at.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Table, func, select
+
+from state.deployments import DEPLOYMENTS
+from state.facts import FACTS
+from state.observations import OBSERVATIONS
+from state.runs import OPEN, RUNS
+from state.transaction import Note, Writer
+
+TOLERANCE = timedelta(minutes=5)
+"""Clocks of two machines may differ by so much."""
+_PAGE = 500
+_RECENT = 50
+"""Runs and deployments that are looked at, newest first: older ones are not waited for any more."""
+
+
+class InstantTransitions(Writer):
+    def correct_instants(self, actor: str) -> dict[str, int]:
+        """Set instants later than now to now; how many rows of each table, without those that had none.
+
+        What was to happen some time after such an instant happens that time after now.
+        """
+        now = self.clock()
+        late = now + TOLERANCE
+        counts = {
+            "observations": self._correct_observations(now, late),
+            "facts": self._correct_held(now, late),
+            "runs": self._correct_runs(now, late),
+            "deployments": self._correct_recent(DEPLOYMENTS, now, late),
+        }
+        found = {name: count for name, count in counts.items() if count}
+        if found:
+            self._log(actor, [Note("clock.corrected", {"now": now, "rows": found})])
+        return found
+
+    def _correct_observations(self, now: datetime, late: datetime) -> int:
+        """The newest rows, page by page: those written while the clock was ahead lie together."""
+        count, below = 0, 1 + int(self._value(select(func.max(OBSERVATIONS.c.id))) or 0)
+        while below > 1:
+            page = (OBSERVATIONS.c.id < below) & (OBSERVATIONS.c.id >= below - _PAGE)
+            corrected = self._update(OBSERVATIONS, page & (OBSERVATIONS.c.observed > late), observed=now)
+            if not corrected:
+                break
+            count, below = count + corrected, below - _PAGE
+        return count
+
+    def _correct_held(self, now: datetime, late: datetime) -> int:
+        """Facts that are held are admitted again at once, which tells how long they have to wait."""
+        held = (FACTS.c.held_until > now) & (FACTS.c.status == "held") & (FACTS.c.updated > late)
+        return self._update(FACTS, held, updated=now, held_until=now)
+
+    def _correct_runs(self, now: datetime, late: datetime) -> int:
+        """A review that began later than now begins now, and keeps its length."""
+        waiting = self._rows(
+            select(RUNS.c.id, RUNS.c.updated, RUNS.c.review_until).where(
+                RUNS.c.state.in_(OPEN), RUNS.c.updated > late, RUNS.c.review_until.is_not(None)
+            )
+        )
+        for row in waiting:
+            self._update(RUNS, RUNS.c.id == row.id, review_until=now + (row.review_until - row.updated))
+        return self._correct_recent(RUNS, now, late)
+
+    def _correct_recent(self, source: Table, now: datetime, late: datetime) -> int:
+        recent = select(source.c.id).order_by(source.c.id.desc()).limit(_RECENT)
+        ids = [row.id for row in self._rows(recent)]
+        return self._update(source, source.c.id.in_(ids) & (source.c.updated > late), updated=now)
