@@ -21,6 +21,8 @@ EventKind = Literal[
     "observations.recorded",
     "source.unavailable",
     "source.available",
+    "source.forgotten",
+    "source.renamed",
     "breaker.tripped",
     "view.created",
     "view.blocked",

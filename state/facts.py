@@ -228,6 +228,22 @@ class FactTransitions(FactQueries, Writer):
         self._log(actor, notes)
         return [changed[move.id] for move in moves]
 
+    def attribute_facts(self, old: str, new: str, actor: str, *, limit: int) -> int:
+        """Says of at most `limit` open facts of the source `old` that `new` states them; returns how many.
+
+        Their status stays.  Facts that are superseded or retracted keep the name that was right then.
+        """
+        statement = _ALL.where(FACTS.c.source == old, FACTS.c.status.in_(("wanted", "held", "quarantined")))
+        facts = self._facts(statement.order_by(FACTS.c.id).limit(limit))
+        moved = [replace(fact, source=new) for fact in facts]
+        self._rewrite(FACTS, _changed(moved))
+        notes = [
+            Note(f"fact.{fact.status}", _body(fact, before), fact=fact.id)
+            for fact, before in zip(moved, facts, strict=True)
+        ]
+        self._log(actor, notes)
+        return len(moved)
+
     def move_fact(
         self,
         id: int,

@@ -219,7 +219,7 @@ class Writer(Reader):
             keyed = [{**row, "_id": row["id"]} for row in rows]
             self.connection.execute(update(source).where(source.c.id == bindparam("_id")), keyed)
 
-    def _update(self, source: Table, where: ColumnElement[bool], **values: Any) -> int:
+    def _update(self, source: Table, where: ColumnElement[bool], /, **values: Any) -> int:
         """How many rows were changed.  Raises Unstorable."""
         _check_texts(source, [values])
         return self.connection.execute(update(source).where(where).values(**values)).rowcount

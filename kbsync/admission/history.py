@@ -33,6 +33,8 @@ class History:
     """The names of the policy's denied objects."""
     bootstrap: bool = False
     """The first import: a value without the source's own date counts as old."""
+    forgotten: bool = False
+    """An operator has removed what a source stated: what no other source states is retracted."""
 
     @cached_property
     def wanted(self) -> Fact | None:

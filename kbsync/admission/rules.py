@@ -65,6 +65,8 @@ def admit(policy: Policy, history: History, rivals: Sequence[Claim], now: dateti
 
 def judge(policy: Policy, history: History, now: datetime) -> Verdict:
     """The verdict on a slot as if no other made the same prompt."""
+    if history.forgotten and not history.observations and history.wanted is not None:
+        return Retract(_because("forgotten", f"{history.wanted.object} of {history.wanted.source}"))
     if not history.relation.enabled:
         return Unchanged(_because("disabled", history.slot.relation))
     if not history.observations:

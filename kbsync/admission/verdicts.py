@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "unknown_value": "the source says that the value is unknown",
     "deprecated": "the source has deprecated every value",
     "removed": "the source has removed every value",
+    "forgotten": "an operator has removed what its source stated",
     "ambiguous": "the wanted value is gone and several others stand in its place",
     # quarantine
     "denied": "the subject, relation or object is on a deny-list",

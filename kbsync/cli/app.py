@@ -19,6 +19,7 @@ from kbsync.cli import (
     requesting,
     reviewing,
     setup,
+    sources,
     syncing,
 )
 from kbsync.cli.options import DEFAULT_HOME, Globals
@@ -38,6 +39,7 @@ PANELS = {
     "Keep a model current": ("sync", "run", "dry-run", "pause", "resume"),
     "See how things stand": (
         "status",
+        "sources",
         "facts",
         "edits",
         "runs",
@@ -85,6 +87,18 @@ def options(
     context.obj = Globals(home, config)
 
 
-for part in (demo, setup, syncing, requesting, ledger, asking, reviewing, deployments, auditing, editing):
+for part in (
+    demo,
+    setup,
+    syncing,
+    sources,
+    requesting,
+    ledger,
+    asking,
+    reviewing,
+    deployments,
+    auditing,
+    editing,
+):
     part.register(app)
 arrange(app, PANELS)

@@ -60,10 +60,13 @@ def check(
                 "settings": redacted(settings.model_dump(mode="json")),
                 "checks": checked.found,
                 "problems": checked.problems,
+                "notices": checked.notices,
             }
         )
     else:
         print_table("settings", ("what", "found"), checked.found.items())
+        for notice in checked.notices:
+            say(f"note: {notice}")
     require_no_problems(checked)
 
 

@@ -8,7 +8,7 @@ given, not the size of the ledger.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from connectors import observations as source
@@ -70,11 +70,23 @@ class Admission:
     breaker: Breaker = field(default_factory=lambda: Breaker(None))
 
     def admit(
-        self, tx: Transaction, pairs: Iterable[Pair], now: datetime, *, bootstrap: bool = False
+        self,
+        tx: Transaction,
+        pairs: Iterable[Pair],
+        now: datetime,
+        *,
+        bootstrap: bool = False,
+        forgotten: bool = False,
     ) -> list[Admitted]:
-        """Verdicts on `pairs` and on their rivals, written to the ledger; in a stable order."""
-        groups = _with_rivals(tx, set(pairs))
+        """Verdicts on `pairs` and on their rivals, written to the ledger; in a stable order.
+
+        `forgotten`: an operator has just removed what a source stated of `pairs`.
+        """
+        pairs = set(pairs)
+        groups = _with_rivals(tx, pairs)
         histories = self.histories(tx, groups.pairs, bootstrap=bootstrap)
+        if forgotten:
+            histories |= {pair: replace(histories[pair], forgotten=True) for pair in pairs & histories.keys()}
         verdicts = self._verdicts(histories, groups, now)
         self._break(histories, verdicts, groups)
         return self._write(tx, histories, verdicts)

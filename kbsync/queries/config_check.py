@@ -1,7 +1,8 @@
 """What `config check` looks at: settings that are well-formed but cannot work.
 
 Every problem is found, not only the first, and a name that is nearly right comes with the one that was
-meant.  No server is asked and no model is loaded; CUDA is looked for only where the settings name it.
+meant.  What works and is probably not meant is a notice.  No server is asked and no model is loaded; CUDA
+is looked for only where the settings name it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from editing.errors import EditingError
 from kbsync.application import Application
 from kbsync.deployment.checks import hook_problems
 from kbsync.errors import BadConfiguration, KbsyncError
+from kbsync.queries.sources import left_over
 from kbsync.queries.unlisted import described, unlisted
 from kbsync.settings.canaries import read_canaries
 from state.errors import StateError
@@ -43,6 +45,8 @@ class Checked:
     found: dict[str, str]
     """What is in force, by thing."""
     problems: tuple[Problem, ...]
+    notices: tuple[str, ...] = ()
+    """What works and is probably not meant."""
 
 
 def check_settings(app: Application) -> Checked:
@@ -61,7 +65,7 @@ def check_settings(app: Application) -> Checked:
         found["relations"] = f"{len(app.catalogue.enabled())} on{_not_listed(app)}"
     if not any(problem.where == "canaries" for problem in problems):
         found["canaries"] = str(len(app.canaries))
-    return Checked(found, tuple(problems))
+    return Checked(found, tuple(problems), tuple(notice for look in NOTICES for notice in look(app)))
 
 
 def _not_listed(app: Application) -> str:
@@ -235,6 +239,8 @@ CHECKS: tuple[Check, ...] = (
     _sources,
 )
 """In the order in which their problems are printed."""
+
+NOTICES: tuple[Callable[[Application], Iterator[str]], ...] = (left_over,)
 
 
 def require_no_problems(checked: Checked) -> None:

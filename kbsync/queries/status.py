@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kbsync.application import Application
 from kbsync.deployment.served import Served, served
+from kbsync.queries.sources import SourceState, source_states
 from kbsync.queries.unlisted import described, unlisted
 from state.records import Checkpoint, Pause, Run
 
@@ -24,6 +25,8 @@ class Overview:
     open_runs: tuple[Run, ...]
     last_run: Run | None
     cursors: dict[str, str | None]
+    sources: tuple[SourceState, ...]
+    """Those of the settings, and those that left them and still count."""
     paused: Pause | None
     audit_head: int
     unlisted: dict[str, int]
@@ -55,11 +58,10 @@ class Overview:
             yield f"run {run.id}", f"{run.state}, round {run.round}"
         if self.last_run is not None:
             yield "last run", f"{self.last_run.id}: {self.last_run.state} {self.last_run.reason}".rstrip()
-        for source, cursor in self.cursors.items():
-            yield (
-                f"source {source}",
-                "read before; the next poll goes on from its cursor" if cursor else "never read",
-            )
+        for source in self.sources:
+            yield f"source {source.name}", source.how()
+            for notice in source.notices():
+                yield "", notice
         yield "audit log", f"{self.audit_head} events"
 
 
@@ -82,6 +84,7 @@ def overview(app: Application) -> Overview:
             open_runs=tx.open_runs(),
             last_run=last[0] if last else None,
             cursors={name: tx.cursor(name) for name in app.settings.sources},
+            sources=source_states(app, tx),
             paused=tx.paused(),
             audit_head=head.seq if head else 0,
             unlisted=missing,

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from kbsync.application import Application
 from kbsync.errors import UsageError
 from kbsync.executor import Progress
+from kbsync.intake import leavers
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion, review
 from kbsync.runs.planning import NothingToDo
@@ -126,9 +127,47 @@ def approve_run(errand: Errand) -> Mapping[str, Any]:
     return {"run": done.id, "state": done.state, "reason": done.reason}
 
 
+def forget_source(errand: Errand) -> Mapping[str, Any]:
+    """Remove what a source stated; see `leavers.forget`."""
+    app, source = errand.app, str(errand.arguments["source"])
+    namespace = errand.arguments["namespace"]
+    check_left(app, source, namespace)
+    intake = app.intake(errand.leadership)
+    return asdict(leavers.forget(intake, source, namespace, errand.request.reason, errand.request.actor))
+
+
+def rename_source(errand: Errand) -> Mapping[str, Any]:
+    """Give what a source stated to another name; see `leavers.rename`."""
+    app, old, new = errand.app, str(errand.arguments["source"]), str(errand.arguments["to"])
+    check_left(app, old)
+    check_configured(app, new)
+    intake = app.intake(errand.leadership)
+    return asdict(leavers.rename(intake, old, new, errand.request.reason, errand.request.actor))
+
+
+def check_left(app: Application, source: str, namespace: str | None = None) -> None:
+    """Raises UsageError for a source that is still read, unless a namespace of it is meant."""
+    if source in app.settings.sources and namespace is None:
+        raise UsageError(
+            f"{source} is a source of the settings that are in force",
+            f"take [sources.{source}] out of the settings and restart the daemon first",
+        )
+
+
+def check_configured(app: Application, source: str) -> None:
+    """Raises UsageError for a name that is no source of the settings."""
+    if source not in app.settings.sources:
+        raise UsageError(
+            f"{source} is no source of the settings that are in force",
+            f"write [sources.{source}] into the settings and restart the daemon first",
+        )
+
+
 ACTIONS: Mapping[str, Action] = {
     "rollback": Action(rollback, urgency=2),
     "approve-run": Action(approve_run, urgency=1),
     "sync": Action(sync),
     "dry-run": Action(dry_run),
+    "forget-source": Action(forget_source),
+    "rename-source": Action(rename_source),
 }

@@ -1,0 +1,117 @@
+"""What `sources`, `status` and `config check` say of sources, in the settings and out of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kbsync.cli import main
+from kbsync.service.reading import pull
+from tests.support.micro import Micro, make
+
+FACTS = {"Blue House": "Anna", "Red Boat": "Bob"}
+
+
+@pytest.fixture
+def micro(tmp_path: Path) -> Micro:
+    micro = make(tmp_path)
+    micro.say(FACTS)
+    with micro.application() as app:
+        pull(app, bootstrap=True)
+    return micro
+
+
+def kbsync(micro: Micro, *arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--home", str(micro.home.root)])
+    return int(ended.value.code or 0)
+
+
+def rename_in_settings(micro: Micro, old: str, new: str) -> None:
+    text = micro.home.config.read_text(encoding="utf-8")
+    micro.home.config.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> str:
+    out, err = capsys.readouterr()
+    return " ".join(f"{out} {err}".split())
+
+
+def test_a_source_says_when_it_was_read_and_what_it_states(
+    micro: Micro, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kbsync(micro, "sources", "--json") == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert (one["name"], one["kind"], one["slots"], one["failures"]) == ("crm", "files", 2, 0)
+    assert one["last_success"] == micro.now.isoformat()
+    assert one["facts"] == {"wanted": 2}
+    assert kbsync(micro, "status") == 0
+    assert "last read" in shown(capsys)
+
+
+def test_a_source_in_trouble_says_so_everywhere(micro: Micro, capsys: pytest.CaptureFixture[str]) -> None:
+    micro.drop.rename(micro.drop.with_name("elsewhere"))
+    with micro.application() as app:
+        pull(app)
+        pull(app)
+    assert kbsync(micro, "sources", "--json") == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["failures"] == 2
+    assert "drop" in one["last_error"]
+    assert one["asked_again"] > one["last_failure"]
+    for command in ("status", "sources"):
+        assert kbsync(micro, command) == 0
+        assert "drop" in shown(capsys)
+
+
+@pytest.mark.parametrize("command", ["status", "sources", "config"])
+def test_a_source_that_left_the_settings_is_named_with_its_counts(
+    micro: Micro, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    rename_in_settings(micro, "[sources.crm]", "[sources.erp]")
+    assert kbsync(micro, *([command, "check"] if command == "config" else [command])) == 0
+    said = shown(capsys)
+    assert "2 slots and 2 facts of it still count" in said
+    assert "kbsync sources forget crm" in said
+    assert "kbsync sources rename crm NEW" in said
+
+
+@pytest.mark.parametrize("command", ["status", "sources", "config"])
+def test_a_namespace_that_left_the_settings_is_named_with_its_counts(
+    micro: Micro, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    rename_in_settings(micro, "namespace = 'crm'", "namespace = 'erp'")
+    assert kbsync(micro, *([command, "check"] if command == "config" else [command])) == 0
+    assert "2 slots of `crm:`, which its settings do not name" in shown(capsys)
+
+
+def test_forget_and_rename_are_commands_with_a_reason(
+    micro: Micro, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kbsync(micro, "sources", "forget", "crm", "--reason", "gone") == 2
+    assert "take [sources.crm] out of the settings" in shown(capsys)
+    rename_in_settings(micro, "[sources.crm]", "[sources.erp]")
+    assert kbsync(micro, "sources", "forget", "nobody", "--reason", "gone") == 2
+    assert kbsync(micro, "sources", "rename", "crm", "other", "--reason", "named anew") == 2
+    assert kbsync(micro, "sources", "rename", "crm", "erp", "--reason", "named anew") == 0
+    assert "crm is erp now, in 2 slots and 2 facts" in shown(capsys)
+    assert kbsync(micro, "sources", "--json") == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert (one["name"], one["slots"], one["facts"]) == ("erp", 2, {"wanted": 2})
+    rename_in_settings(micro, "[sources.erp]", "[sources.other]")
+    assert kbsync(micro, "sources", "forget", "erp", "--reason", "switched off") == 0
+    assert "forgotten in 2 slots, with which 2 facts changed" in shown(capsys)
+    with micro.application() as app, app.state.read() as tx:
+        assert {fact.reason_code for fact in tx.facts()} == {"forgotten"}
+        assert [event.kind for event in tx.events(kind="source.*")] == ["source.renamed", "source.forgotten"]
+        assert app.state.audit.verify().ok
+
+
+def test_config_check_neither_makes_nor_migrates_a_ledger(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    micro = make(tmp_path)
+    assert kbsync(micro, "config", "check") == 0
+    assert not micro.home.database.exists()
