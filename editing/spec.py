@@ -144,6 +144,19 @@ class BuildSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """One question that judged a new fact, beside its own prompt."""
+
+    kind: Literal["paraphrase", "neighbour", "same_subject"]
+    prompt: str
+    expected: str
+    """What it has to be answered with: the fact's target, or what the base answers."""
+    answer: str
+    """What the candidate answers; empty where too many failed for all of them to be asked again."""
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """One figure a gate can be put on.
 
@@ -184,6 +197,8 @@ class FactReport:
     p_old: float | None = None
     group: str = ""
     """Content key of its key group."""
+    probes: tuple[ProbeReport, ...] = ()
+    """What a new fact that failed any question was asked: all of it, with the answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from state.audit import Audit
 from state.checkpoints import CheckpointTransitions
 from state.deployments import DeploymentQueries
 from state.driver_errors import shown, translated
+from state.event_queries import EventQueries
 from state.facts import FactTransitions
 from state.in_force import InForceQueries, InForceTransitions
 from state.instants import InstantTransitions
@@ -53,6 +54,7 @@ class Snapshot(
     DeploymentQueries,
     PauseQueries,
     RequestQueries,
+    EventQueries,
     InForceQueries,
     WithdrawalQueries,
 ):

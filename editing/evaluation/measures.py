@@ -28,10 +28,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from editing.evaluation.generation import mean, ngram_entropy, ngram_entropy_released, says
-from editing.evaluation.questions import Exam, FactQuestions, Sitting
+from editing.evaluation.questions import Exam, FactQuestions, ProbeKind, Sitting
 from editing.evaluation.scoring import Question
+from editing.model.inference import Ids
 from editing.requests import render
-from editing.spec import FactReport, FactSpec, Measure
+from editing.spec import FactReport, FactSpec, Measure, ProbeReport
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,26 @@ class Judgement:
             p_new=_finite(candidate.scores[own].probability),
             p_old=_finite(candidate.scores[old].probability) if old else None,
             group=self.groups.get(fact.id, ""),
+            probes=self._probes(questions),
         )
+
+    def _probes(self, questions: FactQuestions) -> tuple[ProbeReport, ...]:
+        """What a fact that failed any question was asked; nothing for one that failed none."""
+        asked = list(questions.probes())
+        if all(self.candidate.says(question) for question in (questions.own, *(q for _, q in asked))):
+            return ()
+        return tuple(self._probe(kind, question) for kind, question in asked)
+
+    def _probe(self, kind: ProbeKind, question: Question) -> ProbeReport:
+        passed = self.candidate.says(question)
+        expected = self._text(question.target)
+        given = expected if passed else ""
+        if not passed and question.prompt in self.candidate.greedy:
+            given = self.candidate.text(self.tokenizer, question, expected)
+        return ProbeReport(kind, self._text(question.prompt), expected, given, passed)
+
+    def _text(self, tokens: Ids) -> str:
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
 
 def _counted(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +31,11 @@ from editing.model.inference import Ids
 from editing.requests import prompt_key, render
 from editing.spec import BuildSpec, Case, FactSpec
 
+ProbeKind = Literal["paraphrase", "neighbour", "same_subject"]
+
+EXPLAINED = 500
+"""Failed probes of one candidate whose answers are looked up for people."""
+
 FLUENCY_TEXTS = 32
 """Texts generated at least, where there are facts enough, so that GE is a mean of something."""
 
@@ -47,11 +52,17 @@ class FactQuestions:
     neighbours: tuple[Question, ...] = ()
     same_subject: tuple[Question, ...] = ()
 
+    def probes(self) -> Iterable[tuple[ProbeKind, Question]]:
+        """Everything besides its own prompt that the fact is judged by."""
+        yield from (("paraphrase", question) for question in self.paraphrases)
+        yield from (("neighbour", question) for question in self.neighbours)
+        yield from (("same_subject", question) for question in self.same_subject)
+
     def all(self) -> Iterable[Question]:
         yield self.own
         if self.old is not None:
             yield self.old
-        yield from (*self.paraphrases, *self.neighbours, *self.same_subject)
+        yield from (question for _, question in self.probes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,13 @@ class Sitting:
         owns = [questions.own for questions in exam.facts.values()]
         self.answer(model, tokenizer, [own.prompt for own in owns if not self.scores[own].strict], tick)
         self.speak(model, tokenizer, exam, tick)
+
+    def explain(self, model: Any, tokenizer: Any, exam: Exam, tick: Tick = silent) -> None:
+        """Continue the probes that were not answered as expected, `EXPLAINED` of them, so that people can see
+        what was said instead."""
+        probes = (probe for questions in exam.facts.values() for _, probe in questions.probes())
+        failed = list(dict.fromkeys(probe.prompt for probe in probes if not self.says(probe)))
+        self.answer(model, tokenizer, failed[:EXPLAINED], tick)
 
     def speak(self, model: Any, tokenizer: Any, exam: Exam, tick: Tick = silent) -> None:
         """Only generate the exam's texts and read its held-out text: all that is compared with the base."""

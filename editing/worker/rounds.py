@@ -203,6 +203,7 @@ class _Round:
         growth = self._growth(tensors)
         with swapped(self.model, tensors):
             candidate.sit(self.model, self.tokenizer, exam, self._counter("judge candidate", total))
+            candidate.explain(self.model, self.tokenizer, exam)
         live, live_growth = self._live(exam, total)
         return Judgement(
             tokenizer=self.tokenizer,

@@ -12,6 +12,7 @@ from kbsync import __version__
 from kbsync.cli import (
     asking,
     auditing,
+    deciding,
     demo,
     deployments,
     editing,
@@ -49,7 +50,7 @@ PANELS = {
         "audit",
     ),
     "Ask the model": ("ask", "explain"),
-    "Decide": ("quarantine", "review", "rollback", "retract"),
+    "Decide": ("quarantine", "review", "rollback", "retract", "unretract"),
     "Edit any model, without sources": ("edit", "stats", "trace"),
 }
 """How `kbsync --help` groups the commands; one that is named nowhere stands under `Commands`."""
@@ -95,6 +96,7 @@ for part in (
     requesting,
     ledger,
     asking,
+    deciding,
     reviewing,
     deployments,
     auditing,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kbsync.cli.options import Json, Reason, globals_of
+from kbsync.cli.options import Actor, Json, Reason, globals_of
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -134,11 +134,12 @@ def pin(
     checkpoint: Annotated[int, typer.Argument(help="Its id.")],
     reason: Reason,
     off: Annotated[bool, typer.Option("--off", help="Unpin instead.")] = False,
+    actor: Actor = "operator",
 ) -> None:
     """Keep a checkpoint for ever (or no longer, with --off)."""
     app = globals_of(context).ledger()
     with app.state.write() as tx:
-        (tx.unpin if off else tx.pin)(checkpoint, reason, "operator")
+        (tx.unpin if off else tx.pin)(checkpoint, reason, actor)
     app.close()
     say(f"checkpoint {checkpoint} is {'no longer ' if off else ''}pinned")
 
@@ -147,11 +148,15 @@ def release(
     context: typer.Context,
     checkpoint: Annotated[int, typer.Argument(help="Its id.")],
     reason: Reason,
+    actor: Actor = "operator",
 ) -> None:
     """Allow a rolled-back view to be promoted again."""
     app = globals_of(context).ledger()
     with app.state.write() as tx:
         blocked = tx.checkpoint(checkpoint)
-        tx.release_view(blocked.view, reason, "operator")
+        released = tx.release_view(blocked.view, reason, actor)
     app.close()
-    say(f"the view of checkpoint {checkpoint} may be promoted again")
+    if released:
+        say(f"the view of checkpoint {checkpoint} may be promoted again")
+    else:
+        say(f"the view of checkpoint {checkpoint} was not blocked: nothing to do")

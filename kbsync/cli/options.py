@@ -16,7 +16,24 @@ if TYPE_CHECKING:
 DEFAULT_HOME = Path("~/.local/share/kbsync")
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
-Reason = Annotated[str, typer.Option(help="Why; goes into the audit log.")]
+
+
+def _reason(text: str) -> str:
+    from kbsync.reasons import checked
+
+    return checked(text)
+
+
+Reason = Annotated[
+    str, typer.Option(help="Why, in at least one word; goes into the audit log.", callback=_reason)
+]
+Actor = Annotated[
+    str,
+    typer.Option(
+        help="Who decides; goes into the audit log, beside the user that the operating system knows.",
+        envvar="USER",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

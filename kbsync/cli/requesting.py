@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kbsync.cli.options import Json, globals_of
+from kbsync.cli.options import Actor, Json, globals_of
 from kbsync.console import live_progress, print_json, print_table, say
 from kbsync.errors import KbsyncError
 
@@ -119,8 +119,12 @@ def _outcome(request: Request) -> str:
     return str(answer.get("message") or request.answer)[:80] if answer else ""
 
 
-def withdraw(context: typer.Context, request: Annotated[int, typer.Argument(help="Its id.")]) -> None:
+def withdraw(
+    context: typer.Context,
+    request: Annotated[int, typer.Argument(help="Its id.")],
+    actor: Actor = "operator",
+) -> None:
     """Take a request back that nobody has begun to carry out."""
     with globals_of(context).ledger() as app, app.state.write() as tx:
-        tx.withdraw_request(request, "operator")
+        tx.withdraw_request(request, actor)
     say(f"request {request} was withdrawn")

@@ -1,79 +1,26 @@
-"""`quarantine`, `review`, `rollback`, `retract`: what people decide."""
+"""`review`, `rollback`: what people decide about candidates and checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbsync.cli.options import Json, Reason, globals_of
+from kbsync.cli.options import Actor, Json, Reason, globals_of
 from kbsync.cli.requesting import NoWait, have_done
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from kbsync.intake.pull import Intake
     from state import Transaction
 
 
 def register(app: typer.Typer) -> None:
-    quarantine = typer.Typer(help="Facts held back for a person to decide.", invoke_without_command=True)
-    quarantine.callback()(quarantined)
-    quarantine.command("approve")(approve)
-    quarantine.command("reject")(reject)
-    app.add_typer(quarantine, name="quarantine")
     review = typer.Typer(help="Candidates that wait for approval.", invoke_without_command=True)
     review.callback()(waiting)
     review.command("approve")(approve_run)
     review.command("reject")(reject_run)
     app.add_typer(review, name="review")
     app.command()(rollback)
-    app.command()(retract)
-
-
-Actor = Annotated[str, typer.Option(help="Who decides; goes into the audit log.", envvar="USER")]
-
-
-def quarantined(context: typer.Context, json: Json = False) -> None:
-    """List quarantined facts with the reason each is held back for."""
-    if context.invoked_subcommand is not None:
-        return
-    app = globals_of(context).ledger()
-    with app.state.read() as tx:
-        found = [fact for fact in tx.facts(status="quarantined") if fact.decision != "rejected"]
-    app.close()
-    if json:
-        print_json(found)
-        return
-    print_table(
-        "quarantine",
-        ("id", "subject", "relation", "object", "reason"),
-        ((f.id, f.subject_label, f.relation, f.target, f.reason) for f in found),
-    )
-
-
-def approve(
-    context: typer.Context,
-    fact: Annotated[int, typer.Argument(help="Its id.")],
-    reason: Reason,
-    actor: Actor = "operator",
-) -> None:
-    """Let a quarantined fact pass admission; the next cycle edits it in."""
-    from kbsync.intake import quarantine
-
-    _decide(context, quarantine.approve, fact, reason, actor)
-
-
-def reject(
-    context: typer.Context,
-    fact: Annotated[int, typer.Argument(help="Its id.")],
-    reason: Reason,
-    actor: Actor = "operator",
-) -> None:
-    """Decide that a quarantined fact is never edited in, however often the source states it."""
-    from kbsync.intake import quarantine
-
-    _decide(context, quarantine.reject, fact, reason, actor)
 
 
 def waiting(context: typer.Context, json: Json = False) -> None:
@@ -157,31 +104,3 @@ def rollback(
         if not notify_servers_unless_led(app):
             say("the daemon notifies the servers now: see `kbsync deployments`")
         say_where_it_is_served(app)
-
-
-def retract(
-    context: typer.Context,
-    fact: Annotated[int, typer.Argument(help="Its id.")],
-    reason: Reason,
-    actor: Actor = "operator",
-) -> None:
-    """Want a fact no more: the next cycle rebuilds without it, which un-edits it exactly."""
-    from kbsync.intake import quarantine
-
-    _decide(context, quarantine.reject, fact, reason, actor)
-
-
-def _decide(
-    context: typer.Context,
-    decision: Callable[[Intake, int, str, str], object],
-    fact: int,
-    reason: str,
-    actor: str,
-) -> None:
-    """Carry out what a person decided about a fact, and say how it stands afterwards."""
-    app = globals_of(context).application()
-    decision(app.intake(), fact, reason, actor)
-    with app.state.read() as tx:
-        now = tx.fact(fact)
-    app.close()
-    say(f"fact {now.id} ({now.subject_label}, {now.relation}, {now.target}) is {now.status}: {now.reason}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbsync.cli.options import Json, Reason, globals_of
+from kbsync.cli.options import Actor, Json, Reason, globals_of
 from kbsync.cli.requesting import NoWait, have_done
 from kbsync.console import plain, print_json, print_table, say
 
@@ -104,18 +104,18 @@ def run(context: typer.Context) -> None:
         app.close()
 
 
-def pause(context: typer.Context, reason: Reason) -> None:
+def pause(context: typer.Context, reason: Reason, actor: Actor = "operator") -> None:
     """Let the daemon start no cycle until `resume`; a cycle at work is finished."""
     with globals_of(context).ledger() as app, app.state.write() as tx:
-        tx.pause(reason, "operator")
+        tx.pause(reason, actor)
     say("paused")
 
 
-def resume(context: typer.Context) -> None:
+def resume(context: typer.Context, actor: Actor = "operator") -> None:
     """Let the daemon work again."""
     with globals_of(context).ledger() as app, app.state.write() as tx:
-        tx.resume("operator")
-    say("resumed")
+        resumed = tx.resume(actor)
+    say("resumed" if resumed else "the daemon was not paused: nothing to do")
 
 
 def dry_run(context: typer.Context, json: Json = False) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kbsync.application import Application
 from kbsync.deployment.served import Served, served
+from kbsync.queries.quarantine import Selection, waiting
 from kbsync.queries.sources import SourceState, source_states
 from kbsync.queries.unlisted import described, unlisted
 from state.records import Checkpoint, Pause, Run
@@ -22,6 +23,10 @@ class Overview:
     facts: dict[str, int]
     pending: int
     """Wanted facts that live was not built with, and facts of live that are wanted no more."""
+    waiting: int
+    """Facts that wait for a reviewer."""
+    stale: int
+    """Those of them that failed a gate under other settings than those of now."""
     open_runs: tuple[Run, ...]
     last_run: Run | None
     cursors: dict[str, str | None]
@@ -54,6 +59,14 @@ class Overview:
         yield "pending", f"{self.pending} changes between what is wanted and what is live"
         if self.unlisted:
             yield "not listed", described(self.unlisted)
+        if self.waiting:
+            yield "quarantine", f"{self.waiting} facts wait for a reviewer: `kbsync quarantine`"
+        if self.stale:
+            yield (
+                "judged before",
+                f"{self.stale} facts failed a gate under other settings than those of now: "
+                "`kbsync quarantine reopen --stale` has them judged again",
+            )
         for run in self.open_runs:
             yield f"run {run.id}", f"{run.state}, round {run.round}"
         if self.last_run is not None:
@@ -68,6 +81,7 @@ class Overview:
 def overview(app: Application) -> Overview:
     """Read from the ledger and the link: no source and no server is asked, and no model is loaded."""
     seen, missing = served(app), unlisted(app)
+    before_reviewer = waiting(app, Selection())
     with app.state.read() as tx:
         live = tx.live()
         wanted = {fact.id for fact in tx.wanted()}
@@ -81,6 +95,8 @@ def overview(app: Application) -> Overview:
             served=seen,
             facts={str(status): count for status, count in tx.count_facts().items()},
             pending=len(wanted ^ held),
+            waiting=len(before_reviewer),
+            stale=sum(one.stale for one in before_reviewer),
             open_runs=tx.open_runs(),
             last_run=last[0] if last else None,
             cursors={name: tx.cursor(name) for name in app.settings.sources},

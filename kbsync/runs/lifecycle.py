@@ -30,9 +30,11 @@ from kbsync.leadership import Leadership
 from kbsync.runs import promotion
 from kbsync.runs.attempts import attempt
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
+from kbsync.runs.evidence import bars
 from kbsync.runs.planning import review_needed
 from kbsync.runs.rollout import finish
 from kbsync.runs.specs import build_spec
+from kbsync.settings.in_force import judged_under
 from state import Snapshot, Transaction
 from state.errors import (
     ForbiddenTransition,
@@ -47,6 +49,7 @@ from state.records import Checkpoint, Fact, GateResult, Move, Run, RunState
 log = structlog.get_logger()
 
 ACTOR = "kbsync"
+_RESTORED = "its successor failed a gate"
 SPOILT = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
 """What ends a run as `failed`: its files are damaged, gone or cannot be written, or its checkpoint may
 not go live.  To try the same step again would give the same; the next run starts from the cache."""
@@ -192,21 +195,18 @@ class Lifecycle:
     def _without(self, run: Run, blamed: tuple[gates.Blame, ...], summary: str) -> Run:
         """Quarantine the blamed facts, and go another round with the rest while the budget lasts."""
         crash_point("kbsync.lifecycle:before-quarantine")
+        settings = judged_under(self.app.settings, self.app.gates)
+        leaving = bars(run, blamed, self.report(run), settings)
         with self.leadership.write() as tx:
             view = tx.view_facts(run.view)
             # What an operator retracted while the candidate was built stays as he left it.
             wanted = {fact.id for fact in view if fact.status == "wanted"}
             bad = {int(item.fact) for item in blamed}
-            tx.move_facts([_quarantine(run, item) for item in blamed if int(item.fact) in wanted], ACTOR)
+            tx.move_facts([move for move in leaving if move.id in wanted], ACTOR)
             live = tx.live()
             back = _predecessors(tx, live, bad)
-            tx.move_facts(
-                [
-                    Move(f.id, "wanted", "its successor failed a gate", "superseded", reason_code="restored")
-                    for f in back
-                ],
-                ACTOR,
-            )
+            coming = [Move(f.id, "wanted", _RESTORED, "superseded", reason_code="restored") for f in back]
+            tx.move_facts(coming, ACTOR)
             rest = [fact for fact in view if fact.id in wanted - bad] + back
             reason = f"{summary}: {len(bad)} facts quarantined"
             discard_candidate(tx, run, reason, ACTOR)
@@ -337,12 +337,6 @@ def _predecessors(tx: Transaction, live: Checkpoint | None, bad: set[int]) -> li
         for fact in tx.view_facts(live.view)
         if (fact.subject, fact.relation) in slots and fact.status == "superseded"
     ]
-
-
-def _quarantine(run: Run, item: gates.Blame) -> Move:
-    reason = f"gate {item.gate}: {item.evidence} (run {run.id}, round {run.round})"
-    evidence = {"run": run.id, "round": run.round, "gate": item.gate, "shortfall": item.shortfall}
-    return Move(int(item.fact), "quarantined", reason, evidence=evidence, reason_code="gate", bars=True)
 
 
 def _figure(value: float | None) -> str:

@@ -1,0 +1,277 @@
+"""`quarantine`, `retract`, `unretract`: what people decide about facts, one or many at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kbsync.cli.dossiers import show
+from kbsync.cli.options import Actor, Json, globals_of
+from kbsync.console import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from kbsync.intake.quarantine import Outcome, Word
+    from kbsync.queries.quarantine import Selection
+    from state.records import Fact
+
+Facts = Annotated[list[int] | None, typer.Argument(help="Their numbers, as `kbsync quarantine` lists them.")]
+Why = Annotated[
+    str | None, typer.Option("--reason", help="Why, in at least one word; goes into the audit log.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would happen; nothing is written.")]
+Run = Annotated[int | None, typer.Option(help="Those that the gates of this run put out.")]
+Gate = Annotated[str | None, typer.Option(help="Those that this gate put out, such as neighbourhood.")]
+Relation = Annotated[str | None, typer.Option(help="Those of this relation, such as wdt:P6.")]
+Source = Annotated[str | None, typer.Option(help="Those that this source states.")]
+Code = Annotated[str | None, typer.Option(help="Those with this reason's code, such as living_review.")]
+Stale = Annotated[
+    bool, typer.Option("--stale", help="Those that a gate put out under other settings than those of now.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    quarantine = typer.Typer(
+        help="Facts held back for a person to decide: list them, look at one, approve, reject, reopen.",
+        invoke_without_command=True,
+    )
+    quarantine.callback()(quarantined)
+    for command in (show, approve, reject, reopen):
+        quarantine.command()(command)
+    app.add_typer(quarantine, name="quarantine")
+    app.command()(retract)
+    app.command()(unretract)
+
+
+def quarantined(
+    context: typer.Context,
+    run: Run = None,
+    gate: Gate = None,
+    relation: Relation = None,
+    source: Source = None,
+    code: Code = None,
+    stale: Stale = False,
+    json: Json = False,
+) -> None:
+    """List facts that wait for a person, each with the reason it is held back for.
+
+    Look at one with `kbsync quarantine show ID`: what it was asked, what the model answered, what speaks
+    against it. Then `approve`, `reject`, or, where a gate put it out, `reopen` it to have it judged again.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from kbsync.queries.quarantine import Selection, waiting
+
+    with globals_of(context).ledger() as app:
+        found = waiting(app, Selection(run, gate, relation, source, code, stale))
+    if json:
+        print_json(found)
+        return
+    print_table(
+        "quarantine",
+        ("id", "subject", "relation", "object", "code", "reason", "stale"),
+        (
+            (
+                w.fact.id,
+                w.fact.subject_label,
+                w.fact.relation,
+                w.fact.target,
+                w.fact.reason_code,
+                w.fact.reason,
+                True if w.stale else None,
+            )
+            for w in found
+        ),
+    )
+    if old := sum(one.stale for one in found):
+        say(
+            f"{old} of them failed a gate under other settings than those of now: "
+            "`kbsync quarantine reopen --stale` has them judged again"
+        )
+
+
+def approve(
+    context: typer.Context,
+    facts: Facts = None,
+    reason: Why = None,
+    run: Run = None,
+    gate: Gate = None,
+    relation: Relation = None,
+    source: Source = None,
+    code: Code = None,
+    stale: Stale = False,
+    dry_run: DryRun = False,
+    actor: Actor = "operator",
+    json: Json = False,
+) -> None:
+    """Let values in that wait for a reviewer; the next run edits them in.
+
+    Name facts by number, or choose those that wait by what they have in common. What no approval lifts (a
+    deny-list, a label that cannot be said) and what would contradict another approval is listed and left.
+    """
+    from kbsync.queries.quarantine import Selection
+
+    chosen = Selection(run, gate, relation, source, code, stale)
+    _decide(context, "approve", facts, chosen, reason, actor, dry_run=dry_run, json=json)
+
+
+def reject(
+    context: typer.Context,
+    facts: Facts = None,
+    reason: Why = None,
+    run: Run = None,
+    gate: Gate = None,
+    relation: Relation = None,
+    source: Source = None,
+    code: Code = None,
+    stale: Stale = False,
+    dry_run: DryRun = False,
+    actor: Actor = "operator",
+    json: Json = False,
+) -> None:
+    """Keep values out, however often a source states them and however they are spelled.
+
+    It holds in that slot for every name of the value, until `kbsync quarantine reopen` takes it back.
+    """
+    from kbsync.queries.quarantine import Selection
+
+    chosen = Selection(run, gate, relation, source, code, stale)
+    _decide(context, "reject", facts, chosen, reason, actor, dry_run=dry_run, json=json)
+
+
+def reopen(
+    context: typer.Context,
+    facts: Facts = None,
+    reason: Why = None,
+    run: Run = None,
+    gate: Gate = None,
+    relation: Relation = None,
+    source: Source = None,
+    code: Code = None,
+    stale: Stale = False,
+    dry_run: DryRun = False,
+    actor: Actor = "operator",
+    json: Json = False,
+) -> None:
+    """Take back what was decided about values: rejections, approvals, failed gates, rollbacks.
+
+    Admission then judges them as if they were new. After a change of `[edit]` or of a gate's threshold,
+    `kbsync quarantine reopen --stale` has everything judged again that had failed under the old settings.
+    """
+    from kbsync.queries.quarantine import Selection
+
+    chosen = Selection(run, gate, relation, source, code, stale)
+    _decide(context, "reopen", facts, chosen, reason, actor, dry_run=dry_run, json=json)
+
+
+def retract(
+    context: typer.Context,
+    facts: Facts = None,
+    reason: Why = None,
+    dry_run: DryRun = False,
+    actor: Actor = "operator",
+    json: Json = False,
+) -> None:
+    """Take facts out of the model for good: the next run rebuilds without them, which un-edits them exactly.
+
+    No source brings them back, under no other name; `kbsync unretract` does.
+    """
+    _named(context, "reject", facts, reason, actor, dry_run=dry_run, json=json)
+
+
+def unretract(
+    context: typer.Context,
+    facts: Facts = None,
+    reason: Why = None,
+    dry_run: DryRun = False,
+    actor: Actor = "operator",
+    json: Json = False,
+) -> None:
+    """Take a retraction back: the fact is wanted again if a source still states it and nothing speaks against it."""
+    _named(context, "reopen", facts, reason, actor, dry_run=dry_run, json=json)
+
+
+def _named(
+    context: typer.Context, word: Word, facts: Facts, reason: Why, actor: str, *, dry_run: bool, json: bool
+) -> None:
+    from kbsync.queries.quarantine import Selection
+
+    _decide(context, word, facts, Selection(), reason, actor, dry_run=dry_run, json=json)
+
+
+def _decide(
+    context: typer.Context,
+    word: Word,
+    facts: list[int] | None,
+    chosen: Selection,
+    reason: str | None,
+    actor: str,
+    *,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """Carry out what a person decided, and say how things stand afterwards."""
+    from kbsync.errors import UsageError
+    from kbsync.intake import quarantine
+    from kbsync.queries.quarantine import waiting
+
+    if bool(facts) == bool(chosen):
+        raise UsageError(
+            "name facts by number, or choose them by what they have in common, one of the two",
+            "such as `3 4`, or `--gate neighbourhood`; `kbsync quarantine` lists what waits",
+        )
+    with globals_of(context).application() as app:
+        ids = facts or [one.fact.id for one in waiting(app, chosen, word)]
+        outcome = quarantine.decide(
+            app.intake(),
+            word,
+            ids,
+            reason or ("dry run" if dry_run else ""),
+            actor,
+            rehearse=dry_run,
+            named=bool(facts),
+        )
+    if json:
+        print_json(outcome)
+    else:
+        _tell(outcome)
+
+
+LISTED = 20
+"""Changes that are told one by one on stderr; more are a table."""
+
+
+def _tell(outcome: Outcome) -> None:
+    if outcome.rehearsed or len(outcome.changes) > LISTED:
+        print_table(
+            "would change" if outcome.rehearsed else "changed",
+            ("id", "subject", "relation", "object", "was", "becomes", "because"),
+            (
+                (
+                    c.after.id,
+                    c.after.subject_label,
+                    c.after.relation,
+                    c.after.target,
+                    c.before,
+                    c.after.status,
+                    c.after.reason,
+                )
+                for c in outcome.changes
+            ),
+        )
+    else:
+        for change in outcome.changes:
+            say(f"fact {_described(change.after)} is {change.after.status}: {change.after.reason}")
+    for fact in outcome.unchanged:
+        say(f"fact {_described(fact)} stays {fact.status}: {fact.reason}")
+    for refusal in outcome.refused:
+        say(f"left as it is: {refusal.why}")
+        say(f"  → {refusal.advice}")
+    if not (outcome.changes or outcome.unchanged or outcome.refused):
+        say("no fact is like that: nothing was decided")
+    elif outcome.rehearsed:
+        say("nothing was written: this was a dry run")
+
+
+def _described(fact: Fact) -> str:
+    return f"{fact.id} ({fact.subject_label}, {fact.relation}, {fact.target})"

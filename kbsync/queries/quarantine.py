@@ -1,0 +1,191 @@
+"""What waits for a reviewer and why: facts chosen by what they have in common, and one fact in full."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from editing.requests import prompt_key
+from kbsync.application import Application
+from kbsync.errors import BadData
+from kbsync.intake.quarantine import Word
+from kbsync.runs.evidence import is_stale
+from kbsync.settings.in_force import judged_under
+from state import Snapshot
+from state.errors import NotFound
+from state.event_queries import EventFilter
+from state.records import Event, Fact, Slot, StoredObservation
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What chosen facts have in common; nothing set: all of them."""
+
+    run: int | None = None
+    """The run whose gates put them out."""
+    gate: str | None = None
+    relation: str | None = None
+    source: str | None = None
+    code: str | None = None
+    """The reason's code."""
+    stale: bool = False
+    """Put out by a gate under other settings, or on another base, than those of now."""
+
+    def __bool__(self) -> bool:
+        return self != Selection()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A fact before a reviewer."""
+
+    fact: Fact
+    gate: str | None
+    """The gate that put it out, if one did."""
+    run: int | None
+    stale: bool
+
+
+def waiting(app: Application, selection: Selection, word: Word | None = None) -> list[Waiting]:
+    """Facts that wait for a reviewer; for `reopen` also those that were rejected. By id."""
+    with app.state.read() as tx:
+        found = [
+            fact
+            for fact in tx.facts(
+                relation=selection.relation, source=selection.source, reason_code=selection.code
+            )
+            if _is_open(fact, word)
+        ]
+        evidence = tx.evidence(fact.id for fact in found)
+        now, base = judged_under(app.settings, app.gates), _base(tx)
+    listed = [_waiting(fact, evidence.get(fact.id, {}), now, base) for fact in found]
+    return [
+        one
+        for one in listed
+        if selection.run in (None, one.run)
+        and selection.gate in (None, one.gate)
+        and (one.stale or not selection.stale)
+    ]
+
+
+def _is_open(fact: Fact, word: Word | None) -> bool:
+    if fact.status == "quarantined" and fact.decision != "rejected":
+        return word != "reopen" or fact.decision == "barred"
+    return word == "reopen" and fact.decision == "rejected"
+
+
+def _waiting(fact: Fact, evidence: Mapping[str, Any], settings: str, base: str | None) -> Waiting:
+    if fact.decision != "barred":
+        return Waiting(fact, None, None, False)
+    return Waiting(fact, evidence.get("gate"), evidence.get("run"), is_stale(evidence, settings, base))
+
+
+def _base(tx: Snapshot) -> str | None:
+    """The base that is worked with: that of the newest run."""
+    newest = tx.runs(limit=1)
+    return newest[0].base if newest else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another fact that has to do with one: of its slot, or with its prompt."""
+
+    fact: Fact
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A probe that judges a fact, and what the ledger knows of what it asks."""
+
+    kind: str
+    prompt: str
+    expected: str
+    answer: str
+    passed: bool | None
+    """None: the fact has not been judged with it yet."""
+    about: Fact | None
+    """The fact that the probe asks for, where the ledger has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """Everything a reviewer needs to know of one fact."""
+
+    fact: Fact
+    slot: Slot | None
+    gate: str | None
+    run: int | None
+    round: int | None
+    shortfall: float | None
+    stale: bool
+    answers: Mapping[str, str | None]
+    """What the base, live and the candidate answered to the fact's prompt, as far as they were asked."""
+    questions: tuple[Question, ...]
+    rivals: tuple[Rival, ...]
+    stated: tuple[StoredObservation, ...]
+    """What each source states of the slot now."""
+    history: tuple[Event, ...]
+    """The fact's events, newest first."""
+
+
+def dossier(app: Application, fact_id: int) -> Dossier:
+    """One fact with what judged it; raises BadData where there is none of that number."""
+    with app.state.read() as tx:
+        try:
+            fact = tx.fact(fact_id)
+        except NotFound as error:
+            raise BadData(
+                f"there is no fact {fact_id}", "`kbsync facts` lists them with their numbers"
+            ) from error
+        pair = (fact.subject, fact.relation)
+        evidence = tx.evidence([fact.id]).get(fact.id, {})
+        base = _base(tx)
+        asked = {} if base is None else tx.base_answers(base, [fact.id])
+        answers = evidence.get("answers") or {"base": asked[fact.id][1] if fact.id in asked else None}
+        gate = _waiting(fact, evidence, judged_under(app.settings, app.gates), base)
+        return Dossier(
+            fact=fact,
+            slot=tx.slots([pair]).get(pair),
+            gate=gate.gate,
+            run=gate.run,
+            round=evidence.get("round") if gate.gate else None,
+            shortfall=evidence.get("shortfall") if gate.gate else None,
+            stale=gate.stale,
+            answers=answers,
+            questions=_questions(tx, fact, evidence),
+            rivals=_rivals(tx, fact),
+            stated=tuple(tx.current([pair]).get(pair, ())),
+            history=tuple(tx.recent_events(EventFilter(fact=fact.id))),
+        )
+
+
+def _questions(tx: Snapshot, fact: Fact, evidence: Mapping[str, Any]) -> tuple[Question, ...]:
+    """Those that the gates asked; where none did, those that are stored for the next time."""
+    asked = [
+        (p["kind"], p["prompt"], p["expected"], p["answer"], p["passed"]) for p in evidence.get("probes", ())
+    ]
+    asked = asked or [(probe.kind, probe.prompt, probe.target, "", None) for probe in tx.probes(fact.id)]
+    return tuple(
+        Question(kind, prompt, expected, answer, passed, _asked_for(tx, fact, kind, prompt))
+        for kind, prompt, expected, answer, passed in asked
+    )
+
+
+def _asked_for(tx: Snapshot, fact: Fact, kind: str, prompt: str) -> Fact | None:
+    """The newest fact that this prompt asks for; a fact's own paraphrases ask for itself."""
+    if kind in ("paraphrase", "alias"):
+        return None
+    found = [other for other in tx.find_by_prompt(prompt_key(prompt)) if other.id != fact.id]
+    return max(found, key=lambda other: (other.status == "wanted", other.updated, other.id), default=None)
+
+
+def _rivals(tx: Snapshot, fact: Fact) -> tuple[Rival, ...]:
+    pair = (fact.subject, fact.relation)
+    same_slot = [f for f in tx.facts_of([pair]).get(pair, ()) if f.id != fact.id]
+    same_prompt = [f for f in tx.find_by_prompt(fact.prompt_key) if (f.subject, f.relation) != pair]
+    return (
+        *(Rival(other, "same slot") for other in same_slot),
+        *(Rival(other, "same prompt") for other in same_prompt),
+    )

@@ -1,0 +1,59 @@
+"""What a fact failed a gate with, kept in the event that quarantines it: run directories come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from editing.spec import BuildReport, FactReport
+from kbsync.gates import Blame
+from state.records import Move, Run
+
+MOST_PROBES = 40
+"""Questions kept of one fact."""
+
+
+def bars(run: Run, blamed: Iterable[Blame], report: BuildReport, settings: str) -> list[Move]:
+    """The moves that quarantine the blamed facts, each with its evidence; see `evidence_of`."""
+    reports = {fact.id: fact for fact in report.facts}
+    return [
+        Move(
+            int(item.fact),
+            "quarantined",
+            f"gate {item.gate}: {item.evidence} (run {run.id}, round {run.round})",
+            evidence=evidence_of(run, item, reports[item.fact], settings),
+            reason_code="gate",
+            bars=True,
+        )
+        for item in blamed
+    ]
+
+
+def evidence_of(run: Run, blame: Blame, report: FactReport, settings: str) -> dict[str, Any]:
+    """The figures, the answers and the questions behind `blame`.
+
+    `settings` is the digest of what the fact was judged under: under other settings it may pass.
+    """
+    return {
+        "run": run.id,
+        "round": run.round,
+        "gate": blame.gate,
+        "shortfall": blame.shortfall,
+        "base": run.base,
+        "settings": settings,
+        "answers": {"base": report.base_answer, "live": report.live_answer, "candidate": report.answer},
+        "alone": report.alone,
+        "probes": [asdict(probe) for probe in report.probes[:MOST_PROBES]],
+    }
+
+
+def is_stale(evidence: Mapping[str, Any], settings: str, base: str | None) -> bool:
+    """Whether a gate judged under other settings, or on another base, than those of now.
+
+    `base` is that of the newest run.  Evidence of older versions does not say: it counts as stale.
+    """
+    if "gate" not in evidence:
+        return False
+    same_base = base is None or evidence.get("base") in (None, base)
+    return evidence.get("settings") != settings or not same_base
