@@ -10,8 +10,7 @@ from editing.requests import prompt_key
 from kbsync.application import Application
 from kbsync.errors import BadData
 from kbsync.intake.quarantine import Word
-from kbsync.runs.evidence import is_stale
-from kbsync.settings.in_force import judged_under
+from kbsync.settings.in_force import is_stale, judged_under
 from state import Snapshot
 from state.errors import NotFound
 from state.event_queries import EventFilter

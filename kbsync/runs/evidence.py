@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -46,14 +46,3 @@ def evidence_of(run: Run, blame: Blame, report: FactReport, settings: str) -> di
         "alone": report.alone,
         "probes": [asdict(probe) for probe in report.probes[:MOST_PROBES]],
     }
-
-
-def is_stale(evidence: Mapping[str, Any], settings: str, base: str | None) -> bool:
-    """Whether a gate judged under other settings, or on another base, than those of now.
-
-    `base` is that of the newest run.  Evidence of older versions does not say: it counts as stale.
-    """
-    if "gate" not in evidence:
-        return False
-    same_base = base is None or evidence.get("base") in (None, base)
-    return evidence.get("settings") != settings or not same_base

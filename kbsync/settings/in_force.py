@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -53,6 +53,17 @@ def judged_under(settings: Settings, gates: Iterable[Gate]) -> str:
     values: dict[str, Any] = settings.model_dump(mode="json", include=JUDGED_BY)
     values["gates"] = [asdict(gate) for gate in gates if gate.name in OWN_FIGURE]
     return digest(redacted(values))
+
+
+def is_stale(evidence: Mapping[str, Any], settings: str, base: str | None) -> bool:
+    """Whether a gate judged under other settings, or on another base, than those of now.
+
+    `base` is that of the newest run.  Evidence of older versions does not say: it counts as stale.
+    """
+    if "gate" not in evidence:
+        return False
+    same_base = base is None or evidence.get("base") in (None, base)
+    return evidence.get("settings") != settings or not same_base
 
 
 def digest(value: Any) -> str:

@@ -8,7 +8,8 @@ from editing.spec import FactReport, ProbeReport
 from kbsync.gates import Blame
 from kbsync.intake import quarantine
 from kbsync.queries.quarantine import Selection, dossier, waiting
-from kbsync.runs.evidence import evidence_of, is_stale
+from kbsync.runs.evidence import evidence_of
+from kbsync.settings.in_force import is_stale
 from state.records import Run
 from tests.support.facts import NOW
 from tests.support.micro import make
