@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbsync.cli.options import Json, Reason, globals_of
+from kbsync.cli.options import Actor, Json, Reason, globals_of
 from kbsync.cli.requesting import NoWait, have_done
-from kbsync.cli.reviewing import Actor
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
