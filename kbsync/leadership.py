@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -35,6 +35,9 @@ class Leadership:
     safe_point: Callable[[], None] = lambda: None
     """Called where work can be broken off without loss; may raise to break it off."""
 
+    disturbed: set[tuple[str, str]] = field(default_factory=set)
+    """Slots whose facts changed under a clock that was ahead: the next cycle admits them again."""
+
     def renew(self) -> None:
         """Extend the lease when a quarter of it has passed; raises state.StaleLeader if it was lost.
 
@@ -56,7 +59,8 @@ class Leadership:
     def correct_instants(self) -> None:
         """Let what was written by a clock that was ahead count as written now (`state.instants`)."""
         with self.write() as tx:
-            corrected = tx.correct_instants(ACTOR)
+            corrected, slots = tx.correct_instants(ACTOR)
+        self.disturbed |= slots
         if corrected:
             log.warning("clock.corrected", **corrected)
 

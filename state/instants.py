@@ -13,9 +13,10 @@ from sqlalchemy import Table, func, select
 
 from state.deployments import DEPLOYMENTS
 from state.facts import FACTS
+from state.hash_chain import instant
 from state.observations import OBSERVATIONS
 from state.runs import OPEN, RUNS
-from state.transaction import Note, Writer
+from state.transaction import EVENTS, SLOTS, Note, Pair, Writer, chunks
 
 TOLERANCE = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
@@ -25,13 +26,17 @@ _RECENT = 50
 
 
 class InstantTransitions(Writer):
-    def correct_instants(self, actor: str) -> dict[str, int]:
+    def correct_instants(self, actor: str) -> tuple[dict[str, int], set[Pair]]:
         """Set instants later than now to now; how many rows of each table, without those that had none.
 
-        What was to happen some time after such an instant happens that time after now.
+        What was to happen some time after such an instant happens that time after now.  Also returns the
+        slots of the facts that changed at such an instant: dates decide differently now.
         """
         now = self.clock()
         late = now + TOLERANCE
+        changed = self._changed_after(late)
+        for chunk in chunks(fact for fact, _ in changed):
+            self._update(FACTS, FACTS.c.id.in_(chunk) & (FACTS.c.status != "held"), updated=now, since=now)
         counts = {
             "observations": self._correct_observations(now, late),
             "facts": self._correct_held(now, late),
@@ -41,7 +46,27 @@ class InstantTransitions(Writer):
         found = {name: count for name, count in counts.items() if count}
         if found:
             self._log(actor, [Note("clock.corrected", {"now": now, "rows": found})])
-        return found
+        return found, {pair for _, pair in changed}
+
+    def _changed_after(self, late: datetime) -> list[tuple[int, Pair]]:
+        """Facts (and their slots) of the newest events, as far back as these lie later than `late`."""
+        facts: dict[int, None] = {}
+        below = 1 + int(self._value(select(func.max(EVENTS.c.seq))) or 0)
+        while below > 1:
+            page = select(EVENTS.c.fact).where(
+                EVENTS.c.seq < below, EVENTS.c.seq >= below - _PAGE, EVENTS.c.at > instant(late)
+            )
+            rows = self._rows(page)
+            if not rows:
+                break
+            facts |= {row.fact: None for row in rows if row.fact is not None}
+            below -= _PAGE
+        slots = select(FACTS.c.id, SLOTS.c.subject, SLOTS.c.relation).join_from(FACTS, SLOTS)
+        return [
+            (row.id, (row.subject, row.relation))
+            for chunk in chunks(facts)
+            for row in self._rows(slots.where(FACTS.c.id.in_(chunk), FACTS.c.updated > late))
+        ]
 
     def _correct_observations(self, now: datetime, late: datetime) -> int:
         """The newest rows, page by page: those written while the clock was ahead lie together."""

@@ -144,6 +144,9 @@ def pull(
                 reader.succeeded(name)
         waiting = unfinished if bootstrap else []
     reader.reports["due"] = intake.release_due()
+    if leadership is not None:
+        reader.reports["due"].merge(intake.readmit(leadership.disturbed))
+        leadership.disturbed.clear()
     progress("pull", len(app.sources), len(app.sources), None)
     return reader.reports, reader.unavailable
 

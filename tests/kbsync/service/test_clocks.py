@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -72,6 +73,30 @@ def test_a_view_that_failed_under_a_clock_ahead_is_tried_again_in_its_time(micro
     assert "next try after" in synced(micro, asked=False).nothing
     micro.now += timedelta(hours=1)
     assert [run.state for run in synced(micro, asked=False).runs] == ["deployed"]
+
+
+def test_what_only_a_clock_ahead_decided_is_decided_again(micro: Micro) -> None:
+    """A value that ends in 2030 is retracted by a clock of ten years later, and wanted again after that."""
+    text = micro.home.config.read_text()
+    micro.home.config.write_text(
+        text.replace("settle_without_reference = '2d'", "settle_without_reference = 0")
+    )
+    right = micro.now
+    row = {"subject": "house", "subject_label": "House", "relation": "owner", "object": "Anna"}
+    end = (right + YEARS / 2).isoformat()
+    (micro.drop / "1.jsonl").write_text(json.dumps({**row, "end": end}) + "\n", encoding="utf-8")
+    synced(micro)
+    micro.now = right + YEARS
+    synced(micro)
+    assert statuses(micro) == ["retracted"]
+    micro.now = right + timedelta(hours=1)
+    synced(micro)
+    assert statuses(micro) == ["wanted"]
+
+
+def statuses(micro: Micro) -> list[str]:
+    with micro.application() as app, app.state.read() as tx:
+        return [fact.status for fact in tx.facts()]
 
 
 class Failing(Scripted):
