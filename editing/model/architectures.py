@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from editing.errors import ArchitectureError
@@ -31,6 +32,9 @@ class Architecture:
     depth: tuple[float, float] = (0.12, 0.26)
     """First and last edited layer as fractions of the depth, where the settings name none."""
 
+
+EDITABLE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+"""What a weight may be stored in to be edited."""
 
 _LLAMA = Architecture("model.layers", "mlp.down_proj", mlp="mlp")
 _POST_NORM = Architecture("model.layers", "mlp.down_proj", norm="post_feedforward_layernorm", mlp="mlp")
@@ -104,6 +108,7 @@ class Parts:
 def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
     """The parts of `model`, by the table or as `described`; raises ArchitectureError if it has none."""
     kind = model.config.model_type
+    _refuse_adapters(model)
     _refuse_experts(model, kind)
     architecture = described or TABLE.get(kind)
     if architecture is None:
@@ -173,6 +178,16 @@ def _as_built(architecture: Architecture, config: Any) -> Architecture:
     return architecture
 
 
+def _refuse_adapters(model: Any) -> None:
+    """An adapter's layers stand between the weights and what they do; without it the edit would be another."""
+    adapted = [name for name, module in model.named_modules() if type(module).__module__.startswith("peft.")]
+    if adapted:
+        raise ArchitectureError(
+            f"the model has {len(adapted)} modules of peft, such as {adapted[0] or type(model).__name__!r}: "
+            "merge the adapter before the edit (model = model.merge_and_unload()), or edit the base alone"
+        )
+
+
 def _refuse_experts(model: Any, kind: str) -> None:
     names = {type(module).__name__ for module in model.modules()}
     experts = sorted(name for name in names if any(mark in name for mark in ("Experts", "SparseMoe", "MoE")))
@@ -192,8 +207,18 @@ def _check_writers(parts: Parts, kind: str) -> None:
                 f"block {layer} of {kind!r} has no {parts.architecture.writer!r}: {error}; "
                 "describe the architecture in the settings"
             ) from error
-        if not isinstance(getattr(writer, "weight", None), nn.Parameter) or writer.weight.dim() != 2:  # type: ignore[operator]
+        if not _is_plain_matrix(getattr(writer, "weight", None)):
             raise ArchitectureError(
-                f"{parts.weight_name(layer)} of {kind!r} is not a plain matrix (quantised?): "
-                "load the model in fp32, bf16 or fp16"
+                f"{parts.weight_name(layer)} of {kind!r} is not a plain matrix (quantised, or spread over devices?): "
+                "load the model whole, in fp32, bf16 or fp16"
             )
+
+
+def _is_plain_matrix(weight: object) -> bool:
+    """Whether an update of it can be written into it: no packed values, and no part of it elsewhere."""
+    return (
+        isinstance(weight, nn.Parameter)
+        and type(weight.data) is Tensor
+        and weight.dim() == 2
+        and weight.dtype in EDITABLE
+    )

@@ -7,7 +7,7 @@ tensor and of others a tuple that begins with it; `hidden_of` and `with_hidden` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -104,6 +104,24 @@ def returns_tuple(model: Any, block: nn.Module) -> bool:
 
 
 @contextmanager
+def instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """`forward` in place of the module's own, inside.
+
+    After, the module has what it had: accelerate, for one, gives modules a `forward` of their own.
+    """
+    own = vars(module)
+    before = own.get("forward")
+    own["forward"] = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del own["forward"]
+        else:
+            own["forward"] = before
+
+
+@contextmanager
 def bypassed(blocks: Iterable[nn.Module], *, tuples: bool) -> Iterator[None]:
     """Let `blocks` return their input; `tuples` says that blocks of this model return tuples."""
 
@@ -112,8 +130,7 @@ def bypassed(blocks: Iterable[nn.Module], *, tuples: bool) -> Iterator[None]:
 
     with ExitStack() as stack:
         for block in blocks:
-            block.forward = passed
-            stack.callback(delattr, block, "forward")
+            stack.enter_context(instead(block, passed))
         yield
 
 
@@ -141,22 +158,33 @@ def fused(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         for module in model.modules():
             written_out = type(module).__name__ in ("NewGELUActivation", "FastGELUActivation")
-            if written_out and "forward" not in vars(module):  # not yet fused by a block around this one
-                module.forward = gelu
-                stack.callback(delattr, module, "forward")
+            if written_out and "forward" not in vars(module):  # it has no forward of its own
+                stack.enter_context(instead(module, gelu))
+        yield
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """What `torch.compile` made of the model or of its parts runs as it was written, inside: hooks are then called."""
+    compiled = any(
+        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
         yield
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter asks for a gradient, and dropout is off, inside; both as before after."""
+    """No parameter asks for a gradient, dropout is off and nothing runs compiled, inside; all as before after."""
     asked = [parameter for parameter in model.parameters() if parameter.requires_grad]
     training = [module for module in model.modules() if module.training]
     for parameter in asked:
         parameter.requires_grad_(False)
     model.eval()
     try:
-        yield
+        with uncompiled(model):
+            yield
     finally:
         for parameter in asked:
             parameter.requires_grad_(True)

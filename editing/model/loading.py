@@ -23,6 +23,7 @@ from editing.errors import EditingError, ModelError
 from editing.model.architectures import Architecture, locate_parts
 from editing.model.directory import ModelDirectory
 from editing.model.memory import ran_out
+from editing.model.weights import refuse_offloaded
 
 ATTENTION = ("sdpa", "eager")
 """Attention by torch itself, fused where the architecture allows it; never a kernel that a file asks for."""
@@ -65,6 +66,7 @@ def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | No
             f"{path} lacks {len(absent)} tensors that its config.json asks for, such as {absent[0]!r}: "
             "they would be random; copy or download the model again"
         )
+    refuse_offloaded(model)
     return model.eval().requires_grad_(False)
 
 

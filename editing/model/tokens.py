@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from editing.errors import RequestError
 from editing.requests import SLOT, EditRequest
 
@@ -146,5 +148,13 @@ def _last_token_over(character: int, offsets: Sequence[tuple[int, int]]) -> int 
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """What a cache key needs to know of a tokenizer: all that decides how text becomes ids."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    """What a cache key needs to know of a tokenizer: all that decides how text becomes ids.
+
+    Padding and truncation are left out: they are what the last call of the tokenizer asked for.
+    """
+    backend = tokenizer.backend_tokenizer
+    if backend.padding is not None or backend.truncation is not None:
+        backend = Tokenizer.from_str(backend.to_str())
+        backend.no_padding()
+        backend.no_truncation()
+    return hashlib.sha256(backend.to_str().encode()).hexdigest()

@@ -16,6 +16,22 @@ from torch import Tensor, nn
 from editing.errors import ModelError
 
 
+def unwrapped(model: Any) -> Any:
+    """The module that `torch.compile(model)` wraps, or `model` itself."""
+    return getattr(model, "_orig_mod", model)
+
+
+def refuse_offloaded(model: Any) -> None:
+    """Raise ModelError where parameters are not in memory: what is written to them would be lost."""
+    away = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    if away:
+        raise ModelError(
+            f"{len(away)} parameters are on the meta device, such as {away[0]!r}: accelerate keeps them on the CPU or "
+            "on disk, where an edit would not reach them. Load the model without offloading, or with fewer of its "
+            "layers elsewhere"
+        )
+
+
 def parameter_named(model: Any, name: str) -> nn.Parameter:
     """The parameter with this state-dict name; raises ModelError if the model has none."""
     try:

@@ -23,6 +23,7 @@ from editing.model.architectures import Architecture, Parts, locate_parts
 from editing.model.hooks import frozen, on_output
 from editing.model.inference import Ids, target_logits
 from editing.model.tokens import locate, passage
+from editing.model.weights import refuse_offloaded, unwrapped
 from editing.progress import Progress, silent
 from editing.requests import SLOT, EditRequest
 
@@ -126,6 +127,8 @@ def trace(
     to be `described`.  Raises DataError if the model knows none of the facts, ArchitectureError if no
     attention module is found.
     """
+    model = unwrapped(model)
+    refuse_offloaded(model)
     parts = locate_parts(model, described)
     known = _known(model, tokenizer, facts)
     if not known:
