@@ -35,7 +35,9 @@ MAX_DEPTH = 32
 MAX_BYTES = 64 * 2**20
 """Bytes of one JSON document, unless the caller bounds it otherwise."""
 MAX_PARTS = 6_000_000
-"""Commas and brackets in one JSON document: each costs memory many times its length."""
+"""Commas and brackets in one JSON document, unless the caller bounds them otherwise.
+
+Each costs memory many times its length."""
 MAX_NUMBER = 2**63 - 1
 """The largest integer that every database stores."""
 _EXACT = 2**53
@@ -73,7 +75,12 @@ def decode_text(data: bytes, what: str) -> str:
 
 
 def decode_json(
-    data: bytes | str, what: str, most_bytes: int = MAX_BYTES, *, unique_keys: bool = False
+    data: bytes | str,
+    what: str,
+    most_bytes: int = MAX_BYTES,
+    *,
+    most_parts: int | None = MAX_PARTS,
+    unique_keys: bool = False,
 ) -> Any:
     """The value of a JSON document (RFC 8259).
 
@@ -81,14 +88,14 @@ def decode_json(
     lone surrogate is kept, so that one bad value costs its row and not the document: `text_of` and
     `well_formed` refuse them.
 
-    Raises AnswerTooLarge beyond `most_bytes` or MAX_PARTS, SourceDataError for what is not JSON or is
+    Raises AnswerTooLarge beyond `most_bytes` or `most_parts`, SourceDataError for what is not JSON or is
     nested deeper than MAX_DEPTH, and with `unique_keys` for an object that names one key twice.
     """
     if len(data) > most_bytes:
         raise AnswerTooLarge(f"{what}: {len(data)} bytes of JSON; at most {most_bytes} are read")
     text = decode_text(data, what) if isinstance(data, bytes) else data.removeprefix("\ufeff")
-    if sum(map(text.count, ",[{")) > MAX_PARTS:
-        raise AnswerTooLarge(f"{what}: JSON of more than {MAX_PARTS} parts")
+    if most_parts is not None and sum(map(text.count, ",[{")) > most_parts:
+        raise AnswerTooLarge(f"{what}: JSON of more than {most_parts} parts")
     try:
         value = json.loads(
             text,

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+import pydantic
+
+from connectors.border import decode_json, escaped
 from connectors.errors import SourceDataError
 
 Cursor = TypeVar("Cursor")
+_ADAPTERS: dict[type[Any], pydantic.TypeAdapter[Any]] = {}
+_MAX_BYTES = 2**30
+"""Of a cursor, packed or not; ten million slots take half of it."""
 
 
 def dump_cursor(format: int, fields: Mapping[str, object]) -> str:
     """Canonical text: equal cursors are equal strings."""
-    told = {"format": format, **fields}
-    return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps({"format": format, **fields}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def load_cursor(
@@ -28,13 +34,38 @@ def load_cursor(
     if text is None:
         return make()
     try:
-        fields: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = decode_json(text, "cursor", _MAX_BYTES, most_parts=None)
         if (found := fields.pop("format")) != format:
             raise ValueError(f"format {found}")
         if missing := sorted(set(required) - fields.keys()):
             raise ValueError(f"without {missing[0]}")
         return make(**fields)
-    except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+    except (SourceDataError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise SourceDataError(
-            f"the stored cursor is none of this connector's ({error!r}); clear it to read all anew"
+            f"the stored cursor is none of this connector's ({escaped(repr(error))}); clear it to read all anew"
         ) from error
+
+
+def typed(cls: type[Cursor]) -> Callable[..., Cursor]:
+    """`cls(**fields)` for a dataclass; raises ValueError for a field that is not of its declared type."""
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = pydantic.TypeAdapter(cls)
+    adapter: pydantic.TypeAdapter[Cursor] = _ADAPTERS[cls]
+    return lambda **fields: adapter.validate_python(fields)
+
+
+def pack(text: str) -> str:
+    """`text` compressed, as a string for a cursor."""
+    return base64.b85encode(zlib.compress(text.encode(), 6)).decode()
+
+
+def unpack(packed: str) -> str:
+    """What `pack` was given.  Raises ValueError for anything else."""
+    unpacking = zlib.decompressobj()
+    try:
+        text = unpacking.decompress(base64.b85decode(packed), _MAX_BYTES)
+    except zlib.error as error:
+        raise ValueError(f"not packed text: {error}") from error
+    if unpacking.unconsumed_tail or not unpacking.eof:
+        raise ValueError("not packed text: cut, or too long")
+    return text.decode()

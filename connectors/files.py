@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from connectors.border import shown
-from connectors.cursors import dump_cursor, load_cursor
+from connectors.cursors import dump_cursor, load_cursor, typed
 from connectors.errors import SourceDataError, SourceUnavailable
 from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import Health, Observation, Poll, Triple
@@ -63,7 +63,7 @@ class _Cursor:
 
     @classmethod
     def load(cls, text: str | None) -> _Cursor:
-        return load_cursor(text, _FORMAT, cls, (part.name for part in fields(cls)))
+        return load_cursor(text, _FORMAT, typed(cls), (part.name for part in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,11 @@ import pydantic
 from pydantic import Field
 
 from connectors.current import current_triples
-from connectors.errors import ConnectorError
-from connectors.observations import LITERAL, Health, Observation, Poll, Triple
+from connectors.errors import ConnectorError, SourceDataError
+from connectors.observations import Health, Observation, Poll, Triple
 from connectors.rows.mapping import Mapper, MappingSettings
+from connectors.rows.naming import Naming
+from connectors.rows.shape import Row, Shape
 from connectors.rows.sql_keyset import KeysetPass
 from connectors.rows.sql_tables import Table
 from connectors.rows.whole_reading import Held, WholeReading, next_revision
@@ -61,50 +63,53 @@ class SqlConnector:
     def __init__(self, name: str, settings: SqlSettings, table: Table, context: Context) -> None:
         self.name = name
         self._settings = settings
+        self._mapping = _mapping(settings)
+        self._naming = Naming(settings.namespace, settings.prefixes)
         self._table = table
         self._context = context
-        self._subject = settings.columns.get("subject", "subject")
-        self._object = settings.columns.get("object", "object")
         self._whole = WholeReading(name, settings.slots_per_step, settings.max_vanished)
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
-        if self._settings.mode == "diff":
+        settings, now = self._settings, self._context.clock.now()
+        if settings.mode == "diff":
             held = Held.load(cursor)
-            mapper = self._mapped(self._table.rows())
-            return self._whole.steps(mapper, held, self._context.clock.now())
+            return self._whole.steps(self._mapped(self._rows()), held, now)
+        updated_at, key = settings.updated_at or "", settings.key or ""
         return KeysetPass(
             source=self.name,
             table=self._table,
-            updated_at=self._settings.updated_at or "",
-            key=self._settings.key or "",
-            subject=self._subject,
-            page=self._settings.rows_per_request,
-            overlap=self._settings.overlap,
-            now=self._context.clock.now,
+            columns=self._columns(updated_at, key),
+            updated_at=updated_at,
+            key=key,
+            subject=self._column("subject"),
+            page=settings.rows_per_request,
+            overlap=settings.overlap,
+            began=now,
             mapped=self._mapped,
+            mapping=self._mapping.digest(),
         ).steps(cursor)
 
     def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
         asked = sorted(set(slots))
         for start in range(0, len(asked), self._settings.slots_per_step):
             some = set(asked[start : start + self._settings.slots_per_step])
-            found = self._mapped(self._rows_of(sorted({subject for subject, _ in some})))
-            yield self._whole.snapshot(found, some, self._context.clock.now())
+            yield self._whole.snapshot(self._read(some), some, self._context.clock.now())
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
         # Some rows hold the object no longer: look at more than are wanted.
-        where = {} if object_id is None else {self._object: self._raw(self._object, [object_id])}
-        rows = self._table.rows(where, limit=3 * limit)
-        holders = sorted({o.subject.id for o in self._told(rows)})
-        triples = self._current(o for o in self._told(self._rows_of(holders)) if o.relation == relation)
+        most = 3 * limit
+        rows = self._rows(limit=most) if object_id is None else self._find("object", [object_id], most)
+        holders = sorted({o.subject.id for o in self._observed(rows)})
+        triples = self._current(o for o in self._about(holders) if o.relation == relation)
         return tuple([triple for triple in triples if object_id in (None, triple.object.id)][:limit])
 
     def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
-        return tuple(self._current(self._told(self._rows_of([subject_id])))[:limit])
+        return tuple(self._current(self._about([subject_id]))[:limit])
 
     def check(self) -> Health:
+        """Reads one row, and looks whether the columns are there."""
         try:
-            some = list(self._table.rows(limit=1))
+            some = list(self._rows(limit=1))
         except ConnectorError as error:
             return Health(False, str(error))
         return Health(True, "answers" if some else "answers, and holds no row")
@@ -112,28 +117,67 @@ class SqlConnector:
     def close(self) -> None:
         self._table.close()
 
-    def _rows_of(self, ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        return self._table.rows({self._subject: self._raw(self._subject, ids)})
+    def _read(self, slots: set[tuple[str, str]]) -> Mapper:
+        """All rows about the slots' subjects; those that are not found are looked for by spelling."""
+        column, columns = self._column("subject"), self._columns()
+        subjects = self._spellings({subject for subject, _ in slots})
+        mapper = self._mapped(self._table.find(columns, column, subjects))
+        if missing := {subject for subject, _ in slots - set(mapper.slots)}:
+            rows = self._table.find_spelled(columns, column, self._spellings(missing))
+            mapper.add_all(enumerate(rows, mapper.rows + 1))
+        return mapper
 
-    def _raw(self, column: str, ids: Sequence[str]) -> list[Any]:
-        """What the column may hold for these ids: with the prefix or, in our namespace, without it."""
-        own = f"{self._settings.namespace}:"
-        texts = {*ids, *(id.removeprefix(own) for id in ids), *(id.removeprefix(LITERAL) for id in ids)}
-        return self._table.as_stored(column, sorted(texts))
+    def _rows(self, limit: int | None = None) -> Iterator[Row]:
+        """All rows, with the columns that have a meaning."""
+        return self._table.rows(self._columns(), limit=limit)
 
-    def _told(self, rows: Iterable[Mapping[str, Any]]) -> list[Observation]:
+    def _find(self, field: str, ids: Sequence[str], limit: int | None = None) -> list[Row]:
+        column, columns, texts = self._column(field), self._columns(), self._spellings(ids)
+        rows = list(self._table.find(columns, column, texts, limit))
+        return rows or list(self._table.find_spelled(columns, column, texts, limit))
+
+    def _columns(self, *more: str) -> list[str]:
+        """Those of the table that rows are read from.  Raises SourceDataError if one is missing."""
+        found = self._table.columns()
+        shape = Shape(self._mapping.columns, self._mapping.relation)
+        try:
+            shape.require(found)
+        except SourceDataError as error:
+            raise SourceDataError(f"{self.name}: the table {error}") from error
+        if missing := sorted(set(more) - set(found)):
+            raise SourceDataError(
+                f"{self.name}: the table has no column {missing[0]}; it has {', '.join(found)}"
+            )
+        wanted = {*shape.columns.values(), *more}
+        return [name for name in found if name in wanted]
+
+    def _column(self, field: str) -> str:
+        return self._mapping.columns.get(field, field)
+
+    def _spellings(self, ids: Iterable[str]) -> list[str]:
+        return sorted({text for id in ids for text in self._naming.spellings(id)})
+
+    def _about(self, ids: Sequence[str]) -> list[Observation]:
+        return self._observed(self._find("subject", ids)) if ids else []
+
+    def _observed(self, rows: Iterable[Row]) -> list[Observation]:
         now = self._context.clock.now()
         return self._mapped(rows).observations(next_revision(now, 0), now)
 
     def _current(self, observations: Iterable[Observation]) -> list[Triple]:
         return current_triples(observations, self._context.clock.now())
 
-    def _mapped(self, rows: Iterable[Mapping[str, Any]]) -> Mapper:
-        mapping = self._settings
-        if mapping.updated_at and "modified" not in mapping.columns:
-            columns = {**mapping.columns, "modified": mapping.updated_at}
-            mapping = mapping.model_copy(update={"columns": columns})
-        return Mapper(self.name, mapping).add_all(enumerate(rows, 1))
+    def _mapped(self, rows: Iterable[Row]) -> Mapper:
+        return Mapper(self.name, self._mapping).add_all(enumerate(rows, 1))
+
+
+def _mapping(settings: SqlSettings) -> MappingSettings:
+    """How rows are read: `updated_at` says when they changed, unless another column does."""
+    columns = dict(settings.columns)
+    if settings.updated_at:
+        columns.setdefault("modified", settings.updated_at)
+    fields = {name: getattr(settings, name) for name in MappingSettings.model_fields}
+    return MappingSettings(**{**fields, "columns": columns})
 
 
 def connect(name: str, settings: Mapping[str, Any], context: Context) -> SqlConnector:

@@ -8,7 +8,7 @@ contradicting values into one that looks certain.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -36,6 +36,10 @@ class MappingSettings(pydantic.BaseModel):
     columns: dict[str, str] = Field({}, description="Field → column, where the names differ")
     prefixes: dict[str, str] = Field({}, description="Prefix → IRI, for ids that are IRIs")
     max_rows: int = Field(500_000, ge=1, description="Rows of one reading; beyond it the reading fails")
+
+    def digest(self) -> str:
+        """Of the settings that decide what rows mean."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @pydantic.field_validator("columns")
     @classmethod
@@ -146,6 +150,11 @@ class Mapper:
                 )
             )
         return found
+
+    @property
+    def slots(self) -> Collection[tuple[str, str]]:
+        """Every slot that some row belongs to, unusable ones among them."""
+        return self._slots.keys()
 
     @property
     def unusable(self) -> tuple[tuple[str, str], ...]:

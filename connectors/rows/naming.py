@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from connectors.border import shown
 from connectors.errors import SourceDataError
 from connectors.namespaces import WIKIDATA, Namespaces
-from connectors.observations import Entity
+from connectors.observations import LITERAL, Entity
 from connectors.rows.shape import Iri, Name
 from connectors.values import literal
 
@@ -88,6 +88,17 @@ class Naming:
             page = _WIKIDATA_PAGE.fullmatch(bare)
             return WIKIDATA["wd"] + page[1] if page else bare
         return None
+
+    def spellings(self, id: str) -> set[str]:
+        """How rows may write an id or a text: as it is, without `namespace`, as an IRI."""
+        found = {id, id.removeprefix(f"{self._namespace}:"), id.removeprefix(LITERAL)}
+        if self._namespaces.knows(id):
+            iri = self._namespaces.expand(id)
+            found |= {iri, f"<{iri}>"}
+            if id.startswith("wd:Q"):
+                local = id.removeprefix("wd:")
+                found |= {f"https://www.wikidata.org/{page}/{local}" for page in ("wiki", "entity")}
+        return found
 
     def better(self, known: Name | None, other: Name | None) -> Name | None:
         """The label among two names: the better language, and in it the first by code point.

@@ -4,6 +4,9 @@ Three things make this lose nothing.  Rows of one instant are ordered by key, so
 between them is no gap.  A pass ends at the newest row that there was when it began.  And each pass
 looks back by an overlap before the last one's end, for transactions that stamped a row early and
 committed late; rows that are exactly as they were delivered are passed over.
+
+Rows that cannot be followed, because they have no key, no time, or one that cannot be true yet, are read
+at every pass and delivered when they are not as they were.
 """
 
 from __future__ import annotations
@@ -11,27 +14,35 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from connectors.cursors import dump_cursor, load_cursor
-from connectors.dates import instant
+from connectors.border import shown, text_of
+from connectors.cursors import dump_cursor, load_cursor, typed
+from connectors.dates import EARLIEST, instant
 from connectors.errors import SourceDataError
 from connectors.observations import Poll
 from connectors.rows.mapping import Mapper
+from connectors.rows.shape import Row
 from connectors.rows.sql_tables import Table
-from connectors.rows.whole_reading import next_revision, report_rejects
+from connectors.rows.sql_values import bind, bind_all
+from connectors.rows.whole_reading import first_reject, next_revision, report_rejects
 
 _FORMAT = 1
+_ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$", re.ASCII)
 _SEEN_IN_CURSOR = 5_000
 """Delivered rows that a cursor remembers; more of them within one overlap are simply read again."""
+_NOT_FOLLOWED = 5_000
+"""Rows that cannot be followed and are read all the same."""
 _SUBJECTS_IN_QUERY = 400
-_ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
-Row = Mapping[str, Any]
+_AHEAD = timedelta(hours=15)
+"""How far ahead of our clock a time may be: databases may keep the local time of any zone."""
+_FIRST = EARLIEST + timedelta(days=1)
+"""Times before it stand for none, such as PostgreSQL's `-infinity`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +54,53 @@ class _Cursor:
     seen: Mapping[str, str] = field(default_factory=dict)
     """Key → digest of rows delivered within the overlap before `high`."""
     revision: int = 0
+    asked: str | None = None
+    """When the last pass began, by our clock."""
+    unfollowed: Sequence[str] = ()
+    """Digests of rows that cannot be followed, as they were delivered."""
+    mapping: str = ""
+    """Digest of the settings that the rows were read with: under others, all are read again."""
 
     def dump(self) -> str:
-        return dump_cursor(_FORMAT, {"high": self.high, "seen": dict(self.seen), "revision": self.revision})
+        return dump_cursor(
+            _FORMAT,
+            {
+                "high": self.high,
+                "seen": dict(self.seen),
+                "revision": self.revision,
+                "asked": self.asked,
+                "unfollowed": list(self.unfollowed),
+                "mapping": self.mapping,
+            },
+        )
 
     @classmethod
     def load(cls, text: str | None) -> _Cursor:
-        return load_cursor(text, _FORMAT, cls, (part.name for part in fields(cls)))
+        return load_cursor(text, _FORMAT, typed(cls), ("high", "seen", "revision"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """The times of one column: timestamps, or texts in ISO 8601 that all have one form and one zone."""
+
+    example: datetime | str
+
+    @classmethod
+    def like(cls, example: object) -> _Times:
+        """Raises SourceDataError for a column that holds no times."""
+        if not isinstance(example, datetime | str):
+            raise _no_time(example)
+        return cls(example)
+
+    def bound(self, at: datetime) -> sa.BindParameter[Any]:
+        """`at` in the form of the column, so that comparing means comparing time.
+
+        Texts are compared as texts, so they are given one in their zone that does not name it.
+        """
+        if not isinstance(self.example, str):
+            return bind(at if self.example.tzinfo else at.replace(tzinfo=None))
+        text = (at + _ahead_of_utc(self.example)).replace(tzinfo=None)
+        return bind(text.isoformat("T" if "T" in self.example else " ", "seconds"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,82 +109,200 @@ class KeysetPass:
 
     source: str
     table: Table
+    columns: Sequence[str]
+    """Those that are read, `updated_at`, `key` and `subject` among them."""
     updated_at: str
     key: str
     subject: str
     page: int
     overlap: timedelta
-    now: Callable[[], datetime]
+    began: datetime
+    """Now, at the beginning of the pass."""
     mapped: Callable[[Iterable[Row]], Mapper]
+    mapping: str
+    """Digest of the settings that decide what rows mean."""
 
     def steps(self, cursor: str | None) -> Iterator[Poll]:
         """Each with the cursor that covers it.  Raises the ConnectorError tree."""
         where = _Cursor.load(cursor)
-        ceiling = self.table.latest(self.updated_at)
-        if ceiling is None:
-            return
-        _text(ceiling)  # refuses what is no time before anything is compared with it
-        at: sa.ColumnClause[Any] = sa.column(self.updated_at)
-        up_to = at <= ceiling
-        seen: dict[str, tuple[datetime, str]] = {}
-        condition: sa.ColumnElement[bool] = up_to
-        if where.high is not None:
-            seen = {key: (instant(where.high), digest) for key, digest in where.seen.items()}
-            condition = sa.and_(up_to, at >= _bound(where.high, self.overlap, ceiling))
-        while rows := list(self.table.rows(None, condition, (self.updated_at, self.key), self.page)):
-            last = rows[-1]
-            changed = [row for row in rows if seen.get(str(row[self.key]), ("", ""))[1] != _digest(row)]
-            seen |= {str(row[self.key]): (instant(_text(row[self.updated_at])), _digest(row)) for row in rows}
-            high = _text(last[self.updated_at])
-            seen = {key: told for key, told in seen.items() if told[0] >= _back(high, self.overlap)}
-            few = {key: digest for key, (_, digest) in seen.items()} if len(seen) <= _SEEN_IN_CURSOR else {}
-            where = _Cursor(high, few, next_revision(self.now(), where.revision))
-            if changed:
-                yield self._step(changed, where)
-            after = sa.or_(
-                at > last[self.updated_at],
-                sa.and_(at == last[self.updated_at], sa.column(self.key) > last[self.key]),
-            )
-            condition = sa.and_(up_to, after)
+        if where.mapping not in ("", self.mapping):
+            where = _Cursor(revision=where.revision)
+        since = self._look_back(where)
+        where = replace(where, mapping=self.mapping, asked=self.began.isoformat())
+        at, key = _column(self.updated_at), _column(self.key)
+        example = next(self.table.rows([self.updated_at], at.is_not(None), limit=1), None)
+        followed: sa.ColumnElement[bool] = sa.false()
+        if example is not None:
+            times = _Times.like(example[self.updated_at])
+            earliest, latest = times.bound(_FIRST), times.bound(self.began + _AHEAD)
+            followed = sa.and_(key.is_not(None), at >= earliest, at <= latest)
+            again = None if since is None else at >= times.bound(since)
+            where = yield from self._followed(where, followed, again)
+        yield from self._unfollowed(where, sa.or_(key.is_(None), at.is_(None), sa.not_(followed)))
 
-    def _step(self, changed: Sequence[Row], where: _Cursor) -> Poll:
+    def _look_back(self, where: _Cursor) -> datetime | None:
+        """From where on rows may have changed; None: all of them.
+
+        The end of the last pass, or its beginning if that was earlier: times ahead of the clock must not
+        hide those that come after them.
+        """
+        if where.high is None:
+            return None
+        high = instant(where.high)
+        return _back(min(high, instant(where.asked)) if where.asked else high, self.overlap)
+
+    def _followed(
+        self, where: _Cursor, followed: sa.ColumnElement[bool], again: sa.ColumnElement[bool] | None
+    ) -> Generator[Poll, None, _Cursor]:
+        """The changed rows in the order of (updated_at, key); returns the cursor after them.
+
+        Raises SourceDataError when a first pass finds no row that can be used; nothing was then consumed.
+        """
+        at, key = _column(self.updated_at), _column(self.key)
+        ceiling = self.table.maximum(self.updated_at, followed)
+        if ceiling is None:
+            return where
+        up_to = sa.and_(followed, at <= bind(ceiling))
+        condition = up_to if again is None else sa.and_(up_to, again)
+        order = (self.updated_at, self.key)
+        usable, why, seen = where.high is not None, "", _Seen.of(where)
+        while rows := list(self.table.rows(self.columns, condition, order=order, limit=self.page)):
+            changed = [row for row in rows if not seen.has(self._id(row), _digest(row))]
+            where = self._advanced(where, rows, seen)
+            if changed:
+                mapper, step = self._step(changed, where)
+                usable, why = usable or bool(step.observations), why or first_reject(self.source, mapper)
+                if usable:
+                    yield step
+            last, last_key = bind(rows[-1][self.updated_at]), bind(rows[-1][self.key])
+            condition = sa.and_(up_to, sa.or_(at > last, sa.and_(at == last, key > last_key)))
+        if not usable and why:
+            raise SourceDataError(why)
+        if where.high is None:
+            raise _no_time(ceiling)
+        return where
+
+    def _advanced(self, where: _Cursor, rows: Sequence[Row], seen: _Seen) -> _Cursor:
+        """The cursor after a page.  A row whose time is none counts as of the time before it."""
+        high = where.high
+        moment = instant(high) if high else EARLIEST
+        for row in rows:
+            text = _text(row[self.updated_at])
+            if (at := _instant(text)) is not None:
+                high, moment = text, at
+            seen.add(self._id(row), _digest(row), moment)
+        kept = seen.since(_back(min(moment, self.began), self.overlap))
+        return replace(where, high=high, seen=kept, revision=next_revision(self.began, where.revision))
+
+    def _unfollowed(self, where: _Cursor, condition: sa.ColumnElement[bool]) -> Iterator[Poll]:
+        """Rows that cannot be followed, if they are not as they were.
+
+        Raises SourceDataError, once the others are delivered, when there are too many of them.
+        """
+        rows = list(self.table.rows(self.columns, condition, limit=_NOT_FOLLOWED + 1))
+        found = {_digest(row): row for row in rows[:_NOT_FOLLOWED]}
+        known = set(where.unfollowed) & found.keys()
+        fresh = sorted(found.keys() - known)
+        for start in range(0, len(fresh), self.page):
+            some = fresh[start : start + self.page]
+            known.update(some)
+            revision = next_revision(self.began, where.revision)
+            where = replace(where, unfollowed=sorted(known), revision=revision)
+            yield self._step([found[digest] for digest in some], where)[1]
+        if len(rows) > _NOT_FOLLOWED:
+            raise SourceDataError(
+                f"{self.source}: more than {_NOT_FOLLOWED} rows have no {self.key}, or no {self.updated_at} that can "
+                "be true: only the first of them are read. Set both in every row, or use mode = 'diff'"
+            )
+
+    def _step(self, changed: Sequence[Row], where: _Cursor) -> tuple[Mapper, Poll]:
         """The whole slots that the changed rows belong to: a row alone is not what the slot holds."""
-        wanted = {(o.subject.id, o.relation) for o in self.mapped(changed).observations(0, self.now())}
-        subjects = sorted({row[self.subject] for row in changed if row[self.subject] is not None}, key=str)
+        wanted = {(o.subject.id, o.relation) for o in self.mapped(changed).observations(0, self.began)}
+        subjects = {text: row[self.subject] for row in changed if (text := _usable(row[self.subject]))}
+        values = [subjects[text] for text in sorted(subjects)]
         rows: list[Row] = []
-        for start in range(0, len(subjects), _SUBJECTS_IN_QUERY):
-            rows += self.table.rows({self.subject: subjects[start : start + _SUBJECTS_IN_QUERY]})
+        for start in range(0, len(values), _SUBJECTS_IN_QUERY):
+            some = bind_all(values[start : start + _SUBJECTS_IN_QUERY])
+            rows += self.table.rows(self.columns, _column(self.subject).in_(some))
         mapper = self.mapped(rows)
-        observations = mapper.observations(where.revision, self.now())
-        report_rejects(self.source, mapper)
-        told = tuple(o for o in observations if (o.subject.id, o.relation) in wanted)
-        return Poll(told, where.dump())
+        observations = mapper.observations(where.revision, self.began)
+        report_rejects(self.source, mapper, require_one=False)
+        whole = tuple(o for o in observations if (o.subject.id, o.relation) in wanted)
+        return mapper, Poll(whole, where.dump())
+
+    def _id(self, row: Row) -> str:
+        return _text(row[self.key]) or ""
+
+
+@dataclass
+class _Seen:
+    """Rows that were delivered: key → when they changed, and the digest of what they held."""
+
+    rows: dict[str, tuple[datetime, str]]
+
+    @classmethod
+    def of(cls, where: _Cursor) -> _Seen:
+        high = instant(where.high) if where.high else EARLIEST
+        return cls({key: (high, digest) for key, digest in where.seen.items()})
+
+    def has(self, key: str, digest: str) -> bool:
+        return key in self.rows and self.rows[key][1] == digest
+
+    def add(self, key: str, digest: str, at: datetime) -> None:
+        self.rows[key] = at, digest
+
+    def since(self, at: datetime) -> dict[str, str]:
+        """What a cursor remembers: forgets what is older, and everything if there is too much of it."""
+        self.rows = {key: held for key, held in self.rows.items() if held[0] >= at}
+        few = len(self.rows) <= _SEEN_IN_CURSOR
+        return {key: digest for key, (_, digest) in self.rows.items()} if few else {}
+
+
+def _ahead_of_utc(text: str) -> timedelta:
+    """What the zone that a text names is ahead of UTC; nothing where it names none, or is no time."""
+    local, at = _instant(_ZONE.sub("", text)), _instant(text)
+    return local - at if local and at else timedelta()
+
+
+def _column(name: str) -> sa.ColumnClause[Any]:
+    return sa.column(name)
 
 
 def _digest(row: Row) -> str:
-    told = json.dumps({name: str(value) for name, value in row.items()}, sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    cells = {
+        name: [_text(item) for item in cell] if isinstance(cell, list) else _text(cell)
+        for name, cell in row.items()
+    }
+    return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, str):
-        return value
-    raise SourceDataError(f"updated_at holds {value!r}; keyset mode needs timestamps or ISO 8601 texts")
+def _text(cell: object) -> str | None:
+    """The cell's text, or why it has none: equal cells have equal ones."""
+    try:
+        return text_of(cell, "cell")
+    except SourceDataError as error:
+        return str(error)
 
 
-def _back(high: str, overlap: timedelta) -> datetime:
-    return instant(high) - overlap
+def _usable(cell: object) -> str | None:
+    """The cell's text; None where it has none."""
+    try:
+        return text_of(cell, "cell")
+    except SourceDataError:
+        return None  # its row is rejected where it is mapped
 
 
-def _bound(high: str, overlap: timedelta, example: Any) -> Any:
-    """`high` less the overlap, in the form of the column, so that comparing means comparing time.
+def _instant(text: str | None) -> datetime | None:
+    try:
+        return instant(text or "")
+    except SourceDataError:
+        return None  # its row is rejected where it is mapped
 
-    Texts are compared as texts, so the zone that they all share is left out of the reckoning.
-    """
-    if isinstance(example, str):
-        separator = "T" if "T" in example else " "
-        return _back(_ZONE.sub("", high), overlap).strftime(f"%Y-%m-%d{separator}%H:%M:%S")
-    at = _back(high, overlap)
-    return at if example.tzinfo else at.replace(tzinfo=None)
+
+def _no_time(value: object) -> SourceDataError:
+    return SourceDataError(f"updated_at holds {shown(value)}; keyset mode needs timestamps or ISO 8601 texts")
+
+
+def _back(at: datetime, overlap: timedelta) -> datetime:
+    """`at` less the overlap, as far as a datetime can go."""
+    return at - overlap if at - EARLIEST > overlap else EARLIEST

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from connectors.errors import SourceRefused, SourceSettingsError, SourceUnavailable
+from connectors.border import escaped, shown
+from connectors.errors import SourceDataError, SourceRefused, SourceSettingsError, SourceUnavailable
+from connectors.rows.shape import Row
+from connectors.rows.sql_values import as_type, bind_all, read_everything
 
-_FETCH = 2_000
+_FETCH = 500
 """Rows held at once while streaming."""
+_CONNECT_S = 10
+"""Seconds in which PostgreSQL has to answer, unless the URL says otherwise."""
 
 
 class Table:
@@ -26,6 +32,7 @@ class Table:
             self._engine = sa.create_engine(self._url, pool_pre_ping=True)
         except (exc.ArgumentError, ImportError) as error:
             raise SourceSettingsError(f"sources.{source}.url: {error}; is the driver installed?") from error
+        read_everything(self._engine)
         self._from: sa.FromClause
         if table is not None:
             schema, _, name = table.rpartition(".")
@@ -33,53 +40,78 @@ class Table:
         else:
             # As a derived table, so that conditions can be put on a query of any shape.
             self._from = sa.text((query or "").strip().rstrip(";")).columns().subquery("source")
-        self._types: dict[str, type] = {}
+        self._examples: dict[str, Any] = {}
+        self._by_spelling: set[str] = set()
+
+    def columns(self) -> list[str]:
+        """The names of the columns.
+
+        Raises SourceDataError if two have one name; besides, what `rows` raises.
+        """
+        with self._connection() as connection:
+            result = connection.execute(sa.select(sa.text("*")).select_from(self._from).limit(0))
+            names = [column[0] for column in result.cursor.description] if result.cursor else []
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+            raise SourceDataError(f"{self._source}: two columns are named {shown(twice[0])}")
+        return names
 
     def rows(
         self,
-        where: Mapping[str, Sequence[Any]] | None = None,
-        condition: sa.ColumnElement[bool] | None = None,
+        columns: Collection[str],
+        *conditions: sa.ColumnElement[bool],
         order: Sequence[str] = (),
         limit: int | None = None,
-    ) -> Iterator[Mapping[str, Any]]:
-        """Rows whose columns hold one of the given values and that meet the condition.
+    ) -> Iterator[Row]:
+        """These columns of the rows that meet the conditions.
 
         Raises SourceUnavailable when the database cannot be read, SourceRefused when it does not
-        accept the question.
+        accept the question, SourceDataError for a value that its driver cannot read.
         """
-        if where and not all(where.values()):
-            return
-        select = sa.select(sa.text("*")).select_from(self._from)
-        for name, values in (where or {}).items():
-            select = select.where(sa.column(name).in_(values))
-        if condition is not None:
-            select = select.where(condition)
-        select = select.order_by(*(sa.column(name) for name in order))
+        select: sa.Select[Any] = sa.select(*map(_column, columns)).select_from(self._from).where(*conditions)
+        select = select.order_by(*map(_column, order)).limit(limit)
         with self._connection() as connection:
-            result = connection.execution_options(yield_per=_FETCH).execute(select.limit(limit))
-            for row in result.mappings():
-                yield dict(row)
+            try:
+                result = connection.execution_options(yield_per=_FETCH).execute(select)
+                for row in result:
+                    yield dict(zip(columns, row, strict=True))
+            except (ValueError, ArithmeticError, RecursionError) as error:
+                raise SourceDataError(f"{self._source}: a value cannot be read: {escaped(error)}") from error
 
-    def latest(self, column: str) -> Any:
-        """The greatest value of a column; None in an empty table."""
-        select: sa.Select[Any] = sa.select(sa.func.max(sa.column(column))).select_from(self._from)
-        with self._connection() as connection:
-            return connection.execute(select).scalar()
+    def find(
+        self, columns: Collection[str], column: str, texts: Sequence[str], limit: int | None = None
+    ) -> Iterator[Row]:
+        """Rows of which a column holds one of the texts, in the type that it has.
 
-    def as_stored(self, column: str, texts: Sequence[str]) -> list[Any]:
-        """The texts in the type that the column holds: databases with strict types compare no others.
-
-        None of them while the column holds nothing.
+        Texts that are spelled otherwise than the database would (padded, another number of decimals) may be
+        missed where an index is used; `find_spelled` finds them.
         """
-        if column not in self._types:
-            held: sa.ColumnClause[Any] = sa.column(column)
-            row = next(self.rows(condition=held.is_not(None), limit=1), None)
+        if column not in self._examples:
+            row = next(self.rows([column], _column(column).is_not(None), limit=1), None)
             if row is None:
-                return []
-            self._types[column] = type(row[column])
-        if self._types[column] is int:
-            return [int(text) for text in texts if text.lstrip("-").isdecimal()]
-        return list(texts)
+                return  # nothing is held, and the type is not known yet
+            self._examples[column] = row[column]
+        if column not in self._by_spelling:
+            values = bind_all(as_type(self._examples[column], texts))
+            try:
+                yield from self.rows(columns, _column(column).in_(values), limit=limit)
+            except SourceRefused:  # of a type, such as an enumeration, that not every text is a value of
+                self._by_spelling.add(column)
+            else:
+                return
+        yield from self.find_spelled(columns, column, texts, limit)
+
+    def find_spelled(
+        self, columns: Collection[str], column: str, texts: Sequence[str], limit: int | None = None
+    ) -> Iterator[Row]:
+        """The same by what the column's values look like as text: for every type, and without an index."""
+        spelled = sa.func.trim(sa.cast(_column(column), sa.Text))
+        return self.rows(columns, spelled.in_(list(texts)), limit=limit)
+
+    def maximum(self, column: str, *conditions: sa.ColumnElement[bool]) -> Any:
+        """The greatest value of a column; None if there is none."""
+        select: sa.Select[Any] = sa.select(sa.func.max(_column(column))).select_from(self._from)
+        with self._connection() as connection:
+            return connection.execute(select.where(*conditions)).scalar()
 
     def close(self) -> None:
         self._engine.dispose()
@@ -105,16 +137,24 @@ class Table:
             raise SourceUnavailable(f"{self._source}: there is no database file {database}")
 
 
+def _column(name: str) -> sa.ColumnClause[Any]:
+    return sa.column(name)
+
+
 def _anchored(source: str, url: str, directory: Path) -> sa.URL:
     """The URL, a relative SQLite path made absolute against `directory`."""
     try:
         parsed = sa.make_url(url)
-    except exc.ArgumentError as error:
+    except (exc.ArgumentError, ValueError) as error:
         raise SourceSettingsError(f"sources.{source}.url: {error}") from error
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        parsed = parsed.set(database=str(directory / parsed.database))
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database:
+        return parsed.set(database=str(directory / parsed.database))
+    if backend == "postgresql" and "connect_timeout" not in parsed.query:
+        return parsed.update_query_dict({"connect_timeout": str(_CONNECT_S)})
     return parsed
 
 
 def _reason(error: exc.SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return escaped(lines[0]) if lines else type(error).__name__

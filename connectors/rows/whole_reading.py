@@ -6,16 +6,15 @@ with it finds changed *and* vanished slots, which no `updated_at` column can tel
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import logging
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from connectors.cursors import dump_cursor, load_cursor
+from connectors.border import decode_json
+from connectors.cursors import dump_cursor, load_cursor, pack, typed, unpack
 from connectors.errors import SourceDataError
 from connectors.observations import Entity, Observation, Poll, Statement
 from connectors.rows.mapping import Mapper
@@ -37,8 +36,7 @@ class Held:
 
     def dump(self) -> str:
         pairs = sorted((subject, relation, digest) for (subject, relation), digest in self.digests.items())
-        packed = zlib.compress(json.dumps(pairs, separators=(",", ":")).encode(), 6)
-        held = base64.b85encode(packed).decode()
+        held = pack(json.dumps(pairs, separators=(",", ":")))
         return dump_cursor(_FORMAT, {"revision": self.revision, "held": held})
 
     @classmethod
@@ -50,8 +48,8 @@ class Held:
     def _unpacked(cls, revision: int = 0, held: str | None = None) -> Held:
         if held is None:
             return cls(revision)
-        pairs = json.loads(zlib.decompress(base64.b85decode(held)))
-        return cls(revision, {(subject, relation): told for subject, relation, told in pairs})
+        pairs = decode_json(unpack(held), "held", 2**30, most_parts=None)
+        return typed(cls)(revision=revision, digests={(s, relation): digest for s, relation, digest in pairs})
 
 
 def next_revision(now: datetime, last: int) -> int:
@@ -137,7 +135,7 @@ class WholeReading:
         """
         revision = next_revision(now, 0)
         found = {(o.subject.id, o.relation): o for o in mapper.observations(revision, now)}
-        report_rejects(self.source, mapper)
+        report_rejects(self.source, mapper, require_one=False)
         told = {slot: observation for slot, observation in found.items() if slot in asked}
         missing = asked - told.keys() - set(mapper.unusable)
         if len(missing) > _FEW and not told and self.max_vanished < 1:
@@ -165,13 +163,19 @@ class WholeReading:
         return changed, holds
 
 
-def report_rejects(source: str, mapper: Mapper) -> None:
-    """Warn of rows that were left out.  Raises SourceDataError when that is all of them."""
+def first_reject(source: str, mapper: Mapper) -> str:
+    """How many rows cannot be used, and why the first of them; empty if all can."""
     if not mapper.rejected:
-        return
+        return ""
     first = mapper.rejects[0]
     count = f"{mapper.rejected} of {mapper.rows} rows cannot be used"
-    message = f"{source}: {count}; row {first.line}: {first.reason}"
-    if mapper.rejected >= mapper.rows:
+    return f"{source}: {count}; row {first.line}: {first.reason}"
+
+
+def report_rejects(source: str, mapper: Mapper, *, require_one: bool = True) -> None:
+    """Warn of rows that were left out.  Raises SourceDataError when one is required and that is all of them."""
+    if not (message := first_reject(source, mapper)):
+        return
+    if require_one and mapper.rejected >= mapper.rows:
         raise SourceDataError(message)
     _log.warning(message)

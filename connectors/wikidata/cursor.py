@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors.cursors import dump_cursor, load_cursor
+from connectors.cursors import dump_cursor, load_cursor, typed
 from connectors.dates import EARLIEST, instant
 from connectors.wikidata.rows import Version
 from connectors.wikidata.watch import Membership
@@ -91,7 +91,7 @@ class Cursor:
     @classmethod
     def _of(cls, *, high: str | None, due: list[str], gone: list[str], **fields: Any) -> Cursor:
         under_way = fields.pop("unfinished", None)
-        return cls(
+        return typed(cls)(
             high=instant(high) if high else None,
             due=frozenset(due),
             gone=frozenset(gone),

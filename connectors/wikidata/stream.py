@@ -16,7 +16,7 @@ from typing import Literal
 import httpx
 from pydantic import Field
 
-from connectors.cursors import dump_cursor, load_cursor
+from connectors.cursors import dump_cursor, load_cursor, typed
 from connectors.dates import EARLIEST, instant
 from connectors.errors import (
     SourceRefused,
@@ -86,7 +86,7 @@ class _Cursor:
 
     @classmethod
     def load(cls, text: str | None) -> _Cursor:
-        return load_cursor(text, _FORMAT, cls, (part.name for part in fields(cls)))
+        return load_cursor(text, _FORMAT, typed(cls), (part.name for part in fields(cls)))
 
 
 class StreamConnector:

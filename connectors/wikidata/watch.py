@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+from connectors.cursors import pack, unpack
 from connectors.errors import SourceDataError, SourceSettingsError
 from connectors.http.sparql_client import SparqlClient
 from connectors.namespaces import Namespaces
@@ -77,12 +77,12 @@ def packed(ids: Iterable[str]) -> str:
     members = sorted(set(ids))
     if len(members) > _PACKED:
         return ""
-    return base64.b85encode(zlib.compress("\n".join(members).encode(), 9)).decode()
+    return pack("\n".join(members))
 
 
 def unpacked(text: str) -> frozenset[str]:
     """What `packed` took."""
-    return frozenset(zlib.decompress(base64.b85decode(text)).decode().splitlines()) if text else frozenset()
+    return frozenset(unpack(text).splitlines()) if text else frozenset()
 
 
 def _bucket(subject: str) -> int:

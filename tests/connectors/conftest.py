@@ -52,3 +52,14 @@ def open_wikidata(oxigraph: SparqlServer) -> Open:
         return connect("wd", settings, clock=clock, limiters=Limiters(clock))
 
     return open_
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of our own."""
+    pgserver = pytest.importorskip("pgserver", reason="install pgserver (the dev extra) for PostgreSQL tests")
+    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    finally:
+        server.cleanup()

@@ -89,12 +89,11 @@ def test_json_has_a_greatest_depth(opening: str, depth: int) -> None:
     assert border.decode_json(opening * shallow + "1" + closing * shallow, "cursor")
 
 
-def test_json_has_a_greatest_size_and_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_has_a_greatest_size_and_number_of_parts() -> None:
     with pytest.raises(AnswerTooLarge, match="11 bytes of JSON; at most 10"):
         border.decode_json(b'"123456789"', "event", 10)
-    monkeypatch.setattr(border, "MAX_PARTS", 100)
     with pytest.raises(AnswerTooLarge, match="more than 100 parts"):
-        border.decode_json("[" + "[]," * 60 + "[]]", "event")
+        border.decode_json("[" + "[]," * 60 + "[]]", "event", most_parts=100)
 
 
 def test_one_bad_value_costs_its_row_and_not_the_document() -> None:
