@@ -18,6 +18,10 @@ trying again is pointless.  Every message says what was wrong, where, and what t
 
 from __future__ import annotations
 
+from typing import Literal
+
+RequestFlaw = Literal["malformed", "label_special", "untokenised", "unsayable", "too_long", "conflict"]
+
 
 class EditingError(Exception):
     """Base of all errors raised on purpose in this room."""
@@ -28,7 +32,15 @@ class SpecError(EditingError):
 
 
 class RequestError(EditingError):
-    """An edit request that the tokenizer or the prompt does not allow."""
+    """An edit request that the tokenizer or the prompt does not allow.
+
+    `code` says of what kind: `malformed` (no subject, no target, no place for it), `label_special`,
+    `untokenised`, `unsayable`, `too_long` or `conflict`; `editing.spec.FailureCode` explains them.
+    """
+
+    def __init__(self, message: str, code: RequestFlaw = "malformed") -> None:
+        super().__init__(message)
+        self.code: RequestFlaw = code
 
 
 class DataError(EditingError):

@@ -174,6 +174,41 @@ class Measure:
     unit: str = ""
 
 
+FailureCode = Literal[
+    "malformed",
+    "label_special",
+    "untokenised",
+    "unsayable",
+    "too_long",
+    "conflict",
+    "not_finite",
+    "out_of_memory",
+]
+"""Why one fact cannot be built:
+
+    malformed      its template has no place for the subject, or subject or target is empty
+    label_special  subject or target contains a control token of the tokenizer (`<|im_start|>`)
+    untokenised    the tokenizer drops the subject, refuses the text, or knows no part of the subject
+    unsayable      the tokenizer has no token of its own for the target, or none for one of its characters
+    too_long       prompt and target have more tokens than the model reads
+    conflict       another fact of the build gives the same prompt another answer
+    not_finite     its optimisation or its keys are not finite numbers
+    out_of_memory  it alone does not fit in memory, though others do
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FactFailure:
+    """A fact of the view that cannot be built; the others were built and judged without it."""
+
+    id: str
+    code: FailureCode
+    reason: str
+    """A sentence for people: what is wrong with it and what to do."""
+    wording: str = ""
+    """The rendered prompt of a further wording that was left out; empty where the fact itself failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class FactReport:
     """What became of one fact of the view."""
@@ -214,6 +249,8 @@ class BuildReport:
     cost: Cost
     """In the file one flat object: groups_optimised, groups_cached, seconds_<phase>, peak_memory_bytes, …"""
     versions: dict[str, str]
+    failures: tuple[FactFailure, ...] = ()
+    """Facts of the spec that are in neither the checkpoint nor `facts`, and further wordings left out."""
     spec_digest: str = ""
     """SHA-256 of the spec file this report answers: a retried worker recognises finished work by it."""
     version: int = SPEC_VERSION

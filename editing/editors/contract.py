@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from torch import Tensor
 
 from editing.cost import Cost
+from editing.errors import EditingError
 from editing.model.architectures import Architecture
 from editing.preflight import Preflight
 from editing.progress import Progress, silent
@@ -50,6 +51,10 @@ class BuildInputs:
     """Subject → prompts about it whose next token is to stay as it is."""
     preserved: Sequence[EditRequest] = ()
     """Requests that are already in the weights and are to stay there (a build in chunks)."""
+    partial: bool = False
+    """Whether a request that cannot be edited (it cannot be tokenised, its optimisation is not finite, it
+    alone does not fit in memory) is left out and named in `EditResult.failed`; else its error is raised.
+    It is raised in any case where most of many requests fail: then the fault is not in single requests."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ class EditResult:
     """Request id → content key of its group, where the editor forms groups."""
     injection: Injection | None = None
     """None where the editor has nothing that could be tried alone: `efficacy_alone` is then of no case."""
+    failed: Mapping[str, EditingError] = field(default_factory=dict)
+    """Request id → why it could not be edited; the weights are as if it had not been asked for."""
 
 
 class Edit(Protocol):

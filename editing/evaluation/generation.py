@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editing.evaluation.scoring import Tick, encode_prompts, silent
-from editing.model.inference import Continuation, Ids, for_each_batch
-from editing.model.loading import context_length
+from editing.evaluation.scoring import Tick, encode_prompts, for_each_room, silent
+from editing.model.inference import Continuation, Ids
 
 TOKENS = 100
 """Length of a generated text, as the paper has it (shorter where the model's context is)."""
@@ -43,15 +42,14 @@ def generate(
     encoded = dict(zip(prompts, encode_prompts(tokenizer, prompts), strict=True))
     texts: dict[str, str] = {}
 
-    def run(batch: Sequence[str]) -> None:
-        room = min(tokens, context_length(model) - max(len(encoded[prompt]) for prompt in batch))
+    def run(batch: Sequence[str], room: int) -> None:
         noise = torch.stack([_noise(prompt, seed, room, top_k) for prompt in batch])
         rows = _sample(model, [encoded[prompt] for prompt in batch], noise.to(model.device))
         for prompt, row in zip(batch, rows, strict=True):
             texts[prompt] = tokenizer.decode(row, skip_special_tokens=True)
         tick(len(batch))
 
-    for_each_batch(model, list(encoded), lambda prompt: len(encoded[prompt]), run, extra=tokens)
+    for_each_room(model, list(encoded), lambda prompt: len(encoded[prompt]), run, tokens)
     return [texts[prompt] for prompt in prompts]
 
 
@@ -65,6 +63,8 @@ def _noise(prompt: str, seed: int, tokens: int, top_k: int) -> Tensor:
 
 def _sample(model: Any, prompts: Sequence[Ids], noise: Tensor) -> list[list[int]]:
     """B prompts and (B, tokens, k) noise -> sampled continuations."""
+    if not noise.shape[1]:
+        return [[] for _ in prompts]
     continuation = Continuation(model, prompts)
     said: list[Tensor] = []
     for step in range(noise.shape[1]):
@@ -73,7 +73,7 @@ def _sample(model: Any, prompts: Sequence[Ids], noise: Tensor) -> list[list[int]
         top = continuation.logits.double().topk(noise.shape[2])
         choice = (top.values + noise[:, step]).argmax(-1, keepdim=True)
         said.append(top.indices.gather(-1, choice)[:, 0])  # (B,)
-    rows: list[list[int]] = torch.stack(said, dim=1).tolist() if said else [[] for _ in prompts]
+    rows: list[list[int]] = torch.stack(said, dim=1).tolist()
     return rows
 
 

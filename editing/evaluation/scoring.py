@@ -6,16 +6,19 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from editing.model.inference import Continuation, Ids, for_each_batch, target_logits
+from editing.model.loading import context_length
 from editing.model.tokens import Passage, continued, locate
 
 Tick = Callable[[int], None]
 """Called with the number of questions answered since the last call."""
+
+T = TypeVar("T")
 
 ANSWER_TOKENS = 12
 """An answer that has not ended by then is cut."""
@@ -111,26 +114,54 @@ def continue_greedily(
     ended: Callable[[Ids], bool] = lambda _: False,
     tick: Tick = silent,
 ) -> list[Ids]:
-    """The likeliest next tokens of every prompt, in order: `tokens` of them, or until all rows have `ended`."""
+    """The likeliest next tokens of every prompt, in order: `tokens` of them, or until all rows have `ended`.
+
+    A prompt that leaves less room in the model's context is continued to the end of that.
+    """
     answers: dict[Ids, Ids] = {}
 
-    def run(batch: Sequence[Ids]) -> None:
-        continuation = Continuation(model, batch)
-        said: list[list[int]] = [[] for _ in batch]
-        open_rows = set(range(len(batch)))
-        for step in range(tokens):
-            following = continuation.logits.argmax(-1)
-            for row, token in zip(said, following.tolist(), strict=True):
-                row.append(token)
-            open_rows = {row for row in open_rows if not ended(tuple(said[row]))}
-            if not open_rows or step + 1 == tokens:
-                break
-            continuation.append(following)
-        answers.update((prompt, tuple(row)) for prompt, row in zip(batch, said, strict=True))
+    def run(batch: Sequence[Ids], room: int) -> None:
+        rows = _greedily(model, batch, room, ended) if room else [() for _ in batch]
+        answers.update(zip(batch, rows, strict=True))
         tick(len(batch))
 
-    for_each_batch(model, list(dict.fromkeys(prompts)), len, run, extra=tokens)
+    for_each_room(model, list(dict.fromkeys(prompts)), len, run, tokens)
     return [answers[prompt] for prompt in prompts]
+
+
+def _greedily(model: Any, batch: Sequence[Ids], tokens: int, ended: Callable[[Ids], bool]) -> list[Ids]:
+    continuation = Continuation(model, batch)
+    said: list[list[int]] = [[] for _ in batch]
+    open_rows = set(range(len(batch)))
+    for step in range(tokens):
+        following = continuation.logits.argmax(-1)
+        for row, token in zip(said, following.tolist(), strict=True):
+            row.append(token)
+        open_rows = {row for row in open_rows if not ended(tuple(said[row]))}
+        if not open_rows or step + 1 == tokens:
+            break
+        continuation.append(following)
+    return [tuple(row) for row in said]
+
+
+def for_each_room(
+    model: Any,
+    items: Sequence[T],
+    length: Callable[[T], int],
+    run: Callable[[Sequence[T], int], None],
+    tokens: int,
+) -> None:
+    """Call `run(batch, room)` on batches of `items` that can be continued by the same number of tokens.
+
+    That is `tokens`, or what the model's context leaves an item: what is said after a prompt does not depend
+    on how long the other prompts of its batch are.
+    """
+    context = context_length(model)
+    rooms: dict[int, list[T]] = {}
+    for item in items:
+        rooms.setdefault(max(0, min(tokens, context - length(item))), []).append(item)
+    for room, some in rooms.items():
+        for_each_batch(model, some, length, lambda batch, room=room: run(batch, room), extra=room)  # type: ignore[misc]
 
 
 def greedy_answers(model: Any, tokenizer: Any, prompts: Sequence[Ids], *, tick: Tick = silent) -> list[Ids]:

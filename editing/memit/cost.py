@@ -151,7 +151,7 @@ class Work:
         device = self.model.device.type
         above = len(self.parts.blocks) - self.layers[-1] - 1
         suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
-        contexts = len(self.groups[0].contexts)
+        contexts = len(self.groups[0].contexts) if self.groups else 0
         buckets = suffix / TOKENS[device] + (contexts + 1 if self.missing else 0)
         forward = len(self.layers) * contexts * (self.layers[-1] + 1)
         calls = {"targets": 3 * self.steps * buckets * above, "keys": forward, "statistics": 0.0}

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from editing.errors import RequestError
-from editing.model.tokens import Located, Passage, locate, passage
+from editing.errors import EditingError, RequestError
+from editing.model.tokens import Located, Passage, passage, try_locate
 from editing.requests import SLOT, EditRequest
 from editing.settings import EditSettings
 
@@ -22,6 +22,9 @@ FORMAT = 1
 """Raised when the meaning of a stored δ changes."""
 
 KL_TEMPLATE = "{} is a"
+
+Failed = Callable[[str, EditingError], object]
+"""Called with the id of a request that cannot be edited and the reason; the others go on without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +61,72 @@ def form_groups(
     prefixes: Sequence[str],
     kl_prompts: Mapping[str, Sequence[str]],
     identity: Mapping[str, object],
+    limit: int | None = None,
+    failed: Failed | None = None,
 ) -> list[Group]:
-    """The key groups of `requests`, ordered by key; raises RequestError where two requests conflict (5).
+    """The key groups of `requests`, ordered by key.
 
-    `kl_prompts` maps a subject to prompts (with `{}`, or rendered) whose next token is to stay as it is.
-    `identity` is what all groups depend on (base, layer, hyper-parameters, prefixes, tokenizer).
+    `kl_prompts` maps a subject to prompts (with `{}`, or rendered) whose next token is to stay as it is;
+    one that cannot be tokenised is left out.  `identity` is what all groups depend on (base, layer,
+    hyper-parameters, prefixes, tokenizer); `limit` is the number of tokens the model reads.
+
+    A request that cannot be tokenised, or contradicts another one (5), is left out and named to `failed`;
+    without `failed`, its RequestError is raised.
     """
-    _refuse_conflicts(requests)
-    bare = locate(tokenizer, [passage(request, target=False) for request in requests])
+    contexts = ("", *prefixes)
+    sound = _without_conflicts(requests, failed)
+    said = _said(tokenizer, sound, contexts, limit, failed)
     members: dict[tuple[int, ...], list[EditRequest]] = {}
-    for request, located in zip(requests, bare, strict=True):
-        members.setdefault(located.ids[: located.subject + 1], []).append(request)
+    for request, (start, _) in said.items():
+        members.setdefault(start, []).append(request)
     drafts = [_Draft.of(tuple(group), kl_prompts, identity) for group in members.values()]
     drafts.sort(key=lambda draft: draft.key)
-    return _tokenised(tokenizer, drafts, ("", *prefixes))
+    kept = iter(try_locate(tokenizer, [item for draft in drafts for item in draft.kl], limit=limit))
+    return [
+        draft.group({fact: said[fact][1] for fact in draft.distinct}, [next(kept) for _ in draft.kl])
+        for draft in drafts
+    ]
+
+
+Said = dict[EditRequest, tuple[tuple[int, ...], list[Located]]]
+"""Request → (the bare prompt's tokens through the subject's last one, the whole text in every context)."""
+
+
+def _said(
+    tokenizer: Any,
+    requests: Sequence[EditRequest],
+    contexts: Sequence[str],
+    limit: int | None,
+    failed: Failed | None,
+) -> Said:
+    """The requests that can be tokenised, with one call of the tokenizer for each kind of text."""
+    passages: dict[EditRequest, list[Passage]] = {}
+    for request in requests:
+        try:
+            passages[request] = [passage(request, context) for context in contexts]
+        except RequestError as error:
+            fail_requests(failed, [request], error)
+    texts = [item for some in passages.values() for item in some]
+    found = iter(try_locate(tokenizer, texts, limit=limit, labels=True))
+    prompts = [passage(request, target=False) for request in passages]
+    bare = iter(try_locate(tokenizer, prompts))
+    said: Said = {}
+    for request in passages:
+        start, rows = next(bare), [next(found) for _ in contexts]
+        located = [row for row in rows if isinstance(row, Located)]
+        if isinstance(start, Located) and len(located) == len(rows):
+            said[request] = start.ids[: start.subject + 1], located
+        else:
+            fail_requests(failed, [request], next(e for e in (*rows, start) if isinstance(e, RequestError)))
+    return said
+
+
+def fail_requests(failed: Failed | None, requests: Iterable[EditRequest], error: EditingError) -> None:
+    """Name `requests` to `failed` with the error that is theirs; without `failed`, raise it."""
+    for request in requests:
+        if failed is None:
+            raise error
+        failed(request.id, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +143,7 @@ class _Draft:
         kl_prompts: Mapping[str, Sequence[str]],
         identity: Mapping[str, object],
     ) -> _Draft:
+        """The group before its terms are tokenised; `kl_prompts` that it edits itself are left out."""
         ordered = sorted(requests, key=lambda request: (request.rendered, request.target, request.id))
         distinct = {(request.rendered, request.target): request for request in reversed(ordered)}
         facts = tuple(sorted(distinct.values(), key=lambda request: (request.rendered, request.target)))
@@ -109,6 +165,20 @@ class _Draft:
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
         return cls(hashlib.sha256(text.encode()).hexdigest(), tuple(ordered), facts, tuple(prompts))
 
+    def group(
+        self, said: Mapping[EditRequest, Sequence[Located]], kl: Sequence[Located | RequestError]
+    ) -> Group:
+        """The group, from its facts' texts in every context and its KL prompts; one of those that cannot be
+        tokenised is left out."""
+        texts = [said[fact] for fact in self.distinct]
+        terms = [Term(text, context) for rows in texts for context, text in enumerate(rows)]
+        first, *others = kl
+        if isinstance(first, Located):
+            terms.append(Term(_until_subject(first), -1))
+        terms += [Term(text, -1) for text in others if isinstance(text, Located)]
+        keyed = tuple(text.ids[: text.subject + 1] for text in texts[0])
+        return Group(self.key, self.requests, tuple(terms), keyed)
+
 
 def _kl_passage(prompt: str, subject: str) -> Passage:
     """Where `subject` ends in a KL prompt; `{} is a` is read at the subject's last token itself."""
@@ -122,42 +192,32 @@ def _kl_passage(prompt: str, subject: str) -> Passage:
     return Passage(prompt, at + len(subject))
 
 
-def _tokenised(tokenizer: Any, drafts: Sequence[_Draft], contexts: Sequence[str]) -> list[Group]:
-    """Terms and contexts of all groups, with one call of the tokenizer for each kind."""
-    said = locate(
-        tokenizer,
-        [passage(fact, context) for draft in drafts for fact in draft.distinct for context in contexts],
-    )
-    kept = locate(tokenizer, [item for draft in drafts for item in draft.kl])
-    groups, at_said, at_kept = [], 0, 0
-    for draft in drafts:
-        nll = said[at_said : at_said + len(draft.distinct) * len(contexts)]
-        kl = kept[at_kept : at_kept + len(draft.kl)]
-        at_said += len(nll)
-        at_kept += len(kl)
-        shortened = [_until_subject(kl[0]), *kl[1:]]
-        terms = [Term(text, index % len(contexts)) for index, text in enumerate(nll)]
-        terms += [Term(text, -1) for text in shortened]
-        keyed = tuple(text.ids[: text.subject + 1] for text in nll[: len(contexts)])
-        groups.append(Group(draft.key, draft.requests, tuple(terms), keyed))
-    return groups
-
-
 def _until_subject(text: Located) -> Located:
     """The text cut after the subject's last token: what follows cannot be seen from there."""
     return Located(text.ids[: text.subject + 1], text.subject, text.subject + 1)
 
 
-def _refuse_conflicts(requests: Sequence[EditRequest]) -> None:
-    """Eqn. 5 on the rendered prompt: one prompt cannot be given two answers."""
-    seen: dict[str, EditRequest] = {}
+def _without_conflicts(requests: Sequence[EditRequest], failed: Failed | None) -> list[EditRequest]:
+    """Eqn. 5 on the rendered prompt: one prompt cannot be given two answers, so neither is edited."""
+    first: dict[str, EditRequest] = {}
+    conflicts: dict[str, RequestError] = {}
     for request in requests:
-        other = seen.setdefault(request.rendered, request)
+        if request.prompt.count(SLOT) != 1:
+            continue  # nothing is rendered; `passage` says so
+        other = first.setdefault(request.rendered, request)
         if other.target != request.target:
-            raise RequestError(
+            conflicts[request.rendered] = RequestError(
                 f"requests {other.id!r} and {request.id!r} ask {request.rendered!r} to be answered with "
-                f"{other.target!r} and with {request.target!r}: drop one of them"
+                f"{other.target!r} and with {request.target!r}: drop one of them",
+                "conflict",
             )
+    sound = []
+    for request in requests:
+        if request.prompt.count(SLOT) == 1 and request.rendered in conflicts:
+            fail_requests(failed, [request], conflicts[request.rendered])
+        else:
+            sound.append(request)
+    return sound
 
 
 def identity_of(

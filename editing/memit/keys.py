@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from editing.errors import NumericalError
 from editing.memit.groups import Group
 from editing.memit.norms import through_norm
 from editing.model.architectures import Parts
@@ -22,6 +23,17 @@ from editing.model.memory import batches, halving, pass_bytes
 from editing.model.passes import BEGINNING, Rows, Start, prepare, read
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
+
+
+class UnusableKeys(NumericalError):
+    """Keys or residuals of some groups are not finite: they would spoil the update of all the others."""
+
+    def __init__(self, groups: Sequence[Group], layer: int) -> None:
+        super().__init__(
+            f"the keys of {[request.id for group in groups for request in group.requests]} at layer {layer} are "
+            "not finite: load the model in fp32"
+        )
+        self.groups = tuple(groups)
 
 
 def context_weights(count: int) -> list[float]:
@@ -59,13 +71,18 @@ class Collector:
         self.resumes = len(layers) > 1 and held <= (0.5 * free if memory is None else memory)
         # Fixed for all layers, so that a pass finds what the one before left.
         self.chunks = list(batches(self.order, self._cost, free - held if self.resumes else free))
+        self.unusable: set[int] = set()
+        """Indices of groups whose columns are not finite."""
         self.left: dict[tuple[tuple[int, ...], int], Start] = {}
         self.arriving = self.left
 
     def sums(
         self, layer: int, share: float, *, first: bool, progress: Progress = silent
     ) -> tuple[Tensor, Tensor]:
-        """(K Kᵀ [d_k, d_k], K Rᵀ [d_k, d]) of `layer` under the present weights, in fp64."""
+        """(K Kᵀ [d_k, d_k], K Rᵀ [d_k, d]) of `layer` under the present weights, in fp64.
+
+        Raises UnusableKeys; so does `stacked`.
+        """
         width = self.parts.key_width(layer)
         device = self.model.device
         normal = torch.zeros(width, width, dtype=torch.float64, device=device)
@@ -101,6 +118,8 @@ class Collector:
         def run(chunk: Sequence[int]) -> None:
             nonlocal done
             for keys, residuals in self.columns(chunk, layer, share, first=first):
+                finite = torch.isfinite(keys).all(1) & torch.isfinite(residuals).all(1)
+                self.unusable |= {chunk[row] for row in (~finite).nonzero()[:, 0].tolist()}
                 add(keys, residuals)
             done += len(chunk)
             progress("keys", done, len(self.groups))
@@ -108,6 +127,8 @@ class Collector:
         self.arriving, self.left = self.left, {}
         for chunk in self.chunks:
             halving(chunk, run)
+        if self.unusable:
+            raise UnusableKeys([self.groups[index] for index in sorted(self.unusable)], layer)
 
     def _place(self, index: int) -> tuple[int, str]:
         """Groups of like length go together: padding is wasted work."""

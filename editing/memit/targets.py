@@ -28,6 +28,8 @@ from editing.model.hooks import on_input, only_at, returns_tuple, starting_with
 from editing.settings import EditSettings
 
 Done = Callable[[Group, Delta], None]
+Lost = Callable[[Group, NumericalError], None]
+"""Called with a group whose loss is not finite; the others of its batch go on without it."""
 Step = Callable[[int, float], None]
 """Called after each step with the number of groups still at work and the share of the steps they have done."""
 
@@ -69,20 +71,40 @@ class Optimisation:
             norm[bucket.group[bare]] = bucket.hidden[bare, 0].to(self.dtype).norm(dim=1)
         return norm
 
-    def run(self, done: Done, step: Step = lambda working, share: None) -> None:
+    def run(self, done: Done, step: Step = lambda working, share: None, lost: Lost | None = None) -> None:
         """All steps, as the released implementation counts them: `steps` losses, one update fewer.
 
-        An exception from `step` ends the run; what has been handed to `done` stays done.
+        An exception from `step` ends the run; what has been handed to `done` stays done.  Without `lost`, a
+        group whose loss is not finite raises NumericalError.
         """
         updates = self.settings.steps - 1
         for _ in range(updates):
             gradient = self.gradient()
+            gradient = gradient[self._lose(torch.cat([gradient, self.loss[:, None]], dim=1), lost)]
             stayed = self.leave(self.loss < self.settings.stop_loss, done)
             if not self.groups:
                 return
             self.update(gradient[stayed])
             step(len(self.groups), self.updates / updates)
+        self._lose(self.delta, lost)
         self.leave(torch.ones_like(self.loss, dtype=torch.bool), done)
+
+    def _lose(self, values: Tensor, lost: Lost | None) -> Tensor:
+        """Go on without groups whose row of `values` is not finite; the indices of those that stay."""
+        finite = torch.isfinite(values).all(dim=1)
+        stayed = finite.nonzero()[:, 0]
+        for index in (~finite).nonzero()[:, 0].tolist():
+            group = self.groups[index]
+            error = NumericalError(
+                f"the loss of {[request.id for request in group.requests]} is not finite after "
+                f"{self.updates} updates: lower lr ({self.settings.lr}) or load the model in fp32"
+            )
+            if lost is None:
+                raise error
+            lost(group, error)
+        if len(stayed) < len(self.groups):
+            self._keep(stayed)
+        return stayed
 
     def gradient(self) -> Tensor:
         """d loss / d δ, [G, d]; the groups' losses are left in `self.loss`."""
@@ -96,12 +118,6 @@ class Optimisation:
                 gradient += torch.autograd.grad(part.sum(), delta)[0]
                 loss += part.detach()
         self.loss = loss
-        if not bool(torch.isfinite(loss).all()):
-            worst = self.groups[int((~torch.isfinite(loss)).nonzero()[0])]
-            raise NumericalError(
-                f"the loss of {[request.id for request in worst.requests]} is not finite after "
-                f"{self.updates} updates: lower lr ({self.settings.lr}) or load the model in fp32"
-            )
         return gradient
 
     def terms(self, bucket: Bucket, delta: Tensor) -> Tensor:

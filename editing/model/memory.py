@@ -46,11 +46,19 @@ def ran_out(error: RuntimeError) -> bool:
 
 
 def in_batches(
-    items: Sequence[T], cost: Callable[[T], float], budget: float, run: Callable[[Sequence[T]], None]
+    items: Sequence[T],
+    cost: Callable[[T], float],
+    budget: float,
+    run: Callable[[Sequence[T]], None],
+    *,
+    too_large: Callable[[T, OutOfMemory], None] | None = None,
 ) -> None:
-    """Call `run` on consecutive batches whose `cost` stays within `budget`; halve one that runs out of memory."""
+    """Call `run` on consecutive batches whose `cost` stays within `budget`; halve one that runs out of memory.
+
+    A single item that does not fit goes to `too_large`, or raises OutOfMemory where that is not given.
+    """
     for batch in batches(items, cost, budget):
-        halving(batch, run)
+        halving(batch, run, too_large=too_large)
 
 
 def batches(items: Sequence[T], cost: Callable[[T], float], budget: float) -> Iterator[Sequence[T]]:
@@ -66,8 +74,16 @@ def batches(items: Sequence[T], cost: Callable[[T], float], budget: float) -> It
         yield items[start:]
 
 
-def halving(batch: Sequence[T], run: Callable[[Sequence[T]], None]) -> None:
-    """Call `run` on `batch`, or on its halves in turn where it runs out of memory."""
+def halving(
+    batch: Sequence[T],
+    run: Callable[[Sequence[T]], None],
+    *,
+    too_large: Callable[[T, OutOfMemory], None] | None = None,
+) -> None:
+    """Call `run` on `batch`, or on its halves in turn where it runs out of memory.
+
+    A single item that does not fit goes to `too_large`, or raises OutOfMemory where that is not given.
+    """
     try:
         run(batch)
         return
@@ -75,12 +91,16 @@ def halving(batch: Sequence[T], run: Callable[[Sequence[T]], None]) -> None:
         if not ran_out(error):
             raise
         if len(batch) == 1:
-            raise OutOfMemory(
+            alone = OutOfMemory(
                 f"one item alone does not fit in memory ({error}): shorten the texts, free memory, "
                 "or use a smaller model"
-            ) from error
+            )
+            if too_large is None:
+                raise alone from error
+            too_large(batch[0], alone)
+            return
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = len(batch) // 2
-    halving(batch[:half], run)
-    halving(batch[half:], run)
+    halving(batch[:half], run, too_large=too_large)
+    halving(batch[half:], run, too_large=too_large)

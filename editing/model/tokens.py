@@ -16,6 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from editing.errors import RequestError
+from editing.model.spelling import Spelling, shortened
 from editing.requests import SLOT, EditRequest
 
 _SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC", "FULLWIDTH")
@@ -31,6 +32,8 @@ class Passage:
     """Index after the subject's last character."""
     target_start: int | None = None
     """Length of the prompt; None where nothing is to be predicted."""
+    subject_start: int | None = None
+    """Index of the subject's first character, where its own tokens are to be checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +69,19 @@ def _spaceless(character: str) -> bool:
 
 def passage(request: EditRequest, context: str = "", *, target: bool = True) -> Passage:
     """x_j ⊕ p(s, r), with the target where asked for."""
-    before, found, _ = request.prompt.partition(SLOT)
-    if not found or not request.subject:
+    before, _, _ = request.prompt.partition(SLOT)
+    if request.prompt.count(SLOT) != 1 or not request.subject:
         raise RequestError(
             f"request {request.id!r}: prompt {request.prompt!r} needs one {SLOT} and a subject to put there"
         )
     prompt = in_context(context, request.rendered)
-    start = len(prompt) - len(request.rendered)
-    subject_end = start + len(before) + len(request.subject)
+    subject_start = len(prompt) - len(request.rendered) + len(before)
+    subject_end = subject_start + len(request.subject)
     if not target:
-        return Passage(prompt, subject_end)
+        return Passage(prompt, subject_end, subject_start=subject_start)
     if not request.target.strip():
         raise RequestError(f"request {request.id!r}: its target is empty; say what the prompt is to end with")
-    return Passage(continued(prompt, request.target), subject_end, len(prompt))
+    return Passage(continued(prompt, request.target), subject_end, len(prompt), subject_start)
 
 
 def in_context(context: str, text: str) -> str:
@@ -90,19 +93,79 @@ def in_context(context: str, text: str) -> str:
 
 def locate(tokenizer: Any, passages: Sequence[Passage]) -> list[Located]:
     """Tokenise `passages` as the model would read them; raises RequestError for a place no token covers."""
+    found = []
+    for item in try_locate(tokenizer, passages):
+        if isinstance(item, RequestError):
+            raise item
+        found.append(item)
+    return found
+
+
+def try_locate(
+    tokenizer: Any, passages: Sequence[Passage], *, limit: int | None = None, labels: bool = False
+) -> list[Located | RequestError]:
+    """Like `locate`, but a passage that cannot be used gives its error and leaves the others alone.
+
+    `limit` is the number of tokens the model can read.  With `labels`, the tokens of subject and target are
+    checked as well: neither may contain a control token of the tokenizer, nor be unknown to it.
+    Raises RequestError only for a tokenizer that gives no offsets.
+    """
     if not passages:
         return []
     if not getattr(tokenizer, "is_fast", False):
         raise RequestError(
             f"{type(tokenizer).__name__} gives no character offsets: load the fast tokenizer of this model"
         )
-    encoded = tokenizer(
-        [item.text for item in passages], return_offsets_mapping=True, return_special_tokens_mask=True
-    )
-    rows = zip(
-        passages, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
-    )
-    return [_located(*row) for row in rows]
+    spelling = Spelling(tokenizer) if labels else None
+    found: list[Located | RequestError] = []
+    for item, row in zip(passages, _encoded(tokenizer, [item.text for item in passages]), strict=True):
+        try:
+            if isinstance(row, RequestError):
+                raise row
+            located = _located(item, *row)
+            if limit is not None and len(located.ids) > limit:
+                raise RequestError(
+                    f"{shortened(item.text)} has {len(located.ids)} tokens, the model reads {limit}: "
+                    "shorten the label or the template",
+                    "too_long",
+                )
+            if spelling is not None:
+                _check_labels(spelling, item, located, row[1])
+            found.append(located)
+        except RequestError as error:
+            found.append(error)
+    return found
+
+
+Encoded = tuple[list[int], list[tuple[int, int]], list[int]]
+"""(ids, offsets, special tokens mask) of one text."""
+
+
+def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[Encoded | RequestError]:
+    """The texts in one call; where the tokenizer refuses the batch, text by text, to find which one."""
+
+    def encode(some: Sequence[str]) -> list[Encoded]:
+        rows = tokenizer(list(some), return_offsets_mapping=True, return_special_tokens_mask=True)
+        return list(zip(rows["input_ids"], rows["offset_mapping"], rows["special_tokens_mask"], strict=True))
+
+    try:
+        return [*encode(texts)]
+    except Exception as error:  # noqa: BLE001  the Rust tokenizers raise bare Exception, among others
+        if len(texts) == 1:
+            reason = " ".join(str(error).split())[:200]
+            return [RequestError(f"the tokenizer refuses {shortened(texts[0])}: {reason}", "untokenised")]
+    return [row for text in texts for row in _encoded(tokenizer, [text])]
+
+
+def _check_labels(
+    spelling: Spelling, item: Passage, located: Located, offsets: Sequence[tuple[int, int]]
+) -> None:
+    """Raise RequestError where subject or target is not spelled with ordinary tokens."""
+    tokens = list(zip(located.ids, offsets, strict=False))
+    if item.subject_start is not None:
+        spelling.check_subject(item.text, tokens, (item.subject_start, item.subject_end))
+    if item.target_start is not None:
+        spelling.check_target(item.text, tokens, (item.target_start, len(item.text)))
 
 
 def _located(item: Passage, ids: list[int], offsets: list[tuple[int, int]], special: list[int]) -> Located:
@@ -113,14 +176,16 @@ def _located(item: Passage, ids: list[int], offsets: list[tuple[int, int]], spec
     if subject is None:
         raise RequestError(
             f"no token covers the subject's end (character {item.subject_end}) of {item.text!r}: "
-            "the tokenizer drops it; choose another label"
+            "the tokenizer drops it; choose another label",
+            "untokenised",
         )
     if item.target_start is None:
         return Located(tuple(ids[:count]), subject, count)
     target = next((i for i in range(subject + 1, count) if offsets[i][1] > item.target_start), None)
     if target is None:
         raise RequestError(
-            f"no token of its own for the target of {item.text!r}: the subject must end before it"
+            f"no token of its own for the target of {item.text!r}: the subject must end before it",
+            "unsayable",
         )
     return Located(tuple(ids[:count]), subject, target)
 

@@ -37,10 +37,11 @@ from editing.evaluation.questions import Exam, Setter, Sitting
 from editing.model.hooks import fused
 from editing.model.loading import load_model, load_tokenizer
 from editing.model.weights import swapped
-from editing.requests import EditRequest, prompt_key
+from editing.requests import prompt_key
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.checkpoints import read_changed, read_manifest, verify, write_checkpoint
 from editing.worker.protocol import Channel, Counter
+from editing.worker.screening import Failures, edit_requests, screened
 
 Known = Mapping[str, tuple[bool, str]]
 
@@ -118,9 +119,11 @@ class _Round:
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.seconds: dict[str, float] = {}
         self.cost = Cost()
+        self.failures = Failures()
 
     def run(self) -> BuildReport:
         with self._timed("known"):
+            self.spec = screened(self.model, self.tokenizer, self.spec, self.failures)
             asking = self._counter("known", len(self.spec.facts))
             setter = Setter(self.model, self.tokenizer, self.loaded.base, asking)
             known = setter.known(self.spec.facts)
@@ -128,10 +131,9 @@ class _Round:
         if self.spec.mode == "ask":
             facts = tuple(FactReport(id, yes, said, said, yes) for id, (yes, said) in known.items())
             return self._report("", facts, ())
-        edited = [fact for fact in self.spec.facts if not known[fact.id][0]]
         if self.spec.mode == "plan":
-            return self._estimate(edited)
-        built = self._build(edited) if self.spec.mode == "build" and edited else None
+            return self._estimate(self._edited(known))
+        built = self._build(known) if self.spec.mode == "build" else None
         checkpoint = self._checkpoint(built)
         with self._timed("judge"):
             exam = setter.exam(self.spec, known, self._windows())
@@ -146,19 +148,35 @@ class _Round:
             self.cost = Cost(preflight=expected)
         return self._report("", (), ())
 
-    def _build(self, edited: list[FactSpec]) -> EditResult:
+    def _edited(self, known: Known) -> list[FactSpec]:
+        """The facts that the weights are changed for."""
+        return [fact for fact in self.spec.facts if not known[fact.id][0]]
+
+    def _build(self, known: Known) -> EditResult | None:
+        """Edit all that can be edited; None where nothing is left.
+
+        A fact whose own request fails is left out with all its wordings: the rest is then built again, from
+        the cache.
+        """
         editor = editor_named(self.spec.settings.editor)
-        with self._timed("build"):
-            built = editor.edit(
-                self.model,
-                self.tokenizer,
-                editor.arranged(self._inputs(edited)),
-                planned=self.channel.expect,
-                progress=self.channel.progress,
-            )
-        self.cost = built.cost
-        crash_point("editing.worker:after-build")
-        return built
+        while edited := self._edited(known):
+            with self._timed("build"):
+                built = editor.edit(
+                    self.model,
+                    self.tokenizer,
+                    editor.arranged(self._inputs(edited)),
+                    planned=self.channel.expect,
+                    progress=self.channel.progress,
+                )
+            self.cost = built.cost
+            crash_point("editing.worker:after-build")
+            for fact in edited:
+                self.failures.note_all(fact, built.failed)
+            halved = [f for f in edited if f.id in self.failures.facts and len(f.wordings()) > 1]
+            self.spec = replace(self.spec, facts=self.failures.without(self.spec.facts))
+            if not halved:
+                return built
+        return None
 
     def _inputs(self, edited: list[FactSpec]) -> BuildInputs:
         return BuildInputs(
@@ -168,6 +186,7 @@ class _Round:
             base_digest=self.spec.base_digest,
             corpus=[Path(file) for file in self.spec.corpus],
             kl_prompts=kl_prompts(edited),
+            partial=True,
         )
 
     def _checkpoint(self, built: EditResult | None) -> str:
@@ -270,6 +289,7 @@ class _Round:
                 "dtype": str(self.model.dtype).removeprefix("torch."),
                 "threads": str(torch.get_num_threads()),
             },
+            failures=self.failures.report(),
             spec_digest=self.digest,
         )
 
@@ -281,14 +301,6 @@ class _Round:
         started = time.perf_counter()
         yield
         self.seconds[phase] = time.perf_counter() - started
-
-
-def edit_requests(fact: FactSpec) -> list[EditRequest]:
-    """The fact's own request, whose id is the fact's, and one for each variant and further wording."""
-    return [
-        EditRequest(f"{fact.id}/{number}" if number else fact.id, said.prompt, said.subject, said.target)
-        for number, said in enumerate(fact.wordings())
-    ]
 
 
 def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:

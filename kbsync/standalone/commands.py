@@ -85,7 +85,7 @@ class LayerStatistics:
 def statistics(chosen: Chosen, progress: Progress) -> tuple[LayerStatistics, ...]:
     """The second moments of all layers R of the chosen model, computed where the cache lacks them."""
     corpus = chosen.text()
-    from editing.memit.build import chosen_layers
+    from editing.memit.preparation import chosen_layers
     from editing.memit.statistics import Statistics
     from editing.model.architectures import described, locate_parts
     from editing.model.hooks import frozen, fused

@@ -1,0 +1,117 @@
+"""δ of every key group: from the store, or optimised in batches and stored the moment it is done.
+
+A group whose optimisation fails costs its own facts alone.  Where most of many groups fail, the fault is
+not in single groups but in the settings or the machine, and the build ends with the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from editing.errors import EditingError, OutOfMemory
+from editing.memit.cost import batch_share
+from editing.memit.deltas import Delta
+from editing.memit.groups import Group, fail_requests
+from editing.memit.preparation import Job
+from editing.memit.targets import Optimisation
+from editing.model.memory import in_batches
+from editing.progress import Progress, silent
+from editing.requests import EditRequest
+
+MANY = 4
+"""From so many groups on, `MOST` of them failing is nobody's own fault."""
+MOST = 0.75
+
+
+def is_systematic(failing: int, of: int) -> bool:
+    """Whether so many failures among so many groups have a common cause."""
+    return of >= MANY and failing > MOST * of
+
+
+class Targets:
+    """The optimisations of one build."""
+
+    def __init__(self, job: Job, progress: Progress = silent) -> None:
+        self.job, self.progress = job, progress
+        self.deltas: dict[str, Delta] = {}
+        self.errors: dict[str, EditingError] = {}
+        """Content key → why that group has no δ."""
+
+    def of(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, Delta]]:
+        """(the groups that have a δ, ordered by key; content key → δ).
+
+        The facts of a group without one are tried apart: those that fail alone as well are named to
+        `job.failed`, and the others form a group again.  Without that, the first error is raised.
+        """
+        self._optimise(groups)
+        broken = [group for group in groups if group.key in self.errors]
+        self._raise_if_common(broken, groups)
+        found = [group for group in groups if group.key in self.deltas]
+        for group in broken:
+            found += self._apart(group)
+        return sorted(found, key=lambda group: group.key), self.deltas
+
+    def _optimise(self, groups: Sequence[Group]) -> None:
+        work, store = self.job.work, self.job.store
+        stored = {group.key: store.get(group.key) for group in groups}
+        self.deltas |= {key: delta for key, delta in stored.items() if delta is not None}
+        missing = [group for group in groups if group.key not in self.deltas]
+        cached, total = len(self.deltas), len(missing)
+
+        def done(group: Group, delta: Delta) -> None:
+            store.put(group.key, delta)
+            self.deltas[group.key] = delta
+
+        def lost(group: Group, error: EditingError) -> None:
+            self.errors[group.key] = error
+
+        def step(working: int, share: float) -> None:
+            self.progress("targets", len(self.deltas) - cached + int(working * share), total)
+
+        def run(batch: Sequence[Group]) -> None:
+            left = [g for g in batch if g.key not in self.deltas and g.key not in self.errors]
+            Optimisation(work.model, work.parts, left, self.job.inputs.settings, self.job.layer).run(
+                done, step, lost
+            )
+
+        share = batch_share(work.model, work.parts, self.job.layer, work.steps)
+        in_batches(missing, share, 1.0, run, too_large=lost)
+
+    def _raise_if_common(self, broken: Sequence[Group], groups: Sequence[Group]) -> None:
+        """Raise where nobody hears of single failures, or where they have a common cause.
+
+        Memory that no group at all fits into is the machine's trouble, and may be had another time.
+        """
+        if not broken:
+            return
+        first = self.errors[broken[0].key]
+        out_of_memory = all(isinstance(self.errors[group.key], OutOfMemory) for group in broken)
+        if (
+            self.job.failed is None
+            or is_systematic(len(broken), len(groups))
+            or (out_of_memory and len(broken) == len(groups))
+        ):
+            raise first
+
+    def _apart(self, group: Group) -> list[Group]:
+        """What can be saved of a group that has no δ: its facts that have one alone, in one group again."""
+        facts: dict[tuple[str, str], list[EditRequest]] = {}
+        for request in group.requests:
+            facts.setdefault((request.rendered, request.target), []).append(request)
+        good = [] if len(facts) > 1 else list(group.requests)
+        for alone in facts.values() if len(facts) > 1 else ():
+            single = self.job.group_of(alone)
+            if self._has_delta(single):
+                good += alone
+            else:
+                fail_requests(self.job.failed, alone, self.errors[single.key])
+        if good and len(good) < len(group.requests):
+            rest = self.job.group_of(good)
+            if self._has_delta(rest):
+                return [rest]
+        fail_requests(self.job.failed, good, self.errors[group.key])  # alone or not, together they have none
+        return []
+
+    def _has_delta(self, group: Group) -> bool:
+        self._optimise([group])
+        return group.key in self.deltas

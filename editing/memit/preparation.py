@@ -1,0 +1,130 @@
+"""A build before its first optimisation: everything is tokenised, and what is cached is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from editing.editors.contract import BuildInputs
+from editing.errors import RequestError
+from editing.memit.cost import Work
+from editing.memit.deltas import DeltaStore
+from editing.memit.groups import Failed, Group, form_groups, identity_of
+from editing.memit.prefixes import context_prefixes
+from editing.memit.statistics import Statistics
+from editing.model.architectures import Parts, described, locate_parts
+from editing.model.loading import context_length
+from editing.model.tokens import tokenizer_digest
+from editing.requests import EditRequest
+from editing.settings import EditSettings
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a build has to do."""
+
+    inputs: BuildInputs
+    tokenizer: Any
+    failed: Failed | None
+    """Hears of requests that cannot be edited; None: they raise."""
+    prefixes: tuple[str, ...]
+    groups: Sequence[Group]
+    preserved: Sequence[Group]
+    store: DeltaStore
+    statistics: Statistics
+    work: Work
+
+    @property
+    def layer(self) -> int:
+        """L, the target layer."""
+        return self.work.layers[-1]
+
+    def group_of(self, requests: Sequence[EditRequest]) -> Group:
+        """`requests`, all of one key, as a group of their own."""
+        grouping = _Grouping(self.work.model, self.tokenizer, self.inputs, self.prefixes, self.layer)
+        (group,) = grouping.of(requests, None)
+        return group
+
+
+def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | None) -> Job:
+    """Tokenise the requests and look up what the cache has of them.
+
+    A request that cannot be tokenised is named to `failed` and left out, or raises RequestError.
+    """
+    if not inputs.requests:
+        raise RequestError("no requests: there is nothing to build")
+    settings = inputs.settings
+    parts = locate_parts(model, described(settings))
+    layers = chosen_layers(parts, settings)
+    prefixes = context_prefixes(
+        model, tokenizer, settings, base_digest=inputs.base_digest, cache=inputs.cache
+    )
+    grouping = _Grouping(model, tokenizer, inputs, prefixes, layers[-1])
+    groups = grouping.of(inputs.requests, failed)
+    preserved = grouping.of(inputs.preserved, None, kl=False)
+    store = DeltaStore(inputs.cache / "deltas")
+    statistics = Statistics(
+        model,
+        tokenizer,
+        settings,
+        corpus=inputs.corpus,
+        base_digest=inputs.base_digest,
+        cache=inputs.cache,
+    )
+    uncounted = len(statistics.missing(layers)) if groups else 0
+    every = [*groups, *preserved]
+    work = Work(
+        model=model,
+        parts=parts,
+        layers=layers,
+        steps=settings.steps,
+        groups=every,
+        missing=[group for group in groups if not store.path(group.key).exists()],
+        columns=len(every) * (len(prefixes) + 1 if settings.keys == "all" else 1),
+        statistics=uncounted,
+        tokens=statistics.estimated_tokens() if uncounted else 0,
+    )
+    return Job(inputs, tokenizer, failed, prefixes, groups, preserved, store, statistics, work)
+
+
+@dataclass(frozen=True)
+class _Grouping:
+    """How the requests of one build become key groups."""
+
+    model: Any
+    tokenizer: Any
+    inputs: BuildInputs
+    prefixes: tuple[str, ...]
+    layer: int
+
+    def of(self, requests: Sequence[EditRequest], failed: Failed | None, *, kl: bool = True) -> list[Group]:
+        """The key groups of `requests`; `kl`: with their KL prompts."""
+        identity = identity_of(
+            self.inputs.settings,
+            base_digest=self.inputs.base_digest,
+            tokenizer=tokenizer_digest(self.tokenizer),
+            layer=self.layer,
+            prefixes=self.prefixes,
+        )
+        return form_groups(
+            self.tokenizer,
+            requests,
+            prefixes=self.prefixes,
+            kl_prompts=self.inputs.kl_prompts if kl else {},
+            identity=identity,
+            limit=context_length(self.model),
+            failed=failed,
+        )
+
+
+def chosen_layers(parts: Parts, settings: EditSettings) -> tuple[int, ...]:
+    """R as the settings have it, or the default for this architecture and depth."""
+    layers = tuple(settings.layers) or parts.default_layers()
+    count = len(parts.blocks)
+    if list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] > count - 2:
+        raise RequestError(
+            f"layers {layers} must be ascending and between 0 and {count - 2}: "
+            "something above the last one has to read what is written there"
+        )
+    return layers

@@ -1,0 +1,142 @@
+"""What can be built and asked of a spec's facts: one that cannot costs itself alone.
+
+Texts come from many hands.  Before anything is asked, every new fact is tokenised in all its wordings; one
+whose own prompt cannot be used is reported and left out, a further wording or a probe that cannot be used
+is left out of its fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from editing.errors import EditingError, NumericalError, OutOfMemory, RequestError
+from editing.model.loading import context_length
+from editing.model.tokens import Passage, continued, passage, try_locate
+from editing.requests import EditRequest, render
+from editing.spec import BuildSpec, Case, FactFailure, FactSpec, FailureCode
+
+
+def edit_requests(fact: FactSpec) -> list[EditRequest]:
+    """The fact's own request, whose id is the fact's, and one for each variant and further wording."""
+    return [
+        EditRequest(f"{fact.id}/{number}" if number else fact.id, said.prompt, said.subject, said.target)
+        for number, said in enumerate(fact.wordings())
+    ]
+
+
+def code_of(error: EditingError) -> FailureCode:
+    """The code that a report gives the failure of one request; raises the error if it is not one."""
+    if isinstance(error, RequestError):
+        return error.code
+    if isinstance(error, NumericalError):
+        return "not_finite"
+    if isinstance(error, OutOfMemory):
+        return "out_of_memory"
+    raise error
+
+
+@dataclass
+class Failures:
+    """The failed requests of a round, seen as facts and as wordings of facts."""
+
+    facts: dict[str, FactFailure] = field(default_factory=dict)
+    """By fact id."""
+    wordings: dict[str, FactFailure] = field(default_factory=dict)
+    """By rendered prompt."""
+
+    def note(self, fact: FactSpec, request: EditRequest, error: EditingError) -> None:
+        """Write down that `request`, one of `fact`'s, cannot be edited."""
+        if request.id == fact.id:
+            self.facts[fact.id] = FactFailure(fact.id, code_of(error), str(error))
+        else:
+            left_out = FactFailure(fact.id, code_of(error), str(error), wording=request.rendered)
+            self.wordings.setdefault(request.rendered, left_out)
+
+    def note_all(self, fact: FactSpec, errors: Mapping[str, EditingError]) -> None:
+        """The same for all of `fact`'s requests that are among `errors` (by id)."""
+        for request in edit_requests(fact):
+            if request.id in errors:
+                self.note(fact, request, errors[request.id])
+
+    def report(self) -> tuple[FactFailure, ...]:
+        """All of them; the wordings of a fact that failed itself are not listed."""
+        left_out = (item for item in self.wordings.values() if item.id not in self.facts)
+        return (*self.facts.values(), *left_out)
+
+    def without(self, facts: Iterable[FactSpec]) -> tuple[FactSpec, ...]:
+        """`facts` without those that failed, each without its wordings that did."""
+        return tuple(self._kept(fact) for fact in facts if fact.id not in self.facts)
+
+    def _kept(self, fact: FactSpec) -> FactSpec:
+        variants = tuple(t for t in fact.variants if render(t, fact.subject) not in self.wordings)
+        further = tuple(w for w in fact.further if render(w.prompt, w.subject) not in self.wordings)
+        if (variants, further) == (fact.variants, fact.further):
+            return fact
+        return replace(fact, variants=variants, further=further)
+
+
+def screened(model: Any, tokenizer: Any, spec: BuildSpec, failures: Failures) -> BuildSpec:
+    """`spec` without what cannot be tokenised or is too long; what was left out is noted in `failures`.
+
+    Facts that are in live passed before, and their probes are not asked again.
+    """
+    limit = context_length(model)
+    new = [fact for fact in spec.facts if not fact.in_live]
+    asked = [(fact, request) for fact in new for request in edit_requests(fact)]
+    passages: dict[EditRequest, Passage] = {}
+    for fact, request in asked:
+        try:
+            passages[request] = passage(request)
+        except RequestError as error:
+            failures.note(fact, request, error)
+    found = try_locate(tokenizer, list(passages.values()), limit=limit, labels=True)
+    errors = {
+        request: error
+        for request, error in zip(passages, found, strict=True)
+        if isinstance(error, RequestError)
+    }
+    for fact, request in asked:
+        if request in errors:
+            failures.note(fact, request, errors[request])
+    kept = failures.without(spec.facts)
+    return replace(spec, facts=_with_usable_probes(tokenizer, kept, limit))
+
+
+def _with_usable_probes(tokenizer: Any, facts: Sequence[FactSpec], limit: int) -> tuple[FactSpec, ...]:
+    """`facts` without probes that cannot be tokenised with the answers they are compared with."""
+    texts = dict.fromkeys(pair for fact in facts if not fact.in_live for pair in _probes(fact))
+    rows = try_locate(tokenizer, [_asked(*pair) for pair in texts], limit=limit)
+    usable = {pair: not isinstance(row, RequestError) for pair, row in zip(texts, rows, strict=True)}
+    if all(usable.values()):
+        return tuple(facts)
+    return tuple(fact if fact.in_live else _with_probes(fact, usable) for fact in facts)
+
+
+def _probes(fact: FactSpec) -> Iterator[tuple[str, str]]:
+    """(prompt, answer) of everything that the fact is judged by."""
+    yield from ((prompt, fact.target) for prompt in fact.paraphrases)
+    if fact.previous:
+        yield render(fact.prompt, fact.subject), fact.previous
+    for case in (*fact.reversed, *fact.neighbours, *fact.same_subject):
+        yield case.prompt, case.target or ""
+
+
+def _with_probes(fact: FactSpec, usable: Mapping[tuple[str, str], bool]) -> FactSpec:
+    def cases(some: Iterable[Case]) -> tuple[Case, ...]:
+        return tuple(case for case in some if usable[case.prompt, case.target or ""])
+
+    own = render(fact.prompt, fact.subject)
+    return replace(
+        fact,
+        previous=fact.previous if fact.previous and usable[own, fact.previous] else None,
+        paraphrases=tuple(prompt for prompt in fact.paraphrases if usable[prompt, fact.target]),
+        reversed=cases(fact.reversed),
+        neighbours=cases(fact.neighbours),
+        same_subject=cases(fact.same_subject),
+    )
+
+
+def _asked(prompt: str, target: str) -> Passage:
+    return Passage(continued(prompt, target), len(prompt), len(prompt) if target else None)
