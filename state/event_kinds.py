@@ -70,6 +70,7 @@ EventKind = Literal[
     "request.withdrawn",
     "daemon.paused",
     "daemon.resumed",
+    "clock.corrected",
     "lease.acquired",
     "lease.released",
     "settings.changed",

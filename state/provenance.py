@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlalchemy import select
 
 from state.checkpoints import CheckpointQueries
 from state.facts import FactQueries
 from state.observations import ObservationQueries
-from state.records import Built, Provenance, Roots
+from state.records import Built, Provenance, Roots, RoundOutcome
 from state.runs import ROUNDS, RunQueries
 from state.views import VIEW_FACTS, VIEWS, ViewQueries
 
@@ -20,7 +22,7 @@ class ProvenanceQueries(FactQueries, ObservationQueries, ViewQueries, RunQueries
         return Provenance(
             fact,
             tuple(item for item in said if item.source == fact.source),
-            tuple(self._built(run, fact_id) for run in self._runs_with(fact_id)),
+            tuple(built for run in self._runs_with(fact_id) for built in self._built(run, fact_id)),
             tuple(self.events(fact=fact_id)),
         )
 
@@ -54,8 +56,21 @@ class ProvenanceQueries(FactQueries, ObservationQueries, ViewQueries, RunQueries
         )
         return [row.run for row in self._rows(rounds.order_by(ROUNDS.c.run))]
 
-    def _built(self, id: int, fact_id: int) -> Built:
+    def _built(self, id: int, fact_id: int) -> Iterator[Built]:
+        """The run's rounds that had the fact, in order."""
         run = self.run(id)
         known, answer = self.base_answers(run.base, [fact_id]).get(fact_id, (None, None))
-        checkpoint = None if run.checkpoint is None else self.checkpoint(run.checkpoint)
-        return Built(run, checkpoint, self.gate_results(id), known, answer)
+        rounds = self.rounds(id)
+        holds = {one.round: self._holds(one.view, fact_id) for one in rounds}
+        gates = self.gate_results(id)
+        for number in (one.round for one in rounds if holds[one.round]):
+            last = number == run.round
+            checkpoint = self.checkpoint(run.checkpoint) if last and run.checkpoint is not None else None
+            outcome: RoundOutcome = "last" if last else "kept" if holds.get(number + 1) else "left_out"
+            own = tuple(result for result in gates if result.round == number)
+            yield Built(run, number, outcome, checkpoint, own, known, answer)
+
+    def _holds(self, view: str, fact_id: int) -> bool:
+        held = VIEWS.join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id)
+        named = (VIEWS.c.digest == view) & (VIEW_FACTS.c.fact == fact_id)
+        return self._row(select(VIEW_FACTS.c.fact).select_from(held).where(named)) is not None

@@ -27,6 +27,8 @@ RunState = Literal[
 ]
 CheckpointStatus = Literal["candidate", "live", "retired", "rejected"]
 Recorded = Literal["new", "duplicate", "late"]
+RoundOutcome = Literal["last", "left_out", "kept"]
+"""What became of a fact after a round: the run ended with it, went on without the fact, or went on with it."""
 DeploymentState = Literal["pending", "deploying", "deployed", "failed", "superseded"]
 AttemptOutcome = Literal[
     "running", "succeeded", "failed", "killed", "hung", "out_of_memory", "wrong_version", "lost"
@@ -389,11 +391,15 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """One run that had the fact in its view, with its gates and the base's own answer."""
+    """One round of a run that had the fact in its view, with that round's gates and the base's own answer."""
 
     run: Run
+    round: int
+    outcome: RoundOutcome
     checkpoint: Checkpoint | None
+    """The candidate, where this was the run's last round."""
     gates: tuple[GateResult, ...]
+    """Of this round alone."""
     known: bool | None
     """True: the base said it already and it was not edited; None: the base was not asked."""
     base_answer: str | None

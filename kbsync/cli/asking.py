@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kbsync.cli.options import Json, globals_of
-from kbsync.console import print_json, print_table
+from kbsync.console import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from kbsync.queries.answers import Explained
+    from state.records import Built
 
 
 def register(app: typer.Typer) -> None:
@@ -35,37 +39,57 @@ def ask(
 def explain(
     context: typer.Context,
     prompt: Annotated[str, typer.Argument(help="The prompt whose answer is to be explained.")],
+    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Load the live checkpoint and ask it.")] = True,
     json: Json = False,
 ) -> None:
-    """Why does the model say this? Name the fact, run, source revision and gates behind an answer."""
+    """Say why the model answers a prompt as it does.
+
+    What live says now; and for each fact of the ledger with this prompt whether live was built with it, its
+    source and revision, and every round of a run that had it, with that round's own gates.
+    """
     from kbsync.queries.answers import explanation
 
-    app = globals_of(context).ledger()
-    found = explanation(app, prompt)
-    app.close()
+    with globals_of(context).ledger() as app:
+        found = explanation(app, prompt, ask=ask)
     if json:
         print_json(found)
         return
-    if not found:
-        from kbsync.console import say
-
+    if found.live_answer is not None and found.live is not None:
+        say(f"live (checkpoint {found.live.id}) says: {found.live_answer}")
+    elif ask:
+        say(f"live was not asked: {found.not_asked}")
+    if not found.facts:
         say("no fact in the ledger has this prompt: the answer is the base model's own")
-        return
-    for item in found:
-        fact = item.fact
-        print_table(
-            f"fact {fact.id}: {fact.prompt} {fact.target} ({fact.status})",
-            ("what", "value"),
-            [
-                ("reason", fact.reason),
-                ("source", f"{fact.source}, revision {fact.revision}, statement {fact.statement}"),
-                *(
-                    (
-                        f"run {built.run.id}: {built.run.state}",
-                        "; ".join(f"{g.name} {g.value:.3f}" for g in built.gates if g.value is not None)
-                        + ("; the base knew it" if built.known else ""),
-                    )
-                    for built in item.builds
-                ),
-            ],
-        )
+    elif not any(one.in_live for one in found.facts):
+        say("live was built with none of these facts: its answer is the base model's own")
+    for one in found.facts:
+        _explain(one)
+
+
+def _explain(one: Explained) -> None:
+    fact = one.fact
+    print_table(
+        f"fact {fact.id}: {fact.prompt} {fact.target}",
+        ("what", "value"),
+        [
+            ("status", f"{fact.status} ({fact.reason_code}): {fact.reason}"),
+            ("in live", one.in_live),
+            ("source", f"{fact.source}, revision {fact.revision}, statement {fact.statement}"),
+            *((f"run {built.run.id}, round {built.round}", _round(built)) for built in one.builds),
+        ],
+    )
+
+
+def _round(built: Built) -> str:
+    """What became of the fact in one round, and that round's gates."""
+    ends = {
+        "last": built.run.state,
+        "left_out": "the run went on without this fact",
+        "kept": "failed; the run went on with this fact and without others",
+    }
+    gates = [
+        f"{gate.name} {'not measured' if gate.value is None else f'{gate.value:.3f}'}"
+        f"{'' if gate.passed else f' (failed: {gate.threshold:g})'}"
+        for gate in built.gates
+    ]
+    return "; ".join([ends[built.outcome], *gates, *(["the base knew it"] if built.known else [])])

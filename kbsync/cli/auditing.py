@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json as jsons
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kbsync.cli.options import Json, globals_of
 from kbsync.console import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from state.records import Event
 
 
 def register(app: typer.Typer) -> None:
@@ -23,26 +28,68 @@ def register(app: typer.Typer) -> None:
 
 def show(
     context: typer.Context,
-    after: Annotated[int, typer.Option(help="Only events after this number.")] = 0,
+    since: Annotated[
+        str | None, typer.Option(help="From then on: 2026-05-01, 2026-05-01T12:00 (UTC), or 3h ago as `3h`.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Before then, written in the same way.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind, or kinds such as `fact.*`.")] = None,
+    actor: Annotated[
+        str | None, typer.Option(help="Only by this actor, or this user of the operating system.")
+    ] = None,
     run: Annotated[int | None, typer.Option(help="Only events of this run.")] = None,
     fact: Annotated[int | None, typer.Option(help="Only events of this fact.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only this kind; may end in *.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    subject: Annotated[str | None, typer.Option(help="Only events about this subject (its id).")] = None,
+    before: Annotated[int | None, typer.Option(help="Only events before this number: the next page.")] = None,
+    after: Annotated[int, typer.Option(help="Only events after this number.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     json: Json = False,
 ) -> None:
-    """Show events, oldest first."""
-    app = globals_of(context).ledger()
-    with app.state.read() as tx:
-        found = tx.events(after=after, limit=limit, run=run, fact=fact, kind=kind)
-    app.close()
+    """Show events, newest first, a page at a time.
+
+    docs/events.md says what each kind means.
+    """
+    from kbsync.cli.instants import instant
+    from state.event_queries import EventFilter
+
+    with globals_of(context).ledger() as app:
+        chosen = EventFilter(
+            after=after,
+            before=before,
+            since=instant(since, app.now()),
+            until=instant(until, app.now()),
+            kind=kind,
+            actor=actor,
+            run=run,
+            fact=fact,
+            subject=subject,
+        )
+        with app.state.read() as tx:
+            found = tx.recent_events(chosen, limit)
+            older = tx.count_events(replace(chosen, before=found[-1].seq)) if found else 0
     if json:
         print_json(found)
         return
     print_table(
-        "events",
-        ("no", "at", "kind", "actor", "run", "fact", "what"),
-        ((e.seq, e.at, e.kind, e.actor, e.run, e.fact, e.body) for e in found),
+        "events, newest first",
+        ("no", "at", "kind", "actor", "user", "run", "fact", "what"),
+        map(_row, found),
     )
+    if older:
+        say(f"{older} older ones: the next page is the same command with --before {found[-1].seq}")
+
+
+LONGEST = 300
+"""Characters of an event that a table shows; `--json` shows all."""
+_BESIDE = ("os_user", "key")
+"""What of an event's body has a column of its own, or says nothing to people."""
+
+
+def _row(event: Event) -> tuple[object, ...]:
+    body = jsons.loads(event.body)
+    rest = {name: value for name, value in body.items() if name not in _BESIDE}
+    told = jsons.dumps(rest, ensure_ascii=False)[:LONGEST]
+    user = str(body.get("os_user", "")).partition(" (uid ")[0]
+    return event.seq, event.at, event.kind, event.actor, user, event.run, event.fact, told
 
 
 def verify(

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from editing.errors import EditingError
 from editing.requests import prompt_key
 from kbsync.application import Application
-from state.records import Provenance
+from state.records import Built, Checkpoint, Event, Fact, StoredObservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,54 @@ def _said(directory: Path, prompts: Sequence[str], device: str) -> list[str]:
     return answers(model, load_tokenizer(directory), prompts)
 
 
-def explanation(app: Application, prompt: str) -> list[Provenance]:
-    """Every fact of the ledger that this prompt asks for, with where it came from and what was done."""
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A fact that a prompt asks for: where it came from, what was done with it, and whether live has it."""
+
+    fact: Fact
+    observations: tuple[StoredObservation, ...]
+    """What the fact's source said of the slot, oldest first."""
+    builds: tuple[Built, ...]
+    """Every round of a run that had the fact."""
+    events: tuple[Event, ...]
+    in_live: bool
+    """Whether live was built with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why the model answers a prompt as it does."""
+
+    prompt: str
+    live: Checkpoint | None
+    live_answer: str | None
+    """What live says now; None: it was not asked."""
+    not_asked: str
+    """Why it was not."""
+    facts: tuple[Explained, ...]
+    """Those of the ledger whose prompt this is, the one in live first."""
+
+
+def explanation(app: Application, prompt: str, *, ask: bool = True) -> Explanation:
+    """Every fact of the ledger that this prompt asks for, and what live says to it now if `ask`."""
     with app.state.read() as tx:
-        return [tx.provenance(fact.id) for fact in tx.find_by_prompt(prompt_key(prompt))]
+        live = tx.live()
+        held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
+        found = [tx.provenance(fact.id) for fact in tx.find_by_prompt(prompt_key(prompt))]
+    facts = [
+        Explained(one.fact, one.observations, one.builds, one.events, one.fact.id in held) for one in found
+    ]
+    answer, why = _live_says(app, live, prompt) if ask else (None, "it was not to be asked")
+    ordered = sorted(facts, key=lambda one: (not one.in_live, one.fact.id))
+    return Explanation(prompt, live, answer, why, tuple(ordered))
+
+
+def _live_says(app: Application, live: Checkpoint | None, prompt: str) -> tuple[str | None, str]:
+    """Live's answer; or none, and why."""
+    if live is None:
+        return None, "there is no live checkpoint"
+    try:
+        directory = app.home.checkpoint(live.path)
+        return _said(directory, [prompt], app.settings.model.device)[0], ""
+    except (EditingError, OSError) as error:
+        return None, f"checkpoint {live.id} cannot be loaded: {error}"

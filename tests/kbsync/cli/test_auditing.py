@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kbsync.cli import main
 from state import State
-from tests.support.ledgers import fact
+from state.records import Slot
+from tests.support.ledgers import START, Clock, fact
 
 
 @pytest.fixture
@@ -71,3 +74,91 @@ def test_anchoring_a_log_that_was_rewritten_is_exit_65_and_adds_nothing(
     assert kbsync(home, "audit", "anchor", anchors) == 65
     assert "contradicts the log" in capfd.readouterr().err
     assert anchors.read_text() == before
+
+
+def seen(home: Path, capfd: pytest.CaptureFixture[str], *arguments: object) -> list[dict[str, Any]]:
+    """The events that `audit show --json` prints."""
+    capfd.readouterr()
+    assert kbsync(home, "audit", "show", *arguments, "--json") == 0
+    found: list[dict[str, Any]] = json.loads(capfd.readouterr().out)
+    return found
+
+
+def numbers(home: Path, capfd: pytest.CaptureFixture[str], *arguments: object) -> list[int]:
+    return [event["seq"] for event in seen(home, capfd, *arguments)]
+
+
+@pytest.fixture
+def busy(home: Path) -> Path:
+    """Events of two hours, two actors, two subjects, a pause and a new label."""
+    state = State.open(f"sqlite:///{home}/kbsync.db", Clock(START), identity="alice (uid 1000) on here")
+    with state.write() as tx:
+        tx.put_slots([Slot("wd:Q1", "wdt:P6", "One", "The head of {} is", "k1")])
+    with state.write() as tx:
+        tx.decide(1, "rejected", "no", "ada")
+    state.clock.forward(hours=1)
+    with state.write() as tx:
+        tx.pause("lunch", "bob")
+        tx.put_slots([Slot("wd:Q1", "wdt:P6", "Uno", "The head of {} is", "k2")])
+    state.close()
+    return home
+
+
+def test_events_are_shown_newest_first_and_page_by_page(
+    busy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert numbers(busy, capfd) == [6, 5, 4, 3, 2, 1]
+    assert kbsync(busy, "audit", "show", "--limit", 4) == 0
+    _, err = capfd.readouterr()
+    assert "2 older ones" in err
+    assert "--before 3" in err
+    assert numbers(busy, capfd, "--limit", 4, "--before", 3) == [2, 1]
+    assert numbers(busy, capfd, "--after", 4) == [6, 5]
+
+
+def test_events_are_found_by_time(busy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert numbers(busy, capfd, "--since", "2024-01-01T00:30", "--until", "2024-01-02") == [6, 5]
+    assert numbers(busy, capfd, "--until", "2024-01-01T00:30") == [4]
+    assert numbers(busy, capfd, "--since", "2024-01-01", "--until", "2024-01-02") == [6, 5, 4]
+    assert numbers(busy, capfd, "--since", "2024-01-01T01:30+01:00", "--until", "2024-01-02") == [6, 5]
+    assert numbers(busy, capfd, "--since", "1h") == [3, 2, 1]
+
+
+def test_events_are_found_by_who(busy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert numbers(busy, capfd, "--actor", "ada") == [4]
+    assert numbers(busy, capfd, "--actor", "alice") == [6, 5, 4]
+    assert numbers(busy, capfd, "--actor", "nobody") == []
+
+
+def test_events_are_found_by_what_they_are_about(busy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert numbers(busy, capfd, "--fact", 1) == [4, 1]
+    assert numbers(busy, capfd, "--kind", "fact.*") == [4, 3, 2, 1]
+    assert numbers(busy, capfd, "--kind", "fact.rejected") == [4]
+    assert numbers(busy, capfd, "--kind", "fact.*", "--actor", "test") == [3, 2, 1]
+    by_subject = seen(busy, capfd, "--subject", "wd:Q1")
+    assert [event["kind"] for event in by_subject] == ["slot.rerendered", "fact.wanted"]
+
+
+def test_a_subject_is_not_one_whose_id_begins_alike(busy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert numbers(busy, capfd, "--subject", "wd:Q") == []
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2024-13-01", "", "-3h"])
+def test_a_time_that_is_none_is_a_wrong_command(
+    busy: Path, capfd: pytest.CaptureFixture[str], text: str
+) -> None:
+    assert kbsync(busy, "audit", "show", f"--since={text}") == 2
+    assert "is no instant" in capfd.readouterr().err
+
+
+def test_a_long_event_is_cut_on_a_terminal_and_whole_as_json(
+    busy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = State.open(f"sqlite:///{busy}/kbsync.db")
+    with state.write() as tx:
+        tx.resume("bob")
+        tx.pause("x" * 5000, "bob")
+    state.close()
+    assert "x" * 5000 in json.loads(seen(busy, capfd, "--limit", 1)[0]["body"])["reason"]
+    kbsync(busy, "audit", "show", "--limit", 1)
+    assert capfd.readouterr().out.count("x") < 400
