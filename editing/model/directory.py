@@ -72,6 +72,7 @@ _REFUSED_KEYS = {
     "quantization_config": f"the weights are quantised, {_PLAIN}",
     "compression_config": f"the weights are compressed, {_PLAIN}",
 }
+_LOADED = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".py")
 _ADAPTER = "adapter_config.json"
 
 
@@ -211,6 +212,14 @@ class ModelDirectory:
         if own in real.parents:
             return True
         return own.parent.name == "snapshots" and own.parent.parent / "blobs" == real.parent
+
+
+def loaders_read(name: str) -> bool:
+    """Whether a loader may read a file with this name: weights, code, an adapter, or what belongs to a model."""
+    kind = Path(name).suffix
+    return (
+        kind in _LOADED or name == _ADAPTER or (kind not in ("", ".md", ".txt") and _limit(name) is not None)
+    )
 
 
 def _limit(name: str) -> int | None:

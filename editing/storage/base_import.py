@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from editing.crashpoints import crash_point
-from editing.durable import STAGING, fsync_directory, fsync_file, sha256_of, staging_name
+from editing.durable import STAGING, fsync_directory, fsync_file, remove, sha256_of, staging_name
 from editing.errors import ArchitectureError, CheckpointError, DamagedCheckpoint, ModelError
 from editing.model.directory import INDEX, ModelDirectory
-from editing.storage.manifest import NAME, Manifest, read_manifest
+from editing.storage.manifest import NAME, Manifest, verify
 from editing.storage.shards import Stored, read_header, write_shard
 
 EDITABLE = "editable.safetensors"
@@ -36,8 +36,9 @@ def import_base(
 
     `editable` are names of parameters in the model, by default W_out of every layer, by the table of
     architectures (which imports torch); the names in the files may lack or carry a prefix.  Importing
-    the same files again only reads them.  Raises ModelError if `source` is not a model that can be
-    imported, CheckpointError if `root` cannot be written.
+    the same files again only reads them and the base they became; a base that is damaged is then written
+    again.  Raises ModelError if `source` is not a model that can be imported, CheckpointError if `root`
+    cannot be written.
     """
     directory = ModelDirectory.at(source)
     tensors = _tensors(directory)
@@ -48,9 +49,9 @@ def import_base(
     fingerprint = _fingerprint(small, sorted({tensor.file for tensor in tensors.values()}), names)
     small["config.json"] = _loadable_config(directory, small["config.json"], tensors.values())
     known = root / f".source-{fingerprint[:32]}"
-    if known.is_symlink() and (known / NAME).is_file():
-        imported = root / known.readlink()
-        return read_manifest(imported).digest, imported
+    imported = _remembered(known)
+    if imported is not None and _is_whole(imported):
+        return imported.name, imported
     try:
         root.mkdir(parents=True, exist_ok=True)
         digest = _split(small, tensors, names, root, shard_bytes)
@@ -88,12 +89,33 @@ def _split(
             fsync_directory(folder)
         final = root / manifest.digest
         crash_point("editing.bases:before-rename")
+        damaged = staging_name(final) if final.exists() and not _is_whole(final) else None
+        if damaged is not None:
+            final.rename(damaged)
         if not final.exists():
             staging.rename(final)
             fsync_directory(root)
+        if damaged is not None:
+            remove(damaged)
         return manifest.digest
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _remembered(link: Path) -> Path | None:
+    """The base that the sources with this fingerprint became, if it is there."""
+    if not link.is_symlink():
+        return None
+    directory = link.parent / link.readlink().name
+    return directory if (directory / NAME).is_file() else None
+
+
+def _is_whole(directory: Path) -> bool:
+    """Whether every byte of an imported base is as it was, under the name that says so."""
+    try:
+        return verify(directory) == directory.name
+    except DamagedCheckpoint:
+        return False
 
 
 def _remember(link: Path, digest: str) -> None:

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editing.crashpoints import crash_point
-from editing.durable import STAGING, fsync_directory, fsync_file, link_or_copy, remove, staging_name
+from editing.durable import (
+    STAGING,
+    fsync_directory,
+    fsync_file,
+    link_or_copy,
+    remove,
+    sha256_of,
+    staging_name,
+)
 from editing.errors import CheckpointError
 from editing.storage.base_import import EDITABLE, import_base
 from editing.storage.manifest import NAME, Manifest, read_manifest, verify
@@ -34,6 +42,7 @@ __all__ = [
     "read_editable",
     "read_live",
     "read_manifest",
+    "relink",
     "switch_live",
     "verify",
     "write_checkpoint",
@@ -164,9 +173,46 @@ def switch_live(root: Path, name: str) -> None:
 
 
 def read_live(root: Path) -> str | None:
-    """The name of the checkpoint that `live` points to; None where nothing is live yet."""
+    """The text of the link `live`; None where nothing is live yet.
+
+    It is the name of a checkpoint, unless somebody changed the link: a path that leads elsewhere names no
+    checkpoint of `root`, whatever its last part is.
+    """
     link = root / LIVE
-    return link.readlink().name if link.is_symlink() else None
+    return str(link.readlink()) if link.is_symlink() else None
+
+
+def relink(base: Path, directory: Path) -> tuple[str, ...]:
+    """Replace damaged files of a checkpoint that its base holds as they should be; returns their names.
+
+    Both share their frozen files, so damage to one is damage to both until the base is imported again.
+    The editable shard is the checkpoint's own: only a build brings it back.  Raises CheckpointError.
+    """
+    whole, ours = read_manifest(base), read_manifest(directory)
+    if ours.base != whole.digest:
+        raise CheckpointError(f"{directory} was built from another base than {base}: nothing was replaced")
+    replaced = []
+    for name, expected in sorted(ours.files.items()):
+        if (
+            whole.files.get(name) != expected
+            or _is(directory / name, expected)
+            or not _is(base / name, expected)
+        ):
+            continue
+        temporary = staging_name(directory / name)
+        try:
+            link_or_copy(base / name, temporary)
+            temporary.replace(directory / name)
+            fsync_directory((directory / name).parent)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise CheckpointError(f"cannot replace {directory / name}: {error.strerror or error}") from error
+        replaced.append(name)
+    return tuple(replaced)
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_of(path) == digest
 
 
 def collect_garbage(root: Path, keep: Collection[str]) -> tuple[str, ...]:

@@ -15,12 +15,11 @@ from typing import Any, Literal
 
 from editing.durable import sha256_of
 from editing.errors import DamagedCheckpoint
-from editing.model.directory import TEMPLATES
+from editing.model.directory import TEMPLATES, loaders_read
 
 NAME = "kbsync.json"
 VERSION = 1
 _FILE = re.compile(rf"({TEMPLATES}/)?[^/\0]+")
-_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ def verify(directory: Path) -> str:
         if found != expected:
             raise DamagedCheckpoint(f"{path} is damaged: SHA-256 {found}, expected {expected}; rebuild it")
     for path in sorted(directory.iterdir()):
-        if path.suffix in _WEIGHTS and path.name not in manifest.files:
+        if path.name not in manifest.files and path.name != NAME and loaders_read(path.name):
             raise DamagedCheckpoint(f"{path} does not belong here: a loader may prefer it; move it away")
     return manifest.digest
 

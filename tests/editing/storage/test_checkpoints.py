@@ -285,6 +285,18 @@ def test_live_must_point_to_a_complete_checkpoint(base: Path, model: torch.nn.Mo
     assert read_live(root) == "1"
 
 
+def test_a_live_link_that_leads_elsewhere_names_no_checkpoint(
+    base: Path, model: torch.nn.Module, tmp_path: Path
+) -> None:
+    root = tmp_path / "checkpoints"
+    write_checkpoint(base, root / "1", changed(model))
+    write_checkpoint(base, tmp_path / "elsewhere" / "1", changed(model))
+    (root / "live").symlink_to(tmp_path / "elsewhere" / "1")
+    assert read_live(root) == str(tmp_path / "elsewhere" / "1")
+    switch_live(root, "1")
+    assert read_live(root) == "1"
+
+
 def test_garbage_is_what_nobody_keeps(base: Path, model: torch.nn.Module, tmp_path: Path) -> None:
     root = tmp_path / "checkpoints"
     for name in "1234":
