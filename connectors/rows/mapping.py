@@ -103,30 +103,38 @@ class Mapper:
         self.rejected = 0
         self.rows = 0
 
-    def add(self, line: int, row: Row | SourceDataError) -> None:
-        """Take in one row, or the reason why there is none; `line` says where it stands.
+    def add(self, line: int, row: Row) -> None:
+        """Take in one row; `line` says where it stands.  A row without an object empties its slot.
 
-        A row without an object empties its slot.  Raises SourceDataError beyond `max_rows`.
+        Raises SourceDataError beyond `max_rows`.
         """
-        self.rows += 1
-        if self.rows > self.max_rows:
-            raise SourceDataError(
-                f"more than {self.max_rows} rows in one reading; read less at once, or raise `max_rows`"
-            )
-        if isinstance(row, SourceDataError):
-            self._reject(Reject(line, str(row)))
-            return
+        self._count()
         try:
             self._add(line, row)
         except SourceDataError as error:
             self._break_slot(line, row)
             self._reject(Reject(line, str(error), row))
 
+    def add_error(self, line: int, error: SourceDataError) -> None:
+        """Take in a line that is no row at all."""
+        self._count()
+        self._reject(Reject(line, str(error)))
+
     def add_all(self, rows: Iterable[tuple[int, Row | SourceDataError]]) -> Mapper:
         """Take in every numbered row; returns itself."""
         for line, row in rows:
-            self.add(line, row)
+            if isinstance(row, SourceDataError):
+                self.add_error(line, row)
+            else:
+                self.add(line, row)
         return self
+
+    def _count(self) -> None:
+        self.rows += 1
+        if self.rows > self.max_rows:
+            raise SourceDataError(
+                f"more than {self.max_rows} rows in one reading; read less at once, or raise `max_rows`"
+            )
 
     def observations(self, revision: int, observed: datetime) -> list[Observation]:
         """One for each usable slot, sorted; rows of unusable ones are added to the rejects."""

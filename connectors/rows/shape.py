@@ -53,7 +53,7 @@ def _field(convert: Callable[[object, str], T]) -> PlainValidator:
     """`convert(cell, what)` as a validator whose errors pydantic collects; `what` names the field."""
 
     def validate(cell: object, info: ValidationInfo) -> T:
-        field = str(info.field_name)
+        field = info.field_name or ""
         column = (info.context or {}).get(field, field)
         what = field if column == field else f"{field} (column {shown(column)})"
         try:

@@ -18,7 +18,7 @@ from connectors.rows.sql_values import as_type, bind_all, read_everything
 
 _FETCH = 500
 """Rows held at once while streaming."""
-_CONNECT_S = 10
+_CONNECT_S = "10"
 """Seconds in which PostgreSQL has to answer, unless the URL says otherwise."""
 
 
@@ -149,12 +149,12 @@ def _anchored(source: str, url: str, directory: Path) -> sa.URL:
         raise SourceSettingsError(f"sources.{source}.url: {error}") from error
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database:
-        return parsed.set(database=str(directory / parsed.database))
+        return parsed.set(database=(directory / parsed.database).as_posix())
     if backend == "postgresql" and "connect_timeout" not in parsed.query:
-        return parsed.update_query_dict({"connect_timeout": str(_CONNECT_S)})
+        return parsed.update_query_dict({"connect_timeout": _CONNECT_S})
     return parsed
 
 
 def _reason(error: exc.SQLAlchemyError) -> str:
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    lines = f"{getattr(error, 'orig', None) or error}".strip().splitlines()
     return escaped(lines[0]) if lines else type(error).__name__

@@ -6,6 +6,7 @@ classes and held to them by a test.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -38,7 +39,7 @@ def split_address(listen: str) -> tuple[str, int]:
     """`127.0.0.1:8787` or `[::1]:8787` as host and port; raises ValueError."""
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
         raise ValueError(f"{listen!r} is no address: write host:port, such as 127.0.0.1:8787 or [::1]:8787")
     return host, int(port)
 
