@@ -13,27 +13,31 @@ from connectors.terms import Solution
 
 MAX_TRIPLES = 2_000_000
 """Triples in memory take several hundred bytes each."""
+MAX_SOLUTIONS = 1_000_000
+"""Solutions of one query: a few thousand triples can be made to have billions."""
 
 
 class LocalGraph:
     """Triples of one or more RDF documents."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_triples: int = MAX_TRIPLES, max_solutions: int = MAX_SOLUTIONS) -> None:
+        self._max_triples = max_triples
+        self._max_solutions = max_solutions
         self._store = ox.Store()
 
     def load(self, data: bytes, format: ox.RdfFormat, base: str | None = None) -> None:
         """Add a document.
 
         Raises SourceDataError, naming the line, for one that does not parse, AnswerTooLarge beyond
-        MAX_TRIPLES.
+        the most triples.
         """
         found = []
         for _, triple in rdf.triples(data, format, base):
             if isinstance(triple, SourceDataError):
                 raise triple
             found.append(triple)
-            if len(found) > MAX_TRIPLES:
-                raise AnswerTooLarge(f"more than {MAX_TRIPLES} triples in one document")
+            if len(found) > self._max_triples:
+                raise AnswerTooLarge(f"more than {self._max_triples} triples in one document")
         self.extend(found)
 
     def extend(self, triples: Iterable[ox.Quad]) -> None:
@@ -41,7 +45,10 @@ class LocalGraph:
         self._store.bulk_extend(triples)
 
     def select(self, query: str, *, splittable: bool = False) -> list[Solution]:
-        """Solutions of a SELECT query, as `SparqlClient.select` gives them.  Raises SourceDataError."""
+        """Solutions of a SELECT query, as `SparqlClient.select` gives them.
+
+        Raises SourceDataError, AnswerTooLarge beyond the most solutions.
+        """
         try:
             found = self._store.query(query)
         except (SyntaxError, ValueError) as error:
@@ -49,6 +56,11 @@ class LocalGraph:
         if not isinstance(found, ox.QuerySolutions):
             raise SourceDataError("the query is no SELECT query")
         names = [variable.value for variable in found.variables]
-        return [
-            {name: rdf.term_of(term) for name in names if (term := row[name]) is not None} for row in found
-        ]
+        solutions: list[Solution] = []
+        for row in found:
+            if len(solutions) == self._max_solutions:
+                raise AnswerTooLarge(
+                    f"the query finds more than {self._max_solutions} solutions in one document"
+                )
+            solutions.append({name: rdf.term_of(term) for name in names if (term := row[name]) is not None})
+        return solutions

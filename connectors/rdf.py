@@ -15,7 +15,7 @@ import pyoxigraph as ox
 
 from connectors.border import escaped
 from connectors.errors import SourceDataError
-from connectors.terms import Term
+from connectors.terms import Term, well_formed_term
 
 _BRACKETS = re.compile(rb"<<|>>")
 _MAX_NESTED = 100
@@ -41,10 +41,10 @@ def triples(data: bytes, format: ox.RdfFormat, base: str | None = None) -> Tripl
 def term_of(value: Any) -> Term:
     """The term of a triple; a triple in its place is a node that nobody can name, like a blank one."""
     if isinstance(value, ox.NamedNode):
-        return Term("uri", value.value)
+        return well_formed_term("uri", value.value)
     if isinstance(value, ox.Literal):
-        return Term("literal", value.value, value.datatype.value, value.language)
-    return Term("bnode", value.value if isinstance(value, ox.BlankNode) else "")
+        return well_formed_term("literal", value.value, value.datatype.value, value.language)
+    return well_formed_term("bnode", value.value if isinstance(value, ox.BlankNode) else "")
 
 
 def _parsed(data: bytes, format: ox.RdfFormat, base: str | None = None) -> Iterator[ox.Quad]:

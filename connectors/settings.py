@@ -7,21 +7,26 @@ a silent default.
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import httpx
 import pydantic
 from pydantic import ConfigDict, Field
 
+from connectors.border import shown
 from connectors.clock import SYSTEM_CLOCK, Clock
 from connectors.errors import SourceSettingsError
 from connectors.http.client import Limits, Requester, check_agent
 from connectors.http.limits import PROCESS_LIMITERS, Budget, Limiters
+from connectors.http.sparql_client import Credentials
 
-_SECRET = {"password", "url"}
+_SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
+_USERINFO = re.compile(r"(://[^/?#\s:@]*):[^/?#\s]*@")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 Model = TypeVar("Model", bound=pydantic.BaseModel)
@@ -47,6 +52,27 @@ class SourceSettings(pydantic.BaseModel):
     kind: str
 
 
+def _http_url(url: str) -> str:
+    """The URL itself, if a request can be made to it and it holds no password."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+        parsed = httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ValueError(f"is no URL: {error}") from error
+    if parsed.scheme not in ("http", "https") or not host:
+        raise ValueError("is no http or https URL with a host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "holds a user name or a password, and URLs are logged: use the settings `user` and `password`"
+        )
+    return url
+
+
+HttpUrl = Annotated[str, pydantic.AfterValidator(_http_url)]
+"""An http or https URL without userinfo (RFC 3986, section 3.2.1)."""
+
+
 class HttpSettings(SourceSettings):
     """What every source that is asked over HTTP can be told."""
 
@@ -55,8 +81,15 @@ class HttpSettings(SourceSettings):
     )
     timeout_s: int = Field(30, ge=1, description="Longest silence on the socket, whole seconds")
     deadline_s: float = Field(75.0, gt=0, description="Longest time for one whole request")
-    max_bytes: int = Field(64 * 2**20, ge=1024, description="Largest answer that is read")
-    attempts: int = Field(5, ge=1, description="Tries of one request before the poll is given up")
+    step_deadline_s: float = Field(
+        540.0,
+        gt=0,
+        description="Longest time for one step of a poll, with all its requests, retries and waits",
+    )
+    max_bytes: int = Field(
+        16 * 2**20, ge=1024, description="Largest answer that is read, after decompression"
+    )
+    attempts: int = Field(5, ge=1, description="Attempts at one request before the poll is given up")
     max_wait_s: float = Field(120.0, ge=0, description="Longest wait that is sat out for Retry-After")
     concurrent: int = Field(3, ge=1, le=3, description="Requests at once to one host")
     query_seconds_per_minute: float = Field(60.0, gt=0, description="Query time used in a minute, per host")
@@ -76,6 +109,28 @@ class HttpSettings(SourceSettings):
         return Requester(url, self.agent, limits, context.clock, context.limiters)
 
 
+class SparqlAccess(pydantic.BaseModel):
+    """A SPARQL endpoint and who asks it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: HttpUrl = Field(
+        description="SPARQL 1.1 query endpoint, such as https://query.wikidata.org/sparql"
+    )
+    user: str | None = Field(None, description="For HTTP basic authentication")
+    password: pydantic.SecretStr | None = Field(None, description="Of the user")
+
+    @pydantic.model_validator(mode="after")
+    def _user_and_password(self) -> SparqlAccess:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("`user` and `password` go together")
+        return self
+
+    @property
+    def credentials(self) -> Credentials | None:
+        return Credentials(self.user, self.password) if self.user and self.password else None
+
+
 def parse(model: type[Model], name: str, settings: Mapping[str, Any]) -> Model:
     """The settings of source `name` as `model`.  Raises SourceSettingsError that names each wrong key."""
     try:
@@ -91,10 +146,26 @@ def _complaint(name: str, complaint: Any) -> str:
         return f"{key}: there is no such setting for this kind of source"
     if complaint["type"] == "missing":
         return f"{key}: is required"
-    shown = (
-        "" if not complaint["loc"] or _SECRET & set(complaint["loc"]) else f" (got {complaint['input']!r})"
-    )
-    return f"{key}: {complaint['msg'].removeprefix('Value error, ')}{shown}"
+    given = complaint["input"]
+    hidden = not complaint["loc"] or any(_SECRET.search(str(part)) for part in complaint["loc"])
+    got = "" if hidden or complaint["loc"][0] == "url" else f" (got {shown(_masked(given), 200)})"
+    return f"{key}: {complaint['msg'].removeprefix('Value error, ')}{got}"
+
+
+def without_secrets(settings: Any) -> Any:
+    """Settings of sources as they may be shown: without passwords, those in URLs included."""
+    if isinstance(settings, Mapping):
+        return {
+            key: "**********" if _SECRET.search(str(key)) and value is not None else without_secrets(value)
+            for key, value in settings.items()
+        }
+    if isinstance(settings, list | tuple):
+        return [without_secrets(value) for value in settings]
+    return _masked(settings)
+
+
+def _masked(value: Any) -> Any:
+    return _USERINFO.sub(r"\1:***@", value) if isinstance(value, str) else value
 
 
 def _duration(value: Any) -> Any:

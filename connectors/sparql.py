@@ -15,29 +15,28 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field
 
+from connectors.border import shown
 from connectors.current import current_triples
-from connectors.errors import ConnectorError, UnexpectedAnswer
+from connectors.errors import ConnectorError, SourceDataError, UnexpectedAnswer
+from connectors.http.client import stepwise
 from connectors.http.paging import in_pages
-from connectors.http.sparql_client import ASK_FOR_LESS, Credentials, SparqlClient
+from connectors.http.sparql_client import ASK_FOR_LESS, SparqlClient
 from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import LITERAL, Health, Poll, Triple
 from connectors.rows.mapping import Mapper, MappingSettings
 from connectors.rows.shape import FIELDS
 from connectors.rows.whole_reading import Held, WholeReading, next_revision
-from connectors.settings import Context, HttpSettings, parse
-from connectors.terms import Solution, Term
+from connectors.settings import Context, HttpSettings, SparqlAccess, parse
+from connectors.terms import Solution
 
 _SMALLEST_PAGE = 50
 _PROLOGUE = re.compile(r"(?:\s*(?:#[^\n]*\n|PREFIX\s+\S*\s*<[^>]*>|BASE\s+<[^>]*>))*", re.IGNORECASE)
 
 
-class SparqlSettings(HttpSettings, MappingSettings):
+class SparqlSettings(HttpSettings, SparqlAccess, MappingSettings):
     """One query at one endpoint."""
 
     kind: Literal["sparql"]
-    endpoint: str = Field(pattern=r"^https?://", description="SPARQL 1.1 query endpoint")
-    user: str | None = Field(None, description="For HTTP basic authentication")
-    password: str | None = None
     query: str = Field(description=f"SELECT query; its variables are among {', '.join(FIELDS)}")
     languages: tuple[str, ...] = Field(("en", "mul"), description="Languages of labels, best first")
     rows_per_request: int = Field(5_000, ge=2, description="Rows read at once")
@@ -68,11 +67,17 @@ class SparqlConnector:
         self._whole = WholeReading(name, settings.slots_per_step, settings.max_vanished)
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
+        return self._in_time(self._poll(cursor))
+
+    def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
+        return self._in_time(self._snapshot(slots))
+
+    def _poll(self, cursor: str | None) -> Iterator[Poll]:
         held = Held.load(cursor)
         mapper = self._mapped(self._everything())
         yield from self._whole.steps(mapper, held, self._context.clock.now())
 
-    def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
+    def _snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
         # A subject whose prefix was taken out of the settings cannot be asked about; what was read of it stays.
         asked = {slot for slot in slots if self._namespaces.expands(slot[0])}
         subjects = sorted({subject for subject, _ in asked})
@@ -80,25 +85,35 @@ class SparqlConnector:
             here = {slot for slot in asked if slot[0] in set(some)}
             yield self._whole.snapshot(found, here, self._context.clock.now())
 
+    def _in_time(self, steps: Iterator[Poll]) -> Iterator[Poll]:
+        return stepwise(steps, [self._client.requester], self._settings.step_deadline_s)
+
+    def _begin(self) -> None:
+        """A question outside a poll is a step of its own."""
+        self._client.requester.allow(self._settings.step_deadline_s)
+
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
         if object_id and not object_id.startswith(LITERAL) and not self._namespaces.expands(object_id):
             return ()
+        self._begin()
         # Some holders hold the object no longer: look at more than are wanted.
         query = (
             f"SELECT DISTINCT ?{self._subject} WHERE {{ {self._rows} {self._is_object(object_id)} }} "
             f"LIMIT {3 * limit}"
         )
         rows = self._client.select(self._prologue + query)
-        holders = sorted({self._id_of(row[self._subject]) for row in rows if self._subject in row})
+        holders = sorted({self._namespaces.compact(iri) for row in rows if (iri := self._subject_of(row))})
         triples = self._current(holders, {relation})
         return tuple([triple for triple in triples if object_id in (None, triple.object.id)][:limit])
 
     def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
         if not self._namespaces.expands(subject_id):
             return ()
+        self._begin()
         return tuple(self._current([subject_id])[:limit])
 
     def check(self) -> Health:
+        self._begin()
         extra = {"endpoint": self._client.endpoint}
         try:
             rows = self._client.select(f"{self._prologue} SELECT * WHERE {{ {self._rows} }} LIMIT 1")
@@ -107,7 +122,7 @@ class SparqlConnector:
         return Health(bool(rows), "answers" if rows else "the query finds nothing", extra=extra)
 
     def close(self) -> None:
-        """Nothing is held open between requests."""
+        self._client.close()
 
     def _current(self, ids: Sequence[str], relations: set[str] | None = None) -> list[Triple]:
         now = self._context.clock.now()
@@ -122,33 +137,43 @@ class SparqlConnector:
         query = f"{self._prologue} SELECT * WHERE {{ VALUES ?{self._subject} {{ {iris} }} {self._rows} }}"
         return self._mapped(self._client.select(query, splittable=splittable))
 
-    def _everything(self) -> list[Solution]:
+    def _everything(self) -> Iterator[Solution]:
         """The rows of the whole query: in one answer if it fits, else in pages."""
         try:
-            return self._client.select(self._settings.query, splittable=True)
+            rows = self._client.select(self._settings.query, splittable=True)
         except ASK_FOR_LESS:
-            return list(self._pages())
+            yield from self._pages()
+        else:
+            yield from rows
 
     def _pages(self) -> Iterator[Solution]:
-        """Rows in the order of their subjects, in pages that hold each subject whole."""
-        size, after = self._settings.rows_per_request, ""
+        """Rows in the order of their subjects, in pages that hold each subject whole.
+
+        Raises SourceDataError for a subject whose rows do not fit into one answer.
+        """
+        size, too_many, after = self._settings.rows_per_request, self._settings.max_rows + 1, ""
         while True:
             try:
                 rows = self._page(after, size)
             except ASK_FOR_LESS:
                 if size <= _SMALLEST_PAGE:
                     raise
-                size //= 2
+                too_many, size = size, size // 2
                 continue
-            subjects = sorted({row[self._subject].value for row in rows})
             if len(rows) < size:
                 yield from rows
                 return
-            if len(subjects) == 1:  # one subject fills the page: only a larger one holds it whole
+            subjects = sorted({subject for row in rows if (subject := self._subject_of(row))})
+            if len(subjects) < 2:  # one subject fills the page: only a larger one holds it whole
+                if 2 * size >= too_many:
+                    raise SourceDataError(
+                        f"{self._client.endpoint}: {shown(subjects[0]) if subjects else 'what has no subject'} "
+                        f"has more than {size} rows, which is more than one answer can hold"
+                    )
                 size *= 2
                 continue
             # The page may have cut the last subject's rows: it comes again with the next one.
-            yield from (row for row in rows if row[self._subject].value != subjects[-1])
+            yield from (row for row in rows if self._subject_of(row) != subjects[-1])
             after = subjects[-2]
 
     def _page(self, after: str, size: int) -> list[Solution]:
@@ -158,18 +183,19 @@ class SparqlConnector:
             f"ORDER BY {key} LIMIT {size}"
         )
         rows = self._client.select(query, splittable=size > _SMALLEST_PAGE)
-        if any(row[self._subject].value <= after for row in rows):
+        if any(subject <= after for row in rows if (subject := self._subject_of(row))):
             raise UnexpectedAnswer(f"{self._client.endpoint}: a page holds rows of the pages before it")
         return rows
+
+    def _subject_of(self, row: Solution) -> str | None:
+        term = row.get(self._subject)
+        return None if term is None or term.kind == "unusable" else term.value
 
     def _mapped(self, rows: Iterable[Solution]) -> Mapper:
         settings = self._settings
         mapper = Mapper(self.name, settings, settings.languages)
         unbound = dict.fromkeys((*FIELDS, *settings.columns.values()))
         return mapper.add_all((number, unbound | row) for number, row in enumerate(rows, 1))
-
-    def _id_of(self, term: Term) -> str:
-        return self._namespaces.compact(term.value)
 
     def _is_object(self, id: str | None) -> str:
         if id is None:
@@ -195,6 +221,5 @@ def _quoted(text: str) -> str:
 def connect(name: str, settings: Mapping[str, Any], context: Context) -> SparqlConnector:
     """The factory of kind `sparql`.  Raises SourceSettingsError."""
     parsed = parse(SparqlSettings, name, settings)
-    credentials = Credentials(parsed.user, parsed.password) if parsed.user and parsed.password else None
-    client = SparqlClient(parsed.requester(parsed.endpoint, context), credentials)
+    client = SparqlClient(parsed.requester(parsed.endpoint, context), parsed.credentials)
     return SparqlConnector(name, parsed, client, context)

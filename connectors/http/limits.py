@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from connectors.clock import SYSTEM_CLOCK, Clock
-from connectors.errors import SourceThrottled
+from connectors.errors import SourceThrottled, SourceTimeout
 
 _MINUTE = 60.0
 
@@ -57,16 +57,21 @@ class HostLimiter:
             self._clock.sleep(wait)
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold one of the host's few places, and charge the time spent in it to the query budget."""
-        with self._slots:
-            start = self._clock.monotonic()
-            try:
-                yield
-            finally:
-                end = self._clock.monotonic()
-                with self._lock:
-                    self._spent.append((end, end - start))
+    def slot(self, at_most_s: float) -> Iterator[None]:
+        """Hold one of the host's few places, and charge the time spent in it to the query budget.
+
+        Raises SourceTimeout when none becomes free within `at_most_s` seconds of real time.
+        """
+        if not self._slots.acquire(timeout=at_most_s):
+            raise SourceTimeout(f"{self.host}: no request could be made for {at_most_s:g} s, others are open")
+        start = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self._slots.release()
+            end = self._clock.monotonic()
+            with self._lock:
+                self._spent.append((end, end - start))
 
     def hold_off(self, seconds: float) -> None:
         """The host said Retry-After: nobody in this process asks it before."""

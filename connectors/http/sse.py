@@ -9,10 +9,15 @@ from dataclasses import dataclass
 
 import httpx
 
-from connectors.errors import SourceTimeout, SourceUnavailable, UnexpectedAnswer
-from connectors.http.client import Requester, error_of
+from connectors.border import shown
+from connectors.errors import AnswerTooLarge, SourceTimeout, SourceUnavailable, UnexpectedAnswer
+from connectors.http.client import Requester
+from connectors.http.exchange import Deadline, opened
+from connectors.http.status import error_of
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,16384}")
+"""Ids become a request header.  One that cannot be is not taken up, and its event is delivered again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +32,19 @@ class Event:
 class EventParser:
     """Bytes in, whole events out; an event that the stream breaks off is never dispatched."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_event: int = 16 * 2**20) -> None:
+        """`max_event`: characters that one event may have."""
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
+        self._max_event = max_event
         self._rest = ""
         self._id = ""
         self._type = ""
         self._data: list[str] = []
+        self._size = 0
+        """Characters of the data so far."""
 
     def feed(self, piece: bytes) -> Iterator[Event]:
+        """The events that end within `piece`.  Raises AnswerTooLarge for one beyond `max_event`."""
         text = self._rest + self._decode(piece)
         # A carriage return at the end may be half of a line end.
         held = "\r" if text.endswith("\r") else ""
@@ -45,54 +55,66 @@ class EventParser:
                 self._field(line)
             elif (event := self._dispatch()) is not None:
                 yield event
+        if self._size + len(self._rest) > self._max_event:
+            raise AnswerTooLarge(f"one event of the stream has more than {self._max_event} characters")
 
     def _field(self, line: str) -> None:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
             self._data.append(value)
+            self._size += len(value) + 1
         elif name == "event":
             self._type = value
-        elif name == "id" and "\0" not in value:
+        elif name == "id" and _ID.fullmatch(value):
             self._id = value
 
     def _dispatch(self) -> Event | None:
         data, type_ = self._data, self._type
-        self._data, self._type = [], ""
+        self._data, self._type, self._size = [], "", 0
         return Event(self._id, type_ or "message", "\n".join(data)) if data else None
 
 
 def follow(
-    client: httpx.Client, requester: Requester, last_id: str | None, since: str | None, silence_s: float
+    requester: Requester, last_id: str | None, since: str | None, silence_s: float, deadline: Deadline
 ) -> Iterator[Event]:
     """Events after `last_id`, or else since an instant, until the stream ends.
 
-    Raises SourceTimeout after `silence_s` seconds without a byte, SourceUnavailable when the
-    connection breaks; what was yielded before stands.
+    Raises SourceTimeout after `silence_s` seconds without a byte and when the deadline passes (a stream
+    of comments never falls silent), SourceUnavailable when the connection breaks or is never answered;
+    what was yielded before stands.
     """
-    headers = {"Accept": "text/event-stream", "User-Agent": requester.agent, "Cache-Control": "no-store"}
-    if last_id:
-        headers["Last-Event-ID"] = last_id
-    params = {"since": since} if since and not last_id else None
-    timeout = httpx.Timeout(requester.limits.timeout_s, read=silence_s)
-    requester.limiter.wait_turn(requester.limits.max_wait_s)
-    parser = EventParser()
+    limits = requester.limits
+    requester.limiter.wait_turn(min(limits.max_wait_s, requester.time_left_s()))
+    timeout = httpx.Timeout(limits.timeout_s, read=silence_s)
+    parser = EventParser(limits.max_bytes)
     answered = False
     try:
         with (
-            requester.limiter.slot(),
-            client.stream("GET", requester.url, headers=headers, params=params, timeout=timeout) as response,
+            requester.limiter.slot(deadline.seconds),
+            opened(requester.client, _request(requester, last_id, since), deadline, timeout) as response,
         ):
             _require_stream(requester, response)
             answered = True
-            for piece in response.iter_bytes():
+            for piece in response.iter_raw():
                 yield from parser.feed(piece)
-    except httpx.ReadTimeout as error:
-        if not answered:
-            raise SourceUnavailable(f"{requester.url}: no answer within {silence_s:g} s") from error
-        raise SourceTimeout(f"{requester.url}: silent for {silence_s:g} s") from error
-    except httpx.TransportError as error:
-        raise SourceUnavailable(f"{requester.url}: {error or 'connection lost'}") from error
+    except SourceTimeout as error:
+        if answered:
+            raise
+        raise SourceUnavailable(f"{requester.url}: no stream began: {error}") from error
+
+
+def _request(requester: Requester, last_id: str | None, since: str | None) -> httpx.Request:
+    headers = {
+        b"Accept": b"text/event-stream",
+        b"Accept-Encoding": b"identity",
+        b"User-Agent": requester.agent.encode(),
+        b"Cache-Control": b"no-store",
+    }
+    if last_id:
+        headers[b"Last-Event-ID"] = last_id.encode()
+    params = {"since": since} if since and not last_id else None
+    return httpx.Request("GET", requester.url, params=params, headers=headers)
 
 
 def _require_stream(requester: Requester, response: httpx.Response) -> None:
@@ -100,5 +122,9 @@ def _require_stream(requester: Requester, response: httpx.Response) -> None:
         now = requester.clock.now()
         raise error_of(requester.url, response.status_code, response.headers, "", now)
     content_type = response.headers.get("Content-Type", "")
-    if not content_type.startswith("text/event-stream"):
-        raise UnexpectedAnswer(f"{requester.url}: wanted an event stream, got {content_type!r}")
+    coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if not content_type.startswith("text/event-stream") or coding != "identity":
+        raise UnexpectedAnswer(
+            f"{requester.url}: wanted an event stream, got {shown(content_type)} "
+            f"with Content-Encoding {shown(coding)}"
+        )

@@ -66,6 +66,8 @@ def _field(convert: Callable[[object, str], T]) -> PlainValidator:
 
 def _text(cell: object, what: str) -> str | None:
     if isinstance(cell, Term):
+        if cell.kind == "unusable":
+            raise SourceDataError(f"{what}: {cell.value}")
         cell = None if cell.kind == "bnode" else cell.value
     text = text_of(cell, what)
     return text.strip() or None if text is not None else None

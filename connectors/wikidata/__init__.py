@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from connectors.http.limits import Budget
-from connectors.http.sparql_client import Credentials, SparqlClient
+from connectors.http.sparql_client import SparqlClient
 from connectors.settings import Context, parse
 from connectors.wikidata.connector import WikidataConnector
 from connectors.wikidata.entity_data import EntityData
@@ -36,8 +36,5 @@ def follow(name: str, settings: Mapping[str, Any], context: Context) -> StreamCo
 
 
 def _watching(name: str, settings: WatchSettings, context: Context) -> WikidataConnector:
-    credentials = None
-    if settings.user and settings.password:
-        credentials = Credentials(settings.user, settings.password)
-    client = SparqlClient(settings.requester(settings.endpoint, context), credentials)
+    client = SparqlClient(settings.requester(settings.endpoint, context), settings.credentials)
     return WikidataConnector(name, settings, client, context)

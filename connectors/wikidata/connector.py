@@ -146,4 +146,4 @@ class WikidataConnector:
         return Health(True, f"{len(watched)} subjects watched", lag, extra)
 
     def close(self) -> None:
-        """Nothing is held open between requests."""
+        self._client.close()

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import httpx
 import pyoxigraph as ox
 
+from connectors.border import shown
 from connectors.errors import SourceRefused, UnexpectedAnswer
-from connectors.http.client import Requester, fetch
+from connectors.http.client import Requester
 from connectors.local_graph import LocalGraph
 from connectors.wikidata.reader import Reader, Reading
+
+_MAX_TRIPLES = 300_000
+"""The largest entities of Wikidata have some ten thousand statements, in all relations together."""
+_MAX_SOLUTIONS = 100_000
 
 
 class EntityData:
     """Reads entities over HTTP; labels of their objects come from `labels`."""
 
     def __init__(self, requester: Requester, labels: Reader) -> None:
-        self._requester = requester
+        self.requester = requester
         self._labels = labels
-        self._client = httpx.Client(headers={"User-Agent": requester.agent}, follow_redirects=True)
 
     def reading(self, id: str, revision: int | None, relations: Sequence[str]) -> Reading | None:
         """The entity as it was at `revision` (now, if None); None if the wiki has no such thing.
@@ -31,19 +34,19 @@ class EntityData:
         Raises the ConnectorError tree.
         """
         params = {"flavor": "dump"} | ({"revision": str(revision)} if revision else {})
-        url = f"{self._requester.url.rstrip('/')}/{id.rpartition(':')[2]}.ttl"
+        url = f"{self.requester.url.rstrip('/')}/{id.rpartition(':')[2]}.ttl"
         try:
-            answer = fetch(self._client, self._requester, url, params)
+            answer = self.requester.get(url, params)
         except SourceRefused as error:
             if error.status in (404, 410):
                 return None
             raise
         if "turtle" not in answer.content_type:
-            raise UnexpectedAnswer(f"{url}: wanted Turtle, got {answer.content_type!r}")
-        graph = LocalGraph()
+            raise UnexpectedAnswer(f"{url}: wanted Turtle, got {shown(answer.content_type)}")
+        graph = LocalGraph(_MAX_TRIPLES, _MAX_SOLUTIONS)
         graph.load(answer.body, ox.RdfFormat.TURTLE, base=url)
         reader = self._labels.over(graph)
         return next((readings.get(id) for _, readings in reader.readings([id], relations, 1)), None)
 
     def close(self) -> None:
-        self._client.close()
+        self.requester.close()

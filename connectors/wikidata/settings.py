@@ -10,7 +10,7 @@ import pydantic
 from pydantic import ConfigDict, Field
 
 from connectors.namespaces import WIKIDATA, Namespaces
-from connectors.settings import Duration, HttpSettings
+from connectors.settings import Duration, HttpSettings, SparqlAccess
 from connectors.wikidata.vocabulary import Vocabulary
 
 
@@ -26,14 +26,9 @@ class PropertyIds(pydantic.BaseModel):
     human: str = Field(default="wd:Q5", description="CURIE of the class of humans")
 
 
-class WatchSettings(HttpSettings):
+class WatchSettings(HttpSettings, SparqlAccess):
     """One watch list at one SPARQL endpoint."""
 
-    endpoint: str = Field(
-        pattern=r"^https?://", description="SPARQL endpoint, such as https://query.wikidata.org/sparql"
-    )
-    user: str | None = Field(None, description="For HTTP basic authentication")
-    password: str | None = None
     subjects: tuple[str, ...] = Field((), description="Subjects to watch, as CURIEs")
     subjects_file: Path | None = Field(None, description="A file of them, one a line, # starts a comment")
     subjects_query: str | None = Field(
@@ -60,8 +55,6 @@ class WatchSettings(HttpSettings):
     def _one_way_to_watch(self) -> WatchSettings:
         if not (self.subjects or self.subjects_file or self.subjects_query):
             raise ValueError("nothing to watch: give `subjects`, `subjects_file` or `subjects_query`")
-        if (self.user is None) != (self.password is None):
-            raise ValueError("`user` and `password` go together")
         return self
 
     def vocabulary(self) -> Vocabulary:

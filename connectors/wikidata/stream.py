@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-import httpx
 from pydantic import Field
 
 from connectors.cursors import dump_cursor, load_cursor, typed
@@ -25,6 +24,7 @@ from connectors.errors import (
     SourceUnavailable,
 )
 from connectors.http.client import Requester
+from connectors.http.exchange import Deadline
 from connectors.http.sse import Event, follow
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context, Duration
@@ -107,7 +107,6 @@ class StreamConnector:
         self._stream = stream
         self._entity_data = entity_data
         self._clock = context.clock
-        self._client = httpx.Client(follow_redirects=True)
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         where = _Cursor.load(cursor)
@@ -205,30 +204,30 @@ class StreamConnector:
 
     def _batches(self, where: _Cursor) -> Iterator[tuple[list[Mutation], str | None]]:
         """(mutations, id of the last event), until the stream has caught up with now or falls silent."""
-        start = self._clock.monotonic()
         now = self._clock.now()
         batch: list[Mutation] = []
         last = where.last
-        for event in self._events(where):
-            last = event.id or last
-            mutation = mutation_of(event)
-            if mutation is None:
-                continue
-            batch.append(mutation)
-            if len(batch) >= self._settings.events_per_step:
-                yield batch, last
-                batch = []
-            if mutation.at >= now or self._clock.monotonic() - start > self._settings.follow_s:
-                break
+        with Deadline(self._settings.follow_s) as deadline:
+            for event in self._events(where, deadline):
+                last = event.id or last
+                mutation = mutation_of(event)
+                if mutation is None:
+                    continue
+                batch.append(mutation)
+                if len(batch) >= self._settings.events_per_step:
+                    yield batch, last
+                    batch = []
+                if mutation.at >= now:
+                    break
         if batch:
             yield batch, last
 
-    def _events(self, where: _Cursor) -> Iterator[Event]:
+    def _events(self, where: _Cursor, deadline: Deadline) -> Iterator[Event]:
         """The stream, taken up again where it broke off; a few failures in a row end the poll."""
         last, failures = where.last, 0
-        while True:
+        while not deadline.passed:
             try:
-                for event in follow(self._client, self._stream, last, where.since, self._settings.silence_s):
+                for event in follow(self._stream, last, where.since, self._settings.silence_s, deadline):
                     failures, last = 0, event.id or last
                     yield event
             except SourceTimeout:
@@ -256,7 +255,7 @@ class StreamConnector:
         return self._list.check()
 
     def close(self) -> None:
-        self._client.close()
+        self._stream.close()
         if self._entity_data:
             self._entity_data.close()
         self._list.close()

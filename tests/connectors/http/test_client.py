@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import http.server
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 
 from connectors.errors import (
@@ -23,64 +21,15 @@ from connectors.errors import (
     TruncatedAnswer,
     UnexpectedAnswer,
 )
-from connectors.http.client import Limits, Requester, check_agent, fetch, retry_after_s
+from connectors.http.client import Limits, Requester, check_agent
 from connectors.http.limits import Budget, Limiters
 from connectors.http.sparql_client import SparqlClient
+from connectors.http.status import retry_after_s
 from tests.support.fault_proxy import FaultProxy
+from tests.support.obedient_server import Handle, ObedientServer, answer
 from tests.support.sparql_server import AGENT, SparqlServer
 from tests.support.virtual_time import VirtualTime
 from tests.support.wikibase_world import World
-
-Handle = Callable[[http.server.BaseHTTPRequestHandler], None]
-
-
-class ObedientServer:
-    """Answers every request by calling `handle`."""
-
-    def __init__(self) -> None:
-        server = self
-        self.handle: Handle = answer()
-        self.agents: list[str] = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.agents.append(self.headers.get("User-Agent", ""))
-                try:
-                    self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                    server.handle(self)
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
-
-            do_POST = do_GET
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Nobody reads it."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-
-    @property
-    def requests(self) -> int:
-        return len(self.agents)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def answer(status: int = 200, body: bytes = b"{}", length: int | None = None, **headers: str) -> Handle:
-    def handle(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(status)
-        request.send_header("Content-Length", str(len(body) if length is None else length))
-        request.send_header("Content-Type", "application/sparql-results+json")
-        for name, value in headers.items():
-            request.send_header(name.replace("_", "-"), value)
-        request.end_headers()
-        request.wfile.write(body)
-
-    return handle
 
 
 def drip_headers(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -112,8 +61,7 @@ class Asker:
     def ask(self) -> object:
         if self._transport == "sparql":
             return SparqlClient(self.requester).select("SELECT * WHERE { ?s ?p ?o }")
-        with httpx.Client(headers={"User-Agent": AGENT}) as client:
-            return fetch(client, self.requester, self.requester.url)
+        return self.requester.get(self.requester.url)
 
 
 Open = Callable[..., Asker]
