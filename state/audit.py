@@ -24,11 +24,15 @@ from state import anchors
 from state.driver_errors import translated
 from state.errors import AnchorContradicted
 from state.hash_chain import GENESIS, link
-from state.records import Anchor, Verification
+from state.records import Anchor, Difference, Verification
+from state.replay import Replay
+from state.table_proof import differences
 from state.transaction import EVENTS, chunks
 
-COLUMNS = ("seq", "at", "kind", "actor", "run", "fact", "body", "previous", "hash")
+COLUMNS = ("seq", "at", "kind", "actor", "run", "fact", "body", "previous", "hash", "rows")
 _PAGE = 2000
+LISTED = 20
+"""Rows that a verification names; beyond that it only counts."""
 
 
 class Audit:
@@ -41,6 +45,20 @@ class Audit:
         """Recomputes the whole chain, from the first event, and compares it with anchors `kept` outside."""
         with self._rows() as rows:
             return verify_rows(rows, *kept)
+
+    def verify_tables(self, *kept: Anchor) -> Verification:
+        """As `verify`, and compares every row of the tables with the events that tell of it.
+
+        On one snapshot of the ledger, so that it may be called while others write.
+        """
+        with (
+            translated(self._url),
+            self._reader.begin() as connection,
+            _any_bytes(connection),
+            Replay() as replay,
+        ):
+            found = verify_rows(_replayed(events(connection), replay), *kept)
+            return _with_tables(found, differences(connection, replay)) if found.ok else found
 
     def anchor(self) -> Anchor | None:
         """The head of the chain now; None while the log is empty."""
@@ -74,9 +92,9 @@ class Audit:
         return None if row is None else Anchor(row.seq, row.hash, self._clock())
 
     def export_jsonl(self, out: IO[str]) -> int:
-        """Every event as one JSON object a line, columns as stored; returns how many."""
+        """Every event as one JSON object a line, columns as stored (`rows` unless null); returns how many."""
         with self._rows() as rows:
-            return sum(out.write(json.dumps(row, ensure_ascii=False) + "\n") > 0 for row in rows)
+            return sum(out.write(json.dumps(_exported(row), ensure_ascii=False) + "\n") > 0 for row in rows)
 
     def export_csv(self, out: IO[str]) -> int:
         """The same columns as CSV (RFC 4180); null is an empty field."""
@@ -88,7 +106,7 @@ class Audit:
     @contextmanager
     def _rows(self) -> Iterator[Iterator[dict[str, Any]]]:
         with translated(self._url), self._reader.begin() as connection, _any_bytes(connection):
-            yield _pages(connection)
+            yield events(connection)
 
 
 def verify_rows(rows: Iterable[Mapping[str, Any]], *kept: Anchor) -> Verification:
@@ -131,6 +149,25 @@ def _fault(row: Mapping[str, Any], seq: int, previous: str) -> str | None:
     )
 
 
+def _replayed(rows: Iterable[dict[str, Any]], replay: Replay) -> Iterator[dict[str, Any]]:
+    """The rows as they come; each is replayed once the next is asked for, its own hash having been checked."""
+    for row in rows:
+        yield row
+        replay.event(row)
+
+
+def _with_tables(found: Verification, unlike: Iterable[Difference]) -> Verification:
+    listed = list(unlike)
+    if not listed:
+        return found
+    reason = f"{len(listed)} rows are not what the log says, first of them {listed[0]}"
+    return Verification(False, found.count, None, reason, tuple(listed[:LISTED]), len(listed))
+
+
+def _exported(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "rows" or value is not None}
+
+
 def _hashes(connection: Connection, numbers: Iterable[int]) -> dict[int, str]:
     """The hashes of the events with these numbers."""
     columns = select(EVENTS.c.seq, EVENTS.c.hash)
@@ -141,7 +178,8 @@ def _hashes(connection: Connection, numbers: Iterable[int]) -> dict[int, str]:
     }
 
 
-def _pages(connection: Connection) -> Iterator[dict[str, Any]]:
+def events(connection: Connection) -> Iterator[dict[str, Any]]:
+    """Every event in order, byte for byte, a page at a time."""
     statement = select(EVENTS).order_by(EVENTS.c.seq).limit(_PAGE)
     rows = connection.execute(statement).fetchall()
     while rows:

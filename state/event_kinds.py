@@ -74,4 +74,6 @@ EventKind = Literal[
     "lease.acquired",
     "lease.released",
     "settings.changed",
+    "rows.written",
+    "ledger.sealed",
 ]

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from state.facts import FACTS
 from state.hash_chain import canonical, instant
 from state.records import Event
-from state.transaction import EVENTS, SLOTS, Reader, event_of
+from state.transaction import EVENT, EVENTS, SLOTS, Reader, event_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class EventFilter:
 class EventQueries(Reader):
     def recent_events(self, chosen: EventFilter, limit: int | None = None) -> list[Event]:
         """Events by sequence number, newest first."""
-        statement = select(EVENTS).where(_meets(chosen)).order_by(EVENTS.c.seq.desc()).limit(limit)
+        statement = select(*EVENT).where(_meets(chosen)).order_by(EVENTS.c.seq.desc()).limit(limit)
         return [event_of(row) for row in self._rows(statement)]
 
     def count_events(self, chosen: EventFilter) -> int:

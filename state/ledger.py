@@ -19,11 +19,11 @@ from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 
 from state import database, migrations
-from state.audit import Audit
+from state.audit import Audit, events
 from state.checkpoints import CheckpointTransitions
 from state.deployments import DeploymentQueries
 from state.driver_errors import shown, translated
@@ -37,10 +37,12 @@ from state.pauses import PauseQueries, PauseTransitions
 from state.promotions import PromotionTransitions
 from state.provenance import ProvenanceQueries
 from state.records import Lease
+from state.replay import Replay
 from state.requests import RequestQueries, RequestTransitions
 from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
 from state.sources import SourceQueries, SourceTransitions
+from state.table_proof import SEALED, unlike_seals
 from state.transaction import Pair
 from state.views import ViewTransitions
 from state.withdrawals import WithdrawalQueries
@@ -118,7 +120,9 @@ class State:
         NotMigrated where there is no ledger.
         """
         with translated(self.url), self._writer.begin() as connection:
-            yield Transaction(connection, self.clock, self.identity)
+            transaction = Transaction(connection, self.clock, self.identity)
+            yield transaction
+            transaction.seal()
 
     @property
     def identity(self) -> str:
@@ -157,7 +161,7 @@ class State:
     def migrate(self, revision: str = "head") -> None:
         """Creates or upgrades the tables, in one transaction; a newer ledger is left alone (NewerSchema)."""
         with translated(self.url):
-            migrations.upgrade(self.url, self._busy, revision)
+            migrations.upgrade(self.url, self._busy, revision, self._seal_migrated)
 
     def downgrade(self, revision: str) -> None:
         """Takes the tables back to an older revision (`base`: none); data without a place there is lost."""
@@ -186,6 +190,15 @@ class State:
     def audit(self) -> Audit:
         """Verifies, exports and anchors the event log."""
         return Audit(self._reader, self.url, self.clock)
+
+    def _seal_migrated(self, connection: Connection, before: str, after: str) -> None:
+        """Rows that a migration rewrote, or that were written before there were seals, get new ones."""
+        with Replay() as replay:
+            for row in events(connection):
+                replay.event(row)
+            found = {source: unlike_seals(connection, replay, source) for source in SEALED}
+        rows = {source.name: {one.key: one.seal for one in unlike} for source, unlike in found.items()}
+        Transaction(connection, self.clock).seal_anew(rows, before, after)
 
     def close(self) -> None:
         """Closes pooled connections; the state may be used again afterwards."""

@@ -169,31 +169,39 @@ class ObservationTransitions(ObservationQueries, Writer):
         next_id = self._next_id(OBSERVATIONS)
         new: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
+        repeated: list[dict[str, Any]] = []
         for (source, subject, relation), slot in slots.items():
             for span in reversed(slot.spans):
                 if span.id is None:
                     span.id = next_id + len(new)
                     named = {"id": span.id, "source": source, "slot": ids[(subject, relation)]}
                     new.append({**named, "statements": span.statements, **_dated(span)})
-                elif span.changed:
+                elif span.readings[0] != span.began:
                     changed.append({"id": span.id, **_dated(span)})
+                elif span.changed:
+                    repeated.append({"id": span.id, "repeats": dump_repeats(span.readings[1:])})
         self._insert(OBSERVATIONS, new)
         self._rewrite(OBSERVATIONS, changed)
+        self._rewrite(OBSERVATIONS, repeated)
 
     def _write_readings(self, slots: Mapping[_Name, _Slot], ids: Mapping[Pair, int]) -> None:
         next_id = self._next_id(READINGS)
         new: list[dict[str, Any]] = []
         moved = []
+        reread = []
         for (source, subject, relation), slot in slots.items():
             current = slot.spans[-1]
             values = {"revision": current.readings[-1].revision, "observation": current.id}
             if slot.reading is None:
                 named = {"id": next_id + len(new), "source": source, "slot": ids[(subject, relation)]}
                 new.append({**named, **values})
-            elif (slot.revision, slot.observation) != (values["revision"], current.id):
+            elif slot.observation != current.id:
                 moved.append({"id": slot.reading, **values})
+            elif slot.revision != values["revision"]:
+                reread.append({"id": slot.reading, "revision": values["revision"]})
         self._insert(READINGS, new)
         self._rewrite(READINGS, moved)
+        self._rewrite(READINGS, reread)
 
 
 def _name(item: StoredObservation) -> _Name:
@@ -209,7 +217,7 @@ def _is_late(item: StoredObservation, current: Span) -> bool:
 
 def _span(row: AnyRow, id: int) -> Span:
     first = Reading(row.began, row.modified, row.observed)
-    return Span(row.statements, [first, *load_repeats(row.repeats)], id)
+    return Span(row.statements, [first, *load_repeats(row.repeats)], id, began=first)
 
 
 def _dated(span: Span) -> dict[str, Any]:

@@ -114,15 +114,20 @@ class NewFact:
 
     @property
     def key(self) -> str:
-        """SHA-256 of what the editor would be asked to do: slot, object and pinned prompt.
+        """See `fact_key`."""
+        return fact_key(
+            self.subject, self.relation, self.object, self.template, self.subject_label, self.target
+        )
 
-        Over the canonical JSON (RFC 8785) of six strings, for which the standard library's
-        encoder gives the canonical text.
-        """
-        parts = [self.subject, self.relation, self.object, self.template, self.subject_label, self.target]
-        return hashlib.sha256(
-            json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()
-        ).hexdigest()
+
+def fact_key(subject: str, relation: str, object: str, template: str, subject_label: str, target: str) -> str:
+    """SHA-256 of what the editor would be asked to do: slot, object and pinned prompt.
+
+    Over the canonical JSON (RFC 8785) of the six strings, for which the standard library's encoder gives
+    the canonical text.
+    """
+    parts = [subject, relation, object, template, subject_label, target]
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,13 +385,45 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that is not what the log says."""
+
+    table: str
+    key: str
+    """Its primary key; parts joined by `/`."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.key}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """What the verifier found; `first_bad` is the first sequence number that cannot be trusted."""
 
     ok: bool
     count: int
+    """Events that were checked."""
     first_bad: int | None = None
     reason: str = ""
+    differences: tuple[Difference, ...] = ()
+    """Rows that are not what the log says, the first `LISTED` of them."""
+    unlike: int = 0
+    """How many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The last result of something that is proven on a schedule."""
+
+    name: str
+    ok: bool
+    detail: str
+    """What is wrong and what to do; of a proof that held, what was proven."""
+    since: datetime
+    """When it began to be so."""
+    at: datetime
+    """When it was proven last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ class Span:
     """The ledger's row; None: it has none yet."""
     changed: bool = False
     """Whether the row, if there is one, is not this any more."""
+    began: Reading | None = None
+    """The first reading as the row has it."""
 
     def include(self, at: int, reading: Reading) -> None:
         """Adds a reading at place `at` and forgets repeats beyond `REPEATS`."""

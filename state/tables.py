@@ -348,7 +348,10 @@ class Deployments(Row, table=True):
 
 
 class Events(Row, table=True):
-    """Append-only, held by triggers; `at` and `body` are the very text that the hash covers."""
+    """Append-only, held by triggers; `at`, `body` and `rows` are the very text that the hash covers.
+
+    `rows`: the seals of the rows written since the event before (`seals.py`); null where there are none.
+    """
 
     __tablename__ = "events"
     __table_args__ = (
@@ -371,6 +374,28 @@ class Events(Row, table=True):
     body: str = long()
     previous: str
     hash: str
+    rows: str | None = Field(sa_type=Text, nullable=True)
+
+
+class Ledger(Row, table=True):
+    """The one row about this ledger itself."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+    id: int = key()
+    instance: str
+    created: datetime = when()
+
+
+class Checks(Row, table=True):
+    """The last result of each thing that is proven on a schedule: the log, the tables, the bytes."""
+
+    __tablename__ = "checks"
+    name: str = Field(primary_key=True)
+    ok: bool
+    detail: str = long()
+    since: datetime = when()
+    at: datetime = when()
 
 
 class Leases(Row, table=True):

@@ -30,7 +30,7 @@ from sqlalchemy import (
     update,
 )
 
-from state import hash_chain
+from state import hash_chain, seals
 from state.errors import Unstorable
 from state.event_kinds import EventKind
 from state.records import Event
@@ -46,7 +46,17 @@ Pair = tuple[str, str]
 CHUNK = 500
 """Values in one IN list: far below both databases' limits on parameters."""
 
+SEALS = 2_000
+"""Rows that one event of a migration seals."""
+
 EVENTS, SLOTS = table(Events), table(Slots)
+LEDGER = "ledger"
+"""The actor of events that no caller asked for."""
+
+
+_EVENT_NAMES = tuple(item.name for item in fields(Event))
+EVENT = [EVENTS.c[name] for name in _EVENT_NAMES]
+"""The columns that make the record of an event: all but the seals."""
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
@@ -89,7 +99,7 @@ class Reader:
 
     def head(self) -> Event | None:
         """The newest event, or None in an empty log."""
-        row = self._row(select(EVENTS).order_by(EVENTS.c.seq.desc()).limit(1))
+        row = self._row(select(*EVENT).order_by(EVENTS.c.seq.desc()).limit(1))
         return event_of(row) if row else None
 
     def events(
@@ -111,7 +121,7 @@ class Reader:
             wanted.append(
                 EVENTS.c.kind == kind if whole else EVENTS.c.kind.startswith(kind[:-1], autoescape=True)
             )
-        rows = self._rows(select(EVENTS).where(and_(*wanted)).order_by(EVENTS.c.seq).limit(limit))
+        rows = self._rows(select(*EVENT).where(and_(*wanted)).order_by(EVENTS.c.seq).limit(limit))
         return [event_of(row) for row in rows]
 
 
@@ -140,6 +150,8 @@ class Writer(Reader):
     """Who the operating system says is writing: goes into every event, beside the actor that is claimed."""
     _link: tuple[int, str] | None = field(default=None, init=False)
     """Sequence number and hash of the newest event, once read: no other writer can add one meanwhile."""
+    _touched: dict[Table, dict[seals.Key, str | None]] = field(default_factory=dict, init=False)
+    """Rows written since the last event, with their seals where they are known: the next event has them."""
 
     def emit(
         self,
@@ -152,15 +164,32 @@ class Writer(Reader):
         """Appends one event that belongs to no transition of this room (a poll that failed, a command)."""
         return self._log(actor, [Note(kind, body, run, fact)])[0]
 
-    def _log(self, actor: str, notes: Sequence[Note]) -> list[Event]:
-        """Appends events in order, each tied to the one before."""
+    def seal(self) -> None:
+        """Gives the rows that were written after the last event one of their own; before every commit."""
+        if self._touched:
+            self._log(LEDGER, [Note("rows.written", {})])
+
+    def seal_anew(self, rows: Mapping[str, Mapping[str, str | None]], before: str, after: str) -> None:
+        """Seals rows (by table and key) that the migration from revision `before` to `after` rewrote."""
+        for name, known in rows.items():
+            for chunk in chunks(known, SEALS):
+                body = {"from": before, "to": after, "table": name, "rows": len(chunk)}
+                sealed = hash_chain.canonical({name: {key: known[key] for key in chunk}})
+                self._log(LEDGER, [Note("ledger.sealed", body)], sealed)
+
+    def _log(self, actor: str, notes: Sequence[Note], sealed: str | None = None) -> list[Event]:
+        """Appends events in order, each tied to the one before.
+
+        The last seals what was written since the event before, or carries `sealed`.
+        """
         if not notes:
             return []
         now = self.clock()
         at, rows, made = hash_chain.instant(now), [], []
         seq, previous = self._link or self._head_link()
         own = {"os_user": self.identity} if self.identity else {}
-        for note in notes:
+        sealed = sealed or self._sealed()
+        for number, note in enumerate(notes, start=1):
             seq += 1
             row: dict[str, Any] = {
                 "seq": seq,
@@ -171,13 +200,26 @@ class Writer(Reader):
                 "fact": note.fact,
                 "body": hash_chain.canonical({**note.body, **own}),
                 "previous": previous,
+                "rows": sealed if number == len(notes) else None,
             }
             row["hash"] = previous = hash_chain.link(row)
             rows.append(row)
-            made.append(Event(**{**row, "at": now}))
+            made.append(Event(**{**{name: row[name] for name in _EVENT_NAMES}, "at": now}))
         self.connection.execute(insert(EVENTS), rows)
         self._link = (seq, previous)
         return made
+
+    def _sealed(self) -> str | None:
+        """The seals of what was written since the last event, as canonical JSON; None where nothing was."""
+        touched, self._touched = self._touched, {}
+        if not touched:
+            return None
+        found = {source.name: seals.seals(self.connection, source, keys) for source, keys in touched.items()}
+        return hash_chain.canonical(found)
+
+    def _touch(self, source: Table, keys: Iterable[seals.Key]) -> None:
+        if seals.is_sealed(source):
+            self._touched.setdefault(source, {}).update(dict.fromkeys(keys))
 
     def _head_link(self) -> tuple[int, str]:
         row = self._row(select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1))
@@ -211,6 +253,8 @@ class Writer(Reader):
         if rows:
             _check_texts(source, rows)
             self.connection.execute(insert(source), rows)
+            if seals.is_sealed(source):
+                self._touched.setdefault(source, {}).update(seals.of_new(source, rows))
 
     def _rewrite(self, source: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Change rows by their `id`; every row gives the same columns.  Raises Unstorable."""
@@ -218,16 +262,24 @@ class Writer(Reader):
             _check_texts(source, rows)
             keyed = [{**row, "_id": row["id"]} for row in rows]
             self.connection.execute(update(source).where(source.c.id == bindparam("_id")), keyed)
+            if rows[0].keys() - seals.LEFT_OUT.get(source.name, frozenset()) - {"id"}:
+                self._touch(source, ((row["id"],) for row in rows))
 
     def _update(self, source: Table, where: ColumnElement[bool], /, **values: Any) -> int:
         """How many rows were changed.  Raises Unstorable."""
         _check_texts(source, [values])
-        return self.connection.execute(update(source).where(where).values(**values)).rowcount
+        changed = update(source).where(where).values(**values).returning(*seals.key_columns(source))
+        keys = [tuple(row) for row in self._rows(changed)]
+        if values.keys() - seals.LEFT_OUT.get(source.name, frozenset()):
+            self._touch(source, keys)
+        return len(keys)
 
     def _delete(self, source: Table, where: ColumnElement[bool] | None = None) -> int:
         """How many rows were deleted."""
         statement = delete(source) if where is None else delete(source).where(where)
-        return self.connection.execute(statement).rowcount
+        keys = [tuple(row) for row in self._rows(statement.returning(*seals.key_columns(source)))]
+        self._touch(source, keys)
+        return len(keys)
 
 
 def _check_texts(source: Table, rows: Iterable[Mapping[str, Any]]) -> None:

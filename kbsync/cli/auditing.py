@@ -101,9 +101,12 @@ def verify(
             "Default: the one of [state] anchor, where it exists."
         ),
     ] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Also compare every row of the tables with the events.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Check the chain of hashes and every anchor; exit 65 and the first bad number if one does not hold."""
+    """Check the chain of hashes, every anchor and, with --tables, every row; exit 65 if one does not hold."""
     from kbsync.errors import BadData
     from state.anchors import read_anchors
 
@@ -111,18 +114,28 @@ def verify(
     configured = app.settings.state.anchor
     file = against or (configured if configured is not None and configured.exists() else None)
     anchors = read_anchors(file) if file else ()
-    found = app.state.audit.verify(*anchors)
+    audit = app.state.audit
+    found = audit.verify_tables(*anchors) if tables else audit.verify(*anchors)
     app.close()
     if json:
         print_json(found)
+    if found.differences:
+        for one in found.differences:
+            say(f"  {one}")
+        raise BadData(
+            f"rows that are not what the log says: {found.unlike}",
+            "find out who wrote to the database; put the rows back as the log has them (`kbsync audit show`), "
+            "or restore a backup with `kbsync restore`",
+        )
     if not found.ok:
         raise BadData(
             f"the audit log is not what was written: event {found.first_bad} ({found.reason})",
             "compare with an export or an anchor made before; events from that number on cannot be trusted",
         )
     if not json:
+        rows = " and every row is what they say" if tables else ""
         compared = f"; anchors in {file} that agree: {len(anchors)}" if file else ""
-        say(f"{found.count} events verify{compared}")
+        say(f"{found.count} events verify{rows}{compared}")
 
 
 def export(

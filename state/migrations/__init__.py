@@ -10,6 +10,7 @@ on, delete its children.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,12 @@ def check(connection: Connection, where: str) -> None:
         )
 
 
-def upgrade(url: URL, busy: float, revision: str) -> None:
-    """Creates or upgrades the tables; raises NewerSchema, with nothing changed, where they are newer."""
-    _migrate(url, busy, "upgrade", revision)
+def upgrade(url: URL, busy: float, revision: str, seal: Callable[[Connection, str, str], None]) -> None:
+    """Creates or upgrades the tables; raises NewerSchema, with nothing changed, where they are newer.
+
+    `seal(connection, from, to)` is called in the same transaction, where older tables became this code's.
+    """
+    _migrate(url, busy, "upgrade", revision, seal)
 
 
 def downgrade(url: URL, busy: float, revision: str) -> None:
@@ -50,7 +54,13 @@ def downgrade(url: URL, busy: float, revision: str) -> None:
     _migrate(url, busy, "downgrade", revision)
 
 
-def _migrate(url: URL, busy: float, direction: str, revision: str) -> None:
+def _migrate(
+    url: URL,
+    busy: float,
+    direction: str,
+    revision: str,
+    seal: Callable[[Connection, str, str], None] | None = None,
+) -> None:
     from alembic import command
     from alembic.config import Config
 
@@ -65,6 +75,8 @@ def _migrate(url: URL, busy: float, direction: str, revision: str) -> None:
             move: Any = getattr(command, direction)
             move(config, revision)
             _check_foreign_keys(connection, shown(url))
+            if seal is not None and found not in (None, newest()) and _revision(connection) == newest():
+                seal(connection, str(found), newest())
     finally:
         engine.dispose()
 

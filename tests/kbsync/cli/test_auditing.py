@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,6 @@ def busy(home: Path) -> Path:
     state = State.open(f"sqlite:///{home}/kbsync.db", Clock(START), identity="alice (uid 1000) on here")
     with state.write() as tx:
         tx.put_slots([Slot("wd:Q1", "wdt:P6", "One", "The head of {} is", "k1")])
-    with state.write() as tx:
         tx.decide(1, "rejected", "no", "ada")
     state.clock.forward(hours=1)
     with state.write() as tx:
@@ -162,3 +162,19 @@ def test_a_long_event_is_cut_on_a_terminal_and_whole_as_json(
     assert "x" * 5000 in json.loads(seen(busy, capfd, "--limit", 1)[0]["body"])["reason"]
     kbsync(busy, "audit", "show", "--limit", 1)
     assert capfd.readouterr().out.count("x") < 400
+
+
+def test_verify_tables_names_the_row_that_was_changed_by_hand(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert kbsync(home, "audit", "verify", "--tables") == 0
+    assert "every row is what they say" in capfd.readouterr().err
+    with sqlite3.connect(home / "kbsync.db") as database:
+        database.execute("UPDATE facts SET status = 'retracted' WHERE id = 2")
+    database.close()
+    assert kbsync(home, "audit", "verify") == 0, "the chain alone does not see it"
+    capfd.readouterr()
+    assert kbsync(home, "audit", "verify", "--tables") == 65
+    said = capfd.readouterr().err
+    assert "facts 2: status is 'retracted'; the log says 'wanted'" in said
+    assert "restore a backup" in said
