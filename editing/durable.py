@@ -11,6 +11,8 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
+from io import BufferedReader
 from pathlib import Path
 
 STAGING = ".staging-"
@@ -94,9 +96,24 @@ def link_or_copy(source: Path, target: Path) -> None:
         fsync_file(target)
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """`path` opened for reading; raises OSError at once for what is no regular file.
+
+    Opening a pipe would wait for somebody to write to it, and a device may be endless.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         buffer = memoryview(bytearray(_CHUNK))
         while count := file.readinto(buffer):
             digest.update(buffer[:count])

@@ -13,11 +13,13 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
+from editing.durable import open_regular
 from editing.errors import ModelError
 
 INDEX = "model.safetensors.index.json"
@@ -99,8 +101,10 @@ class ModelDirectory:
         """`config.json`, once nothing in any of the JSON files asks for code, a kernel or a quantiser."""
         if not os.path.lexists(self.path / "config.json"):
             raise ModelError(f"{self.path} has no readable config.json: it is not a Hugging Face model")
+        self._refuse_pipes()
         config: dict[str, Any] = {}
         for name in self.small_files():
+            self._opened(name).close()
             if name.endswith(".json") and KNOWN.get(name) == SMALL:
                 found = self._object(name)
                 config = found if name == "config.json" else config
@@ -186,21 +190,23 @@ class ModelDirectory:
         """A regular file of the model, opened; whatever else goes by the name is refused unread."""
         path = self.path / name
         try:
-            # Neither waits for a pipe's writer nor opens a device's other end.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            file = open_regular(path)
         except (OSError, ValueError) as error:
             raise ModelError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ModelError(f"{path} is not a regular file: a model consists of files")
-            if not self._belongs(path):
-                raise ModelError(
-                    f"{path} is a link to a file outside the model: copy that file here if it belongs to the model"
-                )
-            return os.fdopen(descriptor, "rb")
-        except BaseException:
-            os.close(descriptor)
-            raise
+        if not self._belongs(path):
+            file.close()
+            raise ModelError(
+                f"{path} is a link to a file outside the model: copy that file here if it belongs to the model"
+            )
+        return file
+
+    def _refuse_pipes(self) -> None:
+        """Loaders open more names than are known here, and opening a pipe waits for ever."""
+        for entry in self._entries(self.path):
+            with suppress(OSError):  # a link that leads nowhere is no file
+                mode = entry.stat().st_mode
+                if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                    raise ModelError(f"{entry.path} is not a regular file: a model consists of files")
 
     def _belongs(self, path: Path) -> bool:
         """Whether `path` leads to a file of this directory, or of the hub's cache it is a snapshot in.

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from editing.durable import sha256_of
+from editing.durable import open_regular, sha256_of
 from editing.errors import DamagedCheckpoint
 from editing.model.directory import TEMPLATES, loaders_read
 
 NAME = "kbsync.json"
 VERSION = 1
+MANIFEST_BYTES = 64 << 20
+"""Longest manifest: some hundred bytes for each file and editable tensor."""
 _FILE = re.compile(rf"({TEMPLATES}/)?[^/\0]+")
 
 
@@ -56,7 +58,8 @@ def read_manifest(directory: Path) -> Manifest:
     """The manifest of `directory`; raises DamagedCheckpoint if it is missing, cut or altered."""
     path = directory / NAME
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read(MANIFEST_BYTES)
         body = json.loads(content)
         del body["digest"]
         if body.pop("version") != VERSION:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from editing.durable import open_regular
 from editing.errors import DamagedCheckpoint
 
 _CHUNK = 8 << 20
@@ -52,7 +53,7 @@ class Stored:
 
     def chunks(self) -> Iterator[bytes]:
         """The tensor's bytes, piece by piece."""
-        with self.file.open("rb") as file:
+        with open_regular(self.file) as file:
             file.seek(self.start)
             remaining = self.length
             while remaining:
@@ -70,7 +71,7 @@ def read_header(path: Path) -> dict[str, Stored]:
     long as its dtype and shape say, and nothing else.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             (length,) = struct.unpack("<Q", file.read(8))
             if length > min(size, HEADER_BYTES):
