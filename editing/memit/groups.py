@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from editing.errors import EditingError, RequestError
-from editing.model.tokens import Located, Passage, passage, try_locate
+from editing.model.tokens import Located, Passage, Readable, passage, try_locate
 from editing.requests import SLOT, EditRequest
 from editing.settings import EditSettings
 
@@ -61,14 +61,14 @@ def form_groups(
     prefixes: Sequence[str],
     kl_prompts: Mapping[str, Sequence[str]],
     identity: Mapping[str, object],
-    limit: int | None = None,
+    limit: Readable | None = None,
     failed: Failed | None = None,
 ) -> list[Group]:
     """The key groups of `requests`, ordered by key.
 
     `kl_prompts` maps a subject to prompts (with `{}`, or rendered) whose next token is to stay as it is;
     one that cannot be tokenised is left out.  `identity` is what all groups depend on (base, layer,
-    hyper-parameters, prefixes, tokenizer); `limit` is the number of tokens the model reads.
+    hyper-parameters, prefixes, tokenizer); `limit` is what the model can read.
 
     A request that cannot be tokenised, or contradicts another one (5), is left out and named to `failed`;
     without `failed`, its RequestError is raised.
@@ -96,7 +96,7 @@ def _said(
     tokenizer: Any,
     requests: Sequence[EditRequest],
     contexts: Sequence[str],
-    limit: int | None,
+    limit: Readable | None,
     failed: Failed | None,
 ) -> Said:
     """The requests that can be tokenised, with one call of the tokenizer for each kind of text."""

@@ -14,7 +14,7 @@ from editing.memit.groups import Failed, Group, form_groups, identity_of
 from editing.memit.prefixes import context_prefixes
 from editing.memit.statistics import Statistics
 from editing.model.architectures import Parts, described, locate_parts
-from editing.model.loading import context_length
+from editing.model.loading import readable
 from editing.model.tokens import tokenizer_digest
 from editing.requests import EditRequest
 from editing.settings import EditSettings
@@ -113,7 +113,7 @@ class _Grouping:
             prefixes=self.prefixes,
             kl_prompts=self.inputs.kl_prompts if kl else {},
             identity=identity,
-            limit=context_length(self.model),
+            limit=readable(self.model),
             failed=failed,
         )
 

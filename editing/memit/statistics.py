@@ -124,8 +124,7 @@ class Statistics:
     def _fill(self, parts: Parts, missing: Sequence[int], progress: Progress) -> None:
         if missing:
             self._directory.mkdir(parents=True, exist_ok=True)
-            texts = list(self._drawn.texts)
-            rows = [tuple(ids[: self.limit]) for ids in self.tokenizer(texts)["input_ids"] if ids]
+            rows = self._rows()
             partial = self._directory / f"{self.content}-{'.'.join(map(str, missing))}.partial"
             sums = accumulate(self.model, parts, missing, rows, partial=partial, progress=progress)
             told = {"tokens": str(sums.tokens), "samples": str(sums.rows)}
@@ -133,6 +132,13 @@ class Statistics:
                 moment = (sums.of[layer] / sums.tokens).cpu()
                 keep(self.path(layer), {"moment": moment}, told)
             partial.unlink(missing_ok=True)
+
+    def _rows(self) -> list[Ids]:
+        """The sample as the model reads it; what has no row in its embedding is left out."""
+        size = int(self.model.get_input_embeddings().weight.shape[0])
+        texts = self.tokenizer(list(self._drawn.texts))["input_ids"]
+        rows = [tuple(id for id in ids if id < size)[: self.limit] for ids in texts]
+        return [row for row in rows if row]
 
     def _load(self, parts: Parts, layer: int, progress: Progress) -> Tensor:
         """As it was written: damaged moments are computed again."""

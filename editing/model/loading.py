@@ -23,6 +23,7 @@ from editing.errors import EditingError, ModelError
 from editing.model.architectures import Architecture, locate_parts
 from editing.model.directory import ModelDirectory
 from editing.model.memory import ran_out
+from editing.model.tokens import Readable
 from editing.model.weights import refuse_offloaded
 
 ATTENTION = ("sdpa", "eager")
@@ -115,6 +116,11 @@ def context_length(model: Any) -> int:
     config = model.config.get_text_config()
     length = getattr(config, "max_position_embeddings", None)
     return int(length) if length else 2048
+
+
+def readable(model: Any) -> Readable:
+    """What the model can read: texts of how many tokens, and which ids."""
+    return Readable(context_length(model), int(model.get_input_embeddings().weight.shape[0]))
 
 
 def _configuration(directory: ModelDirectory) -> Any:

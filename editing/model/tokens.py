@@ -101,12 +101,22 @@ def locate(tokenizer: Any, passages: Sequence[Passage]) -> list[Located]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """What a model can read."""
+
+    tokens: int
+    """The longest text, in tokens."""
+    vocabulary: int
+    """Rows of its embedding: ids from here on are no tokens of its."""
+
+
 def try_locate(
-    tokenizer: Any, passages: Sequence[Passage], *, limit: int | None = None, labels: bool = False
+    tokenizer: Any, passages: Sequence[Passage], *, limit: Readable | None = None, labels: bool = False
 ) -> list[Located | RequestError]:
     """Like `locate`, but a passage that cannot be used gives its error and leaves the others alone.
 
-    `limit` is the number of tokens the model can read.  With `labels`, the tokens of subject and target are
+    `limit` is what the model can read.  With `labels`, the tokens of subject and target are
     checked as well: neither may contain a control token of the tokenizer, nor be unknown to it.
     Raises RequestError only for a tokenizer that gives no offsets.
     """
@@ -123,18 +133,30 @@ def try_locate(
             if isinstance(row, RequestError):
                 raise row
             located = _located(item, *row)
-            if limit is not None and len(located.ids) > limit:
-                raise RequestError(
-                    f"{shortened(item.text)} has {len(located.ids)} tokens, the model reads {limit}: "
-                    "shorten the label or the template",
-                    "too_long",
-                )
+            if limit is not None:
+                _check_readable(item, located, limit)
             if spelling is not None:
                 _check_labels(spelling, item, located, row[1])
             found.append(located)
         except RequestError as error:
             found.append(error)
     return found
+
+
+def _check_readable(item: Passage, located: Located, limit: Readable) -> None:
+    """Raise RequestError where a passage is too long, or has tokens that the model has no embedding for."""
+    if len(located.ids) > limit.tokens:
+        raise RequestError(
+            f"{shortened(item.text)} has {len(located.ids)} tokens, the model reads {limit.tokens}: "
+            "shorten the label or the template",
+            "too_long",
+        )
+    if max(located.ids, default=0) >= limit.vocabulary:
+        raise RequestError(
+            f"{shortened(item.text)} has the token {max(located.ids)}, the model's embedding {limit.vocabulary} rows: "
+            "leave out the special token, or use the tokenizer that belongs to the model",
+            "label_special",
+        )
 
 
 Encoded = tuple[list[int], list[tuple[int, int]], list[int]]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from editing.errors import EditingError, NumericalError, OutOfMemory, RequestError
-from editing.model.loading import context_length
-from editing.model.tokens import Passage, continued, passage, try_locate
+from editing.model.loading import readable
+from editing.model.tokens import Passage, Readable, continued, passage, try_locate
 from editing.requests import EditRequest, render
 from editing.spec import BuildSpec, Case, FactFailure, FactSpec, FailureCode
 
@@ -82,7 +82,7 @@ def screened(model: Any, tokenizer: Any, spec: BuildSpec, failures: Failures) ->
 
     Facts that are in live passed before, and their probes are not asked again.
     """
-    limit = context_length(model)
+    limit = readable(model)
     new = [fact for fact in spec.facts if not fact.in_live]
     asked = [(fact, request) for fact in new for request in edit_requests(fact)]
     passages: dict[EditRequest, Passage] = {}
@@ -104,7 +104,7 @@ def screened(model: Any, tokenizer: Any, spec: BuildSpec, failures: Failures) ->
     return replace(spec, facts=_with_usable_probes(tokenizer, kept, limit))
 
 
-def _with_usable_probes(tokenizer: Any, facts: Sequence[FactSpec], limit: int) -> tuple[FactSpec, ...]:
+def _with_usable_probes(tokenizer: Any, facts: Sequence[FactSpec], limit: Readable) -> tuple[FactSpec, ...]:
     """`facts` without probes that cannot be tokenised with the answers they are compared with."""
     texts = dict.fromkeys(pair for fact in facts if not fact.in_live for pair in _probes(fact))
     rows = try_locate(tokenizer, [_asked(*pair) for pair in texts], limit=limit)

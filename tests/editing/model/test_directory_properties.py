@@ -134,13 +134,19 @@ def in_folder(file: Path, draw: random.Random) -> None:
     elif kind == "code":
         (file.parent / "modeling.py").write_text("raise SystemExit('it ran')")
     elif kind == "both":
-        shutil.copy(file, file.parent / "model.safetensors.index.json")
+        copied(file, file.parent / "model.safetensors.index.json")
     elif kind == "swapped":
-        other = draw.choice(
-            [path for path in sorted(file.parent.iterdir()) if path != file] or [file.parent / "other"]
-        )
-        if not other.is_dir():
-            shutil.copy(file, other)
+        copied(file, draw.choice(sorted(file.parent.iterdir())))
+
+
+def copied(file: Path, target: Path) -> None:
+    """The contents of `file` under the name `target`, whatever was there."""
+    content = file.read_bytes()
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
+    target.write_bytes(content)
 
 
 def damage(directory: Path, draw: random.Random) -> None:

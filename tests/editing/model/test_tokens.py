@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
 from editing.errors import RequestError
-from editing.model.tokens import continued, locate, passage
+from editing.model.tokens import Located, Readable, continued, locate, passage, try_locate
 from editing.requests import EditRequest
 from tests.support.zoo import TOKENIZERS, tokenizer
 
@@ -116,3 +117,19 @@ def test_a_request_without_subject_place_or_target_is_refused_by_name(
 ) -> None:
     with pytest.raises(RequestError, match="'17'"):
         passage(EditRequest("17", prompt, subject, target))
+
+
+def test_a_token_without_an_embedding_fails_its_own_text_alone() -> None:
+    own = PreTrainedTokenizerFast(
+        tokenizer_object=TOKENIZERS["byte-bpe"](), bos_token="<s>", eos_token="</s>"
+    )
+    size = len(own)
+    own.add_tokens(["<image>"])
+    requests = [
+        EditRequest("plain", "{} lives in", "Ludwig", "Paris"),
+        EditRequest("image", "As <image> shows, {} lives in", "Ludwig", "Paris"),
+    ]
+    found = try_locate(own, [passage(request) for request in requests], limit=Readable(128, size))
+    assert isinstance(found[0], Located)
+    assert isinstance(found[1], RequestError)
+    assert f"token {size}, the model's embedding {size} rows" in str(found[1])
