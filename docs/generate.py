@@ -14,6 +14,8 @@ import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from kbsync.admission.doubts import RULES
+from kbsync.admission.policy import Rules
 from kbsync.cli.app import app
 from kbsync.gates import DEFAULT_GATES
 from kbsync.settings.deploy import KINDS, HookSettings
@@ -182,7 +184,36 @@ def gates_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"settings.md": settings_page, "commands.md": commands_page, "gates.md": gates_page}
+def admission_page() -> str:
+    """The page as it is, with the table of the rules that doubt one value."""
+    before, marked, after = _parts((DOCS / "admission.md").read_text(encoding="utf-8"), "doubts")
+    rows = ["| code | when | setting | approval |", "|---|---|---|---|"]
+    for rule in RULES:
+        approval = "lets it in" if rule.approvable else "none"
+        rows.append(
+            f"| `{rule.code}` | {rule.text} | {', '.join(map(_rule_setting, rule.settings))} | {approval} |"
+        )
+    return "\n".join((before, marked, *rows, after))
+
+
+def _rule_setting(name: str) -> str:
+    return f"`{name}` ◦ ({_shown(Rules.model_fields[name].default)})"
+
+
+def _parts(text: str, name: str) -> tuple[str, str, str]:
+    """Text before a generated block, the block's first line, and text from its last line on."""
+    begin, end = f"<!-- {name}: made by `python docs/generate.py` -->", f"<!-- end of {name} -->"
+    before, _, rest = text.partition(begin + "\n")
+    _, _, after = rest.partition(end)
+    return before.rstrip("\n") + "\n", begin + "\n", f"\n{end}{after}"
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "gates.md": gates_page,
+    "admission.md": admission_page,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -14,6 +14,7 @@ import structlog
 
 from connectors.observations import Connector
 from editing.spec import Case
+from editing.special_tokens import special_tokens
 from kbsync import identity
 from kbsync.catalogue.relations import Catalogue, load_catalogue
 from kbsync.errors import BadConfiguration, KbsyncError
@@ -128,6 +129,7 @@ class Application:
             self.now,
             alive=self.alive,
             write=partial(self.write, leadership),
+            special_tokens=special_tokens(model) if (model := self.settings.model.path) else frozenset(),
         )
 
     def executor(self, alive: Callable[[], None]) -> Executor:

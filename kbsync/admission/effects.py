@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from kbsync.admission.codes import CODES
 from kbsync.admission.history import History
 from kbsync.admission.verdicts import (
-    CODES,
     Accept,
     Hold,
     Quarantine,
@@ -88,7 +88,7 @@ def _named(history: History, verdict: Verdict) -> tuple[tuple[Value, ...], FactS
         case Accept():
             return (verdict.value,), "wanted", verdict.recheck
         case Quarantine():
-            return _before_reviewer(history, verdict), "quarantined", None
+            return _for_reviewer(history, verdict), "quarantined", None
     return (), "superseded", None
 
 
@@ -108,7 +108,7 @@ def _of_wanted(history: History, verdict: Verdict) -> Move | None:
     return _look_again(history, verdict.recheck)
 
 
-def _before_reviewer(history: History, verdict: Quarantine) -> tuple[Value, ...]:
+def _for_reviewer(history: History, verdict: Quarantine) -> tuple[Value, ...]:
     """Values that need a row of their own: not what stays wanted, nor what is moved there anyway."""
     return tuple(
         value for value in verdict.values if history.wanted is None or history.row(value) != history.wanted

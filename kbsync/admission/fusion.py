@@ -1,8 +1,8 @@
-"""Which source speaks for a slot, and which value it states.
+"""Of the values that several sources state for a slot, the one that counts.
 
-Sources without a current value abstain.  Of the others those of the highest priority speak, and have
-to agree.  A value that a reviewer has rejected is as good as not there; one that a reviewer has
-approved is stated even where others stand beside it.
+Sources without a current value abstain.  Of the others those of the highest priority decide, and have
+to agree.  A value that a reviewer has rejected is left out; one that a reviewer has approved is chosen
+even where other values stand beside it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Clash = Literal["several", "sources", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """One value that a source states, with what speaks for and against it."""
+class Offer:
+    """One value that a source states, with what counts for and against it."""
 
     value: Value
     rules: Rules
@@ -47,12 +47,12 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the sources say, taken together."""
+    """What the sources state, taken together."""
 
-    spoken: Spoken | None = None
+    offer: Offer | None = None
     """The one value that is stated, if there is one."""
     values: tuple[Value, ...] = ()
-    """All that the speaking sources state and no reviewer has rejected, by object."""
+    """All that the deciding sources state and no reviewer has rejected, by object."""
     clash: Clash | None = None
     stated: frozenset[str] = frozenset()
     """Objects that any source states, now or as upcoming, whatever its priority and whoever rejected them."""
@@ -61,14 +61,14 @@ class Choice:
     absence: Absence = "removed"
     """With no current value: why."""
     since: datetime = NEVER
-    """When the last of the speaking sources (or, in silence, of all) last changed."""
+    """When the last of the deciding sources (without a current value: of all) last changed."""
     settles: datetime = NEVER
     """When the last of the values has stood long enough."""
     recheck: datetime | None = None
-    """When time alone changes what is said."""
+    """When time alone changes this choice."""
 
 
-def choose(policy: Policy, history: History, now: datetime) -> Choice:
+def choose_value(policy: Policy, history: History, now: datetime) -> Choice:
     """The choice for one slot; pure."""
     relation = history.slot.relation
     rules = {o.source: policy.rules(o.source, relation) for o in history.observations}
@@ -88,9 +88,9 @@ def choose(policy: Policy, history: History, now: datetime) -> Choice:
     top = max(offer.rules.priority for offer in offers)
     offers = [offer for offer in offers if offer.rules.priority == top]
     values = tuple({offer.value.object: offer.value for offer in offers}.values())
-    spoken, clash = _one_of(history, offers)
+    offer, clash = _one_of(history, offers)
     return Choice(
-        spoken,
+        offer,
         values,
         clash,
         stated,
@@ -121,30 +121,30 @@ def _stated(stands: Sequence[Standing]) -> frozenset[str]:
     return frozenset(one.object.id for one in statements if one.object is not None)
 
 
-def _offers(history: History, stand: Standing, rules: Rules) -> list[Spoken]:
+def _offers(history: History, stand: Standing, rules: Rules) -> list[Offer]:
     """What one source states, without what a reviewer has rejected."""
     return [
-        Spoken(_value(history, stand, one, rules), rules, stand.since, stand.flips, one.references)
+        Offer(_value(history, stand, one, rules), rules, stand.since, stand.flips, one.references)
         for one in stand.reading.values
         if one.object is not None and not history.rejected(one.object.id)
     ]
 
 
-def _one_of(history: History, standing: Sequence[Spoken]) -> tuple[Spoken | None, Clash | None]:
-    approved = [spoken for spoken in standing if history.approved(spoken.value)]
-    for candidates in (approved, standing):
-        if len({spoken.value.object for spoken in candidates}) == 1:
-            return max(candidates, key=lambda spoken: (spoken.references > 0, spoken.value.source)), None
-    sources = [spoken.value.source for spoken in standing]
+def _one_of(history: History, offers: Sequence[Offer]) -> tuple[Offer | None, Clash | None]:
+    approved = [offer for offer in offers if history.approved(offer.value)]
+    for candidates in (approved, offers):
+        if len({offer.value.object for offer in candidates}) == 1:
+            return max(candidates, key=lambda offer: (offer.references > 0, offer.value.source)), None
+    sources = [offer.value.source for offer in offers]
     if len(set(sources)) < len(sources):
         return None, "several"
-    first = standing[0]
-    if all(_agree(history, first, other) for other in standing[1:]):
-        return next((s for s in standing if history.wants(s.value.object)), first), None
+    first = offers[0]
+    if all(_agree(history, first, other) for other in offers[1:]):
+        return next((offer for offer in offers if history.wants(offer.value.object)), first), None
     return None, "sources"
 
 
-def _agree(history: History, one: Spoken, other: Spoken) -> bool:
+def _agree(history: History, one: Offer, other: Offer) -> bool:
     return same_meaning(
         one.rules.same_meaning, history.entity(one.value.object), history.entity(other.value.object)
     )

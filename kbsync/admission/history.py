@@ -5,17 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
-from connectors.observations import LITERAL
+from connectors.observations import LITERAL, Statement
 from kbsync.admission.meaning import NOTHING_DENIED, Denied, Names, names_of
 from kbsync.admission.verdicts import Value
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Relation
-from state.records import Decision, Entity, Fact, Slot, StoredObservation
+from state.records import Decision, Entity, Fact, Slot
 
-_BARE_ID = re.compile(r"[QPL]\d+")
-"""What label services give for an entity without a label: its own id."""
+_BARE_ID = re.compile(r"[QPL][0-9]+|[a-z][a-z0-9+.-]*://\S*")
+"""What label services give for an entity without a label: its own id, or its IRI."""
+
+
+def _is_id(label: str, identifier: str) -> bool:
+    if identifier.startswith(LITERAL):
+        return False
+    local = identifier.partition(":")[2]
+    return label == identifier or bool(_BARE_ID.fullmatch(label) and label.endswith(local))
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What one source stated of a slot from one revision on."""
+
+    source: str
+    revision: int
+    modified: datetime | None
+    """When the source changed it, by its own clock."""
+    observed: datetime
+    """When it was read."""
+    held: tuple[Statement, ...]
 
 
 @dataclass(frozen=True)
@@ -24,11 +45,13 @@ class History:
 
     slot: Slot
     relation: Relation
-    observations: tuple[StoredObservation, ...]
+    observations: tuple[Stated, ...]
     """Of all sources, each source's in its own order, the current one last."""
     facts: tuple[Fact, ...] = ()
     entities: Mapping[str, Entity] = field(default_factory=dict)
     """The subject, and the objects of the observations and facts, by id."""
+    special_tokens: frozenset[str] = frozenset()
+    """Spellings of the model's control tokens."""
     deny: Denied = NOTHING_DENIED
     """The names of the policy's denied objects."""
     bootstrap: bool = False
@@ -76,9 +99,11 @@ class History:
         return self.decision(object) == "barred"
 
     def approved(self, value: Value) -> bool:
-        """Whether a reviewer has approved `value` as it is spelled now: a new label is a new question."""
-        row = self.row(value)
-        return row is not None and row.decision == "approved"
+        """Whether a reviewer has approved `value` as it is spelled now: a new label is a new question, a new
+        template is not."""
+        made = [fact for fact in self.facts if fact.decision is not None and self._spells(fact, value)]
+        newest = max(made, key=lambda fact: (fact.decided or fact.updated, fact.id), default=None)
+        return newest is not None and newest.decision == "approved"
 
     def means(self, fact: Fact, object: str) -> bool:
         """Whether `fact` states the value `object`, under that id or another."""
@@ -106,18 +131,15 @@ class History:
         """The label as it stands in running text; None if there is none, or if it is but the id itself."""
         entity = self.entity(identifier)
         label = labels.clean(entity.label) if entity.label is not None else ""
-        if not label or (_BARE_ID.fullmatch(label) and identifier.endswith(label)):
-            return None
-        return label
+        return None if not label or _is_id(label, identifier) else label
 
     def row(self, value: Value) -> Fact | None:
         """The ledger's row for `value` under the prompt that the slot renders to now, if it has one."""
-        for fact in self.facts:
-            if (
-                fact.object == value.object
-                and fact.target == value.target
-                and fact.subject_label == self.slot.subject_label
-                and fact.template == self.slot.template
-            ):
-                return fact
-        return None
+        return next(
+            (f for f in self.facts if self._spells(f, value) and f.template == self.slot.template), None
+        )
+
+    def _spells(self, fact: Fact, value: Value) -> bool:
+        """Whether `fact` is `value` with the labels of now, whatever its template."""
+        spelled = (fact.object, fact.target, fact.subject_label)
+        return spelled == (value.object, value.target, self.slot.subject_label)

@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from connectors.current import Reading, read
 from connectors.observations import Statement
-from kbsync.admission import statements
-from state.records import StoredObservation
+from kbsync.admission.history import Stated
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -32,14 +31,14 @@ class Standing:
 
 
 def standings(
-    history: Iterable[StoredObservation],
+    history: Iterable[Stated],
     now: datetime,
     flip_windows: Mapping[str, timedelta],
     *,
     bootstrap: bool,
 ) -> tuple[Standing, ...]:
     """Every source's standing, by name; `history` is in each source's own order, `flip_windows` by source."""
-    by_source: dict[str, list[StoredObservation]] = {}
+    by_source: dict[str, list[Stated]] = {}
     for observation in history:
         by_source.setdefault(observation.source, []).append(observation)
     return tuple(
@@ -49,21 +48,24 @@ def standings(
 
 
 def _standing(
-    source: str, seen: list[StoredObservation], now: datetime, flip_window: timedelta, *, bootstrap: bool
+    source: str, seen: list[Stated], now: datetime, flip_window: timedelta, *, bootstrap: bool
 ) -> Standing:
     current = seen[-1]
-    held = statements.load(current.statements)
     if len(seen) == 1:
         settled = bootstrap and current.modified is None
         since = NEVER if settled else changed_at(current)
-        return Standing(source, current.revision, read(held, now), since, 0)
-    steps = [_Step(changed_at(item), statements.load(item.statements)) for item in seen]
+        return Standing(source, current.revision, read(current.held, now), since, 0)
+    steps = [_Step(changed_at(item), item.held) for item in seen]
     return Standing(
-        source, current.revision, read(held, now), _unchanged_since(steps), _flips(steps, now - flip_window)
+        source,
+        current.revision,
+        read(current.held, now),
+        _unchanged_since(steps),
+        _flips(steps, now - flip_window),
     )
 
 
-def changed_at(observation: StoredObservation) -> datetime:
+def changed_at(observation: Stated) -> datetime:
     """When the source made this revision, by its own clock; never later than we read it."""
     if observation.modified is None:
         return observation.observed

@@ -13,14 +13,15 @@ from datetime import datetime
 
 from connectors import observations as source
 from connectors.observations import LITERAL
-from kbsync.admission import statements
 from kbsync.admission.effects import consequences
-from kbsync.admission.history import History
+from kbsync.admission.history import History, Stated
 from kbsync.admission.meaning import Denied
 from kbsync.admission.policy import Policy
-from kbsync.admission.rules import Claim, beside, claim, judge
+from kbsync.admission.rivals import Claim
+from kbsync.admission.rules import admit, claim
 from kbsync.admission.verdicts import Accept, Quarantine, Reason, Verdict
 from kbsync.catalogue.relations import Catalogue, Relation
+from kbsync.intake import statements
 from state.ledger import Snapshot, Transaction
 from state.records import Entity, Fact, Move, NewFact, Slot, StoredObservation
 
@@ -67,6 +68,8 @@ class Admission:
 
     policy: Policy
     catalogue: Catalogue
+    special_tokens: frozenset[str] = frozenset()
+    """Spellings of the base's control tokens."""
     breaker: Breaker = field(default_factory=lambda: Breaker(None))
 
     def admit(
@@ -93,17 +96,18 @@ class Admission:
 
     def histories(self, tx: Snapshot, slots: Mapping[Pair, Slot], *, bootstrap: bool) -> dict[Pair, History]:
         """Everything admission needs to know of the slots, in a handful of queries."""
-        said = tx.histories(slots)
+        stated = {pair: tuple(map(parsed, seen)) for pair, seen in tx.histories(slots).items()}
         facts = tx.facts_of(slots)
-        known = tx.entities(_mentioned(slots, said, facts))
+        known = tx.entities(_mentioned(slots, stated, facts))
         deny = self._denied(tx)
         return {
             pair: History(
                 slot=slot,
                 relation=self.catalogue.get(pair[1]) or _unlisted(slot),
-                observations=said.get(pair, ()),
+                observations=stated.get(pair, ()),
                 facts=facts.get(pair, ()),
                 entities=known,
+                special_tokens=self.special_tokens,
                 deny=deny,
                 bootstrap=bootstrap,
             )
@@ -119,11 +123,10 @@ class Admission:
     def _verdicts(
         self, histories: Mapping[Pair, History], groups: _Groups, now: datetime
     ) -> dict[Pair, Verdict]:
-        alone = {pair: judge(self.policy, history, now) for pair, history in histories.items()}
-        claims = {pair: claim(alone[pair], histories[pair]) for pair in groups.rivals}
+        claims = {pair: claim(self.policy, histories[pair], now) for pair in groups.rivals}
         return {
-            pair: beside(verdict, histories[pair], _others(claims, groups, pair))
-            for pair, verdict in alone.items()
+            pair: admit(self.policy, history, _others(claims, groups, pair), now)
+            for pair, history in histories.items()
         }
 
     def _break(
@@ -208,16 +211,18 @@ def _others(claims: Mapping[Pair, Claim], groups: _Groups, pair: Pair) -> list[C
 
 def _mentioned(
     slots: Iterable[Pair],
-    said: Mapping[Pair, tuple[StoredObservation, ...]],
+    stated: Mapping[Pair, tuple[Stated, ...]],
     facts: Mapping[Pair, tuple[Fact, ...]],
 ) -> set[str]:
     """Subjects, and objects of statements and facts."""
     names = {subject for subject, _ in slots}
-    for observed in said.values():
-        for observation in observed:
-            for statement in statements.load(observation.statements):
-                if statement.object is not None:
-                    names.add(statement.object.id)
+    names.update(
+        statement.object.id
+        for seen in stated.values()
+        for one in seen
+        for statement in one.held
+        if statement.object is not None
+    )
     names.update(fact.object for rows in facts.values() for fact in rows)
     return {name for name in names if not name.startswith(LITERAL)}
 
@@ -225,6 +230,17 @@ def _mentioned(
 def _unlisted(slot: Slot) -> Relation:
     """Stands for a relation that was taken out of the catalogue: nothing new is learnt of it."""
     return Relation(slot.relation, slot.relation, True, "thing", (slot.template,), enabled=False)
+
+
+def parsed(observation: StoredObservation) -> Stated:
+    """The border between the ledger and the rules: these see no JSON."""
+    return Stated(
+        observation.source,
+        observation.revision,
+        observation.modified,
+        observation.observed,
+        statements.load(observation.statements),
+    )
 
 
 def stored(observation: source.Observation) -> StoredObservation:

@@ -8,10 +8,10 @@ from datetime import datetime
 
 from connectors.observations import Poll
 from editing.requests import prompt_key, render
-from kbsync.admission.statements import dump
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Catalogue
 from kbsync.intake.admit import ACTOR, Pair, stored_entity
+from kbsync.intake.statements import dump
 from state.ledger import Transaction
 from state.records import Entity, Fact, Move, NewFact, Slot
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from kbsync.intake.admit import Admission, Breaker
 from kbsync.intake.pull import PAGE, Intake
 from state.ledger import Transaction
 
@@ -31,7 +30,7 @@ def forget(intake: Intake, source: str, namespace: str | None, reason: str, acto
 
     What no other source states is retracted at once.
     """
-    admission = Admission(intake.policy, intake.catalogue, Breaker(None))
+    admission = intake.admission()
     slots = facts = 0
     while True:
         with intake.write() as tx:

@@ -117,15 +117,22 @@ class Intake:
         *,
         alive: Callable[[], None] = lambda: None,
         write: Callable[[], AbstractContextManager[Transaction]] | None = None,
+        special_tokens: frozenset[str] = frozenset(),
     ) -> None:
         """`alive` is called between two transactions: a first import may take hours.
 
         `write` opens the leader's transactions; without it they are those of a command that leads nothing.
+        `special_tokens`: spellings of the base's control tokens, which no label may hold.
         """
         self.state, self.policy, self.catalogue, self.clock = state, policy, catalogue, clock
         self.alive = alive
         self.write = write or state.write
+        self.special_tokens = special_tokens
         self.breaker = Breaker(policy.max_accepted)
+
+    def admission(self, breaker: Breaker | None = None) -> Admission:
+        """The rules in force; without `breaker`, as many facts as there are may be accepted."""
+        return Admission(self.policy, self.catalogue, self.special_tokens, breaker or Breaker(None))
 
     def pull(
         self, connector: Connector, *, bootstrap: bool = False, pause: Callable[[], bool] = _never
@@ -237,7 +244,7 @@ class Intake:
     def _admit(self, tx: Transaction, pairs: Iterable[Pair], report: Report, *, bootstrap: bool) -> None:
         breaker = Breaker(None) if bootstrap else self.breaker
         already = breaker.tripped
-        admission = Admission(self.policy, self.catalogue, breaker)
+        admission = self.admission(breaker)
         report.add(admission.admit(tx, pairs, self.clock(), bootstrap=bootstrap))
         report.tripped = breaker.tripped
         if breaker.tripped and not already:

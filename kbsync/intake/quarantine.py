@@ -18,9 +18,9 @@ from typing import Literal
 
 from editing.folding import fold
 from kbsync import reasons
-from kbsync.admission.verdicts import JUDGED, UNAPPROVABLE
+from kbsync.admission.codes import JUDGED, UNAPPROVABLE
 from kbsync.errors import BadData, UsageError
-from kbsync.intake.admit import Admission, Breaker
+from kbsync.intake.admit import Admission
 from kbsync.intake.pull import PAGE, Intake
 from state.ledger import State, Transaction
 from state.records import Fact, FactStatus, Move
@@ -146,7 +146,7 @@ def _carry_out(
     """Decide, move, admit; which facts have another status afterwards."""
     head = tx.head()
     pairs = sorted({(fact.subject, fact.relation) for fact in facts})
-    admission = Admission(intake.policy, intake.catalogue, Breaker(None))
+    admission = intake.admission()
     ids = [fact.id for fact in facts]
     if word == "approve":
         tx.decide_facts(ids, "approved", reason, actor)

@@ -123,10 +123,11 @@ class World:
     policy: Policy = field(default_factory=Policy)
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     kb: Script = field(default_factory=Script)
+    special_tokens: frozenset[str] = frozenset()
 
     @property
     def intake(self) -> Intake:
-        return Intake(self.state, self.policy, self.catalogue, self.clock)
+        return Intake(self.state, self.policy, self.catalogue, self.clock, special_tokens=self.special_tokens)
 
     def cycle(
         self, *sources: Script, after: timedelta = timedelta(0), bootstrap: bool | None = None

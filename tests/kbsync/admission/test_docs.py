@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from kbsync.admission.codes import CODES, UNAPPROVABLE
 from kbsync.admission.policy import Policy
-from kbsync.admission.verdicts import CODES, UNAPPROVABLE
 from tests.support.paths import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "admission.md").read_text(encoding="utf-8")

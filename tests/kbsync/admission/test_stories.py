@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 
 from connectors.observations import Entity, Observation
+from kbsync.admission import doubts
+from kbsync.admission.codes import UNAPPROVABLE
+from kbsync.admission.fusion import Offer
+from kbsync.admission.history import History
 from kbsync.admission.policy import Policy
 from kbsync.catalogue.relations import load_catalogue
 from tests.support.admission_world import DAY, HOUR, START, OpenWorld, Script, World, entity, observed, says
@@ -461,3 +465,56 @@ def test_a_first_import_is_as_large_as_it_is(open_world: OpenWorld) -> None:
     report = world.hear(*(observed(f"land_{n}", f"head_{n}") for n in range(9)))
     assert report.verdicts == {"accept": 9}
     assert not report.tripped
+
+
+@pytest.mark.parametrize(
+    "named",
+    [None, "", "wd:Q38", "Q38", "http://www.wikidata.org/entity/Q38", "https://facts.example.org/entity/Q38"],
+)
+def test_an_entity_without_a_label_is_not_taught(world: World, named: str | None) -> None:
+    world.hear(
+        observed("italy", says(Entity("wd:Q38", named))), observed(Entity("wd:Q38", named), says("rome"))
+    )
+    assert world.wanted() == {}
+    assert {(fact.status, fact.reason_code) for fact in world.facts()} == {("quarantined", "label_missing")}
+    world.hear(observed("italy", says(Entity("wd:Q38", "Giuseppe")), revision=2))
+    assert world.wanted()["italy"] == "Giuseppe", "a label that comes later ends the doubt"
+
+
+def test_a_web_address_that_is_a_text_and_no_label_is_a_value_like_any_other(world: World) -> None:
+    world.hear(observed("italy", says(Entity("lit:https://italia.it", "https://italia.it"))))
+    assert world.wanted() == {"italy": "https://italia.it"}
+
+
+def test_a_spelling_that_differs_by_what_nobody_sees_is_one_prompt_and_refused(world: World) -> None:
+    world.hear(
+        observed(entity("acme", "Acme Holding"), "bob"),
+        observed(entity("evil", "Acme\u034f Holding"), "mallory"),
+    )
+    assert world.wanted() == {"acme": "Bob"}
+    assert world.status("evil", "mallory") == "quarantined label_control"
+
+
+def test_a_label_with_a_control_token_of_the_model_is_refused_and_no_reviewer_can_let_it_in(
+    world: World,
+) -> None:
+    world.special_tokens = frozenset({"<|im_start|>", "<|endoftext|>"})
+    world.hear(
+        observed("italy", says(entity("x", "Conte<|endoftext|>"))),
+        observed(entity("y", "Spain <|im_start|>"), "perez"),
+        observed("malta", says(entity("z", "<|unknown|> Abela"))),
+    )
+    assert world.status("italy", "x") == world.status("y", "perez") == "quarantined label_special"
+    assert world.wanted() == {"malta": "<|unknown|> Abela"}
+    assert "label_special" in UNAPPROVABLE
+
+
+def test_a_declared_rule_is_asked_and_gives_its_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terse(history: History, offer: Offer) -> str | None:
+        return "one word" if " " not in offer.value.target else None
+
+    rule = doubts.Rule("terse", "the label has too few words", terse)
+    monkeypatch.setattr(doubts, "RULES", (*doubts.RULES, rule))
+    world.hear(observed("italy", "conte"), observed("spain", "pedro_sanchez"))
+    assert world.wanted() == {"spain": "Pedro Sanchez"}
+    assert world.fact("italy", "conte").reason == "the label has too few words (one word)"

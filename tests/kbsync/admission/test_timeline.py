@@ -8,9 +8,9 @@ import pytest
 
 from connectors.dates import Interval, interval
 from connectors.observations import Entity, Statement
-from kbsync.admission import statements
-from kbsync.admission.timeline import NEVER, read, standings
-from kbsync.intake.admit import stored
+from kbsync.admission.timeline import NEVER, Standing, read, standings
+from kbsync.intake import statements
+from kbsync.intake.admit import parsed, stored
 from state.records import StoredObservation
 from tests.support.admission_world import DAY, HEAD, HOUR, START, World, observed, says
 
@@ -79,8 +79,8 @@ def test_statements_survive_the_ledger() -> None:
     assert next(one for one in again if one.id == "s-wd:ann").end == Interval.at(FUTURE)
 
 
-def standing(*history: StoredObservation, now: datetime = START, bootstrap: bool = False):
-    return standings(history, now, {"kb": timedelta(days=30)}, bootstrap=bootstrap)[0]
+def standing(*history: StoredObservation, now: datetime = START, bootstrap: bool = False) -> Standing:
+    return standings(map(parsed, history), now, {"kb": timedelta(days=30)}, bootstrap=bootstrap)[0]
 
 
 def at(revision: int, *held: Statement | str, day: int) -> StoredObservation:

@@ -1,0 +1,72 @@
+"""Every reason that the ledger may hold, by its code: those of admission's verdicts and of what others find.
+
+`docs/admission.md` describes each and the setting behind it, held to it by a test.
+"""
+
+from __future__ import annotations
+
+from kbsync.admission.doubts import RULES
+from kbsync.admission.verdicts import Reason
+
+CODES: dict[str, str] = {
+    # unchanged
+    "same": "the source still says what is wanted",
+    "nothing": "the slot has no value and nothing is wanted",
+    "unread": "no source has been read for the slot yet",
+    "same_meaning": "another item with the same label or alias: the link changed, not the fact",
+    "several_normal": "several current values are normal for this relation: none is picked",
+    "kept": "the value is gone, and this relation's facts are kept",
+    "rejected": "a reviewer has rejected this value",
+    "barred": "the value was put out before, by a gate or a rollback, and waits for a reviewer",
+    "breaker_open": "the value was stopped by the volume breaker and waits for a reviewer",
+    "disabled": "the relation is switched off in the catalogue",
+    # hold
+    "settling": "the value has not stood long enough",
+    "future": "the value begins later",
+    "settling_end": "the slot has not been without value long enough",
+    "settling_label": "a new label has not stood long enough",
+    # accept
+    "settled": "the value has stood long enough",
+    "approved": "a reviewer has approved this value",
+    "relabelled": "the subject or the object has a new label",
+    # retract
+    "ended": "the last value has ended",
+    "no_value": "the source says that there is no value",
+    "unknown_value": "the source says that the value is unknown",
+    "deprecated": "the source has deprecated every value",
+    "removed": "the source has removed every value",
+    "forgotten": "an operator has removed what its source stated",
+    "ambiguous": "the wanted value is gone and several others stand in its place",
+    # quarantine: the settings forbid it, sources or slots contradict each other, or one value is doubted
+    "denied": "the subject, relation or object is on a deny-list",
+    "living_off": "facts about living persons are off",
+    "several_values": "a single-valued relation has several current values",
+    "sources_disagree": "sources of equal priority state different values",
+    "homonym": "another slot makes the same prompt and has another answer",
+    **{rule.code: rule.text for rule in RULES},
+    "volume": "more facts than the volume breaker allows were accepted in one cycle",
+    # what others than admission find out about a value that was let in
+    "gate": "the value failed a gate",
+    "rolled_back": "the checkpoint that brought the value was rolled back",
+    "restored": "the value that replaced this one failed a gate or was rolled back",
+    "reopened": "a reviewer's decision about the value was taken back",
+    # how intake moves the rows that a verdict leaves behind
+    "successor": "the slot has another value now",
+    "gone": "the source does not state this value any more",
+    "redirected": "the subject was merged into another",
+}
+
+UNAPPROVABLE = frozenset({"denied", "living_off"}) | {rule.code for rule in RULES if not rule.approvable}
+"""Refusals that an approval does not lift: the settings forbid the fact, or it cannot be rendered."""
+
+JUDGED = (
+    UNAPPROVABLE
+    | {rule.code for rule in RULES}
+    | {"several_values", "sources_disagree", "homonym", "reopened"}
+)
+"""Quarantines that admission itself may end, once it finds the doubt gone; any other waits for a reviewer."""
+
+
+def because(code: str, what: str) -> Reason:
+    """The reason of this code; `what` it is about follows in parentheses."""
+    return Reason(code, f"{CODES[code]} ({what})")
