@@ -55,7 +55,8 @@ class History:
     deny: Denied = NOTHING_DENIED
     """The names of the policy's denied objects."""
     bootstrap: bool = False
-    """The first import: a value without the source's own date counts as old."""
+    """An operator asked for a bootstrap: values that the source does not date count as settled, and what
+    the volume breaker stopped is let in."""
     forgotten: bool = False
     """An operator has removed what a source stated: what no other source states is retracted."""
 

@@ -160,7 +160,7 @@ def _kept_out(history: History, value: Value) -> Verdict | None:
     if row is None or row.status != "quarantined" or history.approved(value) or row.reason_code in JUDGED:
         return None
     if row.reason_code == "volume":
-        return Unchanged(because("breaker_open", value.object))
+        return None if history.bootstrap else Unchanged(because("breaker_open", value.object))
     return Unchanged(because("barred", f"{value.object}: {row.reason}"))
 
 

@@ -25,7 +25,8 @@ def sync(
     bootstrap: Annotated[
         bool,
         typer.Option(
-            help="First import: values older than the settle window are settled, no volume breaker."
+            help="A first import: values that the source does not date count as settled, and the volume breaker "
+            "does not apply. Also lets in what it stopped before."
         ),
     ] = False,
     no_wait: NoWait = False,
@@ -68,6 +69,8 @@ def exit_code(report: CycleReport) -> int:
 
 def show(report: CycleReport) -> None:
     """The cycle for people."""
+    from kbsync.intake.pull import BOOTSTRAP_ADVICE
+
     for source, intake in report.intake.items():
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(intake.verdicts.items()))
         if intake.observations or counts:
@@ -77,10 +80,10 @@ def show(report: CycleReport) -> None:
                 f"{source}: {slots} slots of {relation} wait until the relation has a label and templates: "
                 f'add [relations."{relation}"] to the settings'
             )
-        if intake.tripped:
+        if intake.stopped:
             say(
-                f"{source}: the volume breaker tripped: more facts than [policy] max_accepted in one cycle; "
-                "a first import is `kbsync sync --bootstrap`"
+                f"{source}: the volume breaker stopped {intake.stopped} facts, which are more than "
+                f"[policy] max_accepted allows in one cycle: {BOOTSTRAP_ADVICE}"
             )
     for source, reason in report.unavailable.items():
         say(f"{source}: not read: {reason}")

@@ -27,6 +27,12 @@ from state.records import Slot, StoredObservation
 PAGE = 1_000
 """Slots admitted in one transaction where no source dictates the step."""
 
+BOOTSTRAP_ADVICE = (
+    "if this is a first import, type `kbsync sync --bootstrap`, which lets them in; "
+    "else look at them with `kbsync quarantine`"
+)
+"""What to do about facts that the volume breaker stopped."""
+
 LISTED = 5_000
 """Decisions a report lists; beyond that it only counts (a first import may have a million)."""
 
@@ -64,6 +70,8 @@ class Report:
     """Relations that the catalogue lacks, with the slots that were read of them: kept, and not judged."""
     tripped: bool = False
     """Whether the volume breaker stopped facts."""
+    stopped: int = 0
+    """Facts that the volume breaker stopped."""
     unfinished: bool = False
     """Whether reading paused before the source's end: the next one goes on from there."""
 
@@ -89,6 +97,7 @@ class Report:
                 counts[name] = counts.get(name, 0) + count
         self.decisions.extend(other.decisions[: LISTED - len(self.decisions)])
         self.tripped = self.tripped or other.tripped
+        self.stopped += other.stopped
         self.unfinished = other.unfinished
 
 
@@ -201,13 +210,23 @@ class Intake:
             waiting = len(page) == PAGE
         return report
 
-    def readmit(self, pairs: Iterable[Pair]) -> Report:
+    def bootstrap_waiting(self) -> Report:
+        """Admits by the rules of a bootstrap what was read before without them: the values that the volume
+        breaker stopped, and those that have to settle."""
+        with self.state.read() as tx:
+            waiting = [
+                *tx.facts(status="held"),
+                *tx.facts(status="quarantined", reason_code="volume"),
+            ]
+        return self.readmit(((fact.subject, fact.relation) for fact in waiting), bootstrap=True)
+
+    def readmit(self, pairs: Iterable[Pair], *, bootstrap: bool = False) -> Report:
         """Admits slots again from what the ledger already knows (after a review, a change of policy)."""
         report = Report()
         remaining = iter(sorted(set(pairs)))
         while page := list(islice(remaining, PAGE)):
             with _undisturbed(), self.write() as tx:
-                self._admit(tx, page, report, bootstrap=False)
+                self._admit(tx, page, report, bootstrap=bootstrap)
             self.alive()
         return report
 
@@ -243,10 +262,10 @@ class Intake:
 
     def _admit(self, tx: Transaction, pairs: Iterable[Pair], report: Report, *, bootstrap: bool) -> None:
         breaker = Breaker(None) if bootstrap else self.breaker
-        already = breaker.tripped
+        already, refused = breaker.tripped, breaker.refused
         admission = self.admission(breaker)
         report.add(admission.admit(tx, pairs, self.clock(), bootstrap=bootstrap))
-        report.tripped = breaker.tripped
+        report.tripped, report.stopped = breaker.tripped, breaker.refused - refused
         if breaker.tripped and not already:
             tx.emit("breaker.tripped", ACTOR, {"limit": self.policy.max_accepted})
 

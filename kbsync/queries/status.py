@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kbsync.application import Application
 from kbsync.deployment.served import Served, served
+from kbsync.intake.pull import BOOTSTRAP_ADVICE
 from kbsync.queries.quarantine import Selection, waiting
 from kbsync.queries.sources import SourceState, source_states
 from kbsync.queries.unlisted import described, unlisted
@@ -25,6 +26,8 @@ class Overview:
     """Wanted facts that live was not built with, and facts of live that are wanted no more."""
     waiting: int
     """Facts that wait for a reviewer."""
+    stopped: int
+    """Of these, those that the volume breaker stopped."""
     stale: int
     """Those of them that failed a gate under other settings than those of now."""
     open_runs: tuple[Run, ...]
@@ -59,6 +62,8 @@ class Overview:
         yield "pending", f"{self.pending} changes between what is wanted and what is live"
         if self.unlisted:
             yield "not listed", described(self.unlisted)
+        if self.stopped:
+            yield "breaker", f"the volume breaker stopped {self.stopped} facts: {BOOTSTRAP_ADVICE}"
         if self.waiting:
             yield "quarantine", f"{self.waiting} facts wait for a reviewer: `kbsync quarantine`"
         if self.stale:
@@ -96,6 +101,7 @@ def overview(app: Application) -> Overview:
             facts={str(status): count for status, count in tx.count_facts().items()},
             pending=len(wanted ^ held),
             waiting=len(before_reviewer),
+            stopped=sum(one.fact.reason_code == "volume" for one in before_reviewer),
             stale=sum(one.stale for one in before_reviewer),
             open_runs=tx.open_runs(),
             last_run=last[0] if last else None,

@@ -17,7 +17,7 @@ from connectors.errors import ConnectorError, SourceThrottled
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
 from kbsync.executor import Progress, silent
-from kbsync.intake.pull import Report
+from kbsync.intake.pull import BOOTSTRAP_ADVICE, Report
 from kbsync.intake.source import Source
 from kbsync.leadership import Leadership
 from kbsync.visible import visible
@@ -144,6 +144,11 @@ def pull(
                 reader.succeeded(name)
         waiting = unfinished if bootstrap else []
     reader.reports["due"] = intake.release_due()
+    if bootstrap:
+        reader.reports["due"].merge(intake.bootstrap_waiting())
+    for name, one in reader.reports.items():
+        if one.stopped:
+            log.warning("breaker.tripped", source=name, stopped=one.stopped, advice=BOOTSTRAP_ADVICE)
     if leadership is not None:
         reader.reports["due"].merge(intake.readmit(leadership.disturbed))
         leadership.disturbed.clear()

@@ -185,3 +185,34 @@ def test_reconciling_a_source_that_cannot_be_asked_again_judges_what_it_said_by_
     assert world.wanted() == {"italy": "Conte", "ann": "Rome"}
     assert report.observations == 0
     assert world.intake.reconcile(world.kb).decisions == []
+
+
+def test_nothing_is_a_bootstrap_that_nobody_asked_for(world: World) -> None:
+    world.policy = Policy(max_accepted=2)
+    world.kb.tell(
+        *(observed(f"land_{n}", f"head_{n}") for n in range(5)), observed("fresh", "x", modified=None)
+    )
+    report = world.intake.pull(world.kb)
+    assert (report.tripped, report.stopped) == (True, 3)
+    assert len(world.wanted()) == 2
+    assert world.status("fresh", "x") == "held settling"
+
+
+def test_a_bootstrap_lets_in_what_a_first_sync_without_it_stopped_or_held(world: World) -> None:
+    world.policy = Policy(max_accepted=2)
+    land = [observed(f"land_{n}", f"head_{n}") for n in range(5)]
+    world.kb.tell(*land, observed("undated", "x", modified=None), observed("dated", "y", modified=START))
+    world.intake.pull(world.kb)
+    world.intake.bootstrap_waiting()
+    assert len(world.wanted()) == 6
+    assert world.status("undated", "x") == "wanted settled"
+    assert world.status("dated", "y") == "held settling", "its source says that it is new"
+
+
+def test_a_value_that_has_changed_settles_in_a_bootstrap_too(world: World) -> None:
+    world.kb.tell(observed("italy", "conte", modified=None))
+    world.kb.tell(observed("italy", "draghi", revision=2, modified=None))
+    world.intake.pull(world.kb)
+    world.intake.bootstrap_waiting()
+    assert world.wanted() == {}
+    assert world.status("italy", "draghi") == "held settling"

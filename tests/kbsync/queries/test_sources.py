@@ -115,3 +115,23 @@ def test_config_check_neither_makes_nor_migrates_a_ledger(
     micro = make(tmp_path)
     assert kbsync(micro, "config", "check") == 0
     assert not micro.home.database.exists()
+
+
+def test_a_first_sync_that_trips_the_breaker_says_exactly_what_to_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    micro = make(tmp_path)
+    text = micro.home.config.read_text(encoding="utf-8")
+    micro.home.config.write_text(text.replace("[policy]", "[policy]\nmax_accepted = 1"), encoding="utf-8")
+    micro.say(FACTS)
+    with micro.application() as app:
+        reports, _ = pull(app, asked=False)
+    assert reports["crm"].stopped == 1
+    assert kbsync(micro, "status") == 0
+    said = shown(capsys)
+    assert "the volume breaker stopped 1 facts" in said
+    assert "`kbsync sync --bootstrap`" in said
+    with micro.application() as app:
+        pull(app, bootstrap=True)
+        with app.state.read() as tx:
+            assert len(tx.wanted()) == len(FACTS)
