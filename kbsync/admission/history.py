@@ -9,7 +9,14 @@ from datetime import datetime
 from functools import cached_property
 
 from connectors.observations import LITERAL, Statement
-from kbsync.admission.meaning import NOTHING_DENIED, Denied, Names, names_of
+from kbsync.admission.meaning import (
+    NOTHING_DENIED,
+    Denied,
+    entity_of,
+    means,
+    names_of,
+    newest_decision,
+)
 from kbsync.admission.verdicts import Value
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Relation
@@ -88,9 +95,7 @@ class History:
         What was decided holds for the value, not for one source's way to write it: an entity of that
         name, another entity with that label or alias, and the same text without an id are one value.
         """
-        made = [fact for fact in self.facts if fact.decision is not None and self.means(fact, object)]
-        newest = max(made, key=lambda fact: (fact.decided or fact.updated, fact.id), default=None)
-        return None if newest is None else newest.decision
+        return newest_decision(self.facts, self.entities, object)
 
     def rejected(self, object: str) -> bool:
         return self.decision(object) == "rejected"
@@ -108,25 +113,16 @@ class History:
 
     def means(self, fact: Fact, object: str) -> bool:
         """Whether `fact` states the value `object`, under that id or another."""
-        if fact.object == object:
-            return True
-        return self._names(fact.object, fact.target).means(self._names(object))
+        return means(fact, object, self.entities)
 
     def denied(self, object: str, objects: Collection[str]) -> str | None:
         """Which of these denied objects the value is, by id or by name; None: none of them."""
         if object in objects:
             return object
-        return self.deny.find(self._names(object)) if objects else None
-
-    def _names(self, identifier: str, *labels: str) -> Names:
-        return names_of(self.entity(identifier), *labels)
+        return self.deny.find(names_of(self.entity(object))) if objects else None
 
     def entity(self, identifier: str) -> Entity:
-        known = self.entities.get(identifier)
-        if known is None:
-            text = identifier.removeprefix(LITERAL) if identifier.startswith(LITERAL) else None
-            return Entity(identifier, text)
-        return known
+        return entity_of(identifier, self.entities)
 
     def label_of(self, identifier: str) -> str | None:
         """The label as it stands in running text; None if there is none, or if it is but the id itself."""

@@ -7,12 +7,12 @@ Names are compared after the folding that admission uses for prompts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from connectors.observations import LITERAL
 from editing.folding import fold
-from state.records import Entity
+from state.records import Decision, Entity, Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,30 @@ def names_of(entity: Entity, *more: str) -> Names:
         return Names(called, frozenset(), frozenset())
     ids = {fold(entity.id), fold(entity.id.partition(":")[2])}
     return Names(called, frozenset(map(fold, entity.aliases)), frozenset(ids - {""}))
+
+
+def entity_of(identifier: str, known: Mapping[str, Entity]) -> Entity:
+    """The entity of that id, as far as it is known; a literal is its own label."""
+    found = known.get(identifier)
+    if found is None:
+        text = identifier.removeprefix(LITERAL) if identifier.startswith(LITERAL) else None
+        return Entity(identifier, text)
+    return found
+
+
+def means(fact: Fact, object: str, known: Mapping[str, Entity]) -> bool:
+    """Whether `fact` states the value `object`, under that id or another."""
+    if fact.object == object:
+        return True
+    stated = names_of(entity_of(fact.object, known), fact.target)
+    return stated.means(names_of(entity_of(object, known)))
+
+
+def newest_decision(facts: Iterable[Fact], known: Mapping[str, Entity], object: str) -> Decision | None:
+    """The newest decision about the value `object` among the facts of its slot, by whatever name it was made."""
+    made = [fact for fact in facts if fact.decision is not None and means(fact, object, known)]
+    newest = max(made, key=lambda fact: (fact.decided or fact.updated, fact.id), default=None)
+    return None if newest is None else newest.decision
 
 
 @dataclass(frozen=True, slots=True)

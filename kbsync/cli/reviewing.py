@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -84,7 +84,12 @@ def rollback(
     actor: Actor = "operator",
     no_wait: NoWait = False,
 ) -> None:
-    """Go back to a kept checkpoint, and tell the servers; what only the left one held is quarantined."""
+    """Go back to a checkpoint that was live before, and tell the servers.
+
+    What only the left checkpoint held is put before a reviewer, and what it took the place of is wanted
+    again. What was retracted, rejected, put out or removed since stays out and is listed: a checkpoint
+    that states it does not go live again, one without it is built from the cache instead.
+    """
     from kbsync.cli.deployments import say_where_it_is_served
     from kbsync.service.actions import resolve_rollback
     from kbsync.service.requests import notify_servers_unless_led
@@ -100,7 +105,29 @@ def rollback(
         )
         if answer is None:
             return
-        say(f"live is checkpoint {answer['live']} again; checkpoint {answer['left']} was left: {reason}")
+        with app.state.read() as tx:
+            out = tx.facts(ids=answer["out"])
+        for fact in out:
+            say(
+                f"stays out: fact {fact.id} ({fact.subject_label}, {fact.relation}, {fact.target}) "
+                f"is {fact.status}: {fact.reason}"
+            )
+        say(_where_it_went(answer, reason))
         if not notify_servers_unless_led(app):
             say("the daemon notifies the servers now: see `kbsync deployments`")
         say_where_it_is_served(app)
+    state = str((answer["run"] or {}).get("state", ""))
+    raise typer.Exit({"rejected": 10, "failed": 1, "rolled_back": 1}.get(state, 0))
+
+
+def _where_it_went(answer: dict[str, Any], reason: str) -> str:
+    """What is live after a rollback, in a sentence."""
+    left, live, to, run = answer["left"], answer["live"], answer["to"], answer["run"]
+    if live == to:
+        return f"live is checkpoint {live} again; checkpoint {left} was left: {reason}"
+    because = f"checkpoint {to} states what was withdrawn since"
+    if live != left:
+        return f"{because}: live is checkpoint {live}, built without it; checkpoint {left} was left: {reason}"
+    if run is not None:
+        return f"{because}: run {run['run']} builds without it and is {run['state']}; live stays checkpoint {left}"
+    return f"{because}, and without it there is nothing to go back to: live stays checkpoint {left}"

@@ -17,8 +17,9 @@ from editing.storage import checkpoints
 from kbsync.errors import BadData, UsageError
 from kbsync.home import Home
 from kbsync.runs.ending import end_run
+from kbsync.runs.returning import apply, returning
 from state import Snapshot, State, Transaction
-from state.records import Checkpoint, Lease, Move, Run
+from state.records import Checkpoint, Lease, Run
 
 log = structlog.get_logger()
 
@@ -88,25 +89,32 @@ def rollback(
 ) -> tuple[Checkpoint, Checkpoint]:
     """Go back to a kept checkpoint (None: the one that was live before); returns (left, now live).
 
-    The ledger follows: what only the left checkpoint held is quarantined, so that the next cycle does
-    not bring it back, and what the target holds is wanted again.  Without `follow` the facts stay as they
-    are wanted: they are not to blame.  The left view stays blocked until released in either case.  A run
-    that is still open was planned from what is now left: it is rejected.
+    The ledger follows (`returning`): what only the left checkpoint held is quarantined, so that the next
+    cycle does not bring it back, and what it took the place of is wanted again.  Without `follow` the facts
+    stay as they are wanted: they are not to blame.  The left view stays blocked until released in either
+    case.  A run that is still open was planned from what is now left: it is rejected.
+
+    A checkpoint that states what was withdrawn since does not go live: then live is the left one still, and
+    the next run builds what is wanted now.
     """
     with state.read() as tx:
         left, chosen = rollback_target(tx, target)
     verify(home, chosen)
     with state.write() as tx:
-        tx.promote(chosen.id, lease, hooks=hooks, reason=f"rollback: {reason}", actor=actor)
-        tx.block_view(left.view, reason, actor)
+        what = returning(tx, left, chosen)
+        stays = follow and bool(what.withdrawn)
+        if not stays:
+            tx.promote(chosen.id, lease, hooks=hooks, reason=f"rollback: {reason}", actor=actor)
+            tx.block_view(left.view, reason, actor)
         if follow:
-            _follow(tx, left, chosen, f"rolled back: {reason}", actor)
-        if run := _promoted_by(tx, left):
+            apply(tx, what, f"rolled back: {reason}", actor)
+        if not stays and (run := _promoted_by(tx, left)):
             tx.advance_run(run.id, run.state, "rolled_back", actor=actor, reason=reason)
-        _end_open_runs(tx, f"rolled back meanwhile: {reason}", actor)
+        if not stays or what.leaving or what.back:
+            _end_open_runs(tx, f"rolled back meanwhile: {reason}", actor)
     crash_point("kbsync.promotion:after-rollback-commit")
     project(state, home)
-    return left, chosen
+    return left, left if stays else chosen
 
 
 def rollback_target(tx: Snapshot, target: int | None) -> tuple[Checkpoint, Checkpoint]:
@@ -150,19 +158,3 @@ def _target(tx: Snapshot, target: int | None) -> Checkpoint:
         f"checkpoint {target} is not a kept one that was live before",
         f"kept: {', '.join(str(c.id) for c in kept) or 'none'} (`kbsync checkpoints`)",
     )
-
-
-def _follow(tx: Transaction, left: Checkpoint, target: Checkpoint, reason: str, actor: str) -> None:
-    """Desired state follows a rollback: the left view's own facts out first, then the target's back in.
-
-    A slot that wants something newer than both views keeps it.
-    """
-    back = {fact.id: fact for fact in tx.view_facts(target.view)}
-    out = [fact for fact in tx.view_facts(left.view) if fact.id not in back and fact.status == "wanted"]
-    leaving = (Move(f.id, "quarantined", reason, "wanted", reason_code="rolled_back", bars=True) for f in out)
-    tx.move_facts(list(leaving), actor)
-    slots = tx.facts_of((fact.subject, fact.relation) for fact in back.values())
-    taken = {slot for slot, facts in slots.items() if any(fact.status == "wanted" for fact in facts)}
-    again = [f for f in back.values() if f.status != "wanted" and (f.subject, f.relation) not in taken]
-    coming = (Move(f.id, "wanted", reason, f.status, reason_code="restored") for f in again)
-    tx.move_facts(list(coming), actor)

@@ -18,9 +18,11 @@ from kbsync.executor import Progress
 from kbsync.intake import leavers
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion, review
+from kbsync.runs.lifecycle import Lifecycle
 from kbsync.runs.planning import NothingToDo
 from kbsync.runs.questions import forecast
-from kbsync.runs.starting import pending
+from kbsync.runs.returning import returning
+from kbsync.runs.starting import pending, start
 from kbsync.service.cycle import CycleReport, cycle, workers
 from state import Transaction
 from state.records import Request
@@ -90,17 +92,31 @@ def resolve_rollback(tx: Transaction, target: int | None) -> dict[str, Any]:
 
 
 def rollback(errand: Errand) -> Mapping[str, Any]:
-    """Go back to a checkpoint that was live before."""
+    """Go back to a checkpoint that was live before.
+
+    Where that states what was withdrawn since, a checkpoint without it is built and takes its place.
+    """
     app, left, to = errand.app, int(errand.arguments["left"]), int(errand.arguments["to"])
+    trigger = f"rollback (request {errand.request.id})"
     with app.state.read() as tx:
         live = tx.live()
-    if live is None or live.id not in (left, to):
-        raise UsageError(
-            f"checkpoint {live.id if live else 'none'} is live by now, not {left} as when the rollback was asked for",
-            "look at `kbsync checkpoints` and ask again",
-        )
+        if live is None or not (live.id in (left, to) or tx.run(live.run).trigger == trigger):
+            raise UsageError(
+                f"checkpoint {live.id if live else 'none'} is live by now, not {left} as when the rollback was "
+                "asked for",
+                "look at `kbsync checkpoints` and ask again",
+            )
+        what = returning(tx, tx.checkpoint(left), tx.checkpoint(to))
+    answer: dict[str, Any] = {
+        "left": left,
+        "to": to,
+        "back": [fact.id for fact in what.back],
+        "out": [fact.id for fact in what.out],
+        "run": None,
+        "nothing": "",
+    }
     if live.id == left:
-        promotion.rollback(
+        _, now = promotion.rollback(
             app.state,
             app.home,
             errand.leadership.lease,
@@ -109,8 +125,23 @@ def rollback(errand: Errand) -> Mapping[str, Any]:
             reason=errand.request.reason,
             actor=errand.request.actor,
         )
+        if now.id == left:
+            answer |= _built_instead(errand, trigger)
     promotion.project(app.state, app.home)
-    return {"left": left, "live": to}
+    with app.state.read() as tx:
+        live = tx.live()
+    return {**answer, "live": live.id if live else None}
+
+
+def _built_instead(errand: Errand, trigger: str) -> dict[str, Any]:
+    """Build what is wanted after a rollback whose checkpoint must not go live; its run, or why there is none."""
+    app, leadership = errand.app, errand.leadership
+    with workers(app, leadership) as worker:
+        started = start(app, leadership, worker, trigger=trigger, asked=True, progress=errand.progress)
+        if isinstance(started, str):
+            return {"nothing": started}
+        run = Lifecycle(app, leadership, worker, errand.progress, asked=True).drive(started.run)
+    return {"run": {"run": run.id, "state": run.state, "reason": run.reason}}
 
 
 def approve_run(errand: Errand) -> Mapping[str, Any]:
