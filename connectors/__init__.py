@@ -1,4 +1,4 @@
-"""Where facts come from: one module per kind of source, all speaking the types of `observations`.
+"""Where facts come from: one module per kind of source, all giving the types of `observations`.
 
     from connectors import connect
 

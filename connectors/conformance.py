@@ -6,7 +6,7 @@
         check(MyScenario(tmp_path))
 
 A scenario is a small source under the test's control; `docs/connectors.md` shows one.  The checks
-use no test framework: a broken promise is a `NonConformance`, an AssertionError that says which.
+use no test framework: a broken promise is a `NonConformance`, an AssertionError that names it.
 """
 
 from __future__ import annotations
@@ -99,16 +99,18 @@ def observations_are_whole_and_well_formed(scenario: Scenario) -> None:
     slot, (first, second, _) = scenario.slots(1)[0], scenario.objects()
     scenario.write({slot: frozenset({first, second})})
     with _opened(scenario) as connector:
-        told = [o for step in connector.poll(None) for o in step.observations]
-        _require(bool(told), "the first poll of a source that holds something tells of nothing")
-        for observation in told:
+        reported = [o for step in connector.poll(None) for o in step.observations]
+        _require(bool(reported), "the first poll of a source that holds something reports nothing")
+        for observation in reported:
             _require_well_formed(connector, observation)
-        ours = [o for o in told if (o.subject.id, o.relation) == slot]
+        ours = [o for o in reported if (o.subject.id, o.relation) == slot]
         objects = {s.object.id for o in ours for s in o.statements if s.object}
-        _require(objects == {first, second}, f"slot {slot} holds {first} and {second}, told were {objects}")
+        _require(
+            objects == {first, second}, f"slot {slot} holds {first} and {second}, reported were {objects}"
+        )
 
 
-def an_unchanged_source_has_nothing_to_tell(scenario: Scenario) -> None:
+def an_unchanged_source_yields_no_steps(scenario: Scenario) -> None:
     """Polls come to rest: no step is made when nothing changed."""
     ledger = Ledger()
     with _opened(scenario) as connector:
@@ -118,7 +120,7 @@ def an_unchanged_source_has_nothing_to_tell(scenario: Scenario) -> None:
     raise NonConformance("polls of an unchanged source never come to rest: each yields steps")
 
 
-def every_change_is_told(scenario: Scenario) -> None:
+def every_change_is_reported(scenario: Scenario) -> None:
     """New, changed and emptied slots reach a ledger that polls, also through a new connector each time."""
     slots, (first, second, third) = scenario.slots(6), scenario.objects()
     ledger = Ledger()
@@ -139,7 +141,7 @@ def every_change_is_told(scenario: Scenario) -> None:
 
 
 def a_killed_poll_loses_nothing(scenario: Scenario) -> None:
-    """Whatever step a poll is cut after, the next one from the committed cursor tells the rest."""
+    """Whatever step a poll is cut after, the next one from the committed cursor delivers the rest."""
     slots, (first, second, third) = scenario.slots(6), scenario.objects()
     for cut in range(1, 4):
         ledger = Ledger()
@@ -155,7 +157,7 @@ def a_killed_poll_loses_nothing(scenario: Scenario) -> None:
         _require_holds(ledger, expected, f"after a poll that was cut after step {cut}")
 
 
-def a_step_that_was_not_committed_is_told_again(scenario: Scenario) -> None:
+def a_step_that_was_not_committed_is_delivered_again(scenario: Scenario) -> None:
     """Reading consumes nothing: only committing the cursor does."""
     slot, (first, second, _) = scenario.slots(1)[0], scenario.objects()
     scenario.write({slot: frozenset({first})})
@@ -170,18 +172,18 @@ def a_step_that_was_not_committed_is_told_again(scenario: Scenario) -> None:
     _require_holds(ledger, {slot: frozenset({second})}, "after a poll whose steps were thrown away")
 
 
-def a_snapshot_tells_what_is_there_now(scenario: Scenario) -> None:
-    """Slots asked for are told, emptied ones too, and no cursor is given out."""
+def a_snapshot_reports_what_is_there_now(scenario: Scenario) -> None:
+    """Slots asked for are reported, emptied ones too, and no cursor is given out."""
     if not scenario.rereads:
         return
     slots, (_, second, _) = scenario.slots(2), scenario.objects()
     scenario.write({slots[0]: frozenset({second}), slots[1]: frozenset()})
     with _opened(scenario) as connector:
         steps = list(connector.snapshot(slots))
-    told = {(o.subject.id, o.relation): o for step in steps for o in step.observations}
-    _require(set(told) == set(slots), f"asked for {slots}, told of {sorted(told)}")
-    objects = {slot: {s.object.id for s in told[slot].statements if s.object} for slot in slots}
-    _require(objects == {slots[0]: {second}, slots[1]: set()}, f"the snapshot tells {objects}")
+    found = {(o.subject.id, o.relation): o for step in steps for o in step.observations}
+    _require(set(found) == set(slots), f"asked for {slots}, reported were {sorted(found)}")
+    objects = {slot: {s.object.id for s in found[slot].statements if s.object} for slot in slots}
+    _require(objects == {slots[0]: {second}, slots[1]: set()}, f"the snapshot reports {objects}")
     _require(all(step.cursor is None for step in steps), "steps of a snapshot carry a cursor")
 
 
@@ -203,11 +205,11 @@ def probes_are_current_facts(scenario: Scenario) -> None:
 
 PROMISES: tuple[Callable[[Scenario], None], ...] = (
     observations_are_whole_and_well_formed,
-    an_unchanged_source_has_nothing_to_tell,
-    every_change_is_told,
+    an_unchanged_source_yields_no_steps,
+    every_change_is_reported,
     a_killed_poll_loses_nothing,
-    a_step_that_was_not_committed_is_told_again,
-    a_snapshot_tells_what_is_there_now,
+    a_step_that_was_not_committed_is_delivered_again,
+    a_snapshot_reports_what_is_there_now,
     probes_are_current_facts,
 )
 """Each can be run alone, by a test of its own."""

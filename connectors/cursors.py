@@ -42,7 +42,7 @@ def load_cursor(
         return make(**fields)
     except (SourceDataError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise SourceDataError(
-            f"the stored cursor is none of this connector's ({escaped(repr(error))}); clear it to read all anew"
+            f"the stored cursor is none of this connector's ({escaped(repr(error))}); clear it to read everything again"
         ) from error
 
 

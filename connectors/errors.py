@@ -11,7 +11,7 @@
     ├── SourceRefused          400, 401, 403, 404: asking again will not help
     └── SourceSettingsError    the settings of a source are wrong; the message names the key
 
-The first branch is the weather, the second the source's fault, the last two ours.
+The first branch passes by itself, the second has to be put right at the source, the last two here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SourceThrottled(SourceUnavailable):
 
 
 class TruncatedAnswer(SourceUnavailable):
-    """The status said success and the body ended early."""
+    """The status was 200 and the body ended early."""
 
 
 class SourceDataError(ConnectorError):

@@ -95,7 +95,7 @@ class FilesConnector:
         """Files in the order of their names; the last step of each carries the cursor that names it.
 
         Raises SourceDataError for a file of which nothing can be used: it stays, and those after it
-        wait, because a corrected file that came after them would undo what they said.
+        wait, because a corrected file that came after them would undo what they state.
         """
         where = _Cursor.load(cursor)
         with DropFolder.opened(self.name, self._path) as folder:
@@ -175,7 +175,7 @@ class FilesConnector:
         return after
 
     def _changed(self, mapper: Mapper, where: _Cursor, revision: int) -> tuple[list[Observation], str | None]:
-        """What the file says, and with `complete` what is therefore held now."""
+        """The slots that the file states, and with `complete` what is therefore held now."""
         now = self._context.clock.now()
         if not self._settings.complete:
             return mapper.observations(revision, now), None

@@ -1,4 +1,4 @@
-"""What every source says, whatever kind of source it is.
+"""What every source states, in the same types whatever kind of source it is.
 
 Connectors emit *observations*, never diffs: a slot (one subject, one relation) as the source
 has it now, with all its statements.  Wikidata has no statement-level timestamp, so the only
@@ -87,7 +87,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """A neighbour or probe: what the source says of some subject, with labels, current best value only."""
+    """A neighbour or probe: a fact of some subject, with labels; only the current best value."""
 
     subject: Entity
     relation: str
@@ -118,7 +118,7 @@ class Connector(Protocol):
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         """Changed slots since `cursor` in steps that can each be committed; None reads everything.
 
-        Reading everything leaves out slots that hold nothing; any later step tells of emptied ones.
+        Reading everything leaves out slots that hold nothing; any later step reports emptied ones.
         Nothing changed: no step.  A step is delivered again if its cursor was not committed.
         """
         ...

@@ -74,7 +74,7 @@ HttpUrl = Annotated[str, pydantic.AfterValidator(_http_url)]
 
 
 class HttpSettings(SourceSettings):
-    """What every source that is asked over HTTP can be told."""
+    """Settings of every source that is read over HTTP."""
 
     agent: Annotated[str, pydantic.AfterValidator(check_agent)] = Field(
         description="Who asks, with an e-mail address or a URL: 'acme-sync/1.0 (mailto:data@example.org)'"

@@ -39,7 +39,9 @@ class SqlSettings(SourceSettings, MappingSettings):
     mode: Literal["diff", "keyset"] = Field(
         "diff", description="Read everything and compare, or follow changes"
     )
-    updated_at: str | None = Field(None, description="keyset: the column that tells when a row changed")
+    updated_at: str | None = Field(
+        None, description="keyset: the column with the time of a row's last change"
+    )
     key: str | None = Field(None, description="keyset: a unique column, which orders rows of one instant")
     overlap: Duration = Field(
         timedelta(minutes=5), ge=timedelta(), description="keyset: longest time from a change to its commit"
@@ -172,7 +174,7 @@ class SqlConnector:
 
 
 def _mapping(settings: SqlSettings) -> MappingSettings:
-    """How rows are read: `updated_at` says when they changed, unless another column does."""
+    """How rows are read: `updated_at` is when they were modified, unless another column is."""
     columns = dict(settings.columns)
     if settings.updated_at:
         columns.setdefault("modified", settings.updated_at)

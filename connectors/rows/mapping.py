@@ -104,7 +104,7 @@ class Mapper:
         self.rows = 0
 
     def add(self, line: int, row: Row) -> None:
-        """Take in one row; `line` says where it stands.  A row without an object empties its slot.
+        """Take in one row; `line` is where it stands.  A row without an object empties its slot.
 
         Raises SourceDataError beyond `max_rows`.
         """

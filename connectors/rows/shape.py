@@ -166,7 +166,7 @@ class StatementRow(pydantic.BaseModel):
 
 
 FIELDS = tuple(StatementRow.model_fields)
-"""What a row can say; `subject` and `object` it must."""
+"""The fields of a row; `subject` and `object` are required columns."""
 
 
 class Shape:
@@ -181,7 +181,7 @@ class Shape:
     def require(self, found: Collection[str]) -> None:
         """Raises SourceDataError, naming the columns found, unless all are there that rows must have.
 
-        A column that is missing is a mistake; one that is there and empty says "nothing".
+        A column that is missing is a mistake; one that is there and empty means "nothing".
         """
         missing = sorted(self.required.difference(found))
         if not missing:

@@ -1,7 +1,7 @@
 """What a source that can only be read whole held last time, small enough for a cursor.
 
 Slots with a digest of what they held, compressed: about ten bytes a slot.  Comparing a new reading
-with it finds changed *and* vanished slots, which no `updated_at` column can tell.
+with it finds changed *and* vanished slots; no `updated_at` column shows the latter.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ def next_revision(now: datetime, last: int) -> int:
 def digest(observation: Observation) -> str:
     """Over everything that the slot holds, its subject's names included."""
     subject = observation.subject
-    told = [subject.label, subject.aliases, *(_told(statement) for statement in observation.statements)]
-    return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:12]
+    parts = [subject.label, subject.aliases, *(_parts(statement) for statement in observation.statements)]
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:12]
 
 
-def _told(statement: Statement) -> list[object]:
+def _parts(statement: Statement) -> list[object]:
     object_ = statement.object
     return [
         statement.id,
@@ -95,11 +95,11 @@ def differences(
 
 
 def announced(held: Held, changed: Iterable[Observation], revision: int) -> Held:
-    """What is held while `changed` is being told in several steps.
+    """What is held while `changed` is being delivered in several steps.
 
-    A reading that is cut off has told slots that its last cursor knows nothing of; if one is emptied
-    before the next reading, nobody would say so.  So before the first step all of them are noted
-    down, with a digest that equals none: the next reading tells each of them again, or that it is empty.
+    A reading that is cut off has delivered slots that its last cursor does not know of; if one of them is
+    emptied before the next reading, that would go unnoticed.  So before the first step all of them are
+    recorded with a digest that equals none: the next reading delivers each of them again, or as empty.
     """
     return Held(revision, dict(held.digests) | {(o.subject.id, o.relation): "" for o in changed})
 
@@ -136,14 +136,14 @@ class WholeReading:
         revision = next_revision(now, 0)
         found = {(o.subject.id, o.relation): o for o in mapper.observations(revision, now)}
         report_rejects(self.source, mapper, require_one=False)
-        told = {slot: observation for slot, observation in found.items() if slot in asked}
-        missing = asked - told.keys() - set(mapper.unusable)
-        if len(missing) > _FEW and not told and self.max_vanished < 1:
+        held = {slot: observation for slot, observation in found.items() if slot in asked}
+        missing = asked - held.keys() - set(mapper.unusable)
+        if len(missing) > _FEW and not held and self.max_vanished < 1:
             raise SourceDataError(
                 f"{self.source}: none of the {len(asked)} slots asked for holds anything; that is not believed"
             )
         empty = {s: Observation(self.source, Entity(s[0]), s[1], (), revision, None, now) for s in missing}
-        return Poll(tuple((told | empty)[slot] for slot in sorted(told.keys() | empty.keys())), None)
+        return Poll(tuple((held | empty)[slot] for slot in sorted(held.keys() | empty.keys())), None)
 
     def compare(
         self, mapper: Mapper, held: Held, revision: int, now: datetime

@@ -58,7 +58,7 @@ def test_a_cursor_comes_back_from_its_text(kind: str) -> None:
     ],
 )
 def test_a_text_from_elsewhere_is_refused(kind: str, text: str) -> None:
-    with pytest.raises(SourceDataError, match="clear it to read all anew"):
+    with pytest.raises(SourceDataError, match="clear it to read everything again"):
         type(CURSORS[kind]).load(text)
 
 
