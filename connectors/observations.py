@@ -68,9 +68,9 @@ class Observation:
     observed: datetime
     """When it was read, by ours (UTC)."""
     gone: bool = False
-    """True: the source no longer has the subject at all.  It then has no revision either: `revision` is
-    one more than the newest that the connector knows of (0 if it knows none), and the reader of the
-    ledger should take it as newer than what is stored."""
+    """True: the source no longer has the subject at all.  It then has no revision either: `revision` is not
+    looked at, the ledger takes the absence as newer than everything it has of the slot.  A later observation
+    is current again even under the revision that the subject had before (undeleted, a merge undone)."""
 
 
 @dataclass(frozen=True, slots=True)

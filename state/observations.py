@@ -4,7 +4,7 @@ Delivery is at-least-once and may be out of order, so recording is idempotent an
 observation is *new* if it is of a newer revision and says something else than the source said
 last; *duplicate* if it adds nothing; *late* if its revision is not newer than one already read and
 changes the history (a flip may hide there), in which case it never becomes current.  A row is a span
-of revisions that said the same (`spans.py`).
+of revisions that said the same (`revision_spans.py`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import func, select
 
 from state.records import Recorded, StoredObservation
-from state.revision_spans import Reading, Span, dump_repeats, insert, load_repeats
+from state.revision_spans import Numbering, Reading, Span, dump_repeats, insert, load_repeats
 from state.tables import Observations, Readings, table
 from state.transaction import SLOTS, AnyRow, Note, Pair, Reader, Writer, chunks, columns_of
 
@@ -110,6 +110,7 @@ class _Slot:
     """The newest revision read, as that row has it."""
     observation: int | None
     """The current observation, as that row has it."""
+    numbering: Numbering
 
 
 class ObservationTransitions(ObservationQueries, Writer):
@@ -117,14 +118,16 @@ class ObservationTransitions(ObservationQueries, Writer):
         """Stores a batch and says of each what it was; the ids of the input are ignored.
 
         A newer revision that repeats what the source said last adds no row, so the current observation
-        keeps the revision and date at which its value appeared.
+        keeps the revision and date at which its value appeared.  Revisions may be numbered otherwise here
+        than at the source, after a subject was gone and came back (`Numbering`).
         """
         ids = self._slot_ids((item.subject, item.relation) for item in observations)
         slots = self._slots_of(observations)
         outcomes: list[Recorded] = []
         for item in observations:
-            slot = slots.setdefault(_name(item), _Slot([], None, None, None))
-            reading = Reading(item.revision, item.modified, item.observed)
+            slot = slots.setdefault(_name(item), _Slot([], None, None, None, Numbering()))
+            number = slot.numbering.number(item.revision)
+            reading = Reading(number, item.modified, item.observed)
             outcomes.append(insert(slot.spans, item.statements, reading))
         self._write_spans(slots, ids)
         self._write_readings(slots, ids)
@@ -139,11 +142,13 @@ class ObservationTransitions(ObservationQueries, Writer):
         for chunk in chunks((item.subject, item.relation) for item in observations):
             for row in self._rows(select(*columns).select_from(_NEWEST).where(self._named(chunk))):
                 name = (row.source, row.subject, row.relation)
-                found[name] = _Slot([_span(row, row.observation)], row.id, row.revision, row.observation)
+                numbering = Numbering(row.revision, row.gone, row.lift)
+                span = _span(row, row.observation)
+                found[name] = _Slot([span], row.id, row.revision, row.observation, numbering)
         late = {
             name
             for item in observations
-            if (slot := found.get(name := _name(item))) is not None and _is_late(item, slot.spans[-1])
+            if (slot := found.get(name := _name(item))) is not None and _is_late(item, slot)
         }
         for name, spans in self._all_spans(late).items():
             found[name].spans = spans
@@ -191,12 +196,14 @@ class ObservationTransitions(ObservationQueries, Writer):
         reread = []
         for (source, subject, relation), slot in slots.items():
             current = slot.spans[-1]
-            values = {"revision": current.readings[-1].revision, "observation": current.id}
+            newest, numbering = current.readings[-1].revision, slot.numbering
+            values = {"revision": newest, "observation": current.id}
+            standing = {"gone": numbering.gone, "lift": numbering.lift}
             if slot.reading is None:
                 named = {"id": next_id + len(new), "source": source, "slot": ids[(subject, relation)]}
                 new.append({**named, **values})
             elif slot.observation != current.id:
-                moved.append({"id": slot.reading, **values})
+                moved.append({"id": slot.reading, **values, **standing})
             elif slot.revision != values["revision"]:
                 reread.append({"id": slot.reading, "revision": values["revision"]})
         self._insert(READINGS, new)
@@ -208,11 +215,13 @@ def _name(item: StoredObservation) -> _Name:
     return item.source, item.subject, item.relation
 
 
-def _is_late(item: StoredObservation, current: Span) -> bool:
+def _is_late(item: StoredObservation, slot: _Slot) -> bool:
     """Whether the item's place is not at the end; what is being said now, told again, needs no place."""
+    current = slot.spans[-1]
     newest = current.readings[-1].revision
-    again = item.revision == newest and item.statements == current.statements
-    return item.revision <= newest and not again
+    number = replace(slot.numbering).number(item.revision)
+    again = number == newest and item.statements == current.statements
+    return number <= newest and not again
 
 
 def _span(row: AnyRow, id: int) -> Span:

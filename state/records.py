@@ -46,6 +46,10 @@ class Entity:
     living: bool | None = None
 
 
+GONE = -1
+"""The revision of an observation about a subject that the source no longer has, when it is recorded."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObservation:
     """A slot as one source had it from one revision on; `statements` is canonical JSON of the statements."""

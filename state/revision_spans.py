@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from state.records import Recorded
+from state.records import GONE, Recorded
 
 REPEATS = 8
 """Repeats that a span remembers, the newest ones.  A revision that arrives later than so many repeats
@@ -52,6 +52,37 @@ class Span:
         self.readings.insert(at, reading)
         del self.readings[1 : max(1, len(self.readings) - REPEATS)]
         self.changed = self.changed or self.readings != before
+
+
+@dataclass(slots=True)
+class Numbering:
+    """How the revision numbers of a source become those of a slot's history.
+
+    A subject that is gone has no revision any more, so its absence is numbered after the newest one.  It
+    may come back under the very number that it had: deleted and undeleted, merged and the merge undone.
+    That number, and all later ones of the source, are then lifted above the absence.  An older number is
+    still late: a replica that lags brings nobody back.
+    """
+
+    newest: int | None = None
+    gone: bool = False
+    lift: int = 0
+
+    def number(self, revision: int) -> int:
+        """The number under which a reading enters the history, which goes on from there."""
+        gone = revision == GONE
+        if self.newest is None:
+            number = 0 if gone else revision
+        elif gone:
+            number = self.newest + (not self.gone)
+        else:
+            number = revision + self.lift
+            if self.gone and self.newest - 1 <= number <= self.newest:
+                self.lift += self.newest + 1 - number
+                number = self.newest + 1
+        if self.newest is None or number > self.newest:
+            self.newest, self.gone = number, gone
+        return number
 
 
 def insert(spans: list[Span], statements: str, reading: Reading) -> Recorded:

@@ -27,7 +27,7 @@ over is found by the next reconciliation.  The others are about this installatio
 
 LEFT_OUT: Mapping[str, frozenset[str]] = {
     "observations": frozenset({"repeats"}),
-    "readings": frozenset({"revision"}),
+    "readings": frozenset({"revision", "gone", "lift"}),
 }
 """Columns that a source's every reading may move: when it was read, and which revisions said the same."""
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar, cast, get_args
 
-from sqlalchemy import CheckConstraint, Index, MetaData, Table, Text, text
+from sqlalchemy import CheckConstraint, Index, MetaData, Table, Text, false, text
 from sqlmodel import Field, SQLModel
 
 from state import records
@@ -138,7 +138,11 @@ class Observations(Row, table=True):
 
 
 class Readings(Row, table=True):
-    """Where each source stands with each slot: the newest revision read, and its observation."""
+    """Where each source stands with each slot: the newest revision read, and its observation.
+
+    `gone`: the source no longer has the subject.  `lift`: what is added to the source's revision numbers
+    since the subject was gone and came back.
+    """
 
     __tablename__ = "readings"
     __table_args__ = (
@@ -150,6 +154,8 @@ class Readings(Row, table=True):
     slot: int = big(foreign="slots.id")
     revision: int = big()
     observation: int = big(foreign="observations.id")
+    gone: bool = Field(sa_column_kwargs={"server_default": false()})
+    lift: int = Field(sa_type=Big, sa_column_kwargs={"server_default": "0"})
 
 
 # What is wanted

@@ -23,7 +23,7 @@ from kbsync.admission.verdicts import Accept, Quarantine, Reason, Verdict
 from kbsync.catalogue.relations import Catalogue, Relation
 from kbsync.intake import statements
 from state.ledger import Snapshot, Transaction
-from state.records import Entity, Fact, Move, NewFact, Slot, StoredObservation
+from state.records import GONE, Entity, Fact, Move, NewFact, Slot, StoredObservation
 
 Pair = tuple[str, str]
 """A slot's name: (subject, relation)."""
@@ -249,7 +249,7 @@ def stored(observation: source.Observation) -> StoredObservation:
         source=observation.source,
         subject=observation.subject.id,
         relation=observation.relation,
-        revision=observation.revision,
+        revision=GONE if observation.gone else observation.revision,
         modified=observation.modified,
         observed=observation.observed,
         statements=statements.dump(observation.statements),

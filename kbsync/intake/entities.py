@@ -13,7 +13,7 @@ from kbsync.catalogue.relations import Catalogue
 from kbsync.intake.admit import ACTOR, Pair, stored_entity
 from kbsync.intake.statements import dump
 from state.ledger import Transaction
-from state.records import Entity, Fact, Move, NewFact, Slot
+from state.records import GONE, Entity, Fact, Move, NewFact, Slot
 
 _MERGED = "redirected"
 
@@ -102,11 +102,10 @@ def _heirs(redirects: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _close(tx: Transaction, source: str, slots: Iterable[Pair], now: datetime) -> None:
-    newest = tx.newest_revisions(source, slots)
     nothing = dump(())
     closing = [
-        replace(seen, revision=newest[pair] + 1, observed=now, statements=nothing)
-        for pair, by_source in tx.current(slots).items()
+        replace(seen, revision=GONE, observed=now, statements=nothing)
+        for by_source in tx.current(slots).values()
         for seen in by_source
         if seen.source == source and seen.statements != nothing
     ]

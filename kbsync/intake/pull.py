@@ -11,7 +11,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
@@ -22,7 +22,7 @@ from kbsync.catalogue.relations import Catalogue
 from kbsync.intake import entities
 from kbsync.intake.admit import ACTOR, Admission, Admitted, Breaker, Pair, stored
 from state.ledger import State, Transaction, utc_now
-from state.records import Slot, StoredObservation
+from state.records import Slot
 
 PAGE = 1_000
 """Slots admitted in one transaction where no source dictates the step."""
@@ -245,7 +245,7 @@ class Intake:
         """One step, one transaction."""
         report = Report()
         with _undisturbed(), self.write() as tx:
-            rows = _rows(tx, step)
+            rows = [stored(observation) for observation in step.observations]
             touched = entities.name(tx, self.catalogue, step)
             touched |= entities.redirect(tx, source, step.redirects, self.clock())
             outcomes = tx.record(rows, actor=source)
@@ -281,23 +281,3 @@ def _undisturbed() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _rows(tx: Transaction, step: Poll) -> list[StoredObservation]:
-    """The step's observations for the ledger.
-
-    A subject that is gone has no revision of its own any more: it gets one above all that were read.
-    """
-    gone = [observation for observation in step.observations if observation.gone]
-    newest = {
-        source: tx.newest_revisions(source, {(o.subject.id, o.relation) for o in gone if o.source == source})
-        for source in {observation.source for observation in gone}
-    }
-    rows = []
-    for observation in step.observations:
-        row = stored(observation)
-        if observation.gone:
-            last = newest[row.source].get((row.subject, row.relation), 0)
-            row = replace(row, revision=max(row.revision, last + 1))
-        rows.append(row)
-    return rows

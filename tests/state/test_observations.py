@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from state import State
-from state.records import Entity, Slot
+from state.records import GONE, Entity, Slot
 from state.revision_spans import REPEATS
 from tests.support.ledgers import START, said
 
@@ -242,3 +242,30 @@ def test_quotes_and_other_scripts_in_names_come_back_unchanged(state: State) -> 
     with state.write() as tx:
         tx.record([said(pair[0], '["Ünïcode 東京 𝔘"]', relation=pair[1])])
         assert tx.current([pair])[pair][0].statements == '["Ünïcode 東京 𝔘"]'
+
+
+def test_a_subject_that_comes_back_under_its_old_revision_is_current_again(state: State) -> None:
+    held = '["a"]'
+    with state.write() as tx:
+        assert tx.record([said(revision=100, statements=held)]) == ["new"]
+        assert tx.record([said(revision=GONE, statements="[]")]) == ["new"]
+        assert tx.record([said(revision=GONE, statements="[]")]) == ["duplicate"]
+        assert tx.record([said(revision=99, statements='["old"]')]) == ["late"]
+    with state.write() as tx:
+        assert tx.record([said(revision=100, statements=held)]) == ["new"]
+        assert tx.record([said(revision=100, statements=held)]) == ["duplicate"]
+        (current,) = tx.current([SLOT])[SLOT]
+        assert current.statements == held
+    with state.write() as tx:
+        assert tx.record([said(revision=101, statements='["b"]')]) == ["new"], "the very next edit"
+        (current,) = tx.current([SLOT])[SLOT]
+        assert current.statements == '["b"]'
+        history = [one.statements for one in tx.histories([SLOT])[SLOT]]
+    assert history == ['["old"]', held, "[]", held, '["b"]']
+
+
+def test_a_subject_may_be_gone_before_anything_was_read_of_it(state: State) -> None:
+    with state.write() as tx:
+        assert tx.record([said(revision=GONE, statements="[]")]) == ["new"]
+        assert tx.record([said(revision=7, statements='["a"]')]) == ["new"]
+        assert tx.newest_revisions("wikidata", [SLOT]) == {SLOT: 7}

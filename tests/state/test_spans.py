@@ -7,7 +7,8 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.revision_spans import REPEATS, Reading, Span, dump_repeats, insert, load_repeats
+from state.records import GONE
+from state.revision_spans import REPEATS, Numbering, Reading, Span, dump_repeats, insert, load_repeats
 from tests.support.ledgers import START
 
 words = st.lists(st.sampled_from("aaab"), min_size=1, max_size=REPEATS + 1)
@@ -60,3 +61,18 @@ def test_beyond_what_is_remembered_a_repeat_is_forgotten_and_still_a_duplicate()
 def test_repeats_are_stored_to_the_microsecond(told: list[tuple[int, bool]]) -> None:
     repeats = [reading(revision % 10_000, dated=dated) for revision, dated in told]
     assert load_repeats(dump_repeats(repeats)) == repeats
+
+
+def test_what_is_gone_comes_back_under_its_old_number_and_older_ones_stay_late() -> None:
+    numbering = Numbering()
+    assert [numbering.number(n) for n in (90, 100, GONE, GONE)] == [90, 100, 101, 101]
+    assert numbering.number(90) == 90, "a lagging replica brings nobody back"
+    assert numbering.number(100) == 102
+    assert numbering.number(100) == 102
+    assert [numbering.number(n) for n in (101, 102)] == [103, 104], "and the next real ones are newer"
+    assert [numbering.number(n) for n in (GONE, 102, GONE, 102)] == [105, 106, 107, 108]
+
+
+def test_what_comes_back_edited_needs_no_lift() -> None:
+    numbering = Numbering()
+    assert [numbering.number(n) for n in (100, GONE, 300, 100, GONE, 300)] == [100, 101, 300, 100, 301, 302]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from connectors.observations import Connector, Entity, Observation, Poll, Statement
+from state.records import GONE
+from state.revision_spans import Numbering
 
 Slot = tuple[str, str]
 
@@ -15,6 +17,7 @@ class Sink:
     def __init__(self) -> None:
         self.cursor: str | None = None
         self.slots: dict[Slot, Observation] = {}
+        self._numbering: dict[Slot, Numbering] = {}
         self.labels: dict[str, str | None] = {}
         self.moved: dict[str, str] = {}
         self.steps = 0
@@ -27,17 +30,22 @@ class Sink:
             self.moved[old] = new
             for subject, relation in [slot for slot in self.slots if slot[0] == old]:
                 self.slots.setdefault((new, relation), self.slots.pop((subject, relation)))
+                self._numbering[subject, relation].number(GONE)
         self._name(poll.labels)
         for observation in poll.observations:
             self._record(observation)
             self._name([observation.subject, *(s.object for s in observation.statements if s.object)])
 
     def _record(self, observation: Observation) -> None:
+        """By the numbers that the ledger gives: what is late stays so, what comes back does."""
         slot = observation.subject.id, observation.relation
         stored = self.slots.get(slot)
         if stored is None and not observation.statements:
             return
-        if stored is None or observation.gone or stored.revision < observation.revision:
+        numbering = self._numbering.setdefault(slot, Numbering())
+        newest = numbering.newest
+        number = numbering.number(GONE if observation.gone else observation.revision)
+        if newest is None or newest < number:
             self.recorded += 1
             self.slots[slot] = observation
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from connectors.observations import Entity, Observation
@@ -168,6 +170,39 @@ def test_a_subject_that_is_gone_takes_its_facts_along(world: World) -> None:
     world.hear(gone, after=HOUR)
     world.cycle(after=2 * DAY)
     assert world.status("italy", "conte") == "retracted removed"
+
+
+@pytest.mark.parametrize("found_by", ["a poll", "a re-read"])
+@pytest.mark.parametrize("edited", [False, True])
+def test_what_was_deleted_and_comes_back_is_wanted_again(world: World, found_by: str, edited: bool) -> None:
+    known = observed("italy", "conte", revision=70)
+    gone = Observation("kb", entity("italy"), "wdt:P6", (), 0, None, START + HOUR, gone=True)
+    world.hear(known)
+    world.hear(gone, after=HOUR)
+    world.cycle(after=2 * DAY)
+    assert world.wanted() == {}
+    back = replace(known, revision=71) if edited else known
+    if found_by == "a poll":
+        world.hear(back)
+    else:
+        world.kb.now["wd:italy", "wdt:P6"] = back
+        world.intake.reconcile(world.kb)
+    world.cycle(after=10 * DAY)
+    assert world.wanted() == {"italy": "Conte"}
+    world.hear(observed("italy", "draghi", revision=72), after=DAY)
+    world.cycle(after=10 * DAY)
+    assert world.wanted() == {"italy": "Draghi"}
+
+
+def test_what_was_merged_and_parted_again_is_wanted_again(world: World) -> None:
+    known = observed("italy", "conte", revision=70)
+    world.hear(known)
+    world.kb.tell(redirects=(("wd:italy", "wd:heir"),))
+    world.cycle(after=HOUR)
+    assert world.wanted() == {"heir": "Conte"}
+    world.hear(known, observed("heir", revision=80), after=DAY)
+    world.cycle(after=10 * DAY)
+    assert world.wanted() == {"italy": "Conte"}
 
 
 # Several values, several sources
