@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 _MARKUP = re.compile(r"<\S+>|\[[A-Z/_]+\]")
@@ -18,6 +19,7 @@ def is_control(content: str, *, special: bool) -> bool:
     return bool(content.strip()) and (special or _MARKUP.fullmatch(content) is not None)
 
 
+@cache
 def special_tokens(model: Path) -> frozenset[str]:
     """Spellings of the control tokens of the tokenizer in the model directory `model`.
 

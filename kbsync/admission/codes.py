@@ -47,6 +47,13 @@ CODES: dict[str, str] = {
     "volume": "more facts than the volume breaker allows were accepted in one cycle",
     # what others than admission find out about a value that was let in
     "gate": "the value failed a gate",
+    "untokenised": "the model's tokenizer cannot read the subject",
+    "unsayable": "the model's tokenizer has no tokens for the object",
+    "too_long": "the prompt is longer than the model reads",
+    "malformed": "the template has no place for the subject, or a label is empty",
+    "conflict": "another fact of the view gives the same prompt another answer",
+    "not_finite": "the value's optimisation is not a finite number",
+    "out_of_memory": "the value alone does not fit in memory, though others do",
     "rolled_back": "the checkpoint that brought the value was rolled back",
     "restored": "the value that replaced this one failed a gate or was rolled back",
     "reopened": "a reviewer's decision about the value was taken back",

@@ -14,7 +14,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 
 import structlog
 
@@ -29,13 +28,15 @@ from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
 from kbsync.runs.attempts import attempt
+from kbsync.runs.building import record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
 from kbsync.runs.planning import review_needed
+from kbsync.runs.quarantining import quarantine
 from kbsync.runs.rollout import finish
 from kbsync.runs.specs import build_spec
 from kbsync.settings.in_force import judged_under
-from state import Snapshot, Transaction
+from state import Snapshot
 from state.errors import (
     ForbiddenTransition,
     GatesNotPassed,
@@ -44,7 +45,7 @@ from state.errors import (
     ViewBlocked,
     named,
 )
-from state.records import Checkpoint, Fact, GateResult, Move, Run, RunState
+from state.records import Fact, GateResult, Run, RunState
 
 log = structlog.get_logger()
 
@@ -143,14 +144,7 @@ class Lifecycle:
             except WorkerFailed as failure:
                 return self._fail(run, f"{failure.kind}: {failure}")
         with self.leadership.write() as tx:
-            checkpoint = run.checkpoint
-            if checkpoint is None:
-                path = Path(report.checkpoint).name
-                checkpoint = tx.create_checkpoint(
-                    run.id, run.view, run.base, path, report.checkpoint_digest
-                ).id
-            tx.put_base_answers(run.base, {int(f.id): (f.known, f.base_answer) for f in report.facts})
-            return tx.advance_run(run.id, "building", "built", actor=ACTOR, checkpoint=checkpoint)
+            return record_build(tx, run, report, judged_under(self.app.settings, self.app.gates), ACTOR)
 
     def _finished(self, run: Run) -> BuildReport | None:
         """What a worker reported before the daemon was killed; None if it did not, or in another version."""
@@ -202,15 +196,13 @@ class Lifecycle:
             # What an operator retracted while the candidate was built stays as he left it.
             wanted = {fact.id for fact in view if fact.status == "wanted"}
             bad = {int(item.fact) for item in blamed}
-            tx.move_facts([move for move in leaving if move.id in wanted], ACTOR)
+            back = quarantine(tx, leaving, _RESTORED, ACTOR)
             live = tx.live()
-            back = _predecessors(tx, live, bad)
-            coming = [Move(f.id, "wanted", _RESTORED, "superseded", reason_code="restored") for f in back]
-            tx.move_facts(coming, ACTOR)
             rest = [fact for fact in view if fact.id in wanted - bad] + back
             reason = f"{summary}: {len(bad)} facts quarantined"
             discard_candidate(tx, run, reason, ACTOR)
-            if run.round >= self.app.settings.plan.rounds or not rest:
+            judged = len({result.round for result in tx.gate_results(run.id)})
+            if judged >= self.app.settings.plan.rounds or not rest:
                 why = "no round is left" if rest else "nothing is left to build"
                 return tx.advance_run(run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; {why}")
             smaller = tx.create_view(rest)
@@ -325,18 +317,6 @@ class Lifecycle:
             live = tx.live()
             rebuilt = live is not None and live.base != run.base
             return review_needed(self.app.settings.review, self._new_facts(tx, run), rebuilt=rebuilt)
-
-
-def _predecessors(tx: Transaction, live: Checkpoint | None, bad: set[int]) -> list[Fact]:
-    """What live says in the slots of the `bad` facts: it stays wanted when its successor cannot be learnt."""
-    if live is None:
-        return []
-    slots = {(fact.subject, fact.relation) for fact in tx.facts(ids=list(bad))}
-    return [
-        fact
-        for fact in tx.view_facts(live.view)
-        if (fact.subject, fact.relation) in slots and fact.status == "superseded"
-    ]
 
 
 def _figure(value: float | None) -> str:

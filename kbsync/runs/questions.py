@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import structlog
 
 from editing.preflight import Preflight
-from editing.spec import BuildReport, BuildSpec
+from editing.spec import BuildReport, BuildSpec, FactFailure
 from kbsync.application import Application
 from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.home import RunDirectory
@@ -17,25 +19,37 @@ from state.records import Fact
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What the base was found to know."""
+
+    known: dict[int, bool]
+    """Fact id → whether the base states the fact unedited."""
+    failures: tuple[FactFailure, ...]
+    """Facts that the base cannot even be asked, and so cannot be taught."""
+
+
 def base_knowledge(
     app: Application,
     leadership: Leadership,
     worker: Worker,
     facts: tuple[Fact, ...],
     progress: Progress = silent,
-) -> dict[int, bool]:
+) -> Knowledge:
     """Which of `facts` the base states unedited; asks the worker only what the ledger does not know."""
     ids = [fact.id for fact in facts]
     with app.state.read() as tx:
         answers = tx.base_answers(app.base.digest, ids)
     unasked = [fact for fact in facts if fact.id not in answers]
+    failures: tuple[FactFailure, ...] = ()
     if unasked:
         report = _ask(app, worker, ask_spec(app, unasked), app.home.questions("ask"), progress)
         fresh = {int(fact.id): (fact.known, fact.base_answer) for fact in report.facts}
         with leadership.write() as tx:
             tx.put_base_answers(app.base.digest, fresh)
         answers = {**answers, **fresh}
-    return {fact: known for fact, (known, _) in answers.items()}
+        failures = report.failures
+    return Knowledge({fact: known for fact, (known, _) in answers.items()}, failures)
 
 
 def forecast(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from editing.requests import prompt_key, render
-from editing.spec import BuildSpec, FactSpec
+from editing.spec import BuildSpec, FactFailure, FactSpec
+from editing.special_tokens import control_token_in
 from kbsync.application import Application
 from kbsync.catalogue.wordings import Ledger, Skipped, without_conflicts
 from kbsync.leadership import Leadership
 from kbsync.runs.planning import fact_spec
+from state import Transaction
 from state.facts import previous_value
-from state.records import Fact, Run
+from state.records import Fact, Probe, Run
 
 ACTOR = "planner"
 LISTED = 100
@@ -65,7 +67,7 @@ def fact_specs(
     with app.state.read() as tx:
         answers = tx.base_answers(app.base.digest, [fact.id for fact in facts])
         edited = [fact for fact in facts if not answers.get(fact.id, (False, ""))[0]]
-        probes = {fact.id: tx.probes(fact.id) for fact in edited}
+        probes = {fact.id: _usable(tx.probes(fact.id), app.base.control_tokens) for fact in edited}
         slots = tx.facts_of((fact.subject, fact.relation) for fact in edited)
     prompts = {fact.prompt_key for fact in edited}
     specs = tuple(
@@ -85,6 +87,13 @@ def fact_specs(
     return without_conflicts(facts, specs, _ledger(app, facts, specs))
 
 
+def _usable(probes: Sequence[Probe], control_tokens: frozenset[str]) -> tuple[Probe, ...]:
+    """Without probes whose labels contain a control token of the base's tokenizer: nobody is asked those."""
+    return tuple(
+        probe for probe in probes if not control_token_in(f"{probe.prompt} {probe.target}", control_tokens)
+    )
+
+
 def _ledger(app: Application, facts: Sequence[Fact], specs: Sequence[FactSpec]) -> Ledger:
     """What has to be known of the prompts and objects of further wordings."""
     more = [(fact, said) for fact, spec in zip(facts, specs, strict=True) for said in spec.further]
@@ -97,9 +106,20 @@ def _ledger(app: Application, facts: Sequence[Fact], specs: Sequence[FactSpec]) 
 
 def _record_skipped(leadership: Leadership, run: Run, skipped: Sequence[Skipped]) -> None:
     """An event of the run: which further wordings were left out, the first `LISTED` with their reason."""
-    named = [{"fact": one.fact, "prompt": one.prompt, "reason": one.reason} for one in skipped[:LISTED]]
     with leadership.write() as tx:
-        tx.emit("run.wordings_skipped", ACTOR, {"count": len(skipped), "skipped": named}, run=run.id)
+        _emit_skipped(tx, run, skipped)
+
+
+def record_left_out(tx: Transaction, run: Run, failures: Sequence[FactFailure]) -> None:
+    """The same event for the further wordings that the worker had to leave out, if there are any."""
+    skipped = [Skipped(int(item.id), item.wording, item.reason) for item in failures if item.wording]
+    if skipped:
+        _emit_skipped(tx, run, skipped)
+
+
+def _emit_skipped(tx: Transaction, run: Run, skipped: Sequence[Skipped]) -> None:
+    named = [{"fact": one.fact, "prompt": one.prompt, "reason": one.reason} for one in skipped[:LISTED]]
+    tx.emit("run.wordings_skipped", ACTOR, {"count": len(skipped), "skipped": named}, run=run.id)
 
 
 def _target(fact: Fact | None) -> str | None:

@@ -12,7 +12,9 @@ from kbsync.application import Application
 from kbsync.executor import Progress, Worker, silent
 from kbsync.leadership import Leadership
 from kbsync.runs import planning, probes
+from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
 from kbsync.runs.questions import base_knowledge
+from kbsync.settings.in_force import judged_under
 from state.records import Fact, Run
 
 log = structlog.get_logger()
@@ -36,12 +38,25 @@ class Pending:
 
 
 def pending(app: Application, leadership: Leadership, worker: Worker, progress: Progress = silent) -> Pending:
-    """What a run would be planned from, after asking the base about facts it was never asked about."""
-    with app.state.read() as tx:
-        wanted = tx.wanted()
-        live = tx.live()
-        live_facts = tx.view_facts(live.view) if live else None
-    return Pending(wanted, live_facts, base_knowledge(app, leadership, worker, wanted, progress))
+    """What a run would be planned from, after asking the base about facts it was never asked about.
+
+    A fact that cannot be asked cannot be built either: it goes into quarantine with its reason, and what live
+    says in its place is wanted again.
+    """
+    known: dict[int, bool] = {}
+    while True:
+        with app.state.read() as tx:
+            wanted = tx.wanted()
+            live = tx.live()
+            live_facts = tx.view_facts(live.view) if live else None
+        found = base_knowledge(app, leadership, worker, wanted, progress)
+        known |= found.known
+        leaving = unbuildable(found.failures, app.base.digest, judged_under(app.settings, app.gates))
+        if not leaving:
+            return Pending(wanted, live_facts, known)
+        with leadership.write() as tx:
+            quarantine(tx, leaving, CANNOT_BE_BUILT, ACTOR)
+        log.warning("facts.unbuildable", facts=[move.id for move in leaving])
 
 
 def fetch_probes(

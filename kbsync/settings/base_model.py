@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from editing.settings import EditSettings
+from editing.special_tokens import special_tokens
 from kbsync.errors import BadConfiguration
 from kbsync.home import Home
 from kbsync.settings.loading import describe_validation_error, read_toml
@@ -32,6 +33,11 @@ class Base:
     directory: Path
     edit_settings: EditSettings
     """Hyper-parameters where the settings name none: `kbsync-edit.json` beside the model, or the defaults."""
+
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """Spellings of the tokens that steer the model instead of spelling a word."""
+        return special_tokens(self.directory)
 
 
 def import_base(path: Path, home: Home, overrides: EditOverrides) -> Base:

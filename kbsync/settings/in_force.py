@@ -56,11 +56,11 @@ def judged_under(settings: Settings, gates: Iterable[Gate]) -> str:
 
 
 def is_stale(evidence: Mapping[str, Any], settings: str, base: str | None) -> bool:
-    """Whether a gate judged under other settings, or on another base, than those of now.
+    """Whether a fact failed a gate, or could not be built, under other settings or on another base than now.
 
     `base` is that of the newest run.  Evidence of older versions does not say: it counts as stale.
     """
-    if "gate" not in evidence:
+    if not evidence.keys() & {"gate", "failure"}:
         return False
     same_base = base is None or evidence.get("base") in (None, base)
     return evidence.get("settings") != settings or not same_base

@@ -38,7 +38,9 @@ from tests.support.scripted import RETRIED, Scripted
 
 CRASHING = ["kbsync.lifecycle", "kbsync.promotion", "editing.checkpoints"]
 SUBJECTS = st.sampled_from(["Blue House", "Red Boat", "Old Mill"])
-NEWS = st.dictionaries(SUBJECTS, st.sampled_from(["Anna", "Bob", "Carl!", None]), max_size=3)
+NEWS = st.dictionaries(
+    SUBJECTS, st.sampled_from(["Anna", "Bob", "Carl!", "Dora?", "Emil??", None]), max_size=3
+)
 FAILURES = st.lists(st.sampled_from(sorted(RETRIED)), max_size=4)
 CRASH = st.none() | st.integers(1, 12)
 

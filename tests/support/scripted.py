@@ -1,19 +1,21 @@
 """A worker that does as it is told, in this process: real checkpoint directories, invented measures.
 
 It speaks the executor's own protocol (`execute(spec) -> report`), so that a hundred runs cost what one
-real build does.  A fact whose object ends in `!` cannot be learnt: efficacy fails on it.
+real build does.  A fact whose object ends in `!` cannot be learnt: efficacy fails on it.  One whose object
+ends in `?` cannot be built, and one that ends in `??` cannot even be asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from editing.cost import Cost
-from editing.spec import BuildReport, BuildSpec, FactReport, Measure
+from editing.spec import BuildReport, BuildSpec, FactFailure, FactReport, Measure
 from editing.storage import checkpoints
 from kbsync.executor import FailureKind, Progress, WorkerFailed, silent
 
@@ -46,6 +48,14 @@ class Scripted:
 
 
 def _answer(spec: BuildSpec) -> BuildReport:
+    cannot = "??" if spec.mode == "ask" else "?"
+    failures = tuple(
+        FactFailure(fact.id, "too_long" if cannot == "??" else "not_finite", f"{fact.target} is hopeless")
+        for fact in spec.facts
+        if fact.target.endswith(cannot)
+    )
+    bad = {failure.id for failure in failures}
+    spec = replace(spec, facts=tuple(fact for fact in spec.facts if fact.id not in bad))
     facts = tuple(
         FactReport(fact.id, False, "nobody", fact.target, not fact.target.endswith("!"))
         for fact in spec.facts
@@ -64,6 +74,7 @@ def _answer(spec: BuildSpec) -> BuildReport:
         measures=_measures(facts),
         cost=Cost(),
         versions={},
+        failures=failures,
     )
 
 
