@@ -6,19 +6,30 @@ STAMP := $(VENV)/.installed
 DEMO_HOME ?= demo-home
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test test-all check format clean
+.PHONY: help demo test test-fast test-all check format clean
 
 help:            ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ \t/' | expand -t 18
 
-demo: $(STAMP)   ## the whole story on a bundled model and a local SPARQL server
+QUICK := -m "not slow and not gpu and not browser and not ray"
+# `make test PYTEST=…` adds options, such as `-k name` or `-p randomly` (any order).
+PYTEST ?=
+
+demo: | introduction $(STAMP)  ## the whole story on a bundled model and a local SPARQL server (90 s)
 	$(BIN)/kbsync --home $(DEMO_HOME) demo
 
+.PHONY: introduction
+introduction:    # something to read while torch installs
+	@test -e $(STAMP) || cat kbsync/demo/introduction.txt
+
 test: $(STAMP)   ## the quick tests (under ten minutes on two cores)
-	$(BIN)/python -m pytest -m "not slow and not gpu and not browser and not ray" -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(QUICK) -n 2 --dist loadfile $(PYTEST)
+
+test-fast: $(STAMP)  ## the tests without torch, servers and processes (under a minute)
+	$(BIN)/python -m pytest -p tests.support.fast -q $(PYTEST)
 
 test-all: $(STAMP)  ## every test that this machine can run
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 check: $(STAMP)  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -34,10 +45,11 @@ format: $(STAMP) ## put the code into shape
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kbsync needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing kbsync and its tools into $(VENV) (torch is large; this takes a minute or two) …"
 	# torch first and alone: a later resolver pass then finds the range satisfied.
-	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,parquet,plot,postgres]'
+	@echo "[1/2] torch, which is large: about a minute on a fast line, several on a slow one"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	@echo "[2/2] kbsync, its dependencies and its tools: about a minute"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parquet,plot,postgres]'
 	touch $@
 
 clean:           ## remove the venv, caches and the demo's home

@@ -80,7 +80,7 @@ def test_a_relation_that_a_source_names_and_nobody_knows_is_a_problem(tmp_path: 
 
 
 def test_cuda_without_cuda_is_a_problem(tmp_path: Path) -> None:
-    import torch
+    torch = pytest.importorskip("torch", reason="needs torch; `make test` runs it")
 
     number = torch.cuda.device_count()
     text = GOOD.replace("[sources.wd]", f"device = 'cuda:{number}'\n[sources.wd]")
