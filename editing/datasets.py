@@ -116,13 +116,13 @@ def _counterfact(item: Mapping[str, Any], where: str, number: str) -> Record:
 
 
 def _zsre(item: Mapping[str, Any], where: str, number: str) -> Record:
-    """As the released evaluation reads zsRE: the first of `answers` is edited in, `loc` must stay."""
-    loc = str(item.get("loc", "")).removeprefix("nq question: ").strip()
-    question = loc if loc.endswith("?") else f"{loc}?"
+    """As the released evaluation reads zsRE: the first of `answers` is edited in, and specificity is asked with
+    `loc` as it stands in the file ("nq question: …") and a question mark."""
+    loc = str(item.get("loc", ""))
     return Record(
         _request(str(item.get("case_id", number)), item["src"], item["subject"], item["answers"][0], where),
         paraphrases=(item["rephrase"],) if item.get("rephrase") else (),
-        neighbours=((question, item["loc_ans"]),) if loc and item.get("loc_ans") else (),
+        neighbours=((f"{loc}?", item["loc_ans"]),) if loc and item.get("loc_ans") else (),
     )
 
 

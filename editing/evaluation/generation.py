@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from editing.evaluation.scoring import Tick, encode_prompts, for_each_room, silent
+from editing.evaluation.words import contains, words
 from editing.model.inference import Continuation, Ids
 
 TOKENS = 100
@@ -78,28 +79,21 @@ def _sample(model: Any, prompts: Sequence[Ids], noise: Tensor) -> list[list[int]
 
 
 def says(text: str, target: str) -> bool:
-    """Whether `target` stands in `text` as words of its own, case and white space aside."""
-    haystack = f" {' '.join(text.casefold().split())} "
-    needle = " ".join(target.casefold().split())
-    at = haystack.find(needle)
-    while at >= 0:
-        if not haystack[at - 1].isalnum() and not haystack[at + len(needle)].isalnum():
-            return True
-        at = haystack.find(needle, at + 1)
-    return False
+    """Whether `target` stands in `text` as words of its own, case and white space aside, in any language."""
+    return contains(text, target)
 
 
 def ngram_entropy(text: str) -> float:
     """GE as the paper's formula has it: ⅔·H₂ + 4⁄3·H₃, in bits (Zhang et al. 2018)."""
-    words = text.split()
-    return 2 / 3 * _entropy(words, 2) + 4 / 3 * _entropy(words, 3)
+    said = words(text)
+    return 2 / 3 * _entropy(said, 2) + 4 / 3 * _entropy(said, 3)
 
 
 def ngram_entropy_released(text: str) -> float:
     """GE as the released code computes it: the *mean* of the weighted terms, half the paper's formula.
 
     The published 619.9 is 100 times this.  (The released code splits words with NLTK; here white space
-    does.)
+    does, and Unicode's word boundaries in scripts written without it.)
     """
     return ngram_entropy(text) / 2
 
@@ -135,7 +129,7 @@ def reference_score(texts: Sequence[str], references: Sequence[str]) -> float | 
 
 
 def _words(text: str) -> list[str]:
-    return [word.strip(".,;:!?\"'()") for word in text.casefold().split()]
+    return [word.strip(".,;:!?\"'()") for word in words(text.casefold())]
 
 
 def _weighted(words: Sequence[str], inverse: Callable[[str], float]) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from editing.evaluation.words import INITIAL, STOP
 from editing.model.inference import Continuation, Ids, for_each_batch, target_logits
 from editing.model.loading import context_length
 from editing.model.tokens import Passage, continued, locate
@@ -22,9 +22,6 @@ T = TypeVar("T")
 
 ANSWER_TOKENS = 12
 """An answer that has not ended by then is cut."""
-
-_END = re.compile(r"\n|[.;:!?](?!\w)|,(?!\d)|<\|")
-_INITIAL = re.compile(r"(?:^|[\s.])(?:[A-Z]|[A-Z][a-z]|Jr|Sr|[A-Z]\.[A-Z])$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +164,28 @@ def for_each_room(
 def greedy_answers(model: Any, tokenizer: Any, prompts: Sequence[Ids], *, tick: Tick = silent) -> list[Ids]:
     """Greedy continuations of `prompts`, long enough to see where the object ends."""
 
+    ends = end_tokens(model, tokenizer)
+
     def ended(said: Ids) -> bool:
-        if said[-1] == tokenizer.eos_token_id:
+        if said[-1] in ends:
             return True
         text = tokenizer.decode(said, skip_special_tokens=True)
         return answer_length(text) < len(text) - 1
 
     return continue_greedily(model, prompts, ANSWER_TOKENS, ended=ended, tick=tick)
+
+
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Ids that end a text: the tokenizer's, and those of the model's generation settings."""
+    told = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = [*told] if isinstance(told, list | tuple) else [told]
+    return frozenset(int(id) for id in (*ids, tokenizer.eos_token_id) if id is not None)
+
+
+def until_special(tokenizer: Any, ids: Ids) -> Ids:
+    """What comes before the first special token: what follows an end belongs to another text."""
+    special = set(tokenizer.all_special_ids)
+    return ids[: next((index for index, id in enumerate(ids) if id in special), len(ids))]
 
 
 def answer_length(text: str, target: str = "") -> int:
@@ -186,21 +198,23 @@ def answer_length(text: str, target: str = "") -> int:
     at_least = lead + len(target) if target and text.startswith(target, lead) else 0
     if at_least and target[-1] in ".!?":
         return at_least
-    for match in _END.finditer(text):
+    for match in STOP.finditer(text):
         before = text[: match.start()]
         if match.start() < at_least or not before.strip():
             continue
-        if match[0] == "." and _INITIAL.search(before) and text[match.end() :].strip():
+        if match[0] == "." and INITIAL.search(before) and text[match.end() :].strip():
             continue
-        return match.start()
+        return int(match.start())
     return len(text)
 
 
 def cut_answer(tokenizer: Any, ids: Ids, target: str = "") -> tuple[str, Ids]:
     """The object in a greedy continuation: its text for people, and the tokens that spell it.
 
-    A continuation that begins with `target` is not cut inside it.
+    A continuation that begins with `target` is not cut inside it.  One ends at its first special token at the
+    latest; where it begins with one, that token is the answer.
     """
+    ids = until_special(tokenizer, ids) or ids[:1]
     text = tokenizer.decode(ids, skip_special_tokens=True)
     end = answer_length(text, target)
     count = next(

@@ -79,7 +79,9 @@ def test_zsre(tmp_path: Path) -> None:
     (record,) = read_records(write(tmp_path, json.dumps(ZSRE)))
     assert record.request.prompt == "What university did {} attend?"
     assert record.request.target == "Illinois Institute of Technology"
-    assert record.neighbours == (("who played desmond doss father in hacksaw ridge?", "Hugo Weaving"),)
+    assert record.neighbours == (
+        ("nq question: who played desmond doss father in hacksaw ridge?", "Hugo Weaving"),
+    )
 
 
 def test_a_limit_takes_the_first(tmp_path: Path) -> None:
