@@ -36,6 +36,7 @@ check: $(STAMP)  ## ruff, mypy, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_source_rules.py
 
 format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff format .

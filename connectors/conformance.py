@@ -72,7 +72,8 @@ class Ledger:
         for observation in step.observations:
             slot = observation.subject.id, observation.relation
             stored = self.current.get(slot)
-            if stored is None or observation.gone or observation.revision > stored.revision:
+            back = stored is not None and stored.gone and not observation.gone
+            if stored is None or observation.gone or back or observation.revision > stored.revision:
                 self.current[slot] = observation
         self.cursor = step.cursor or self.cursor
 

@@ -7,6 +7,7 @@ credentials, times out per socket read only, and turns a cut body into a JSON er
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import httpx
 import pydantic
 from SPARQLWrapper import BASIC, JSON, POST, SPARQLWrapper
 
-from connectors.border import decode_json, shown
+from connectors.border import decode_json, shown, whole_number
 from connectors.errors import (
     AnswerTooLarge,
     SourceDataError,
@@ -75,7 +76,7 @@ class SparqlClient:
         answer = self.requester.fetch(self._request(query), deadline)
         solutions = parse_solutions(self.endpoint, answer)
         cap = answer.headers.get("X-SPARQL-MaxRows", "")
-        if cap.isascii() and cap.isdigit() and len(cap) < 10 and len(solutions) >= int(cap):
+        if re.fullmatch("[0-9]{1,9}", cap) and len(solutions) >= whole_number(cap, "X-SPARQL-MaxRows"):
             # Virtuoso cuts results at its ResultSetMaxRows silently but for this header.
             raise TruncatedAnswer(f"{self.endpoint}: the server cut the answer at {cap} rows")
         return solutions

@@ -8,17 +8,19 @@ they carry is not applied: a change makes us re-read the entity.  So `rdf_unlink
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from connectors.border import decode_json, escaped, shown, text_of, whole_number
 from connectors.dates import instant
 from connectors.errors import SourceDataError
 from connectors.http.sse import Event
 
 _log = logging.getLogger(__name__)
+_MAX_BYTES = 16 * 2**20
+"""Of one event: the RDF that it carries is a few megabytes at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +36,33 @@ class Mutation:
 
 
 def mutation_of(event: Event) -> Mutation | None:
-    """The mutation that an event tells of; None for canaries and for what cannot be understood.
+    """The mutation that an event announces; None for canaries and for what cannot be understood.
 
     An event that cannot be understood is passed over with a warning: the next pass over the watch
     list finds whatever it was about.
     """
     try:
-        told = json.loads(event.data)
-        if told.get("meta", {}).get("domain") == "canary":
+        change = decode_json(event.data, "event", _MAX_BYTES)
+        if change.get("meta", {}).get("domain") == "canary":
             return None
         return Mutation(
-            entity=str(told["entity_id"]),
-            revision=int(told["rev_id"]),
-            sequence=int(told.get("sequence", 0)),
-            operation=str(told["operation"]),
-            at=instant(told["dt"]),
+            entity=_text(change["entity_id"], "entity_id"),
+            revision=whole_number(_text(change["rev_id"], "rev_id"), "rev_id"),
+            sequence=whole_number(_text(change.get("sequence", 0), "sequence"), "sequence"),
+            operation=_text(change["operation"], "operation"),
+            at=instant(_text(change["dt"], "dt")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, SourceDataError) as error:
-        _log.warning("event %s cannot be understood: %r", event.id or "without an id", error)
+    except (KeyError, TypeError, AttributeError, SourceDataError) as error:
+        id = shown(event.id) if event.id else "without an id"
+        _log.warning("event %s cannot be understood: %s", id, escaped(repr(error)))
         return None
+
+
+def _text(value: object, what: str) -> str:
+    text = text_of(value, what)
+    if text is None:
+        raise SourceDataError(f"{what} is null")
+    return text
 
 
 def newest(mutations: Iterable[Mutation]) -> dict[str, Mutation]:

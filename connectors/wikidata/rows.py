@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from connectors.border import whole_number
+from connectors.border import shown, whole_number
 from connectors.dates import EARLIEST, Interval, instant, interval, wikibase_interval
 from connectors.errors import SourceDataError
 from connectors.observations import Entity, Kind, Rank, Statement
@@ -99,11 +99,7 @@ def _keep_newest(found: dict[str, Version], iri: str, row: Solution) -> None:
 
 
 def _version(row: Solution) -> Version:
-    text = row["version"].value
-    try:
-        number = int(text)
-    except ValueError:
-        raise SourceDataError(f"{row['s'].value}: schema:version is {text!r}, not a whole number") from None
+    number = whole_number(row["version"].value, f"{shown(row['s'].value)}: schema:version")
     return Version(number, instant(row["modified"].value) if "modified" in row else None)
 
 

@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from connectors.http.limits import Limiters
-from connectors.http.sse import EventParser
+from connectors.http.sse import Event, EventParser
 from connectors.observations import Connector
 from connectors.registry import connect
+from connectors.wikidata.mutations import mutation_of
 from tests.support.sink import Sink
 from tests.support.sparql_server import AGENT, SparqlServer
 from tests.support.virtual_time import VirtualTime
@@ -237,3 +238,18 @@ def test_the_parser_takes_bytes_in_any_pieces(size: int, end: str) -> None:
     pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
     events = [event for piece in pieces for event in parser.feed(piece)]
     assert [(e.id, e.type, e.data) for e in events] == [("1", "message", "é\ntwo"), ("1", "other", "x")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "[" * 100_000,
+        '{"entity_id": "Q1", "rev_id": %s}' % ("7" * 5_000),
+        '{"entity_id": "Q1", "rev_id": "²", "operation": "diff", "dt": "2024-01-01T00:00:00Z"}',
+        '{"entity_id": "\\ud800", "rev_id": 7, "operation": "diff", "dt": "2024-01-01T00:00:00Z"}',
+        '{"entity_id": null, "rev_id": 7, "operation": "diff", "dt": "2024-01-01T00:00:00Z"}',
+        '{"meta": []}',
+    ],
+)
+def test_an_event_that_is_nonsense_is_passed_over(data: str) -> None:
+    assert mutation_of(Event("1", "message", data)) is None

@@ -337,5 +337,5 @@ def test_wrong_settings_name_their_key(open_wikidata: Open, settings: dict[str, 
 
 
 def test_a_cursor_of_someone_else_is_refused(open_wikidata: Open) -> None:
-    with pytest.raises(SourceDataError, match="clear it to read all anew"):
+    with pytest.raises(SourceDataError, match="clear it to read everything again"):
         next(iter(open_wikidata(subjects=["wd:Q1"]).poll("2021-01-01")))
