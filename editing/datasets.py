@@ -1,25 +1,148 @@
-"""Reading facts to edit from files: one's own lines, CounterFact, zsRE.
+"""Reading facts to edit from files: one's own lines, CounterFact, zsRE, MQuAKE.
 
 A file is recognised by what it holds, not by its name:
 
-    lines    {"subject": "Italy", "prompt": "The capital of {} is", "target": "Rome"}, one a line, with
-             optional id, previous, paraphrases, neighbours; or ["Italy", "The capital of {} is", "Rome"]
+    lines         {"subject": "Italy", "prompt": "The capital of {} is", "target": "Rome"}, one a line, with
+                  optional id, previous, paraphrases (texts), neighbours ({"prompt": …, "target": …}); or
+                  ["Italy", "The capital of {} is", "Rome"]
     CounterFact   a JSON list of objects with `requested_rewrite` (Meng et al. 2022)
     zsRE          a JSON list of objects with `src`, `subject`, `answers`, … (Mitchell et al. 2021)
+    MQuAKE        a JSON list of objects whose `requested_rewrite` is a list (Zhong et al. 2023)
 
-Torch-free.
+Each shape is a pydantic model below; a mistake is named with its line or entry, its field, and what is
+expected there.  Torch-free.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import from_json
 
 from editing.errors import DataError
 from editing.requests import SLOT, EditRequest
+
+Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
+"""A text with something in it."""
+Id = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
+
+
+class Shape(BaseModel):
+    """An entry of a file; keys that it does not name are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Neighbour(Shape):
+    """A fact that should stay as it is: a rendered prompt, and its answer."""
+
+    prompt: Text
+    target: Text
+
+
+class Line(Shape):
+    """One's own fact."""
+
+    subject: Text
+    prompt: Text
+    target: Text
+    id: Id | None = None
+    previous: Text | None = None
+    paraphrases: tuple[Text, ...] = ()
+    neighbours: tuple[Neighbour, ...] = Field((), validation_alias=AliasChoices("neighbours", "neighbors"))
+
+    def records(self, number: str) -> list[Record]:
+        kept = tuple((item.prompt, item.target) for item in self.neighbours)
+        request = _request(self.id or number, self.prompt, self.subject, self.target)
+        return [Record(request, self.previous, self.paraphrases, kept)]
+
+
+class Labelled(Shape):
+    """CounterFact's and MQuAKE's way to name an object."""
+
+    str: Text
+
+
+class Rewrite(Shape):
+    """The edit itself, in CounterFact and MQuAKE."""
+
+    prompt: Text
+    target_new: Labelled
+    target_true: Labelled
+    subject: Text
+    question: Text | None = None
+
+
+class CounterFact(Shape):
+    requested_rewrite: Rewrite
+    case_id: Id | None = None
+    paraphrase_prompts: tuple[Text, ...] = ()
+    neighborhood_prompts: tuple[Text, ...] = ()
+    generation_prompts: tuple[Text, ...] = ()
+
+    def records(self, number: str) -> list[Record]:
+        rewrite, true = self.requested_rewrite, self.requested_rewrite.target_true.str
+        return [
+            Record(
+                _request(self.case_id or number, rewrite.prompt, rewrite.subject, rewrite.target_new.str),
+                previous=true,
+                paraphrases=self.paraphrase_prompts,
+                neighbours=tuple((prompt, true) for prompt in self.neighborhood_prompts),
+                generation=self.generation_prompts,
+            )
+        ]
+
+
+class Mquake(Shape):
+    """A chain of edits; only the edits are read, each with its question as a paraphrase."""
+
+    requested_rewrite: Annotated[tuple[Rewrite, ...], Field(min_length=1)]
+    case_id: Id | None = None
+
+    def records(self, number: str) -> list[Record]:
+        case = self.case_id or number
+        return [
+            Record(
+                _request(f"{case}.{index}", rewrite.prompt, rewrite.subject, rewrite.target_new.str),
+                previous=rewrite.target_true.str,
+                paraphrases=(rewrite.question,) if rewrite.question else (),
+            )
+            for index, rewrite in enumerate(self.requested_rewrite, start=1)
+        ]
+
+
+class Zsre(Shape):
+    """As the released evaluation reads zsRE: the first of `answers` is edited in, and specificity is asked with
+    `loc` as it stands in the file ("nq question: …") and a question mark."""
+
+    src: Text
+    subject: Text
+    answers: Annotated[tuple[Text, ...], Field(min_length=1)]
+    case_id: Id | None = None
+    rephrase: str | None = None
+    loc: str | None = None
+    loc_ans: str | None = None
+
+    def records(self, number: str) -> list[Record]:
+        return [
+            Record(
+                _request(self.case_id or number, self.src, self.subject, self.answers[0]),
+                paraphrases=(self.rephrase,) if self.rephrase else (),
+                neighbours=((f"{self.loc}?", self.loc_ans),) if self.loc and self.loc_ans else (),
+            )
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +160,28 @@ class Record:
 
 
 def read_records(path: Path, limit: int | None = None) -> list[Record]:
-    """The records of a file, at most `limit`; raises DataError naming file, entry and what is wrong."""
+    """The records of a file, at most `limit`; raises DataError naming file, entry, field and what is expected."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    records: list[Record] = []
-    seen: set[str] = set()
-    for where, item in _items(path, text):
-        if limit is not None and len(records) == limit:
-            break
-        record = _record(item, where, str(len(records) + 1))
-        if record.request.id in seen:
-            raise DataError(f"{where}: id {record.request.id!r} occurs twice; ids must differ")
-        seen.add(record.request.id)
-        records.append(record)
+    records: dict[str, Record] = {}
+    for number, (where, item) in enumerate(_items(path, text), start=1):
+        for record in _records(item, where, str(number)):
+            if limit is not None and len(records) == limit:
+                return list(records.values())
+            if record.request.id in records:
+                raise DataError(f"{where}: id {record.request.id!r} occurs twice; ids must differ")
+            records[record.request.id] = record
     if not records:
         raise DataError(f'{path} holds no facts: write {{"subject": …, "prompt": …, "target": …}} lines')
-    return records
+    return list(records.values())
 
 
 def _items(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     """(place, parsed entry): of a JSON list of objects, else of lines."""
     try:
-        whole = json.loads(text)
+        whole = from_json(text)
     except ValueError:
         whole = None
     if isinstance(whole, list) and whole and isinstance(whole[0], dict):
@@ -71,70 +192,64 @@ def _items(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         if not line.strip():
             continue
         try:
-            yield f"{path}, line {number}", json.loads(line)
+            yield f"{path}, line {number}", from_json(line)
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON ({error}); write one object a line") from error
 
 
-def _record(item: Any, where: str, number: str) -> Record:
+def _records(item: Any, where: str, number: str) -> list[Record]:
     if isinstance(item, list) and len(item) == 3:
         item = dict(zip(("subject", "prompt", "target"), item, strict=True))
     if not isinstance(item, dict):
         raise DataError(f"{where}: expected an object or [subject, prompt, target], found {item!r:.60}")
     try:
-        if "requested_rewrite" in item:
-            return _counterfact(item, where, number)
-        if "src" in item:
-            return _zsre(item, where, number)
-        return _line(item, where, number)
-    except KeyError as error:
-        raise DataError(f"{where}: {error.args[0]!r} is missing") from error
-    except (TypeError, AttributeError, IndexError) as error:
-        raise DataError(f"{where}: of an unexpected shape ({error})") from error
+        return _shape_of(item).model_validate(item).records(number)
+    except ValidationError as error:
+        raise DataError(f"{where}: {_complaint(error)}") from error
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
-def _line(item: Mapping[str, Any], where: str, number: str) -> Record:
-    neighbours = tuple((pair["prompt"], pair["target"]) for pair in item.get("neighbours", ()))
-    return Record(
-        _request(str(item.get("id", number)), item["prompt"], item["subject"], item["target"], where),
-        previous=item.get("previous"),
-        paraphrases=tuple(item.get("paraphrases", ())),
-        neighbours=neighbours,
-    )
+def _shape_of(item: dict[str, Any]) -> type[Line | CounterFact | Mquake | Zsre]:
+    if "requested_rewrite" in item:
+        return Mquake if isinstance(item["requested_rewrite"], list) else CounterFact
+    return Zsre if "src" in item else Line
 
 
-def _counterfact(item: Mapping[str, Any], where: str, number: str) -> Record:
-    rewrite = item["requested_rewrite"]
-    target, true = rewrite["target_new"]["str"], rewrite["target_true"]["str"]
-    return Record(
-        _request(str(item.get("case_id", number)), rewrite["prompt"], rewrite["subject"], target, where),
-        previous=true,
-        paraphrases=tuple(item.get("paraphrase_prompts", ())),
-        neighbours=tuple((prompt, true) for prompt in item.get("neighborhood_prompts", ())),
-        generation=tuple(item.get("generation_prompts", ())),
-    )
+_EXPECTED = {
+    "model_type": "an object",
+    "string_type": "a text",
+    "string_pattern_mismatch": "a text that is not empty",
+    "tuple_type": "a list",
+    "too_short": "a list that is not empty",
+}
 
 
-def _zsre(item: Mapping[str, Any], where: str, number: str) -> Record:
-    """As the released evaluation reads zsRE: the first of `answers` is edited in, and specificity is asked with
-    `loc` as it stands in the file ("nq question: …") and a question mark."""
-    loc = str(item.get("loc", ""))
-    return Record(
-        _request(str(item.get("case_id", number)), item["src"], item["subject"], item["answers"][0], where),
-        paraphrases=(item["rephrase"],) if item.get("rephrase") else (),
-        neighbours=((f"{loc}?", item["loc_ans"]),) if loc and item.get("loc_ans") else (),
-    )
+def _complaint(error: ValidationError) -> str:
+    """pydantic's first complaint: which field, what is expected there, what was found."""
+    first = error.errors(include_url=False)[0]
+    place = _place(first["loc"])
+    if first["type"] == "missing":
+        inside = f" in {_place(first['loc'][:-1])}" if len(first["loc"]) > 1 else ""
+        return f"{str(first['loc'][-1])!r} is missing{inside}"
+    expected = _EXPECTED.get(first["type"], first["msg"])
+    if first["loc"][0] in ("neighbours", "neighbors") and len(first["loc"]) == 2:
+        expected = 'an object such as {"prompt": "The capital of Peru is", "target": "Lima"}'
+    verb = "must be" if first["type"] in _EXPECTED else "is wrong:"
+    return f"{place} {verb} {expected}, found {first['input']!r:.60}"
 
 
-def _request(id: str, prompt: Any, subject: Any, target: Any, where: str) -> EditRequest:
+def _place(loc: Sequence[str | int]) -> str:
+    """`neighbours[0].prompt`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+
+
+def _request(id: str, prompt: str, subject: str, target: str) -> EditRequest:
     """The request, its prompt made a template if it spells the subject out."""
-    for name, value in (("prompt", prompt), ("subject", subject), ("target", target)):
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{where}: {name} must be a text that is not empty, found {value!r:.60}")
     if SLOT not in prompt:
         if subject not in prompt:
-            raise DataError(f"{where}: prompt {prompt!r} contains neither {SLOT} nor its subject {subject!r}")
+            raise DataError(f"prompt {prompt!r} contains neither {SLOT} nor its subject {subject!r}")
         prompt = prompt.replace(subject, SLOT, 1)
     if prompt.count(SLOT) != 1:
-        raise DataError(f"{where}: prompt {prompt!r} must contain {SLOT} exactly once")
+        raise DataError(f"prompt {prompt!r} must contain {SLOT} exactly once")
     return EditRequest(id, prompt.rstrip(), subject, target.strip())

@@ -1,4 +1,4 @@
-"""Files of facts: lines, CounterFact, zsRE; every mistake is named with its place."""
+"""Files of facts: lines, CounterFact, zsRE, MQuAKE; every mistake is named with its place."""
 
 from __future__ import annotations
 
@@ -84,6 +84,36 @@ def test_zsre(tmp_path: Path) -> None:
     )
 
 
+def test_mquake(tmp_path: Path) -> None:
+    rewrite = {**COUNTERFACT[0]["requested_rewrite"], "question": "Which language does she speak?"}
+    case = {
+        "case_id": 7,
+        "requested_rewrite": [rewrite, {**rewrite, "subject": "Montesquieu"}],
+        "questions": ["?"],
+    }
+    first, second = read_records(write(tmp_path, json.dumps([case])))
+    assert (first.request.id, second.request.id) == ("7.1", "7.2")
+    assert first.request.target == "English"
+    assert (first.previous, first.paraphrases) == ("French", ("Which language does she speak?",))
+    assert second.request.subject == "Montesquieu"
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (record,) = read_records(write(tmp_path, '\ufeff["a", "{} is", "b"]'))
+    assert record.request.subject == "a"
+
+
+def test_neighbours_are_objects_and_may_be_spelled_the_american_way(tmp_path: Path) -> None:
+    line = {
+        "subject": "a",
+        "prompt": "{} is",
+        "target": "b",
+        "neighbors": [{"prompt": "c is", "target": "d"}],
+    }
+    (record,) = read_records(write(tmp_path, json.dumps(line)))
+    assert record.neighbours == (("c is", "d"),)
+
+
 def test_a_limit_takes_the_first(tmp_path: Path) -> None:
     lines = "\n".join(json.dumps([f"s{i}", "{} is", "x"]) for i in range(5))
     assert [r.request.subject for r in read_records(write(tmp_path, lines), limit=2)] == ["s0", "s1"]
@@ -107,7 +137,22 @@ def test_a_limit_takes_the_first(tmp_path: Path) -> None:
             json.dumps([{**COUNTERFACT[0], "requested_rewrite": {"prompt": "{}"}}]),
             "entry 0: 'target_new' is missing",
         ),
-        (json.dumps([{**ZSRE[0], "answers": []}]), "entry 0: of an unexpected shape"),
+        (json.dumps([{**ZSRE[0], "answers": []}]), "entry 0: answers must be a list that is not empty"),
+        (
+            '{"subject": "a", "prompt": "{} is", "target": "b", "neighbours": ["The capital of Peru is"]}',
+            r'line 1: neighbours\[0\] must be an object such as .*"target": "Lima".*found .The capital of Peru',
+        ),
+        (
+            '{"subject": "a", "prompt": "{} is", "target": "b", "neighbours": [{"prompt": "c is"}]}',
+            r"line 1: 'target' is missing in neighbours\[0\]",
+        ),
+        ('{"subject": "a", "prompt": "{} is", "target": 3}', "line 1: target must be a text, found 3"),
+        (
+            '{"subject": "a", "prompt": "{} is", "target": "b", "paraphrases": "c"}',
+            "paraphrases must be a list",
+        ),
+        ('{"subject": "\\ud800", "prompt": "{} is", "target": "b"}', "line 1: not JSON"),
+        ("[" * 100_000, "line 1: not JSON"),
     ],
 )
 def test_mistakes_are_named_with_their_place(content: str, message: str, tmp_path: Path) -> None:
