@@ -42,7 +42,8 @@ def kept(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, 
     if said.pop(DIGEST, "") != _digest(tensors, said):
         path.unlink(missing_ok=True)
         return None
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, said
+    # Copied to where torch allocates: last bits of a product depend on how its factors are aligned.
+    return {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, said
 
 
 def _digest(tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> str:
