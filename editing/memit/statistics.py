@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from editing.durable import make_directory
 from editing.memit.corpus import Drawn
 from editing.memit.solve import factorise
 from editing.memit.tensor_cache import keep, kept
@@ -126,7 +127,7 @@ class Statistics:
 
     def _fill(self, parts: Parts, missing: Sequence[int], progress: Progress) -> None:
         if missing:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            make_directory(self._directory)
             rows = self._rows()
             partial = self._directory / f"{self.content}-{'.'.join(map(str, missing))}.partial"
             sums = accumulate(self.model, parts, missing, rows, partial=partial, progress=progress)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from editing.durable import write_file
+from editing.durable import make_directory, write_file
 
 DIGEST = "sha256"
 
@@ -24,7 +24,7 @@ DIGEST = "sha256"
 def keep(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> None:
     """Write `tensors` and what is `said` of them to `path`: whole and synced, or not at all."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     write_file(path, save(ready, {**said, DIGEST: _digest(ready, said)}))
 
 
