@@ -203,7 +203,8 @@ class _Round:
                 digest = verify(out)
             else:
                 self._clear(out)
-                digest = write_checkpoint(Path(self.spec.base), out, built.tensors if built else {})
+                tensors = built.tensors if built else {}
+                digest = write_checkpoint(Path(self.spec.base), out, tensors, self.spec.forms)
                 crash_point("editing.worker:after-checkpoint")
         self.channel.progress("checkpoint", 1, 1)
         return digest

@@ -139,6 +139,7 @@ def _spec(app: Application, **particular: object) -> BuildSpec:
         canaries=app.canaries,
         generate=settings.plan.generate,
         retention_sample=settings.plan.retention_sample,
+        forms=settings.deliver.further,
         threads=settings.executor.threads,
         device=None if settings.model.device == "auto" else settings.model.device,
         **particular,  # type: ignore[arg-type]
