@@ -50,7 +50,12 @@ def ask_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
         FactSpec(id=str(fact.id), prompt=fact.template, subject=fact.subject_label, target=fact.target)
         for fact in facts
     )
-    return _spec(app, run="ask", out="", facts=bare, live=None, mode="ask")
+    return question_spec(app, bare)
+
+
+def question_spec(app: Application, questions: Sequence[FactSpec]) -> BuildSpec:
+    """Ask the base what it answers to each question, whether or not the ledger has a fact for it."""
+    return _spec(app, run="ask", out="", facts=tuple(questions), live=None, mode="ask")
 
 
 def plan_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:

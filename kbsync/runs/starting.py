@@ -13,7 +13,7 @@ from kbsync.executor import Progress, Worker, silent
 from kbsync.leadership import Leadership
 from kbsync.runs import planning, probes
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
-from kbsync.runs.questions import base_knowledge
+from kbsync.runs.questions import base_knowledge, base_states
 from kbsync.settings.in_force import judged_under
 from state.records import Fact, Run
 
@@ -76,16 +76,24 @@ def pending(app: Application, leadership: Leadership, worker: Worker, progress: 
 def fetch_probes(
     app: Application,
     leadership: Leadership,
+    worker: Worker,
     facts: Iterable[Fact],
     known: Collection[int] = (),
     progress: Progress = silent,
 ) -> None:
-    """Ask the sources, once for each new fact, what it will be judged by.
+    """Ask the sources, once for each new fact, what it will be judged by, and the base who may judge.
 
     A source that cannot be asked now leaves its facts to the gates that need no probe; it is asked again
     when they are built again.
     """
-    gatherer = probes.Gatherer(app.state, app.sources, app.catalogue, app.settings.policy, leadership.write)
+    gatherer = probes.Gatherer(
+        app.state,
+        app.sources,
+        app.catalogue,
+        app.settings.policy,
+        leadership.write,
+        states=lambda asked: base_states(app, worker, asked, progress),
+    )
     for source, reason in gatherer.gather(facts, known, progress).items():
         log.warning("probes.unavailable", source=source, reason=reason)
 
@@ -134,7 +142,7 @@ def start(
         return "a run waits for review"
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
-    fetch_probes(app, leadership, planned.new, planned.known, progress)
+    fetch_probes(app, leadership, worker, planned.new, planned.known, progress)
     created = _create(app, leadership, planned, occasion)
     return created if isinstance(created, str) else Started(created, partial=taken_out is not None)
 
