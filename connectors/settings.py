@@ -152,18 +152,6 @@ def _complaint(name: str, complaint: Any) -> str:
     return f"{key}: {complaint['msg'].removeprefix('Value error, ')}{got}"
 
 
-def without_secrets(settings: Any) -> Any:
-    """Settings of sources as they may be shown: without passwords, those in URLs included."""
-    if isinstance(settings, Mapping):
-        return {
-            key: "**********" if _SECRET.search(str(key)) and value is not None else without_secrets(value)
-            for key, value in settings.items()
-        }
-    if isinstance(settings, list | tuple):
-        return [without_secrets(value) for value in settings]
-    return _masked(settings)
-
-
 def _masked(value: Any) -> Any:
     return _USERINFO.sub(r"\1:***@", value) if isinstance(value, str) else value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 import httpx
 
 from connectors.border import shown
-from connectors.errors import AnswerTooLarge, SourceTimeout, SourceUnavailable, UnexpectedAnswer
+from connectors.errors import SourceTimeout, SourceUnavailable, UnexpectedAnswer
 from connectors.http.client import Requester
 from connectors.http.exchange import Deadline, opened
 from connectors.http.status import error_of
 
+_log = logging.getLogger(__name__)
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,16384}")
 """Ids become a request header.  One that cannot be is not taken up, and its event is delivered again."""
@@ -30,10 +32,12 @@ class Event:
 
 
 class EventParser:
-    """Bytes in, whole events out; an event that the stream breaks off is never dispatched."""
+    """Bytes in, whole events out; an event that the stream breaks off is never dispatched.
+
+    An event of more than `max_event` characters is dropped with a warning, the others go on.
+    """
 
     def __init__(self, max_event: int = 16 * 2**20) -> None:
-        """`max_event`: characters that one event may have."""
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
         self._max_event = max_event
         self._rest = ""
@@ -42,21 +46,28 @@ class EventParser:
         self._data: list[str] = []
         self._size = 0
         """Characters of the data so far."""
+        self._dropped = False
+        """Whether the event under way is too large."""
+        self._cut = False
+        """Whether the beginning of the line under way was thrown away."""
 
     def feed(self, piece: bytes) -> Iterator[Event]:
-        """The events that end within `piece`.  Raises AnswerTooLarge for one beyond `max_event`."""
+        """The events that end within `piece`."""
         text = self._rest + self._decode(piece)
         # A carriage return at the end may be half of a line end.
         held = "\r" if text.endswith("\r") else ""
         *lines, rest = _LINE_END.split(text.removesuffix("\r"))
-        self._rest = rest + held
         for line in lines:
-            if line:
+            if self._cut:
+                self._cut = False
+            elif line:
                 self._field(line)
             elif (event := self._dispatch()) is not None:
                 yield event
-        if self._size + len(self._rest) > self._max_event:
-            raise AnswerTooLarge(f"one event of the stream has more than {self._max_event} characters")
+        if self._size + len(rest) > self._max_event:
+            self._data, self._size, self._dropped = [], 0, True
+            rest, self._cut = "", self._cut or bool(rest)
+        self._rest = rest + held
 
     def _field(self, line: str) -> None:
         name, _, value = line.partition(":")
@@ -70,8 +81,11 @@ class EventParser:
             self._id = value
 
     def _dispatch(self) -> Event | None:
-        data, type_ = self._data, self._type
-        self._data, self._type, self._size = [], "", 0
+        data, type_, dropped = self._data, self._type, self._dropped
+        self._data, self._type, self._size, self._dropped = [], "", 0, False
+        if dropped:
+            _log.warning("an event of more than %d characters is passed over", self._max_event)
+            return None
         return Event(self._id, type_ or "message", "\n".join(data)) if data else None
 
 

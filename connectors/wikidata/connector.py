@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from connectors.current import current_triples
-from connectors.dates import instant
 from connectors.errors import ConnectorError, SourceDataError, SourceSettingsError, SourceUnavailable
+from connectors.http.client import stepwise
 from connectors.http.sparql_client import SparqlClient
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context
@@ -15,6 +15,7 @@ from connectors.wikidata import watch
 from connectors.wikidata.cursor import Cursor
 from connectors.wikidata.passes import FEW, Pass, gone, observations
 from connectors.wikidata.reader import Reader, Reading
+from connectors.wikidata.rows import Versions
 from connectors.wikidata.settings import WatchSettings
 
 
@@ -30,8 +31,9 @@ class WikidataConnector:
         self.relations = self._relations()
         for subject in settings.subjects:
             self._require_prefix("subjects", subject)
+        self.requester = client.requester
         self.reader = Reader(client, self._vocabulary, settings.languages, settings.versions_per_request)
-        self._page = max(1, settings.slots_per_step // len(self.relations))
+        self.page = max(1, settings.slots_per_step // len(self.relations))
 
     def _relations(self) -> tuple[str, ...]:
         """Those of the settings, which must fit; else those of the catalogue that do."""
@@ -71,48 +73,64 @@ class WikidataConnector:
         return listed
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
-        return Pass(
+        return self._in_time(self._poll(cursor))
+
+    def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
+        return self._in_time(self._snapshots(slots))
+
+    def _in_time(self, steps: Iterator[Poll]) -> Iterator[Poll]:
+        return stepwise(steps, [self.requester], self._settings.step_deadline_s)
+
+    def _begin(self) -> None:
+        """A question outside a poll is a step of its own."""
+        self.requester.allow(self._settings.step_deadline_s)
+
+    def _poll(self, cursor: str | None) -> Iterator[Poll]:
+        yield from Pass(
             name=self.name,
             reader=self.reader,
             watched=self.watched(),
             relations=self.relations,
             settings=self._settings,
-            page=self._page,
+            page=self.page,
             now=self._context.clock.now,
             cursor=Cursor.load(cursor),
         ).steps()
 
-    def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
+    def _snapshots(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
+        """Slots whose prefixes were taken out of the settings cannot be asked about: what was read of them stays."""
         asked: dict[str, set[str]] = defaultdict(set)
         for subject, relation in slots:
-            asked[subject].add(relation)
+            if self._vocabulary.namespaces.expands(subject) and self._vocabulary.has(relation):
+                asked[subject].add(relation)
         subjects = sorted(asked)
-        for start in range(0, len(subjects), self._page):
-            yield self._snapshot({id: asked[id] for id in subjects[start : start + self._page]})
+        for start in range(0, len(subjects), self.page):
+            yield self._snapshot({id: asked[id] for id in subjects[start : start + self.page]})
 
     def _snapshot(self, asked: dict[str, set[str]]) -> Poll:
-        found, merged = self.reader.versions(sorted(asked))
-        if not found and not merged and len(asked) > FEW and self._settings.max_vanished < 1:
+        scan = self.reader.versions(sorted(asked))
+        if scan == Versions() and len(asked) > FEW and self._settings.max_vanished < 1:
             raise SourceUnavailable(
                 f"{self.name}: none of the {len(asked)} subjects asked for is there; that is not believed"
             )
-        for old, new in merged.items():
+        for old, new in scan.merged.items():
             asked.setdefault(new, set()).update(asked.pop(old))
         relations = sorted(set().union(*asked.values()))
         observations: list[Observation] = []
-        for some, readings in self.reader.readings(sorted(asked), relations, self._page):
+        for some, readings in self.reader.readings(sorted(asked), relations, self.page):
             for id in some:
                 if reading := readings.get(id):
                     observations += self.observations(reading, sorted(asked[id]))
-                elif id not in found:
+                elif id not in scan.found and id not in scan.unreadable:
                     observations += gone(self.name, id, sorted(asked[id]), 0, self._context.clock.now())
-        return Poll(tuple(observations), None, redirects=tuple(sorted(merged.items())))
+        return Poll(tuple(observations), None, redirects=tuple(sorted(scan.merged.items())))
 
     def observations(self, reading: Reading, relations: Sequence[str]) -> list[Observation]:
         """The reading as observations of its slots in `relations`."""
         return observations(self.name, reading, relations, self._context.clock.now())
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
+        self._begin()
         # Some holders hold the object no longer: look at more than are wanted.
         holders = self.reader.holders(relation, object_id, 3 * limit)
         triples = self._current(holders, (relation,))
@@ -121,27 +139,29 @@ class WikidataConnector:
         return tuple(triples[:limit])
 
     def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
+        self._begin()
         return tuple(self._current((subject_id,), self.relations)[:limit])
 
     def _current(self, ids: Sequence[str], relations: Sequence[str]) -> list[Triple]:
         found: list[Observation] = []
-        for some, readings in self.reader.readings(ids, relations, self._page):
+        for some, readings in self.reader.readings(ids, relations, self.page):
             for id in some:
                 if reading := readings.get(id):
                     found += self.observations(reading, relations)
         return current_triples(found, self._context.clock.now())
 
     def check(self) -> Health:
+        self._begin()
         try:
             watched = self.watched()
             some = watched[:20]
-            found, merged = self.reader.versions(some)
+            scan = self.reader.versions(some)
             updated = self.reader.updated_to()
         except ConnectorError as error:
             return Health(False, str(error))
-        if not found and not merged:
+        if not scan.found and not scan.merged:
             return Health(False, f"none of the first {len(some)} watched subjects has a schema:version")
-        lag = (self._context.clock.now() - instant(updated)).total_seconds() if updated else None
+        lag = (self._context.clock.now() - updated).total_seconds() if updated else None
         extra = {"endpoint": self._client.endpoint, "relations": str(len(self.relations))}
         return Health(True, f"{len(watched)} subjects watched", lag, extra)
 

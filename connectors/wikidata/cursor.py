@@ -109,11 +109,18 @@ class Plan:
     high: datetime
 
 
-def plan(cursor: Cursor, scan: Mapping[str, Version], watch: Membership, overlap: timedelta) -> Plan:
-    """Which of the scanned subjects to read now."""
+def plan(
+    cursor: Cursor, scan: Mapping[str, Version], watch: Membership, overlap: timedelta, now: datetime
+) -> Plan:
+    """Which of the scanned subjects to read now.
+
+    Changes that are dated later than now count as now: one wrong date must not hide all later changes.
+    """
     high = max((v.modified for v in scan.values() if v.modified), default=EARLIEST)
     if cursor.high:
-        high = max(high, cursor.high)
+        cursor = dataclasses.replace(cursor, high=min(cursor.high, now))
+        high = max(high, cursor.high or EARLIEST)
+    high = min(high, now)
     seen = trusted_seen(cursor, watch)
     changes = sorted(
         (version.modified or EARLIEST, id)

@@ -9,14 +9,16 @@ they carry is not applied: a change makes us re-read the entity.  So `rdf_unlink
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from connectors.border import decode_json, escaped, shown, text_of, whole_number
+from connectors.border import decode_json, shown, text_of, well_formed, whole_number
 from connectors.dates import instant
 from connectors.errors import SourceDataError
 from connectors.http.sse import Event
+from connectors.wikidata.rows import MAX_VERSION
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 16 * 2**20
@@ -42,27 +44,35 @@ def mutation_of(event: Event) -> Mutation | None:
     list finds whatever it was about.
     """
     try:
-        change = decode_json(event.data, "event", _MAX_BYTES)
-        if change.get("meta", {}).get("domain") == "canary":
+        fields = decode_json(event.data, "event", _MAX_BYTES)
+        if not isinstance(fields, dict):
+            raise SourceDataError(f"an event is {shown(fields)}, not an object")
+        meta = fields.get("meta")
+        if isinstance(meta, dict) and meta.get("domain") == "canary":
             return None
         return Mutation(
-            entity=_text(change["entity_id"], "entity_id"),
-            revision=whole_number(_text(change["rev_id"], "rev_id"), "rev_id"),
-            sequence=whole_number(_text(change.get("sequence", 0), "sequence"), "sequence"),
-            operation=_text(change["operation"], "operation"),
-            at=instant(_text(change["dt"], "dt")),
+            entity=_text(fields, "entity_id"),
+            revision=_number(fields, "rev_id"),
+            sequence=_number(fields, "sequence", 0),
+            operation=_text(fields, "operation"),
+            at=instant(_text(fields, "dt")),
         )
-    except (KeyError, TypeError, AttributeError, SourceDataError) as error:
-        id = shown(event.id) if event.id else "without an id"
-        _log.warning("event %s cannot be understood: %s", id, escaped(repr(error)))
+    except SourceDataError as error:
+        _log.warning(
+            "event %s cannot be understood: %s", shown(event.id) if event.id else "without an id", error
+        )
         return None
 
 
-def _text(value: object, what: str) -> str:
-    text = text_of(value, what)
-    if text is None:
-        raise SourceDataError(f"{what} is null")
-    return text
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise SourceDataError(f"{name} is {shown(value)}, not a text")
+    return well_formed(value, name)
+
+
+def _number(fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    return whole_number(text_of(fields.get(name, default), name) or "", name, MAX_VERSION)
 
 
 def newest(mutations: Iterable[Mutation]) -> dict[str, Mutation]:

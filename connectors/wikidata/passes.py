@@ -14,7 +14,7 @@ from connectors.errors import SourceUnavailable
 from connectors.observations import Entity, Observation, Poll
 from connectors.wikidata.cursor import Cursor, Plan, Unfinished, back, plan, trusted_seen
 from connectors.wikidata.reader import Reader, Reading
-from connectors.wikidata.rows import Version
+from connectors.wikidata.rows import Version, Versions
 from connectors.wikidata.settings import WatchSettings
 from connectors.wikidata.watch import Membership, packed, unpacked
 
@@ -65,47 +65,53 @@ class Pass:
 
     def steps(self) -> Iterator[Poll]:
         """Raises the ConnectorError tree between steps; what was yielded before stands."""
-        scan, merged = self._scan()
-        newest = max((version.number for version in scan.values()), default=0)
+        scan = self._scan()
+        newest = max((version.number for version in scan.found.values()), default=0)
         self._cursor = replace(self._cursor, newest=max(self._cursor.newest, newest))
-        yield from self._merged(merged, scan)
-        yield from self._vanished(scan, merged)
-        todo = plan(self._cursor, scan, self._watch, self._settings.overlap)
-        yield from self._changed(todo, scan)
+        yield from self._merged(scan)
+        yield from self._vanished(scan)
+        todo = plan(self._cursor, scan.found, self._watch, self._settings.overlap, self._now())
+        yield from self._changed(todo, scan.found)
         objects = self._changed_objects()
-        yield from self._finish(todo.high, scan, objects)
+        yield from self._finish(todo.high, scan.found, objects)
 
-    def _scan(self) -> tuple[dict[str, Version], dict[str, str]]:
-        """Versions of all watched subjects, those that they were merged into included."""
-        scan, merged = self._reader.versions(self._watched)
-        targets = {new for new in merged.values() if new not in scan}
+    def _scan(self) -> Versions:
+        """Versions of all watched subjects, and of what they are merged into or were until now."""
+        scan = self._reader.versions(self._watched)
+        parted = {self._cursor.moved[old] for old in self._cursor.moved if old in scan.found}
+        targets = ({*scan.merged.values()} | parted) - scan.found.keys()
         for _ in range(_MERGES):
             if not targets:
                 break
-            more, further = self._reader.versions(sorted(targets))
+            more = self._reader.versions(sorted(targets))
+            targets = {*more.merged.values()} - scan.found.keys() - scan.merged.keys() - targets
             scan |= more
-            merged |= further
-            targets = {new for new in further.values() if new not in scan and new not in merged}
-        if self._watched and not scan:
+        if self._watched and not scan.found:
             raise SourceUnavailable(
                 f"{self._name}: none of the {len(self._watched)} watched subjects is there (none has a "
                 "schema:version); either the store is empty or the prefixes name other entities"
             )
-        return scan, merged
+        return scan
 
-    def _merged(self, merged: dict[str, str], scan: dict[str, Version]) -> Iterator[Poll]:
+    def _merged(self, scan: Versions) -> Iterator[Poll]:
+        """Subjects that were merged; and those whose merge was undone, which are read again with their heirs."""
         known = self._cursor.moved
-        news = {old: new for old, new in merged.items() if known.get(old) != new}
-        parted = {old for old in known if old in scan}
+        news = {old: new for old, new in scan.merged.items() if known.get(old) != new}
+        parted = {old for old in known if old in scan.found}
         if not news and not parted:
             return
-        due = self._cursor.due | {new for new in news.values() if new in scan} | parted
-        moved = {old: new for old, new in {**known, **merged}.items() if old not in parted}
-        self._cursor = replace(self._cursor, moved=moved, due=due - news.keys())
-        yield Poll((), self._cursor.dump(), redirects=tuple(sorted(news.items())))
+        heirs = {known[old] for old in parted}
+        to_read = {*news.values(), *heirs} & scan.found.keys()
+        moved = {old: new for old, new in {**known, **scan.merged}.items() if old not in parted}
+        due = (self._cursor.due | to_read | parted) - news.keys()
+        self._cursor = replace(self._cursor, moved=moved, due=due)
+        absent = sorted(heirs - scan.found.keys() - scan.merged.keys() - scan.unreadable)
+        told = [o for id in absent for o in self._gone(id)]
+        yield Poll(tuple(told), self._cursor.dump(), redirects=tuple(sorted(news.items())))
 
-    def _vanished(self, scan: dict[str, Version], merged: dict[str, str]) -> Iterator[Poll]:
-        absent = {heir for id in self._watched if (heir := _resolved(id, merged)) not in scan}
+    def _vanished(self, scan: Versions) -> Iterator[Poll]:
+        heirs = {_resolved(id, scan.merged) for id in self._watched}
+        absent = heirs - scan.found.keys() - scan.unreadable
         if self._everything:
             self._cursor = replace(self._cursor, gone=frozenset(absent))
             return
@@ -115,15 +121,16 @@ class Pass:
                 f"{self._name}: {len(vanished)} of {len(self._watched)} watched subjects vanished at once, "
                 f"{vanished[0]} among them; that is not believed. If it is true, raise `max_vanished`"
             )
-        back_again, _ = self._reader.versions(vanished)
-        vanished = [id for id in vanished if id not in back_again]
+        again = self._reader.versions(vanished)
+        vanished = [id for id in vanished if id not in again.found and id not in again.unreadable]
         if not vanished:
             return
         absent_now = self._cursor.gone | set(vanished)
         self._cursor = replace(self._cursor, gone=absent_now, due=self._cursor.due - absent_now)
-        revision, now = self._cursor.newest + 1, self._now()
-        told = [o for id in vanished for o in gone(self._name, id, self._relations, revision, now)]
-        yield Poll(tuple(told), self._cursor.dump())
+        yield Poll(tuple(o for id in vanished for o in self._gone(id)), self._cursor.dump())
+
+    def _gone(self, id: str) -> list[Observation]:
+        return gone(self._name, id, self._relations, self._cursor.newest + 1, self._now())
 
     def _changed(self, todo: Plan, scan: dict[str, Version]) -> Iterator[Poll]:
         at_of = {id: at for at, id in todo.changes}
@@ -225,7 +232,7 @@ def _is_recent(version: Version | None, since: datetime) -> bool:
 def observations(
     source: str, reading: Reading, relations: Sequence[str], observed: datetime
 ) -> list[Observation]:
-    """A reading as one observation a slot."""
+    """A reading as one observation for each slot that can be used."""
     return [
         Observation(
             source=source,
@@ -237,6 +244,7 @@ def observations(
             observed=observed,
         )
         for relation in relations
+        if relation in reading.slots
     ]
 
 

@@ -103,8 +103,8 @@ def descriptions(vocabulary: Vocabulary, entities: Sequence[str], languages: Seq
 def slots(
     vocabulary: Vocabulary, subjects: Sequence[str], pids: Sequence[str], languages: Sequence[str]
 ) -> str:
-    """Everything about the subjects' slots: ?s ?is, and of ?version ?modified ?x ?p ?st ?rank ?start ?end
-    ?qualifier ?precision ?to what that kind of row has.
+    """Everything about the subjects' slots: ?s ?is, and of ?version ?modified ?x ?p ?st ?rank ?qualifier
+    ?precision ?to what that kind of row has.
 
     Version, labels and statements come in *one* answer, because two could come from two replicas
     that lag differently.  One row says one thing (`?is`), so several references, values and
@@ -114,14 +114,16 @@ def slots(
     statement = f"{values} ?s ?p ?st . {_one_of('p', [vocabulary.claim(pid) for pid in pids])}"
     dates = [vocabulary.qualifier_value(pid) for pid in (vocabulary.start, vocabulary.end)]
     no_value = _one_of("none", [vocabulary.no_value(pid) for pid in pids])
-    wanted = "?s ?is ?version ?modified ?x ?p ?st ?rank ?start ?end ?qualifier ?precision ?to"
+    wanted = "?s ?is ?version ?modified ?x ?p ?st ?rank ?qualifier ?precision ?to"
     return f"""SELECT DISTINCT {wanted} WHERE {{
 {_version_branches(values)}
   UNION {_description_branches(vocabulary, values, languages)}
   UNION
-  {{ {statement} ?st {_RANK} ?rank .
-    OPTIONAL {{ ?st <{vocabulary.qualifier(vocabulary.start)}> ?start }}
-    OPTIONAL {{ ?st <{vocabulary.qualifier(vocabulary.end)}> ?end }} BIND("statement" AS ?is) }}
+  {{ {statement} ?st {_RANK} ?rank . BIND("statement" AS ?is) }}
+  UNION
+  {{ {statement} ?st <{vocabulary.qualifier(vocabulary.start)}> ?x . BIND("start" AS ?is) }}
+  UNION
+  {{ {statement} ?st <{vocabulary.qualifier(vocabulary.end)}> ?x . BIND("end" AS ?is) }}
   UNION
   {{ {statement} ?st ?qualifier ?node . {_one_of("qualifier", dates)}
     ?node <{WIKIBASE}timeValue> ?x ; <{WIKIBASE}timePrecision> ?precision . BIND("time" AS ?is) }}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from connectors.dates import instant
+from connectors.errors import AnswerTooLarge, SourceDataError
 from connectors.http.paging import in_pages
 from connectors.observations import Entity, Statement
 from connectors.terms import Solution
 from connectors.wikidata import queries
 from connectors.wikidata.rows import (
+    Subject,
     Version,
+    Versions,
     descriptions_of,
     statements_of,
     subjects_of,
@@ -20,6 +25,7 @@ from connectors.wikidata.rows import (
 )
 from connectors.wikidata.vocabulary import Vocabulary
 
+_log = logging.getLogger(__name__)
 _UPDATER = "http://www.wikidata.org"
 """The node whose dateModified tells how far the public query service has come."""
 
@@ -31,7 +37,7 @@ class Reading:
     subject: Entity
     version: Version
     slots: Mapping[str, tuple[Statement, ...]]
-    """By relation; objects have labels."""
+    """By relation; objects have labels.  Slots that cannot be used are absent."""
     objects: Mapping[str, Version | None]
     """Which version of each object its label is of."""
 
@@ -72,22 +78,26 @@ class Reader:
         """The same questions put to another graph, objects described by this one."""
         return Reader(graph, self._vocabulary, self._languages, self._page, self)
 
-    def versions(self, ids: Sequence[str]) -> tuple[dict[str, Version], dict[str, str]]:
-        """(version by id, new id by merged id); an id in neither is absent at the source."""
-        found: dict[str, Version] = {}
-        merged: dict[str, str] = {}
-        for _, (some, some_merged) in in_pages(ids, self._page, self._versions):
-            found |= some
-            merged |= some_merged
-        return found, merged
+    def versions(self, ids: Sequence[str]) -> Versions:
+        """What is known of each id at the source."""
+        known = Versions()
+        for _, some in in_pages(ids, self._page, self._versions):
+            known |= some
+        return known
 
-    def _versions(self, ids: Sequence[str], splittable: bool) -> tuple[dict[str, Version], dict[str, str]]:
-        rows = self._client.select(queries.versions(self._iris(ids)), splittable=splittable)
-        found, merged = versions_of(rows)
-        compact = self._vocabulary.namespaces.compact
-        return (
-            {compact(iri): version for iri, version in found.items()},
-            {compact(old): compact(new) for old, new in merged.items()},
+    def _versions(self, ids: Sequence[str], splittable: bool) -> Versions:
+        iris = self._iris(ids)
+        rows = self._client.select(queries.versions(iris), splittable=splittable)
+        known = versions_of(rows, set(iris))
+        names = self._vocabulary.namespaces
+        compact = names.compact
+        merged = {compact(old): compact(new) for old, new in known.merged.items()}
+        # What a subject was merged into is asked about next.
+        usable = {old: new for old, new in merged.items() if names.expands(new)}
+        return Versions(
+            {compact(iri): version for iri, version in known.found.items()},
+            usable,
+            frozenset(map(compact, known.unreadable)) | (merged.keys() - usable.keys()),
         )
 
     def readings(
@@ -98,15 +108,11 @@ class Reader:
 
     def _readings(self, ids: Sequence[str], relations: Sequence[str], splittable: bool) -> dict[str, Reading]:
         pids = {relation: self._vocabulary.property_id(relation) for relation in relations}
-        query = queries.slots(self._vocabulary, self._iris(ids), list(pids.values()), self._languages)
-        subjects = subjects_of(self._client.select(query, splittable=splittable), self._vocabulary)
-        slots = {
-            iri: {
-                relation: statements_of(subject, self._vocabulary.claim(pid), self._vocabulary)
-                for relation, pid in pids.items()
-            }
-            for iri, subject in subjects.items()
-        }
+        iris = self._iris(ids)
+        query = queries.slots(self._vocabulary, iris, list(pids.values()), self._languages)
+        rows = self._select(query, ids, splittable)
+        subjects = subjects_of(rows, set(iris), self._vocabulary)
+        slots = {iri: self._slots(iri, subject, pids) for iri, subject in subjects.items()}
         objects = self._labels.describe(_entities(slots.values()))
         readings = {}
         for iri, subject in subjects.items():
@@ -119,6 +125,27 @@ class Reader:
             readings[id] = Reading(entity, subject.description.version, labelled, mentioned)
         return readings
 
+    def _slots(self, iri: str, subject: Subject, pids: Mapping[str, str]) -> dict[str, tuple[Statement, ...]]:
+        """The subject's slots by relation, without those that cannot be used."""
+        found = {}
+        for relation, pid in pids.items():
+            try:
+                found[relation] = statements_of(subject, self._vocabulary.claim(pid), self._vocabulary)
+            except SourceDataError as error:
+                id = self._vocabulary.namespaces.compact(iri)
+                _log.warning("%s of %s is left out until it changes: %s", relation, id, error)
+        return found
+
+    def _select(self, query: str, ids: Sequence[str], splittable: bool) -> list[Solution]:
+        """The solutions; none where a single entity's do not fit into one answer: it alone is left out."""
+        try:
+            return self._client.select(query, splittable=splittable)
+        except AnswerTooLarge as error:
+            if splittable:
+                raise
+            _log.warning("%s cannot be read: %s", ", ".join(ids), error)
+            return []
+
     def describe(self, ids: Iterable[str]) -> dict[str, Described]:
         """Labels, aliases and whether alive; an id about which nothing is known is a bare entity."""
         wanted = sorted(set(ids))
@@ -128,8 +155,10 @@ class Reader:
         return found
 
     def _describe(self, ids: Sequence[str], splittable: bool) -> dict[str, Described]:
-        query = queries.descriptions(self._vocabulary, self._iris(ids), self._languages)
-        described = descriptions_of(self._client.select(query, splittable=splittable), self._vocabulary)
+        iris = self._iris(ids)
+        query = queries.descriptions(self._vocabulary, iris, self._languages)
+        rows = self._select(query, ids, splittable)
+        described = descriptions_of(rows, set(iris), self._vocabulary)
         compact = self._vocabulary.namespaces.compact
         return {
             compact(iri): Described(description.entity(compact(iri), self._languages), description.version)
@@ -144,26 +173,33 @@ class Reader:
 
         def ask(some: Sequence[str], splittable: bool) -> dict[str, Version]:
             query = queries.changed_objects(self._vocabulary, self._iris(some), pids, since)
-            return versions_of(self._client.select(query, splittable=splittable))[0]
+            rows = self._client.select(query, splittable=splittable)
+            return versions_of(rows, {term.value for row in rows if (term := row.get("s"))}).found
 
-        compact = self._vocabulary.namespaces.compact
-        return {
-            compact(iri): version
+        names = self._vocabulary.namespaces
+        changed = {
+            names.compact(iri): version
             for _, versions in in_pages(ids, page, ask)
             for iri, version in versions.items()
         }
+        return {id: version for id, version in changed.items() if names.expands(id)}
 
     def holders(self, relation: str, object_id: str | None, limit: int) -> tuple[str, ...]:
         """Subjects that have a statement with the object (any object when None) in the slot, sorted."""
         pid = self._vocabulary.property_id(relation)
         object_iri = self._vocabulary.namespaces.expand(object_id) if object_id else None
         rows = self._client.select(queries.holders(self._vocabulary, pid, object_iri, limit))
-        return tuple(sorted(self._vocabulary.namespaces.compact(row["s"].value) for row in rows))
+        names = self._vocabulary.namespaces
+        found = {names.compact(term.value) for row in rows if (term := row.get("s")) and term.kind == "uri"}
+        return tuple(sorted(id for id in found if names.expands(id)))
 
-    def updated_to(self) -> str | None:
-        """Up to which instant the query service has been updated, where it tells."""
+    def updated_to(self) -> datetime | None:
+        """Up to which instant the query service has been updated, where it tells.
+
+        Raises SourceDataError for what is no instant.
+        """
         rows = self._client.select(queries.lag(_UPDATER))
-        return max((row["modified"].value for row in rows), default=None)
+        return max((instant(term.value) for row in rows if (term := row.get("modified"))), default=None)
 
     def _iris(self, ids: Sequence[str]) -> list[str]:
         return [self._vocabulary.namespaces.expand(id) for id in ids]

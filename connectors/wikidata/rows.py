@@ -1,12 +1,15 @@
-"""From result rows to entities and statements.
+"""From solutions to entities and statements.
 
-Rows are taken as a *set*: doubled or reordered ones change nothing.
+Solutions are taken as a *set*: doubled or reordered ones change nothing.  What cannot be used costs what it
+belongs to and no more: a label the label, a statement its slot, a version its subject.  A slot is given
+whole or not at all, since half of one turns two contradicting values into one that looks certain.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,9 +17,16 @@ from connectors.border import shown, whole_number
 from connectors.dates import EARLIEST, Interval, instant, interval, wikibase_interval
 from connectors.errors import SourceDataError
 from connectors.observations import Entity, Kind, Rank, Statement
+from connectors.rows.mapping import MAX_STATEMENTS
+from connectors.rows.naming import MAX_ID
+from connectors.rows.shape import MAX_NAMES
 from connectors.terms import Solution, Term
 from connectors.values import literal
 from connectors.wikidata.vocabulary import SOME_VALUE, WIKIBASE, Vocabulary
+
+_log = logging.getLogger(__name__)
+MAX_VERSION = 2**62
+"""Far above any revision, and far enough below what databases store to count on from it."""
 
 _RANKS: Mapping[str, Rank] = {
     f"{WIKIBASE}PreferredRank": "preferred",
@@ -42,6 +52,8 @@ class Description:
     """(language, text)."""
     human: bool = False
     dead: bool = False
+    uncertain: bool = False
+    """Whether something that tells of life and death cannot be used."""
     version: Version | None = None
 
     def entity(self, id: str, languages: Sequence[str]) -> Entity:
@@ -51,8 +63,8 @@ class Description:
         return Entity(
             id=id,
             label=label,
-            aliases=tuple(sorted(names - {label})),
-            living=self.human and not self.dead,
+            aliases=tuple(sorted(names - {label})[:MAX_NAMES]),
+            living=None if self.uncertain else self.human and not self.dead,
         )
 
 
@@ -77,106 +89,173 @@ class Subject:
         default_factory=lambda: defaultdict(_StatementRows)
     )
     """By (claim IRI, statement IRI)."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """Claim IRI → why the slot cannot be given; the empty IRI stands for all of them."""
+
+    def reject(self, row: Solution, why: SourceDataError) -> None:
+        """Takes note of a row that cannot be used."""
+        what, claim = _text(row, "is"), _text(row, "p")
+        if what in ("label", "alias", "version"):
+            _log.warning("a %s of %s cannot be used: %s", what, shown(_text(row, "s")), why)
+        elif what in ("class", "death"):
+            self.description.uncertain = True
+        else:
+            self.broken.setdefault(claim or "", str(why))
 
 
-def versions_of(rows: Iterable[Solution]) -> tuple[dict[str, Version], dict[str, str]]:
-    """(version by IRI, merged-to IRI by merged IRI)."""
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Which version each of some entities has; an entity that is in none of the three is absent."""
+
+    found: dict[str, Version] = field(default_factory=dict)
+    merged: dict[str, str] = field(default_factory=dict)
+    """Old id → new id."""
+    unreadable: frozenset[str] = frozenset()
+    """There, but with a version or a redirect that cannot be used."""
+
+    def __or__(self, other: Versions) -> Versions:
+        return Versions(
+            self.found | other.found, self.merged | other.merged, self.unreadable | other.unreadable
+        )
+
+
+def versions_of(rows: Iterable[Solution], asked: Collection[str]) -> Versions:
+    """By IRI, of the entities that were asked about."""
     found: dict[str, Version] = {}
     merged: dict[str, str] = {}
+    unreadable = set()
     for row in rows:
-        iri = row["s"].value
-        if "to" in row:
-            merged[iri] = max(row["to"].value, merged.get(iri, ""))
-        else:
-            _keep_newest(found, iri, row)
-    return {iri: version for iri, version in found.items() if iri not in merged}, merged
+        iri = _text(row, "s")
+        if iri is None or iri not in asked:
+            continue
+        try:
+            if "to" in row:
+                merged[iri] = max(_required(row, "to").value, merged.get(iri, ""))
+            else:
+                found[iri] = _newer(_version(row), found.get(iri))
+        except SourceDataError as error:
+            _log.warning("the version of %s cannot be used: %s", iri, error)
+            unreadable.add(iri)
+    current = {iri: version for iri, version in found.items() if iri not in merged}
+    return Versions(current, merged, frozenset(unreadable - current.keys() - merged.keys()))
 
 
-def _keep_newest(found: dict[str, Version], iri: str, row: Solution) -> None:
-    version = _version(row)
-    if iri not in found or found[iri].number < version.number:
-        found[iri] = version
+def _newer(version: Version, known: Version | None) -> Version:
+    return version if known is None or known.number < version.number else known
 
 
 def _version(row: Solution) -> Version:
-    number = whole_number(row["version"].value, f"{shown(row['s'].value)}: schema:version")
-    return Version(number, instant(row["modified"].value) if "modified" in row else None)
+    number = whole_number(_required(row, "version").value, "schema:version", MAX_VERSION)
+    try:
+        modified = instant(_required(row, "modified").value) if "modified" in row else None
+    except SourceDataError:
+        modified = None  # the version alone tells whether it is new
+    return Version(number, modified)
 
 
-def descriptions_of(rows: Iterable[Solution], vocabulary: Vocabulary) -> dict[str, Description]:
-    """By IRI; entities without any row are absent."""
-    found: dict[str, Description] = defaultdict(Description)
-    for row in rows:
-        _describe(found[row["s"].value], row, vocabulary)
-    return dict(found)
+def _text(row: Solution, name: str) -> str | None:
+    term = row.get(name)
+    return None if term is None or term.kind == "unusable" else term.value
 
 
-def _describe(description: Description, row: Solution, vocabulary: Vocabulary) -> None:
-    what = row["is"].value
+def _required(row: Solution, name: str) -> Term:
+    """Raises SourceDataError when the variable is not bound, or to a term that cannot be used."""
+    term = row.get(name)
+    if term is None:
+        raise SourceDataError(f"a row lacks ?{name}")
+    if term.kind == "unusable":
+        raise SourceDataError(f"?{name}: {term.value}")
+    return term
+
+
+def descriptions_of(
+    rows: Iterable[Solution], asked: Collection[str], vocabulary: Vocabulary
+) -> dict[str, Description]:
+    """By IRI, of the entities that were asked about; entities without any row are absent."""
+    return {iri: subject.description for iri, subject in subjects_of(rows, asked, vocabulary).items()}
+
+
+def _describe(description: Description, what: str, row: Solution, vocabulary: Vocabulary) -> None:
     if what == "version":
-        version = _version(row)
-        if description.version is None or description.version.number < version.number:
-            description.version = version
-    elif what == "label":
-        description.labels[row["x"].language or ""] = row["x"].value
-    elif what == "alias":
-        description.aliases.add((row["x"].language or "", row["x"].value))
+        description.version = _newer(_version(row), description.version)
+    elif what in ("label", "alias"):
+        name = _required(row, "x")
+        if what == "label":
+            known = description.labels.get(name.language or "", name.value)
+            description.labels[name.language or ""] = min(known, name.value)
+        else:
+            description.aliases.add((name.language or "", name.value))
     elif _rank(row) == "deprecated":
         return
     elif what == "class":
-        description.human |= row["x"].value == vocabulary.human_iri
-    elif what == "death":
+        description.human |= _required(row, "x").value == vocabulary.human_iri
+    else:
         description.dead = True
 
 
-def subjects_of(rows: Iterable[Solution], vocabulary: Vocabulary) -> dict[str, Subject]:
-    """The rows of `queries.slots`, by subject IRI."""
+def subjects_of(
+    rows: Iterable[Solution], asked: Collection[str], vocabulary: Vocabulary
+) -> dict[str, Subject]:
+    """The rows of `queries.slots` or `queries.descriptions`, by the IRI of those that were asked about."""
     found: dict[str, Subject] = defaultdict(Subject)
     for row in rows:
-        subject = found[row["s"].value]
-        what = row["is"].value
-        if what in ("version", "label", "alias", "class", "death"):
-            _describe(subject.description, row, vocabulary)
-        else:
-            _add_to_statement(subject.statements[row["p"].value, row["st"].value], what, row)
+        iri = _text(row, "s")
+        if iri is None or iri not in asked:
+            continue
+        subject = found[iri]
+        try:
+            what = _required(row, "is").value
+            if what in ("version", "label", "alias", "class", "death"):
+                _describe(subject.description, what, row, vocabulary)
+            else:
+                claim, statement = _required(row, "p").value, _required(row, "st").value
+                _add_to_statement(subject.statements[claim, statement], what, row)
+        except SourceDataError as error:
+            subject.reject(row, error)
     return dict(found)
 
 
 def _add_to_statement(statement: _StatementRows, what: str, row: Solution) -> None:
     if what == "statement":
         statement.rank = _rank(row)
-        statement.starts |= {row["start"]} if "start" in row else set()
-        statement.ends |= {row["end"]} if "end" in row else set()
-    elif what == "value":
-        statement.values.add(row["to"] if "to" in row else row["x"])
+    elif what == "start":
+        statement.starts.add(_required(row, "x"))
+    elif what == "end":
+        statement.ends.add(_required(row, "x"))
     elif what == "time":
-        statement.times.add((row["qualifier"].value, row["x"].value, row["precision"].value))
+        parts = (_required(row, name).value for name in ("qualifier", "x", "precision"))
+        qualifier, time, precision = parts
+        statement.times.add((qualifier, time, precision))
+    elif what == "value":
+        statement.values.add(_required(row, "to" if "to" in row else "x"))
     elif what == "reference":
-        statement.references.add(row["x"].value)
+        statement.references.add(_required(row, "x").value)
     elif what == "novalue":
         statement.no_value = True
+    else:
+        raise SourceDataError(f"there is no row about {shown(what)}")
 
 
 def _rank(row: Solution) -> Rank:
-    iri = row["rank"].value
+    iri = _required(row, "rank").value
     if iri not in _RANKS:
-        raise SourceDataError(f"{row['s'].value}: {iri!r} is no rank of Wikibase")
+        raise SourceDataError(f"{shown(iri)} is no rank of Wikibase")
     return _RANKS[iri]
 
 
 def statements_of(subject: Subject, claim: str, vocabulary: Vocabulary) -> tuple[Statement, ...]:
-    """The slot's statements, sorted by id; entities have no labels yet."""
+    """The slot's statements, sorted by id; entities have no labels yet.
+
+    Raises SourceDataError when any of them cannot be used.
+    """
+    if why := subject.broken.get(claim) or subject.broken.get(""):
+        raise SourceDataError(why)
+    held = {iri: rows for (of, iri), rows in subject.statements.items() if of == claim}
+    if len(held) > MAX_STATEMENTS:
+        raise SourceDataError(f"the slot holds {len(held)} statements, more than {MAX_STATEMENTS}")
     compact = vocabulary.namespaces.compact
-    return tuple(
-        sorted(
-            (
-                _statement(compact(iri), rows, vocabulary)
-                for (of, iri), rows in subject.statements.items()
-                if of == claim
-            ),
-            key=lambda statement: statement.id,
-        )
-    )
+    statements = [_statement(compact(iri), rows, vocabulary) for iri, rows in held.items()]
+    return tuple(sorted(statements, key=lambda statement: statement.id))
 
 
 def _statement(id: str, rows: _StatementRows, vocabulary: Vocabulary) -> Statement:
@@ -199,7 +278,11 @@ def _value(rows: _StatementRows, vocabulary: Vocabulary) -> tuple[Kind, Entity |
     if is_some_value(value):
         return "somevalue", None
     id = vocabulary.namespaces.compact(value.value)
+    most = MAX_ID if value.kind == "uri" and id != value.value else 2 * MAX_ID
+    if len(id.encode()) > most:
+        raise SourceDataError(f"a value has more than {most} bytes: {shown(id)}")
     if value.kind == "uri" and id != value.value:
+        vocabulary.namespaces.expand(id)  # no characters that no IRI may hold
         return "entity", Entity(id)
     # An IRI in no namespace of ours is the value of a URL property: text.
     return "literal", literal(value.value)

@@ -8,6 +8,7 @@ read.  The cursor holds both positions.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -18,12 +19,13 @@ from pydantic import Field
 from connectors.cursors import dump_cursor, load_cursor, typed
 from connectors.dates import EARLIEST, instant
 from connectors.errors import (
+    SourceDataError,
     SourceRefused,
     SourceThrottled,
     SourceTimeout,
     SourceUnavailable,
 )
-from connectors.http.client import Requester
+from connectors.http.client import Requester, stepwise
 from connectors.http.exchange import Deadline
 from connectors.http.sse import Event, follow
 from connectors.observations import Health, Observation, Poll, Triple
@@ -38,6 +40,9 @@ from connectors.wikidata.settings import WatchSettings
 from connectors.wikidata.watch import Membership
 
 _FORMAT = 1
+_log = logging.getLogger(__name__)
+_IMPLAUSIBLE = timedelta(days=1)
+"""An event dated later than that does not show that the stream has caught up with now."""
 _UNKNOWN_PLACE = (400, 404, 410, 416)
 """What a stream may answer to a Last-Event-ID that it does not know."""
 
@@ -109,6 +114,12 @@ class StreamConnector:
         self._clock = context.clock
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
+        requesters = [self._stream, self._list.requester]
+        if self._entity_data:
+            requesters.append(self._entity_data.requester)
+        return stepwise(self._poll(cursor), requesters, self._settings.step_deadline_s)
+
+    def _poll(self, cursor: str | None) -> Iterator[Poll]:
         where = _Cursor.load(cursor)
         watched = self._list.watched()
         membership = Membership(watched, self._list.relations).text
@@ -128,12 +139,14 @@ class StreamConnector:
         if where.listed is None or where.watch != membership:
             return True
         now = self._clock.now()
-        return now - instant(where.listed) >= self._settings.list_every or self._forgotten(where, now)
+        passed = now - instant(where.listed)
+        # A date later than now was written by a clock that was wrong.
+        return not timedelta() <= passed < self._settings.list_every or self._forgotten(where, now)
 
     def _forgotten(self, where: _Cursor, now: datetime) -> bool:
         """Whether the stream may no longer hold what came after our place in it."""
         place = where.at or where.since
-        return place is None or now - instant(place) >= self._settings.retention
+        return place is None or not timedelta() <= now - instant(place) < self._settings.retention
 
     def _pass_over_list(self, where: _Cursor) -> Generator[Poll, None, _Cursor]:
         """The watch list's own poll; returns the cursor after it.
@@ -154,50 +167,63 @@ class StreamConnector:
         return where
 
     def _follow(self, where: _Cursor, watched: frozenset[str]) -> Iterator[Poll]:
-        waiting = dict(where.due)
+        waiting = set(where.due)
         for mutations, last in self._batches(where):
-            where = replace(where, last=last or where.last, at=mutations[-1].at.isoformat())
             changed = {f"{self._settings.entity_prefix}:{m.entity}": m for m in newest(mutations).values()}
             changed = {id: mutation for id, mutation in changed.items() if id in watched}
-            waiting = {id: revision for id, revision in waiting.items() if id not in changed}
-            told, where = self._tell(changed, replace(where, due=waiting))
-            waiting = {id: revision for id, revision in waiting.items() if id in where.due}
-            yield Poll(tuple(told), where.dump())
-        if waiting:
-            rest = {id: revision for id, revision in where.due.items() if id not in waiting}
-            told, after = self._tell({id: _due(id, r) for id, r in waiting.items()}, replace(where, due=rest))
+            waiting -= changed.keys()
+            at = min(mutations[-1].at, self._clock.now()).isoformat()
+            due = where.due | {id: mutation.revision for id, mutation in changed.items()}
+            where = replace(where, last=last or where.last, at=at, due=due)
+            for some in self._portions(changed):
+                observations, where = self._read_changed(some, where)
+                yield Poll(tuple(observations), where.dump())
+        for some in self._portions({id: _due(id, where.due[id]) for id in waiting & where.due.keys()}):
+            observations, after = self._read_changed(some, where)
             if after != where:
-                yield Poll(tuple(told), after.dump())
+                where = after
+                yield Poll(tuple(observations), where.dump())
 
-    def _tell(self, changed: Mapping[str, Mutation], where: _Cursor) -> tuple[list[Observation], _Cursor]:
-        """(observations of the changed subjects, the cursor with what could not be read yet).
+    def _portions(self, changed: Mapping[str, Mutation]) -> Iterator[dict[str, Mutation]]:
+        """What one step reads; at least one portion, so that the place in the stream is committed."""
+        ids = sorted(changed)
+        for start in range(0, max(1, len(ids)), self._list.page):
+            yield {id: changed[id] for id in ids[start : start + self._list.page]}
+
+    def _read_changed(
+        self, changed: Mapping[str, Mutation], where: _Cursor
+    ) -> tuple[list[Observation], _Cursor]:
+        """(observations of the changed subjects, the cursor, in which those that could not be read are due).
 
         A subject that is not there was deleted, or merged into another: only the query service knows
-        which, and a merge is the watch list's to tell.
+        which, and a merge is for the pass over the watch list.
         """
-        told: list[Observation] = []
-        due, watch = dict(where.due), where.watch
-        for id, mutation in sorted(changed.items()):
+        found: list[Observation] = []
+        for id, mutation in changed.items():
             reading = None if mutation.operation == "delete" else self._read(id, mutation)
             if reading is not None:
-                told += self._list.observations(reading, self._list.relations)
-                if reading.version.number < mutation.revision:
-                    due[id] = mutation.revision
+                found += self._list.observations(reading, self._list.relations)
+                if reading.version.number >= mutation.revision:
+                    where = _without(where, id)
                 continue
-            found, merged = self._list.reader.versions([id])
-            if id in merged:
-                watch = ""
-            elif id in found:
-                due[id] = mutation.revision
-            else:
-                told += gone(self.name, id, self._list.relations, mutation.revision, self._clock.now())
-        return told, replace(where, due=due, watch=watch)
+            known = self._list.reader.versions([id])
+            if id in known.merged:
+                where = replace(_without(where, id), watch="")
+            elif id not in known.found and id not in known.unreadable:
+                revision = mutation.revision + 1
+                found += gone(self.name, id, self._list.relations, revision, self._clock.now())
+                where = _with_gone(_without(where, id), id)
+        return found, where
 
     def _read(self, id: str, mutation: Mutation) -> Reading | None:
         """At the wiki by revision, if we may; else at the query service, which may lag."""
         relations = self._list.relations
         if self._entity_data:
-            found = self._entity_data.reading(id, mutation.revision, relations)
+            try:
+                found = self._entity_data.reading(id, mutation.revision, relations)
+            except SourceDataError as error:
+                _log.warning("%s cannot be read at the wiki: %s", id, error)
+                found = None
             if found is not None:
                 return found
         return next((r.get(id) for _, r in self._list.reader.readings([id], relations, 1)), None)
@@ -217,7 +243,7 @@ class StreamConnector:
                 if len(batch) >= self._settings.events_per_step:
                     yield batch, last
                     batch = []
-                if mutation.at >= now:
+                if now <= mutation.at < now + _IMPLAUSIBLE:
                     break
         if batch:
             yield batch, last
@@ -259,6 +285,19 @@ class StreamConnector:
         if self._entity_data:
             self._entity_data.close()
         self._list.close()
+
+
+def _without(where: _Cursor, id: str) -> _Cursor:
+    """The cursor with `id` read."""
+    return replace(where, due={due: revision for due, revision in where.due.items() if due != id})
+
+
+def _with_gone(where: _Cursor, id: str) -> _Cursor:
+    """The cursor whose watch list knows that `id` is gone, and so looks for its return."""
+    if where.list is None:
+        return where
+    watch_list = Cursor.load(where.list)
+    return replace(where, list=replace(watch_list, gone=watch_list.gone | {id}).dump())
 
 
 def _due(id: str, revision: int) -> Mutation:

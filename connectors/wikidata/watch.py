@@ -41,7 +41,8 @@ def from_query(client: SparqlClient, query: str, namespaces: Namespaces) -> tupl
     if len(names) != 1:
         raise SourceDataError(f"subjects_query must select one variable, it binds {sorted(names)}")
     (name,) = names
-    return tuple(namespaces.compact(row[name].value) for row in rows if row[name].kind == "uri")
+    found = [namespaces.compact(row[name].value) for row in rows if name in row and row[name].kind == "uri"]
+    return tuple(id for id in found if namespaces.expands(id))
 
 
 class Membership:

@@ -18,7 +18,6 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from editing.durable import make_directory
 from editing.memit.corpus import Drawn
 from editing.memit.solve import factorise
 from editing.memit.tensor_cache import keep, kept
@@ -47,17 +46,14 @@ class Moments:
     stored: Callable[[int], Path] | None = None
     """Where a layer's factor is kept, if anywhere."""
 
-    def factor(self, layer: int, *, store: bool = True) -> tuple[Tensor, float]:
-        """(lower factor of E[k kᵀ] in fp64, ridge): independent of λ, so one is enough for all builds.
-
-        It is read where it lies; computed, it is written there where the caller wants to `store` it.
-        """
+    def factor(self, layer: int) -> tuple[Tensor, float]:
+        """(lower factor of E[k kᵀ] in fp64, ridge): independent of λ, so one is enough for all builds."""
         path = self.stored(layer) if self.stored else None
         if path is not None and (found := kept(path)) is not None:
             return found[0]["factor"], float(found[1]["ridge"])
         factor, ridge = factorise(self.load(layer).double())
         factor = factor.contiguous()  # as it is read back: a solve's last bits depend on the layout
-        if path is not None and store:
+        if path is not None:
             keep(path, {"factor": factor}, {"ridge": repr(ridge)})
         return factor, ridge
 
@@ -127,7 +123,7 @@ class Statistics:
 
     def _fill(self, parts: Parts, missing: Sequence[int], progress: Progress) -> None:
         if missing:
-            make_directory(self._directory)
+            self._directory.mkdir(parents=True, exist_ok=True)
             rows = self._rows()
             partial = self._directory / f"{self.content}-{'.'.join(map(str, missing))}.partial"
             sums = accumulate(self.model, parts, missing, rows, partial=partial, progress=progress)

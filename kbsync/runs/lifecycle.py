@@ -11,13 +11,14 @@ what the step found.  A process killed between any two instructions leaves a run
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import structlog
 
 from editing.crashpoints import crash_point
-from editing.errors import EditingError
+from editing.errors import EditingError, SpecError
 from editing.spec import BuildReport
 from kbsync import gates
 from kbsync.application import Application
@@ -25,14 +26,15 @@ from kbsync.errors import BadData
 from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
-from kbsync.recipe import recipe, same
-from kbsync.runs import outdated, promotion
-from kbsync.runs.building import build, record_build
+from kbsync.runs import promotion
+from kbsync.runs.attempts import attempt
+from kbsync.runs.building import record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
 from kbsync.runs.planning import review_needed
 from kbsync.runs.quarantining import quarantine
 from kbsync.runs.rollout import finish
+from kbsync.runs.specs import build_spec
 from kbsync.settings.in_force import judged_under
 from state import Snapshot
 from state.errors import (
@@ -48,7 +50,6 @@ from state.records import Fact, GateResult, Run, RunState
 log = structlog.get_logger()
 
 ACTOR = "kbsync"
-UNWANTED = "not wanted any more"
 _RESTORED = "its successor failed a gate"
 SPOILT = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
 """What ends a run as `failed`: its files are damaged, gone or cannot be written, or its checkpoint may
@@ -105,7 +106,7 @@ class Lifecycle:
         except ViewBlocked as error:
             return self._reject(run, str(error))
         except NoLongerWanted as error:
-            return self._end_outdated(run, f"{UNWANTED}: {named(error.facts)}")
+            return self._end_outdated(run, error.facts)
         except StaleTransition:
             # Somebody else moved it: an operator's rollback or rejection may end a run at any time.
             with self.app.state.read() as tx:
@@ -122,24 +123,35 @@ class Lifecycle:
 
     def _start(self, run: Run) -> Run:
         """Build; or, where a whole checkpoint of this view was kept, judge that one again."""
-        if outdated.another_base(self.app, run):
-            return self._end_outdated(run, "the base model is another one by now")
         with self.app.state.read() as tx:
-            now = recipe(self.app, (fact.relation for fact in tx.view_facts(run.view)))
-            kept = tx.kept(run.view, run.base, lambda before: same(before, now))
+            kept = tx.kept(run.view, run.base)
         if kept is not None and not promotion.damage(self.app.home, kept):
             return self._advance(run, "building", checkpoint=kept.id)
         return self._advance(run, "building")
 
     def _build(self, run: Run) -> Run:
-        if outdated.another_base(self.app, run):
-            return self._end_outdated(run, "the base model is another one by now")
-        try:
-            report = build(self.app, self.leadership, self.worker, run, self.progress)
-        except WorkerFailed as failure:
-            return self._fail(run, f"{failure.kind}: {failure}")
+        report = self._finished(run)
+        if report is None:
+            spec = build_spec(self.app, self.leadership, run)
+            spec_file = self._directory(run).prepare().spec
+            if spec.mode == "build":
+                # A build that was killed before its report may have left a directory nobody vouches for.
+                shutil.rmtree(spec.out, ignore_errors=True)
+            spec.write(spec_file)
+            crash_point("kbsync.lifecycle:spec-written")
+            try:
+                report = attempt(self.app, self.leadership, self.worker, run, spec_file, self.progress)
+            except WorkerFailed as failure:
+                return self._fail(run, f"{failure.kind}: {failure}")
         with self.leadership.write() as tx:
-            return record_build(tx, self.app, run, report, ACTOR)
+            return record_build(tx, run, report, judged_under(self.app.settings, self.app.gates), ACTOR)
+
+    def _finished(self, run: Run) -> BuildReport | None:
+        """What a worker reported before the daemon was killed; None if it did not, or in another version."""
+        try:
+            return BuildReport.read(self._directory(run).report)
+        except SpecError:
+            return None
 
     def _judge(self, run: Run) -> Run:
         verdicts = gates.judge_all(self.app.gates, self.report(run).measures)
@@ -159,8 +171,8 @@ class Lifecycle:
         report, verdicts = self.report(run), self._verdicts(run)
         failed = [v for v in verdicts if not v.passed]
         if not failed:
-            if unwanted := outdated.newly_unwanted(self.app, run):
-                return self._end_outdated(run, f"{UNWANTED}: {named(unwanted)}")
+            if unwanted := self._newly_unwanted(run):
+                return self._end_outdated(run, unwanted)
             if self._needs_review(run):
                 until = self.app.now() + self.app.settings.review.timeout
                 return self._advance(run, "awaiting_review", review_until=until)
@@ -204,8 +216,8 @@ class Lifecycle:
 
     def _review(self, run: Run) -> Run:
         """Wait for a reviewer until the time is up; what was withdrawn since is not waited for."""
-        if unwanted := outdated.newly_unwanted(self.app, run) or outdated.withdrawn(self.app, run):
-            return self._end_outdated(run, f"{UNWANTED}: {named(unwanted)}")
+        if unwanted := self._newly_unwanted(run) or self._withdrawn(run):
+            return self._end_outdated(run, unwanted)
         review = self.app.settings.review
         if run.review_until is None or self.app.now() < run.review_until:
             return run
@@ -280,9 +292,20 @@ class Lifecycle:
         with self.leadership.write() as tx:
             return end_run(tx, run, to, reason, ACTOR)
 
-    def _end_outdated(self, run: Run, why: str) -> Run:
+    def _newly_unwanted(self, run: Run) -> tuple[Fact, ...]:
+        """Facts that the run would newly state although they are not wanted any more."""
+        with self.app.state.read() as tx:
+            live = tx.live()
+            return tx.newly_unwanted(run.view, run.base, live.view if live else None)
+
+    def _withdrawn(self, run: Run) -> tuple[Fact, ...]:
+        """Facts of the run's view that nobody wants any more and nothing replaces; live may state them too."""
+        with self.app.state.read() as tx:
+            return tx.withdrawn(run.view, run.base)
+
+    def _end_outdated(self, run: Run, facts: Sequence[Fact]) -> Run:
         self.outdated += 1
-        return self._reject(run, f"{why}; it is planned again")
+        return self._reject(run, f"not wanted any more: {named(facts)}; it is planned again without them")
 
     def _new_facts(self, tx: Snapshot, run: Run) -> list[Fact]:
         live = tx.live()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
+import json
+import re
+import urllib.parse
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -16,9 +20,12 @@ from connectors.errors import (
     SourceTimeout,
     TruncatedAnswer,
 )
+from connectors.http.limits import Limiters
 from connectors.observations import Connector
 from connectors.registry import connect
-from connectors.sparql import split_prologue
+from connectors.settings import parse
+from connectors.sparql import SparqlSettings, split_prologue
+from tests.support.obedient_server import ObedientServer, answer
 from tests.support.sink import Sink
 from tests.support.sparql_server import AGENT, SparqlServer, running_oxigraph
 
@@ -149,3 +156,109 @@ def test_a_server_that_runs_out_of_time_while_streaming_is_not_believed() -> Non
         connector = connect("crm", {**settings, "query": everything, "rows_per_request": 50, "attempts": 1})
         with pytest.raises((TruncatedAnswer, SourceTimeout)):
             list(connector.poll(None))
+
+
+@pytest.mark.parametrize("subject", ["http://e/1", None])
+def test_a_subject_that_fills_every_page_is_named_in_the_end(subject: str | None) -> None:
+    server, asked = ObedientServer(), []
+
+    def handle(request: http.server.BaseHTTPRequestHandler) -> None:
+        query = urllib.parse.unquote_plus(server.heard[-1].decode())
+        limit = re.search(r"LIMIT (\d+)$", query)
+        asked.append(int(limit[1]) if limit else 0)
+        row = {"object": {"type": "literal", "value": "x"}}
+        if subject:
+            row["subject"] = {"type": "uri", "value": subject}
+        bindings = [row] * (asked[-1] or 1)
+        body = json.dumps({"results": {"bindings": bindings}}).encode()
+        answer(200, body if limit else body[:-5])(request)
+
+    server.handle = handle
+    settings = {
+        "kind": "sparql",
+        "endpoint": server.url,
+        "agent": AGENT,
+        "query": "SELECT ?subject ?object WHERE { ?subject ?p ?object }",
+        "relation": "wdt:P6",
+        "rows_per_request": 100,
+        "max_bytes": 50_000,
+    }
+    try:
+        with pytest.raises(SourceDataError, match="more than one answer can hold"):
+            list(connect("crm", settings, limiters=Limiters()).poll(None))
+        assert len(asked) < 20
+    finally:
+        server.close()
+
+
+def test_a_row_with_a_value_that_cannot_be_used_is_left_out_and_the_others_are_read() -> None:
+    server = ObedientServer()
+    good = {"type": "uri", "value": "https://crm.example/1"}
+    text = {"type": "literal", "value": "Ann"}
+    rows = [
+        {"subject": good, "object": text},
+        {"subject": {"type": "uri", "value": None}, "object": text},
+        {
+            "subject": {"type": "uri", "value": "https://crm.example/2"},
+            "object": {"type": "literal", "value": "\ud800"},
+        },
+        {"object": text},
+        {"subject": {"type": "uri", "value": "https://crm.example/3> . }"}, "object": text},
+        {},
+    ]
+    server.handle = answer(200, json.dumps({"results": {"bindings": rows}}).encode())
+    settings = {
+        "kind": "sparql",
+        "endpoint": server.url,
+        "agent": AGENT,
+        "query": "SELECT ?subject ?object WHERE { ?subject ?p ?object }",
+        "relation": "wdt:P6",
+        "prefixes": {"crm": "https://crm.example/"},
+    }
+    try:
+        (poll,) = connect("crm", settings, limiters=Limiters()).poll(None)
+        told = {o.subject.id: [s.object.id for s in o.statements if s.object] for o in poll.observations}
+        assert told["crm:1"] == ["lit:Ann"]
+        assert "crm:2" not in told
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("key", ["endpoint"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://u:p@host.example/sparql",
+        "https://u@host.example/sparql",
+        "ftp://host.example/",
+        "https:///sparql",
+        "http://[::1",
+        "http://host:99999/",
+        "file:///etc/passwd",
+        "host.example/sparql",
+    ],
+)
+def test_an_address_that_cannot_be_asked_or_holds_a_password_is_refused(key: str, url: str) -> None:
+    settings = {"kind": "sparql", key: url, "agent": AGENT, "query": "SELECT ?subject ?object WHERE {}"}
+    with pytest.raises(SourceSettingsError, match=rf"sources\.crm\.{key}: ") as caught:
+        connect("crm", settings)
+    assert "u:p@" not in str(caught.value)
+
+
+def test_a_password_is_shown_nowhere() -> None:
+    settings = {
+        "kind": "sparql",
+        "endpoint": "https://host.example/sparql",
+        "agent": AGENT,
+        "query": "SELECT ?subject ?object WHERE {}",
+        "user": "sync",
+        "password": "open-sesame",
+    }
+    parsed = parse(SparqlSettings, "crm", settings)
+    assert (
+        "open-sesame"
+        not in f"{parsed!r} {parsed.credentials!r} {parsed.model_dump()} {parsed.model_dump_json()}"
+    )
+    with pytest.raises(SourceSettingsError) as caught:
+        connect("crm", {**settings, "user": None, "endpoint": 5})
+    assert "open-sesame" not in str(caught.value)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import http.server
+import time as clock
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
 
+from connectors.errors import SourceRefused, SourceUnavailable
 from connectors.http.limits import Limiters
 from connectors.http.sse import Event, EventParser
 from connectors.observations import Connector
 from connectors.registry import connect
 from connectors.wikidata.mutations import mutation_of
+from tests.support.obedient_server import ObedientServer, answer
 from tests.support.sink import Sink
 from tests.support.sparql_server import AGENT, SparqlServer
 from tests.support.virtual_time import VirtualTime
@@ -146,6 +150,28 @@ def test_a_deleted_entity_empties_its_slots_once_the_query_service_agrees(
     assert sink.drain(connector) == 0
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_an_entity_that_is_undeleted_is_there_again_whether_or_not_the_stream_says_so(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, time: VirtualTime, open_stream: Open, told: bool
+) -> None:
+    wiki.keep(world, "Q102")
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    item = world.items.pop("Q102")
+    oxigraph.serve(world)
+    wiki.publish(item, operation="delete")
+    sink.drain(connector)
+    assert "wd:Q102" not in sink.values()
+    world.items["Q102"] = item
+    oxigraph.serve(world)
+    if told:
+        wiki.publish(item, operation="import")
+    else:
+        time.sleep(timedelta(days=1).total_seconds())  # the daily pass over the watch list
+    sink.drain(connector)
+    assert sink.values()["wd:Q102"] == ("wd:Q1",)
+
+
 def test_a_merge_looks_like_a_deletion_and_moves_the_facts(
     oxigraph: SparqlServer, wiki: WikiServer, world: World, open_stream: Open
 ) -> None:
@@ -216,6 +242,109 @@ def test_canaries_and_nonsense_are_passed_over(wiki: WikiServer, world: World, o
     wiki.events.insert(1, {"dt": "2021-01-01T00:00:31Z", "entity_id": "Q100", "operation": "diff"})
     sink.drain(connector)
     assert sink.values()["wd:Q100"] == ("wd:Q2",)
+
+
+def test_an_entity_that_cannot_be_read_stays_due_and_the_others_are_read(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    for id in ("Q100", "Q101", "Q102"):
+        edit(world, wiki, id, "Q2")
+    wiki.revisions["Q101", world.items["Q101"].version] = "<< this is no Turtle"
+    sink.drain(connector)
+    assert sink.values() == {"wd:Q100": ("wd:Q2",), "wd:Q101": ("wd:Q1",), "wd:Q102": ("wd:Q2",)}
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sink.values()["wd:Q101"] == ("wd:Q2",)
+
+
+def test_a_date_to_come_in_the_stream_is_now(
+    wiki: WikiServer, world: World, time: VirtualTime, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    edit(world, wiki, "Q100", "Q2")
+    wiki.events[0]["dt"] = "9000-01-01T00:00:00Z"
+    edit(world, wiki, "Q101", "Q2")
+    sink.drain(connector)
+    assert sink.values()["wd:Q101"] == ("wd:Q2",), "it does not look as if we had caught up"
+    wiki.events.clear()
+    time.sleep(timedelta(days=8).total_seconds())
+    wiki.asked.clear()
+    sink.drain(connector)
+    assert wiki.asked[0].startswith("since"), "the stream has forgotten our place, and we know"
+
+
+def test_a_stream_of_comments_ends_the_poll_in_time(world: World, open_stream: Open) -> None:
+    """It never falls silent, and it never says anything."""
+    server = ObedientServer()
+
+    def comments(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        for _ in range(10_000):
+            request.wfile.write(b":" + b"x" * 1_000 + b"\n")
+            request.wfile.flush()
+            clock.sleep(0.01)
+
+    def headers(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+        for _ in range(10_000):
+            request.wfile.write(b"x")
+            request.wfile.flush()
+            clock.sleep(0.01)
+
+    try:
+        begun = clock.monotonic()
+        server.handle = comments
+        Sink().drain(open_stream(stream=server.url, follow_s=0.3))
+        server.handle = headers
+        with pytest.raises(SourceUnavailable, match="no stream began"):
+            Sink().drain(open_stream(stream=server.url, follow_s=0.3, attempts=1))
+        assert clock.monotonic() - begun < 60
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("key", ["stream", "entity_data"])
+def test_neither_the_stream_nor_entity_data_leads_to_another_host(
+    wiki: WikiServer, world: World, open_stream: Open, key: str
+) -> None:
+    server, elsewhere = ObedientServer(), ObedientServer()
+    server.handle = answer(302, b"", Location=elsewhere.url)
+    try:
+        sink = Sink()
+        sink.drain(open_stream())
+        edit(world, wiki, "Q100", "Q2")
+        with pytest.raises(SourceRefused, match="HTTP 302, Location"):
+            sink.drain(open_stream(**{key: server.url}))
+        assert elsewhere.heard == []
+    finally:
+        server.close()
+        elsewhere.close()
+
+
+def test_an_event_that_is_too_large_is_dropped_and_the_others_go_on() -> None:
+    parser = EventParser(max_event=100)
+    big = b"data: " + b"x" * 300
+    stream = (
+        b"id: 1\ndata: a\n\n" + big + b"\nid: 2\n\ndata: b\n\n" + 30 * b"data: 12345\n" + b"\ndata: c\n\n"
+    )
+    for size in (1, 7, 64, 10_000):
+        parser = EventParser(max_event=100)
+        pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
+        events = [event.data for piece in pieces for event in parser.feed(piece)]
+        expected = ["a", "b", "c"]
+        # A piece that holds a whole event is as long as it is anyway.
+        assert [data for data in events if len(data) <= 100] == expected
+        assert size > 100 or events == expected
+
+
+def test_an_id_that_no_header_can_carry_is_not_taken_up() -> None:
+    parser = EventParser()
+    for bad in (b"a\x00b", b"a\x07b", b"a\x7f", b"x" * 20_000):
+        events = list(parser.feed(b"id: good\ndata: 1\n\nid: " + bad + b"\ndata: 2\n\n"))
+        assert [event.id for event in events] == ["good", "good"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1_000])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,8 @@ from connectors.errors import SourceDataError, SourceSettingsError, SourceUnavai
 from connectors.registry import connect
 from tests.support.sink import Sink
 from tests.support.sparql_server import AGENT, Open, SparqlServer
-from tests.support.wikibase_world import Claim, World
+from tests.support.virtual_time import VirtualTime
+from tests.support.wikibase_world import START, Claim, World
 
 HOUR = timedelta(hours=1)
 
@@ -130,6 +131,83 @@ def test_a_deleted_subject_empties_its_slots_once_and_comes_back(
     oxigraph.serve(world)
     sink.drain(connector)
     assert sink.values()["wd:Q101"] == ("wd:Q1",)
+
+
+@pytest.mark.parametrize("found_by", ["a poll", "a re-read"])
+@pytest.mark.parametrize("edited", [False, True])
+def test_what_was_deleted_and_undeleted_is_there_again(
+    oxigraph: SparqlServer, open_wikidata: Open, found_by: str, edited: bool
+) -> None:
+    world, watched = countries(3)
+    oxigraph.serve(world)
+    sink, connector = Sink(), open_wikidata(subjects=watched)
+    sink.drain(connector)
+
+    def look() -> None:
+        if found_by == "a re-read":
+            for poll in connector.snapshot([("wd:Q101", "wdt:P6")]):
+                sink.commit(poll)
+        sink.drain(connector)
+
+    deleted = world.items.pop("Q101")
+    oxigraph.serve(world)
+    look()
+    assert "wd:Q101" not in sink.values()
+    world.items["Q101"] = deleted
+    if edited:
+        lead(world, "Q101", "Q2", after=HOUR)
+    oxigraph.serve(world)
+    look()
+    assert sink.values()["wd:Q101"] == ("wd:Q2" if edited else "wd:Q1",)
+    lead(world, "Q101", "Q2", after=2 * HOUR)
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sink.values()["wd:Q101"] == ("wd:Q2",)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+@pytest.mark.parametrize("heir_stays", [False, True])
+def test_a_merge_that_is_undone_gives_both_their_own_again(
+    oxigraph: SparqlServer, open_wikidata: Open, edited: bool, heir_stays: bool
+) -> None:
+    world, watched = countries(3)
+    oxigraph.serve(world)
+    sink, connector = Sink(), open_wikidata(subjects=watched)
+    sink.drain(connector)
+    world.add("Q900", "Country Q101", P6=world.items["Q101"].claims["P6"])
+    world.items["Q101"].redirect = "Q900"
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sink.values()["wd:Q900"] == ("wd:Q1",)
+    world.items["Q101"].redirect = None
+    if edited:
+        lead(world, "Q101", "Q2", after=HOUR)
+    if heir_stays:
+        world.touch("Q900", HOUR).claims.clear()
+    else:
+        del world.items["Q900"]
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sink.values()["wd:Q101"] == ("wd:Q2" if edited else "wd:Q1",)
+    assert "wd:Q900" not in sink.values()
+    sink.drain(connector)
+    assert sink.drain(connector) == 0
+
+
+def test_one_change_with_a_date_to_come_does_not_hide_all_later_ones(
+    oxigraph: SparqlServer, open_wikidata: Open
+) -> None:
+    world, watched = countries(3)
+    world.items["Q102"].modified = datetime(9000, 1, 1, tzinfo=UTC)
+    oxigraph.serve(world)
+    time = VirtualTime(START + 2 * HOUR)
+    sink, connector = Sink(), open_wikidata(clock=time.clock, subjects=watched)
+    sink.drain(connector)
+    time.sleep(HOUR.total_seconds())
+    lead(world, "Q101", "Q2", after=3 * HOUR)
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sink.values()["wd:Q101"] == ("wd:Q2",)
 
 
 def test_a_store_that_lost_everything_is_not_believed(oxigraph: SparqlServer, open_wikidata: Open) -> None:
