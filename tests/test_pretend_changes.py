@@ -1,0 +1,209 @@
+"""How many files a change touches, by making one of each kind; CONTRIBUTING.md has the table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import REPOSITORY
+from tests.support.pretend import Change
+
+METRIC = Change(
+    edits={
+        "kbsync/service/metrics.py": [
+            ('    "kbsync_paused":', '    "kbsync_views": "Views that were ever planned",\n'),
+            (
+                '            yield _single("kbsync_paused"',
+                '            yield _single("kbsync_views", len({run.view for run in tx.runs(limit=1000)}))\n',
+            ),
+        ],
+        # and its line in the table of docs/deploying.md
+    },
+    check="from kbsync.service.metrics import METRICS; assert 'kbsync_views' in METRICS",
+)
+
+HOOK = Change(
+    new={
+        "kbsync/deployment/notebook.py": '''"""The kind `notebook`: versions are appended to a file; its last line is served."""
+
+from pathlib import Path
+
+from kbsync.deployment.hooks import Version
+from kbsync.settings.deploy import NotebookSettings
+
+
+class NotebookHook:
+    def __init__(self, settings: NotebookSettings) -> None:
+        self.file: Path = settings.file
+
+    def deploy(self, version: Version) -> None:
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(f"{version.id}\\n")
+
+    def observed_version(self) -> str | None:
+        return self.file.read_text(encoding="utf-8").splitlines()[-1]
+
+    rollback = deploy
+'''
+    },
+    edits={
+        "kbsync/settings/deploy.py": [
+            (
+                "AnyHookSettings = Annotated[\n",
+                "class NotebookSettings(HookSettings):\n"
+                '    """A file that versions are appended to."""\n\n'
+                '    kind: Literal["notebook"]\n'
+                '    file: AbsolutePath = Field(description="the file")\n\n\n',
+            ),
+            (
+                "    SymlinkSettings | ExecSettings",
+                "    NotebookSettings |\n",
+            ),
+            ("    SymlinkSettings,\n", "    NotebookSettings,\n"),
+        ],
+        "kbsync/deployment/connect.py": [
+            (
+                "        case ExecSettings():",
+                "        case NotebookSettings():\n            return NotebookHook(settings)\n",
+            ),
+            (
+                "from kbsync.deployment.program import",
+                "from kbsync.deployment.notebook import NotebookHook\n"
+                "from kbsync.settings.deploy import NotebookSettings\n",
+            ),
+        ],
+    },
+    check="""
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from kbsync.deployment.connect import connect
+from kbsync.deployment.hooks import Call, Version
+from kbsync.settings.loading import load
+folder = Path(tempfile.mkdtemp())
+(folder / "kbsync.toml").write_text(f"[deploy.log]\\nkind = 'notebook'\\nfile = '{folder}/log'\\n")
+hook = connect(load(folder / "kbsync.toml", {}).deploy["log"], Call(1, Event()), lambda: datetime.now(UTC))
+hook.deploy(Version("1-1@0", folder, "0"))
+assert hook.observed_version() == "1-1@0"
+""",
+)
+
+CONNECTOR = Change(
+    new={
+        "connectors/constant.py": '''"""Kind `constant`: one fact that never changes."""
+
+from typing import Literal
+
+from connectors.observations import Entity, Health, Observation, Poll, Statement
+from connectors.settings import Context, SourceSettings, parse
+
+
+class ConstantSettings(SourceSettings):
+    kind: Literal["constant"]
+    value: str
+
+
+class ConstantConnector:
+    def __init__(self, name: str, value: str, context: Context) -> None:
+        self.name, self.value = name, value
+
+    def check(self) -> Health:
+        return Health(True, self.value)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def connect(name, settings, context):
+    return ConstantConnector(name, parse(ConstantSettings, name, settings).value, context)
+'''
+    },
+    edits={
+        "connectors/registry.py": [('    "files": ', '    "constant": "connectors.constant:connect",\n')],
+    },
+    check="""
+from connectors.registry import connect, kinds
+assert "constant" in kinds()
+assert connect("c", {"kind": "constant", "value": "x"}).check().ok
+""",
+)
+
+EDITOR = Change(
+    new={
+        "editing/nothing.py": '''"""An editor that changes nothing."""
+
+from editing.cost import Cost
+from editing.editors.contract import Editor, EditResult, proceed
+from editing.preflight import Preflight
+from editing.progress import silent
+
+
+def edit(model, tokenizer, inputs, *, planned=proceed, progress=silent):
+    return EditResult(tensors={}, layers=(), cost=Cost())
+
+
+def estimate(model, tokenizer, inputs):
+    raise NotImplementedError
+
+
+NOTHING = Editor(reuse="view", edit=edit, estimate=estimate)
+'''
+    },
+    edits={"editing/editors/registry.py": [('"memit": "editing', '"nothing": "editing.nothing:NOTHING", ')]},
+    check="""
+from editing.editors.registry import editor_named, editors
+assert editors() == ("memit", "nothing")
+assert editor_named("nothing").edit(None, None, None).tensors == {}
+""",
+)
+
+FORM = Change(
+    new={
+        "editing/storage/names.py": '''"""The form `names`: the names of the changed parameters."""
+
+
+def write_names(base, tensors, directory):
+    (directory / "names.txt").write_text("\\n".join(tensors))
+'''
+    },
+    edits={
+        "editing/storage/forms.py": [('"delta": "editing', '"names": "editing.storage.names:write_names", ')]
+    },
+    check="""
+import tempfile
+from pathlib import Path
+from editing.storage.forms import form_named
+folder = Path(tempfile.mkdtemp())
+form_named("names")(folder, {"a": None}, folder)
+assert (folder / "names.txt").read_text() == "a"
+""",
+)
+
+CHANGES = {
+    "connector": CONNECTOR,
+    "hook": HOOK,
+    "metric": METRIC,
+    "editor": EDITOR,
+    "output form": FORM,
+}
+
+
+def counted() -> dict[str, int]:
+    """Kind of change → files of the packages that it touches, as the table says."""
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return {
+        kind: int(count) for kind, count in re.findall(r"^\| an? ([a-z ]+?) \| (\d+) ", page, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_pretend_change_works_and_touches_as_many_files_as_the_table_says(
+    kind: str, tmp_path: Path
+) -> None:
+    change = CHANGES[kind]
+    change.make(tmp_path)
+    change.run(tmp_path)
+    assert len(change.files) == counted()[kind]
