@@ -80,7 +80,7 @@ def _keys(model: type[BaseModel], without: set[str]) -> Iterator[str]:
             default = (
                 "required" if inner.is_required() else _shown(inner.get_default(call_default_factory=True))
             )
-            yield f"| `{key}` | {default} | {inner.description or ''} |"
+            yield f"| `{inner.alias or key}` | {default} | {inner.description or ''} |"
     yield ""
 
 

@@ -12,8 +12,12 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+
+from editing.errors import StorageError
 
 STAGING = ".staging-"
 """Prefix of everything that is not finished; whatever carries it may be deleted when no one is writing."""
@@ -44,11 +48,43 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or ask for a larger quota",
+    errno.EACCES: "give this user the right to write there",
+    errno.EPERM: "give this user the right to write there",
+    errno.EROFS: "mount it for writing, or choose another place",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the operating system says against writing `path`, inside, is a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "look at the disk and its file system")
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; {advice}, then repeat: what was finished is kept"
+        ) from error
+
+
+def make_directory(path: Path) -> None:
+    """Create `path` and what is missing above it; raises StorageError."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Write `path` so that a reader sees either the old contents or all of `content`.
+    """Write `path` so that a reader sees either the old contents or all of `content`; raises StorageError.
 
     `mode`: of the new file, before the process's umask.
     """
+    with writing(path):
+        _write_file(path, content, mode)
+
+
+def _write_file(path: Path, content: bytes, mode: int) -> None:
     temporary = staging_name(path)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)

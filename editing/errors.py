@@ -8,6 +8,7 @@
     │   └── ArchitectureError  its architecture is not in the table, or cannot be edited
     ├── CheckpointError        a checkpoint directory cannot be written, read or switched to
     │   └── DamagedCheckpoint  its contents are not what its manifest says
+    ├── StorageError           a file cannot be written: no space, no permission, a lost file system
     ├── OutOfMemory            the smallest batch still does not fit
     ├── NumericalError         a value that is not finite, or a system that has no solution
     └── Stopped                asked to stop (SIGTERM), and stopped at a safe point
@@ -61,6 +62,10 @@ class CheckpointError(EditingError):
 
 class DamagedCheckpoint(CheckpointError):
     """A checkpoint whose contents are not what its manifest says; the message names the file."""
+
+
+class StorageError(EditingError):
+    """A file that cannot be written: no space is left, or it is not allowed."""
 
 
 class OutOfMemory(EditingError):

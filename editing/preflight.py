@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
+
+from editing.errors import StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,12 @@ class Preflight:
     """FLOP/s the times of `assumed` phases stand on: a part of the machine's matrix rate, measured now."""
     assumed: int
     """How many of the three times stand on `rate`, for want of an earlier build of this base here."""
+    bytes_cache: int = 0
+    """What is written to the cache: δs, statistics, factors."""
+    bytes_result: int = 0
+    """What is written to the result: its editable tensors."""
+    bytes_free: int = 0
+    """Space left where the cache lies."""
 
     @property
     def bytes(self) -> int:
@@ -79,8 +89,37 @@ class Preflight:
         return (
             ("work", work),
             ("memory", f"about {gib(self.bytes)}: model {gib(self.bytes_model)}, work {gib(working)}"),
+            (
+                "disk",
+                f"about {gib(self.bytes_cache)} for the cache, where {gib(self.bytes_free)} are free, and "
+                f"{gib(self.bytes_result)} for the result",
+            ),
             ("time", f"about {duration(self.seconds)}{f' ({parts})' if parts else ''}, {basis}"),
         )
+
+
+def check_disk(expected: Preflight, cache: Path, out: Path | None = None) -> None:
+    """Raise StorageError if what the build writes to `cache` and `out` is more than there is room for."""
+    needed: dict[int, int] = {}
+    places: dict[int, Path] = {}
+    for path, size in ((cache, expected.bytes_cache), (out, expected.bytes_result)):
+        if path is not None:
+            place = existing(path)
+            device = place.stat().st_dev
+            needed[device] = needed.get(device, 0) + size
+            places.setdefault(device, place)
+    for device, size in needed.items():
+        free = shutil.disk_usage(places[device]).free
+        if size > free:
+            raise StorageError(
+                f"No space left on device for the build: it writes about {gib(size)} to {places[device]}, where "
+                f"{gib(free)} are free; free some space, or choose another place. Nothing was begun"
+            )
+
+
+def existing(path: Path) -> Path:
+    """`path`, or the directory above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
 def duration(seconds: float) -> str:
@@ -97,5 +136,7 @@ def counted(count: int, what: str) -> str:
 
 
 def gib(count: int) -> str:
-    """Bytes in GiB, or in MiB where that says more."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+    """Bytes in GiB, or in MiB or KiB where that says more."""
+    if count >= 2**30:
+        return f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**20:.0f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"

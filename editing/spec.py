@@ -102,6 +102,8 @@ class BuildSpec:
     retention_sample: int = 5_000
     """Above so many facts in live, retention is sampled."""
     threads: int | None = None
+    forms: tuple[str, ...] = ()
+    """Further forms that the candidate is written in, each in a folder of the checkpoint."""
     device: str | None = None
     """`cpu`, `cuda`, … or `auto` (spread over what there is); None: a GPU if there is one."""
     mode: Literal["build", "judge", "ask", "plan"] = "build"

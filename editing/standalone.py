@@ -23,7 +23,7 @@ from editing.errors import CheckpointError
 from editing.evaluation.outcome import FactOutcome, Scores, Sheet, answered, outcomes, questions
 from editing.model.loading import load_model, load_tokenizer
 from editing.model.weights import swapped
-from editing.preflight import Preflight
+from editing.preflight import Preflight, check_disk
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
 from editing.storage.checkpoints import read_changed, verify, write_checkpoint
@@ -114,7 +114,12 @@ def run(
     before = ask("ask before")
     editor = editor_named(edit.settings.editor)
     inputs = editor.arranged(_inputs(edit, loaded))
-    built = editor.edit(model, tokenizer, inputs, planned=planned, progress=progress)
+
+    def begins(expected: Preflight) -> None:
+        planned(expected)
+        check_disk(expected, edit.cache, out)
+
+    built = editor.edit(model, tokenizer, inputs, planned=begins, progress=progress)
     progress("write", 0, 1)
     _sweep(out)
     digest = write_checkpoint(edit.base, out, built.tensors)

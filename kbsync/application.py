@@ -24,7 +24,7 @@ from kbsync.home import Home
 from kbsync.intake.pull import Intake
 from kbsync.intake.source import Source
 from kbsync.leadership import LEASE_NAME, LEASE_TTL, Leadership
-from kbsync.settings.base_model import Base, import_base
+from kbsync.settings.base_model import Base, Imported, import_base, looks_of
 from kbsync.settings.canaries import read_canaries
 from kbsync.settings.in_force import in_force
 from kbsync.settings.sections import Settings
@@ -44,6 +44,8 @@ class Application:
     """Set by SIGTERM: long work ends at its next safe point."""
     safe_point: Callable[[], None] = lambda: None
     """Called by long work wherever it can be broken off without loss; whoever leads may raise there."""
+    _imported: Imported | None = field(default=None, init=False)
+    """How the files of `base` looked when this process imported it."""
     _leadership: Leadership | None = field(default=None, init=False)
     """While this process leads."""
 
@@ -74,7 +76,23 @@ class Application:
             raise BadConfiguration(
                 "no base model is configured", "set `path` in the [model] section of kbsync.toml"
             )
-        return import_base(path, self.home, self.settings.edit)
+        looks = looks_of(path)
+        base = import_base(path, self.home, self.settings.edit)
+        self._imported = Imported(base.digest, str(path), looks)
+        if self._imported != self.imported_base():
+            self._imported.write(self.home.imported_base)
+        return base
+
+    def imported_base(self) -> Imported | None:
+        """What is known of the last import of a base, without reading the model."""
+        return Imported.read(self.home.imported_base)
+
+    def look_at_base(self) -> None:
+        """Let the base be imported again at its next use, where its files look different by now."""
+        path = self.settings.model.path
+        if path is not None and self._imported is not None and not self._imported.looks_like(path):
+            self.__dict__.pop("base", None)
+            self._imported = None
 
     @cached_property
     def canaries(self) -> tuple[Case, ...]:

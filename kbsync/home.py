@@ -34,6 +34,11 @@ class RunDirectory:
     def report(self) -> Path:
         return self.path / "report.json"
 
+    @property
+    def recipe(self) -> Path:
+        """What the spec's candidate is built with besides its facts (`runs/recipe.py`)."""
+        return self.path / "recipe.json"
+
     def prepare(self) -> RunDirectory:
         """Create the directory."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -61,6 +66,11 @@ class Home:
     @property
     def base(self) -> Path:
         return self.root / "base"
+
+    @property
+    def imported_base(self) -> Path:
+        """Which base was imported last, and how its files looked."""
+        return self.base / "imported.json"
 
     @property
     def cache(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import exists, select
@@ -52,12 +53,17 @@ class CheckpointQueries(Reader):
         found = self._checkpoints(_ALL.where(usable).order_by(CHECKPOINTS.c.promotion.desc()).limit(1))
         return found[0] if found else None
 
-    def kept(self, view: str, base: str) -> Checkpoint | None:
-        """A complete checkpoint of the same view and base, newest first: judged again, not rebuilt."""
+    def kept(
+        self, view: str, base: str, alike: Callable[[str], bool] = lambda recipe: True
+    ) -> Checkpoint | None:
+        """The newest complete checkpoint of the same view and base: judged again, not rebuilt.
+
+        `alike` says of a recipe whether it is the one that would be built by now.
+        """
         usable = CHECKPOINTS.c.status.in_(("live", "retired")) & CHECKPOINTS.c.collected.is_(None)
         same = (CHECKPOINTS.c.view == view) & (CHECKPOINTS.c.base == base)
-        found = self._checkpoints(_ALL.where(same & usable).order_by(CHECKPOINTS.c.id.desc()).limit(1))
-        return found[0] if found else None
+        found = self._checkpoints(_ALL.where(same & usable).order_by(CHECKPOINTS.c.id.desc()))
+        return next((one for one in found if alike(one.recipe)), None)
 
     def blocked_views(self) -> tuple[Block, ...]:
         return tuple(Block(*row) for row in self._rows(select(BLOCKED).order_by(BLOCKED.c.since)))
@@ -68,10 +74,17 @@ class CheckpointQueries(Reader):
 
 class CheckpointTransitions(CheckpointQueries, Writer):
     def create_checkpoint(
-        self, run: int, view: str, base: str, path: str, digest: str, actor: str = "executor"
+        self,
+        run: int,
+        view: str,
+        base: str,
+        path: str,
+        digest: str,
+        actor: str = "executor",
+        recipe: str = "",
     ) -> Checkpoint:
         """A candidate that lies complete under <home>/checkpoints/`path`; the same run, path and digest
-        again (after a crash) is the same candidate."""
+        again (after a crash) is the same candidate.  `recipe`: what it was built with besides its facts."""
         same = (CHECKPOINTS.c.run == run) & (CHECKPOINTS.c.path == path) & (CHECKPOINTS.c.digest == digest)
         if found := self._checkpoints(
             _ALL.where(same & (CHECKPOINTS.c.view == view) & CHECKPOINTS.c.collected.is_(None))
@@ -91,10 +104,18 @@ class CheckpointTransitions(CheckpointQueries, Writer):
                     "digest": digest,
                     "pinned": False,
                     "created": self.clock(),
+                    "recipe": recipe,
                 }
             ],
         )
-        body = {"checkpoint": id, "view": view, "base": base, "path": path, "digest": digest}
+        body = {
+            "checkpoint": id,
+            "view": view,
+            "base": base,
+            "path": path,
+            "digest": digest,
+            "recipe": recipe,
+        }
         self._log(actor, [Note("checkpoint.created", body, run=run)])
         return self.checkpoint(id)
 

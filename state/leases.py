@@ -35,19 +35,25 @@ class LeaseTransitions(LeaseQueries, Writer):
     def acquire_lease(self, name: str, holder: str, ttl: timedelta) -> Lease:
         """Takes a free or expired lease under a new generation; raises LeaseHeld.
 
-        A lease that ends more than twice `ttl` from now was not written by a clock that is right: it is free.
-
         The same holder's name gets a new generation too: it is another incarnation of it.
         """
         now, old = self.clock(), self.lease(name)
-        # One that lasts much longer than any lease does was written by a clock that was ahead.
-        if old is not None and now < old.expires <= now + 2 * ttl and old.holder != holder:
+        if old is not None and old.expires > now and old.holder != holder:
             raise LeaseHeld(name, old.holder, instant(old.expires))
         lease = Lease(name, holder, 1 if old is None else old.generation + 1, now + ttl)
         self._write(lease, existed=old is not None)
         body = {"lease": name, "generation": lease.generation, "before": None if old is None else old.holder}
         self._log(holder, [Note("lease.acquired", body)])
         return lease
+
+    def shorten_lease(self, name: str, ttl: timedelta) -> None:
+        """Let a lease that lasts much longer than `ttl` end that long from now.
+
+        Its end was written by a clock that was ahead; a holder that lives renews it in time.
+        """
+        now, old = self.clock(), self.lease(name)
+        if old is not None and old.expires > now + 2 * ttl:
+            self._write(Lease(old.name, old.holder, old.generation, now + ttl), existed=True)
 
     def renew_lease(self, lease: Lease, ttl: timedelta) -> Lease:
         """Raises StaleLeader when another generation exists."""

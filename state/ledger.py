@@ -176,6 +176,8 @@ class State:
     def acquire_lease(self, name: str, holder: str, ttl: timedelta | float) -> Lease:
         """See `LeaseTransitions.acquire_lease`; `ttl` in seconds or as a timedelta."""
         with self.write() as tx:
+            tx.shorten_lease(name, _span(ttl))
+        with self.write() as tx:
             return tx.acquire_lease(name, holder, _span(ttl))
 
     def renew_lease(self, lease: Lease, ttl: timedelta | float) -> Lease:

@@ -259,6 +259,8 @@ class Checkpoint:
     """Number of its latest promotion: orders what was live by history, not by a clock."""
     collected: datetime | None = None
     """When its directory was deleted; the row stays for the history."""
+    recipe: str = ""
+    """Canonical JSON of what it was built with besides its facts; empty for one older than recipes."""
 
 
 @dataclass(frozen=True, slots=True)

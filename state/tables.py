@@ -319,6 +319,7 @@ class Checkpoints(Row, table=True):
     promoted: datetime | None = when(nullable=True)
     promotion: int | None = Field(sa_type=Big, unique=True, nullable=True)
     collected: datetime | None = when(nullable=True)
+    recipe: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
 
 
 class BlockedViews(Row, table=True):

@@ -23,7 +23,7 @@ from editing.memit.spread import Spread, spread
 from editing.memit.statistics import Moments
 from editing.model.hooks import frozen, fused
 from editing.model.weights import restored
-from editing.preflight import Preflight
+from editing.preflight import Preflight, check_disk
 from editing.progress import Progress, silent
 
 
@@ -51,15 +51,16 @@ def build(
     What the cache holds (prefixes, statistics, δs) is reused; what is computed is stored there at once,
     so an interrupted build resumes.  `planned` is called with the estimate before the work begins; it may
     raise to call the build off.  Where `inputs.partial` leaves nothing to edit, nothing is changed.
-    Raises RequestError, ArchitectureError, DataError, OutOfMemory, NumericalError.
+    Raises RequestError, ArchitectureError, DataError, StorageError, OutOfMemory, NumericalError.
     """
     failed: dict[str, EditingError] = {}
     clock = _Clock()
     with frozen(model), fused(model):
         job = prepare(model, tokenizer, inputs, failed.setdefault if inputs.partial else None)
         rates = Rates.of(model, inputs.base_digest, inputs.cache)
-        expected = preflight(job.work, rates.known())
+        expected = preflight(job.work, rates.known(), inputs.cache)
         planned(expected)
+        check_disk(expected, inputs.cache)
         clock.lap("tokens")
         groups, deltas = Targets(job, progress).of(job.groups)
         clock.lap("targets")
@@ -122,7 +123,7 @@ def estimate(model: Any, tokenizer: Any, inputs: BuildInputs) -> Preflight:
     """What `build` would take with the same inputs; raises what it would raise before it begins."""
     with frozen(model), fused(model):
         job = prepare(model, tokenizer, inputs, (lambda id, error: None) if inputs.partial else None)
-        return preflight(job.work, Rates.of(model, inputs.base_digest, inputs.cache).known())
+        return preflight(job.work, Rates.of(model, inputs.base_digest, inputs.cache).known(), inputs.cache)
 
 
 MEMIT = Editor(reuse="fact", edit=build, estimate=estimate)

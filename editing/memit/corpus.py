@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from editing.durable import write_file
+from editing.durable import make_directory, write_file
 from editing.errors import DataError
 
 SETTLED = 2.0
@@ -77,7 +77,7 @@ class Drawn:
             return hint.read_text(encoding="ascii")
         digest = hashlib.sha256("\x00".join(self.texts).encode()).hexdigest()
         if hint is not None and self._identity() == before:
-            self._hints.mkdir(parents=True, exist_ok=True)
+            make_directory(self._hints)
             write_file(hint, digest.encode("ascii"))
         return digest
 

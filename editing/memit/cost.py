@@ -6,18 +6,21 @@ through the blocks above L, forward and backward (activations only), with logits
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from editing.memit.groups import Group
+from editing.memit.solve import direct_flops, keeps_factor, prefers_woodbury, woodbury_flops
 from editing.model.architectures import Parts
 from editing.model.memory import free_bytes, pass_bytes
-from editing.preflight import Preflight
+from editing.preflight import Preflight, existing
 
 TOKENS = {"cpu": 1024, "cuda": 2048}
 """Suffix tokens run at a time: enough to keep the device busy; on a CPU more only leave its caches."""
@@ -29,6 +32,8 @@ SMALLEST = 64
 
 ASSUMED = {"targets": 0.2, "statistics": 0.6, "keys": 0.2}
 """Part of the measured matrix rate that a phase is assumed to reach until a build has shown it."""
+HEADER, BLOCK = 512, 4096
+"""Bytes of a δ's file besides δ, and of the blocks that file systems give."""
 CALL = {"cpu": 4e-4, "cuda": 4e-5}
 """Seconds it takes to call one block at all: what small models spend their time on."""
 
@@ -138,7 +143,8 @@ class Work:
         width = self.widest
         below, square = sum(blocks[: top + 1]), 2.0 * width * width
         resumed = sum(sum(blocks[layer : top + 1]) for layer in self.layers[:-1])
-        solves = width**3 / 3 + square * (min(self.columns, width) + 2 * self.parts.width)
+        size = width, self.parts.width, self.columns
+        solves = woodbury_flops(*size) if prefers_woodbury(*size) else direct_flops(*size)
         return {
             "targets": optimisation_flops(self.parts, self.missing, top, self.steps)
             + float(read * sum(blocks)),
@@ -177,14 +183,29 @@ class Work:
             "solve": solve,
         }
 
+    def disk(self) -> tuple[int, int]:
+        """Bytes written to (the cache, the result)."""
+        width, d = self.widest, self.parts.width
+        item = max(self.model.dtype.itemsize, 4)
+        delta = -(-(d * item + HEADER) // BLOCK) * BLOCK
+        moment = 2 * item * width**2  # twice: sums that an interruption would leave are removed afterwards
+        kept = 8 * width**2 if keeps_factor(width, d, self.columns, self.model.device.type) else 0
+        editable = sum(self.parts.key_width(layer) for layer in range(len(self.parts.blocks))) * d
+        cache = len(self.missing) * delta + self.statistics * (moment + kept)
+        return cache, editable * self.model.dtype.itemsize
+
     def _step(self) -> int:
         """Suffix tokens of the widest step."""
         suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
         return min(TOKENS[self.model.device.type], suffix)
 
 
-def preflight(work: Work, known: Mapping[str, float]) -> Preflight:
-    """What `work` will take on the model's device; `known` are rates that earlier builds reached, by phase."""
+def preflight(work: Work, known: Mapping[str, float], cache: Path) -> Preflight:
+    """What `work` will take on the model's device, with what it keeps in `cache`.
+
+    `known` are rates that earlier builds reached, by phase.
+    """
+    bytes_cache, bytes_result = work.disk()
     flops, calls, memory = work.flops(), work.calls(), work.memory()
     assumed = [phase for phase, count in flops.items() if count and phase not in known]
     rate = matrix_rate(work.model.device, work.model.dtype) if assumed else 0.0
@@ -210,4 +231,7 @@ def preflight(work: Work, known: Mapping[str, float]) -> Preflight:
         seconds_keys=seconds("keys"),
         rate=rate * ASSUMED["targets"],
         assumed=len(assumed),
+        bytes_cache=bytes_cache,
+        bytes_result=bytes_result,
+        bytes_free=shutil.disk_usage(existing(cache)).free,
     )

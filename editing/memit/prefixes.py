@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from editing.durable import write_file
+from editing.durable import make_directory, write_file
 from editing.model.tokens import tokenizer_digest
 from editing.settings import EditSettings
 
@@ -33,7 +33,7 @@ def context_prefixes(
     if (stored := _stored(path)) is not None:
         return stored
     prefixes = sample_prefixes(model, tokenizer, count=count, tokens=tokens, seed=seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     content = {"prefixes": prefixes, "sha256": _digest(prefixes)}
     write_file(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
     return prefixes

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from editing.durable import write_file
+from editing.durable import make_directory, write_file
 
 WORTH = 0.5
 """Seconds a phase has to take before its rate says anything."""
@@ -53,7 +53,7 @@ class Rates:
             return
         everything = self._read()
         everything[self.key] = self.known() | reached
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self.file.parent)
         write_file(self.file, json.dumps(everything, indent=1, sort_keys=True).encode() + b"\n")
 
     def _read(self) -> dict[str, dict[str, float]]:

@@ -1,7 +1,9 @@
 """Solving the normal equations of Eqn. 14, in fp64, by one of two routes.
 
-Many columns: factorise C0 + K Kᵀ.  Few columns (n ≪ d_k): keep C0's own factor and use Woodbury,
-(C0 + K Kᵀ)⁻¹ K = C0⁻¹ K (I + Kᵀ C0⁻¹ K)⁻¹, whose cost grows with n.
+Directly: factorise C0 + K Kᵀ.  With few columns (n ≪ d_k): factorise C0 and use Woodbury,
+(C0 + K Kᵀ)⁻¹ K = C0⁻¹ K (I + Kᵀ C0⁻¹ K)⁻¹, whose cost grows with n.  C0's factor serves all builds, and in a wide
+model it is kept.  Which way is gone is decided by counting the first solve, that of a cold cache; never by
+what is cached, which would change last bits.
 """
 
 from __future__ import annotations
@@ -12,24 +14,55 @@ from torch import Tensor
 from editing.errors import NumericalError
 
 RIDGES = (0.0, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3)
-"""Tried in turn, relative to the mean of the diagonal.
+"""Tried in turn, relative to the mean of a diagonal.
 
 Dead neurons and scarce text make C0 singular, and sums in fp32 blur its smallest eigenvalues.
 """
 
 
-def factorise(normal: Tensor) -> tuple[Tensor, float]:
+BYTE_FLOPS = {"cpu": 400.0, "cuda": 100_000.0}
+"""Operations that take as long as it takes to digest and write one byte of a factor, or to read and check it."""
+
+
+def direct_flops(d_k: int, d: int, n: int) -> float:
+    """Operations of a layer's update by `solve`, from K [d_k, n] and R [d, n] on."""
+    sums = 2.0 * n * d_k**2 + 2.0 * n * d_k * d
+    return sums + d_k**3 / 3 + 2.0 * d_k**2 * d
+
+
+def woodbury_flops(d_k: int, d: int, n: int) -> float:
+    """Operations of the same by `factorise` and `solve_few`."""
+    small = 2.0 * n**2 * d_k + n**3 / 3 + 2.0 * n**2 * d
+    return d_k**3 / 3 + 2.0 * n * d_k**2 + small + 2.0 * n * d_k * d
+
+
+def prefers_woodbury(d_k: int, d: int, n: int) -> bool:
+    """Whether Woodbury's form is no more work even when C0 has still to be factorised.
+
+    It is then also the better conditioned one: C0's smallest eigenvalues do not drown in K Kᵀ.
+    """
+    return woodbury_flops(d_k, d, n) <= direct_flops(d_k, d, n)
+
+
+def keeps_factor(d_k: int, d: int, n: int, device: str) -> bool:
+    """Whether that holds with the work of writing the factor, for later builds, as well."""
+    written = 8.0 * d_k**2 * BYTE_FLOPS[device]
+    return woodbury_flops(d_k, d, n) + written <= direct_flops(d_k, d, n)
+
+
+def factorise(normal: Tensor, *scales: float) -> tuple[Tensor, float]:
     """(lower Cholesky factor, ridge added to the diagonal) of a symmetric `normal` [n, n], overwritten there.
 
-    The smallest ridge that works is taken and reported.  Raises NumericalError if none does.
+    The smallest ridge that works is taken and reported; ridges are relative to each of `scales` and to the
+    mean of the diagonal.  Raises NumericalError if none does.
     """
-    scale = float(normal.diagonal().mean())
-    if not scale > 0:
-        raise NumericalError(f"the keys' second moments have mean diagonal {scale}: no text, or a dead layer")
+    mean = float(normal.diagonal().mean())
+    if not mean > 0:
+        raise NumericalError(f"the keys' second moments have mean diagonal {mean}: no text, or a dead layer")
     added = 0.0
-    for ridge in RIDGES:
-        normal.diagonal().add_(ridge * scale - added)
-        added = ridge * scale
+    for ridge in sorted({ridge * scale for scale in (*scales, mean) for ridge in RIDGES}):
+        normal.diagonal().add_(ridge - added)
+        added = ridge
         factor, failed = torch.linalg.cholesky_ex(normal)
         if not int(failed):
             return factor, added
@@ -39,9 +72,13 @@ def factorise(normal: Tensor) -> tuple[Tensor, float]:
     )
 
 
-def solve(normal: Tensor, cross: Tensor) -> tuple[Tensor, float]:
-    """((C0 + K Kᵀ)⁻¹ K Rᵀ [d_k, d], ridge) from `normal` = C0 + K Kᵀ and `cross` = K Rᵀ."""
-    factor, ridge = factorise(normal)
+def solve(moment: Tensor, lam: float, normal: Tensor, cross: Tensor) -> tuple[Tensor, float]:
+    """((C0 + K Kᵀ)⁻¹ K Rᵀ [d_k, d], ridge) from `moment` = C0 / λ, `normal` = K Kᵀ, overwritten, and `cross` = K Rᵀ.
+
+    A ridge stands in for what scarce text has not shown, so those relative to C0 are tried before larger ones.
+    """
+    normal.add_(moment.to(normal), alpha=lam)
+    factor, ridge = factorise(normal, lam * float(moment.diagonal().double().mean()))
     return torch.cholesky_solve(cross, factor), ridge
 
 

@@ -1,7 +1,7 @@
 """Spreading δ over the layers R (14, 17–20): keys, residuals, and a least-squares update of each W_out.
 
-K is never held whole where it is wide: λ E[k kᵀ] + K Kᵀ and K Rᵀ are summed over batches of key
-groups.  Where it is narrow (few edits beside d_k), it is kept, and C0's own cached factor is used.
+K is not held: λ E[k kᵀ] + K Kᵀ and K Rᵀ are summed over batches of key groups.  Where it is narrow
+(`solve.prefers_woodbury`), it is held, and C0's own factor is used.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from torch import Tensor
 
 from editing.memit.groups import Group
 from editing.memit.keys import Collector
-from editing.memit.solve import solve, solve_few
+from editing.memit.solve import keeps_factor, prefers_woodbury, solve, solve_few
 from editing.memit.statistics import Moments
 from editing.model.architectures import Parts
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
-
-FEW = 0.25
-"""Columns, as a fraction of d_k, up to which Woodbury's form is used."""
 
 
 @dataclass
@@ -48,29 +45,30 @@ def spread(
     moments: Moments,
     *,
     preserved: Sequence[Group] = (),
-    few: float = FEW,
+    woodbury: bool | None = None,
     progress: Progress = silent,
 ) -> Spread:
     """Update W_out of each of `layers`, ascending, in place; `deltas` is [G, d], a row a group.
 
     Each layer takes an equal share of what is left to do, measured again after each update (20).
     The keys of `preserved` groups, already in the weights, join the bracket as K_p K_pᵀ; leave out
-    those of superseded facts, or a new edit of them realises only a part of its residual.
+    those of superseded facts, or a new edit of them realises only a part of its residual.  `woodbury` chooses
+    the form of the solve; None: by counting.
     """
     collected = Collector(model, parts, groups, deltas, settings, layers, preserved)
     result = Spread()
     for index, layer in enumerate(layers):
         share, first = 1.0 / (len(layers) - index), index == 0
         told = _part(progress, index, layers)
-        if collected.count <= few * parts.key_width(layer):
-            factor, ridge = moments.factor(layer)
+        size = parts.key_width(layer), parts.width, collected.count
+        if prefers_woodbury(*size) if woodbury is None else woodbury:
+            factor, ridge = moments.factor(layer, store=keeps_factor(*size, model.device.type))
             keys, residuals = collected.stacked(layer, share, first=first, progress=told)
             update = solve_few(factor.to(keys.device), settings.lam, keys, residuals)  # [d_k, d] = Δᵀ
             result.ridges[layer] = settings.lam * ridge
         else:
             normal, cross = collected.sums(layer, share, first=first, progress=told)
-            normal.add_(moments.load(layer).to(normal), alpha=settings.lam)
-            update, result.ridges[layer] = solve(normal, cross)
+            update, result.ridges[layer] = solve(moments.load(layer), settings.lam, normal, cross)
         weight = parts.writer(layer).weight
         assert isinstance(weight, Tensor)
         before = weight.double().norm()

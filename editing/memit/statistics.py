@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from editing.durable import make_directory
 from editing.memit.corpus import Drawn
 from editing.memit.solve import factorise
 from editing.memit.tensor_cache import keep, kept
@@ -46,14 +47,17 @@ class Moments:
     stored: Callable[[int], Path] | None = None
     """Where a layer's factor is kept, if anywhere."""
 
-    def factor(self, layer: int) -> tuple[Tensor, float]:
-        """(lower factor of E[k kᵀ] in fp64, ridge): independent of λ, so one is enough for all builds."""
+    def factor(self, layer: int, *, store: bool = True) -> tuple[Tensor, float]:
+        """(lower factor of E[k kᵀ] in fp64, ridge): independent of λ, so one is enough for all builds.
+
+        It is read where it lies; computed, it is written there where the caller wants to `store` it.
+        """
         path = self.stored(layer) if self.stored else None
         if path is not None and (found := kept(path)) is not None:
             return found[0]["factor"], float(found[1]["ridge"])
         factor, ridge = factorise(self.load(layer).double())
         factor = factor.contiguous()  # as it is read back: a solve's last bits depend on the layout
-        if path is not None:
+        if path is not None and store:
             keep(path, {"factor": factor}, {"ridge": repr(ridge)})
         return factor, ridge
 
@@ -123,7 +127,7 @@ class Statistics:
 
     def _fill(self, parts: Parts, missing: Sequence[int], progress: Progress) -> None:
         if missing:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            make_directory(self._directory)
             rows = self._rows()
             partial = self._directory / f"{self.content}-{'.'.join(map(str, missing))}.partial"
             sums = accumulate(self.model, parts, missing, rows, partial=partial, progress=progress)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from editing.durable import write_file
+from editing.durable import make_directory, write_file
 
 DIGEST = "sha256"
 
@@ -24,7 +24,7 @@ DIGEST = "sha256"
 def keep(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> None:
     """Write `tensors` and what is `said` of them to `path`: whole and synced, or not at all."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     write_file(path, save(ready, {**said, DIGEST: _digest(ready, said)}))
 
 
@@ -42,7 +42,8 @@ def kept(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, 
     if said.pop(DIGEST, "") != _digest(tensors, said):
         path.unlink(missing_ok=True)
         return None
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, said
+    # Copied to where torch allocates: last bits of a product depend on how its factors are aligned.
+    return {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, said
 
 
 def _digest(tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> str:

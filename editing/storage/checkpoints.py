@@ -1,7 +1,7 @@
 """Checkpoint directories: writing one, checking it, making it live, sweeping up after crashes.
 
 A checkpoint is a complete Hugging Face directory.  What is never edited is hard-linked from the
-imported base (`bases.py`), the editable shard is written anew, and `live` is a symbolic link that
+imported base (`base_import.py`), the editable shard is written anew, and `live` is a symbolic link that
 is switched by rename.  Nothing here ever changes a file in place.  Importable without torch.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ from editing.durable import (
 )
 from editing.errors import CheckpointError
 from editing.storage.base_import import EDITABLE, import_base
+from editing.storage.forms import form_named
 from editing.storage.manifest import NAME, Manifest, read_manifest, verify
-from editing.storage.shards import Stored, read_header, write_shard
+from editing.storage.shards import Stored, encoded, read_header, write_shard
 
 if TYPE_CHECKING:
     import torch
@@ -49,9 +51,12 @@ __all__ = [
 ]
 
 
-def write_checkpoint(base: Path, out: Path, tensors: Mapping[str, torch.Tensor]) -> str:
+def write_checkpoint(
+    base: Path, out: Path, tensors: Mapping[str, torch.Tensor], forms: Collection[str] = ()
+) -> str:
     """Write the base with `tensors` (by parameter name) in place of its own; return the digest.
 
+    `forms` name further forms of the same candidate (`editing.storage.forms`), each in a folder of its own.
     The tensors are rounded to the dtype the base is stored in.  `out` appears complete and synced or
     not at all.  Raises CheckpointError when it exists, when a tensor is not editable or has another
     shape, when it is not finite after rounding, or when the file system refuses.
@@ -65,65 +70,71 @@ def write_checkpoint(base: Path, out: Path, tensors: Mapping[str, torch.Tensor])
         if name not in manifest.editable:
             raise CheckpointError(f"{name!r} is not an editable tensor of {base}: import the base again")
         entry = stored[manifest.editable[name]]
-        replaced[entry.name] = _encode(name, tensor, entry)
+        replaced[entry.name] = encoded(name, tensor, entry)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        return _stage(base, manifest, out, stored.values(), replaced)
+        with _staged(out) as staging:
+            files = _write_shards(base, manifest, staging, stored.values(), replaced)
+            for form in sorted(forms):
+                files |= _write_form(form, base, tensors, staging / form)
+            return _complete(manifest, files, staging, out)
     except OSError as error:
         raise CheckpointError(
             f"cannot write checkpoint {out}: {error.strerror or error}; nothing was left behind"
         ) from error
 
 
-def _stage(
-    base: Path, manifest: Manifest, out: Path, stored: Iterable[Stored], replaced: dict[str, bytes]
-) -> str:
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A directory beside `out` for the block to fill and rename; gone after an error."""
     staging = staging_name(out)
     staging.mkdir()
     try:
-        for name in manifest.files:
-            if name != EDITABLE:
-                (staging / name).parent.mkdir(exist_ok=True)
-                link_or_copy(base / name, staging / name)
-        written = write_shard(staging / EDITABLE, stored, replaced)
-        built = Manifest(
-            kind="checkpoint",
-            base=manifest.digest,
-            files={**manifest.files, EDITABLE: written},
-            editable=manifest.editable,
-        )
-        (staging / NAME).write_bytes(built.to_bytes())
-        fsync_file(staging / NAME)
-        for folder in {(staging / name).parent for name in manifest.files}:
-            fsync_directory(folder)
-        crash_point("editing.checkpoints:before-rename")
-        staging.rename(out)
-        crash_point("editing.checkpoints:after-rename")
-        fsync_directory(out.parent)
+        yield staging
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def _write_shards(
+    base: Path, manifest: Manifest, staging: Path, stored: Iterable[Stored], replaced: dict[str, bytes]
+) -> dict[str, str]:
+    """The base's files, linked, and the editable shard, written; file → SHA-256."""
+    for name in manifest.files:
+        if name != EDITABLE:
+            (staging / name).parent.mkdir(exist_ok=True)
+            link_or_copy(base / name, staging / name)
+    return {**manifest.files, EDITABLE: write_shard(staging / EDITABLE, stored, replaced)}
+
+
+def _write_form(
+    name: str, base: Path, tensors: Mapping[str, torch.Tensor], directory: Path
+) -> dict[str, str]:
+    """The files of one form by name within the checkpoint; file → SHA-256."""
+    write = form_named(name)
+    directory.mkdir()
+    write(base, tensors, directory)
+    files = {}
+    for path in sorted(directory.iterdir()):
+        if not path.is_file() or path.is_symlink():
+            raise CheckpointError(f"the form {name!r} wrote {path.name!r}, which is no plain file")
+        fsync_file(path)
+        files[f"{name}/{path.name}"] = sha256_of(path)
+    return files
+
+
+def _complete(manifest: Manifest, files: dict[str, str], staging: Path, out: Path) -> str:
+    """Write the manifest, sync, and give the directory its name; returns the digest."""
+    built = Manifest("checkpoint", base=manifest.digest, files=files, editable=manifest.editable)
+    (staging / NAME).write_bytes(built.to_bytes())
+    fsync_file(staging / NAME)
+    for folder in {(staging / name).parent for name in files} | {staging}:
+        fsync_directory(folder)
+    crash_point("editing.checkpoints:before-rename")
+    staging.rename(out)
+    crash_point("editing.checkpoints:after-rename")
+    fsync_directory(out.parent)
     return built.digest
-
-
-def _encode(name: str, tensor: torch.Tensor, entry: Stored) -> bytes:
-    """The tensor's bytes in the dtype it is served in."""
-    import torch
-
-    if tuple(tensor.shape) != entry.shape:
-        raise CheckpointError(f"{name!r} has shape {tuple(tensor.shape)}, the base has {entry.shape}")
-    rounded = tensor.detach().to("cpu", _torch_dtype(entry.dtype)).contiguous()
-    if not bool(torch.isfinite(rounded).all()):
-        raise CheckpointError(
-            f"{name!r} is not finite in {entry.dtype}: the edit diverged; nothing was written"
-        )
-    return rounded.flatten().view(torch.uint8).numpy().tobytes()
-
-
-def _torch_dtype(stored: str) -> torch.dtype:
-    import torch
-
-    return {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[stored]
 
 
 def read_editable(directory: Path, names: Collection[str] | None = None) -> dict[str, torch.Tensor]:

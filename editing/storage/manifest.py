@@ -16,12 +16,13 @@ from typing import Any, Literal
 from editing.durable import open_regular, sha256_of
 from editing.errors import DamagedCheckpoint
 from editing.model.directory import TEMPLATES, loaders_read
+from editing.storage.forms import NAME as FORM
 
 NAME = "kbsync.json"
 VERSION = 1
 MANIFEST_BYTES = 64 << 20
 """Longest manifest: some hundred bytes for each file and editable tensor."""
-_FILE = re.compile(rf"({TEMPLATES}/)?[^/\0]+")
+_FILE = re.compile(rf"({TEMPLATES}/|{FORM.pattern}/)?[^/\0]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,13 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from editing.durable import open_regular
-from editing.errors import DamagedCheckpoint
+from editing.errors import CheckpointError, DamagedCheckpoint
+
+if TYPE_CHECKING:
+    import torch
 
 _CHUNK = 8 << 20
 HEADER_BYTES = 100_000_000
@@ -144,3 +147,33 @@ def _pieces(header: bytes, tensors: list[Stored], replaced: dict[str, bytes]) ->
                 f"{tensor.name!r}: {len(content)} bytes to write where the base has {tensor.length}"
             )
         yield content
+
+
+def rounded(name: str, tensor: torch.Tensor, entry: Stored) -> torch.Tensor:
+    """`tensor` in the dtype that it is stored and served in, on the CPU.
+
+    Raises CheckpointError where its shape is another, or where it is not finite after rounding.
+    """
+    import torch
+
+    if tuple(tensor.shape) != entry.shape:
+        raise CheckpointError(f"{name!r} has shape {tuple(tensor.shape)}, the base has {entry.shape}")
+    result = tensor.detach().to("cpu", _torch_dtype(entry.dtype)).contiguous()
+    if not bool(torch.isfinite(result).all()):
+        raise CheckpointError(
+            f"{name!r} is not finite in {entry.dtype}: the edit diverged; nothing was written"
+        )
+    return result
+
+
+def encoded(name: str, tensor: torch.Tensor, entry: Stored) -> bytes:
+    """The bytes of `rounded`; raises CheckpointError as it does."""
+    import torch
+
+    return rounded(name, tensor, entry).flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _torch_dtype(stored: str) -> torch.dtype:
+    import torch
+
+    return {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[stored]

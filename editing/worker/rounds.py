@@ -37,6 +37,7 @@ from editing.evaluation.questions import Exam, Setter, Sitting
 from editing.model.hooks import fused
 from editing.model.loading import load_model, load_tokenizer
 from editing.model.weights import swapped
+from editing.preflight import Preflight, check_disk
 from editing.requests import prompt_key
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.checkpoints import read_changed, read_manifest, verify, write_checkpoint
@@ -165,7 +166,7 @@ class _Round:
                     self.model,
                     self.tokenizer,
                     editor.arranged(self._inputs(edited)),
-                    planned=self.channel.expect,
+                    planned=self._expect,
                     progress=self.channel.progress,
                 )
             self.cost = built.cost
@@ -177,6 +178,10 @@ class _Round:
             if not halved:
                 return built
         return None
+
+    def _expect(self, expected: Preflight) -> None:
+        self.channel.expect(expected)
+        check_disk(expected, Path(self.spec.cache), Path(self.spec.out))
 
     def _inputs(self, edited: list[FactSpec]) -> BuildInputs:
         return BuildInputs(
@@ -198,7 +203,8 @@ class _Round:
                 digest = verify(out)
             else:
                 self._clear(out)
-                digest = write_checkpoint(Path(self.spec.base), out, built.tensors if built else {})
+                tensors = built.tensors if built else {}
+                digest = write_checkpoint(Path(self.spec.base), out, tensors, self.spec.forms)
                 crash_point("editing.worker:after-checkpoint")
         self.channel.progress("checkpoint", 1, 1)
         return digest

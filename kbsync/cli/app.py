@@ -37,7 +37,7 @@ app = typer.Typer(
 
 PANELS = {
     "Start here": ("demo", "init", "config", "relations", "gates"),
-    "Keep a model current": ("sync", "run", "dry-run", "pause", "resume"),
+    "Keep a model current": ("sync", "run", "dry-run", "rebuild", "pause", "resume"),
     "See how things stand": (
         "status",
         "sources",

@@ -48,7 +48,9 @@ def edit(
     context: typer.Context,
     facts: Annotated[
         Path,
-        typer.Argument(help="JSON lines with subject, prompt and target; or a CounterFact, zsRE or MQuAKE file."),
+        typer.Argument(
+            help="JSON lines with subject, prompt and target; or a CounterFact, zsRE or MQuAKE file."
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Where the edited model appears; must not exist.")] = None,
     model: Model = None,
@@ -126,7 +128,9 @@ def stats(
 
 def trace(
     context: typer.Context,
-    facts: Annotated[Path, typer.Argument(help="Facts the model may know: JSON lines, CounterFact, zsRE or MQuAKE.")],
+    facts: Annotated[
+        Path, typer.Argument(help="Facts the model may know: JSON lines, CounterFact, zsRE or MQuAKE.")
+    ],
     out: Annotated[Path, typer.Option(help="Directory for tracing.json and tracing.svg.")] = Path("tracing"),
     model: Model = None,
     settings: SettingsFile = None,

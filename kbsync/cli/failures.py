@@ -27,6 +27,7 @@ CODES = {
     "DataError": 65,
     "ModelError": 78,
     "CheckpointError": 65,
+    "StorageError": 75,
     "OutOfMemory": 75,
     "Unreachable": 78,
     "Busy": 75,

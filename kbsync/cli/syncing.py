@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    for command in (sync, run, pause, resume):
+    for command in (sync, run, pause, resume, rebuild):
         app.command()(command)
     app.command("dry-run")(dry_run)
 
@@ -36,17 +36,25 @@ def sync(
 
     While the daemon runs, it is the daemon that does this, after the cycle that it is at.
     """
+    _cycle(context, "sync", {"bootstrap": bootstrap}, no_wait=no_wait, json=json)
+
+
+def rebuild(context: typer.Context, no_wait: NoWait = False, json: Json = False) -> None:
+    """Build what is wanted again with today's settings, though nothing has changed; no source is read.
+
+    `kbsync status` says what live was built with differently.
+    """
+    _cycle(context, "rebuild", {}, no_wait=no_wait, json=json)
+
+
+def _cycle(
+    context: typer.Context, action: str, arguments: dict[str, bool], *, no_wait: bool, json: bool
+) -> None:
+    """Have a cycle done, print its report, and exit as that says."""
     from kbsync.service.actions import REPORTS
 
     with globals_of(context).application() as app:
-        answer = have_done(
-            app,
-            "sync",
-            lambda tx: {"bootstrap": bootstrap},
-            reason="",
-            actor="operator",
-            no_wait=no_wait,
-        )
+        answer = have_done(app, action, lambda tx: arguments, reason="", actor="operator", no_wait=no_wait)
     if answer is None:
         return
     report = REPORTS.validate_python(answer)

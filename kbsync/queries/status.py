@@ -11,6 +11,7 @@ from kbsync.intake.pull import BOOTSTRAP_ADVICE
 from kbsync.queries.quarantine import Selection, waiting
 from kbsync.queries.sources import SourceState, source_states
 from kbsync.queries.unlisted import described, unlisted
+from kbsync.recipe import REBUILD, differences
 from state.records import Checkpoint, Pause, Run
 
 
@@ -39,6 +40,8 @@ class Overview:
     audit_head: int
     unlisted: dict[str, int]
     """Wanted facts of relations that no catalogue lists any more."""
+    differences: tuple[str, ...]
+    """What live was built with that today's settings and files would build differently."""
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """For people, a line a thing."""
@@ -60,6 +63,10 @@ class Overview:
             ", ".join(f"{count} {status}" for status, count in sorted(self.facts.items())) or "none",
         )
         yield "pending", f"{self.pending} changes between what is wanted and what is live"
+        for difference in self.differences:
+            yield "built before", difference
+        if self.differences:
+            yield "", f"`{REBUILD}` builds what is wanted again with today's settings"
         if self.unlisted:
             yield "not listed", described(self.unlisted)
         if self.stopped:
@@ -90,7 +97,8 @@ def overview(app: Application) -> Overview:
     with app.state.read() as tx:
         live = tx.live()
         wanted = {fact.id for fact in tx.wanted()}
-        held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
+        stated = tx.view_facts(live.view) if live else ()
+        held = {fact.id for fact in stated}
         last = tx.runs(limit=1)
         head = tx.head()
         return Overview(
@@ -110,4 +118,5 @@ def overview(app: Application) -> Overview:
             paused=tx.paused(),
             audit_head=head.seq if head else 0,
             unlisted=missing,
+            differences=tuple(differences(app, live, stated)) if live else (),
         )

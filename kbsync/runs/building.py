@@ -1,27 +1,68 @@
-"""What a finished build leaves in the ledger: its candidate, and the facts that could not be built."""
+"""Building a run's candidate: what the worker is asked, and what its answer leaves in the ledger.
+
+That is the candidate with its recipe, and the facts that could not be built.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+from editing.crashpoints import crash_point
+from editing.durable import write_file
+from editing.errors import SpecError
 from editing.spec import BuildReport
+from kbsync.application import Application
+from kbsync.executor import Progress, Worker
+from kbsync.leadership import Leadership
+from kbsync.recipe import recipe
+from kbsync.runs.attempts import attempt
 from kbsync.runs.ending import end_run
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
-from kbsync.runs.specs import record_left_out
+from kbsync.runs.specs import build_spec, record_left_out
+from kbsync.settings.in_force import judged_under
 from state import Transaction
 from state.records import Run
 
 
-def record_build(tx: Transaction, run: Run, report: BuildReport, settings: str, actor: str) -> Run:
+def build(
+    app: Application, leadership: Leadership, worker: Worker, run: Run, progress: Progress
+) -> BuildReport:
+    """The worker's report on this round of the run, built now unless it was before the daemon was killed.
+
+    Raises WorkerFailed, Stopping.
+    """
+    directory = app.home.round(run.id, run.round)
+    try:
+        return BuildReport.read(directory.report)
+    except SpecError:
+        pass  # there is none, or it is of another version
+    spec = build_spec(app, leadership, run)
+    directory.prepare()
+    if spec.mode == "build":
+        # A build that was killed before its report may have left a directory nobody vouches for.
+        shutil.rmtree(spec.out, ignore_errors=True)
+        with app.state.read() as tx:
+            relations = [fact.relation for fact in tx.view_facts(run.view)]
+        text = json.dumps(recipe(app, relations), sort_keys=True, ensure_ascii=False)
+        write_file(directory.recipe, text.encode())
+    spec.write(directory.spec)
+    crash_point("kbsync.lifecycle:spec-written")
+    return attempt(app, leadership, worker, run, directory.spec, progress)
+
+
+def record_build(tx: Transaction, app: Application, run: Run, report: BuildReport, actor: str) -> Run:
     """The run, `built`: its candidate is of the view without the facts that could not be built.
 
-    Those are quarantined, each with its own reason; `settings` is the digest of what they were tried under.
+    Those are quarantined, each with its own reason.
     """
+    settings = judged_under(app.settings, app.gates)
     tx.put_base_answers(run.base, {int(f.id): (f.known, f.base_answer) for f in report.facts})
     record_left_out(tx, run, report.failures)
     leaving = unbuildable(report.failures, run.base, settings, run)
     if not leaving:
-        return _built(tx, run, report, run.view, "", actor)
+        return _built(tx, app, run, report, (run.view, ""), actor)
     back = quarantine(tx, leaving, CANNOT_BE_BUILT, actor)
     bad = {move.id for move in leaving}
     rest = [fact for fact in tx.view_facts(run.view) if fact.id not in bad]
@@ -37,14 +78,22 @@ def record_build(tx: Transaction, run: Run, report: BuildReport, settings: str, 
         # is of no view that is wanted, and the next round builds the one that is.
         tx.advance_run(run.id, "building", "built", actor=actor, reason=reason)
         return tx.advance_run(run.id, "built", "building", actor=actor, reason=reason, view=view)
-    return _built(tx, run, report, view, reason, actor)
+    return _built(tx, app, run, report, (view, reason), actor)
 
 
-def _built(tx: Transaction, run: Run, report: BuildReport, view: str, reason: str, actor: str) -> Run:
+def _built(
+    tx: Transaction, app: Application, run: Run, report: BuildReport, now: tuple[str, str], actor: str
+) -> Run:
+    """The run with its candidate; `now`: the view that it is of, and why that is not the planned one."""
+    view, reason = now
     checkpoint = run.checkpoint
     if checkpoint is None:
+        kept = app.home.round(run.id, run.round).recipe
+        recipe = kept.read_text(encoding="utf-8") if kept.exists() else ""
         path = Path(report.checkpoint).name
-        checkpoint = tx.create_checkpoint(run.id, view, run.base, path, report.checkpoint_digest).id
+        checkpoint = tx.create_checkpoint(
+            run.id, view, run.base, path, report.checkpoint_digest, recipe=recipe
+        ).id
     changed = view if view != run.view else None
     return tx.advance_run(
         run.id, "building", "built", actor=actor, reason=reason, checkpoint=checkpoint, view=changed

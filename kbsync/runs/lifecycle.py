@@ -11,14 +11,13 @@ what the step found.  A process killed between any two instructions leaves a run
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
 
 from editing.crashpoints import crash_point
-from editing.errors import EditingError, SpecError
+from editing.errors import EditingError
 from editing.spec import BuildReport
 from kbsync import gates
 from kbsync.application import Application
@@ -26,15 +25,14 @@ from kbsync.errors import BadData
 from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
-from kbsync.runs import promotion
-from kbsync.runs.attempts import attempt
-from kbsync.runs.building import record_build
+from kbsync.recipe import recipe, same
+from kbsync.runs import outdated, promotion
+from kbsync.runs.building import build, record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
 from kbsync.runs.planning import review_needed
 from kbsync.runs.quarantining import quarantine
 from kbsync.runs.rollout import finish
-from kbsync.runs.specs import build_spec
 from kbsync.settings.in_force import judged_under
 from state import Snapshot
 from state.errors import (
@@ -50,6 +48,7 @@ from state.records import Fact, GateResult, Run, RunState
 log = structlog.get_logger()
 
 ACTOR = "kbsync"
+UNWANTED = "not wanted any more"
 _RESTORED = "its successor failed a gate"
 SPOILT = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
 """What ends a run as `failed`: its files are damaged, gone or cannot be written, or its checkpoint may
@@ -106,7 +105,7 @@ class Lifecycle:
         except ViewBlocked as error:
             return self._reject(run, str(error))
         except NoLongerWanted as error:
-            return self._end_outdated(run, error.facts)
+            return self._end_outdated(run, f"{UNWANTED}: {named(error.facts)}")
         except StaleTransition:
             # Somebody else moved it: an operator's rollback or rejection may end a run at any time.
             with self.app.state.read() as tx:
@@ -123,35 +122,24 @@ class Lifecycle:
 
     def _start(self, run: Run) -> Run:
         """Build; or, where a whole checkpoint of this view was kept, judge that one again."""
+        if outdated.another_base(self.app, run):
+            return self._end_outdated(run, "the base model is another one by now")
         with self.app.state.read() as tx:
-            kept = tx.kept(run.view, run.base)
+            now = recipe(self.app, (fact.relation for fact in tx.view_facts(run.view)))
+            kept = tx.kept(run.view, run.base, lambda before: same(before, now))
         if kept is not None and not promotion.damage(self.app.home, kept):
             return self._advance(run, "building", checkpoint=kept.id)
         return self._advance(run, "building")
 
     def _build(self, run: Run) -> Run:
-        report = self._finished(run)
-        if report is None:
-            spec = build_spec(self.app, self.leadership, run)
-            spec_file = self._directory(run).prepare().spec
-            if spec.mode == "build":
-                # A build that was killed before its report may have left a directory nobody vouches for.
-                shutil.rmtree(spec.out, ignore_errors=True)
-            spec.write(spec_file)
-            crash_point("kbsync.lifecycle:spec-written")
-            try:
-                report = attempt(self.app, self.leadership, self.worker, run, spec_file, self.progress)
-            except WorkerFailed as failure:
-                return self._fail(run, f"{failure.kind}: {failure}")
-        with self.leadership.write() as tx:
-            return record_build(tx, run, report, judged_under(self.app.settings, self.app.gates), ACTOR)
-
-    def _finished(self, run: Run) -> BuildReport | None:
-        """What a worker reported before the daemon was killed; None if it did not, or in another version."""
+        if outdated.another_base(self.app, run):
+            return self._end_outdated(run, "the base model is another one by now")
         try:
-            return BuildReport.read(self._directory(run).report)
-        except SpecError:
-            return None
+            report = build(self.app, self.leadership, self.worker, run, self.progress)
+        except WorkerFailed as failure:
+            return self._fail(run, f"{failure.kind}: {failure}")
+        with self.leadership.write() as tx:
+            return record_build(tx, self.app, run, report, ACTOR)
 
     def _judge(self, run: Run) -> Run:
         verdicts = gates.judge_all(self.app.gates, self.report(run).measures)
@@ -171,8 +159,8 @@ class Lifecycle:
         report, verdicts = self.report(run), self._verdicts(run)
         failed = [v for v in verdicts if not v.passed]
         if not failed:
-            if unwanted := self._newly_unwanted(run):
-                return self._end_outdated(run, unwanted)
+            if unwanted := outdated.newly_unwanted(self.app, run):
+                return self._end_outdated(run, f"{UNWANTED}: {named(unwanted)}")
             if self._needs_review(run):
                 until = self.app.now() + self.app.settings.review.timeout
                 return self._advance(run, "awaiting_review", review_until=until)
@@ -216,8 +204,8 @@ class Lifecycle:
 
     def _review(self, run: Run) -> Run:
         """Wait for a reviewer until the time is up; what was withdrawn since is not waited for."""
-        if unwanted := self._newly_unwanted(run) or self._withdrawn(run):
-            return self._end_outdated(run, unwanted)
+        if unwanted := outdated.newly_unwanted(self.app, run) or outdated.withdrawn(self.app, run):
+            return self._end_outdated(run, f"{UNWANTED}: {named(unwanted)}")
         review = self.app.settings.review
         if run.review_until is None or self.app.now() < run.review_until:
             return run
@@ -292,20 +280,9 @@ class Lifecycle:
         with self.leadership.write() as tx:
             return end_run(tx, run, to, reason, ACTOR)
 
-    def _newly_unwanted(self, run: Run) -> tuple[Fact, ...]:
-        """Facts that the run would newly state although they are not wanted any more."""
-        with self.app.state.read() as tx:
-            live = tx.live()
-            return tx.newly_unwanted(run.view, run.base, live.view if live else None)
-
-    def _withdrawn(self, run: Run) -> tuple[Fact, ...]:
-        """Facts of the run's view that nobody wants any more and nothing replaces; live may state them too."""
-        with self.app.state.read() as tx:
-            return tx.withdrawn(run.view, run.base)
-
-    def _end_outdated(self, run: Run, facts: Sequence[Fact]) -> Run:
+    def _end_outdated(self, run: Run, why: str) -> Run:
         self.outdated += 1
-        return self._reject(run, f"not wanted any more: {named(facts)}; it is planned again without them")
+        return self._reject(run, f"{why}; it is planned again")
 
     def _new_facts(self, tx: Snapshot, run: Run) -> list[Fact]:
         live = tx.live()

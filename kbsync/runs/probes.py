@@ -4,6 +4,8 @@ Fetched from the source once, when the fact is new, and stored with it, so that 
 the same questions.  Neighbours share the relation and the object that the fact replaces (else the
 relation alone): what an edit that is too broad would move first.
 
+Only what somebody stands by may judge (`witnesses`): what the ledger wants, or what the base states.
+
 Facts come in batches, and a public endpoint is asked as little as possible: once for each relation and
 replaced object, once for each relation, once for each subject.  What a source cannot be asked (a drop
 folder) is taken from the ledger, which has what it said.
@@ -12,10 +14,9 @@ folder) is taken from the ledger, which has what it said.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal
 
 from connectors.observations import Entity as Named
 from connectors.observations import Triple
@@ -27,15 +28,22 @@ from kbsync.catalogue.relations import Catalogue
 from kbsync.errors import KbsyncError
 from kbsync.executor import Progress, silent
 from kbsync.intake.source import Source
+from kbsync.runs.witnesses import Kind, States, Witness, nothing_known, sort_out, witness
 from state.errors import StateError
 from state.facts import previous_value
 from state.ledger import Snapshot, State, Transaction
 from state.records import Entity, Fact, Probe
+from state.transaction import chunks
 
 NEIGHBOURS = 10
 SAME_SUBJECT = 10
 ALIASES = 5
 """How many of each kind are stored with a fact; the planner uses as many as its settings say."""
+
+PAGE = 100
+"""Facts whose probes are fetched, and whose witnesses the base is asked about, at a time."""
+SPARE = 2
+"""Times as many candidates are looked at as are kept: some of them are no witnesses."""
 
 POOL = 100
 """Triples of one relation, or of one relation and object, that neighbours are drawn from."""
@@ -51,6 +59,8 @@ class Gatherer:
     policy: Policy
     write: Callable[[], AbstractContextManager[Transaction]]
     """Opens the leader's transactions."""
+    states: States = nothing_known
+    """Asks the base what it states."""
 
     def gather(
         self,
@@ -71,39 +81,79 @@ class Gatherer:
         asked = _Asked(self.state, self.sources, known)
         trouble: dict[str, str] = {}
         done = 0
-        for name, group in _by_source(bare):
+        for name, page in _pages(bare):
+            if name in trouble:
+                continue
             try:
                 with asked.of(name):
-                    for fact in group:
-                        self._keep(fact, self._probes(fact, asked))
-                        done += 1
-                        progress("probes", done, len(bare), None)
+                    drafts = [self._draft(fact, asked) for fact in page]
             except (StateError, KbsyncError):
                 raise  # the ledger's or the leader's trouble
             except Exception as error:  # noqa: BLE001  whatever a connector raises, the other sources are asked
                 trouble[name] = f"{type(error).__name__}: {error}"
+                continue
+            self._keep(drafts)
+            done += len(page)
+            progress("probes", done, len(bare), None)
         return trouble
 
-    def _probes(self, fact: Fact, asked: _Asked) -> list[Probe]:
+    def _draft(self, fact: Fact, asked: _Asked) -> _Draft:
         with self.state.read() as tx:
             subject = tx.entities([fact.subject]).get(fact.subject)
             replaced = _replaced(tx, fact)
-        return [
-            *_aliases(fact, subject, self.policy),
-            *_neighbours(fact, replaced, asked, self.catalogue, self.policy),
-            *_same_subject(fact, asked, self.catalogue, self.policy),
-        ]
+        neighbours = _neighbours(fact, replaced, asked)
+        others = [triple for triple in asked.others(fact) if triple.relation != fact.relation]
+        return _Draft(
+            fact,
+            _aliases(fact, subject, self.policy),
+            self._witnesses("neighbour", neighbours, NEIGHBOURS),
+            self._witnesses("same_subject", others, SAME_SUBJECT),
+        )
 
-    def _keep(self, fact: Fact, probes: list[Probe]) -> None:
+    def _witnesses(self, kind: Kind, triples: Iterable[Triple], most: int) -> list[Witness]:
+        """The first distinct questions of `triples`, with some to spare."""
+        distinct: dict[str, Witness] = {}
+        for triple in triples:
+            asked = witness(kind, triple, self.catalogue, self.policy)
+            if asked is not None:
+                distinct.setdefault(asked.prompt, asked)
+        return list(distinct.values())[: SPARE * most]
+
+    def _keep(self, drafts: Sequence[_Draft]) -> None:
+        with self.state.read() as tx:
+            vouched, unwatched = sort_out(tx, (one for draft in drafts for one in draft.witnesses()))
+        stated = self.states(unwatched) if unwatched else ()
+        good = vouched | {one for one, yes in zip(unwatched, stated, strict=True) if yes}
         with self.write() as tx:
-            tx.put_probes(fact.id, _unambiguous(tx, fact, probes))
+            for draft in drafts:
+                tx.put_probes(draft.fact.id, draft.probes(tx, good))
 
 
-def _by_source(facts: Iterable[Fact]) -> Iterator[tuple[str, list[Fact]]]:
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What could judge one fact, before it is known who may."""
+
+    fact: Fact
+    aliases: list[Probe]
+    neighbours: list[Witness]
+    same_subject: list[Witness]
+
+    def witnesses(self) -> Iterator[Witness]:
+        yield from (*self.neighbours, *self.same_subject)
+
+    def probes(self, tx: Transaction, good: Collection[Witness]) -> list[Probe]:
+        neighbours = [one.probe() for one in self.neighbours if one in good][:NEIGHBOURS]
+        same_subject = [one.probe() for one in self.same_subject if one in good][:SAME_SUBJECT]
+        return [*_unambiguous(tx, self.fact, self.aliases), *neighbours, *same_subject]
+
+
+def _pages(facts: Iterable[Fact]) -> Iterator[tuple[str, list[Fact]]]:
+    """The facts of each source, a page at a time."""
     groups: dict[str, list[Fact]] = {}
     for fact in facts:
         groups.setdefault(fact.source, []).append(fact)
-    yield from groups.items()
+    for name, group in groups.items():
+        yield from ((name, page) for page in chunks(group, PAGE))
 
 
 @dataclass
@@ -182,44 +232,18 @@ def _replaced(tx: Snapshot, fact: Fact) -> str | None:
     return None if previous is None else previous.object
 
 
-def _neighbours(
-    fact: Fact, replaced: str | None, asked: _Asked, catalogue: Catalogue, policy: Policy
-) -> list[Probe]:
+def _neighbours(fact: Fact, replaced: str | None, asked: _Asked) -> list[Triple]:
     """Other subjects of the relation: those that share the replaced object first, then some by lot."""
     found = _drawn(fact, asked.holders(fact, replaced)) if replaced is not None else []
-    if len(found) < NEIGHBOURS:
+    if len(found) < SPARE * NEIGHBOURS:
         found += _drawn(fact, asked.pool(fact))
-    others = [triple for triple in found if triple.subject.id != fact.subject]
-    probes = (_probe("neighbour", triple, catalogue, policy) for triple in others)
-    return _first(probes, NEIGHBOURS)
+    return [triple for triple in found if triple.subject.id != fact.subject]
 
 
 def _drawn(fact: Fact, pool: Iterable[Triple]) -> list[Triple]:
     """`pool` in an order of the fact's own: facts of one relation draw different neighbours from it."""
     return sorted(
         pool, key=lambda triple: hashlib.sha256(f"{fact.key} {triple.subject.id}".encode()).digest()
-    )
-
-
-def _same_subject(fact: Fact, asked: _Asked, catalogue: Catalogue, policy: Policy) -> list[Probe]:
-    others = [triple for triple in asked.others(fact) if triple.relation != fact.relation]
-    return _first((_probe("same_subject", triple, catalogue, policy) for triple in others), SAME_SUBJECT)
-
-
-def _probe(
-    kind: Literal["neighbour", "same_subject"], triple: Triple, catalogue: Catalogue, policy: Policy
-) -> Probe | None:
-    """The triple as a question; None if it cannot be asked (no label, a flawed one, no template)."""
-    relation = catalogue.get(triple.relation)
-    subject, target = triple.subject.label, triple.object.label
-    if relation is None or subject is None or target is None:
-        return None
-    subject, target = labels.clean(subject), labels.clean(target)
-    if any(labels.flaw(text, policy.label_max, policy.label_scripts) for text in (subject, target)):
-        return None
-    prompt = render(relation.template, subject)
-    return (
-        Probe("neighbour", prompt, target) if kind == "neighbour" else Probe("same_subject", prompt, target)
     )
 
 
@@ -232,26 +256,16 @@ def _aliases(fact: Fact, subject: Entity | None, policy: Policy) -> list[Probe]:
         for name in names
         if fold(name) != taken and not labels.flaw(name, policy.label_max, policy.label_scripts)
     )
-    return _first((Probe("alias", render(fact.template, name), fact.target) for name in sound), ALIASES)
+    probes = {render(fact.template, name): fact.target for name in sound}
+    return [Probe("alias", prompt, target) for prompt, target in probes.items()][:ALIASES]
 
 
-def _unambiguous(tx: Transaction, fact: Fact, probes: list[Probe]) -> list[Probe]:
+def _unambiguous(tx: Transaction, fact: Fact, aliases: list[Probe]) -> list[Probe]:
     """Without aliases that are another watched subject's prompt: there the right answer is another."""
-    keys = {probe.prompt: prompt_key(probe.prompt) for probe in probes if probe.kind == "alias"}
+    keys = {probe.prompt: prompt_key(probe.prompt) for probe in aliases}
     taken = tx.slots_with_prompt_keys(keys.values())
     return [
         probe
-        for probe in probes
-        if probe.kind != "alias" or all(s.subject == fact.subject for s in taken.get(keys[probe.prompt], ()))
+        for probe in aliases
+        if all(slot.subject == fact.subject for slot in taken.get(keys[probe.prompt], ()))
     ]
-
-
-def _first(probes: Iterable[Probe | None], most: int) -> list[Probe]:
-    """The first `most` distinct ones."""
-    distinct: dict[str, Probe] = {}
-    for probe in probes:
-        if probe is not None:
-            distinct.setdefault(probe.prompt, probe)
-        if len(distinct) == most:
-            break
-    return list(distinct.values())

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from editing.preflight import Preflight
-from editing.spec import BuildReport, BuildSpec, FactFailure
+from editing.spec import BuildReport, BuildSpec, FactFailure, FactSpec
 from kbsync.application import Application
 from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.runs.planning import Plan
-from kbsync.runs.specs import ask_spec, plan_spec
+from kbsync.runs.specs import ask_spec, plan_spec, question_spec
+from kbsync.runs.witnesses import Witness
 from state.records import Fact
 
 log = structlog.get_logger()
@@ -50,6 +52,18 @@ def base_knowledge(
         answers = {**answers, **fresh}
         failures = report.failures
     return Knowledge({fact: known for fact, (known, _) in answers.items()}, failures)
+
+
+def base_states(
+    app: Application, worker: Worker, asked: Sequence[Witness], progress: Progress = silent
+) -> list[bool]:
+    """For each question whether the base answers it as expected; what it cannot be asked, it does not."""
+    questions = [
+        FactSpec(str(number), one.template, one.label, one.target) for number, one in enumerate(asked)
+    ]
+    report = _ask(app, worker, question_spec(app, questions), app.home.questions("probes"), progress)
+    known = {fact.id for fact in report.facts if fact.known}
+    return [question.id in known for question in questions]
 
 
 def forecast(

@@ -50,7 +50,12 @@ def ask_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
         FactSpec(id=str(fact.id), prompt=fact.template, subject=fact.subject_label, target=fact.target)
         for fact in facts
     )
-    return _spec(app, run="ask", out="", facts=bare, live=None, mode="ask")
+    return question_spec(app, bare)
+
+
+def question_spec(app: Application, questions: Sequence[FactSpec]) -> BuildSpec:
+    """Ask the base what it answers to each question, whether or not the ledger has a fact for it."""
+    return _spec(app, run="ask", out="", facts=tuple(questions), live=None, mode="ask")
 
 
 def plan_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
@@ -139,6 +144,7 @@ def _spec(app: Application, **particular: object) -> BuildSpec:
         canaries=app.canaries,
         generate=settings.plan.generate,
         retention_sample=settings.plan.retention_sample,
+        forms=settings.deliver.further,
         threads=settings.executor.threads,
         device=None if settings.model.device == "auto" else settings.model.device,
         **particular,  # type: ignore[arg-type]

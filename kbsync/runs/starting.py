@@ -13,7 +13,7 @@ from kbsync.executor import Progress, Worker, silent
 from kbsync.leadership import Leadership
 from kbsync.runs import planning, probes
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
-from kbsync.runs.questions import base_knowledge
+from kbsync.runs.questions import base_knowledge, base_states
 from kbsync.settings.in_force import judged_under
 from state.records import Fact, Run
 
@@ -31,10 +31,22 @@ class Pending:
     wanted: tuple[Fact, ...]
     live: tuple[Fact, ...] | None
     known: dict[int, bool]
+    another_base: bool
+    """Live was built from a base that is not the configured one any more."""
 
-    def plan(self, app: Application, *, asked: bool) -> planning.Plan | planning.NothingToDo:
-        """What to build of it now."""
-        return planning.decide(self.wanted, self.live, self.known, app.settings.plan, app.now(), asked=asked)
+    def plan(
+        self, app: Application, *, asked: bool, rebuild: bool = False
+    ) -> planning.Plan | planning.NothingToDo:
+        """What to build of it now; `rebuild`: even if nothing has changed."""
+        return planning.decide(
+            self.wanted,
+            self.live,
+            self.known,
+            app.settings.plan,
+            app.now(),
+            asked=asked,
+            rebuilt=rebuild or self.another_base,
+        )
 
 
 def pending(app: Application, leadership: Leadership, worker: Worker, progress: Progress = silent) -> Pending:
@@ -49,11 +61,13 @@ def pending(app: Application, leadership: Leadership, worker: Worker, progress: 
             wanted = tx.wanted()
             live = tx.live()
             live_facts = tx.view_facts(live.view) if live else None
+            answers = tx.base_answers(app.base.digest, [fact.id for fact in live_facts or ()])
+        known |= {fact: known for fact, (known, _) in answers.items()}
         found = base_knowledge(app, leadership, worker, wanted, progress)
         known |= found.known
         leaving = unbuildable(found.failures, app.base.digest, judged_under(app.settings, app.gates))
         if not leaving:
-            return Pending(wanted, live_facts, known)
+            return Pending(wanted, live_facts, known, live is not None and live.base != app.base.digest)
         with leadership.write() as tx:
             quarantine(tx, leaving, CANNOT_BE_BUILT, ACTOR)
         log.warning("facts.unbuildable", facts=[move.id for move in leaving])
@@ -62,16 +76,24 @@ def pending(app: Application, leadership: Leadership, worker: Worker, progress: 
 def fetch_probes(
     app: Application,
     leadership: Leadership,
+    worker: Worker,
     facts: Iterable[Fact],
     known: Collection[int] = (),
     progress: Progress = silent,
 ) -> None:
-    """Ask the sources, once for each new fact, what it will be judged by.
+    """Ask the sources, once for each new fact, what it will be judged by, and the base who may judge.
 
     A source that cannot be asked now leaves its facts to the gates that need no probe; it is asked again
     when they are built again.
     """
-    gatherer = probes.Gatherer(app.state, app.sources, app.catalogue, app.settings.policy, leadership.write)
+    gatherer = probes.Gatherer(
+        app.state,
+        app.sources,
+        app.catalogue,
+        app.settings.policy,
+        leadership.write,
+        states=lambda asked: base_states(app, worker, asked, progress),
+    )
     for source, reason in gatherer.gather(facts, known, progress).items():
         log.warning("probes.unavailable", source=source, reason=reason)
 
@@ -83,34 +105,45 @@ class Started:
     """It only takes facts out; what needs a review is still to be planned."""
 
 
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Why a run may be started now."""
+
+    trigger: str
+    """Who or what asked, as the run keeps it."""
+    asked: bool
+    """Somebody wants it now, whatever the thresholds of [plan] say."""
+    in_review: bool = False
+    """A candidate waits for a reviewer."""
+    rebuild: bool = False
+    """What is wanted is built again, even if nothing has changed."""
+
+
 def start(
     app: Application,
     leadership: Leadership,
     worker: Worker,
-    *,
-    trigger: str,
-    asked: bool,
-    in_review: bool = False,
+    occasion: Occasion,
     progress: Progress = silent,
 ) -> Started | str:
     """A new run, or why there is none.
 
-    What was withdrawn does not wait for a reviewer: where the plan needs a review, or a candidate is
-    `in_review` already, a run that only takes facts out goes first.
+    What was withdrawn does not wait for a reviewer: where the plan needs a review, or a candidate is in
+    review already, a run that only takes facts out goes first.
     """
     found = pending(app, leadership, worker, progress)
-    planned = found.plan(app, asked=asked)
+    planned = found.plan(app, asked=occasion.asked, rebuild=occasion.rebuild)
     taken_out = None
-    if in_review or _waits_for_review(app, planned, found):
+    if occasion.in_review or _waits_for_review(app, planned, found):
         taken_out = planning.withdrawal(found.wanted, found.live, found.known)
     if taken_out is not None:
         planned = taken_out
-    elif in_review:
+    elif occasion.in_review:
         return "a run waits for review"
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
-    fetch_probes(app, leadership, planned.new, planned.known, progress)
-    created = _create(app, leadership, planned, trigger=trigger, asked=asked)
+    fetch_probes(app, leadership, worker, planned.new, planned.known, progress)
+    created = _create(app, leadership, planned, occasion)
     return created if isinstance(created, str) else Started(created, partial=taken_out is not None)
 
 
@@ -121,26 +154,28 @@ def _waits_for_review(
         return False
     stated = {fact.id for fact in found.live or ()}
     new = [fact for fact in planned.facts if fact.id not in stated]
-    return planning.review_needed(app.settings.review, new, rebuilt=False)
+    return planning.review_needed(app.settings.review, new, rebuilt=found.another_base)
 
 
 def _create(
-    app: Application, leadership: Leadership, planned: planning.Plan, *, trigger: str, asked: bool
+    app: Application, leadership: Leadership, planned: planning.Plan, occasion: Occasion
 ) -> Run | str:
     """The run of a plan, written into the ledger; or why this view is not built now."""
     with leadership.write() as tx:
         view = tx.create_view(planned.facts)
         live = tx.live()
-        if live is not None and (live.view, live.base) == (view.digest, app.base.digest):
+        same = live is not None and (live.view, live.base) == (view.digest, app.base.digest)
+        if same and not occasion.rebuild:
             return "live already is this view"
         blocked = next((block for block in tx.blocked_views() if block.view == view.digest), None)
         if blocked is not None:
             return (
                 f"this view was rolled back ({blocked.reason}); `kbsync checkpoints release` allows it again"
             )
-        if wait := _backing_off(app, [r for r in tx.runs(limit=20) if r.view == view.digest], asked):
+        earlier = [r for r in tx.runs(limit=20) if (r.view, r.base) == (view.digest, app.base.digest)]
+        if wait := _backing_off(app, earlier, occasion.asked):
             return wait
-        run = tx.create_run(view.digest, app.base.digest, trigger)
+        run = tx.create_run(view.digest, app.base.digest, occasion.trigger)
         tx.emit(
             "run.scope",
             ACTOR,

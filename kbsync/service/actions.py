@@ -22,8 +22,8 @@ from kbsync.runs.lifecycle import Lifecycle
 from kbsync.runs.planning import NothingToDo
 from kbsync.runs.questions import forecast
 from kbsync.runs.returning import returning
-from kbsync.runs.starting import pending, start
-from kbsync.service.cycle import CycleReport, cycle, workers
+from kbsync.runs.starting import Occasion, pending, start
+from kbsync.service.cycle import CycleReport, cycle, rebuild, workers
 from state import Transaction
 from state.records import Request
 
@@ -58,6 +58,15 @@ def sync(errand: Errand) -> Mapping[str, Any]:
         bootstrap=bool(errand.arguments["bootstrap"]),
         progress=errand.progress,
     )
+    return _plain(report)
+
+
+def rebuild_again(errand: Errand) -> Mapping[str, Any]:
+    """Build what is wanted again, with today's settings."""
+    return _plain(rebuild(errand.app, errand.leadership, progress=errand.progress))
+
+
+def _plain(report: CycleReport) -> Mapping[str, Any]:
     # The single decisions are in the ledger; the answer keeps the counts.
     counts = {name: replace(one, decisions=[]) for name, one in report.intake.items()}
     answer: dict[str, Any] = REPORTS.dump_python(replace(report, intake=counts), mode="json")
@@ -137,7 +146,7 @@ def _built_instead(errand: Errand, trigger: str) -> dict[str, Any]:
     """Build what is wanted after a rollback whose checkpoint must not go live; its run, or why there is none."""
     app, leadership = errand.app, errand.leadership
     with workers(app, leadership) as worker:
-        started = start(app, leadership, worker, trigger=trigger, asked=True, progress=errand.progress)
+        started = start(app, leadership, worker, Occasion(trigger, asked=True), errand.progress)
         if isinstance(started, str):
             return {"nothing": started}
         run = Lifecycle(app, leadership, worker, errand.progress, asked=True).drive(started.run)
@@ -198,6 +207,7 @@ ACTIONS: Mapping[str, Action] = {
     "rollback": Action(rollback, urgency=2),
     "approve-run": Action(approve_run, urgency=1),
     "sync": Action(sync),
+    "rebuild": Action(rebuild_again),
     "dry-run": Action(dry_run),
     "forget-source": Action(forget_source),
     "rename-source": Action(rename_source),

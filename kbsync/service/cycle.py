@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kbsync.application import Application
 from kbsync.deployment.outbox import Outbox
@@ -14,7 +14,7 @@ from kbsync.runs import promotion
 from kbsync.runs.ending import ENDS
 from kbsync.runs.lifecycle import Lifecycle
 from kbsync.runs.rollout import finish
-from kbsync.runs.starting import start
+from kbsync.runs.starting import Occasion, start
 from kbsync.service.housekeeping import clean_up
 from kbsync.service.reading import pull
 from state.records import Run
@@ -55,6 +55,7 @@ def cycle(
     """
     leadership.correct_instants()
     clean_up(app, leadership)
+    app.look_at_base()
     with nullcontext(worker) if worker else workers(app, leadership) as worker:
         lifecycle = Lifecycle(app, leadership, worker, progress, asked=asked)
         with app.state.read() as tx:
@@ -66,21 +67,29 @@ def cycle(
         leadership.renew()
         # What was pulled may have withdrawn what a waiting candidate states.
         runs = [lifecycle.drive(run) if run.state == "awaiting_review" else run for run in runs]
-        new, nothing = _new_runs(app, leadership, worker, lifecycle, runs, trigger=trigger, progress=progress)
+        new, nothing = _new_runs(lifecycle, runs, Occasion(trigger, asked))
     clean_up(app, leadership)
     return CycleReport((*runs, *new), reports, unavailable, nothing)
 
 
-def _new_runs(
-    app: Application,
-    leadership: Leadership,
-    worker: Worker,
-    lifecycle: Lifecycle,
-    unfinished: list[Run],
-    *,
-    trigger: str,
-    progress: Progress,
-) -> tuple[list[Run], str]:
+def rebuild(
+    app: Application, leadership: Leadership, *, worker: Worker | None = None, progress: Progress = silent
+) -> CycleReport:
+    """Build what is wanted again with today's settings, though nothing has changed; no source is read."""
+    leadership.correct_instants()
+    clean_up(app, leadership)
+    app.look_at_base()
+    with nullcontext(worker) if worker else workers(app, leadership) as worker:
+        lifecycle = Lifecycle(app, leadership, worker, progress, asked=True)
+        with app.state.read() as tx:
+            unfinished = tx.open_runs()
+        runs = [lifecycle.drive(run) for run in unfinished]
+        new, nothing = _new_runs(lifecycle, runs, Occasion("kbsync rebuild", True, rebuild=True))
+    clean_up(app, leadership)
+    return CycleReport((*runs, *new), nothing=nothing)
+
+
+def _new_runs(lifecycle: Lifecycle, unfinished: list[Run], occasion: Occasion) -> tuple[list[Run], str]:
     """Start what is to be started and drive it; the new runs, and why there is no further one.
 
     Usually one.  Another follows where the first only took facts out, or was overtaken by a decision
@@ -92,15 +101,8 @@ def _new_runs(
         if "promoted" in states:
             return runs, "a run waits for its deploy hooks (`kbsync deployments`)" if not runs else ""
         overtaken = lifecycle.outdated
-        started = start(
-            app,
-            leadership,
-            worker,
-            trigger=trigger,
-            asked=lifecycle.asked or overtaken > 0,
-            in_review="awaiting_review" in states,
-            progress=progress,
-        )
+        now = replace(occasion, asked=occasion.asked or overtaken > 0, in_review="awaiting_review" in states)
+        started = start(lifecycle.app, lifecycle.leadership, lifecycle.worker, now, lifecycle.progress)
         if isinstance(started, str):
             return runs, started if not runs else ""
         runs.append(lifecycle.drive(started.run))

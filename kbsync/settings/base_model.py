@@ -6,13 +6,15 @@ settings file of a home overrides them in [edit], and `--settings FILE` override
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from editing.durable import write_file
 from editing.settings import EditSettings
 from editing.special_tokens import special_tokens
 from kbsync.errors import BadConfiguration
@@ -60,6 +62,43 @@ def import_base(path: Path, home: Home, overrides: EditOverrides) -> Base:
     home.prepare()
     digest, directory = split(path, home.base, editable)
     return Base(digest, directory, defaults)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How a base's files looked when it was imported: to know it again without reading gigabytes."""
+
+    digest: str
+    path: str
+    looks: str
+
+    def looks_like(self, path: Path) -> bool:
+        """Whether the files at `path` look as they did then."""
+        return (self.path, self.looks) == (str(path), looks_of(path))
+
+    def write(self, file: Path) -> None:
+        write_file(file, json.dumps(asdict(self), indent=1).encode())
+
+    @classmethod
+    def read(cls, file: Path) -> Imported | None:
+        """What was written at the last import; None where nothing was, or nothing that can be read."""
+        try:
+            return cls(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def looks_of(path: Path) -> str:
+    """A digest over name, size, date and inode of every file of a model: where it differs, content may too."""
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else ():
+        try:
+            status = file.stat()
+        except OSError:  # a link to nothing; importing it says so
+            continue
+        look = (file.name, status.st_size, status.st_mtime_ns, status.st_ino)
+        digest.update(repr(look).encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def edit_settings_of(model: Path) -> EditSettings:

@@ -56,7 +56,8 @@ def reject_unknown_variables(settings: type[BaseSettings], environment: Mapping[
         if field is None:
             raise _unknown(variable, [PREFIX + key.upper() for key in settings.model_fields])
         kind = field.annotation
-        keys = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        keys = None if fields is None else [inner.alias or key for key, inner in fields.items()]
         if keys is not None and rest and rest[0] not in keys:
             raise _unknown(variable, [f"{PREFIX}{section.upper()}__{key.upper()}" for key in keys])
 

@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from editing.settings import EditSettings
+from editing.storage.forms import forms as known_forms
 from kbsync.admission.policy import Policy
 from kbsync.durations import Duration, PositiveDuration
 from kbsync.errors import BadConfiguration
@@ -139,6 +140,34 @@ class GateSettings(Section):
     enabled: bool | None = Field(None, description="whether the gate counts at all")
 
 
+CHECKPOINT = "checkpoint"
+"""The form that is always written: a complete Hugging Face directory."""
+
+
+class DeliverSettings(Section):
+    """In which forms a candidate is written; every form lies in a folder of the checkpoint's directory."""
+
+    forms: tuple[str, ...] = Field(
+        (CHECKPOINT,),
+        alias="as",
+        description='"checkpoint" is always written; "delta" adds the changed tensors alone',
+    )
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The forms beside the checkpoint itself."""
+        return tuple(form for form in self.forms if form != CHECKPOINT)
+
+    @field_validator("forms")
+    @classmethod
+    def _exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(value) - {CHECKPOINT, *known_forms()}):
+            raise ValueError(
+                f"no form is named {unknown[0]!r}; there are: checkpoint, {', '.join(known_forms())}"
+            )
+        return value
+
+
 class ReviewSettings(Section):
     """Whether a person approves a candidate before it goes live."""
 
@@ -244,6 +273,7 @@ class Settings(BaseSettings):
     canaries: Path | None = Field(
         None, description="JSONL file of {prompt, target} every candidate must answer"
     )
+    deliver: DeliverSettings = DeliverSettings()
     review: ReviewSettings = ReviewSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     executor: ExecutorSettings = ExecutorSettings()

@@ -153,8 +153,12 @@ def test_a_server_says_what_was_learnt_and_one_with_the_old_model_is_found_out(
     assert len(server.told("/collective_rpc")) == 2
 
 
-def test_a_changed_byte_in_the_log_is_found(told: dict[str, Any], home: Path) -> None:
-    connection = sqlite3.connect(home / "kbsync.db")
+def test_a_changed_byte_in_the_log_is_found(told: dict[str, Any], home: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "home"
+    copy.mkdir()
+    with sqlite3.connect(home / "kbsync.db") as whole, sqlite3.connect(copy / "kbsync.db") as target:
+        whole.backup(target)
+    connection = sqlite3.connect(copy / "kbsync.db")
     connection.execute("DROP TRIGGER IF EXISTS events_no_update")
     names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")]
     for name in names:
@@ -162,6 +166,6 @@ def test_a_changed_byte_in_the_log_is_found(told: dict[str, Any], home: Path) ->
     connection.execute("UPDATE events SET actor = actor || 'x' WHERE seq = 100")
     connection.commit()
     connection.close()
-    done = kbsync(home, "audit", "verify")
+    done = kbsync(copy, "audit", "verify")
     assert done.returncode == 65
     assert "event 100" in done.stderr

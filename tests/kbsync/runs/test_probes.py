@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
 from connectors.observations import Triple
 from kbsync.admission.policy import Policy
+from kbsync.intake import quarantine
 from kbsync.runs import probes
+from kbsync.runs.witnesses import Witness
 from state.records import Probe
 from tests.support.admission_world import (
     CATALOGUE,
@@ -133,3 +140,77 @@ def test_a_source_that_cannot_be_asked_is_replaced_by_what_it_said(world: World)
     neighbours = {target for _, target in of_kind(found, "neighbour")}
     assert len(neighbours) == probes.NEIGHBOURS
     assert neighbours <= {f"Head {n}" for n in range(15, 30)}
+
+
+def pool(*triples: tuple[str, str]) -> Script:
+    """A source that knows neighbours which nobody watches."""
+    kb = Script("kb")
+    for subject, object in triples:
+        told = observed(subject, object)
+        kb.now[told.subject.id, told.relation] = told
+    return kb
+
+
+def test_what_nobody_watches_judges_only_where_the_base_states_it(world: World) -> None:
+    world.hear(observed("italy", "conte"))
+    world.kb = pool(("spain", "perez"), ("malta", "abela"), ("peru", "guess"))
+    asked: list[Witness] = []
+
+    def states(witnesses: Sequence[Witness]) -> list[bool]:
+        asked.extend(witnesses)
+        return [one.target != "Guess" for one in witnesses]
+
+    with world.state.read() as tx:
+        wanted = tx.wanted()
+    replace(gatherer(world, world.kb), states=states).gather(wanted)
+    with world.state.read() as tx:
+        found = of_kind(tx.probes(wanted[0].id), "neighbour")
+    assert {target for _, target in found} == {"Perez", "Abela"}
+    assert {one.target for one in asked} == {"Perez", "Abela", "Guess"}
+
+
+def test_what_the_ledger_doubts_judges_nobody(world: World) -> None:
+    """A homonym in quarantine, a value that settles, one that was rejected, and one that is another by now."""
+    world.hear(
+        observed("italy", "conte"),
+        observed("georgia", "ann"),
+        observed(entity("georgia_us", "Georgia"), "bob"),
+        observed("spain", "perez", modified=START),
+        observed("malta", "abela"),
+        observed("peru", "boluarte"),
+        observed("chile", "boric"),
+    )
+    quarantine.reject(world.intake, world.fact("malta", "abela").id, "no", "ada")
+    sure = pool(
+        ("georgia", "ann"), ("spain", "perez"), ("malta", "abela"), ("peru", "castillo"), ("chile", "boric")
+    )
+    italy = world.fact("italy", "conte")
+    everything = replace(gatherer(world, sure), states=lambda asked: [True] * len(asked))
+    everything.gather([italy])
+    with world.state.read() as tx:
+        assert of_kind(tx.probes(italy.id), "neighbour") == [("The head of government of Chile is", "Boric")]
+
+
+def test_another_subject_of_the_same_prompt_is_no_witness(world: World) -> None:
+    world.hear(observed("italy", "conte"), observed("spain", "perez"))
+    italy = world.fact("italy", "conte")
+    twin = pool(("spain_us", "perez"))
+    ((_, told),) = twin.now.items()
+    twin.now = {("wd:spain_us", told.relation): observed(entity("spain_us", "Spain"), "jones")}
+    replace(gatherer(world, twin), states=lambda asked: [True] * len(asked)).gather([italy])
+    with world.state.read() as tx:
+        assert of_kind(tx.probes(italy.id), "neighbour") == []
+
+
+def test_a_subjects_other_relation_that_is_doubted_is_no_witness(world: World) -> None:
+    world.hear(observed("italy", "conte"), observed("italy", "rome", "milan", relation="wdt:P36"))
+    italy = world.fact("italy", "conte")
+    gatherer(world, world.kb).gather([italy])
+    with world.state.read() as tx:
+        assert of_kind(tx.probes(italy.id), "same_subject") == []
+
+
+def test_witnesses_are_looked_for_page_by_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "PAGE", 3)
+    world.hear(*(observed(f"land_{n}", f"head_{n}") for n in range(10)))
+    assert all(of_kind(found, "neighbour") for found in gather(world).values())

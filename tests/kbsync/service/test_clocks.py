@@ -10,6 +10,7 @@ import pytest
 
 from kbsync.service.cycle import CycleReport, cycle
 from state import State
+from state.errors import LeaseHeld
 from tests.support.micro import Micro, make
 from tests.support.promoted import Place
 from tests.support.replay import check
@@ -144,11 +145,14 @@ def test_a_hook_that_failed_under_a_clock_ahead_is_notified_again_in_its_time(tm
         assert place.last.state == "deployed"
 
 
-def test_a_lease_of_a_clock_ten_years_ahead_is_free(tmp_path: Path) -> None:
+def test_a_lease_of_a_clock_ten_years_ahead_ends_as_soon_as_any_other(tmp_path: Path) -> None:
     now = datetime(2036, 1, 1, tzinfo=UTC)
     state = State.open(f"sqlite:///{tmp_path / 'ledger.db'}", clock=lambda: now)
     state.migrate()
     state.acquire_lease("leader", "one", 300)
     now = datetime(2026, 1, 1, tzinfo=UTC)
+    with pytest.raises(LeaseHeld):
+        state.acquire_lease("leader", "another", 300)
+    now += timedelta(minutes=6)
     assert state.acquire_lease("leader", "another", 300).generation == 2
     state.close()

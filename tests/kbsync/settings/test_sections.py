@@ -173,3 +173,15 @@ def test_a_duration_that_no_clock_can_add_is_refused(tmp_path: Path, text: str) 
 def test_a_schedule_that_would_never_rest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="longer than 0"):
         load(write(tmp_path, "[schedule]\nsync = 0\n"), {})
+
+
+def test_a_candidate_can_be_delivered_in_further_forms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, '[deliver]\nas = ["checkpoint", "delta"]\n')
+    assert load(file, {}).deliver.further == ("delta",)
+    monkeypatch.setenv("KBSYNC_DELIVER__AS", '["checkpoint"]')
+    assert load(file).deliver.further == ()
+    monkeypatch.delenv("KBSYNC_DELIVER__AS")
+    with pytest.raises(BadConfiguration, match="no form is named 'adaptor'; there are: checkpoint, delta"):
+        load(write(tmp_path, '[deliver]\nas = ["adaptor"]\n'), {})

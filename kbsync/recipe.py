@@ -1,0 +1,130 @@
+"""What a checkpoint was built with besides its facts: hyper-parameters, text and wordings.
+
+Each candidate keeps its recipe.  A kept checkpoint is taken again only where today's settings would
+build it the same way, and `kbsync status` names what is different from live.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from editing.durable import sha256_of
+from kbsync.application import Application
+from kbsync.errors import KbsyncError
+from kbsync.settings.base_model import edit_settings_of
+from state.records import Checkpoint, Fact
+
+REBUILD = "kbsync rebuild"
+"""The command that builds what is wanted again with today's settings."""
+
+
+def recipe(
+    app: Application, relations: Iterable[str], *, known: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Today's recipe for facts of these relations, as plain JSON values; the base model is not part of it.
+
+    `known`: an earlier recipe; the text is not read again if its files look as they did then.  Raises
+    what the settings raise where they cannot be read, and OSError for the text.
+    """
+    plan, path = app.settings.plan, app.settings.model.path
+    edit = app.settings.edit_settings(edit_settings_of(path)) if path is not None else None
+    return {
+        "edit": json.loads(json.dumps(asdict(edit))) if edit is not None else {},
+        "corpus": _text(app.settings.model.corpus, known["corpus"] if known else {}),
+        "plan": {"variants": plan.variants, "aliases": plan.aliases},
+        "wordings": dict(_wordings(app, sorted(set(relations)))),
+    }
+
+
+def same(kept: str, now: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint would be built the same way today; one older than recipes counts as such."""
+    return not kept or not any(_compared(json.loads(kept), now))
+
+
+def differences(app: Application, live: Checkpoint, facts: Iterable[Fact]) -> list[str]:
+    """What today's settings and files would build differently than live, which states `facts`, in words.
+
+    No model is read: the base is known by the looks of its files when it was imported.
+    """
+    stated = tuple(facts)
+    found = [difference] if (difference := _base(app, live)) else []
+    found += _templates(app, stated)
+    if not live.recipe:
+        return found
+    kept = json.loads(live.recipe)
+    try:
+        now = recipe(app, (fact.relation for fact in stated), known=kept)
+        return [*found, *_compared(kept, now)]
+    except (KbsyncError, OSError) as error:
+        return [*found, f"what a build would take cannot be read: {error}"]
+
+
+def _base(app: Application, live: Checkpoint) -> str:
+    path, imported = app.settings.model.path, app.imported_base()
+    if path is None or imported is None:
+        return ""
+    if not imported.looks_like(path):
+        return "the files of [model] path have changed: the next sync reads them"
+    return "" if imported.digest == live.base else "another base model: the next sync builds everything on it"
+
+
+def _templates(app: Application, facts: Iterable[Fact]) -> Iterator[str]:
+    """Facts that keep the template they were pinned to, although their relation has another one now."""
+    kept = Counter(
+        fact.relation
+        for fact in facts
+        if (relation := app.catalogue.get(fact.relation)) and relation.template != fact.template
+    )
+    for name, count in sorted(kept.items()):
+        yield f"the template of {name}: {count} facts of live keep the one that they are pinned to"
+
+
+def _compared(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for section in ("edit", "plan"):
+        for key in sorted({*kept[section], *now[section]}):
+            before, after = kept[section].get(key), now[section].get(key)
+            if before != after:
+                yield f"[{section}] {key}: {before} → {after}"
+    if kept["corpus"]["digest"] != now["corpus"]["digest"]:
+        yield "the text of [model] corpus"
+    changed = sorted(
+        relation
+        for relation, wording in now["wordings"].items()
+        if kept["wordings"].get(relation, wording) != wording
+    )
+    if changed:
+        yield f"further wordings of {', '.join(changed)}"
+
+
+def _text(corpus: Iterable[Path], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a corpus by its digest; names, dates and places of the files only spare reading them."""
+    files = [file for path in corpus for file in _files(path)]
+    looks = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    if looks == known.get("files"):
+        return dict(known)
+    digest = hashlib.sha256("".join(sha256_of(file) for file in files).encode())
+    return {"digest": digest.hexdigest(), "files": looks}
+
+
+def _files(path: Path) -> list[Path]:
+    """A text file, or all files of a Hugging Face dataset saved to disk."""
+    return [path] if not path.is_dir() else sorted(child for child in path.rglob("*") if child.is_file())
+
+
+def _wordings(app: Application, relations: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """What facts of a relation are edited with besides their pinned prompt, as a digest."""
+    for name in relations:
+        relation = app.catalogue.get(name)
+        if relation is None:
+            continue
+        further = {
+            "variants": relation.templates if app.settings.plan.variants else (),
+            "inverse": relation.inverse if relation.edit_inverse else (),
+        }
+        yield name, hashlib.sha256(json.dumps(further).encode()).hexdigest()[:16]

@@ -1,0 +1,24 @@
+"""What has become of a run's view since it was planned: decisions and settings go on meanwhile."""
+
+from __future__ import annotations
+
+from kbsync.application import Application
+from state.records import Fact, Run
+
+
+def newly_unwanted(app: Application, run: Run) -> tuple[Fact, ...]:
+    """Facts that the run would newly state although they are not wanted any more."""
+    with app.state.read() as tx:
+        live = tx.live()
+        return tx.newly_unwanted(run.view, run.base, live.view if live else None)
+
+
+def withdrawn(app: Application, run: Run) -> tuple[Fact, ...]:
+    """Facts of the run's view that are not wanted any more and have no successor; live may state them too."""
+    with app.state.read() as tx:
+        return tx.withdrawn(run.view, run.base)
+
+
+def another_base(app: Application, run: Run) -> bool:
+    """Whether the base model was replaced since the run was planned."""
+    return run.base != app.base.digest
