@@ -11,7 +11,7 @@ The points of this room, in the order in which a build passes them:
     editing.checkpoints:after-rename      the checkpoint has its name, its parent is not yet synced
     editing.worker:after-checkpoint       the checkpoint is durable, nothing is judged
     editing.worker:before-report          everything is judged, the report is not written
-    editing.worker:after-report           the report is durable, nobody was told
+    editing.worker:after-report           the report is durable, the daemon does not know of it yet
 
 and of importing a base, switching and cleaning:
 

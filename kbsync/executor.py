@@ -1,7 +1,7 @@
 """Where builds run.  The default is a subprocess of `python -m editing.worker` on this machine.
 
 A worker stays up for all rounds of one run, so that the model is loaded once.  It is watched:
-killed, out of memory, hung and wrong-version workers are told apart, retried a bounded number of
+killed, out of memory, hung and wrong-version workers are distinguished, retried a bounded number of
 times where that can help, and otherwise fail the run with the reason.  What a killed worker had
 finished lies in the cache under content keys, so a retry is a resume.
 """
@@ -233,7 +233,7 @@ class LocalWorker:
         return WorkerFailed("internal", f"the worker ended with exit code {code}", retry=code not in (2, 78))
 
     def stop(self) -> None:
-        """End the process: politely, then not."""
+        """End the process: SIGTERM, and SIGKILL where it has not ended in time."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -26,7 +26,7 @@ METRIC = Change(
 
 HOOK = Change(
     new={
-        "kbsync/deployment/notebook.py": '''"""The kind `notebook`: versions are appended to a file; its last line is served."""
+        "kbsync/deployment/notebook.py": '''"""The kind `notebook`: versions are appended to a file."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
 """Checkpoint directories: writing one, checking it, making it live, sweeping up after crashes.
 
 A checkpoint is a complete Hugging Face directory.  What is never edited is hard-linked from the
-imported base (`base_import.py`), the editable shard is written anew, and `live` is a symbolic link that
-is switched by rename.  Nothing here ever changes a file in place.  Importable without torch.
+imported base (`base_import.py`), the editable shard is written for each checkpoint, and `live` is a
+symbolic link that is switched by rename.  Nothing here ever changes a file in place.  Importable without torch.
 """
 
 from __future__ import annotations

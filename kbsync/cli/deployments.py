@@ -23,7 +23,7 @@ def deployments(
     limit: Annotated[int, typer.Option(min=1, help="At most so many of the outbox, newest first.")] = 20,
     json: Json = False,
 ) -> None:
-    """Show what each server serves, and the outbox: which hook was told of which promotion."""
+    """Show what each server serves, and the outbox: which hook was notified of which promotion."""
     from kbsync.deployment import served
 
     app = globals_of(context).ledger()

@@ -42,7 +42,7 @@ class Asked:
 
 
 def choose(app: Application, checkpoint: Checkpoint, settings: HookSettings) -> tuple[Case, ...]:
-    """The questions for this checkpoint: the same ones, however often it is told."""
+    """The questions for this checkpoint: the same ones at every attempt."""
     own = app.canaries if settings.canaries_file else ()
     return (*_edited(app, checkpoint, settings.canaries), *(case for case in own if case.target is not None))
 

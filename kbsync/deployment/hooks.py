@@ -33,7 +33,7 @@ class LoadFailed(HookFailed):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One checkpoint as servers are told of it."""
+    """One checkpoint as servers are notified of it."""
 
     id: str
     """`<run>-<round>@<first 12 digits of the digest>`: the name alone could mean another home's bytes."""

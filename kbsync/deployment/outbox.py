@@ -1,16 +1,16 @@
-"""The outbox: every promotion leaves a row a hook, and each row is worked off at least once.
+"""The outbox: every promotion creates a row for each hook, and each row is processed at least once.
 
-    pending ── deploying ── deployed        told, seen to serve it, canary facts answered
+    pending ── deploying ── deployed        notified, seen to serve it, canary facts answered
        ↑          │  └───── failed ── deploying …   after a wait that doubles
        └──────────┘ killed meanwhile
 
-A row is `deploying` before its server is told, so a process killed anywhere in between leaves a row
-that the next start tells again; hooks bear that.  The wait is counted by the application's clock from
-the row's own date, so it survives restarts.  Only the promotion that is live is told: what a newer
-one superseded was dropped with it.
+A row is `deploying` before its server is notified, so a process that is killed anywhere in between
+leaves a row whose server the next start notifies again; hooks are idempotent.  The wait is counted by
+the application's clock from the row's own date, so it survives restarts.  Only the promotion that is
+live is announced: rows of superseded ones are closed with it.
 
 Crash points (`editing/crashpoints.py`): `kbsync.deploying:before-telling`, the row is `deploying`;
-`kbsync.deploying:after-telling`, the server was told and names the version; `kbsync.deploying:after-row`.
+`kbsync.deploying:after-telling`, the server was notified and names the version; `kbsync.deploying:after-row`.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the deployments of the live promotion stand."""
+    """The state of the deployments of the live promotion."""
 
     waiting: tuple[Deployment, ...] = ()
-    """Not there yet; will be told (again)."""
+    """Not there yet; will be notified (again)."""
     dead: tuple[Deployment, ...] = ()
     """Failed as often as their hook's `attempts` allows."""
 
@@ -68,7 +68,7 @@ class Outbox:
         self.patience = Patience(leadership.renew, app.stopping)
 
     def work(self, *, asked: bool = False, bounded: bool = False) -> Standing:
-        """Tell every hook of what is live that has not confirmed it and whose time has come.
+        """Notify every hook of what is live that has not confirmed it and whose time has come.
 
         `asked`: a person wants it now, so nothing waits.  `bounded`: a run decides by the outcome, so
         what has failed `attempts` times is left alone; otherwise it goes on being tried, at most hourly.
@@ -206,8 +206,8 @@ class Outbox:
         """What was seen, in words; raises HookFailed unless it is the version, and it answers."""
         if observed is not None and observed != version.id:
             raise HookFailed(
-                f"it was told of {version.id} and says that it serves {observed!r}",
-                "is it behind a load balancer, or did another program tell it too?",
+                f"it was notified of {version.id} and reports that it serves {observed!r}",
+                "is it behind a load balancer, or did another program change it as well?",
             )
         asked = self._ask(row, settings)
         if observed is None and not asked.of:
@@ -265,4 +265,4 @@ class Outbox:
 
 
 class Unanswered(HookFailed):
-    """The server answers, but not with the facts of the version that it was told of."""
+    """The server answers, but not with the facts of the version that it was notified of."""

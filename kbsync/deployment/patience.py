@@ -56,7 +56,9 @@ class Patience:
             while not done.wait(_LOOK_S):
                 self.alive()
                 if self.stopping.is_set():
-                    raise Stopping("asked to stop while a server was told", "the next start tells it again")
+                    raise Stopping(
+                        "stopped while a server was being notified", "the next start notifies it again"
+                    )
                 if time.monotonic() > deadline:
                     raise HookFailed(f"no end of it within {seconds:g} s")
         finally:

@@ -47,7 +47,7 @@ class Served:
         tried = f"; next try after {self.next_try:%F %H:%M:%S} UTC" if self.next_try else ""
         if self.spent:
             tried = f"; GIVEN UP after {self.attempts} attempts, tried again hourly at most{tried}"
-        how = f"not {self.version or 'anything yet'} ({self.state or 'not told'}, {seen}{tried})"
+        how = f"not {self.version or 'anything yet'} ({self.state or 'not notified'}, {seen}{tried})"
         return f"{how} {self.detail}".rstrip()
 
 

@@ -1,4 +1,4 @@
-"""The last step of a run: `promoted` until its servers serve it, and what happens when they cannot.
+"""The last step of a run: `promoted` until its servers serve it, and what happens if they cannot.
 
 deployed      the link and every hook name the promoted version, and the canary facts are answered
 failed        a hook failed for good and keeps the promotion (`on_failure = "keep"`), or there is no
@@ -21,7 +21,7 @@ from state.records import Run, RunState
 
 
 def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = False) -> Run:
-    """The run at its end; or still `promoted`, where a server is to be told again later."""
+    """The run at its end; or still `promoted`, where a server is to be notified again later."""
     promotion.project(app.state, app.home)
     with app.state.read() as tx:
         live = tx.live()
@@ -41,7 +41,7 @@ def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = 
 
 
 def _go_back(app: Application, leadership: Leadership, run: Run, reason: str) -> Run:
-    """The checkpoint before goes live again, and every hook hears of it; the facts stay wanted.
+    """The checkpoint before goes live again, and every hook is notified; the facts stay wanted.
 
     Not where that checkpoint states what was withdrawn since: then live stays, and the run has failed.
     """

@@ -127,7 +127,7 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadConfiguration(f"{file} cannot be read as JSON: {error}", "mend or remove it") from error
+        raise BadConfiguration(f"{file} cannot be read as JSON: {error}", "correct or remove it") from error
     if not isinstance(values, dict):
         raise BadConfiguration(f"{file} holds no JSON object", 'write {"layers": [3, 4, 5], …}')
     return values

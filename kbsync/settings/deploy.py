@@ -1,4 +1,4 @@
-"""`[deploy.NAME]`: one typed table a hook, told apart by `kind`.
+"""`[deploy.NAME]`: one typed table for each hook; `kind` selects its type.
 
 Secrets are never in the file: `token_env` names an environment variable, `token_file` a file such as
 systemd's LoadCredential= or a mounted Kubernetes secret gives.
@@ -86,12 +86,12 @@ class HookSettings(BaseModel):
 
     timeout: PositiveDuration = Field(
         timedelta(minutes=10),
-        description="longest time one telling may take, loading included",
+        description="longest time that one notification may take, loading included",
     )
     settle: Duration = Field(
         timedelta(seconds=10), description="how long the server may take until it names the new version"
     )
-    attempts: int = Field(5, ge=1, description="tellings before the deployment counts as failed for good")
+    attempts: int = Field(5, ge=1, description="attempts before the deployment counts as failed for good")
     backoff: Duration = Field(
         timedelta(seconds=30), description="wait after the first failure; doubled each time, at most 1h"
     )
@@ -171,7 +171,7 @@ class ExecSettings(HookSettings):
 
 
 class WebhookSettings(HookSettings):
-    """An HTTP service of one's own, told by a signed POST."""
+    """An HTTP service of your own, notified by a signed POST."""
 
     kind: Literal["webhook"]
     url: Url = Field(description="where the POST goes")

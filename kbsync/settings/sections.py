@@ -113,7 +113,7 @@ class PlanSettings(Section):
     min_pending: int = Field(10, ge=1, description="changes that start a run at once")
     max_wait: Duration = Field(timedelta(hours=24), description="the oldest change waits no longer than this")
     capacity: int = Field(
-        1_000, ge=1, description="edited facts this base bears; the rest waits, by priority"
+        1_000, ge=1, description="maximum number of edited facts per checkpoint; the rest waits, by priority"
     )
     rounds: int = Field(4, ge=1, description="builds of one run: the first and the retries without bad facts")
     variants: int = Field(
