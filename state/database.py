@@ -32,13 +32,18 @@ _WRITERS = 0x6B62_7379_6E63
 """The advisory lock's key on PostgreSQL ("kbsync")."""
 
 
-def parse(url: str) -> URL:
+def sqlite_url(file: Path) -> URL:
+    """The URL of an SQLite file, whatever its name: as text, `?` and `%` would mean something else."""
+    return URL.create("sqlite", database=str(file))
+
+
+def parse(url: str | URL) -> URL:
     """The ledger's URL with the drivers we use; `Unreachable` for anything but SQLite and PostgreSQL."""
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise Unreachable(
-            f"{_USERINFO.sub('//…@', url)!r} is no database URL: "
+            f"{_USERINFO.sub('//…@', str(url))!r} is no database URL: "
             "use sqlite:////path/to/kbsync.db or postgresql://user@host/name"
         ) from None
     match parsed.get_backend_name():

@@ -96,7 +96,7 @@ class State:
     @classmethod
     def open(
         cls,
-        url: str,
+        url: str | URL,
         clock: Callable[[], datetime] = utc_now,
         *,
         busy: float = database.BUSY_SECONDS,

@@ -10,20 +10,19 @@ behind a network policy.
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import make_server
 
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
 
 from kbsync.application import Application
 from kbsync.errors import BadConfiguration
 from kbsync.service.heartbeat import Heartbeat
+from kbsync.service.limited_server import LimitedServer, LimitedServer6, QuietHandler
 from kbsync.service.metrics import LedgerCollector
 from kbsync.settings.sections import split_address
 from kbsync.visible import visible
@@ -92,9 +91,9 @@ def serving(app: Application, heartbeat: Heartbeat) -> Iterator[str | None]:
         yield None
         return
     host, port = split_address(listen)
-    server_class = _IPv6Server if ":" in host else ThreadingWSGIServer
+    server_class = LimitedServer6 if ":" in host else LimitedServer
     try:
-        server = make_server(host, port, Health(app, heartbeat), server_class, _QuietHandler)
+        server = make_server(host, port, Health(app, heartbeat), server_class, QuietHandler)
     except OSError as error:
         raise BadConfiguration(
             f"[health] listen: cannot bind {listen}: {error.strerror or error}",
@@ -110,14 +109,3 @@ def serving(app: Application, heartbeat: Heartbeat) -> Iterator[str | None]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-class _IPv6Server(ThreadingWSGIServer):
-    address_family = socket.AF_INET6
-
-
-class _QuietHandler(WSGIRequestHandler):
-    """Probes come every few seconds: they are no news."""
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass

@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -34,6 +34,9 @@ from kbsync.gates import DEFAULT_GATES, Gate
 from kbsync.home import Home
 from kbsync.settings.deploy import AnyHookSettings
 from kbsync.settings.environment import Environment
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 
 def split_address(listen: str) -> tuple[str, int]:
@@ -315,8 +318,11 @@ class Settings(BaseSettings):
         """`defaults` (the base's) with this file's overrides."""
         return self.edit.over(defaults)
 
-    def database_url(self, home: Home) -> str:
-        return self.state.url or f"sqlite:///{home.database}"
+    def database_url(self, home: Home) -> str | URL:
+        """Where the ledger lies: the configured URL, or SQLite in the home."""
+        from state.database import sqlite_url
+
+        return self.state.url or sqlite_url(home.database)
 
 
 def _override(gate: Gate, overrides: GateSettings | None) -> Gate:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,12 +19,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kbsync.errors import BadConfiguration
 from kbsync.executor import Stopping
+from kbsync.service import limited_server
 from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
+from kbsync.service.limited_server import CLIENTS
 from kbsync.service.metrics import METRICS
 from kbsync.service.reading import pull
 from kbsync.settings.loading import load
 from tests.support.micro import make
+from tests.support.paths import REPOSITORY
 from tests.support.promoted import Place
 from tests.support.stand_ins import Sglang, listening
 
@@ -201,3 +205,78 @@ def until(done: Callable[[], bool], seconds: float = 60.0) -> None:
                 return
         time.sleep(0.1)
     raise AssertionError("it never came")
+
+
+def idle_clients(bound: str, count: int) -> list[socket.socket]:
+    """Connections that say nothing."""
+    host, _, port = bound.rpartition(":")
+    return [socket.create_connection((host, int(port)), timeout=60) for _ in range(count)]
+
+
+def test_idle_clients_take_neither_the_threads_nor_the_answers_of_others(place: Place) -> None:
+    app = place.application()
+    app.state.migrate()
+    before = threading.active_count()
+    with serving(app, Heartbeat()) as bound:
+        assert bound is not None
+        clients = idle_clients(bound, 240)
+        try:
+            for _ in range(3):
+                assert httpx.get(f"http://{bound}/livez", timeout=60).status_code == 200
+            assert threading.active_count() - before <= CLIENTS + 2
+        finally:
+            for client in clients:
+                client.close()
+
+
+def test_a_client_that_says_nothing_is_hung_up_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limited_server, "LONGEST_S", 0.2)
+    app = place.application()
+    app.state.migrate()
+    with serving(app, Heartbeat()) as bound:
+        assert bound is not None
+        (client,) = idle_clients(bound, 1)
+        assert client.recv(1) == b"", "it was closed from the other side"
+        client.close()
+
+
+def test_a_process_with_few_descriptors_keeps_them_for_its_work(place: Place) -> None:
+    """The clients are another process's: what they hold here is what the port accepted."""
+    code = (
+        "import resource, sys, subprocess\n"
+        "from pathlib import Path\n"
+        "from kbsync.service.health import serving\n"
+        "from kbsync.service.heartbeat import Heartbeat\n"
+        "from tests.support.promoted import Place\n"
+        "app = Place(Path(sys.argv[1]), sys.argv[2]).application()\n"
+        "app.state.migrate()\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "with serving(app, Heartbeat()) as bound:\n"
+        "    print(bound, flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "    files = [open('/dev/null') for _ in range(20)]\n"
+        "    with app.state.write() as tx: tx.pause('it works', 'ada')\n"
+        "    print('worked', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(place.root), HERE],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        lines = (line.strip() for line in process.stdout if not line.startswith("2"))
+        clients = idle_clients(next(lines), 100)
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        assert next(lines) == "worked"
+        for client in clients:
+            client.close()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
