@@ -105,14 +105,15 @@ def show(report: CycleReport) -> None:
 
 
 def run(context: typer.Context) -> None:
-    """Run the daemon: sync on schedule until SIGTERM."""
+    """Run the daemon: sync on schedule until SIGTERM; SIGHUP reads the settings again."""
+    from kbsync.application import Application
     from kbsync.service.daemon import Daemon
 
-    app = globals_of(context).application()
-    try:
-        Daemon(app).run()
-    finally:
-        app.close()
+    options = globals_of(context)
+    settings = options.settings()
+    while settings is not None:
+        with Application(options.home(), settings) as app:
+            settings = Daemon(app, options.settings).run()
 
 
 def pause(context: typer.Context, reason: Reason, actor: Actor = "operator") -> None:

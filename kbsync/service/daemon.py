@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from kbsync.errors import KbsyncError
 from kbsync.executor import Stopping
 from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
+from kbsync.queries.config_check import check_settings
 from kbsync.service.cycle import cycle, tell_servers
 from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
@@ -30,6 +32,7 @@ from kbsync.service.reading import reconcile
 from kbsync.service.requests import LOOK_S, Desk, Interrupted
 from kbsync.service.schedule import Schedule, clock_is_set
 from kbsync.service.systemd import notify
+from kbsync.settings.sections import Settings
 from state.errors import StaleLeader, StateError
 
 log = structlog.get_logger()
@@ -43,8 +46,11 @@ HANDOVER_S = 30.0
 class Daemon:
     """Runs jobs one after the other, as leader, until it is told to stop."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, reload: Callable[[], Settings] | None = None) -> None:
+        """`reload` reads the settings again, at SIGHUP; without it that signal changes nothing."""
         self.app = app
+        self._reload = reload
+        self._hung_up = threading.Event()
         self._queue: queue.Queue[str] = queue.Queue()
         self._jobs: dict[str, Job] = {"sync": self._sync, "reconcile": self._reconcile, "audit": self._audit}
         if app.settings.state.anchor is not None:
@@ -56,10 +62,15 @@ class Daemon:
         """Number of the newest event that was looked at."""
         self._clock_reported = False
 
-    def run(self) -> None:
-        """Blocks until SIGTERM or SIGINT.  Raises TryLater or LeaseHeld if another daemon leads."""
+    def run(self) -> Settings | None:
+        """Blocks until SIGTERM or SIGINT, or until SIGHUP brings other settings, which are returned.
+
+        Raises TryLater or LeaseHeld if another daemon leads.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.app.stopping.set())
+        signal.signal(signal.SIGHUP, lambda *_: self._hung_up.set())
+        found = None
         with self._leading() as leadership, serving(self.app, self._heartbeat):
             leadership.pulse = self._beat
             schedule = self._schedule()
@@ -68,11 +79,16 @@ class Daemon:
             notify("READY=1")
             try:
                 self._queue.put("sync")
-                self._work(leadership, schedule)
+                found = self._work(leadership, schedule)
             finally:
-                notify("STOPPING=1")
+                notify(
+                    "STOPPING=1"
+                    if found is None
+                    else f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
+                )
                 schedule.shutdown()
-        log.info("daemon.stopped")
+        log.info("daemon.stopped" if found is None else "daemon.reloads")
+        return found
 
     @contextmanager
     def _leading(self) -> Iterator[Leadership]:
@@ -111,7 +127,8 @@ class Daemon:
         self._heartbeat.beat()
         notify("WATCHDOG=1")
 
-    def _work(self, leadership: Leadership, schedule: Schedule) -> None:
+    def _work(self, leadership: Leadership, schedule: Schedule) -> Settings | None:
+        """Turn after turn, until the daemon is to stop or SIGHUP has brought other settings."""
         desk = Desk(self.app, leadership)
         last = time.monotonic()
         while not self.app.stopping.is_set():
@@ -122,6 +139,8 @@ class Daemon:
                 self._wait_for_the_clock()
                 last = time.monotonic()
                 continue
+            if self._hung_up.is_set() and (settings := self._new_settings()) is not None:
+                return settings
             if self._serve(desk):
                 continue
             if self._retracted():
@@ -134,6 +153,23 @@ class Daemon:
             last = time.monotonic()
             if not self._paused():
                 self._perform(name, leadership, desk)
+        return None
+
+    def _new_settings(self) -> Settings | None:
+        """The settings as they are now, if they can work; else the log says why not, and the old ones stay."""
+        self._hung_up.clear()
+        if self._reload is None:
+            return None
+        try:
+            settings = self._reload()
+            with Application(self.app.home, settings, now=self.app.now) as candidate:
+                problems = check_settings(candidate).problems
+        except (KbsyncError, ConnectorError, EditingError, OSError) as error:
+            log.error("settings.refused", reason=str(error), advice=getattr(error, "advice", None))
+            return None
+        for problem in problems:
+            log.error("settings.refused", where=problem.where, reason=problem.what, advice=problem.advice)
+        return None if problems else settings
 
     def _retracted(self) -> bool:
         """Whether a person has retracted something that live states since this was asked last."""
