@@ -12,6 +12,7 @@ from kbsync.console import plain, print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.service.cycle import CycleReport
+    from kbsync.settings.sections import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -110,7 +111,7 @@ def run(context: typer.Context) -> None:
     from kbsync.service.daemon import Daemon
 
     options = globals_of(context)
-    settings = options.settings()
+    settings: Settings | None = options.settings()
     while settings is not None:
         with Application(options.home(), settings) as app:
             settings = Daemon(app, options.settings).run()
