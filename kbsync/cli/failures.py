@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 
 import click
 from rich.markup import escape
@@ -17,36 +18,48 @@ from kbsync.visible import visible_traceback
 
 INTERRUPTED = 130
 
-CODES = {
-    "SourceUnavailable": 75,
-    "SourceDataError": 65,
-    "SourceRefused": 78,
-    "SourceSettingsError": 78,
-    "SpecError": 65,
-    "RequestError": 65,
-    "DataError": 65,
-    "ModelError": 78,
-    "CheckpointError": 65,
-    "StorageError": 75,
-    "OutOfMemory": 75,
-    "Unreachable": 78,
-    "Busy": 75,
-    "NotMigrated": 78,
-    "NewerSchema": 78,
-    "Damaged": 65,
-    "Inconsistent": 65,
-    "Unstorable": 65,
-    "AnchorMissing": 66,
-    "AnchorContradicted": 65,
-    "NotFound": 2,
-    "StaleTransition": 75,
-    "ForbiddenTransition": 2,
-    "ViewBlocked": 2,
-    "GatesNotPassed": 10,
-    "LeaseHeld": 75,
-    "StaleLeader": 75,
-}
-"""Exit codes of the lower rooms' errors, by class name so that no room need be imported to fail."""
+
+@cache
+def codes() -> Mapping[type[Exception], int]:
+    """The exit code of each error of the lower rooms; a class has that of its nearest ancestor here.
+
+    A function, so that a command which succeeds need not import what can fail.
+    """
+    from connectors import errors as sources
+    from editing import errors as editing
+    from state import errors as ledger
+
+    return {
+        sources.SourceUnavailable: 75,
+        sources.SourceDataError: 65,
+        sources.SourceRefused: 78,
+        sources.SourceSettingsError: 78,
+        editing.SpecError: 65,
+        editing.RequestError: 65,
+        editing.DataError: 65,
+        editing.ModelError: 78,
+        editing.CheckpointError: 65,
+        editing.StorageError: 75,
+        editing.OutOfMemory: 75,
+        editing.NumericalError: 65,
+        editing.Stopped: 75,
+        ledger.Unreachable: 78,
+        ledger.Busy: 75,
+        ledger.SchemaError: 78,
+        ledger.Damaged: 65,
+        ledger.Inconsistent: 65,
+        ledger.Unstorable: 65,
+        ledger.AnchorMissing: 66,
+        ledger.AnchorContradicted: 65,
+        ledger.NotFound: 2,
+        ledger.StaleTransition: 75,
+        ledger.ForbiddenTransition: 2,
+        ledger.SlotTaken: 75,
+        ledger.ViewBlocked: 2,
+        ledger.NoLongerWanted: 2,
+        ledger.GatesNotPassed: 10,
+        ledger.LeadershipError: 75,
+    }
 
 
 def exit_code_of(error: BaseException) -> int:
@@ -59,7 +72,7 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    code = _code(error)
+    code = _code(type(error))
     if code is None:
         stderr.print(escape(visible_traceback(error)), style="dim")
         stderr.print(f"[red]unexpected error[/]: {shown(f'{type(error).__name__}: {error}')}")
@@ -70,22 +83,24 @@ def exit_code_of(error: BaseException) -> int:
 
 def code_named(name: str) -> int:
     """The code of an error that another process met, by its class's name."""
-    own = {kind.__name__: kind.exit_code for kind in _descendants(KbsyncError)}
-    return own.get(name, CODES.get(name, 1))
+    families: tuple[type[Exception], ...] = (KbsyncError, *codes())
+    kinds = (kind for family in families for kind in _descendants(family))
+    found = next((kind for kind in kinds if kind.__name__ == name), None)
+    return 1 if found is None else _code(found) or 1
 
 
-def _descendants(kind: type[KbsyncError]) -> Iterator[type[KbsyncError]]:
+def _descendants(kind: type[Exception]) -> Iterator[type[Exception]]:
     yield kind
     for child in kind.__subclasses__():
         yield from _descendants(child)
 
 
-def _code(error: BaseException) -> int | None:
+def _code(kind: type[BaseException]) -> int | None:
     """The code of an error that one of the rooms raises on purpose, None for any other."""
-    if isinstance(error, KbsyncError):
-        return error.exit_code
-    for kind in type(error).__mro__:
-        if kind.__module__.startswith(("state.", "editing.", "connectors.")) and kind.__name__ in CODES:
-            return CODES[kind.__name__]
-    code = getattr(type(error), "exit_code", None)
+    if issubclass(kind, KbsyncError):
+        return kind.exit_code
+    for ancestor in kind.__mro__:
+        if issubclass(ancestor, Exception) and ancestor in codes():
+            return codes()[ancestor]
+    code = getattr(kind, "exit_code", None)
     return code if isinstance(code, int) else None

@@ -1,0 +1,51 @@
+"""Every error that a room raises on purpose ends a command with its own exit code."""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+
+import pytest
+
+from connectors import errors as connectors
+from editing import errors as editing
+from kbsync import errors as kbsync
+from kbsync.cli.failures import code_named, codes, exit_code_of
+from state import errors as state
+
+ROOTS = {connectors.ConnectorError, editing.EditingError, state.StateError, state.Unavailable}
+"""Only their descendants are raised."""
+
+
+def raised_by(room: ModuleType) -> list[type[Exception]]:
+    found = [
+        kind for _, kind in inspect.getmembers(room, inspect.isclass) if kind.__module__ == room.__name__
+    ]
+    return [kind for kind in found if issubclass(kind, Exception) and kind not in ROOTS]
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for room in (connectors, editing, state, kbsync) for kind in raised_by(room)]
+)
+def test_every_error_has_a_code_by_its_class(kind: type[Exception]) -> None:
+    if kind is not kbsync.KbsyncError:
+        assert code_named(kind.__name__) in {2, 10, 65, 66, 75, 78}
+
+
+def test_a_subclass_has_the_code_of_its_nearest_ancestor() -> None:
+    assert code_named("SourceThrottled") == codes()[connectors.SourceUnavailable] == 75
+    assert code_named("ArchitectureError") == 78
+
+
+def test_an_error_of_another_library_with_the_same_name_is_unexpected(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class NotFound(Exception):
+        pass
+
+    assert exit_code_of(NotFound("somebody else's")) == 1
+    assert "unexpected error" in capfd.readouterr().err
+
+
+def test_a_name_that_nobody_knows_is_unexpected() -> None:
+    assert code_named("KeyError") == 1
