@@ -40,7 +40,8 @@ SCALARS: st.SearchStrategy[Any] = (
 def editions(quick: int) -> pytest.MarkDecorator:
     """Runs a test with `examples` = `quick`, and in the slow edition with `MANY`."""
     few = pytest.param(quick, id="quick")
-    return pytest.mark.parametrize("examples", [few, pytest.param(MANY, id="slow", marks=pytest.mark.slow)])
+    many = pytest.param(MANY, id="slow", marks=[pytest.mark.slow, pytest.mark.timeout(3600)])
+    return pytest.mark.parametrize("examples", [few, many])
 
 
 def drawing(examples: int) -> settings:
