@@ -7,7 +7,7 @@ their length is known, and rows are made a few hundred at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from connectors.border import MAX_TEXT, Unusable, escaped, shown
@@ -34,7 +34,7 @@ def parquet_rows(data: bytes, shape: Shape, most_bytes: int) -> Iterator[Numbere
         schema = file.schema_arrow
         shape.require(schema.names)
         columns = [name for name in schema.names if name in shape.columns.values()]
-        _require_bounds(file.metadata, columns, most_bytes)
+        _require_bounds(file.metadata, most_bytes)
         if twice := [name for name in columns if schema.names.count(name) > 1]:
             raise SourceDataError(f"the schema names {shown(twice[0])} twice")
         texts = [name for name in columns if _is_text(schema.field(name).type)]
@@ -49,14 +49,10 @@ def parquet_rows(data: bytes, shape: Shape, most_bytes: int) -> Iterator[Numbere
         raise SourceDataError(f"no valid Parquet: {escaped(error)}") from error
 
 
-def _require_bounds(metadata: Any, columns: Iterable[str], most_bytes: int) -> None:
-    wanted = set(columns)
-    total = 0
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(column)
-            if chunk.path_in_schema.partition(".")[0] in wanted:
-                total += chunk.total_uncompressed_size
+def _require_bounds(metadata: Any, most_bytes: int) -> None:
+    """By row group: to look at the column chunks of a damaged file ends the process in pyarrow."""
+    groups = range(metadata.num_row_groups)
+    total = sum(max(0, metadata.row_group(group).total_byte_size) for group in groups)
     if total > most_bytes:
         raise SourceDataError(f"{total} bytes of data; at most {most_bytes} are read")
 
@@ -95,7 +91,10 @@ def _from_dictionary(column: Any) -> list[Any]:
     values = [
         _text(value) if _is_text(column.type.value_type) else _value(value) for value in column.dictionary
     ]
-    return [None if index is None else values[index] for index in column.indices.to_pylist()]
+    indices = column.indices.to_pylist()
+    if any(index is not None and not 0 <= index < len(values) for index in indices):
+        raise ValueError("a dictionary does not hold what its column refers to")
+    return [None if index is None else values[index] for index in indices]
 
 
 def _text(value: Any) -> Any:
