@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from editing.durable import make_directory, write_file
-from editing.errors import DataError
+from editing.durable import make_directory, open_regular, write_file
+from editing.errors import DataError, EditingError
 
 SETTLED = 2.0
 """Seconds after which a file's time of change tells its contents apart from later ones."""
 
+LONGEST = 1 << 18
+"""Characters of a document that are looked at: many more than the statistics read of it in tokens."""
+JSON_LINE = 64 << 20
+"""Longest line of a JSON Lines file, in characters."""
 JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz")
 
 
@@ -100,14 +106,38 @@ class Drawn:
 
 
 def documents(corpus: Sequence[Path], *, field: str = "text") -> Iterator[str]:
-    """All documents with something in them; raises DataError for a file that cannot be read as text."""
+    """All documents with something in them, each cut to `LONGEST` characters.
+
+    Raises DataError for a file that cannot be read as text, whatever is wrong with it.
+    """
     for path in corpus:
         if not path.exists():
             raise DataError(f"corpus file {path} does not exist: check `corpus` in the settings")
-        for document in _of_file(path, field):
-            text = document.strip()
-            if text:
-                yield text
+        with _as_data_error(path):
+            for document in _of_file(path, field):
+                text = _readable(document)
+                if text:
+                    yield text
+
+
+@contextmanager
+def _as_data_error(path: Path) -> Iterator[None]:
+    """What a damaged or unreadable file raises in whatever library reads it is a DataError that names it."""
+    try:
+        yield
+    except (EditingError, MemoryError):
+        raise
+    except Exception as error:  # gzip, zlib and pyarrow have errors of many kinds
+        said = getattr(error, "strerror", None) or str(error).partition("\n")[0][:200]
+        raise DataError(
+            f"{path} cannot be read as text: {said or type(error).__name__}; copy or download it again"
+        ) from error
+
+
+def _readable(document: str) -> str:
+    """The document as a tokenizer takes it: no longer than needed, and of characters that are encodable."""
+    text = document[:LONGEST].strip()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _of_file(path: Path, field: str) -> Iterator[str]:
@@ -124,50 +154,76 @@ def _of_file(path: Path, field: str) -> Iterator[str]:
     elif path.name.endswith(JSON_LINES):
         yield from _json_lines(path, field)
     else:
-        with _opened(path) as lines:
-            yield from lines
+        for line, _ in _lines(path, LONGEST):
+            yield line
 
 
-def _opened(path: Path) -> Any:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
-    return path.open(encoding="utf-8", errors="replace")
+def _lines(path: Path, limit: int) -> Iterator[tuple[str, bool]]:
+    """(a line, cut to `limit` characters; whether it was longer), without ever holding a longer one."""
+    with open_regular(path) as binary:
+        source = gzip.GzipFile(fileobj=binary) if path.suffix == ".gz" else binary
+        file = io.TextIOWrapper(source, encoding="utf-8", errors="replace")
+        while line := file.readline(limit):
+            piece, longer = line, False
+            while not piece.endswith("\n") and (piece := file.readline(limit)):
+                longer = True
+            yield line, longer
 
 
 def _json_lines(path: Path, field: str) -> Iterator[str]:
-    with _opened(path) as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                yield str(json.loads(line)[field])
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{path}, line {number}: not an object with a field {field!r} ({error!r}); "
-                    "name the field in `statistics_field`"
-                ) from error
+    for number, (line, cut) in enumerate(_lines(path, JSON_LINE), 1):
+        if not line.strip():
+            continue
+        if cut:
+            raise DataError(f"{path}, line {number}: longer than {JSON_LINE >> 20} MiB; one document a line")
+        try:
+            yield _text(json.loads(line)[field])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(
+                f"{path}, line {number}: not an object with text in a field {field!r} ({error!r:.200}); "
+                "name the field in `statistics_field`"
+            ) from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} is no text")
+    return value
 
 
 def _parquet(path: Path, field: str) -> Iterator[str]:
     parquet = _pyarrow(path, "parquet")
-    file = parquet.ParquetFile(path)
-    if field not in file.schema_arrow.names:
-        raise DataError(
-            f"{path} has no column {field!r}, only {file.schema_arrow.names}: set `statistics_field`"
-        )
-    for batch in file.iter_batches(batch_size=1024, columns=[field]):
-        yield from (text for text in batch.column(0).to_pylist() if text)
+    with open_regular(path) as source:
+        file = parquet.ParquetFile(source)
+        if field not in file.schema_arrow.names:
+            raise DataError(
+                f"{path} has no column {field!r}, only {file.schema_arrow.names}: set `statistics_field`"
+            )
+        for batch in file.iter_batches(batch_size=1024, columns=[field]):
+            yield from _column(path, field, batch.column(0))
 
 
 def _arrow(path: Path, field: str) -> Iterator[str]:
     ipc = _pyarrow(path, "ipc")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for batch in ipc.open_stream(file):
             if field not in batch.schema.names:
                 raise DataError(
                     f"{path} has no column {field!r}, only {batch.schema.names}: set `statistics_field`"
                 )
-            yield from (text for text in batch.column(field).to_pylist() if text)
+            yield from _column(path, field, batch.column(field))
+
+
+def _column(path: Path, field: str, values: Any) -> Iterator[str]:
+    """The texts of a column, empty cells left out."""
+    for value in values.to_pylist():
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise DataError(
+                f"{path}: the column {field!r} holds {type(value).__name__}, not text: set `statistics_field`"
+            )
+        yield value
 
 
 def _pyarrow(path: Path, module: str) -> Any:
