@@ -19,6 +19,9 @@ MAX_MARKS = 30
 Normalising sorts each such run, which takes time in the square of its length: 40,000 marks take a second.
 """
 
+FOLDING = "nfkc_casefold"
+"""Names what `fold` does.  It changes whenever `fold` does: whoever keeps keys made with it makes them again."""
+
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
 _SPACE = regex.compile(r"\s+")
 # The halfwidth voicing marks are letters that decompose to combining marks.

@@ -23,25 +23,27 @@ _STORED = tuple(column.name for column in FACT if column.table is FACTS)
 _FIXED = ("id", "key", "subject_label", "object", "target", "template", "created")
 """A fact's identity, which the key covers: what differs in one of these is another fact."""
 _MUTABLE = tuple(name for name in _STORED if name not in _FIXED)
-_UNTOLD = ("subject_label", "template", "prompt_key", "status", "held_until", "priority")
+_UNTOLD = ("subject_label", "template", "prompt_key", "status", "held_until", "priority", "since")
 _TOLD = ("key", *(name for name in _OFFERED if name not in _UNTOLD))
 """What every event of a fact repeats of it."""
 
-GONE = "gone"
-"""Reason code of a value that waited and was never wanted: it is no former value of its slot."""
+NEVER_WANTED = frozenset({"gone", "respelled"})
+"""Reason codes of rows that waited and were never wanted: they are no former values of their slots."""
 
 
 def previous_value(fact: Fact, slot: Iterable[Fact]) -> Fact | None:
     """What the slot held before `fact`: of its other facts the one that was superseded or retracted last.
 
-    `slot` are the facts of the slot.  What left after `fact` came is not what `fact` replaced.
+    `slot` are the facts of the slot.  What left after `fact` came is not what `fact` replaced, nor is the
+    same value in another template.
     """
     left = (
         old
         for old in slot
         if old.id != fact.id
         and old.status in ("superseded", "retracted")
-        and old.reason_code != GONE
+        and old.reason_code not in NEVER_WANTED
+        and (old.object, old.target) != (fact.object, fact.target)
         and old.updated <= fact.updated
     )
     return max(left, key=lambda old: (old.updated, old.id), default=None)
@@ -342,11 +344,12 @@ def _claim(wanted: dict[Pair, Fact], pair: Pair, item: NewFact, old: Fact | None
 
 
 def _fact(item: NewFact, key: str, old: Fact | None, id: int, now: datetime) -> Fact:
-    offered = {name: getattr(item, name) for name in _OFFERED}
+    unchanged = old is not None and old.status == item.status
+    since = item.since or (old.since if old is not None and unchanged else now)
+    offered = {**{name: getattr(item, name) for name in _OFFERED}, "since": since}
     if old is not None:
-        since = old.since if old.status == item.status else now
-        return replace(old, **offered, updated=now, since=since)
-    return Fact(id=id, key=key, decision=None, decided=None, created=now, updated=now, since=now, **offered)
+        return replace(old, **offered, updated=now)
+    return Fact(id=id, key=key, decision=None, decided=None, created=now, updated=now, **offered)
 
 
 def _moved(old: Fact, move: Move, now: datetime) -> Fact:

@@ -37,6 +37,7 @@ from state.pauses import PauseQueries, PauseTransitions
 from state.promotions import PromotionTransitions
 from state.provenance import ProvenanceQueries
 from state.records import Lease
+from state.renderings import RenderingQueries, RenderingTransitions
 from state.replay import Replay
 from state.requests import RequestQueries, RequestTransitions
 from state.runs import RunTransitions
@@ -52,6 +53,7 @@ class Snapshot(
     ProvenanceQueries,
     SlotQueries,
     SourceQueries,
+    RenderingQueries,
     LeaseQueries,
     DeploymentQueries,
     PauseQueries,
@@ -66,6 +68,7 @@ class Snapshot(
 class Transaction(
     SlotTransitions,
     SourceTransitions,
+    RenderingTransitions,
     ObservationTransitions,
     FactTransitions,
     ViewTransitions,

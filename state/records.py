@@ -96,6 +96,18 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Rendering:
+    """What the slots of a relation are rendered with."""
+
+    relation: str
+    template: str
+    folding: str
+    """Which folding made their prompt keys."""
+    pending: bool = False
+    """Slots have been rendered with it that were not admitted again yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewFact:
     """A fact about to be written; `key` (derived) makes the same slot, object and prompt one row for ever."""
 
@@ -115,6 +127,8 @@ class NewFact:
     priority: int = 0
     reason_code: str = ""
     """The reason for machines: one of the codes that docs/admission.md lists."""
+    since: datetime | None = None
+    """Since when it has been what `status` says, where another row stood for it before; None: from now on."""
 
     @property
     def key(self) -> str:

@@ -120,6 +120,16 @@ class Slots(Row, table=True):
     prompt_key: str | None = Field(index=True)
 
 
+class Renderings(Row, table=True):
+    """What the slots of each relation are rendered with."""
+
+    __tablename__ = "renderings"
+    relation: str = Field(primary_key=True)
+    template: str
+    folding: str
+    pending: bool
+
+
 class Observations(Row, table=True):
     """Every state of a slot at a source, ever: the history that admission judges.
 

@@ -59,6 +59,8 @@ CODES: dict[str, str] = {
     "reopened": "a reviewer's decision about the value was taken back",
     # how intake moves the rows that a verdict leaves behind
     "successor": "the slot has another value now",
+    "respelled": "the value waits with the relation's new template",
+    "retemplated": "the fact was moved to the relation's new template",
     "gone": "the source does not state this value any more",
     "redirected": "the subject was merged into another",
 }

@@ -28,6 +28,7 @@ MAX_CANDIDATES = 8
 
 _GONE = Reason("gone", CODES["gone"])
 _SUCCESSOR = Reason("successor", CODES["successor"])
+_RESPELLED = Reason("respelled", CODES["respelled"])
 _REJECTED = Reason("rejected", CODES["rejected"])
 
 
@@ -51,15 +52,18 @@ def consequences(history: History, verdict: Verdict) -> Consequences:
         != (status, verdict.reason.code, verdict.reason.text, until)
     ]
     kept = {fact.id for fact in rows if fact is not None}
-    stale = [
-        _move(fact, "retracted", _REJECTED)
-        if _is_refused(history, fact)
-        else _move(fact, "superseded", _GONE)
-        for fact in history.facts
-        if fact.id not in kept and (_is_refused(history, fact) or _is_stale(history, fact, verdict.stated))
-    ]
-    move = _of_wanted(history, verdict)
-    return Consequences((move, *stale) if move else tuple(stale), tuple(puts))
+    respelled = {fact.id for value in named if (fact := history.waiting(value)) is not None} - kept
+    moves = [_of_wanted(history, verdict)]
+    for fact in history.facts:
+        if fact.id in kept:
+            continue
+        if _is_refused(history, fact):
+            moves.append(_move(fact, "retracted", _REJECTED))
+        elif fact.id in respelled:
+            moves.append(_move(fact, "superseded", _RESPELLED))
+        elif _is_stale(history, fact, verdict.stated):
+            moves.append(_move(fact, "superseded", _GONE))
+    return Consequences(tuple(move for move in moves if move is not None), tuple(puts))
 
 
 def _is_stale(history: History, fact: Fact, stated: frozenset[str]) -> bool:
@@ -111,7 +115,9 @@ def _of_wanted(history: History, verdict: Verdict) -> Move | None:
 def _for_reviewer(history: History, verdict: Quarantine) -> tuple[Value, ...]:
     """Values that need a row of their own: not what stays wanted, nor what is moved there anyway."""
     return tuple(
-        value for value in verdict.values if history.wanted is None or history.row(value) != history.wanted
+        value
+        for value in verdict.values
+        if history.wanted is None or not history.spells(history.wanted, value)
     )[:MAX_CANDIDATES]
 
 
@@ -135,6 +141,27 @@ def _row(
         statement=value.statement,
         held_until=until,
         priority=value.priority,
+    )
+
+
+def renewed(fact: Fact, reason: Reason) -> NewFact:
+    """`fact` as a new row that is wanted; the caller replaces what is to differ."""
+    return NewFact(
+        subject=fact.subject,
+        subject_label=fact.subject_label,
+        relation=fact.relation,
+        object=fact.object,
+        target=fact.target,
+        template=fact.template,
+        prompt_key=fact.prompt_key,
+        status="wanted",
+        reason=reason.text,
+        reason_code=reason.code,
+        source=fact.source,
+        revision=fact.revision,
+        statement=fact.statement,
+        held_until=fact.held_until,
+        priority=fact.priority,
     )
 
 

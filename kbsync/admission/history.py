@@ -107,7 +107,7 @@ class History:
     def approved(self, value: Value) -> bool:
         """Whether a reviewer has approved `value` as it is spelled now: a new label is a new question, a new
         template is not."""
-        made = [fact for fact in self.facts if fact.decision is not None and self._spells(fact, value)]
+        made = [fact for fact in self.facts if fact.decision is not None and self.spells(fact, value)]
         newest = max(made, key=lambda fact: (fact.decided or fact.updated, fact.id), default=None)
         return newest is not None and newest.decision == "approved"
 
@@ -133,10 +133,15 @@ class History:
     def row(self, value: Value) -> Fact | None:
         """The ledger's row for `value` under the prompt that the slot renders to now, if it has one."""
         return next(
-            (f for f in self.facts if self._spells(f, value) and f.template == self.slot.template), None
+            (f for f in self.facts if self.spells(f, value) and f.template == self.slot.template), None
         )
 
-    def _spells(self, fact: Fact, value: Value) -> bool:
+    def waiting(self, value: Value) -> Fact | None:
+        """The row in which `value` waits, held or quarantined, under the prompt of now or an older template."""
+        rows = [f for f in self.facts if f.status in ("held", "quarantined") and self.spells(f, value)]
+        return max(rows, key=lambda fact: (fact.template == self.slot.template, fact.id), default=None)
+
+    def spells(self, fact: Fact, value: Value) -> bool:
         """Whether `fact` is `value` with the labels of now, whatever its template."""
         spelled = (fact.object, fact.target, fact.subject_label)
         return spelled == (value.object, value.target, self.slot.subject_label)

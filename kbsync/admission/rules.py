@@ -152,7 +152,7 @@ def _kept_out(history: History, value: Value) -> Verdict | None:
 
     A barred value stays barred under another name or spelling, and after it was away for a while.
     """
-    row = history.row(value)
+    row = history.waiting(value)
     if history.barred(value.object):
         why = because("barred", value.object)
         shown = any(f.status == "quarantined" and history.means(f, value.object) for f in history.facts)
@@ -169,7 +169,7 @@ def _relabelled(history: History, offer: Offer, choice: Choice, now: datetime) -
 
     Labels have no date at the source; the clock starts with the row that is held for the new spelling.
     """
-    row = history.row(offer.value)
+    row = history.waiting(offer.value)
     started = row is not None and row.status == "held" and row.held_until is not None
     until = row.held_until if row and started else now + offer.rules.settle_label
     if until is None or until <= now or history.approved(offer.value):
@@ -179,8 +179,7 @@ def _relabelled(history: History, offer: Offer, choice: Choice, now: datetime) -
 
 def _settled(history: History, offer: Offer, choice: Choice, now: datetime) -> Verdict:
     value = offer.value
-    row = history.row(value)
-    if row is not None and history.approved(value) and row.status in ("held", "quarantined"):
+    if history.approved(value) and history.waiting(value) is not None:
         return Accept(value, because("approved", value.object), choice.recheck)
     if offer.settles > now:
         told = f"{value.object} stands since {offer.since:%Y-%m-%d %H:%M} UTC"

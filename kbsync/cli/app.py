@@ -18,6 +18,7 @@ from kbsync.cli import (
     editing,
     ledger,
     requesting,
+    retemplating,
     reviewing,
     setup,
     sources,
@@ -37,7 +38,7 @@ app = typer.Typer(
 
 PANELS = {
     "Start here": ("demo", "init", "config", "relations", "gates"),
-    "Keep a model current": ("sync", "run", "dry-run", "rebuild", "pause", "resume"),
+    "Keep a model current": ("sync", "run", "dry-run", "retemplate", "rebuild", "pause", "resume"),
     "See how things stand": (
         "status",
         "sources",
@@ -92,6 +93,7 @@ for part in (
     demo,
     setup,
     syncing,
+    retemplating,
     sources,
     requesting,
     ledger,

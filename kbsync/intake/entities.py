@@ -7,13 +7,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from connectors.observations import Poll
-from editing.requests import prompt_key, render
-from kbsync.catalogue import labels
+from kbsync.admission.effects import renewed
+from kbsync.admission.verdicts import Reason
 from kbsync.catalogue.relations import Catalogue
 from kbsync.intake.admit import ACTOR, Pair, stored_entity
+from kbsync.intake.rendering import render_slot, rendered
 from kbsync.intake.statements import dump
 from state.ledger import Transaction
-from state.records import GONE, Entity, Fact, Move, NewFact, Slot
+from state.records import GONE, Entity, Fact, Move
 
 _MERGED = "redirected"
 
@@ -31,8 +32,8 @@ def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[Pair]:
         for subject, relation in sorted(pairs - known.keys())
         if relation in catalogue
     ]
-    rendered = {pair: _rerendered(slot, offered.get(slot.subject)) for pair, slot in known.items()}
-    moved = {pair: slot for pair, slot in rendered.items() if slot != known[pair]}
+    now = {pair: rendered(slot, catalogue, offered.get(slot.subject)) for pair, slot in known.items()}
+    moved = {pair: slot for pair, slot in now.items() if slot != known[pair]}
     tx.put_slots([*new, *moved.values()])
     left = tx.slots_with_prompt_keys({known[pair].prompt_key for pair in moved})
     return (
@@ -41,18 +42,6 @@ def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[Pair]:
         | {(slot.subject, slot.relation) for slots in left.values() for slot in slots}
         | tx.slots_of_objects(changed)
     )
-
-
-def render_listed(tx: Transaction, catalogue: Catalogue, most: int) -> list[Pair]:
-    """Renders at most `most` slots that were read before the catalogue had their relation; which they are."""
-    pairs = tx.unrendered(catalogue, most)
-    named = tx.entities({subject for subject, _ in pairs})
-    tx.put_slots(
-        render_slot(subject, catalogue[relation].template, relation, known.label if known else None)
-        for subject, relation in pairs
-        for known in [named.get(subject)]
-    )
-    return pairs
 
 
 def redirect(tx: Transaction, source: str, redirects: Iterable[tuple[str, str]], now: datetime) -> set[Pair]:
@@ -81,7 +70,8 @@ def redirect(tx: Transaction, source: str, redirects: Iterable[tuple[str, str]],
             )
             if heir not in taken:
                 taken.add(heir)
-                puts.append(_inherited(fact, heir[0]))
+                reason = Reason(_MERGED, f"merged from {fact.subject}")
+                puts.append(replace(renewed(fact, reason), subject=heir[0]))
     tx.move_facts(moves, ACTOR)
     tx.put_facts(puts, ACTOR)
     return {*slots, *heir_of.values()}
@@ -116,20 +106,6 @@ def _wanted(facts: Iterable[Fact]) -> list[Fact]:
     return [fact for fact in facts if fact.status == "wanted"]
 
 
-def render_slot(subject: str, template: str, relation: str, label: str | None) -> Slot:
-    """The slot as it renders now; a subject without a label stands under its id until it has one."""
-    shown = (labels.clean(label) if label else "") or subject
-    return Slot(subject, relation, shown, template, prompt_key(render(template, shown)))
-
-
-def _rerendered(slot: Slot, entity: Entity | None) -> Slot:
-    """The slot with the subject's new label, in the template that it is pinned to."""
-    if entity is None or entity.label is None:
-        return slot
-    fresh = render_slot(slot.subject, slot.template, slot.relation, entity.label)
-    return replace(fresh, id=slot.id)
-
-
 def _entities(step: Poll) -> dict[str, Entity]:
     """Everything the step names, by id, with all that it says of each."""
     found: dict[str, Entity] = {}
@@ -158,22 +134,3 @@ def _matters(old: Entity, new: Entity) -> bool:
     """Whether what is newly known of an entity can change a verdict."""
     relabelled = new.label is not None and new.label != old.label
     return relabelled or (new.living is not None and new.living != old.living)
-
-
-def _inherited(fact: Fact, subject: str) -> NewFact:
-    return NewFact(
-        subject=subject,
-        subject_label=fact.subject_label,
-        relation=fact.relation,
-        object=fact.object,
-        target=fact.target,
-        template=fact.template,
-        prompt_key=fact.prompt_key,
-        status="wanted",
-        reason=f"merged from {fact.subject}",
-        reason_code=_MERGED,
-        source=fact.source,
-        revision=fact.revision,
-        statement=fact.statement,
-        priority=fact.priority,
-    )

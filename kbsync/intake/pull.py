@@ -19,7 +19,7 @@ from connectors.observations import Connector, Poll
 from kbsync.admission.policy import Policy
 from kbsync.admission.verdicts import Verdict
 from kbsync.catalogue.relations import Catalogue
-from kbsync.intake import entities
+from kbsync.intake import entities, rendering
 from kbsync.intake.admit import ACTOR, Admission, Admitted, Breaker, Pair, stored
 from state.ledger import State, Transaction, utc_now
 from state.records import Slot
@@ -205,9 +205,19 @@ class Intake:
         report = self.readmit(pairs)
         while waiting:
             with _undisturbed(), self.write() as tx:
-                page = entities.render_listed(tx, self.catalogue, PAGE)
+                page = rendering.render_listed(tx, self.catalogue, PAGE)
                 self._admit(tx, page, report, bootstrap=False)
             waiting = len(page) == PAGE
+        return report
+
+    def follow_catalogue(self) -> Report:
+        """Renders slots again whose relation has another template now, and admits them; facts that are wanted
+        keep theirs."""
+        with self.state.read() as tx:
+            known = tx.renderings()
+        touched = rendering.follow_catalogue(self.state, self.write, self.catalogue, PAGE)
+        report = self.readmit(touched)
+        rendering.caught_up(self.write, self.catalogue, known)
         return report
 
     def bootstrap_waiting(self) -> Report:

@@ -19,6 +19,7 @@ from editing.errors import EditingError
 from kbsync.application import Application
 from kbsync.deployment.checks import hook_problems
 from kbsync.errors import BadConfiguration, KbsyncError
+from kbsync.queries.shared_wordings import relations_of, shared_wordings
 from kbsync.queries.sources import left_over
 from kbsync.queries.unlisted import described, unlisted
 from kbsync.settings.canaries import read_canaries
@@ -208,12 +209,27 @@ def _relations(app: Application) -> Iterator[Problem]:
     yield from _unknown("[policy] deny_relations", settings.policy.deny_relations, known, "relation")
     yield from _unknown("[review] relations", settings.review.relations, known, "relation")
     for name, source in settings.sources.items():
-        named = source.get("relations")
-        listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []
-        if isinstance(source.get("relation"), str):
-            listed = [*listed, source["relation"]]
-        texts = [one for one in listed if isinstance(one, str)]
-        yield from _unknown(f"[sources.{name}] relations", texts, known, "relation")
+        yield from _unknown(f"[sources.{name}] relations", relations_of(source), known, "relation")
+
+
+def _wordings(app: Application) -> Iterator[Problem]:
+    """No relation is taught what another is judged by."""
+    for one in shared_wordings(app):
+        if one.taught:
+            yield Problem(
+                f'[relations."{one.one}"] templates',
+                str(one),
+                "word one of the two otherwise, or switch one of them off with enabled = false",
+            )
+
+
+def _shared_questions(app: Application) -> Iterator[str]:
+    """What two relations are both judged by."""
+    if any(_found_by(_relations, app)):
+        return  # a catalogue that cannot be read is among the problems
+    for one in shared_wordings(app):
+        if not one.taught:
+            yield f"{one}: a subject that has both can answer only one of them right"
 
 
 def _unknown(where: str, names: Collection[str], known: Collection[str], what: str) -> Iterator[Problem]:
@@ -236,11 +252,12 @@ CHECKS: tuple[Check, ...] = (
     _canaries,
     _deploy,
     _relations,
+    _wordings,
     _sources,
 )
 """In the order in which their problems are printed."""
 
-NOTICES: tuple[Callable[[Application], Iterator[str]], ...] = (left_over,)
+NOTICES: tuple[Callable[[Application], Iterator[str]], ...] = (left_over, _shared_questions)
 
 
 def require_no_problems(checked: Checked) -> None:

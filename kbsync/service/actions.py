@@ -16,10 +16,11 @@ from kbsync.application import Application
 from kbsync.errors import UsageError
 from kbsync.executor import Progress
 from kbsync.intake import leavers
+from kbsync.intake import retemplate as retemplating
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion, review
 from kbsync.runs.lifecycle import Lifecycle
-from kbsync.runs.planning import NothingToDo
+from kbsync.runs.planning import NothingToDo, Plan
 from kbsync.runs.questions import forecast
 from kbsync.runs.returning import returning
 from kbsync.runs.starting import Occasion, pending, start
@@ -185,6 +186,25 @@ def rename_source(errand: Errand) -> Mapping[str, Any]:
     return asdict(leavers.rename(intake, old, new, errand.request.reason, errand.request.actor))
 
 
+def retemplate(errand: Errand) -> Mapping[str, Any]:
+    """Move wanted facts to their relations' templates of now; with `rehearse`, only what that would take."""
+    app, relation = errand.app, errand.arguments["relation"]
+    if not errand.arguments["rehearse"]:
+        intake = app.intake(errand.leadership)
+        intake.follow_catalogue()
+        return {
+            "moved": retemplating.retemplate(intake, relation, errand.request.reason, errand.request.actor)
+        }
+    with app.state.read() as tx:
+        pairs = retemplating.moved(tx, app.catalogue, relation, errand.request.reason)
+        new = {old.id: replace(old, template=new.template) for old, new in pairs}
+        view = tuple(new.get(fact.id, fact) for fact in tx.wanted())
+    with workers(app, errand.leadership) as worker:
+        planned = Plan(view, tuple(new.values()), (), (), frozenset())
+        expected = forecast(app, worker, planned, errand.progress)
+    return {"moved": len(new), "preflight": asdict(expected) if expected is not None else None}
+
+
 def check_left(app: Application, source: str, namespace: str | None = None) -> None:
     """Raises UsageError for a source that is still read, unless a namespace of it is meant."""
     if source in app.settings.sources and namespace is None:
@@ -209,6 +229,7 @@ ACTIONS: Mapping[str, Action] = {
     "sync": Action(sync),
     "rebuild": Action(rebuild_again),
     "dry-run": Action(dry_run),
+    "retemplate": Action(retemplate),
     "forget-source": Action(forget_source),
     "rename-source": Action(rename_source),
 }

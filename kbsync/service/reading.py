@@ -130,6 +130,7 @@ def pull(
     """
     intake = app.intake(leadership)
     reader = Reader(app, leadership, asked)
+    followed = intake.follow_catalogue()
     waiting = list(app.sources)
     while waiting:
         unfinished: list[str] = []
@@ -144,6 +145,7 @@ def pull(
                 reader.succeeded(name)
         waiting = unfinished if bootstrap else []
     reader.reports["due"] = intake.release_due()
+    reader.reports["due"].merge(followed)
     if bootstrap:
         reader.reports["due"].merge(intake.bootstrap_waiting())
     for name, one in reader.reports.items():

@@ -364,8 +364,8 @@ def test_a_subject_with_a_new_label_keeps_its_template_and_changes_its_prompt(wo
     ]
 
 
-def test_a_changed_template_changes_no_fact(world: World) -> None:
-    world.hear(observed("italy", "conte"))
+def test_a_changed_template_changes_no_fact_and_new_facts_use_it(world: World) -> None:
+    world.hear(observed("italy", "conte"), observed("france", "castex"))
     world.catalogue = load_catalogue({"wdt:P6": {"templates": ["{} is governed by", "The boss of {} is"]}})
     later = START + DAY
     world.hear(
@@ -374,7 +374,9 @@ def test_a_changed_template_changes_no_fact(world: World) -> None:
         after=DAY,
     )
     world.cycle(after=2 * DAY)
-    assert world.fact("italy", "draghi").prompt == "The head of government of Italy is"
+    assert world.fact("italy", "conte").prompt == "The head of government of Italy is"
+    assert world.fact("france", "castex").prompt == "The head of government of France is"
+    assert world.fact("italy", "draghi").prompt == "Italy is governed by"
     assert world.fact("spain", "perez").prompt == "Spain is governed by"
 
 

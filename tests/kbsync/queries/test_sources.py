@@ -9,7 +9,7 @@ import pytest
 
 from kbsync.cli import main
 from kbsync.service.reading import pull
-from tests.support.micro import Micro, make
+from tests.support.micro import TEMPLATES, Micro, make
 
 FACTS = {"Blue House": "Anna", "Red Boat": "Bob"}
 
@@ -135,3 +135,19 @@ def test_a_first_sync_that_trips_the_breaker_says_exactly_what_to_type(
         pull(app, bootstrap=True)
         with app.state.read() as tx:
             assert len(tx.wanted()) == len(FACTS)
+
+
+def test_config_check_compares_wordings_across_relations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    micro = make(tmp_path)
+    text = micro.home.config.read_text(encoding="utf-8")
+    seat = "[relations.'crm:seat']\nlabel = 'seat'\ntemplates = ['The seat of {} is', %r]\n"
+    micro.home.config.write_text(f"{text}\n{seat % TEMPLATES[1]}", encoding="utf-8")
+    assert kbsync(micro, "config", "check") == 0
+    assert "are both judged by" in shown(capsys)
+    micro.home.config.write_text(f"{text}\n{seat % TEMPLATES[0]}", encoding="utf-8")
+    assert kbsync(micro, "config", "check") == 78
+    said = shown(capsys)
+    assert "crm:owner is edited with" in said
+    assert "crm:seat has too" in said
