@@ -39,6 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item
         for item in items
         if item.get_closest_marker("slow")
+        or item.get_closest_marker("thorough")
         or item.get_closest_marker("postgres")
         or SERVERS & set(getattr(item, "fixturenames", ()))
     ]

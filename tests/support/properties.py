@@ -38,9 +38,9 @@ SCALARS: st.SearchStrategy[Any] = (
 
 
 def editions(quick: int) -> pytest.MarkDecorator:
-    """Runs a test with `examples` = `quick`, and in the slow edition with `MANY`."""
+    """Runs a test with `examples` = `quick`, and in the thorough edition with `MANY`."""
     few = pytest.param(quick, id="quick")
-    many = pytest.param(MANY, id="slow", marks=[pytest.mark.slow, pytest.mark.timeout(3600)])
+    many = pytest.param(MANY, id="thorough", marks=[pytest.mark.thorough, pytest.mark.timeout(3600)])
     return pytest.mark.parametrize("examples", [few, many])
 
 
