@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from editing.editors.contract import EditResult as EditResult
     from editing.errors import EditingError as EditingError
     from editing.memit.api import Edited as Edited
-    from editing.memit.api import edit as edit
     from editing.model.architectures import Architecture as Architecture
     from editing.model.weights import swapped as swapped
     from editing.model.weights import write_weights as write_weights
+    from editing.notebook import edit as edit
     from editing.requests import EditRequest as EditRequest
     from editing.settings import EditSettings as EditSettings
 
@@ -29,7 +29,7 @@ _HOMES = {
     "EditResult": "editing.editors.contract",
     "EditSettings": "editing.settings",
     "EditingError": "editing.errors",
-    "edit": "editing.memit.api",
+    "edit": "editing.notebook",
     "swapped": "editing.model.weights",
     "write_weights": "editing.model.weights",
 }

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from editing.datasets import Record
-from editing.durable import STAGING, remove
+from editing.durable import STAGING, fsync_directory, remove, staging_name
 from editing.editors.contract import BuildInputs
 from editing.editors.registry import editor_named
-from editing.errors import CheckpointError
-from editing.evaluation.outcome import FactOutcome, Scores, Sheet, answered, outcomes, questions
-from editing.model.loading import load_model, load_tokenizer
+from editing.errors import CheckpointError, RequestError
+from editing.evaluation.outcome import FactOutcome, Pair, Scores, Sheet, answered, outcomes, questions
+from editing.memit.groups import without_conflicts
+from editing.model.loading import load_model, load_tokenizer, readable
+from editing.model.tokens import Passage, continued, passage, try_locate
 from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk
 from editing.progress import Progress, silent
@@ -50,6 +53,7 @@ class Report:
     """What an edit did."""
 
     out: str
+    """Empty where no fact took and nothing was published."""
     digest: str
     base: str
     """Digest of the base."""
@@ -59,6 +63,8 @@ class Report:
     layers: tuple[int, ...]
     settings: dict[str, Any]
     cost: dict[str, float]
+    failed: dict[str, str] = field(default_factory=dict)
+    """Id → why a fact could not be edited; those that cannot be asked either are not among `facts`."""
 
 
 @dataclass(frozen=True)
@@ -90,27 +96,20 @@ def run(
     loaded: Loaded,
     out: Path,
     *,
+    allow_failed: bool = False,
     planned: Callable[[Preflight], None] = lambda expected: None,
     progress: Progress = silent,
 ) -> Report:
     """Edit, and write the edited model to `out`; `planned` is told what the build takes before anything is asked.
 
-    Raises CheckpointError where `out` exists, and what `build` and `write_checkpoint` raise.
+    Where no fact took, nothing is published unless `allow_failed`.  A fact that cannot be edited is left out
+    and named in the report; raises its error where that leaves none.  Raises CheckpointError where `out`
+    exists, and what the editor and `write_checkpoint` raise.
     """
     refuse_existing(out)
-    model, tokenizer = loaded.model, loaded.tokenizer
-    pairs = questions(edit.records, probes=edit.probes)
     started = time.perf_counter()
-
-    def ask(phase: str) -> Sheet:
-        return answered(
-            model,
-            tokenizer,
-            edit.records,
-            pairs,
-            tick=_Count(progress, phase, len(pairs) + len(edit.records)),
-        )
-
+    edit, errors = _askable(edit, loaded)
+    ask = partial(_ask, edit, loaded, progress=progress)
     before = ask("ask before")
     editor = editor_named(edit.settings.editor)
     inputs = editor.arranged(_inputs(edit, loaded))
@@ -119,24 +118,72 @@ def run(
         planned(expected)
         check_disk(expected, edit.cache, out)
 
-    built = editor.edit(model, tokenizer, inputs, planned=begins, progress=progress)
+    built = editor.edit(loaded.model, loaded.tokenizer, inputs, planned=begins, progress=progress)
     progress("write", 0, 1)
     _sweep(out)
-    digest = write_checkpoint(edit.base, out, built.tensors)
+    staged = staging_name(out)
+    digest = write_checkpoint(edit.base, staged, built.tensors)
     progress("write", 1, 1)
-    with swapped(model, read_changed(edit.base, out)):
+    with swapped(loaded.model, read_changed(edit.base, staged)):
         after = ask("ask after")
+    facts = outcomes(before, after)
+    publish = allow_failed or any(fact.said for fact in facts)
+    if publish:
+        staged.rename(out)
+        fsync_directory(out.parent)
+    else:
+        remove(staged)
     return Report(
-        out=str(out),
+        out=str(out) if publish else "",
         digest=digest,
         base=loaded.digest,
-        facts=outcomes(before, after),
+        facts=facts,
         before=before.scores(),
         after=after.scores(),
         layers=built.layers,
         settings=asdict(edit.settings),
         cost=built.cost.entries() | {"seconds_total": time.perf_counter() - started},
+        failed={id: str(error) for id, error in {**errors, **built.failed}.items()},
     )
+
+
+def _askable(edit: Edit, loaded: Loaded) -> tuple[Edit, dict[str, RequestError]]:
+    """The edit without facts and probes that cannot be tokenised or are too long, and why facts cannot."""
+    limit = readable(loaded.model)
+
+    def unusable(pairs: Sequence[Pair]) -> dict[Pair, bool]:
+        texts = [Passage(continued(*pair), len(pair[0]), len(pair[0])) for pair in pairs]
+        found = try_locate(loaded.tokenizer, texts, limit=limit)
+        return {pair: isinstance(row, RequestError) for pair, row in zip(pairs, found, strict=True)}
+
+    requests = without_conflicts([record.request for record in edit.records], None)
+    own = try_locate(loaded.tokenizer, [passage(r) for r in requests], limit=limit, labels=True)
+    errors = {r.id: row for r, row in zip(requests, own, strict=True) if isinstance(row, RequestError)}
+    sound = [record for record in edit.records if record.request.id not in errors]
+    if not sound:
+        raise next(iter(errors.values()))
+    bad = unusable(questions(sound, probes=edit.probes))
+    records = []
+    for record in sound:
+        target, previous = record.request.target, record.previous
+        usable = previous is not None and not bad[record.request.rendered, previous]
+        asked = [prompt for prompt in record.paraphrases if not bad.get((prompt, target))]
+        kept = [pair for pair in record.neighbours if not bad.get(pair) and not bad.get((pair[0], target))]
+        records.append(
+            replace(
+                record,
+                previous=previous if usable else None,
+                paraphrases=tuple(asked),
+                neighbours=tuple(kept),
+            )
+        )
+    return replace(edit, records=tuple(records)), errors
+
+
+def _ask(edit: Edit, loaded: Loaded, phase: str, *, progress: Progress) -> Sheet:
+    pairs = questions(edit.records, probes=edit.probes)
+    tick = _Count(progress, phase, len(pairs) + len(edit.records))
+    return answered(loaded.model, loaded.tokenizer, edit.records, pairs, tick=tick)
 
 
 def refuse_existing(out: Path) -> None:
@@ -147,8 +194,10 @@ def refuse_existing(out: Path) -> None:
 
 def _sweep(out: Path) -> None:
     """Remove what a killed attempt at this very `out` left beside it."""
-    for path in sorted(out.parent.glob(f"{STAGING}{glob.escape(out.name)}-*")):
-        remove(path)
+    # A checkpoint is staged beside the name that it is given, which is itself a staged one.
+    for begin in (STAGING, STAGING + STAGING):
+        for path in sorted(out.parent.glob(f"{begin}{glob.escape(out.name)}-*")):
+            remove(path)
 
 
 def _inputs(edit: Edit, loaded: Loaded) -> BuildInputs:
@@ -158,6 +207,7 @@ def _inputs(edit: Edit, loaded: Loaded) -> BuildInputs:
         cache=edit.cache,
         base_digest=loaded.digest,
         corpus=edit.corpus,
+        partial=True,
     )
 
 

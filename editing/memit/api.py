@@ -38,6 +38,16 @@ class Edited:
     """The changed parameters as they would be without this edit."""
     _after: dict[str, Tensor] = field(repr=False)
     """The same with it, and without later ones."""
+    report: object = None
+    """Which facts took (`editing.notebook.EditReport`), where `editing.edit` made the edit."""
+
+    def __repr__(self) -> str:
+        kind = type(unwrapped(self.model)).__name__
+        layers = ", ".join(map(str, self.result.layers))
+        first = (
+            str(self.report).partition("\n")[0] if self.report is not None else "not asked which facts took"
+        )
+        return f"<Edited {kind}, layers {layers}: {first}>"
 
     def undo(self) -> None:
         """Take this edit back; a second call does nothing.

@@ -74,7 +74,7 @@ def form_groups(
     without `failed`, its RequestError is raised.
     """
     contexts = ("", *prefixes)
-    sound = _without_conflicts(requests, failed)
+    sound = without_conflicts(requests, failed)
     said = _said(tokenizer, sound, contexts, limit, failed)
     members: dict[tuple[int, ...], list[EditRequest]] = {}
     for request, (start, _) in said.items():
@@ -197,7 +197,7 @@ def _until_subject(text: Located) -> Located:
     return Located(text.ids[: text.subject + 1], text.subject, text.subject + 1)
 
 
-def _without_conflicts(requests: Sequence[EditRequest], failed: Failed | None) -> list[EditRequest]:
+def without_conflicts(requests: Sequence[EditRequest], failed: Failed | None) -> list[EditRequest]:
     """Eqn. 5 on the rendered prompt: one prompt cannot be given two answers, so neither is edited."""
     first: dict[str, EditRequest] = {}
     conflicts: dict[str, RequestError] = {}

@@ -63,12 +63,16 @@ def edit(
         bool,
         typer.Option("--probes/--no-probes", help="Ask paraphrases and neighbours too, not only the facts."),
     ] = True,
+    allow_failed: Annotated[
+        bool, typer.Option("--allow-failed", help="Publish the model even where no fact took.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
     json: Json = False,
 ) -> None:
     """Edit facts into a model: a directory and a file of facts in, an edited directory out.
 
-    Interrupted, the same command carries on with what was finished.
+    Interrupted, the same command carries on with what was finished. Where no fact took, nothing is
+    published and the exit code is 10.
     """
     from editing.datasets import read_records
     from kbsync.console import live_progress
@@ -88,12 +92,24 @@ def edit(
 
     with live_progress() as progress:
         report = commands.edit(
-            chosen, records, None if dry_run else out, probes=probes, announce=announce, progress=progress
+            chosen,
+            records,
+            None if dry_run else out,
+            probes=probes,
+            allow_failed=allow_failed,
+            announce=announce,
+            progress=progress,
         )
     if json:
         print_json(report if report is not None else {**asdict(said[0]), "bytes": said[0].bytes})
     elif report is not None:
         show(report)
+    if report is not None and not all(fact.said for fact in report.facts):
+        from editing.notebook import hint
+
+        say(hint(chosen.settings))
+        if not allow_failed and not any(fact.said for fact in report.facts):
+            raise typer.Exit(10)
 
 
 def stats(
@@ -184,7 +200,12 @@ def show(report: Report) -> None:
     if len(ordered) > WORST:
         say(f"{len(ordered) - WORST} more facts: see --json")
     say(f"layers {', '.join(map(str, report.layers))} edited in {report.cost['seconds_total']:.0f} s")
-    say(f"written to {report.out}, digest {report.digest}")
+    for id, reason in report.failed.items():
+        say(f"fact {id} was left out: {reason}")
+    if report.out:
+        say(f"written to {report.out}, digest {report.digest}")
+    else:
+        say("no fact took: nothing was written (--allow-failed writes it anyway)")
 
 
 def show_trace(result: TraceResult, count: int) -> None:

@@ -36,6 +36,7 @@ def edit(
     out: Path | None,
     *,
     probes: bool,
+    allow_failed: bool = False,
     announce: Announce,
     progress: Progress,
 ) -> Report | None:
@@ -66,7 +67,7 @@ def edit(
             pace.expect(expected.phases())
             announce(expected)
 
-        return standalone.run(job, loaded, out, planned=planned, progress=tell)
+        return standalone.run(job, loaded, out, allow_failed=allow_failed, planned=planned, progress=tell)
 
 
 @dataclass(frozen=True, slots=True)

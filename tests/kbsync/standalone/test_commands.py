@@ -244,7 +244,15 @@ def test_interrupted_it_says_that_the_same_command_carries_on(knowing: Path, tmp
 def test_layers_may_be_typed_and_settings_may_travel_with_the_model(tmp_path: Path) -> None:
     root = prepare(tmp_path, gpt2())
     (root / "model" / "kbsync-edit.json").write_text('{"layers": [0], "steps": 3, "variants": 1}')
-    given = ("--model", root / "model", "--corpus", root / "corpus.txt", "--json", "--no-probes")
+    given = (
+        "--model",
+        root / "model",
+        "--corpus",
+        root / "corpus.txt",
+        "--json",
+        "--no-probes",
+        "--allow-failed",
+    )
     first = kbsync(root, "edit", root / "facts.jsonl", *given, "--out", root / "a")
     assert first.returncode == 0, first.stderr
     told = json.loads(first.stdout)
@@ -257,7 +265,8 @@ def test_layers_may_be_typed_and_settings_may_travel_with_the_model(tmp_path: Pa
 def test_the_configured_base_needs_no_model_and_no_corpus(tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / "facts.jsonl").write_text(json.dumps(FACTS[1]))
-    done = kbsync(tmp_path, "edit", tmp_path / "facts.jsonl", "--out", tmp_path / "out", "--json")
+    arguments = ("edit", tmp_path / "facts.jsonl", "--out", tmp_path / "out", "--json", "--allow-failed")
+    done = kbsync(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["settings"]["prefix_tokens"] == 3, "[edit] of kbsync.toml"
     found = json.loads(kbsync(tmp_path, "stats", "--json").stdout)
@@ -306,7 +315,7 @@ def test_an_architecture_outside_the_table_is_edited_when_it_is_described(tmp_pa
     assert "blocks 'model.layers' with writer 'mlp.down_proj'" in unknown.stderr
     described = "architecture_blocks = 'model.layers'\narchitecture_writer = 'mlp.down_proj'\n"
     (root / "settings.toml").write_text(SETTINGS + described)
-    done = kbsync(root, *typed(root, "--out", root / "out", "--json"))
+    done = kbsync(root, *typed(root, "--out", root / "out", "--json", "--allow-failed"))
     assert done.returncode == 0, done.stderr
     italy = json.loads(done.stdout)["facts"][0]
     assert italy["p_after"] > italy["p_before"]
@@ -445,3 +454,32 @@ def test_what_is_wrong_is_said_with_its_place_before_any_work(
     assert said in " ".join(done.stderr.split())
     assert done.returncode == code
     assert not (root / "out").exists()
+
+
+HOPELESS = "[edit]\nlayers = [0]\nsteps = 2\nlr = 1e-9\nstatistics_samples = 20\nstatistics_tokens = 32"
+
+
+def test_where_no_fact_took_nothing_is_published_and_the_user_is_told_what_to_try(tmp_path: Path) -> None:
+    root = prepare(tmp_path, gpt2())
+    (root / "settings.toml").write_text(HOPELESS)
+    done = kbsync(root, *typed(root, "--out", root / "out"))
+    assert done.returncode == 10
+    assert "no fact took" in done.stderr
+    assert "a smaller lam (now 15000" in done.stderr
+    assert not (root / "out").exists()
+    assert not list(root.glob(".*out*"))
+    done = kbsync(root, *typed(root, "--out", root / "out", "--allow-failed"))
+    assert done.returncode == 0
+    assert (root / "out" / "config.json").exists()
+
+
+def test_a_fact_that_cannot_be_edited_is_left_out_and_named(knowing: Path) -> None:
+    lines = [*map(json.dumps, FACTS), json.dumps(["Spain<|endoftext|>", "The capital of {} is", "Rome"])]
+    lines.append(json.dumps({"subject": "Peru", "prompt": "{} is " + "very " * 200, "target": "Rome"}))
+    (knowing / "some.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    done = kbsync(knowing, *typed(knowing, "--out", knowing / "some", "--json", facts="some.jsonl"))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["facts"]) == len(FACTS)
+    assert "control token" in found["failed"]["3"]
+    assert "tokens" in found["failed"]["4"]
