@@ -21,7 +21,7 @@ from editing.datasets import read_records
 from editing.model.loading import load_model, load_tokenizer
 from editing.requests import EditRequest
 from editing.tracing.report import as_json, plot, table
-from editing.tracing.trace import trace
+from editing.tracing.trace import TraceSettings, trace
 
 DEMO = Path(__file__).parents[1] / "kbsync" / "demo" / "model"
 
@@ -63,8 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model,
         tokenizer,
         facts[: options.limit],
-        samples=options.samples,
-        window=options.window,
+        TraceSettings(samples=options.samples, window=options.window),
         progress=progress,
     )
     options.out.mkdir(parents=True, exist_ok=True)

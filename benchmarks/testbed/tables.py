@@ -30,7 +30,7 @@ from benchmarks.testbed.worlds import demo_world, real_changes
 from editing.memit.build import build
 from editing.requests import EditRequest
 from editing.settings import EditSettings
-from editing.tracing.trace import trace
+from editing.tracing.trace import TraceSettings, trace
 
 DEMO = Path(__file__).parents[2] / "kbsync" / "demo"
 RESULTS = Path(__file__).parents[1] / "results"
@@ -80,7 +80,9 @@ def recall(bench: Bench) -> list[dict[str, Any]]:
             "recall": len(bench.known) / len(world.facts),
             "recall_of_other_wordings": sum(right) / len(right),
             "perplexity": bench.perplexity,
-            "trace": asdict(trace(bench.model, bench.tokenizer, requests, samples=5, window=1)),
+            "trace": asdict(
+                trace(bench.model, bench.tokenizer, requests, TraceSettings(samples=5, window=1))
+            ),
         }
     ]
 

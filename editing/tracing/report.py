@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from editing.tracing.trace import ROLES, TraceResult
+from editing.tracing.interventions import ROLES
+from editing.tracing.trace import TraceResult
 
 
 def as_json(result: TraceResult) -> dict[str, Any]:

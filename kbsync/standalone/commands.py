@@ -134,7 +134,7 @@ def trace(chosen: Chosen, records: Sequence[Record], *, samples: int, progress: 
         load_model(chosen.path, device=chosen.device),
         load_tokenizer(chosen.path),
         [known_statement(record) for record in records],
-        samples=samples,
+        trace.TraceSettings(samples=samples),
         described=described(chosen.settings),
         progress=paced(progress, Pace()),
     )

@@ -18,7 +18,7 @@ from editing.errors import ArchitectureError, ModelError
 from editing.memit.api import Edited, edit
 from editing.model.tokens import tokenizer_digest
 from editing.requests import EditRequest
-from editing.tracing.trace import trace
+from editing.tracing.trace import TraceSettings, trace
 from tests.support.builds import REQUESTS, SETTINGS
 from tests.support.zoo import TEXT, tiny, tokenizer
 
@@ -121,7 +121,7 @@ def test_a_modules_own_forward_is_there_after_an_edit_as_before(
     model = wrap(tiny("llama", dtype=torch.float32))
     before = {name: dict(vars(module)) for name, module in model.named_modules()}
     result = edited(model, corpus).result.tensors
-    trace(model, tokenizer("byte-bpe"), known_facts(model), samples=1)
+    trace(model, tokenizer("byte-bpe"), known_facts(model), TraceSettings(samples=1))
     assert all(torch.allclose(result[name], expected[name], atol=1e-5) for name in expected)
     for name, module in model.named_modules():
         assert vars(module).keys() == before[name].keys(), name

@@ -10,7 +10,8 @@ import torch
 from editing.errors import DataError
 from editing.model.architectures import locate_parts
 from editing.requests import EditRequest
-from editing.tracing.trace import ROLES, TraceResult, _known, trace
+from editing.tracing.interventions import ROLES
+from editing.tracing.trace import TraceResult, TraceSettings, _known, trace
 from tests.support.tiny_models import gpt2, learn, llama, tokenizer
 
 FACTS = [
@@ -30,7 +31,7 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="module")
 def result(model: Any) -> TraceResult:
-    return trace(model, tokenizer(), [*FACTS, UNKNOWN], samples=4, window=2)
+    return trace(model, tokenizer(), [*FACTS, UNKNOWN], TraceSettings(samples=4, window=2))
 
 
 def test_only_what_the_model_knows_is_traced(model: Any, result: TraceResult) -> None:
@@ -63,7 +64,7 @@ def test_severing_nothing_is_restoring_the_state_at_the_last_subject_token(resul
 
 def test_one_restored_mlp_by_hand(model: Any) -> None:
     """One noise sample, one fact, a window of one: against hooks written out."""
-    found = trace(model, tokenizer(), FACTS[:1], samples=1, window=0, seed=3)
+    found = trace(model, tokenizer(), FACTS[:1], TraceSettings(samples=1, window=0, seed=3))
     (fact,) = _known(model, tokenizer(), FACTS[:1])
     parts = locate_parts(model)
     ids = torch.tensor([fact.ids])
@@ -103,7 +104,7 @@ def test_one_restored_mlp_by_hand(model: Any) -> None:
 
 
 def test_the_same_seed_gives_the_same_trace(model: Any, result: TraceResult) -> None:
-    assert trace(model, tokenizer(), [*FACTS, UNKNOWN], samples=4, window=2) == result
+    assert trace(model, tokenizer(), [*FACTS, UNKNOWN], TraceSettings(samples=4, window=2)) == result
 
 
 def test_suggested_layers_are_where_severing_the_mlps_costs_most() -> None:
