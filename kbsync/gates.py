@@ -57,7 +57,7 @@ DEFAULT_GATES: tuple[Gate, ...] = (
     Gate("generation", 0.80, "at_least", "edited facts whose object appears in freely generated text"),
     Gate("fluency", 0.90, "at_least", "n-gram entropy of generated text (GE), as a share of the base's"),
     Gate("perplexity_ratio", 1.05, "at_most", "perplexity of held-out text, candidate over base"),
-    Gate("weight_growth", 1.50, "at_most", "largest growth of an edited matrix's Frobenius norm"),
+    Gate("weight_growth", 2.00, "at_most", "largest growth of an edited matrix's Frobenius norm"),
     Gate("canaries", 1.00, "at_least", "the operator's own questions that are answered as required"),
 )
 
@@ -197,6 +197,15 @@ def blame(report: BuildReport, verdicts: Iterable[GateVerdict], new: set[str]) -
     return tuple(sorted(blamed.values(), key=lambda b: (-b.shortfall, b.fact)))
 
 
+ADVICE = {
+    "weight_growth": "all edits together change a matrix much, which small models reach soon: where the other gates "
+    "pass, raise `threshold` in [gates.weight_growth], else lower `capacity` in [plan] or raise `lam` in [edit]",
+    "perplexity_ratio": "lower `capacity` in [plan], raise `lam` or `ridge` in [edit], or give the statistics text",
+    "fluency": "lower `capacity` in [plan], or raise `lam` in [edit]",
+}
+"""What to do where a gate fails that judges the candidate as a whole."""
+
+
 def systematic(report: BuildReport, verdicts: Iterable[GateVerdict], blamed: int, new: int) -> str | None:
     """Why trying again with fewer facts would be pointless, or None if it is worth trying.
 
@@ -206,7 +215,8 @@ def systematic(report: BuildReport, verdicts: Iterable[GateVerdict], blamed: int
     failed = [verdict.name for verdict in verdicts if not verdict.passed]
     whole = [name for name in failed if name not in OWN_FIGURE]
     if whole and not blamed:
-        return f"{', '.join(whole)} failed and no single fact is to blame"
+        advice = "".join(f"; {ADVICE[name]}" for name in whole if name in ADVICE)
+        return f"{', '.join(whole)} failed and no single fact is to blame{advice}"
     if not blamed:
         return f"{', '.join(failed)} failed and no new fact's own figures are below the threshold"
     if new >= 4 and blamed > 0.75 * new:

@@ -9,9 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from editing.spec import BuildReport, FactReport, Measure
-from kbsync.gates import DEFAULT_GATES, Gate, blame, judge, judge_all, systematic, wilson_bound
+from kbsync.gates import (
+    ADVICE,
+    DEFAULT_GATES,
+    OWN_FIGURE,
+    Gate,
+    blame,
+    judge,
+    judge_all,
+    systematic,
+    wilson_bound,
+)
 
 EFFICACY = Gate("efficacy", 0.9, "at_least", "")
+(GROWTH,) = (gate for gate in DEFAULT_GATES if gate.name == "weight_growth")
 
 
 def report(*facts: FactReport) -> BuildReport:
@@ -135,3 +146,15 @@ def test_a_run_where_most_of_what_is_new_is_bad_is_systematic() -> None:
     verdicts = judge_all((EFFICACY,), [Measure("efficacy", 0.1, n=10, k=1)])
     assert systematic(report(), verdicts, blamed=9, new=10) is not None
     assert systematic(report(), verdicts, blamed=2, new=10) is None
+
+
+def test_a_whole_gate_that_failed_says_what_to_do() -> None:
+    verdicts = judge_all((GROWTH,), [Measure("weight_growth", 2.1)])
+    reason = systematic(report(), verdicts, blamed=0, new=5)
+    assert reason is not None
+    assert "[gates.weight_growth]" in reason
+    assert set(ADVICE) <= {gate.name for gate in DEFAULT_GATES} - set(OWN_FIGURE)
+
+
+def test_the_growth_of_a_small_model_with_five_facts_passes_by_default() -> None:
+    assert judge(GROWTH, Measure("weight_growth", 1.575)).passed
