@@ -15,7 +15,7 @@ from editing.errors import EditingError
 from editing.memit.cost import preflight
 from editing.memit.deltas import Delta
 from editing.memit.groups import Group, fail_requests
-from editing.memit.keys import UnusableKeys
+from editing.memit.keys import Site, UnusableKeys
 from editing.memit.optimise import Targets, is_systematic
 from editing.memit.preparation import Job, prepare
 from editing.memit.rates import Rates
@@ -92,21 +92,12 @@ def _spread_usable(
 ) -> tuple[Sequence[Group], Spread]:
     """Spread the groups whose keys are finite, as if the others had never been there; the model is restored."""
     work = job.work
+    site = Site(work.model, work.parts, work.layers, job.inputs.settings)
     while groups:
         stacked = torch.stack([deltas[group.key].value for group in groups]).to(work.model.device)
         try:
             with restored(work.model, [work.parts.weight_name(layer) for layer in work.layers]):
-                result = spread(
-                    work.model,
-                    work.parts,
-                    groups,
-                    stacked,
-                    job.inputs.settings,
-                    work.layers,
-                    moments,
-                    preserved=job.preserved,
-                    progress=progress,
-                )
+                result = spread(site, groups, stacked, moments, preserved=job.preserved, progress=progress)
             return groups, result
         except UnusableKeys as error:
             unusable = {group.key for group in error.groups}

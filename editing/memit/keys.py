@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -41,21 +42,30 @@ def context_weights(count: int) -> list[float]:
     return [1.0] if count == 1 else [0.5] + [0.5 / (count - 1)] * (count - 1)
 
 
+@dataclass(frozen=True)
+class Site:
+    """Where a model is edited, and how."""
+
+    model: Any
+    parts: Parts
+    layers: Sequence[int]
+    """R, ascending."""
+    settings: EditSettings
+
+
 class Collector:
     """Keys and residuals of all groups, layer after layer, summed as they come."""
 
     def __init__(
         self,
-        model: Any,
-        parts: Parts,
+        site: Site,
         groups: Sequence[Group],
         deltas: Tensor,
-        settings: EditSettings,
-        layers: Sequence[int],
         preserved: Sequence[Group] = (),
         memory: float | None = None,
     ) -> None:
-        """`layers` is R, ascending; `memory`: bytes for states between passes (None: half of what is free)."""
+        """`memory`: bytes for states between passes (None: half of what is free)."""
+        model, parts, layers, settings = site.model, site.parts, site.layers, site.settings
         self.model, self.parts, self.settings = model, parts, settings
         self.top = layers[-1]
         self.groups, self.edited = [*groups, *preserved], len(groups)

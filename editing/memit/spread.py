@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from editing.memit.groups import Group
-from editing.memit.keys import Collector
+from editing.memit.keys import Collector, Site
 from editing.memit.solve import keeps_factor, prefers_woodbury, solve, solve_few
 from editing.memit.statistics import Moments
-from editing.model.architectures import Parts
 from editing.progress import Progress, silent
-from editing.settings import EditSettings
 
 
 @dataclass
@@ -36,39 +33,37 @@ class Spread:
 
 @torch.no_grad()
 def spread(
-    model: Any,
-    parts: Parts,
+    site: Site,
     groups: Sequence[Group],
     deltas: Tensor,
-    settings: EditSettings,
-    layers: Sequence[int],
     moments: Moments,
     *,
     preserved: Sequence[Group] = (),
     woodbury: bool | None = None,
     progress: Progress = silent,
 ) -> Spread:
-    """Update W_out of each of `layers`, ascending, in place; `deltas` is [G, d], a row a group.
+    """Update W_out of each layer of R, ascending, in place; `deltas` is [G, d], a row a group.
 
     Each layer takes an equal share of what is left to do, measured again after each update (20).
     The keys of `preserved` groups, already in the weights, join the bracket as K_p K_pᵀ; leave out
     those of superseded facts, or a new edit of them realises only a part of its residual.  `woodbury` chooses
     the form of the solve; None: by counting.
     """
-    collected = Collector(model, parts, groups, deltas, settings, layers, preserved)
+    parts, layers, lam = site.parts, site.layers, site.settings.lam
+    collected = Collector(site, groups, deltas, preserved)
     result = Spread()
     for index, layer in enumerate(layers):
         share, first = 1.0 / (len(layers) - index), index == 0
         told = _part(progress, index, layers)
         size = parts.key_width(layer), parts.width, collected.count
         if prefers_woodbury(*size) if woodbury is None else woodbury:
-            factor, ridge = moments.factor(layer, store=keeps_factor(*size, model.device.type))
+            factor, ridge = moments.factor(layer, store=keeps_factor(*size, site.model.device.type))
             keys, residuals = collected.stacked(layer, share, first=first, progress=told)
-            update = solve_few(factor.to(keys.device), settings.lam, keys, residuals)  # [d_k, d] = Δᵀ
-            result.ridges[layer] = settings.lam * ridge
+            update = solve_few(factor.to(keys.device), lam, keys, residuals)  # [d_k, d] = Δᵀ
+            result.ridges[layer] = lam * ridge
         else:
             normal, cross = collected.sums(layer, share, first=first, progress=told)
-            update, result.ridges[layer] = solve(moments.load(layer), settings.lam, normal, cross)
+            update, result.ridges[layer] = solve(moments.load(layer), lam, normal, cross)
         weight = parts.writer(layer).weight
         assert isinstance(weight, Tensor)
         before = weight.double().norm()

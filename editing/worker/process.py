@@ -47,18 +47,18 @@ def main() -> int:
     """Serve rounds until the input ends; returns the exit code."""
     _die_with_parent()
     channel = Channel(_claim_stdout())
-    worker = Worker(channel)
-    signal.signal(signal.SIGTERM, worker.on_sigterm)
+    server = RoundServer(channel)
+    signal.signal(signal.SIGTERM, server.on_sigterm)
     try:
         channel.emit("ready", version=SPEC_VERSION, pid=os.getpid())
         for line in sys.stdin:
-            worker.serve(line)
+            server.serve(line)
     except Stopped:
         return STOPPED
     return 0
 
 
-class Worker:
+class RoundServer:
     """Answers one line at a time."""
 
     def __init__(self, channel: Channel) -> None:

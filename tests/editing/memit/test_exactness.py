@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from editing.memit.groups import form_groups
-from editing.memit.keys import Collector
+from editing.memit.keys import Collector, Site
 from editing.memit.spread import spread
 from editing.memit.statistics import Moments
 from editing.memit.targets import Optimisation
@@ -172,7 +172,7 @@ def compare_spread(
     # One draw goes by Woodbury's form, the other by the dense one.
     held = Moments(moments.__getitem__)
     with recorded_keys() as seen:
-        result = spread(model, parts, groups, deltas, chosen, layers, held, woodbury=every)
+        result = spread(Site(model, parts, layers, chosen), groups, deltas, held, woodbury=every)
     for weight, saved in zip(weights, before, strict=True):
         weight.data.copy_(saved)
     reference = serial.spread(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import editing.memit.keys
 from editing.memit.groups import form_groups
-from editing.memit.keys import Collector
+from editing.memit.keys import Collector, Site
 from editing.model.architectures import locate_parts
 from editing.model.hooks import frozen, on_input
 from editing.requests import EditRequest
@@ -46,7 +46,7 @@ def collected(
     weights = {layer: parts.writer(layer).weight for layer in LAYERS}
     before = {layer: weight.detach().clone() for layer, weight in weights.items()}
     with frozen(model), torch.no_grad():
-        collector = Collector(model, parts, groups, deltas, settings, LAYERS, memory=memory)
+        collector = Collector(Site(model, parts, LAYERS, settings), groups, deltas, memory=memory)
         hooks = [on_input(parts.writer(index), counting(index)) for index in range(len(parts.blocks))]
         for hook in hooks:
             hook.__enter__()
