@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -199,6 +199,11 @@ class Fact:
     @property
     def prompt(self) -> str:
         return self.template.replace("{}", self.subject_label)
+
+    def offered(self, **changes: Any) -> NewFact:
+        """The fact as it could be written again, with `changes`: for another slot, in another status."""
+        same = {item.name: getattr(self, item.name) for item in fields(NewFact)}
+        return NewFact(**{**same, **changes})
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,24 +145,8 @@ def _row(
 
 
 def renewed(fact: Fact, reason: Reason) -> NewFact:
-    """`fact` as a new row that is wanted; the caller replaces what is to differ."""
-    return NewFact(
-        subject=fact.subject,
-        subject_label=fact.subject_label,
-        relation=fact.relation,
-        object=fact.object,
-        target=fact.target,
-        template=fact.template,
-        prompt_key=fact.prompt_key,
-        status="wanted",
-        reason=reason.text,
-        reason_code=reason.code,
-        source=fact.source,
-        revision=fact.revision,
-        statement=fact.statement,
-        held_until=fact.held_until,
-        priority=fact.priority,
-    )
+    """`fact` as a new row that is wanted from now on; the caller replaces what is to differ."""
+    return fact.offered(status="wanted", reason=reason.text, reason_code=reason.code, since=None)
 
 
 def _leave(history: History, to: FactStatus, reason: Reason) -> Move | None:

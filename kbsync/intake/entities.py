@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from connectors.observations import Poll
 from kbsync.admission.effects import renewed
+from kbsync.admission.meaning import newest_decision
 from kbsync.admission.verdicts import Reason
 from kbsync.catalogue.relations import Catalogue
 from kbsync.intake.admit import ACTOR, Pair, stored_entity
 from kbsync.intake.rendering import render_slot, rendered
 from kbsync.intake.statements import dump
 from state.ledger import Transaction
-from state.records import GONE, Entity, Fact, Move
+from state.records import GONE, Entity, Fact, FactStatus, Move, NewFact
 
 _MERGED = "redirected"
 
@@ -70,11 +71,36 @@ def redirect(tx: Transaction, source: str, redirects: Iterable[tuple[str, str]],
             )
             if heir not in taken:
                 taken.add(heir)
-                reason = Reason(_MERGED, f"merged from {fact.subject}")
-                puts.append(replace(renewed(fact, reason), subject=heir[0]))
+                puts.append(_inherited(fact, heir[0], "wanted"))
     tx.move_facts(moves, ACTOR)
     tx.put_facts(puts, ACTOR)
+    _carry_decisions(tx, heir_of)
     return {*slots, *heir_of.values()}
+
+
+def _carry_decisions(tx: Transaction, heir_of: Mapping[Pair, Pair]) -> None:
+    """What was rejected or put out for a merged subject is so for the one that it was merged into.
+
+    Not where somebody has decided about that value there already.
+    """
+    olds, heirs = tx.facts_of(heir_of), tx.facts_of(heir_of.values())
+    entities = tx.entities({f.object for facts in (*olds.values(), *heirs.values()) for f in facts})
+    for pair, facts in sorted(olds.items()):
+        heir = heir_of[pair]
+        for fact in facts:
+            decision = newest_decision(facts, entities, fact.object)
+            if fact.decision != decision or decision not in ("rejected", "barred"):
+                continue
+            if newest_decision(heirs.get(heir, ()), entities, fact.object) is not None:
+                continue
+            status: FactStatus = "retracted" if decision == "rejected" else "superseded"
+            (carried,) = tx.put_facts([_inherited(fact, heir[0], status)], ACTOR)
+            tx.decide(carried.id, decision, f"as for {fact.subject}, which was merged into it", ACTOR)
+
+
+def _inherited(fact: Fact, subject: str, status: FactStatus) -> NewFact:
+    reason = Reason(_MERGED, f"merged from {fact.subject}")
+    return replace(renewed(fact, reason), subject=subject, status=status)
 
 
 def _heirs(redirects: Iterable[tuple[str, str]]) -> dict[str, str]:

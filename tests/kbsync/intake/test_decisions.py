@@ -286,3 +286,42 @@ def test_pages_of_decisions_are_each_one_transaction(world: World, monkeypatch: 
     assert len(outcome.changes) == 5
     assert world.wanted() == {}
     assert world.state.audit.verify().ok
+
+
+def merged(world: World) -> None:
+    """`siemens` becomes `siemens_ag`, of which the source says the same."""
+    world.clock.forward(9 * DAY)
+    world.kb.tell(
+        observed("siemens_ag", says(BUSCH), revision=9), redirects=(("wd:siemens", "wd:siemens_ag"),)
+    )
+    world.cycle()
+    world.cycle(after=9 * DAY)
+
+
+def test_a_rejection_holds_for_the_subject_that_was_merged_into(world: World) -> None:
+    world.hear(observed("siemens", says(BUSCH)))
+    reject(world, only(world, "wd:p1"))
+    merged(world)
+    assert world.wanted() == {}
+    (carried,) = (fact for fact in world.facts() if fact.subject == "wd:siemens_ag")
+    assert (carried.status, carried.decision) == ("retracted", "rejected")
+    quarantine.reopen(world.intake, carried.id, "a mistake", "bob")
+    assert world.wanted() == {"siemens_ag": "Roland Busch"}
+
+
+def test_what_failed_a_gate_stays_out_for_the_subject_that_was_merged_into(world: World) -> None:
+    world.hear(observed("siemens", says(BUSCH)))
+    bar(world, only(world, "wd:p1"))
+    merged(world)
+    assert world.wanted() == {}
+    assert world.status("siemens_ag", "p1") == "quarantined barred"
+
+
+def test_what_was_decided_about_the_heir_goes_before_what_was_decided_about_the_merged(world: World) -> None:
+    world.hear(observed("siemens", says(BUSCH)), observed("siemens_ag", says(BUSCH)))
+    old, heir = sorted(world.facts(), key=lambda fact: fact.subject)
+    reject(world, old)
+    with world.state.write() as tx:
+        tx.decide(heir.id, "approved", "he is", "bob")
+    merged(world)
+    assert world.wanted() == {"siemens_ag": "Roland Busch"}
