@@ -92,9 +92,10 @@ def _shut_down(connected: socket.socket) -> None:
         return  # closed by the other side before
 
 
-def new_client() -> httpx.Client:
+def new_client(transport: httpx.BaseTransport | None = None) -> httpx.Client:
     """A client for `opened`: one connection for each request, no redirects of its own, no cookies."""
     return httpx.Client(
+        transport=transport,
         verify=_trust(),
         limits=httpx.Limits(max_keepalive_connections=0),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -182,7 +183,7 @@ def _redirect(response: httpx.Response) -> None:
         and _origin(target) == _origin(request.url)
         and not target.userinfo
     ):
-        headers = {name: value for name, value in request.headers.items() if name != "host"}
+        headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
         content = request.content if request.method != "GET" else None
         raise _Redirected(httpx.Request(request.method, target, headers=headers, content=content))
     raise SourceRefused(

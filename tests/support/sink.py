@@ -30,7 +30,7 @@ class Sink:
             self.moved[old] = new
             for subject, relation in [slot for slot in self.slots if slot[0] == old]:
                 self.slots.setdefault((new, relation), self.slots.pop((subject, relation)))
-                self._numbering[subject, relation].number(GONE)
+                self._numbering.setdefault((subject, relation), Numbering()).number(GONE)
         self._name(poll.labels)
         for observation in poll.observations:
             self._record(observation)
