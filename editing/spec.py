@@ -6,6 +6,7 @@ writes the spec never sees a tensor.  Torch-free.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -117,6 +118,11 @@ class BuildSpec:
     def write(self, path: Path) -> None:
         """Write the spec to `path`: whole and synced, or not at all."""
         write_file(path, _to_json(asdict(self)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file that `write` makes: a report names it as the spec that it answers."""
+        return hashlib.sha256(_to_json(asdict(self))).hexdigest()
 
     @classmethod
     def read(cls, path: Path) -> BuildSpec:

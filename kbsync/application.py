@@ -71,6 +71,10 @@ class Application:
     @cached_property
     def base(self) -> Base:
         """The base model, imported into the home on first use."""
+        return self.import_base()
+
+    def import_base(self) -> Base:
+        """Import the base model, or verify what was imported: a damaged base is imported again."""
         path = self.settings.model.path
         if path is None:
             raise BadConfiguration(

@@ -72,10 +72,18 @@ def print_table(
         stdout.print(f"[bold]{shown(title)}[/]: {shown(empty)}")
 
 
+class Alarm(str):
+    """A cell that asks for somebody's attention: it is shown in red."""
+
+    __slots__ = ()
+
+
 def cell(value: Any) -> str:
     """One value as people read it."""
     if value is None:
         return ""
+    if isinstance(value, Alarm):
+        return f"[red]{shown(value)}[/]"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -100,6 +100,14 @@ class Home:
     def run(self, run_id: int) -> Path:
         return self.runs / str(run_id)
 
+    def highest_run(self) -> int:
+        """The highest number of a run that has left a file here, whether or not the ledger knows it."""
+        names = [
+            path.name for place in (self.runs, self.checkpoints) if place.is_dir() for path in place.iterdir()
+        ]
+        numbers = [name.partition("-")[0] for name in names]
+        return max((int(number) for number in numbers if number.isascii() and number.isdigit()), default=0)
+
     def round(self, run_id: int, number: int) -> RunDirectory:
         """Spec and report of one round of a run."""
         return RunDirectory(self.run(run_id) / f"round-{number}")

@@ -117,14 +117,15 @@ def verify_rows(rows: Iterable[Mapping[str, Any]], *kept: Anchor) -> Verificatio
     try:
         for row in rows:
             if (reason := _fault(row, count + 1, previous)) is not None:
-                return Verification(False, count, count + 1, reason)
+                return Verification(False, count, count + 1, reason, failed="chain")
             count, previous = count + 1, str(row["hash"])
             if count in anchored:
                 hashes[count] = previous
     except (DBAPIError, sqlite3.DatabaseError) as error:
-        return Verification(False, count, count + 1, f"event {count + 1} cannot be read: {error}")
+        reason = f"event {count + 1} cannot be read: {error}"
+        return Verification(False, count, count + 1, reason, failed="chain")
     if (found := anchors.contradiction(kept, hashes, count)) is not None:
-        return Verification(False, count, *found)
+        return Verification(False, count, *found, failed="anchors")
     return Verification(True, count)
 
 
@@ -161,7 +162,9 @@ def _with_tables(found: Verification, unlike: Iterable[Difference]) -> Verificat
     if not listed:
         return found
     reason = f"{len(listed)} rows are not what the log says, first of them {listed[0]}"
-    return Verification(False, found.count, None, reason, tuple(listed[:LISTED]), len(listed))
+    return Verification(
+        False, found.count, None, reason, tuple(listed[:LISTED]), len(listed), failed="tables"
+    )
 
 
 def _exported(row: dict[str, Any]) -> dict[str, Any]:

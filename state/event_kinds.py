@@ -76,4 +76,7 @@ EventKind = Literal[
     "settings.changed",
     "rows.written",
     "ledger.sealed",
+    "ledger.restored",
+    "check.failed",
+    "check.passed",
 ]

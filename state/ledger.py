@@ -18,23 +18,26 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 
-from state import database, migrations
+from state import copies, database, migrations
 from state.audit import Audit, events
 from state.checkpoints import CheckpointTransitions
+from state.checks import CheckQueries, CheckTransitions
 from state.deployments import DeploymentQueries
 from state.driver_errors import shown, translated
 from state.event_queries import EventQueries
 from state.facts import FactTransitions
 from state.in_force import InForceQueries, InForceTransitions
+from state.instance import InstanceQueries, InstanceTransitions
 from state.instants import InstantTransitions
 from state.leases import LeaseQueries
 from state.observations import ObservationTransitions
 from state.pauses import PauseQueries, PauseTransitions
-from state.promotions import PromotionTransitions
+from state.promotions import PromotionQueries, PromotionTransitions
 from state.provenance import ProvenanceQueries
 from state.records import Lease
 from state.renderings import RenderingQueries, RenderingTransitions
@@ -57,10 +60,13 @@ class Snapshot(
     LeaseQueries,
     DeploymentQueries,
     PauseQueries,
+    InstanceQueries,
     RequestQueries,
     EventQueries,
     InForceQueries,
+    CheckQueries,
     WithdrawalQueries,
+    PromotionQueries,
 ):
     """Every query, on one consistent state of the ledger."""
 
@@ -76,9 +82,11 @@ class Transaction(
     PromotionTransitions,
     CheckpointTransitions,
     PauseTransitions,
+    InstanceTransitions,
     RequestTransitions,
     InForceTransitions,
     InstantTransitions,
+    CheckTransitions,
     Snapshot,
 ):
     """Every query and every transition; other writers wait until it ends."""
@@ -170,6 +178,24 @@ class State:
         """Takes the tables back to an older revision (`base`: none); data without a place there is lost."""
         with translated(self.url):
             migrations.downgrade(self.url, self._busy, revision)
+
+    def copy_to(self, file: Path) -> None:
+        """Write one consistent state of the ledger into a new SQLite file; nobody waits for it."""
+        with translated(self.url):
+            copies.copy_to_file(self.url, file, self._busy)
+
+    def replace_with(self, file: Path, aside: Path | None = None) -> None:
+        """Put the ledger in that SQLite file in this one's place, wholly or not at all.
+
+        `aside`: where an SQLite ledger that was there goes.  Nobody else may use either meanwhile.
+        """
+        self.close()
+        copies.replace_with_file(self.url, file, self._busy, aside)
+
+    @staticmethod
+    def revision() -> str:
+        """The revision of the tables that this code is written for."""
+        return migrations.newest()
 
     def check_migrated(self) -> None:
         """Raises NotMigrated or NewerSchema unless the tables are this code's."""

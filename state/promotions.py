@@ -7,9 +7,11 @@ hooks at least once, however often the daemon is killed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from state.checkpoints import BLOCKED, CHECKPOINT_NEXT, CHECKPOINTS, CheckpointTransitions
 from state.deployments import DeploymentTransitions
@@ -17,11 +19,50 @@ from state.errors import ForbiddenTransition, GatesNotPassed, NoLongerWanted, No
 from state.leases import LeaseTransitions
 from state.records import Checkpoint, Deployment, Lease
 from state.runs import GATES, RUNS
-from state.transaction import Note
+from state.transaction import EVENTS, Note, Reader
 from state.withdrawals import WithdrawalQueries
 
 
-class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTransitions, WithdrawalQueries):
+class PromotionQueries(Reader):
+    def unlike_log(self, checkpoint: Checkpoint) -> str:
+        """How this row of the table contradicts the log, or nothing.
+
+        Cheap: asked before a checkpoint is served, whatever the table says of it.  A live one has to be
+        the one that was promoted last, a retired one that goes live again must have been promoted once.
+        """
+        made = self._created(checkpoint)
+        if made is None:
+            return f"no event tells of checkpoint {checkpoint.id}"
+        for name in ("path", "digest", "view", "base"):
+            if made[name] != (found := getattr(checkpoint, name)):
+                return f"{name} of checkpoint {checkpoint.id} is {found!r}; the log says {made[name]!r}"
+        promoted = self._promoted()
+        if checkpoint.status == "live" and (not promoted or promoted[0] != checkpoint.id):
+            said = f"checkpoint {promoted[0]}" if promoted else "none"
+            return f"checkpoint {checkpoint.id} is live; the log says that {said} was promoted last"
+        if checkpoint.status == "retired" and checkpoint.promoted and checkpoint.id not in promoted:
+            return f"checkpoint {checkpoint.id} was live before; the log knows of no such promotion"
+        return ""
+
+    def _created(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
+        """The event of its making."""
+        for event in self.events(run=checkpoint.run, kind="checkpoint.created"):
+            body: dict[str, Any] = json.loads(event.body)
+            if body["checkpoint"] == checkpoint.id:
+                return body
+        return None
+
+    def _promoted(self) -> list[int]:
+        """Every checkpoint that was promoted, newest promotion first."""
+        newest = select(EVENTS.c.body).where(text("kind = 'checkpoint.promoted'"))
+        return [
+            json.loads(row.body)["checkpoint"] for row in self._rows(newest.order_by(EVENTS.c.seq.desc()))
+        ]
+
+
+class PromotionTransitions(
+    CheckpointTransitions, LeaseTransitions, DeploymentTransitions, WithdrawalQueries, PromotionQueries
+):
     def promote(
         self,
         checkpoint: int,

@@ -34,6 +34,8 @@ AttemptOutcome = Literal[
     "running", "succeeded", "failed", "killed", "hung", "out_of_memory", "wrong_version", "lost"
 ]
 RequestState = Literal["waiting", "working", "done", "refused", "withdrawn"]
+CheckName = Literal["chain", "anchors", "tables", "live", "base"]
+"""What is proven on a schedule: the log's hashes, the anchors kept outside, every row, the bytes of models."""
 Decision = Literal["approved", "rejected", "barred"]
 """The last word on a value: a reviewer's, or (`barred`) that of a gate or a rollback which put it out."""
 
@@ -435,13 +437,15 @@ class Verification:
     """Rows that are not what the log says, the first `LISTED` of them."""
     unlike: int = 0
     """How many there are."""
+    failed: CheckName | None = None
+    """Which of the proofs did not hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """The last result of something that is proven on a schedule."""
 
-    name: str
+    name: CheckName
     ok: bool
     detail: str
     """What is wrong and what to do; of a proof that held, what was proven."""

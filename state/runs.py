@@ -90,10 +90,16 @@ class RunQueries(Reader):
 
 
 class RunTransitions(RunQueries, Writer):
-    def create_run(self, view: str, base: str, trigger: str, actor: str = "planner") -> Run:
-        """A planned run of a stored view, in its first round. Raises NotFound for an unknown view."""
+    def create_run(
+        self, view: str, base: str, trigger: str, actor: str = "planner", *, above: int = 0
+    ) -> Run:
+        """A planned run of a stored view, in its first round. Raises NotFound for an unknown view.
+
+        Its number is beyond `above`: files of runs with numbers up to that may lie about, from before an
+        older ledger was restored.
+        """
         self._know_view(view)
-        id, now = self._next_id(RUNS), self.clock()
+        id, now = max(self._next_id(RUNS), above + 1), self.clock()
         run = Run(id, "planned", view, base, trigger, 1, 0, None, "", now, now)
         self._insert(RUNS, [{column.name: getattr(run, column.name) for column in _RUN}])
         self._insert(ROUNDS, [{"run": id, "round": 1, "view": view, "started": now}])

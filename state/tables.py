@@ -381,6 +381,13 @@ class Events(Row, table=True):
             sqlite_where=text("kind = 'settings.changed'"),
             postgresql_where=text("kind = 'settings.changed'"),
         ),
+        Index(  # asked before anything is served
+            "ix_events_promoted",
+            "kind",
+            "seq",
+            sqlite_where=text("kind = 'checkpoint.promoted'"),
+            postgresql_where=text("kind = 'checkpoint.promoted'"),
+        ),
     )
     seq: int = key()
     at: str

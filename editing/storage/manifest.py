@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -92,11 +93,15 @@ def _check(manifest: Manifest) -> None:
         raise ValueError("its base is not the digest of one")
 
 
-def verify(directory: Path) -> str:
-    """Read every byte of `directory` and return its digest; raises DamagedCheckpoint naming the bad file."""
+def verify(directory: Path, alive: Callable[[], None] = lambda: None) -> str:
+    """Read every byte of `directory` and return its digest; raises DamagedCheckpoint naming the bad file.
+
+    `alive` is called after each file: a large model takes minutes.
+    """
     manifest = read_manifest(directory)
     for name, expected in sorted(manifest.files.items()):
         path = directory / name
+        alive()
         try:
             found = sha256_of(path)
         except OSError as error:

@@ -12,6 +12,7 @@ from kbsync import __version__
 from kbsync.cli import (
     asking,
     auditing,
+    backups,
     deciding,
     demo,
     deployments,
@@ -50,6 +51,7 @@ PANELS = {
         "requests",
         "audit",
     ),
+    "Keep it safe": ("backup", "restore"),
     "Ask the model": ("ask", "explain"),
     "Decide": ("quarantine", "review", "rollback", "retract", "unretract"),
     "Edit any model, without sources": ("edit", "stats", "trace"),
@@ -102,6 +104,7 @@ for part in (
     reviewing,
     deployments,
     auditing,
+    backups,
     editing,
 ):
     part.register(app)

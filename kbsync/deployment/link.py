@@ -12,6 +12,7 @@ from pathlib import Path
 
 from editing.durable import fsync_directory
 from editing.errors import EditingError
+from editing.storage.checkpoints import read_live
 from kbsync.deployment.hooks import HookFailed, Version, mapped, version_in
 from kbsync.errors import TryLater
 from kbsync.home import Home
@@ -21,7 +22,7 @@ from state.records import Checkpoint
 
 def observe_link(home: Home, promoted: Checkpoint) -> str:
     """The version that `live` points to; raises TryLater unless it is the promoted one, by name and digest."""
-    observed = read_link(home.live)
+    observed = read_live_link(home)
     expected = Version.of(promoted, home.checkpoints).id
     if observed != expected:
         raise TryLater(
@@ -29,6 +30,12 @@ def observe_link(home: Home, promoted: Checkpoint) -> str:
             "the next cycle repairs the link",
         )
     return observed
+
+
+def read_live_link(home: Home) -> str:
+    """The version that `live` points to; empty where it is no name of a checkpoint beside it."""
+    text = read_live(home.checkpoints)
+    return read_link(home.live) if text is not None and Path(text).name == text else ""
 
 
 def read_link(link: Path) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from kbsync.application import Application
 from kbsync.deployment.connect import connect
 from kbsync.deployment.hooks import Call, HookFailed, Version
-from kbsync.deployment.link import read_link
+from kbsync.deployment.link import read_live_link
 from kbsync.deployment.outbox import due
 from kbsync.deployment.patience import Patience
 from kbsync.errors import BadConfiguration
@@ -57,7 +57,7 @@ def served(app: Application) -> tuple[Served, ...]:
         live = tx.live()
         rows = tx.deployments()
     version = Version.of(live, app.home.checkpoints).id if live else ""
-    link = read_link(app.home.live)
+    link = read_live_link(app.home)
     found = [Served(LINK, "symlink", version, link, bool(live) and link == version, None)]
     for hook, settings in app.settings.deploy.items():
         own = [row for row in rows if row.hook == hook]

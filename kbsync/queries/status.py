@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kbsync.application import Application
+from kbsync.console import Alarm
+from kbsync.deployment.live import lost
 from kbsync.deployment.served import Served, served
 from kbsync.intake.pull import BOOTSTRAP_ADVICE
 from kbsync.queries.quarantine import Selection, waiting
 from kbsync.queries.sources import SourceState, source_states
 from kbsync.queries.unlisted import described, unlisted
 from kbsync.recipe import REBUILD, differences
-from state.records import Checkpoint, Pause, Run
+from state.records import Check, Checkpoint, Pause, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,10 @@ class Overview:
     """Those of the settings, and those that left them and still count."""
     paused: Pause | None
     audit_head: int
+    checks: tuple[Check, ...]
+    """What is proven on a schedule, and how each proof ended last."""
+    lost: str
+    """Why live has to be built again; empty where it is there and whole."""
     unlisted: dict[str, int]
     """Wanted facts of relations that no catalogue lists any more."""
     differences: tuple[str, ...]
@@ -51,6 +57,11 @@ class Overview:
                 "paused",
                 f"since {self.paused.since:%Y-%m-%d %H:%M} by {self.paused.actor}: {self.paused.reason}",
             )
+        for check in self.checks:
+            if not check.ok:
+                yield f"{check.name} failed", Alarm(f"since {check.since:%Y-%m-%d %H:%M}: {check.detail}")
+        if self.lost:
+            yield "live is lost", Alarm(f"{self.lost}; `kbsync sync` builds it again from the cache")
         if self.live is None:
             yield "live", "no checkpoint yet"
         else:
@@ -87,12 +98,14 @@ class Overview:
             yield f"source {source.name}", source.how()
             for notice in source.notices():
                 yield "", notice
+        proven = ", ".join(f"{check.name} {check.at:%Y-%m-%d %H:%M}" for check in self.checks if check.ok)
         yield "audit log", f"{self.audit_head} events"
+        yield "proven", proven or "nothing yet: the daemon does so on schedule"
 
 
 def overview(app: Application) -> Overview:
     """Read from the ledger and the link: no source and no server is asked, and no model is loaded."""
-    seen, missing = served(app), unlisted(app)
+    seen, missing, missing_live = served(app), unlisted(app), lost(app)
     before_reviewer = waiting(app, Selection())
     with app.state.read() as tx:
         live = tx.live()
@@ -117,6 +130,8 @@ def overview(app: Application) -> Overview:
             sources=source_states(app, tx),
             paused=tx.paused(),
             audit_head=head.seq if head else 0,
+            checks=tuple(tx.checks().values()),
+            lost=missing_live,
             unlisted=missing,
             differences=tuple(differences(app, live, stated)) if live else (),
         )

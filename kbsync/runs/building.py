@@ -15,12 +15,13 @@ from editing.errors import SpecError
 from editing.spec import BuildReport
 from kbsync.application import Application
 from kbsync.executor import Progress, Worker
+from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.recipe import recipe
 from kbsync.runs.attempts import attempt
 from kbsync.runs.ending import end_run
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
-from kbsync.runs.specs import build_spec, record_left_out
+from kbsync.runs.specs import build_spec, record_left_out, round_spec
 from kbsync.settings.in_force import judged_under
 from state import Transaction
 from state.records import Run
@@ -34,10 +35,8 @@ def build(
     Raises WorkerFailed, Stopping.
     """
     directory = app.home.round(run.id, run.round)
-    try:
-        return BuildReport.read(directory.report)
-    except SpecError:
-        pass  # there is none, or it is of another version
+    if (finished := _finished(app, run, directory)) is not None:
+        return finished
     spec = build_spec(app, leadership, run)
     directory.prepare()
     if spec.mode == "build":
@@ -50,6 +49,20 @@ def build(
     spec.write(directory.spec)
     crash_point("kbsync.lifecycle:spec-written")
     return attempt(app, leadership, worker, run, directory.spec, progress)
+
+
+def _finished(app: Application, run: Run, directory: RunDirectory) -> BuildReport | None:
+    """What a worker reported before the daemon was killed; None if it did not, or in another version.
+
+    A report counts only if it answers the spec of this very run: where an older ledger was restored into the
+    home, another run once had the same number.
+    """
+    try:
+        report = BuildReport.read(directory.report)
+    except SpecError:
+        return None
+    spec, _ = round_spec(app, run)
+    return report if report.spec_digest == spec.digest else None
 
 
 def record_build(tx: Transaction, app: Application, run: Run, report: BuildReport, actor: str) -> Run:

@@ -1,12 +1,18 @@
-"""Ending a run that will not be promoted."""
+"""Ending a run that will not be promoted, and waiting before its view is tried again."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from state import Transaction
 from state.records import Run, RunState
 
 ENDS = frozenset({"deployed", "rejected", "failed", "rolled_back"})
 """States in which nothing is left to do for a run."""
+
+RETRY_AFTER = timedelta(hours=1)
+"""A view whose last run failed is tried again this much later, doubled with every failure."""
 
 
 def end_run(tx: Transaction, run: Run, to: RunState, reason: str, actor: str) -> Run:
@@ -22,3 +28,17 @@ def discard_candidate(tx: Transaction, run: Run, reason: str, actor: str) -> Non
     """
     if run.checkpoint is not None and tx.checkpoint(run.checkpoint).status == "candidate":
         tx.reject(run.checkpoint, reason, actor)
+
+
+def backing_off(now: datetime, earlier: Iterable[Run], *, asked: bool) -> str:
+    """Why a view whose `earlier` runs ended badly is not tried again yet; an operator's request always is."""
+    bad = [run for run in earlier if run.state in ("failed", "rejected")]
+    if not bad or asked:
+        return ""
+    last = max(bad, key=lambda run: run.id)
+    until = last.updated + RETRY_AFTER * 2 ** min(len(bad) - 1, 6)
+    if now >= until:
+        return ""
+    return (
+        f"run {last.id} of this view ended {last.state} ({last.reason}); next try after {until:%F %H:%M} UTC"
+    )

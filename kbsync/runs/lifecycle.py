@@ -26,7 +26,7 @@ from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.recipe import recipe, same
-from kbsync.runs import outdated, promotion
+from kbsync.runs import integrity, outdated, promotion
 from kbsync.runs.building import build, record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
@@ -215,7 +215,10 @@ class Lifecycle:
         return self._reject(run, reason)
 
     def _promote(self, run: Run) -> Run:
+        """Promote; a run waits where the ledger is not what its log says."""
         app = self.app
+        if app.settings.state.verify_before_promotion and integrity.prove(app, self.leadership):
+            return run
         hooks = tuple(app.settings.deploy)
         return promotion.promote(app.state, app.home, run, self.leadership.lease, hooks=hooks, actor=ACTOR)
 

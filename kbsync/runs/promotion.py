@@ -14,9 +14,11 @@ import structlog
 from editing.crashpoints import crash_point
 from editing.errors import EditingError
 from editing.storage import checkpoints
+from kbsync.deployment.live import absent
 from kbsync.errors import BadData, UsageError
 from kbsync.home import Home
 from kbsync.runs.ending import end_run
+from kbsync.runs.integrity import ADVICE
 from kbsync.runs.returning import apply, returning
 from state import Snapshot, State, Transaction
 from state.records import Checkpoint, Lease, Run
@@ -65,10 +67,20 @@ def damage(home: Home, checkpoint: Checkpoint) -> str:
 
 
 def project(state: State, home: Home) -> Path | None:
-    """Point `live` at the database's live checkpoint; returns what it points to, None if there is none."""
+    """Point `live` at the database's live checkpoint; returns what it points to.
+
+    None where nothing is live, or its directory is not there to be served: the link is then left alone, and the
+    next cycle builds it again.  Raises BadData where the log does not say what the table says.
+    """
     with state.read() as tx:
         live = tx.live()
+        doubt = tx.unlike_log(live) if live is not None else ""
     if live is None:
+        return None
+    if doubt:
+        raise BadData(f"{home.live} was not switched: {doubt}", ADVICE["tables"])
+    if reason := absent(home, live):
+        log.error("live.absent", reason=reason)
         return None
     if checkpoints.read_live(home.checkpoints) != live.path:
         checkpoints.switch_live(home.checkpoints, live.path)
@@ -99,6 +111,9 @@ def rollback(
     """
     with state.read() as tx:
         left, chosen = rollback_target(tx, target)
+        doubt = tx.unlike_log(chosen)
+    if doubt:
+        raise BadData(f"nothing was rolled back: {doubt}", ADVICE["tables"])
     verify(home, chosen)
     with state.write() as tx:
         what = returning(tx, left, chosen)

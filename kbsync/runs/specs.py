@@ -9,6 +9,7 @@ from editing.spec import BuildSpec, FactFailure, FactSpec
 from editing.special_tokens import control_token_in
 from kbsync.application import Application
 from kbsync.catalogue.wordings import Ledger, Skipped, without_conflicts
+from kbsync.deployment.live import lost
 from kbsync.leadership import Leadership
 from kbsync.runs.planning import fact_spec
 from state import Transaction
@@ -25,23 +26,31 @@ def build_spec(app: Application, leadership: Leadership, run: Run) -> BuildSpec:
     A run that already has a checkpoint when it starts to build was given a kept one of the same view:
     it is judged again and nothing is rebuilt.
     """
+    spec, skipped = round_spec(app, run)
+    if skipped:
+        _record_skipped(leadership, run, skipped)
+    return spec
+
+
+def round_spec(app: Application, run: Run) -> tuple[BuildSpec, tuple[Skipped, ...]]:
+    """The spec of this round of `run`, and the wordings that it leaves out; writes nothing."""
     with app.state.read() as tx:
         facts = tx.view_facts(run.view)
         live = tx.live()
         in_live = {fact.id for fact in tx.view_facts(live.view)} if live else set()
         kept = tx.checkpoint(run.checkpoint) if run.checkpoint is not None else None
     specs, skipped = fact_specs(app, facts, in_live)
-    if skipped:
-        _record_skipped(leadership, run, skipped)
     path = kept.path if kept else f"{run.id}-{run.round}"
-    return _spec(
+    comparable = live is not None and not lost(app)
+    spec = _spec(
         app,
         run=f"{run.id}-{run.round}",
         out=str(app.home.checkpoint(path)),
         facts=specs,
-        live=str(app.home.checkpoint(live.path)) if live else None,
+        live=str(app.home.checkpoint(live.path)) if live is not None and comparable else None,
         mode="judge" if kept else "build",
     )
+    return spec, skipped
 
 
 def ask_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:

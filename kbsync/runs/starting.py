@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 
@@ -12,6 +11,7 @@ from kbsync.application import Application
 from kbsync.executor import Progress, Worker, silent
 from kbsync.leadership import Leadership
 from kbsync.runs import planning, probes
+from kbsync.runs.ending import backing_off
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
 from kbsync.runs.questions import base_knowledge, base_states
 from kbsync.settings.in_force import judged_under
@@ -20,8 +20,6 @@ from state.records import Fact, Run
 log = structlog.get_logger()
 
 ACTOR = "kbsync"
-RETRY_AFTER = timedelta(hours=1)
-"""A view whose last run failed is tried again this much later, doubled with every failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +171,9 @@ def _create(
                 f"this view was rolled back ({blocked.reason}); `kbsync checkpoints release` allows it again"
             )
         earlier = [r for r in tx.runs(limit=20) if (r.view, r.base) == (view.digest, app.base.digest)]
-        if wait := _backing_off(app, earlier, occasion.asked):
+        if wait := backing_off(app.now(), earlier, asked=occasion.asked):
             return wait
-        run = tx.create_run(view.digest, app.base.digest, occasion.trigger)
+        run = tx.create_run(view.digest, app.base.digest, occasion.trigger, above=app.home.highest_run())
         tx.emit(
             "run.scope",
             ACTOR,
@@ -190,17 +188,3 @@ def _create(
             run=run.id,
         )
     return run
-
-
-def _backing_off(app: Application, earlier: list[Run], asked: bool) -> str:
-    """Why a view whose last runs ended badly is not tried again yet; an operator's request always is."""
-    bad = [run for run in earlier if run.state in ("failed", "rejected")]
-    if not bad or asked:
-        return ""
-    last = max(bad, key=lambda run: run.id)
-    until = last.updated + RETRY_AFTER * 2 ** min(len(bad) - 1, 6)
-    if app.now() >= until:
-        return ""
-    return (
-        f"run {last.id} of this view ended {last.state} ({last.reason}); next try after {until:%F %H:%M} UTC"
-    )

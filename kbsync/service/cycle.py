@@ -6,11 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from kbsync.application import Application
+from kbsync.deployment.live import lost
 from kbsync.deployment.outbox import Outbox
 from kbsync.executor import Progress, Worker, silent
 from kbsync.intake.pull import Report
-from kbsync.leadership import Leadership
-from kbsync.runs import promotion
+from kbsync.leadership import ACTOR, Leadership
+from kbsync.runs import promotion, recovery
 from kbsync.runs.ending import ENDS
 from kbsync.runs.lifecycle import Lifecycle
 from kbsync.runs.rollout import finish
@@ -58,9 +59,10 @@ def cycle(
     app.look_at_base()
     with nullcontext(worker) if worker else workers(app, leadership) as worker:
         lifecycle = Lifecycle(app, leadership, worker, progress, asked=asked)
+        recovered = _recover(app, leadership, lifecycle)
         with app.state.read() as tx:
-            unfinished = tx.open_runs()
-        runs = [lifecycle.drive(run) for run in unfinished]
+            unfinished = [run for run in tx.open_runs() if run.id not in {one.id for one in recovered}]
+        runs = [*recovered, *(lifecycle.drive(run) for run in unfinished)]
         if not any(run.state == "promoted" for run in runs):
             tell_servers(app, leadership, asked=asked and not runs)
         reports, unavailable = pull(app, leadership, bootstrap=bootstrap, asked=asked, progress=progress)
@@ -89,6 +91,26 @@ def rebuild(
     return CycleReport((*runs, *new), nothing=nothing)
 
 
+def _recover(app: Application, leadership: Leadership, lifecycle: Lifecycle) -> list[Run]:
+    """Build live again where it is lost; the run that does so, if there is one."""
+    reason = lost(app)
+    if not reason:
+        return []
+    with app.state.read() as tx:
+        before = tx.live()
+    run = recovery.rebuild(app, leadership, reason, asked=lifecycle.asked)
+    if run is None:
+        return []
+    driven = lifecycle.drive(run)
+    with leadership.write() as tx:
+        live = tx.live()
+        if before is not None and live is not None and live.id != before.id:
+            tx.collected(before.id)
+            tx.put_check("live", True, f"built again as checkpoint {live.id}", ACTOR)
+    promotion.project(app.state, app.home)
+    return [driven]
+
+
 def _new_runs(lifecycle: Lifecycle, unfinished: list[Run], occasion: Occasion) -> tuple[list[Run], str]:
     """Start what is to be started and drive it; the new runs, and why there is no further one.
 
@@ -100,6 +122,8 @@ def _new_runs(lifecycle: Lifecycle, unfinished: list[Run], occasion: Occasion) -
         states = {run.state for run in (*unfinished, *runs)} - ENDS
         if "promoted" in states:
             return runs, "a run waits for its deploy hooks (`kbsync deployments`)" if not runs else ""
+        if "staged" in states:
+            return runs, "a run waits until the ledger is what its log says (`kbsync status`)"
         overtaken = lifecycle.outdated
         now = replace(occasion, asked=occasion.asked or overtaken > 0, in_review="awaiting_review" in states)
         started = start(lifecycle.app, lifecycle.leadership, lifecycle.worker, now, lifecycle.progress)
@@ -121,7 +145,8 @@ def tell_servers(app: Application, leadership: Leadership, *, asked: bool = Fals
 
     What no open run looks after: rollbacks, servers that forgot, hooks that failed for good.
     """
-    promotion.project(app.state, app.home)
+    if promotion.project(app.state, app.home) is None:
+        return ()
     with app.state.read() as tx:
         waiting = tx.runs(state="promoted")
     runs = [finish(app, leadership, run, asked=asked) for run in waiting]

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import structlog
 
@@ -25,12 +24,14 @@ from kbsync.executor import Stopping
 from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
 from kbsync.queries.config_check import check_settings
+from kbsync.runs import integrity
 from kbsync.service.cycle import cycle, tell_servers
 from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.reading import reconcile
 from kbsync.service.requests import LOOK_S, Desk, Interrupted
 from kbsync.service.schedule import Schedule, clock_is_set
+from kbsync.service.scrub import scrub
 from kbsync.service.systemd import notify
 from kbsync.settings.sections import Settings
 from state.errors import StaleLeader, StateError
@@ -52,7 +53,13 @@ class Daemon:
         self._reload = reload
         self._hung_up = threading.Event()
         self._queue: queue.Queue[str] = queue.Queue()
-        self._jobs: dict[str, Job] = {"sync": self._sync, "reconcile": self._reconcile, "audit": self._audit}
+        self._jobs: dict[str, Job] = {
+            "sync": self._sync,
+            "reconcile": self._reconcile,
+            "audit": self._audit,
+            "verify": self._verify,
+            "scrub": self._scrub,
+        }
         if app.settings.state.anchor is not None:
             self._jobs["anchor"] = self._anchor
         if app.settings.deploy:
@@ -78,7 +85,8 @@ class Daemon:
             log.info("daemon.started", home=str(self.app.home.root))
             notify("READY=1")
             try:
-                self._queue.put("sync")
+                for name in ("sync", "verify", "scrub"):
+                    self._enqueue(name)
                 found = self._work(leadership, schedule)
             finally:
                 notify(
@@ -113,6 +121,8 @@ class Daemon:
             "sync": schedule.sync,
             "reconcile": schedule.reconcile,
             "audit": schedule.audit,
+            "verify": schedule.verify,
+            "scrub": schedule.scrub,
             "anchor": schedule.anchor,
             "deploy": schedule.deploy,
         }
@@ -252,7 +262,12 @@ class Daemon:
         for run in tell_servers(self.app, leadership):
             log.info("run.ended", run=run.id, state=run.state, reason=run.reason or None)
 
+    def _verify(self, leadership: Leadership) -> None:
+        integrity.prove(self.app, leadership)
+
+    def _scrub(self, leadership: Leadership) -> None:
+        if scrub(self.app, leadership):
+            self._enqueue("sync")  # which builds again what is lost
+
     def _anchor(self, leadership: Leadership) -> None:
-        path: Path | None = self.app.settings.state.anchor
-        assert path is not None
-        self.app.state.audit.write_anchor(path)
+        integrity.anchor(self.app, leadership)

@@ -9,8 +9,10 @@ import structlog
 from editing.durable import sweep
 from editing.storage import checkpoints
 from kbsync.application import Application
+from kbsync.deployment.live import absent
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
+from kbsync.service.scrub import check_link
 
 log = structlog.get_logger()
 
@@ -21,6 +23,7 @@ def clean_up(app: Application, leadership: Leadership) -> None:
     Retired checkpoints beyond `state.keep` are removed unless they are pinned, and so are the unfinished
     files of processes that were killed.
     """
+    check_link(app, leadership)
     promotion.project(app.state, app.home)
     with app.state.read() as tx:
         roots = tx.roots()
@@ -34,7 +37,11 @@ def clean_up(app: Application, leadership: Leadership) -> None:
     # The directory of an open run's round has its name before it has its row.
     keep |= {f"{run.id}-{run.round}" for run in open_runs.values()}
     removed = [*checkpoints.collect_garbage(app.home.checkpoints, keep), *_sweep(app, open_runs)]
-    gone = [c.id for c in retired[app.settings.state.keep :] if c.path not in keep]
+    gone = [
+        c.id
+        for number, c in enumerate(retired)
+        if absent(app.home, c) or (number >= app.settings.state.keep and c.path not in keep)
+    ]
     if gone:
         with leadership.write() as tx:
             for checkpoint in gone:

@@ -32,6 +32,8 @@ METRICS = {
     "kbsync_served_version_matches": "1 where the server was last seen to serve what is live",
     "kbsync_live_checkpoint": "Id of the live checkpoint; absent where nothing is live",
     "kbsync_live_age_seconds": "Seconds since the last promotion",
+    "kbsync_check_ok": "1 where the last proof held: of the chain, anchors, tables, live's and base's bytes",
+    "kbsync_check_age_seconds": "Seconds since it was proven last",
     "kbsync_audit_head": "Sequence number of the newest event",
     "kbsync_paused": "1 while an operator has paused the daemon",
     "kbsync_loop_heartbeat_age_seconds": "Seconds since the loop's last sign of life",
@@ -58,6 +60,7 @@ class LedgerCollector(Collector):
             yield from _gates(tx)
             yield from self._live(tx)
             yield from self._sources(tx)
+            yield from self._checks(tx)
             head = tx.head()
             yield _single("kbsync_audit_head", head.seq if head else 0)
             yield _single("kbsync_paused", tx.paused() is not None)
@@ -66,6 +69,13 @@ class LedgerCollector(Collector):
             matches.add_metric([one.hook], one.matches)
         yield matches
         yield _single("kbsync_loop_heartbeat_age_seconds", self.heartbeat.age_s)
+
+    def _checks(self, tx: Snapshot) -> Iterator[Metric]:
+        ok, age = _gauge("kbsync_check_ok", "check"), _gauge("kbsync_check_age_seconds", "check")
+        for name, check in tx.checks().items():
+            ok.add_metric([name], check.ok)
+            age.add_metric([name], (self.app.now() - check.at).total_seconds())
+        yield from (ok, age)
 
     def _live(self, tx: Snapshot) -> Iterator[Metric]:
         live = tx.live()

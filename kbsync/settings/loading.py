@@ -20,16 +20,18 @@ from kbsync.settings.environment import reject_unknown_variables, variable_of
 from kbsync.settings.sections import Settings
 
 
-def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+def load(
+    file: Path | None, environment: Mapping[str, str] | None = None, *, directory: Path | None = None
+) -> Settings:
     """The settings in `file` (None: defaults) and the environment.
 
     Raises BadConfiguration naming the file and the key, or the variable, that is wrong.
-    Relative paths in the file are relative to the file.
+    Relative paths in the file are relative to `directory`, by default to the file's.
     """
     environment = os.environ if environment is None else environment
     reject_unknown_variables(Settings, environment)
     values = read_toml(file) if file else {}
-    directory = file.resolve().parent if file else Path.cwd()
+    directory = directory or (file.resolve().parent if file else Path.cwd())
     try:
         settings = Settings(**_anchored(values, directory))
     except SettingsError as error:

@@ -195,6 +195,12 @@ class ScheduleSettings(Section):
     )
     audit: PositiveDuration = Field(timedelta(hours=1), description="between two random re-reads")
     audit_slots: int = Field(100, ge=0, description="slots of a random re-read")
+    verify: PositiveDuration = Field(
+        timedelta(hours=24), description="between two proofs of the log, its anchors and every row"
+    )
+    scrub: PositiveDuration = Field(
+        timedelta(hours=24), description="between two proofs of every byte of live and of the base"
+    )
     anchor: PositiveDuration = Field(
         timedelta(hours=1), description="between two exports of the audit log's head"
     )
@@ -232,6 +238,9 @@ class StateSettings(Section):
         None, description="file outside the home that the audit log's head is copied to"
     )
     keep: int = Field(5, ge=1, description="retired checkpoints kept for rollback")
+    verify_before_promotion: bool = Field(
+        True, description="prove the log, its anchors and every row before anything goes live"
+    )
 
 
 class HealthSettings(Section):

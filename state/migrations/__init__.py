@@ -54,6 +54,13 @@ def downgrade(url: URL, busy: float, revision: str) -> None:
     _migrate(url, busy, "downgrade", revision)
 
 
+def recreate(connection: Connection) -> None:
+    """Remove our tables, if there are any, and create them anew, in the caller's transaction."""
+    if _revision(connection) is not None:
+        _command(connection, "downgrade", "base")
+    _command(connection, "upgrade", "head")
+
+
 def _migrate(
     url: URL,
     busy: float,
@@ -61,24 +68,28 @@ def _migrate(
     revision: str,
     seal: Callable[[Connection, str, str], None] | None = None,
 ) -> None:
-    from alembic import command
-    from alembic.config import Config
-
     engine = migration_engine(url, busy=busy)
     try:
         with engine.begin() as connection:
             if (found := _revision(connection)) is not None:
                 _refuse_newer(found, shown(url))
-            config = Config()
-            config.set_main_option("script_location", str(HERE).replace("%", "%%"))
-            config.attributes["connection"] = connection
-            move: Any = getattr(command, direction)
-            move(config, revision)
+            _command(connection, direction, revision)
             _check_foreign_keys(connection, shown(url))
             if seal is not None and found not in (None, newest()) and _revision(connection) == newest():
                 seal(connection, str(found), newest())
     finally:
         engine.dispose()
+
+
+def _command(connection: Connection, direction: str, revision: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    move: Any = getattr(command, direction)
+    move(config, revision)
 
 
 def _revision(connection: Connection) -> str | None:

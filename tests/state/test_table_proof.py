@@ -12,7 +12,7 @@ from sqlalchemy import Column, Table, select, text, update
 
 from state import State, seals
 from state.columns import UTCDateTime
-from state.records import Difference, Entity, Probe, Slot
+from state.records import Difference, Entity, Probe, Rendering, Slot
 from state.tables import Row
 from tests.support.databases import NewUrl
 from tests.support.ledgers import BASE, START, fact, gate, planned, said, staged
@@ -36,6 +36,7 @@ def history(state: State) -> None:
         tx.record([said(), said("wd:Q40", '["wd:Q2"]')])
         tx.put_slots([Slot("wd:Q38", "wdt:P6", "Italy", "The head of government of {} is", "k" * 64)])
         tx.set_cursor("wikidata", "one")
+        tx.put_renderings([Rendering("wdt:P6", "The head of government of {} is", "one", False)])
         (first, *_) = tx.put_facts([fact("wd:Q38"), fact("wd:Q39", status="held", held_until=START)], "x")
         tx.put_probes(
             first.id, [Probe("neighbour", "The head of Spain is", "Bob"), Probe("alias", "Italia", "A")]

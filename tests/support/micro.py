@@ -7,6 +7,7 @@ around the build is the real thing.
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -80,6 +81,15 @@ class Micro:
         temporary = self.drop / f".{name}.part"
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         temporary.rename(self.drop / f"{name}.jsonl")
+
+    def copy(self, root: Path) -> Micro:
+        """The same kbsync elsewhere, before whatever happens to this one."""
+        # With its hard links: checkpoints share files with their base.
+        subprocess.run(["cp", "-a", str(self.root), str(root)], check=True)
+        twin = Micro(root, self.now)
+        text = twin.home.config.read_text(encoding="utf-8").replace(str(self.root), str(root))
+        twin.home.config.write_text(text, encoding="utf-8")
+        return twin
 
     def sync(self, *, asked: bool = True, progress: Progress = silent) -> CycleReport:
         """One cycle, an hour later."""

@@ -1,0 +1,84 @@
+"""`backup`, `restore`: a home in one file, and a home out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kbsync.cli.options import Actor, Json, globals_of
+from kbsync.console import print_json, say
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(backup)
+    app.command()(restore)
+
+
+def backup(
+    context: typer.Context,
+    target: Annotated[Path, typer.Argument(help="File to write, or a directory to put a dated file into.")],
+    deltas: Annotated[
+        bool, typer.Option(help="With the optimised residuals: without them a restore optimises again.")
+    ] = True,
+    statistics: Annotated[
+        bool, typer.Option(help="With the statistics of the base: large, and computable again.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Back up ledger, settings, anchors and residuals into one file; a daemon may run meanwhile."""
+    from kbsync.service import backup as backups
+
+    app = globals_of(context).ledger()
+    try:
+        file, contents = backups.backup(app, target.expanduser(), deltas=deltas, statistics=statistics)
+    finally:
+        app.close()
+    if json:
+        print_json({"file": file, "contents": contents})
+        return
+    size = file.stat().st_size / 1e6
+    say(f"{file}: {contents.head} events, {len(contents.files)} files, {size:.1f} MB")
+
+
+def restore(
+    context: typer.Context,
+    backup: Annotated[Path, typer.Argument(help="A file that `kbsync backup` wrote.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also where a ledger is there: it is set aside.")
+    ] = False,
+    actor: Actor = "operator",
+    json: Json = False,
+) -> None:
+    """Make the home of --home out of a backup; refuses one that is in use or, without --replace, not empty."""
+    from kbsync.service import backup as backups
+    from state import utc_now
+
+    options = globals_of(context)
+    done = backups.restore(
+        options.home(),
+        backup.expanduser(),
+        config=options.config,
+        replace=replace,
+        actor=actor,
+        now=utc_now(),
+    )
+    if json:
+        print_json(done)
+        return
+    made = done.contents
+    say(
+        f"restored the ledger of {made.home} as of {made.made}: {made.head} events, {done.files} cached files"
+    )
+    if not done.settings:
+        say("the settings that were there stay; the backup's are in the file")
+    if done.aside is not None:
+        say(f"the ledger that was there is {done.aside}")
+    if done.anchor is not None:
+        say(
+            f"keep {done.anchor} and start a new anchor file: what came after the backup is not in the log any more"
+        )
+    say(
+        "run `kbsync config check`, then `kbsync sync`: it builds live again where its checkpoint is not there"
+    )

@@ -1,0 +1,185 @@
+"""The file of a backup: a tar archive whose last member says what it holds, byte for byte.
+
+    ledger.db                 the ledger, as one SQLite file whatever database it lies in
+    kbsync.toml               the settings
+    anchors.jsonl             the anchor file, for comparison
+    cache/deltas/…            the optimised residuals, and cache/prefixes/… that they were optimised with
+    cache/stats/…             the statistics of the base, if asked for
+    backup.json               format, version, when and where, the log's head, SHA-256 of every other member
+
+The last member is written last, so an archive that was cut off has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from editing.durable import fsync_directory, staging_name
+from editing.errors import EditingError
+from editing.json_decode import decode
+from kbsync.errors import BadData, NoInput
+
+FORMAT = 1
+CONTENTS = "backup.json"
+LEDGER = "ledger.db"
+SETTINGS = "kbsync.toml"
+ANCHORS = "anchors.jsonl"
+_NAME = re.compile(r"(?:cache/(?:deltas|prefixes|stats)/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_CHUNK = 1 << 20
+_MOST_CONTENTS = 1 << 28
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a backup holds, and of which ledger."""
+
+    format: int
+    version: str
+    """Of kbsync."""
+    made: str
+    """When, in UTC."""
+    home: str
+    """Where the home lay, on which machine."""
+    instance: str
+    revision: str
+    """Of the ledger's tables."""
+    head: int
+    """Number of the newest event."""
+    hash: str
+    """Its hash; empty in an empty log."""
+    files: dict[str, str]
+    """SHA-256 of every other member."""
+
+
+def write(target: Path, members: Iterable[tuple[str, Path]], contents: Mapping[str, Any]) -> Contents:
+    """Write the archive, readable by its owner alone: it appears whole and synced, or not at all.
+
+    `contents`: everything of `Contents` but the files.  A member whose file is gone meanwhile is left out.
+    Raises OSError.
+    """
+    staging = staging_name(target)
+    files: dict[str, str] = {}
+    try:
+        descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
+            for name, path in members:
+                try:
+                    file = path.open("rb")
+                except FileNotFoundError:
+                    continue
+                with file:
+                    files[name] = _add(archive, name, file, os.fstat(file.fileno()).st_size)
+            made = Contents(files=files, **contents)
+            text = json.dumps(asdict(made), indent=1, sort_keys=True).encode() + b"\n"
+            _add(archive, CONTENTS, io.BytesIO(text), len(text))
+            archive.close()
+            out.flush()
+            os.fsync(out.fileno())
+        staging.rename(target)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
+    fsync_directory(target.parent)
+    return made
+
+
+def extract(source: Path, into: Path) -> Contents:
+    """Unpack an archive into an empty directory and compare every byte; returns what it holds.
+
+    Raises NoInput where there is no such file, BadData where it is no whole backup of ours.
+    """
+    try:
+        with source.open("rb") as file:
+            found = _unpack(file, source, into)
+    except FileNotFoundError as error:
+        raise NoInput(f"there is no backup {source}", "name the file that `kbsync backup` wrote") from error
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise _damaged(source, str(error)) from error
+    contents = _contents(into / CONTENTS, source)
+    missing = contents.files.keys() - found.keys()
+    if missing or LEDGER not in found:
+        raise _damaged(source, f"it lacks {min(missing, default=LEDGER)}")
+    for name, digest in found.items():
+        if contents.files.get(name) != digest:
+            raise _damaged(source, f"{name} is not as it was written")
+    return contents
+
+
+def _unpack(file: IO[bytes], source: Path, into: Path) -> dict[str, str]:
+    """SHA-256 of each member that was unpacked, except of the last."""
+    found: dict[str, str] = {}
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        for member in archive:
+            name = member.name
+            if not member.isfile() or not _NAME.fullmatch(name) or name in found:
+                raise _damaged(source, f"{name!r} is no member of a backup")
+            if name == CONTENTS and member.size > _MOST_CONTENTS:
+                raise _damaged(source, f"{name} is too large")
+            content = archive.extractfile(member)
+            assert content is not None
+            path = into / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as out:
+                digest = _copy(content, out)
+                out.flush()
+                os.fsync(out.fileno())
+            if name != CONTENTS:
+                found[name] = digest
+    return found
+
+
+def _contents(file: Path, source: Path) -> Contents:
+    try:
+        value = json.loads(file.read_bytes())
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise BadData(
+                f"{source} was written in another format than {FORMAT}",
+                "restore it with the version that wrote it",
+            )
+        return decode(Contents, value, CONTENTS)
+    except FileNotFoundError:
+        raise _damaged(source, f"it has no {CONTENTS}, as one that was cut off") from None
+    except (ValueError, RecursionError, EditingError) as error:
+        raise _damaged(source, f"{CONTENTS} cannot be read ({error})") from error
+
+
+def _add(archive: tarfile.TarFile, name: str, file: IO[bytes], size: int) -> str:
+    """Add one member; returns its SHA-256."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o600
+    reader = _Hashing(file)
+    archive.addfile(info, reader)
+    return reader.digest.hexdigest()
+
+
+class _Hashing:
+    """A file that is hashed while it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size)
+        self.digest.update(piece)
+        return piece
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while piece := source.read(_CHUNK):
+        digest.update(piece)
+        target.write(piece)
+    return digest.hexdigest()
+
+
+def _damaged(source: Path, why: str) -> BadData:
+    return BadData(f"{source} is no whole backup: {why}", "use another backup")

@@ -1,0 +1,239 @@
+"""`kbsync backup` and `kbsync restore`: a home in one file, and a home out of it.
+
+The ledger and the residuals are what cannot be computed again; checkpoints can.  A backup is taken while a daemon
+runs.  A restore makes the ledger a new *instance* whose past is the backup's: the next cycle reads the sources from
+the cursors of then, builds live again from the cache where its checkpoint is not there, and gives its runs numbers
+that no file in the home has.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from editing.durable import STAGING, fsync_directory, staging_name
+from kbsync import __version__
+from kbsync.application import Application
+from kbsync.errors import BadData, UsageError
+from kbsync.home import Home
+from kbsync.leadership import LEASE_NAME
+from kbsync.service import archive
+from kbsync.service.archive import ANCHORS, LEDGER, SETTINGS, Contents
+from kbsync.settings.loading import load
+from state import State, Transaction
+from state.copies import check_file, is_empty, make_single
+from state.driver_errors import shown
+from state.errors import Damaged, LeaseHeld, NotMigrated
+from state.hash_chain import instant
+
+EVERY = ("deltas", "prefixes")
+"""Folders of the cache that go together: a residual holds for the prefixes that it was optimised with."""
+STATISTICS = "stats"
+SUFFIX = ".tar"
+
+
+def backup(
+    app: Application, target: Path, *, deltas: bool = True, statistics: bool = False
+) -> tuple[Path, Contents]:
+    """Write everything that a home can be made of again into one file; returns its path and what it holds.
+
+    `target`: the file, or a directory, in which the file gets a name with the date.  Others may write to the
+    ledger meanwhile.  Raises BadData where the file exists or cannot be written.
+    """
+    now = app.now()
+    file = target / f"kbsync-{now:%Y%m%dT%H%M%SZ}{SUFFIX}" if target.is_dir() else target
+    if file.exists():
+        raise BadData(f"{file} exists already", "a backup is never overwritten: choose another name")
+    folders = (*(EVERY if deltas else ()), *((STATISTICS,) if statistics else ()))
+    app.home.prepare()
+    copy = staging_name(app.home.root / LEDGER)
+    try:
+        app.state.copy_to(copy)
+        members = _members(app, copy, folders)
+        return file, archive.write(file, members, _about(app, copy, now))
+    except OSError as error:
+        raise BadData(
+            f"{file} cannot be written: {error.strerror or error}", "choose another place, or make room"
+        ) from error
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _members(app: Application, copy: Path, folders: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    yield LEDGER, copy
+    if app.home.config.is_file():
+        yield SETTINGS, app.home.config
+    if (anchor := app.settings.state.anchor) is not None and anchor.is_file():
+        yield ANCHORS, anchor
+    for folder in folders:
+        place = app.home.cache / folder
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if path.is_file() and not path.name.startswith((STAGING, ".")):
+                yield f"cache/{folder}/{path.name}", path
+
+
+def _about(app: Application, copy: Path, now: datetime) -> dict[str, object]:
+    """What the copy is of, read from the copy."""
+    taken = State.open(f"sqlite:///{copy}", clock=app.now)
+    with taken.read() as tx:
+        head, instance = tx.head(), tx.instance()
+    taken.close()
+    return {
+        "format": archive.FORMAT,
+        "version": __version__,
+        "made": now.isoformat(),
+        "home": f"{socket.gethostname()}:{app.home.root}",
+        "instance": instance,
+        "revision": State.revision(),
+        "head": head.seq if head else 0,
+        "hash": head.hash if head else "",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did."""
+
+    contents: Contents
+    instance: str
+    """The new name of the ledger."""
+    settings: bool
+    """Whether the backup's settings are now the home's."""
+    files: int
+    """Files that were added to the cache."""
+    aside: Path | None
+    """Where the ledger that was there before lies now."""
+    anchor: Path | None
+    """The anchor file of the settings, if it has lines already: a new one has to be started."""
+
+
+def restore(
+    home: Home, source: Path, *, config: Path | None, replace: bool, actor: str, now: datetime
+) -> Restored:
+    """Make a home of a backup; as far as the ledger is concerned, wholly or not at all.
+
+    `replace`: also where a ledger or anything else is there; an SQLite ledger is set aside.  Settings that are
+    there stay.  Raises UsageError where the home is not empty and `replace` is not set, HomeInUse where a
+    process works in it, state.errors.LeaseHeld where another home leads the ledger, BadData for a damaged backup.
+    """
+    if not replace:
+        _check_empty(home)
+    home.prepare()
+    with home.locked("kbsync restore"):
+        staging = staging_name(home.root / "restore")
+        staging.mkdir(mode=0o700)
+        try:
+            return _restore(home, source, staging, config or home.config, replace, actor, now)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _restore(
+    home: Home, source: Path, staging: Path, config: Path, replace: bool, actor: str, now: datetime
+) -> Restored:
+    contents = archive.extract(source, staging)
+    kept, given = config.is_file(), staging / SETTINGS
+    settings = load(config if kept else given if given.is_file() else None, directory=config.parent)
+    state = State.open(settings.database_url(home))
+    _check_replaceable(state, home, replace, now)
+    instance = _begin_instance(staging / LEDGER, contents, actor)
+    added = _fill_cache(staging / "cache", home.cache)
+    if not kept and given.is_file():
+        given.chmod(0o600)
+        given.replace(config)
+    aside = _aside(home, state, now)
+    state.replace_with(staging / LEDGER, aside)
+    fsync_directory(home.root)
+    anchor = settings.state.anchor
+    started = anchor is not None and anchor.is_file() and anchor.stat().st_size > 0
+    return Restored(contents, instance, not kept, added, aside, anchor if started else None)
+
+
+def _check_empty(home: Home) -> None:
+    """Raise UsageError where anything but settings lies in the home."""
+    folders = (home.base, home.cache, home.runs, home.checkpoints)
+    found = [place for place in folders if place.is_dir() and any(place.iterdir())]
+    if home.database.exists():
+        found.append(home.database)
+    if found:
+        raise UsageError(
+            f"the home {home.root} is not empty: {found[-1]} is there",
+            "choose another --home, or add --replace: the ledger that is there is set aside",
+        )
+
+
+def _check_replaceable(state: State, home: Home, replace: bool, now: datetime) -> None:
+    """Raise where the ledger's place is taken: by a ledger, without `replace`; by one that another home leads."""
+    if is_empty(state.url):
+        return
+    if not replace:
+        raise UsageError(
+            f"there is a ledger in {shown(state.url)} already",
+            "name another database, or add --replace: what is in this one is removed",
+        )
+    try:
+        with state.read() as tx:
+            lease = tx.lease(LEASE_NAME)
+    except (NotMigrated, Damaged):
+        return  # what is there is no ledger that anybody could lead
+    finally:
+        state.close()
+    if lease is not None and lease.expires > now and lease.holder != home.identity():
+        raise LeaseHeld(lease.name, lease.holder, instant(lease.expires))
+
+
+def _begin_instance(ledger: Path, contents: Contents, actor: str) -> str:
+    """Prove the backup's ledger, bring it to this version's tables and name it anew; returns the name."""
+    check_file(ledger)
+    state = State.open(f"sqlite:///{ledger}")
+    try:
+        found = state.audit.verify()
+        head = state.audit.anchor()
+        if not found.ok:
+            raise BadData(f"the backup's log does not verify: {found.reason}", "use another backup")
+        if (contents.head, contents.hash) != ((head.seq, head.hash) if head else (0, "")):
+            raise BadData("the backup's log is not the one that it was made of", "use another backup")
+        state.migrate()
+        with state.write() as tx:
+            _answer_requests(tx, actor)
+            about = {"made": contents.made, "from": contents.home, "head": contents.head}
+            return tx.begin_instance(about, actor)
+    finally:
+        state.close()
+        make_single(ledger)
+
+
+def _answer_requests(tx: Transaction, actor: str) -> None:
+    """What operators had asked of the leader back then is not carried out now."""
+    for request in tx.open_requests():
+        if request.state == "waiting":
+            tx.withdraw_request(request.id, actor)
+        else:
+            tx.answer_request(request.id, "refused", {"reason": "the ledger was restored meanwhile"}, actor)
+
+
+def _fill_cache(given: Path, cache: Path) -> int:
+    """Move the backup's files into the cache; those that are there are the same, by their names."""
+    added = 0
+    for path in sorted(given.glob("*/*")):
+        target = cache / path.parent.name / path.name
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+            added += 1
+    for folder in cache.iterdir():
+        if folder.is_dir():
+            fsync_directory(folder)
+    return added
+
+
+def _aside(home: Home, state: State, now: datetime) -> Path | None:
+    """Where the SQLite ledger that is there is kept."""
+    place = Path(str(state.url.database))
+    if state.url.get_backend_name() != "sqlite" or not place.exists():
+        return None
+    return place.with_name(f"{place.name}.replaced-{now:%Y%m%dT%H%M%S%fZ}")
