@@ -16,9 +16,14 @@ The first branch passes by itself, the second has to be put right at the source,
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class ConnectorError(Exception):
     """Base of everything that this room raises on purpose."""
+
+    lasting: ClassVar[bool] = False
+    """Whether asking again will not help: somebody has to change a setting or a right."""
 
 
 class SourceUnavailable(ConnectorError):
@@ -56,6 +61,8 @@ class UnexpectedAnswer(SourceDataError):
 class SourceRefused(ConnectorError):
     """The source understood and declined: a malformed query, missing rights, a wrong address."""
 
+    lasting = True
+
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
@@ -64,3 +71,5 @@ class SourceRefused(ConnectorError):
 
 class SourceSettingsError(ConnectorError, ValueError):
     """The settings of a source are wrong."""
+
+    lasting = True

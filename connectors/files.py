@@ -125,7 +125,7 @@ class FilesConnector:
             with DropFolder.opened(self.name, self._path) as folder:
                 contents = self._contents(folder)
         except SourceUnavailable as error:
-            return Health(False, str(error))
+            return Health(False, str(error), lasting=error.lasting)
         detail = f"{len(contents.waiting)} files wait in {self._path}"
         if contents.refused:
             first = "; ".join(list(contents.refused.values())[:_SHOWN_REFUSALS])

@@ -102,6 +102,8 @@ class Health:
     detail: str
     lag_s: float | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    lasting: bool = False
+    """Of what is not well: whether it stays so until somebody changes a setting or a right."""
 
 
 @runtime_checkable
@@ -136,7 +138,7 @@ class Connector(Protocol):
         ...
 
     def check(self) -> Health:
-        """Reach the source once, cheaply."""
+        """Reach the source once, cheaply: what it answers, or why it does not."""
         ...
 
     def close(self) -> None: ...

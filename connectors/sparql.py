@@ -118,7 +118,7 @@ class SparqlConnector:
         try:
             rows = self._client.select(f"{self._prologue} SELECT * WHERE {{ {self._rows} }} LIMIT 1")
         except ConnectorError as error:
-            return Health(False, str(error), extra=extra)
+            return Health(False, str(error), extra=extra, lasting=error.lasting)
         return Health(bool(rows), "answers" if rows else "the query finds nothing", extra=extra)
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ class SqlConnector:
         try:
             some = list(self._rows(limit=1))
         except ConnectorError as error:
-            return Health(False, str(error))
+            return Health(False, str(error), lasting=error.lasting)
         return Health(True, "answers" if some else "answers, and holds no row")
 
     def close(self) -> None:

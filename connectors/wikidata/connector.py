@@ -158,7 +158,7 @@ class WikidataConnector:
             scan = self.reader.versions(some)
             updated = self.reader.updated_to()
         except ConnectorError as error:
-            return Health(False, str(error))
+            return Health(False, str(error), lasting=error.lasting)
         if not scan.found and not scan.merged:
             return Health(False, f"none of the first {len(some)} watched subjects has a schema:version")
         lag = (self._context.clock.now() - updated).total_seconds() if updated else None

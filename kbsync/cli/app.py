@@ -16,6 +16,7 @@ from kbsync.cli import (
     deciding,
     demo,
     deployments,
+    doctor,
     editing,
     ledger,
     requesting,
@@ -38,7 +39,7 @@ app = typer.Typer(
 
 
 PANELS = {
-    "Start here": ("demo", "init", "config", "relations", "gates"),
+    "Start here": ("demo", "init", "config", "doctor", "relations", "gates"),
     "Keep a model current": ("sync", "run", "dry-run", "retemplate", "rebuild", "pause", "resume"),
     "See how things stand": (
         "status",
@@ -94,6 +95,7 @@ def options(
 for part in (
     demo,
     setup,
+    doctor,
     syncing,
     retemplating,
     sources,

@@ -42,18 +42,26 @@ def init(
 
 def check(
     context: typer.Context,
+    online: Annotated[
+        bool, typer.Option("--online", help="Ask every source once as well, each for at most a minute.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Check the settings file and the environment, and show what is in force.
 
-    Names everything that cannot work, with what was probably meant.  Ends with 78 if anything is wrong.
+    Names everything that cannot work, with what was probably meant.  Ends with 78 if anything is wrong,
+    with 75 if, asked with --online, a source does not answer now.
     """
     from kbsync.application import Application
+    from kbsync.cli.doctor import print_findings
     from kbsync.queries.config_check import check_settings, require_no_problems
+    from kbsync.queries.doctor import ask_sources, exit_code
     from kbsync.settings.redacted import redacted
 
     settings = globals_of(context).settings()
-    checked = check_settings(Application(globals_of(context).home(), settings))
+    with Application(globals_of(context).home(), settings) as app:
+        checked = check_settings(app)
+        answers = ask_sources(app) if online else ()
     if json:
         print_json(
             {
@@ -61,13 +69,17 @@ def check(
                 "checks": checked.found,
                 "problems": checked.problems,
                 "notices": checked.notices,
+                **({"sources": answers} if online else {}),
             }
         )
     else:
         print_table("settings", ("what", "found"), checked.found.items())
         for notice in checked.notices:
             say(f"note: {notice}")
+        if online:
+            print_findings("sources", answers)
     require_no_problems(checked)
+    raise typer.Exit(exit_code(answers))
 
 
 def gates(context: typer.Context, json: Json = False) -> None:

@@ -90,13 +90,19 @@ def ask_now(app: Application) -> tuple[Served, ...]:
     return tuple(one if one.hook == LINK else _asked(app, one) for one in served(app))
 
 
-def _asked(app: Application, one: Served) -> Served:
+def ask_hook(app: Application, name: str) -> str | None:
+    """What the server of a configured hook serves at this moment; None where it can name no version.
+
+    Raises HookFailed where it cannot be asked, BadConfiguration where its settings do not let us.
+    """
     call = Call(_ASK_S, threading.Event())
+    hook = connect(app.settings.deploy[name], call, app.now)
+    return Patience(lambda: None, app.stopping).wait(hook.observed_version, 2 * _ASK_S, call.abandoned)
+
+
+def _asked(app: Application, one: Served) -> Served:
     try:
-        hook = connect(app.settings.deploy[one.hook], call, app.now)
-        observed = Patience(lambda: None, app.stopping).wait(
-            hook.observed_version, 2 * _ASK_S, call.abandoned
-        )
+        observed = ask_hook(app, one.hook)
     except (HookFailed, BadConfiguration) as error:
         return replace(one, observed="", matches=False, detail=str(error))
     if observed is None:
