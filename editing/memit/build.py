@@ -118,7 +118,7 @@ def estimate(model: Any, tokenizer: Any, inputs: BuildInputs) -> Preflight:
 
 
 MEMIT = Editor(reuse="fact", edit=build, estimate=estimate)
-"""Each key group's δ depends on the base and on that group alone, and is cached under a key that says so."""
+"""Each key group's δ depends on the base and on that group alone, and is cached under a key that covers both."""
 
 
 def _cost(job: Job, expected: Preflight, result: Spread, seconds: Mapping[str, float]) -> Cost:

@@ -128,9 +128,9 @@ def _as_data_error(path: Path) -> Iterator[None]:
     except (EditingError, MemoryError):
         raise
     except Exception as error:  # gzip, zlib and pyarrow have errors of many kinds
-        said = getattr(error, "strerror", None) or str(error).partition("\n")[0][:200]
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0][:200]
         raise DataError(
-            f"{path} cannot be read as text: {said or type(error).__name__}; copy or download it again"
+            f"{path} cannot be read as text: {reason or type(error).__name__}; copy or download it again"
         ) from error
 
 
@@ -193,30 +193,37 @@ def _text(value: object) -> str:
 
 def _parquet(path: Path, field: str) -> Iterator[str]:
     parquet = _pyarrow(path, "parquet")
-    with open_regular(path) as source:
+    with _mapped(path) as source:
         file = parquet.ParquetFile(source)
         if field not in file.schema_arrow.names:
             raise DataError(
                 f"{path} has no column {field!r}, only {file.schema_arrow.names}: set `statistics_field`"
             )
         for batch in file.iter_batches(batch_size=1024, columns=[field]):
-            yield from _column(path, field, batch.column(0))
+            yield from _column(path, field, batch)
 
 
 def _arrow(path: Path, field: str) -> Iterator[str]:
     ipc = _pyarrow(path, "ipc")
-    with open_regular(path) as file:
-        for batch in ipc.open_stream(file):
+    with _mapped(path) as source:
+        for batch in ipc.open_stream(source):
             if field not in batch.schema.names:
                 raise DataError(
                     f"{path} has no column {field!r}, only {batch.schema.names}: set `statistics_field`"
                 )
-            yield from _column(path, field, batch.column(field))
+            yield from _column(path, field, batch)
 
 
-def _column(path: Path, field: str, values: Any) -> Iterator[str]:
-    """The texts of a column, empty cells left out."""
-    for value in values.to_pylist():
+def _mapped(path: Path) -> Any:
+    """The file as pyarrow maps it: a length in it that is wrong then reaches past its end, and not for memory."""
+    open_regular(path).close()
+    return _pyarrow(path, "memory_map")(str(path))
+
+
+def _column(path: Path, field: str, batch: Any) -> Iterator[str]:
+    """The texts of a column of a batch, empty cells left out."""
+    batch.validate(full=True)  # offsets come from the file, and pyarrow follows them wherever they lead
+    for value in batch.column(field).to_pylist():
         if value is None:
             continue
         if not isinstance(value, str):

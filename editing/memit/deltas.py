@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from editing.memit.tensor_cache import keep, kept
+from editing.memit import tensor_cache
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,14 @@ class DeltaStore:
 
     def get(self, key: str) -> Delta | None:
         """The stored δ; None if there is none, or none that is as it was written."""
-        found = kept(self.path(key))
+        found = tensor_cache.load(self.path(key))
         if found is None:
             return None
-        tensors, said = found
-        return Delta(tensors["delta"], float(said["norm"]), float(said["loss"]), int(said["updates"]))
+        tensors, metadata = found
+        return Delta(
+            tensors["delta"], float(metadata["norm"]), float(metadata["loss"]), int(metadata["updates"])
+        )
 
     def put(self, key: str, delta: Delta) -> None:
         metadata = {"norm": repr(delta.norm), "loss": repr(delta.loss), "updates": str(delta.updates)}
-        keep(self.path(key), {"delta": delta.value}, metadata)
+        tensor_cache.store(self.path(key), {"delta": delta.value}, metadata)

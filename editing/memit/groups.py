@@ -37,7 +37,7 @@ class Term:
 
     @property
     def kl(self) -> bool:
-        """Whether the next-token distribution at the text's last token is to stay; else the target is to be said."""
+        """Whether the term keeps the next-token distribution at the text's last token; else it predicts the target."""
         return self.context < 0
 
 
@@ -75,30 +75,30 @@ def form_groups(
     """
     contexts = ("", *prefixes)
     sound = without_conflicts(requests, failed)
-    said = _said(tokenizer, sound, contexts, limit, failed)
+    texts_of = _tokenised(tokenizer, sound, contexts, limit, failed)
     members: dict[tuple[int, ...], list[EditRequest]] = {}
-    for request, (start, _) in said.items():
+    for request, (start, _) in texts_of.items():
         members.setdefault(start, []).append(request)
     drafts = [_Draft.of(tuple(group), kl_prompts, identity) for group in members.values()]
     drafts.sort(key=lambda draft: draft.key)
     kept = iter(try_locate(tokenizer, [item for draft in drafts for item in draft.kl], limit=limit))
     return [
-        draft.group({fact: said[fact][1] for fact in draft.distinct}, [next(kept) for _ in draft.kl])
+        draft.group({fact: texts_of[fact][1] for fact in draft.distinct}, [next(kept) for _ in draft.kl])
         for draft in drafts
     ]
 
 
-Said = dict[EditRequest, tuple[tuple[int, ...], list[Located]]]
+Tokenised = dict[EditRequest, tuple[tuple[int, ...], list[Located]]]
 """Request → (the bare prompt's tokens through the subject's last one, the whole text in every context)."""
 
 
-def _said(
+def _tokenised(
     tokenizer: Any,
     requests: Sequence[EditRequest],
     contexts: Sequence[str],
     limit: Readable | None,
     failed: Failed | None,
-) -> Said:
+) -> Tokenised:
     """The requests that can be tokenised, with one call of the tokenizer for each kind of text."""
     passages: dict[EditRequest, list[Passage]] = {}
     for request in requests:
@@ -110,15 +110,15 @@ def _said(
     found = iter(try_locate(tokenizer, texts, limit=limit, labels=True))
     prompts = [passage(request, target=False) for request in passages]
     bare = iter(try_locate(tokenizer, prompts))
-    said: Said = {}
+    texts_of: Tokenised = {}
     for request in passages:
         start, rows = next(bare), [next(found) for _ in contexts]
         located = [row for row in rows if isinstance(row, Located)]
         if isinstance(start, Located) and len(located) == len(rows):
-            said[request] = start.ids[: start.subject + 1], located
+            texts_of[request] = start.ids[: start.subject + 1], located
         else:
             fail_requests(failed, [request], next(e for e in (*rows, start) if isinstance(e, RequestError)))
-    return said
+    return texts_of
 
 
 def fail_requests(failed: Failed | None, requests: Iterable[EditRequest], error: EditingError) -> None:
@@ -166,11 +166,11 @@ class _Draft:
         return cls(hashlib.sha256(text.encode()).hexdigest(), tuple(ordered), facts, tuple(prompts))
 
     def group(
-        self, said: Mapping[EditRequest, Sequence[Located]], kl: Sequence[Located | RequestError]
+        self, texts_of: Mapping[EditRequest, Sequence[Located]], kl: Sequence[Located | RequestError]
     ) -> Group:
         """The group, from its facts' texts in every context and its KL prompts; one of those that cannot be
         tokenised is left out."""
-        texts = [said[fact] for fact in self.distinct]
+        texts = [texts_of[fact] for fact in self.distinct]
         terms = [Term(text, context) for rows in texts for context, text in enumerate(rows)]
         first, *others = kl
         if isinstance(first, Located):

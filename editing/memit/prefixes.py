@@ -1,7 +1,7 @@
 """Context prefixes x_j of Eqn. 16 and 19: sampled once per base by the model itself, seeded, and kept.
 
-The released implementation samples them anew, unseeded, in every process; here they are an input of
-every δ, so they are stored beside the δs and take part in their content keys.
+The released implementation samples them again in every process, unseeded.  Here they are an input of every δ,
+so they are stored beside the δs and are part of their content keys.
 """
 
 from __future__ import annotations

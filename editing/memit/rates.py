@@ -19,7 +19,7 @@ import torch
 from editing.durable import make_directory, write_file
 
 WORTH = 0.5
-"""Seconds a phase has to take before its rate says anything."""
+"""Shortest phase, in seconds, whose rate is meaningful."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Rates:
         write_file(self.file, json.dumps(everything, indent=1, sort_keys=True).encode() + b"\n")
 
     def _read(self) -> dict[str, dict[str, float]]:
-        """What the file says; a file that is no longer JSON is only an estimate lost."""
+        """The rates in the file; if it is no longer JSON, only estimates are lost."""
         try:
             found: dict[str, dict[str, float]] = json.loads(self.file.read_bytes())
         except (FileNotFoundError, ValueError):

@@ -54,15 +54,15 @@ def spread(
     result = Spread()
     for index, layer in enumerate(layers):
         share, first = 1.0 / (len(layers) - index), index == 0
-        told = _part(progress, index, layers)
+        part = _part(progress, index, layers)
         size = parts.key_width(layer), parts.width, collected.count
         if prefers_woodbury(*size) if woodbury is None else woodbury:
             factor, ridge = moments.factor(layer, store=keeps_factor(*size, site.model.device.type))
-            keys, residuals = collected.stacked(layer, share, first=first, progress=told)
+            keys, residuals = collected.stacked(layer, share, first=first, progress=part)
             update = solve_few(factor.to(keys.device), lam, keys, residuals)  # [d_k, d] = Δᵀ
             result.ridges[layer] = lam * ridge
         else:
-            normal, cross = collected.sums(layer, share, first=first, progress=told)
+            normal, cross = collected.sums(layer, share, first=first, progress=part)
             update, result.ridges[layer] = solve(moments.load(layer), lam, normal, cross)
         weight = parts.writer(layer).weight
         assert isinstance(weight, Tensor)

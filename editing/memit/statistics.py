@@ -19,9 +19,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from editing.durable import make_directory
+from editing.memit import tensor_cache
 from editing.memit.corpus import Drawn
 from editing.memit.solve import factorise
-from editing.memit.tensor_cache import keep, kept
 from editing.model.architectures import Parts
 from editing.model.hooks import on_input, stopped_after
 from editing.model.memory import free_bytes, in_batches
@@ -53,12 +53,12 @@ class Moments:
         It is read where it lies; computed, it is written there where the caller wants to `store` it.
         """
         path = self.stored(layer) if self.stored else None
-        if path is not None and (found := kept(path)) is not None:
+        if path is not None and (found := tensor_cache.load(path)) is not None:
             return found[0]["factor"], float(found[1]["ridge"])
         factor, ridge = factorise(self.load(layer).double())
         factor = factor.contiguous()  # as it is read back: a solve's last bits depend on the layout
         if path is not None and store:
-            keep(path, {"factor": factor}, {"ridge": repr(ridge)})
+            tensor_cache.store(path, {"factor": factor}, {"ridge": repr(ridge)})
         return factor, ridge
 
 
@@ -113,8 +113,8 @@ class Statistics:
     def counted(self, layer: int) -> dict[str, int]:
         """`samples` and `tokens` that the stored moments of `layer` were computed from."""
         with safe_open(self.path(layer), framework="pt") as file:
-            said = file.metadata()
-        return {name: int(said[name]) for name in ("samples", "tokens")}
+            metadata = file.metadata()
+        return {name: int(metadata[name]) for name in ("samples", "tokens")}
 
     def compute(self, parts: Parts, layers: Sequence[int], progress: Progress = silent) -> Moments:
         """The moments of `layers`, those that are missing computed in one pass; interrupted, it resumes."""
@@ -131,10 +131,10 @@ class Statistics:
             rows = self._rows()
             partial = self._directory / f"{self.content}-{'.'.join(map(str, missing))}.partial"
             sums = accumulate(self.model, parts, missing, rows, partial=partial, progress=progress)
-            told = {"tokens": str(sums.tokens), "samples": str(sums.rows)}
+            counts = {"tokens": str(sums.tokens), "samples": str(sums.rows)}
             for layer in missing:
                 moment = (sums.of[layer] / sums.tokens).cpu()
-                keep(self.path(layer), {"moment": moment}, told)
+                tensor_cache.store(self.path(layer), {"moment": moment}, counts)
             partial.unlink(missing_ok=True)
 
     def _rows(self) -> list[Ids]:
@@ -146,7 +146,7 @@ class Statistics:
 
     def _load(self, parts: Parts, layer: int, progress: Progress) -> Tensor:
         """As it was written: damaged moments are computed again."""
-        while (found := kept(self.path(layer), str(self.model.device))) is None:
+        while (found := tensor_cache.load(self.path(layer), str(self.model.device))) is None:
             self._fill(parts, [layer], progress)
         moment = found[0]["moment"]
         moment.diagonal().add_(self.settings.ridge * moment.diagonal().mean())
@@ -169,17 +169,17 @@ class Sums:
 
     def save(self, path: Path) -> None:
         tensors = {str(layer): total.cpu() for layer, total in self.of.items()}
-        keep(path, tensors, {"tokens": str(self.tokens), "rows": str(self.rows)})
+        tensor_cache.store(path, tensors, {"tokens": str(self.tokens), "rows": str(self.rows)})
 
     @classmethod
     def resumed(cls, path: Path | None, device: torch.device) -> Sums:
         """What an interrupted pass left in `path`, or nothing yet."""
-        found = None if path is None else kept(path, str(device))
+        found = None if path is None else tensor_cache.load(path, str(device))
         if found is None:
             return cls()
-        tensors, said = found
+        tensors, metadata = found
         of = {int(name): tensor for name, tensor in tensors.items()}
-        return cls(of, int(said["tokens"]), int(said["rows"]))
+        return cls(of, int(metadata["tokens"]), int(metadata["rows"]))
 
 
 @torch.no_grad()

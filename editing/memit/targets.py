@@ -1,7 +1,7 @@
 """Targets (16): δ_i that makes the model say o_i, optimised for many key groups at once.
 
 δ enters at layer L at the subject's last token, so everything before that token, at any layer, and
-everything up to layer L is constant (`suffixes.py`); each step runs only the remaining tokens
+everything up to layer L is constant (`target_batches.py`); each step runs only the remaining tokens
 through the layers above L, forward and backward, with logits only where they are read.
 Groups are independent: each has its own Adam moments, clamp and end, so batching them changes
 nothing but the last bits.
@@ -123,14 +123,14 @@ class Optimisation:
     def terms(self, bucket: Bucket, delta: Tensor) -> Tensor:
         """What a bucket's rows add to the loss of each group, [G]: weighted NLL, and kl · KL(new ‖ old)."""
         logp = self.logits(bucket, delta).to(self.dtype).log_softmax(-1)
-        says = bucket.label >= 0
+        is_target = bucket.label >= 0
         terms = logp.new_zeros(len(logp))
-        terms[says] = -logp[says, bucket.label[says]]
-        if not bool(says.all()):
-            new = logp[~says]
+        terms[is_target] = -logp[is_target, bucket.label[is_target]]
+        if not bool(is_target.all()):
+            new = logp[~is_target]
             if bucket.unedited is None:
                 bucket.unedited = new.detach()
-            terms[~says] = self.settings.kl * (new.exp() * (new - bucket.unedited)).sum(-1)
+            terms[~is_target] = self.settings.kl * (new.exp() * (new - bucket.unedited)).sum(-1)
         owner = bucket.group[bucket.row]
         return delta.new_zeros(len(delta)).index_add(0, owner, terms * bucket.weight)
 

@@ -1,7 +1,7 @@
 """Tensors kept in the cache: each file carries a digest of what it holds.
 
-A file that is not as it was written (a flipped byte, a cut end) is as good as none: it is removed and
-what it held is computed again.  Content keys say what a file is *for*; this says that it still holds it.
+A damaged file (a flipped byte, a cut end) counts as absent: it is removed, and what it held is computed
+again.  A content key identifies what a file is for; the digest proves that it still holds it.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from editing.durable import make_directory, write_file
 DIGEST = "sha256"
 
 
-def keep(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> None:
-    """Write `tensors` and what is `said` of them to `path`: whole and synced, or not at all."""
+def store(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write `tensors` with `metadata` to `path`: whole and synced, or not at all."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     make_directory(path.parent)
-    write_file(path, save(ready, {**said, DIGEST: _digest(ready, said)}))
+    write_file(path, save(ready, {**metadata, DIGEST: _digest(ready, metadata)}))
 
 
-def kept(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """(tensors, what is said of them) from `path`; None where there is no such file, or a damaged one."""
+def load(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """(tensors, metadata) from `path`; None where there is no such file, or a damaged one."""
     try:
         with safe_open(path, framework="pt") as file:
-            said: dict[str, str] = dict(file.metadata() or {})
+            metadata: dict[str, str] = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError):
         path.unlink(missing_ok=True)
         return None
-    if said.pop(DIGEST, "") != _digest(tensors, said):
+    if metadata.pop(DIGEST, "") != _digest(tensors, metadata):
         path.unlink(missing_ok=True)
         return None
     # Copied to where torch allocates: last bits of a product depend on how its factors are aligned.
-    return {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, said
+    return {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, metadata
 
 
-def _digest(tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(dict(said), sort_keys=True).encode())
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)

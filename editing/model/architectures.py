@@ -82,7 +82,7 @@ class Parts:
         return None if path is None else self.blocks[layer].get_submodule(path)
 
     def mlp(self, layer: int) -> nn.Module | None:
-        """The whole MLP of `layer`, if the table says that it is a module that maps each token by itself."""
+        """The whole MLP of `layer`, if the table names one: a module that maps each token by itself."""
         path = self.architecture.mlp
         return None if path is None else self.blocks[layer].get_submodule(path)
 

@@ -123,7 +123,7 @@ def instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def bypassed(blocks: Iterable[nn.Module], *, tuples: bool) -> Iterator[None]:
-    """Let `blocks` return their input; `tuples` says that blocks of this model return tuples."""
+    """Let `blocks` return their input; `tuples`: whether blocks of this model return tuples."""
 
     def passed(hidden_states: Tensor, *_: Any, **__: Any) -> Any:
         return (hidden_states, None) if tuples else hidden_states

@@ -92,7 +92,7 @@ def load_tokenizer(path: Path) -> Any:
 
 
 def stored_dtype(config: dict[str, Any]) -> torch.dtype:
-    """The dtype that a configuration says its weights are stored in (fp32 where it says nothing)."""
+    """The dtype of the weights by the configuration; fp32 where it names none."""
     name = config.get("dtype") or config.get("torch_dtype") or "float32"
     dtype = getattr(torch, name, None) if isinstance(name, str) else None
     if not isinstance(dtype, torch.dtype):
@@ -218,8 +218,8 @@ def _leave_out_unreadable(tokenizer: Any, config: Any, path: Path) -> None:
 def _as_model_error(what: str, advice: str = "copy or download the model again") -> Iterator[None]:
     """Whatever transformers, tokenizers or safetensors raise over a file's contents is a ModelError.
 
-    Their errors are of any kind, down to a panic of Rust code, which is no Exception.  Memory that ran out
-    is left as it is: it says nothing of the files.
+    Their errors are of any kind, down to a panic of Rust code, which is no Exception.  Errors of
+    exhausted memory pass unchanged: the files are not to blame.
     """
     try:
         yield

@@ -111,7 +111,7 @@ def _remembered(link: Path) -> Path | None:
 
 
 def _is_whole(directory: Path) -> bool:
-    """Whether every byte of an imported base is as it was, under the name that says so."""
+    """Whether an imported base is undamaged and its directory is named by its digest."""
     try:
         return verify(directory) == directory.name
     except DamagedCheckpoint:
@@ -177,7 +177,7 @@ def _loadable_config(directory: ModelDirectory, content: bytes, tensors: Iterabl
 
 
 def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """`config` with `dtype` where it, or a part's own configuration in it, says "auto"."""
+    """`config` with `dtype` in place of "auto", in nested configurations as well."""
     known: dict[str, Any] = {}
     for key, value in config.items():
         if key in ("dtype", "torch_dtype") and value == "auto":

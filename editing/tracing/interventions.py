@@ -178,7 +178,7 @@ class _Put:
 
 
 def attention_of(block: nn.Module) -> nn.Module:
-    """The attention module of a block: the child whose name says so; raises ArchitectureError."""
+    """The attention module of a block, recognised by its name; raises ArchitectureError."""
     for name, child in block.named_children():
         if ("attn" in name and "norm" not in name) or name in ("attention", "self_attention"):
             return child

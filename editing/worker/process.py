@@ -81,7 +81,7 @@ class RoundServer:
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001
-            self._failed(error)  # whatever it was, the daemon is told and decides
+            self._failed(error)  # reported to the daemon, which decides
         finally:
             self._busy = False
         self.channel.raise_if_stopping()
@@ -121,9 +121,9 @@ def classify(error: Exception) -> tuple[str, bool]:
 
 
 def _failed_allocation(error: Exception) -> bool:
-    """Recognised by what they say: memory can run out while torch is being imported."""
-    said = str(error)
-    return type(error).__name__ == "OutOfMemoryError" or any(sign in said for sign in ALLOCATION_FAILED)
+    """Recognised by their messages: memory can run out while torch is being imported."""
+    message = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or any(sign in message for sign in ALLOCATION_FAILED)
 
 
 def _die_with_parent() -> None:

@@ -1,4 +1,4 @@
-"""What the worker says, a JSON object a line, and how it is asked to stop.
+"""The protocol between daemon and worker: JSON objects, one on each line, and the request to stop.
 
     {"event": "ready", "version": 1, "pid": …}
     {"event": "progress", "phase": …, "done": …, "total": …, "rate": …, "eta_s": …}
@@ -8,7 +8,7 @@
     {"event": "error", "kind": "out_of_memory|bad_spec|data|internal", "message": …, "retry": …}
 
 `rate` is of the phase, in items a second; `eta_s` are the seconds left of this phase and, within a build, of
-its later ones.  A heartbeat says that the work is *moving*: it stops when nothing has progressed for `PATIENCE`
+its later ones.  A heartbeat means that the work is *progressing*: it stops when nothing has progressed for `PATIENCE`
 seconds, so that a worker that hangs falls silent, and is longer than the longest step (a solve) takes.
 Torch-free.
 """
@@ -46,7 +46,7 @@ class Channel:
         self._pace = Pace()
 
     def emit(self, event: str, **fields: object) -> None:
-        """Say one thing.  Whoever listened may be gone: that asks the worker to stop."""
+        """Write one event.  If the reader is gone, the worker is asked to stop."""
         line = json.dumps({"event": event, **fields}, ensure_ascii=False)
         try:
             with self._lock:
@@ -59,7 +59,7 @@ class Channel:
         self.emit("log", message=message, **fields)
 
     def progress(self, phase: str, done: int, total: int) -> None:
-        """Say how far a phase is (not more often than people can read); raises Stopped if asked to stop."""
+        """Report the progress of a phase, at most every 0.2 seconds; raises Stopped if asked to stop."""
         self.raise_if_stopping()
         now = self._moved = time.monotonic()
         rate, eta = self._pace.at(phase, done, total)
@@ -78,8 +78,8 @@ class Channel:
     def expect(self, preflight: Preflight) -> None:
         """Log what a build will take; from now on the time left covers all its phases."""
         self._pace.expect(preflight.phases())
-        said = "; ".join(f"{what}: {how}" for what, how in preflight.lines())
-        self.log(f"preflight: {said}", **preflight.entries())
+        summary = "; ".join(f"{what}: {how}" for what, how in preflight.lines())
+        self.log(f"preflight: {summary}", **preflight.entries())
 
     def stop(self) -> None:
         """Ask the work to stop at its next safe point; may be called from a signal handler."""

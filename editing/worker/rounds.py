@@ -130,7 +130,7 @@ class _Round:
             known = setter.known(self.spec.facts)
         crash_point("editing.worker:after-known")
         if self.spec.mode == "ask":
-            facts = tuple(FactReport(id, yes, said, said, yes) for id, (yes, said) in known.items())
+            facts = tuple(FactReport(id, yes, answer, answer, yes) for id, (yes, answer) in known.items())
             return self._report("", facts, ())
         if self.spec.mode == "plan":
             return self._estimate(self._edited(known))

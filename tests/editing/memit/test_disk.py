@@ -11,8 +11,8 @@ import torch
 
 from editing.durable import STAGING, make_directory, write_file
 from editing.errors import EditingError, StorageError
+from editing.memit import tensor_cache
 from editing.memit.build import estimate
-from editing.memit.tensor_cache import keep
 from editing.preflight import check_disk
 from editing.worker.process import classify
 from tests.support.builds import SETTINGS, built, inputs
@@ -82,7 +82,7 @@ def test_every_write_of_the_cache_names_its_file_and_what_to_do(tmp_path: Path) 
     for write in (
         lambda: write_file(tmp_path / "absent" / "x", b""),
         lambda: make_directory(blocked / "below"),
-        lambda: keep(blocked / "x.safetensors", {"a": torch.zeros(1)}, {}),
+        lambda: tensor_cache.store(blocked / "x.safetensors", {"a": torch.zeros(1)}, {}),
     ):
         with pytest.raises(StorageError, match=r"cannot write /.*look at the disk"):
             write()
