@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from kbsync.runs import planning, probes
 from kbsync.runs.ending import backing_off
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
 from kbsync.runs.questions import base_knowledge, base_states
-from kbsync.settings.in_force import judged_under
+from kbsync.settings.in_force import judged_under, verdicts_under
+from state import Snapshot
 from state.records import Fact, Run
 
 log = structlog.get_logger()
@@ -171,6 +173,9 @@ def _create(
                 f"this view was rolled back ({blocked.reason}); `kbsync checkpoints release` allows it again"
             )
         earlier = [r for r in tx.runs(limit=20) if (r.view, r.base) == (view.digest, app.base.digest)]
+        verdicts = verdicts_under(app.settings, app.gates, app.canaries)
+        if not occasion.rebuild and (why := _rejected_before(tx, earlier, verdicts)):
+            return why
         if wait := backing_off(app.now(), earlier, asked=occasion.asked):
             return wait
         run = tx.create_run(view.digest, app.base.digest, occasion.trigger, above=app.home.highest_run())
@@ -179,6 +184,7 @@ def _create(
             ACTOR,
             {
                 "view": view.digest,
+                "settings": verdicts,
                 "facts": len(planned.facts),
                 "known": len(planned.known),
                 "new": [fact.id for fact in planned.new],
@@ -188,3 +194,19 @@ def _create(
             run=run.id,
         )
     return run
+
+
+def _rejected_before(tx: Snapshot, earlier: list[Run], verdicts: str) -> str:
+    """Why a view is not built that its gates have rejected under the very settings that are in force."""
+    rejected = [run for run in earlier if run.state == "rejected"]
+    if not rejected:
+        return ""
+    last = max(rejected, key=lambda run: run.id)
+    failed = [gate for gate in tx.gate_results(last.id) if gate.round == last.round and not gate.passed]
+    scope = next(iter(tx.events(run=last.id, kind="run.scope")), None)
+    if not failed or scope is None or json.loads(scope.body).get("settings") != verdicts:
+        return ""
+    return (
+        f"run {last.id} built this very view, and its gates rejected it under the same settings ({last.reason}); "
+        "change the facts or the settings, or build it all the same with `kbsync rebuild`"
+    )

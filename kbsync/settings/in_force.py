@@ -55,6 +55,14 @@ def judged_under(settings: Settings, gates: Iterable[Gate]) -> str:
     return digest(redacted(values))
 
 
+def verdicts_under(settings: Settings, gates: Iterable[Gate], canaries: Iterable[Case]) -> str:
+    """Digest of the settings that decide whether a whole candidate passes: the same view gets the same verdict."""
+    gates = tuple(gates)
+    everything = [asdict(gate) for gate in gates]
+    asked = [[case.prompt, case.target] for case in canaries]
+    return digest([judged_under(settings, gates), everything, asked])
+
+
 def is_stale(evidence: Mapping[str, Any], settings: str, base: str | None) -> bool:
     """Whether a fact failed a gate, or could not be built, under other settings or on another base than now.
 

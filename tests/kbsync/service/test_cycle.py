@@ -267,3 +267,23 @@ def test_what_live_says_stays_wanted_when_its_successor_fails_a_gate(micro: Micr
     with app.state.read() as tx:
         assert {fact.target for fact in tx.facts(status="wanted")} == set(FACTS.values())
     app.close()
+
+
+def test_a_view_that_its_gates_rejected_is_not_built_again_without_a_cause(tmp_path: Path) -> None:
+    micro = make(tmp_path)
+    config = micro.home.config.read_text(encoding="utf-8")
+    strict = config.replace(
+        "[gates.weight_growth]\nthreshold = 1000000000.0", "[gates.weight_growth]\nthreshold = 1.0"
+    )
+    assert strict != config
+    micro.home.config.write_text(strict, encoding="utf-8")
+    micro.say(FACTS)
+    (run,) = micro.sync().runs
+    assert run.state == "rejected"
+    assert "weight_growth" in run.reason
+    again = micro.sync()
+    assert again.runs == ()
+    assert "built this very view" in again.nothing
+    assert "kbsync rebuild" in again.nothing
+    micro.home.config.write_text(config, encoding="utf-8")
+    assert [run.state for run in micro.sync().runs] == ["deployed"], "the settings have changed"
