@@ -5,6 +5,7 @@ crash between any two steps.  What is promised holds after every one of them.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from state import State
 from state.errors import StaleLeader
 from state.records import Lease
 from state.runs import NEXT
+from tests.support.decisions import newly_unwanted
 from tests.support.micro import Micro, make
 from tests.support.proof import check_live
 from tests.support.replay import check
@@ -91,6 +93,7 @@ class Runs(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "root"):
             self.every_open_run_reaches_an_end()
+            self.what_is_wanted_gets_there_and_the_rest_leaves()
             self.app.close()
             shutil.rmtree(self.root)
 
@@ -155,6 +158,33 @@ class Runs(RuleBasedStateMachine):
                 self.state, self.app.home, leadership.lease, target=None, reason="wrong", actor="operator"
             )
 
+    @rule(number=st.integers(0, 5))
+    def an_operator_takes_a_retraction_back(self, number: int) -> None:
+        with self.state.read() as tx:
+            rejected = [fact for fact in tx.facts() if fact.decision == "rejected"]
+        if rejected:
+            with suppress(UsageError):
+                quarantine.reopen(
+                    self.app.intake(), rejected[number % len(rejected)].id, "right after all", "operator"
+                )
+
+    @rule(on_timeout=st.sampled_from(["approve", "reject"]), capacity=st.integers(1, 3))
+    def an_operator_changes_the_settings(self, on_timeout: str, capacity: int) -> None:
+        text = self.micro.home.config.read_text(encoding="utf-8")
+        text = re.sub(
+            r"timeout = '2d'(\non_timeout = '\w+')?", f"timeout = '2d'\non_timeout = '{on_timeout}'", text
+        )
+        text = re.sub(r"\[plan\]\n(capacity = \d+\n)?", f"[plan]\ncapacity = {capacity}\n", text)
+        self.micro.home.config.write_text(text, encoding="utf-8")
+        self.restart()
+
+    @rule(news=NEWS, years=st.sampled_from([-3, 10]))
+    def the_clock_is_wrong_for_a_cycle(self, news: dict[str, str | None], years: int) -> None:
+        right = self.micro.now
+        self.micro.now += timedelta(days=365 * years)
+        self.a_cycle(news, [], None, True)
+        self.micro.now = right + timedelta(hours=1)
+
     @rule()
     def an_operator_releases_what_was_rolled_back(self) -> None:
         with self.state.write() as tx:
@@ -202,7 +232,25 @@ class Runs(RuleBasedStateMachine):
         with self.state.read() as tx:
             assert tx.open_runs() == ()
 
+    def what_is_wanted_gets_there_and_the_rest_leaves(self) -> None:
+        """Whatever happened: once a reviewer is at hand, nobody blocks a view and nothing fails."""
+        self.an_operator_changes_the_settings("approve", 100)
+        self.an_operator_releases_what_was_rolled_back()
+        for _ in range(3):
+            self.micro.now += timedelta(days=3)
+            self.a_cycle({}, [], None, True)
+        self.every_open_run_reaches_an_end()
+        with self.state.read() as tx:
+            live, wanted = tx.live(), {fact.id for fact in tx.wanted()}
+            stated = {fact.id for fact in tx.view_facts(live.view)} if live else set()
+        assert stated == wanted
+
     # What holds
+
+    @invariant()
+    def nothing_unwanted_went_live_anew(self) -> None:
+        if hasattr(self, "state"):
+            assert newly_unwanted(self.state) == []
 
     @invariant()
     def the_ledger_tells_the_truth_and_live_is_proved(self) -> None:

@@ -75,11 +75,7 @@ class Served(Micro):
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[str]]:
         """A daemon that leads; ended by SIGTERM where the block has not killed it."""
-        with (self.root / "daemon.log").open("a", encoding="utf-8") as log:
-            command = [sys.executable, "-m", "kbsync", "--home", str(self.home.root), "run"]
-            environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-            process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=log, text=True)
-        self.processes.append(process)
+        process = self.background_daemon()
         try:
             self.until(lambda: "daemon.started" in (self.root / "daemon.log").read_text(encoding="utf-8"))
             yield process
@@ -87,6 +83,15 @@ class Served(Micro):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE_S)
+
+    def background_daemon(self) -> subprocess.Popen[str]:
+        """A daemon that is ended by whoever started it, or by `end`."""
+        with (self.root / "daemon.log").open("a", encoding="utf-8") as log:
+            command = [sys.executable, "-m", "kbsync", "--home", str(self.home.root), "run"]
+            environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+            process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=log, text=True)
+        self.processes.append(process)
+        return process
 
     def until(self, condition: Callable[[], Any]) -> Any:
         """Wait until another process has brought it about; what the condition gave."""
