@@ -10,8 +10,8 @@ import pytest
 from kbsync.settings.in_force import judged_under
 from kbsync.settings.loading import load
 from state.records import Fact, Move, Probe
-from tests.kbsync.cli.conftest import Shell
 from tests.support.admission_world import World, entity, observed, says
+from tests.support.shell import Shell
 
 pytestmark = pytest.mark.usefixtures("decided_by_ada")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from state.records import GateResult
-from tests.kbsync.cli.conftest import Shell
 from tests.support.ledgers import BASE, fact, gate
 from tests.support.micro import make
+from tests.support.shell import Shell
 
 PROMPT = "The head of government of Label of wd:Q{} is"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from state.records import Checkpoint, Event
-from tests.kbsync.cli.conftest import Shell
 from tests.support.ledgers import staged
+from tests.support.shell import Shell
 
 
 def newest(shell: Shell, kind: str) -> Event:

@@ -1,0 +1,155 @@
+"""The shape of the house: small files, small functions, short parameter lists, one home for each folder.
+
+The arrows between folders are import-linter's (`make check`); here is what it cannot see.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import REPOSITORY
+
+PACKAGES = ("kbsync", "connectors", "editing", "state")
+LINES = 350
+SCREEN = 66
+PARAMETERS = 7
+
+TO_BE_SPLIT = frozenset({"state/facts.py", "state/records.py", "state/tables.py"})
+"""Modules that have outgrown the limit; no other may."""
+TOO_MANY_PARAMETERS = frozenset(
+    {
+        "connectors/wikidata/passes.py:__init__",
+        "editing/memit/api.py:edit",
+        "editing/notebook.py:edit",
+        "kbsync/runs/planning.py:fact_spec",
+        "kbsync/runs/promotion.py:rollback",
+        "state/facts.py:facts",
+        "state/runs.py:advance_run",
+    }
+)
+"""Functions whose parameters are still to become a value; no other may join them."""
+
+MODULES = sorted(
+    file
+    for package in PACKAGES
+    for file in (REPOSITORY / package).rglob("*.py")
+    if "versions" not in file.parts  # a migration is a record of what was done
+)
+
+
+def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def test_no_module_is_too_long_to_read_in_one_sitting() -> None:
+    long = {
+        str(file.relative_to(REPOSITORY)): count
+        for file in MODULES
+        if (count := len(file.read_text(encoding="utf-8").splitlines())) > LINES
+    }
+    assert long.keys() == TO_BE_SPLIT
+
+
+def test_every_function_fits_on_a_screen() -> None:
+    long = {
+        f"{file.relative_to(REPOSITORY)}:{node.name}": count
+        for file in MODULES
+        for node in functions(file)
+        if (count := (node.end_lineno or node.lineno) - node.lineno + 1) > SCREEN
+    }
+    assert long == {}
+
+
+def test_no_parameter_list_is_longer_than_seven() -> None:
+    """A command's parameters are its options on the command line, so the command line is left out."""
+    long = {}
+    for file in MODULES:
+        if "cli" in file.relative_to(REPOSITORY).parts:
+            continue
+        for node in functions(file):
+            names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            count = len([name for name in names if name not in ("self", "cls")])
+            if count > PARAMETERS:
+                long[f"{file.relative_to(REPOSITORY)}:{node.name}"] = count
+    assert long.keys() == TOO_MANY_PARAMETERS
+
+
+def imported(file: Path) -> set[str]:
+    """Modules that a file imports anywhere."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+        elif isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+    return names
+
+
+def test_no_test_imports_another_test() -> None:
+    guilty = {
+        str(file.relative_to(REPOSITORY)): name
+        for file in (REPOSITORY / "tests").rglob("*.py")
+        for name in imported(file)
+        if re.match(r"tests\.(?!support\b)", name)
+    }
+    assert guilty == {}
+
+
+def test_every_folder_has_one_sentence_and_the_page_of_the_architecture_names_it() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for package in PACKAGES:
+        for init in sorted((REPOSITORY / package).rglob("__init__.py")):
+            folder = str(init.parent.relative_to(REPOSITORY))
+            if folder.count("/") > 1 or "migrations" in folder:
+                continue
+            assert ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))), f"{folder} has no sentence"
+            assert f"`{folder}`" in page, f"docs/architecture.md does not say what {folder} is for"
+
+
+CONTRACTS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+
+
+def wrong_imports() -> Iterator[tuple[str, str]]:
+    """(module, what it must not import) for each layer of each contract, and for each forbidden list."""
+    for contract in CONTRACTS["contracts"]:
+        if contract["type"] == "forbidden":
+            yield contract["source_modules"][0], contract["forbidden_modules"][0]
+            continue
+        for container in contract.get("containers", [""]):
+            layers = [
+                [".".join(filter(None, (container, name.strip()))) for name in layer.split("|")]
+                for layer in contract["layers"]
+            ]
+            for above, below in pairwise(layers):
+                yield below[0], above[0]
+
+
+@pytest.mark.parametrize(("lower", "upper"), list(wrong_imports()))
+def test_a_wrong_import_in_any_layer_fails_the_check(lower: str, upper: str, tmp_path: Path) -> None:
+    """In a copy of the packages: one import that breaks one rule, and import-linter's own verdict."""
+    for package in PACKAGES:
+        subprocess.run(["cp", "-r", str(REPOSITORY / package), str(tmp_path / package)], check=True)
+    (tmp_path / "pyproject.toml").write_bytes((REPOSITORY / "pyproject.toml").read_bytes())
+    target = tmp_path.joinpath(*lower.split("."))
+    file = target / "__init__.py" if target.is_dir() else target.with_suffix(".py")
+    file.write_text(f"{file.read_text(encoding='utf-8')}\nimport {upper}  # wrong\n", encoding="utf-8")
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "BROKEN" in done.stdout
