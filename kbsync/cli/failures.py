@@ -72,7 +72,8 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    code = _code(type(error))
+    # A refused request has the code of the error that another process met.
+    code = error.exit_code if isinstance(error, KbsyncError) else _code(type(error))
     if code is None:
         stderr.print(escape(visible_traceback(error)), style="dim")
         stderr.print(f"[red]unexpected error[/]: {shown(f'{type(error).__name__}: {error}')}")
