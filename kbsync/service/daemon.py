@@ -34,7 +34,7 @@ from kbsync.service.schedule import Schedule, clock_is_set
 from kbsync.service.scrub import scrub
 from kbsync.service.systemd import notify
 from kbsync.settings.sections import Settings
-from state.errors import StaleLeader, StateError
+from state.errors import StaleLeader, StateError, Unavailable
 
 log = structlog.get_logger()
 
@@ -68,6 +68,8 @@ class Daemon:
         self._seen = 0
         """Number of the newest event that was looked at."""
         self._clock_reported = False
+        self._ledger_reported = False
+        self._last_job = time.monotonic()
 
     def run(self) -> Settings | None:
         """Blocks until SIGTERM or SIGINT, or until SIGHUP brings other settings, which are returned.
@@ -140,30 +142,55 @@ class Daemon:
     def _work(self, leadership: Leadership, schedule: Schedule) -> Settings | None:
         """Turn after turn, until the daemon is to stop or SIGHUP has brought other settings."""
         desk = Desk(self.app, leadership)
-        last = time.monotonic()
+        self._last_job = time.monotonic()
         while not self.app.stopping.is_set():
-            leadership.renew()
-            if schedule.look():
-                leadership.correct_instants()
-            if not clock_is_set(self.app.now()):
-                self._wait_for_the_clock()
-                last = time.monotonic()
-                continue
-            if self._hung_up.is_set() and (settings := self._new_settings()) is not None:
-                return settings
-            if self._serve(desk):
-                continue
-            if self._retracted():
-                self._enqueue("sync")
             try:
-                name = self._queue.get(timeout=LOOK_S)
-            except queue.Empty:
-                self._watch(schedule, last)
-                continue
-            last = time.monotonic()
-            if not self._paused():
-                self._perform(name, leadership, desk)
+                if (settings := self._turn(leadership, schedule, desk)) is not None:
+                    return settings
+            except Unavailable as error:
+                self._wait_for_the_ledger(error)
+            else:
+                self._ledger_reported = False
         return None
+
+    def _turn(self, leadership: Leadership, schedule: Schedule, desk: Desk) -> Settings | None:
+        """One look at everything that may be to do, and at most one thing done; other settings end the loop.
+
+        Raises state.errors.Unavailable while the ledger's database cannot be reached.
+        """
+        leadership.renew()
+        if schedule.look():
+            leadership.correct_instants()
+        if not clock_is_set(self.app.now()):
+            self._wait_for_the_clock()
+            self._last_job = time.monotonic()
+            return None
+        if self._hung_up.is_set() and (settings := self._new_settings()) is not None:
+            return settings
+        if self._serve(desk):
+            return None
+        if self._retracted():
+            self._enqueue("sync")
+        paused = self._paused()
+        try:
+            name = self._queue.get(timeout=LOOK_S)
+        except queue.Empty:
+            self._watch(schedule, self._last_job)
+            return None
+        self._last_job = time.monotonic()
+        if not paused:
+            self._perform(name, leadership, desk)
+        return None
+
+    def _wait_for_the_ledger(self, error: Unavailable) -> None:
+        """Do nothing for a moment, and say why once: a database that restarts is no reason to end."""
+        if not self._ledger_reported:
+            self._ledger_reported = True
+            log.error(
+                "ledger.unavailable", reason=str(error), advice="the daemon waits until it answers again"
+            )
+        self._last_job = time.monotonic()
+        self.app.stopping.wait(1.0)
 
     def _new_settings(self) -> Settings | None:
         """The settings as they are now, if they can work; else the log says why not, and the old ones stay."""
