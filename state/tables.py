@@ -7,7 +7,7 @@ what happened (`events`).  The rest of the room works on the Core tables behind 
 (`table(Facts)`): batches of thousands of rows do not pass through mapped objects.
 
 States are strings with a CHECK, so that a database browser shows words and a new state is a
-migration.  Ids are given out by the writer (writers take turns, see `engine.py`), never by
+migration.  Ids are given out by the writer (writers take turns, see `database.py`), never by
 sequences, so they are dense and a bulk insert knows them beforehand.
 """
 
@@ -133,7 +133,7 @@ class Renderings(Row, table=True):
 class Observations(Row, table=True):
     """Every state of a slot at a source, ever: the history that admission judges.
 
-    `repeats`: later revisions that are known to have said the same (`spans.py`).
+    `repeats`: later revisions that are known to have said the same (`revision_spans.py`).
     """
 
     __tablename__ = "observations"
