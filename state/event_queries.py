@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from state.facts import FACTS
+from state.fact_queries import FACTS
 from state.hash_chain import canonical, instant
 from state.records import Event
 from state.transaction import EVENT, EVENTS, SLOTS, Reader, event_of

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select
-
 from state.errors import NotFound, SlotTaken, StaleTransition
+from state.fact_queries import ALL_FACTS, FACT, FACTS, PROBES, FactQueries, previous_value
 from state.records import Decision, Fact, FactStatus, Move, NewFact, Probe
-from state.tables import Facts, Probes, table
-from state.transaction import EVENTS, SLOTS, Note, Pair, Reader, Writer, chunks, columns_of
+from state.transaction import Note, Pair, Writer
 
-FACTS, PROBES = table(Facts), table(Probes)
-FACT = columns_of(FACTS, Fact)
-_ALL = select(*FACT).join_from(FACTS, SLOTS)
 _OFFERED = tuple(item.name for item in fields(NewFact))
 _STORED = tuple(column.name for column in FACT if column.table is FACTS)
 _FIXED = ("id", "key", "subject_label", "object", "target", "template", "created")
@@ -26,145 +20,6 @@ _MUTABLE = tuple(name for name in _STORED if name not in _FIXED)
 _UNTOLD = ("subject_label", "template", "prompt_key", "status", "held_until", "priority", "since")
 _TOLD = ("key", *(name for name in _OFFERED if name not in _UNTOLD))
 """What every event of a fact repeats of it."""
-
-NEVER_WANTED = frozenset({"gone", "respelled"})
-"""Reason codes of rows that waited and were never wanted: they are no former values of their slots."""
-
-
-def previous_value(fact: Fact, slot: Iterable[Fact]) -> Fact | None:
-    """What the slot held before `fact`: of its other facts the one that was superseded or retracted last.
-
-    `slot` are the facts of the slot.  What left after `fact` came is not what `fact` replaced, nor is the
-    same value in another template.
-    """
-    left = (
-        old
-        for old in slot
-        if old.id != fact.id
-        and old.status in ("superseded", "retracted")
-        and old.reason_code not in NEVER_WANTED
-        and (old.object, old.target) != (fact.object, fact.target)
-        and old.updated <= fact.updated
-    )
-    return max(left, key=lambda old: (old.updated, old.id), default=None)
-
-
-class FactQueries(Reader):
-    def fact(self, id: int) -> Fact:
-        """Raises NotFound."""
-        row = self._row(_ALL.where(FACTS.c.id == id))
-        if row is None:
-            raise NotFound("fact", id)
-        return Fact(*row)
-
-    def facts(
-        self,
-        status: FactStatus | None = None,
-        relation: str | None = None,
-        subject: str | None = None,
-        ids: Iterable[int] | None = None,
-        limit: int | None = None,
-        offset: int = 0,
-        source: str | None = None,
-        reason_code: str | None = None,
-        decision: Decision | None = None,
-    ) -> tuple[Fact, ...]:
-        """Facts by id order that meet every condition given."""
-        statement = _ALL.order_by(FACTS.c.id)
-        for column, value in (
-            (FACTS.c.status, status),
-            (SLOTS.c.relation, relation),
-            (SLOTS.c.subject, subject),
-            (FACTS.c.source, source),
-            (FACTS.c.reason_code, reason_code),
-            (FACTS.c.decision, decision),
-        ):
-            if value is not None:
-                statement = statement.where(column == value)
-        if ids is None:
-            return self._facts(statement.limit(limit).offset(offset))
-        chosen = [
-            fact
-            for chunk in chunks(sorted(ids))
-            for fact in self._facts(statement.where(FACTS.c.id.in_(chunk)))
-        ]
-        return tuple(chosen[offset:] if limit is None else chosen[offset : offset + limit])
-
-    def facts_of(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[Fact, ...]]:
-        """Every fact the slots ever had, by id order."""
-        found: dict[Pair, list[Fact]] = {}
-        for chunk in chunks(pairs):
-            for fact in self._facts(_ALL.where(self._named(chunk)).order_by(FACTS.c.id)):
-                found.setdefault((fact.subject, fact.relation), []).append(fact)
-        return {pair: tuple(facts) for pair, facts in found.items()}
-
-    def find_by_prompt(self, prompt_key: str) -> tuple[Fact, ...]:
-        """Facts whose pinned prompt is this one to the model, whatever their status."""
-        return self._facts(_ALL.where(FACTS.c.prompt_key == prompt_key).order_by(FACTS.c.id))
-
-    def count_facts(self) -> dict[FactStatus, int]:
-        rows = self._rows(select(FACTS.c.status, func.count()).group_by(FACTS.c.status))
-        return {row[0]: row[1] for row in rows}
-
-    def count_wanted(self) -> dict[str, int]:
-        """Wanted facts by relation."""
-        counted = select(SLOTS.c.relation, func.count()).join_from(FACTS, SLOTS)
-        rows = self._rows(counted.where(FACTS.c.status == "wanted").group_by(SLOTS.c.relation))
-        return {row[0]: row[1] for row in rows}
-
-    def wanted_with_prompt_keys(self, keys: Iterable[str]) -> dict[str, tuple[Fact, ...]]:
-        """Wanted facts by their pinned prompt, which may be older than what the slot renders to now.
-
-        Asked for by prompt alone: given the status as well, SQLite walks everything that is wanted.
-        """
-        found: dict[str, list[Fact]] = {}
-        for chunk in chunks(keys):
-            for fact in self._facts(_ALL.where(FACTS.c.prompt_key.in_(chunk))):
-                if fact.status == "wanted":
-                    found.setdefault(fact.prompt_key, []).append(fact)
-        return {key: tuple(sorted(facts, key=lambda fact: fact.id)) for key, facts in found.items()}
-
-    def slots_of_objects(self, objects: Iterable[str]) -> set[Pair]:
-        """Slots in which one of these objects is wanted, held or doubted (its label may have changed)."""
-        return {pair for pairs in self.holders_of_objects(objects).values() for pair in pairs}
-
-    def holders_of_objects(self, objects: Iterable[str]) -> dict[str, frozenset[Pair]]:
-        """For each of these objects the slots in which it is wanted, held or doubted."""
-        columns = select(FACTS.c.object, SLOTS.c.subject, SLOTS.c.relation).join_from(FACTS, SLOTS)
-        open_rows = columns.where(FACTS.c.status.in_(("wanted", "held", "quarantined")))
-        found: dict[str, set[Pair]] = {}
-        for chunk in chunks(objects):
-            for row in self._rows(open_rows.where(FACTS.c.object.in_(chunk))):
-                found.setdefault(row.object, set()).add((row.subject, row.relation))
-        return {object: frozenset(pairs) for object, pairs in found.items()}
-
-    def due(self, now: datetime) -> tuple[Fact, ...]:
-        """Facts to be admitted again, longest overdue first: held ones whose time is over, and wanted
-        ones whose value was known to end or to be retracted by now."""
-        over = FACTS.c.held_until <= now
-        return self._facts(_ALL.where(over).order_by(FACTS.c.held_until, FACTS.c.id))
-
-    def wanted(self) -> tuple[Fact, ...]:
-        """The set of facts that the next view is made of, sorted by key."""
-        return tuple(sorted(self._facts(_ALL.where(FACTS.c.status == "wanted")), key=lambda fact: fact.key))
-
-    def probes(self, fact_id: int) -> tuple[Probe, ...]:
-        columns = select(PROBES.c.kind, PROBES.c.prompt, PROBES.c.target)
-        rows = self._rows(columns.where(PROBES.c.fact == fact_id).order_by(PROBES.c.position))
-        return tuple(Probe(*row) for row in rows)
-
-    def evidence(self, fact_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
-        """The evidence that these facts were last quarantined with (a gate's figures); without it, none."""
-        found: dict[int, dict[str, Any]] = {}
-        columns = select(EVENTS.c.fact, EVENTS.c.body).where(EVENTS.c.kind == "fact.quarantined")
-        for chunk in chunks(fact_ids):
-            for row in self._rows(columns.where(EVENTS.c.fact.in_(chunk)).order_by(EVENTS.c.seq)):
-                if evidence := json.loads(row.body).get("evidence"):
-                    found[row.fact] = evidence
-        return found
-
-    def _facts(self, statement: Select[Any]) -> tuple[Fact, ...]:
-        return tuple(Fact(*row) for row in self._rows(statement))
 
 
 class FactTransitions(FactQueries, Writer):
@@ -235,7 +90,9 @@ class FactTransitions(FactQueries, Writer):
 
         Their status stays.  Facts that are superseded or retracted keep the name that was right then.
         """
-        statement = _ALL.where(FACTS.c.source == old, FACTS.c.status.in_(("wanted", "held", "quarantined")))
+        statement = ALL_FACTS.where(
+            FACTS.c.source == old, FACTS.c.status.in_(("wanted", "held", "quarantined"))
+        )
         facts = self._facts(statement.order_by(FACTS.c.id).limit(limit))
         moved = [replace(fact, source=new) for fact in facts]
         self._rewrite(FACTS, _changed(moved))

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Table, func, select
 
 from state.deployments import DEPLOYMENTS
-from state.facts import FACTS
+from state.fact_queries import FACTS
 from state.hash_chain import instant
 from state.observations import OBSERVATIONS
 from state.runs import OPEN, RUNS

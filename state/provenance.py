@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy import select
 
 from state.checkpoints import CheckpointQueries
-from state.facts import FactQueries
+from state.fact_queries import FactQueries
 from state.observations import ObservationQueries
 from state.records import Built, Provenance, Roots, RoundOutcome
 from state.runs import ROUNDS, RunQueries

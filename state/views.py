@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import select
 
 from state.errors import NotFound
-from state.facts import FACT, FACTS
+from state.fact_queries import FACT, FACTS
 from state.records import Fact, View
 from state.tables import BaseAnswers, ViewFacts, Views, table
 from state.transaction import SLOTS, Note, Reader, Writer, chunks, columns_of

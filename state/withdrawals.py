@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from state.facts import FACT, FACTS
+from state.fact_queries import FACT, FACTS
 from state.records import Fact
 from state.transaction import SLOTS, Reader
 from state.views import BASE_ANSWERS, VIEW_FACTS, VIEWS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,13 +11,16 @@ from kbsync.cli.options import Actor, Json, Reason, globals_of
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from state.records import Fact
+    from state.records import Fact, FactStatus
 
 
 def register(app: typer.Typer) -> None:
     for command in (status, facts, edits, runs):
         app.command()(command)
-    group = typer.Typer(help="Checkpoints: list, pin, release.", invoke_without_command=True)
+    group = typer.Typer(
+        help="Built models that are kept: list them, keep one for good, allow a rolled-back one again.",
+        invoke_without_command=True,
+    )
     group.callback()(checkpoints)
     group.command("pin")(pin)
     group.command("release")(release)
@@ -24,12 +28,14 @@ def register(app: typer.Typer) -> None:
 
 
 def status(context: typer.Context, json: Json = False) -> None:
-    """Show in one page what is live, what is pending and how the sources stand."""
+    """Show on one page what is live and served, what is pending, what waits for a person, how sources go.
+
+    Everything is read from the ledger: no source and no server is asked, and no model is loaded.
+    """
     from kbsync.queries.status import overview
 
-    app = globals_of(context).ledger()
-    seen = overview(app)
-    app.close()
+    with globals_of(context).ledger() as app:
+        seen = overview(app)
     if json:
         print_json(seen)
         return
@@ -39,62 +45,97 @@ def status(context: typer.Context, json: Json = False) -> None:
 def facts(
     context: typer.Context,
     status: Annotated[
-        str | None, typer.Option(help="held, quarantined, wanted, retracted or superseded.")
+        str | None, typer.Option(help="Only these: held, quarantined, wanted, retracted or superseded.")
     ] = None,
-    relation: Annotated[str | None, typer.Option(help="Only this relation.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Only this subject (its id).")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    relation: Annotated[str | None, typer.Option(help="Only of this relation, such as wdt:P6.")] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Only of this subject (its id), such as wd:Q38.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Only what this source states.")] = None,
+    code: Annotated[str | None, typer.Option(help="Only with this reason's code, such as settling.")] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only with a larger number: the next page.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, by number.")] = 100,
     json: Json = False,
 ) -> None:
-    """List facts: what is wanted, held back or gone, and why."""
-    app = globals_of(context).ledger()
-    with app.state.read() as tx:
-        found = tx.facts(status=status, relation=relation, subject=subject, limit=limit)  # type: ignore[arg-type]
-    app.close()
-    _print_facts("facts", found, json)
+    """List facts: what is wanted, waits, is doubted or gone, each with the reason why.
+
+    docs/admission.md explains every reason's code; `kbsync quarantine show ID` shows one fact in full.
+    """
+    from state.fact_queries import FactFilter
+
+    chosen = FactFilter(_status(status), relation, subject, source, code)
+    with globals_of(context).ledger() as app, app.state.read() as tx:
+        found = tx.chosen_facts(chosen, after, limit + 1)
+    _print_facts("facts", found[:limit], json)
+    if len(found) > limit and not json:
+        say(f"there are more: the next page is the same command with --after {found[limit - 1].id}")
+
+
+def _status(text: str | None) -> FactStatus | None:
+    from typing import get_args
+
+    from kbsync.errors import UsageError
+    from state.records import FactStatus
+
+    words: tuple[FactStatus, ...] = get_args(FactStatus)
+    if text is None:
+        return None
+    for word in words:
+        if word == text:
+            return word
+    raise UsageError(f"{text!r} is no status of a fact", f"choose one of {', '.join(words)}")
 
 
 def edits(context: typer.Context, json: Json = False) -> None:
-    """List the facts that live was edited with: those of its view that the base does not know."""
-    app = globals_of(context).ledger()
-    with app.state.read() as tx:
+    """List the facts that live was edited with.
+
+    What the base model knew before is in live's view too, but changes no weight, and is not listed.
+    """
+    with globals_of(context).ledger() as app, app.state.read() as tx:
         live = tx.live()
         view = tx.view_facts(live.view) if live else ()
         answers = tx.base_answers(live.base, [fact.id for fact in view]) if live else {}
-    app.close()
     _print_facts("edits in live", [f for f in view if not answers.get(f.id, (False, ""))[0]], json)
 
 
-def _print_facts(title: str, found: Any, json: bool) -> None:
+def _print_facts(title: str, found: Sequence[Fact], json: bool) -> None:
     if json:
         print_json(found)
         return
     print_table(
         title,
-        ("id", "subject", "relation", "object", "status", "reason", "source", "revision"),
+        ("id", "subject", "relation", "object", "status", "code", "reason", "source", "revision"),
         (
-            (f.id, f.subject_label, f.relation, f.target, f.status, f.reason, f.source, f.revision)
-            for f in _typed(found)
+            (
+                f.id,
+                f.subject_label,
+                f.relation,
+                f.target,
+                f.status,
+                f.reason_code,
+                f.reason,
+                f.source,
+                f.revision,
+            )
+            for f in found
         ),
     )
 
 
-def _typed(found: Any) -> list[Fact]:
-    return list(found)
-
-
 def runs(
     context: typer.Context,
-    run: Annotated[int | None, typer.Argument(help="Show one run with its gates.")] = None,
+    run: Annotated[int | None, typer.Argument(help="Show this run with its gates, round by round.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
     json: Json = False,
 ) -> None:
-    """List runs, or show one with its gates."""
-    app = globals_of(context).ledger()
-    with app.state.read() as tx:
+    """List runs, newest first, or show one with what its gates measured.
+
+    A run builds a candidate from everything that is wanted, judges it and, if every gate passes, promotes
+    it. After a failed gate it goes another round without the facts that were to blame.
+    """
+    with globals_of(context).ledger() as app, app.state.read() as tx:
         found = [tx.run(run)] if run is not None else list(tx.runs(limit=limit))
         results = list(tx.gate_results(run)) if run is not None else []
-    app.close()
     if json:
         print_json({"run": found[0], "gates": results} if run is not None else found)
         return
@@ -109,16 +150,19 @@ def runs(
             ("round", "gate", "value", "bound", "threshold", "n", "passed", "detail"),
             ((g.round, g.name, g.value, g.bound, g.threshold, g.n, g.passed, g.detail) for g in results),
         )
+    elif found and found[-1].id > 1:
+        say(f"{found[-1].id - 1} older ones: --limit shows more")
 
 
 def checkpoints(context: typer.Context, json: Json = False) -> None:
-    """List checkpoints: which is live, which can be rolled back to."""
+    """List checkpoints: which is live, and which can be gone back to with `kbsync rollback`.
+
+    A blocked one was rolled back: it is not promoted again until it is released.
+    """
     if context.invoked_subcommand is not None:
         return
-    app = globals_of(context).ledger()
-    with app.state.read() as tx:
+    with globals_of(context).ledger() as app, app.state.read() as tx:
         found = list(tx.checkpoints())
-    app.close()
     if json:
         print_json(found)
         return
@@ -131,31 +175,33 @@ def checkpoints(context: typer.Context, json: Json = False) -> None:
 
 def pin(
     context: typer.Context,
-    checkpoint: Annotated[int, typer.Argument(help="Its id.")],
+    checkpoint: Annotated[int, typer.Argument(help="Its number.")],
     reason: Reason,
-    off: Annotated[bool, typer.Option("--off", help="Unpin instead.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Unpin it instead.")] = False,
     actor: Actor = "operator",
 ) -> None:
-    """Keep a checkpoint for ever (or no longer, with --off)."""
-    app = globals_of(context).ledger()
-    with app.state.write() as tx:
+    """Keep a checkpoint for good: garbage collection leaves it alone until `--off`.
+
+    Others are deleted once more than `[state] keep` newer ones have been live.
+    """
+    with globals_of(context).ledger() as app, app.state.write() as tx:
         (tx.unpin if off else tx.pin)(checkpoint, reason, actor)
-    app.close()
     say(f"checkpoint {checkpoint} is {'no longer ' if off else ''}pinned")
 
 
 def release(
     context: typer.Context,
-    checkpoint: Annotated[int, typer.Argument(help="Its id.")],
+    checkpoint: Annotated[int, typer.Argument(help="Its number.")],
     reason: Reason,
     actor: Actor = "operator",
 ) -> None:
-    """Allow a rolled-back view to be promoted again."""
-    app = globals_of(context).ledger()
-    with app.state.write() as tx:
+    """Allow a view that was rolled back to be built and promoted again.
+
+    Its facts stay in quarantine until they are approved or reopened.
+    """
+    with globals_of(context).ledger() as app, app.state.write() as tx:
         blocked = tx.checkpoint(checkpoint)
         released = tx.release_view(blocked.view, reason, actor)
-    app.close()
     if released:
         say(f"the view of checkpoint {checkpoint} may be promoted again")
     else:

@@ -21,6 +21,7 @@ from kbsync.admission.verdicts import Verdict
 from kbsync.catalogue.relations import Catalogue
 from kbsync.intake import entities, rendering
 from kbsync.intake.admit import ACTOR, Admission, Admitted, Breaker, Pair, stored
+from state.fact_queries import FactFilter
 from state.ledger import State, Transaction, utc_now
 from state.records import Slot
 
@@ -226,7 +227,7 @@ class Intake:
         with self.state.read() as tx:
             waiting = [
                 *tx.facts(status="held"),
-                *tx.facts(status="quarantined", reason_code="volume"),
+                *tx.chosen_facts(FactFilter(status="quarantined", reason_code="volume")),
             ]
         return self.readmit(((fact.subject, fact.relation) for fact in waiting), bootstrap=True)
 

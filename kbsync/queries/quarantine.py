@@ -14,6 +14,7 @@ from kbsync.settings.in_force import is_stale, judged_under
 from state import Snapshot
 from state.errors import NotFound
 from state.event_queries import EventFilter
+from state.fact_queries import FactFilter
 from state.records import Event, Fact, Slot, StoredObservation
 
 
@@ -51,8 +52,8 @@ def waiting(app: Application, selection: Selection, word: Word | None = None) ->
     with app.state.read() as tx:
         found = [
             fact
-            for fact in tx.facts(
-                relation=selection.relation, source=selection.source, reason_code=selection.code
+            for fact in tx.chosen_facts(
+                FactFilter(relation=selection.relation, source=selection.source, reason_code=selection.code)
             )
             if _is_open(fact, word)
         ]

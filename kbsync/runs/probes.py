@@ -30,7 +30,7 @@ from kbsync.executor import Progress, silent
 from kbsync.intake.source import Source
 from kbsync.runs.witnesses import Kind, States, Witness, nothing_known, sort_out, witness
 from state.errors import StateError
-from state.facts import previous_value
+from state.fact_queries import previous_value
 from state.ledger import Snapshot, State, Transaction
 from state.records import Entity, Fact, Probe
 from state.transaction import chunks

@@ -13,7 +13,7 @@ from kbsync.deployment.live import lost
 from kbsync.leadership import Leadership
 from kbsync.runs.planning import fact_spec
 from state import Transaction
-from state.facts import previous_value
+from state.fact_queries import previous_value
 from state.records import Fact, Probe, Run
 
 ACTOR = "planner"

@@ -10,7 +10,7 @@ from sqlalchemy import insert
 
 from state import State
 from state.errors import Inconsistent, NotFound, SlotTaken, StaleTransition
-from state.facts import FACTS
+from state.fact_queries import FACTS
 from state.records import Move, Probe
 from tests.support.ledgers import START, fact
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from state.records import Checkpoint, Event
-from tests.support.ledgers import staged
+from tests.support.ledgers import fact, staged
 from tests.support.shell import Shell
 
 
@@ -89,3 +90,28 @@ def test_releasing_what_is_not_blocked_says_so(shell: Shell) -> None:
     id = promoted(shell, "wd:Q1").id
     code, _, err = shell("checkpoints", "release", id, "--reason", "why not")
     assert (code, "was not blocked" in err) == (0, True)
+
+
+def test_facts_are_found_by_source_and_reason_and_page_by_page(shell: Shell) -> None:
+    state = shell.state()
+    with state.write() as tx:
+        tx.put_facts([replace(fact(f"wd:Q{n}"), reason_code="settled") for n in range(3)], "test")
+        tx.put_facts([replace(fact("wd:Q9", status="held"), source="crm", reason_code="settling")], "test")
+    state.close()
+
+    def ids(*arguments: object) -> list[int]:
+        return [one["id"] for one in shell.json("facts", *arguments)]
+
+    assert ids() == [1, 2, 3, 4]
+    assert ids("--source", "crm") == ids("--code", "settling") == ids("--status", "held") == [4]
+    assert ids("--limit", 2) == [1, 2]
+    assert ids("--limit", 2, "--after", 2) == [3, 4]
+    _, out, err = shell("facts", "--limit", 2)
+    assert "settled" in out
+    assert "--after 2" in err
+    assert shell("facts", "--limit", 4)[2] == ""
+
+
+def test_a_status_that_is_none_is_a_wrong_command(shell: Shell) -> None:
+    code, _, err = shell("facts", "--status", "wantde")
+    assert (code, "choose one of held, quarantined, wanted" in err) == (2, True)

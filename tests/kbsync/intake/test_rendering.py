@@ -12,7 +12,7 @@ from kbsync.admission.policy import Policy
 from kbsync.catalogue.relations import Catalogue, load_catalogue
 from kbsync.intake import quarantine, rendering
 from kbsync.intake.retemplate import Outdated, outdated, retemplate
-from state.facts import previous_value
+from state.fact_queries import previous_value
 from tests.support.admission_world import DAY, HEAD, HOUR, START, World, entity, observed
 
 OLD = "The head of government of {} is"
