@@ -27,9 +27,8 @@ def ask(
     """Ask live, beside what the base says."""
     from kbsync.queries.answers import answers
 
-    app = globals_of(context).application()
-    found = answers(app, prompts)
-    app.close()
+    with globals_of(context).application() as app:
+        found = answers(app, prompts)
     if json:
         print_json(found)
     else:

@@ -110,13 +110,12 @@ def verify(
     from kbsync.errors import BadData
     from state.anchors import read_anchors
 
-    app = globals_of(context).ledger()
-    configured = app.settings.state.anchor
-    file = against or (configured if configured is not None and configured.exists() else None)
-    anchors = read_anchors(file) if file else ()
-    audit = app.state.audit
-    found = audit.verify_tables(*anchors) if tables else audit.verify(*anchors)
-    app.close()
+    with globals_of(context).ledger() as app:
+        configured = app.settings.state.anchor
+        file = against or (configured if configured is not None and configured.exists() else None)
+        anchors = read_anchors(file) if file else ()
+        audit = app.state.audit
+        found = audit.verify_tables(*anchors) if tables else audit.verify(*anchors)
     if json:
         print_json(found)
     if found.differences:
@@ -148,17 +147,16 @@ def export(
 
     if format not in ("jsonl", "csv"):
         raise UsageError(f"{format!r} is no export format", "choose jsonl or csv")
-    app = globals_of(context).ledger()
-    write = app.state.audit.export_jsonl if format == "jsonl" else app.state.audit.export_csv
-    if out is None:
-        write(sys.stdout)
-    else:
-        temporary = out.with_name(f".{out.name}.part")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            count = write(file)
-        temporary.replace(out)
-        say(f"{count} events written to {out}")
-    app.close()
+    with globals_of(context).ledger() as app:
+        write = app.state.audit.export_jsonl if format == "jsonl" else app.state.audit.export_csv
+        if out is None:
+            write(sys.stdout)
+        else:
+            temporary = out.with_name(f".{out.name}.part")
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                count = write(file)
+            temporary.replace(out)
+            say(f"{count} events written to {out}")
 
 
 def anchor(
@@ -166,7 +164,6 @@ def anchor(
     out: Annotated[Path, typer.Argument(help="File outside the home, best where kbsync cannot rewrite it.")],
 ) -> None:
     """Write the head of the log to a file; `audit verify --against` it finds a rewritten past."""
-    app = globals_of(context).ledger()
-    written = app.state.audit.write_anchor(out)
-    app.close()
+    with globals_of(context).ledger() as app:
+        written = app.state.audit.write_anchor(out)
     say(f"anchored event {written.seq}" if written else "the log is empty: nothing was written")

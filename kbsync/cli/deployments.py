@@ -26,10 +26,9 @@ def deployments(
     """Show what each server serves, and the outbox: which hook was notified of which promotion."""
     from kbsync.deployment import served
 
-    app = globals_of(context).ledger()
-    servers = served.ask_now(app) if ask else served.served(app)
-    outbox = served.history(app, limit)
-    app.close()
+    with globals_of(context).ledger() as app:
+        servers = served.ask_now(app) if ask else served.served(app)
+        outbox = served.history(app, limit)
     if json:
         print_json({"servers": servers, "outbox": outbox})
         return

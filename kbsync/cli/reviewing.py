@@ -27,10 +27,8 @@ def waiting(context: typer.Context, json: Json = False) -> None:
     """List candidates that wait for approval."""
     if context.invoked_subcommand is not None:
         return
-    app = globals_of(context).ledger()
-    with app.state.read() as tx:
+    with globals_of(context).ledger() as app, app.state.read() as tx:
         found = list(tx.runs(state="awaiting_review"))
-    app.close()
     if json:
         print_json(found)
         return
@@ -71,9 +69,8 @@ def reject_run(
     """Reject a candidate: live stays as it is."""
     from kbsync.runs import review
 
-    app = globals_of(context).application()
-    done = review.reject_run(app, run, reason, actor)
-    app.close()
+    with globals_of(context).application() as app:
+        done = review.reject_run(app, run, reason, actor)
     say(f"run {done.id}: {done.state}")
 
 

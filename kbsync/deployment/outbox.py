@@ -206,7 +206,7 @@ class Outbox:
         """What was seen, in words; raises HookFailed unless it is the version, and it answers."""
         if observed is not None and observed != version.id:
             raise HookFailed(
-                f"it was notified of {version.id} and reports that it serves {observed!r}",
+                f"it was notified of {version.id} and says that it serves {observed!r}",
                 "is it behind a load balancer, or did another program change it as well?",
             )
         asked = self._ask(row, settings)

@@ -30,7 +30,7 @@ from kbsync.runs import integrity, outdated, promotion
 from kbsync.runs.building import build, record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
-from kbsync.runs.planning import review_needed
+from kbsync.runs.planning import WITHDRAWAL, review_needed
 from kbsync.runs.quarantining import quarantine
 from kbsync.runs.rollout import finish
 from kbsync.settings.in_force import judged_under
@@ -50,7 +50,7 @@ log = structlog.get_logger()
 ACTOR = "kbsync"
 UNWANTED = "not wanted any more"
 _RESTORED = "its successor failed a gate"
-SPOILT = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
+TERMINAL_ERRORS = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
 """What ends a run as `failed`: its files are damaged, gone or cannot be written, or its checkpoint may
 not go live.  To try the same step again would give the same; the next run starts from the cache."""
 
@@ -113,7 +113,7 @@ class Lifecycle:
             if (now.state, now.round) == (run.state, run.round):
                 raise
             return now
-        except SPOILT as error:
+        except TERMINAL_ERRORS as error:
             if run.state == "promoted":
                 raise  # it is live in the ledger: only what follows it is behind, and is tried again
             return self._fail(run, str(error))
@@ -294,9 +294,10 @@ class Lifecycle:
 
     def _needs_review(self, run: Run) -> bool:
         with self.app.state.read() as tx:
-            live = tx.live()
-            rebuilt = live is not None and live.base != run.base
-            return review_needed(self.app.settings.review, self._new_facts(tx, run), rebuilt=rebuilt)
+            new = self._new_facts(tx, run)
+        if run.trigger == WITHDRAWAL and not new:
+            return False  # the decision was to take them out: there is nothing else to approve
+        return review_needed(self.app.settings.review, new)
 
 
 def _figure(value: float | None) -> str:

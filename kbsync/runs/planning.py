@@ -94,8 +94,7 @@ def decide(
 def withdrawal(wanted: Sequence[Fact], live: Sequence[Fact] | None, known: Mapping[int, bool]) -> Plan | None:
     """The smallest change that takes out of live what nobody wants any more; None if there is nothing to take.
 
-    It adds nothing, so it has not to wait for a reviewer.  A fact that has a successor stays until that
-    takes its place.
+    A fact that has a successor stays until that takes its place.
     """
     ids = {fact.id for fact in wanted}
     slots = {(fact.subject, fact.relation) for fact in wanted}
@@ -111,15 +110,13 @@ def withdrawal(wanted: Sequence[Fact], live: Sequence[Fact] | None, known: Mappi
     return Plan(rest, (), removed, (), frozenset(fact.id for fact in rest if known.get(fact.id, False)))
 
 
-def review_needed(settings: ReviewSettings, new: Sequence[Fact], *, rebuilt: bool) -> bool:
-    """Whether a person approves a candidate that newly states `new` before it goes live.
+WITHDRAWAL = "withdrawal"
+"""Trigger of a run that only takes out of live what was withdrawn: it waits for no reviewer."""
 
-    One that only takes facts out states nothing new: the decision to take them out was made already.
-    `rebuilt`: it stands on another base than live, so all of it is new.
-    """
-    if settings.required:
-        return bool(new) or rebuilt
-    return any(fact.relation in settings.relations for fact in new)
+
+def review_needed(settings: ReviewSettings, new: Sequence[Fact]) -> bool:
+    """Whether a person approves a candidate that newly states `new` before it goes live."""
+    return settings.required or any(fact.relation in settings.relations for fact in new)
 
 
 def fact_spec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -117,6 +117,8 @@ class Occasion:
     """A candidate waits for a reviewer."""
     rebuild: bool = False
     """What is wanted is built again, even if nothing has changed."""
+    overtaken: bool = False
+    """A candidate was ended because something that it states was withdrawn while it waited or was built."""
 
 
 def start(
@@ -128,16 +130,19 @@ def start(
 ) -> Started | str:
     """A new run, or why there is none.
 
-    What was withdrawn does not wait for a reviewer: where the plan needs a review, or a candidate is in
-    review already, a run that only takes facts out goes first.
+    What a person has withdrawn, or what was withdrawn while a candidate waited, does not wait for a
+    reviewer: where the plan needs a review, or a candidate is in review, a run that only takes facts out
+    goes first.
     """
     found = pending(app, leadership, worker, progress)
     planned = found.plan(app, asked=occasion.asked, rebuild=occasion.rebuild)
     taken_out = None
     if occasion.in_review or _waits_for_review(app, planned, found):
         taken_out = planning.withdrawal(found.wanted, found.live, found.known)
+        if taken_out is not None and not (occasion.overtaken or any(f.decision for f in taken_out.removed)):
+            taken_out = None  # what a source withdrew is approved with the candidate that leaves it out
     if taken_out is not None:
-        planned = taken_out
+        planned, occasion = taken_out, replace(occasion, trigger=planning.WITHDRAWAL)
     elif occasion.in_review:
         return "a run waits for review"
     if isinstance(planned, planning.NothingToDo):
@@ -154,7 +159,7 @@ def _waits_for_review(
         return False
     stated = {fact.id for fact in found.live or ()}
     new = [fact for fact in planned.facts if fact.id not in stated]
-    return planning.review_needed(app.settings.review, new, rebuilt=found.another_base)
+    return planning.review_needed(app.settings.review, new)
 
 
 def _create(

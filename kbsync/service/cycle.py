@@ -64,7 +64,7 @@ def cycle(
             unfinished = [run for run in tx.open_runs() if run.id not in {one.id for one in recovered}]
         runs = [*recovered, *(lifecycle.drive(run) for run in unfinished)]
         if not any(run.state == "promoted" for run in runs):
-            tell_servers(app, leadership, asked=asked and not runs)
+            notify_servers(app, leadership, asked=asked and not runs)
         reports, unavailable = pull(app, leadership, bootstrap=bootstrap, asked=asked, progress=progress)
         leadership.renew()
         # What was pulled may have withdrawn what a waiting candidate states.
@@ -125,7 +125,12 @@ def _new_runs(lifecycle: Lifecycle, unfinished: list[Run], occasion: Occasion) -
         if "staged" in states:
             return runs, "a run waits until the ledger is what its log says (`kbsync status`)"
         overtaken = lifecycle.outdated
-        now = replace(occasion, asked=occasion.asked or overtaken > 0, in_review="awaiting_review" in states)
+        now = replace(
+            occasion,
+            asked=occasion.asked or overtaken > 0,
+            in_review="awaiting_review" in states,
+            overtaken=overtaken > 0,
+        )
         started = start(lifecycle.app, lifecycle.leadership, lifecycle.worker, now, lifecycle.progress)
         if isinstance(started, str):
             return runs, started if not runs else ""
@@ -140,7 +145,7 @@ def workers(app: Application, leadership: Leadership) -> AbstractContextManager[
     return app.executor(alive=leadership.renew).worker(app.home.worker_log)
 
 
-def tell_servers(app: Application, leadership: Leadership, *, asked: bool = False) -> tuple[Run, ...]:
+def notify_servers(app: Application, leadership: Leadership, *, asked: bool = False) -> tuple[Run, ...]:
     """Go on with promoted runs, and see that every server still serves what is live; the runs that ended.
 
     What no open run looks after: rollbacks, servers that forgot, hooks that failed for good.

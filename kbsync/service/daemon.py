@@ -25,7 +25,7 @@ from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
 from kbsync.queries.config_check import check_settings
 from kbsync.runs import integrity
-from kbsync.service.cycle import cycle, tell_servers
+from kbsync.service.cycle import cycle, notify_servers
 from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.reading import reconcile
@@ -286,7 +286,7 @@ class Daemon:
         leadership.renew()
 
     def _deploy(self, leadership: Leadership) -> None:
-        for run in tell_servers(self.app, leadership):
+        for run in notify_servers(self.app, leadership):
             log.info("run.ended", run=run.id, state=run.state, reason=run.reason or None)
 
     def _verify(self, leadership: Leadership) -> None:

@@ -27,7 +27,7 @@ from kbsync.executor import Progress, Stopping, silent
 from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
 from kbsync.service.actions import ACTIONS, Errand
-from kbsync.service.cycle import tell_servers
+from kbsync.service.cycle import notify_servers
 from kbsync.service.schedule import clock_is_set
 from state import Transaction
 from state.errors import LeaseHeld, StaleLeader, StateError
@@ -99,7 +99,7 @@ def notify_servers_unless_led(app: Application) -> bool:
             leadership = stack.enter_context(app.leading())
         except (HomeInUse, LeaseHeld):
             return False
-        tell_servers(app, leadership, asked=True)
+        notify_servers(app, leadership, asked=True)
         return True
 
 

@@ -174,7 +174,11 @@ class DeliverSettings(Section):
 class ReviewSettings(Section):
     """Whether a person approves a candidate before it goes live."""
 
-    required: bool = Field(False, description="every candidate that states something new waits for approval")
+    required: bool = Field(
+        False,
+        description="every candidate waits for approval, except one that only takes out what a person withdrew, "
+        "or what was withdrawn while another waited",
+    )
     relations: tuple[str, ...] = Field(
         (), description="candidates that change one of these wait for approval"
     )

@@ -1,7 +1,8 @@
 """Time does not undo a decision: histories of sources, reviewers, operators, clocks and settings.
 
 After each step live states nothing anew that was not wanted when it was promoted; after each cycle nothing
-that was withdrawn is live; and at the end of a history what is wanted gets there, and only that.
+that a person withdrew is live, nor what a source withdrew unless a candidate without it waits for review; and
+at the end of a history what is wanted gets there, and only that.
 """
 
 from __future__ import annotations
@@ -78,7 +79,10 @@ class Decisions(RuleBasedStateMachine):
         self.nothing_undone()
         with self.state.read() as tx:
             live = tx.live()
-            assert live is None or tx.withdrawn(live.view, live.base) == (), "withdrawn, and still live"
+            gone = tx.withdrawn(live.view, live.base) if live else ()
+            waits = bool(tx.runs(state="awaiting_review"))
+        assert not any(fact.decision for fact in gone), "a person withdrew it, and it is still live"
+        assert waits or not gone, "a source withdrew it, no candidate waits, and it is still live"
 
     def nothing_undone(self) -> None:
         assert newly_unwanted(self.state) == []

@@ -15,7 +15,7 @@ import pytest
 
 from editing.storage import checkpoints
 from editing.storage.manifest import read_manifest
-from tests.support.fault_world import LIVES, World, check_whole, tables
+from tests.support.fault_world import LIVES, PATIENCE_S, World, check_whole, tables
 from tests.support.forks import FORKS
 from tests.support.lives import Plan, switch_for_ever
 from tests.support.proof import proved_digests
@@ -133,12 +133,16 @@ def test_killed_while_promoting_in_a_loop_a_reader_always_sees_a_proved_version(
         process.start()
         LIVES.append(process)
         assert here.recv() == "begun"
-        end = time.monotonic() + chance.uniform(0.02, 0.2)
-        while time.monotonic() < end:
+        deadline = time.monotonic() + PATIENCE_S
+        left, switches, last = chance.randint(30, 150), 0, ""
+        # As many reads as chance says, and until the link was seen to move: however fast this machine is.
+        while (left > 0 or switches < 2) and time.monotonic() < deadline:
+            left -= 1
             name = checkpoints.read_live(root)
             assert name is not None
             assert read_manifest(root / name).digest in proved
             seen.add(name)
+            switches, last = switches + (name != last), name
             reads += 1
         process.kill()
         process.join()

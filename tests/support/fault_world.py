@@ -260,8 +260,11 @@ def tables(world: World) -> dict[str, Any]:
 
 
 def names(home: Home) -> set[str]:
-    """Everything that lies in a home, by name: what an accident left behind is one more."""
-    passing = {"kbsync.db", "kbsync.db-wal", "kbsync.db-shm", ".lock", "worker.log"}
+    """Everything that lies in a home, by name: what an accident left behind is one more.
+
+    Not what only time decides: rates are kept of what took long enough to be measured.
+    """
+    passing = {"kbsync.db", "kbsync.db-wal", "kbsync.db-shm", ".lock", "worker.log", "rates.json"}
     return {
         str(path.relative_to(home.root))
         for path in home.root.rglob("*")

@@ -25,7 +25,7 @@ from kbsync.home import Home
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
 from kbsync.runs.lifecycle import Lifecycle
-from kbsync.service.cycle import tell_servers
+from kbsync.service.cycle import notify_servers
 from kbsync.settings.loading import load
 from state.records import Checkpoint, Deployment, Event, Move, Run
 from tests.support.ledgers import BASE, Clock, fact, gate
@@ -118,7 +118,7 @@ class Place:
         """Time goes by, then the daemon looks at its servers; the runs that ended."""
         self.clock.now += timedelta(**by)
         with self.leading() as (app, leadership):
-            return tell_servers(app, leadership)
+            return notify_servers(app, leadership)
 
     def rollback(self) -> Checkpoint:
         with self.leading() as (app, leadership):
@@ -131,7 +131,7 @@ class Place:
                 reason="wrong",
                 actor="operator",
             )
-            tell_servers(app, leadership, asked=True)
+            notify_servers(app, leadership, asked=True)
             return now
 
     def read(self) -> tuple[Run, list[Deployment], list[Event]]:

@@ -15,7 +15,7 @@ import pytest
 
 from kbsync.application import Application
 from kbsync.home import Home
-from kbsync.service.cycle import tell_servers
+from kbsync.service.cycle import notify_servers
 from kbsync.settings.loading import load
 from tests.support.stand_ins import Vllm, listening, transformers
 
@@ -139,9 +139,9 @@ def test_a_server_says_what_was_learnt_and_one_with_the_old_model_is_found_out(
         copy.config.write_text(f"{copy.config.read_text(encoding='utf-8')}\n{hook}", encoding="utf-8")
         app = Application(copy, load(copy.config, {}))
         with app.leading() as leadership:
-            tell_servers(app, leadership)
+            notify_servers(app, leadership)
             server.weights, server.prefixes = transformers(app.base.directory), {}
-            tell_servers(app, leadership)
+            notify_servers(app, leadership)
         with app.state.read() as tx:
             events = [json.loads(event.body) for event in tx.events(kind="deployment.deployed")]
         app.close()

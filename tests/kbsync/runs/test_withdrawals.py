@@ -140,20 +140,31 @@ def test_what_was_withdrawn_leaves_live_by_the_next_sync_while_a_candidate_waits
     assert world.live() == {"Bob", "Carl"}
 
 
-def test_what_a_source_withdrew_is_taken_out_without_a_review(world: Reviewed) -> None:
+def test_what_a_source_withdrew_while_a_candidate_waited_leaves_live_by_the_next_sync(
+    world: Reviewed,
+) -> None:
     world.say({"Blue House": "Anna", "Red Boat": "Bob"})
     world.approve(waiting(world.cycle()))
     world.say({"Blue House": None, "Old Mill": "Carl"})
-    report = world.cycle()
-    assert [run.state for run in report.runs] == ["deployed", "awaiting_review"]
-    assert world.live() == {"Bob"}
-    candidate = report.runs[-1]
+    candidate = waiting(world.cycle())
+    assert world.live() == {"Anna", "Bob"}, "it is approved with the candidate that leaves it out"
     world.say({"Red Boat": None}, name="9")
     report = world.cycle()
     assert world.live() == set()
     assert world.run(candidate.id).state == "rejected", "it states Bob"
     assert world.approve(waiting(report)).state == "deployed"
     assert world.live() == {"Carl"}
+
+
+def test_a_candidate_that_only_leaves_out_what_a_source_withdrew_waits_for_review(world: Reviewed) -> None:
+    world.say({"Blue House": "Anna"})
+    world.approve(waiting(world.cycle()))
+    world.say({"Blue House": None})
+    run = waiting(world.cycle())
+    assert waiting(world.cycle()).id == run.id
+    assert world.live() == {"Anna"}
+    world.approve(run)
+    assert world.live() == set()
 
 
 def test_a_successor_under_review_leaves_its_predecessor_live(world: Reviewed) -> None:
