@@ -6,7 +6,7 @@
     for step in source.poll(cursor=None):
         store(step.observations, step.cursor)      # together, or not at all
 
-The names below are the room's public ones; they are imported on first use, so that the plain types
+The names below are the package's public ones; they are imported on first use, so that the plain types
 cost no HTTP library.
 """
 

@@ -1,4 +1,4 @@
-"""Time as a parameter: every wait and every timestamp in this room goes through a `Clock`."""
+"""Time as a parameter: every wait and every timestamp in this package goes through a `Clock`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
+    """The current time, in UTC."""
     return datetime.now(UTC)
 
 
@@ -17,7 +18,7 @@ class Clock:
     """What time it is, how long things take, and how to wait.
 
     `now` stamps observations, `monotonic` (seconds) measures budgets, `sleep` waits between retries.
-    A test, or a story with a time of its own, passes its own three.
+    A test passes its own three.
     """
 
     now: Callable[[], datetime] = utc_now

@@ -20,7 +20,7 @@ from typing import ClassVar
 
 
 class ConnectorError(Exception):
-    """Base of everything that this room raises on purpose."""
+    """Base of everything that this package raises on purpose."""
 
     lasting: ClassVar[bool] = False
     """Whether asking again will not help: somebody has to change a setting or a right."""

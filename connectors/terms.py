@@ -1,4 +1,4 @@
-"""RDF terms and the solutions of a query, whoever answered it: an endpoint or a document in memory."""
+"""RDF terms and the solutions of a query, answered by an endpoint or by a document in memory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Bounded, polite requests: what every connector that speaks HTTP does around each one of them.
 
-A request has a deadline as a whole, a cap on bytes, an agent that says whom to write to, a place in the
+A request has a deadline as a whole, a cap on bytes, an agent with contact data, a place in the
 host's queue, and retries that obey Retry-After.  All retries and waits of one step of a poll together
 have an allowance of time, so that no source holds up its caller for longer than that.
 """

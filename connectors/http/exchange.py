@@ -85,7 +85,7 @@ class Deadline:
 
 
 def _shut_down(connected: socket.socket) -> None:
-    """Make whoever reads from the connection see its end."""
+    """End the connection, so that a blocked read of it returns."""
     try:
         connected.shutdown(socket.SHUT_RDWR)
     except OSError:

@@ -74,7 +74,7 @@ class HostLimiter:
                 self._spent.append((end, end - start))
 
     def hold_off(self, seconds: float) -> None:
-        """The host said Retry-After: nobody in this process asks it before."""
+        """Ask the host nothing for so many seconds (its Retry-After), anywhere in this process."""
         with self._lock:
             self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
 

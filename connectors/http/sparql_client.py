@@ -100,7 +100,7 @@ def parse_solutions(endpoint: str, answer: Answer) -> list[Solution]:
 
     A term that cannot be used is one of kind `unusable`: it costs its row, not the answer.  Raises
     UnexpectedAnswer for another content type or shape, TruncatedAnswer for JSON that breaks off: a server
-    that runs into its own time limit while streaming has already said 200.
+    that runs into its own time limit while streaming has already sent status 200.
     """
     if "json" not in answer.content_type:
         start = shown(answer.body[:120].decode("utf-8", "replace"), 120)
@@ -133,7 +133,7 @@ def _term(term: Any) -> Term:
         return Term("unusable", f"datatype or language of the term {shown(value)} is not a text")
     if kind == "uri" or kind == "bnode":
         return well_formed_term(kind, value)
-    # Virtuoso still says "typed-literal", as the 2007 draft of the format did.
+    # Virtuoso still writes "typed-literal", as the 2007 draft of the format did.
     if kind in ("literal", "typed-literal"):
         return well_formed_term("literal", value, datatype, language)
     return Term("unusable", f"there is no type of term {shown(kind)}")

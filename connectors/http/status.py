@@ -1,4 +1,4 @@
-"""What an HTTP status means to whoever asks again, or should not (RFC 9110, section 15)."""
+"""Which error an HTTP status means, and whether to ask again (RFC 9110, section 15)."""
 
 from __future__ import annotations
 

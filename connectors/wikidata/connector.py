@@ -64,7 +64,7 @@ class WikidataConnector:
         return tuple(sorted(found))
 
     def _listed(self) -> set[str]:
-        """Read anew each time: the file may have been edited since."""
+        """The subjects that the settings name; the file is read each time, since it may have been edited."""
         listed = set(self._settings.subjects)
         if self._settings.subjects_file:
             listed |= set(watch.from_file(self._context.directory / self._settings.subjects_file))

@@ -47,7 +47,7 @@ class Pass:
         self._name = name
         self._reader = reader
         self._listed = watched
-        # Who left a watch list may have left it *because* a slot was emptied: read once more.
+        # A subject may have left the watch list *because* a slot was emptied: it is read once more.
         left = unpacked(cursor.members) - set(watched)
         self._watched = sorted({*watched, *left})
         self._relations = relations
@@ -106,8 +106,8 @@ class Pass:
         due = (self._cursor.due | to_read | parted) - news.keys()
         self._cursor = replace(self._cursor, moved=moved, due=due)
         absent = sorted(heirs - scan.found.keys() - scan.merged.keys() - scan.unreadable)
-        told = [o for id in absent for o in self._gone(id)]
-        yield Poll(tuple(told), self._cursor.dump(), redirects=tuple(sorted(news.items())))
+        emptied = [o for id in absent for o in self._gone(id)]
+        yield Poll(tuple(emptied), self._cursor.dump(), redirects=tuple(sorted(news.items())))
 
     def _vanished(self, scan: Versions) -> Iterator[Poll]:
         heirs = {_resolved(id, scan.merged) for id in self._watched}
@@ -158,17 +158,18 @@ class Pass:
         self._cursor = replace(
             self._cursor,
             seen=dict(self._seen) if len(self._seen) <= _SEEN_IN_STEPS else self._trusted,
-            labels=self._told(where.high) if len(self._named) <= _SEEN_IN_STEPS else {},
+            labels=self._delivered_labels(where.high) if len(self._named) <= _SEEN_IN_STEPS else {},
             due=(self._cursor.due - fresh) | stale,
             gone=self._cursor.gone - fresh,
             unfinished=where,
         )
 
     def _observations(self, reading: Reading) -> list[Observation]:
-        return [o for o in observations(self._name, reading, self._relations, self._now()) if self._tells(o)]
+        found = observations(self._name, reading, self._relations, self._now())
+        return [observation for observation in found if self._is_reported(observation)]
 
-    def _tells(self, observation: Observation) -> bool:
-        """A first reading says nothing of the many slots that hold nothing."""
+    def _is_reported(self, observation: Observation) -> bool:
+        """Whether to report the slot: a first reading leaves out the many slots that hold nothing."""
         return bool(observation.statements) or not self._everything
 
     def _changed_objects(self) -> dict[str, Version]:
@@ -183,20 +184,22 @@ class Pass:
         self, high: datetime, scan: dict[str, Version], objects: dict[str, Version]
     ) -> Iterator[Poll]:
         """Labels of changed objects, and the cursor of a finished pass."""
-        told = self._told(high)
-        changed = sorted(id for id, version in objects.items() if told.get(id) != version.number)
+        delivered = self._delivered_labels(high)
+        changed = sorted(id for id, version in objects.items() if delivered.get(id) != version.number)
         for start in range(0, len(changed), _LABELS_IN_STEPS):
             some = self._reader.describe(changed[start : start + _LABELS_IN_STEPS])
             self._named |= {id: described.version for id, described in some.items()}
             # Which version of a label was delivered last must be stored with the label: it may be stale.
-            cursor = replace(self._cursor, labels=self._told(high))
+            cursor = replace(self._cursor, labels=self._delivered_labels(high))
             yield Poll((), cursor.dump(), labels=tuple(described.entity for described in some.values()))
         recent = back(high, self._settings.overlap)
         self._cursor = replace(
             self._cursor,
             high=high,
             seen={id: number for id, number in self._seen.items() if _is_recent(scan.get(id), recent)},
-            labels={id: n for id, n in self._told(high).items() if id in objects or id in self._named},
+            labels={
+                id: n for id, n in self._delivered_labels(high).items() if id in objects or id in self._named
+            },
             covered=self._watch.text,
             members=self._members(),
             unfinished=None,
@@ -205,13 +208,13 @@ class Pass:
             yield Poll((), self._cursor.dump())
 
     def _members(self) -> str:
-        """Who is on a watch list that can change by itself, and who left it and could not be read yet."""
+        """The subjects of a watch list that can change by itself, and those that left it and could not be read yet."""
         if self._settings.subjects_query is None:
             return ""
         return packed({*self._listed, *(id for id in self._watched if id in self._cursor.due)})
 
-    def _told(self, high: datetime) -> dict[str, int]:
-        """The versions that the labels delivered last are of, of objects that changed lately."""
+    def _delivered_labels(self, high: datetime) -> dict[str, int]:
+        """For each object that changed lately: the version whose label was delivered last."""
         recent = back(high, self._settings.overlap)
         named = {id: v.number for id, v in self._named.items() if v and _is_recent(v, recent)}
         return {id: n for id, n in self._cursor.labels.items() if id not in self._named} | named

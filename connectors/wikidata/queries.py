@@ -75,7 +75,7 @@ def changed_objects(
 
 
 def _description_branches(vocabulary: Vocabulary, subjects: str, languages: Sequence[str]) -> str:
-    """Labels, aliases, and what tells whether somebody is alive."""
+    """Labels, aliases, and the statements that show whether somebody is alive."""
     spoken = ", ".join(f'"{language}"' for language in languages)
     instance_of, death = vocabulary.claim(vocabulary.instance_of), vocabulary.claim(vocabulary.death)
     return f"""
@@ -107,7 +107,7 @@ def slots(
     ?precision ?to what that kind of row has.
 
     Version, labels and statements come in *one* answer, because two could come from two replicas
-    that lag differently.  One row says one thing (`?is`), so several references, values and
+    that lag differently.  Each row is of one kind (`?is`), so several references, values and
     qualifiers do not multiply each other.
     """
     values = _values("s", subjects)

@@ -27,7 +27,7 @@ from connectors.wikidata.vocabulary import Vocabulary
 
 _log = logging.getLogger(__name__)
 _UPDATER = "http://www.wikidata.org"
-"""The node whose dateModified tells how far the public query service has come."""
+"""The node whose dateModified is the instant up to which the public query service has been updated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ class Reader:
         return tuple(sorted(id for id in found if names.expands(id)))
 
     def updated_to(self) -> datetime | None:
-        """Up to which instant the query service has been updated, where it tells.
+        """The instant up to which the query service has been updated; None where it does not publish it.
 
         Raises SourceDataError for what is no instant.
         """

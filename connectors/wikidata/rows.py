@@ -45,7 +45,7 @@ class Version:
 
 @dataclass(slots=True)
 class Description:
-    """What an entity's rows say of it."""
+    """An entity's version, names and whether it is a living human, from its rows."""
 
     labels: dict[str, str] = field(default_factory=dict)
     aliases: set[tuple[str, str]] = field(default_factory=set)
@@ -53,7 +53,7 @@ class Description:
     human: bool = False
     dead: bool = False
     uncertain: bool = False
-    """Whether something that tells of life and death cannot be used."""
+    """Whether a statement of its class or death cannot be used."""
     version: Version | None = None
 
     def entity(self, id: str, languages: Sequence[str]) -> Entity:
@@ -149,7 +149,7 @@ def _version(row: Solution) -> Version:
     try:
         modified = instant(_required(row, "modified").value) if "modified" in row else None
     except SourceDataError:
-        modified = None  # the version alone tells whether it is new
+        modified = None  # the version alone decides whether it is new
     return Version(number, modified)
 
 

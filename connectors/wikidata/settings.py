@@ -15,7 +15,7 @@ from connectors.wikidata.vocabulary import Vocabulary
 
 
 class PropertyIds(pydantic.BaseModel):
-    """The ids of the few properties that statements are judged by; other Wikibases number theirs anew."""
+    """Ids of the properties that statements are judged by; other Wikibases have ids of their own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,7 +38,8 @@ class WatchSettings(HttpSettings, SparqlAccess):
     prefixes: dict[str, str] = Field({}, description="Prefixes besides wd:, wds:, wdt: and p:")
     property_base: str = Field("http://www.wikidata.org/prop/", description="What property IRIs start with")
     properties: PropertyIds = Field(
-        PropertyIds(), description="start, end, instance_of, death, human, where they are numbered anew"
+        PropertyIds(),
+        description="Ids of start, end, instance_of and death, and the class human, where they are not Wikidata's",
     )
     languages: tuple[str, ...] = Field(("en", "mul"), min_length=1, description="Of labels, best first")
     overlap: Duration = Field(

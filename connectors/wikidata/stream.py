@@ -1,9 +1,9 @@
 """The mutation stream as the trigger, for watch lists that are too long to poll: kind `wikidata-stream`.
 
-A pass over the watch list comes first, and again every `list_every`: it reads what the stream cannot
-tell (subjects new to the list, labels of objects, whatever happened while we were away for longer
-than the stream remembers).  In between the stream says which entities changed, and only those are
-read.  The cursor holds both positions.
+A pass over the watch list comes first, and again every `list_every`.  It reads what the stream does not
+contain: subjects new to the list, labels of objects, and changes older than the stream's retention.  In
+between, the stream names the entities that changed, and only those are read.  The cursor holds both
+positions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from connectors.http.client import Requester, stepwise
 from connectors.http.exchange import Deadline
 from connectors.http.sse import Event, follow
 from connectors.observations import Health, Observation, Poll, Triple
-from connectors.settings import Context, Duration
+from connectors.settings import Context, Duration, HttpUrl
 from connectors.wikidata.connector import WikidataConnector
 from connectors.wikidata.cursor import Cursor
 from connectors.wikidata.entity_data import EntityData
@@ -44,26 +44,24 @@ _log = logging.getLogger(__name__)
 _IMPLAUSIBLE = timedelta(days=1)
 """An event dated later than that does not show that the stream has caught up with now."""
 _UNKNOWN_PLACE = (400, 404, 410, 416)
-"""What a stream may answer to a Last-Event-ID that it does not know."""
+"""Statuses with which a stream may refuse a Last-Event-ID that it does not know."""
 
 
 class StreamSettings(WatchSettings):
-    """A watch list, and the stream that tells when its subjects change."""
+    """A watch list, and the stream of changes that triggers the reading of its subjects."""
 
     kind: Literal["wikidata-stream"]
-    stream: str = Field(
+    stream: HttpUrl = Field(
         "https://stream.wikimedia.org/v2/stream/rdf-streaming-updater.mutation.v2",
-        pattern=r"^https?://",
         description="Address of the event stream",
     )
-    entity_data: str | None = Field(
+    entity_data: HttpUrl | None = Field(
         None,
-        pattern=r"^https?://",
         description="Special:EntityData of the wiki: changed entities are read there, by revision",
     )
     entity_prefix: str = Field("wd", description="Prefix of the ids that the stream names")
     list_every: Duration = Field(timedelta(days=1), description="How often the whole watch list is polled")
-    retention: Duration = Field(timedelta(days=7), description="How long the stream remembers")
+    retention: Duration = Field(timedelta(days=7), description="How long the stream keeps its events")
     silence_s: float = Field(5.0, gt=0, description="Seconds of silence after which there is no more to read")
     follow_s: float = Field(60.0, gt=0, description="Longest time that one poll follows the stream")
     events_per_step: int = Field(2_000, ge=1, description="Events after which a step is committed")
@@ -132,7 +130,7 @@ class StreamConnector:
         except SourceRefused as error:
             if where.last is None or error.status not in _UNKNOWN_PLACE:
                 raise
-            # The stream knows our place no longer: the watch list tells what we missed.
+            # The stream does not know our position any more: the watch list shows what we missed.
             yield from self._pass_over_list(replace(where, last=None, at=None, since=None))
 
     def _list_is_due(self, where: _Cursor, membership: str) -> bool:
@@ -144,7 +142,7 @@ class StreamConnector:
         return not timedelta() <= passed < self._settings.list_every or self._forgotten(where, now)
 
     def _forgotten(self, where: _Cursor, now: datetime) -> bool:
-        """Whether the stream may no longer hold what came after our place in it."""
+        """Whether the stream may no longer hold the events after our position in it."""
         place = where.at or where.since
         return place is None or not timedelta() <= now - instant(place) < self._settings.retention
 
@@ -301,5 +299,5 @@ def _with_gone(where: _Cursor, id: str) -> _Cursor:
 
 
 def _due(id: str, revision: int) -> Mutation:
-    """A change that was told of before."""
+    """A change that an earlier poll could not read."""
     return Mutation(id.rpartition(":")[2], revision, 0, "diff", EARLIEST)

@@ -34,7 +34,7 @@ class Vocabulary:
     instance_of: str
     human: str
     death: str
-    """Property ids (`P580`) and the CURIE of the class of humans: other Wikibases number theirs anew."""
+    """Property ids (`P580`) and the CURIE of the class of humans; other Wikibases have ids of their own."""
 
     def property_id(self, relation: str) -> str:
         """`P6` of `wdt:P6`.  Raises SourceSettingsError when the CURIE is no direct property here."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from connectors.errors import SourceRefused, SourceUnavailable
+from connectors.errors import SourceRefused, SourceSettingsError, SourceUnavailable
 from connectors.http.limits import Limiters
 from connectors.http.sse import Event, EventParser
 from connectors.observations import Connector
@@ -304,6 +304,13 @@ def test_a_stream_of_comments_ends_the_poll_in_time(world: World, open_stream: O
         assert clock.monotonic() - begun < 60
     finally:
         server.close()
+
+
+@pytest.mark.parametrize("key", ["endpoint", "stream", "entity_data"])
+def test_no_address_of_a_stream_holds_a_password(open_stream: Open, key: str) -> None:
+    with pytest.raises(SourceSettingsError, match=rf"sources\.wd\.{key}: .*`user` and `password`") as caught:
+        open_stream(**{key: "https://u:open-sesame@wiki.example/"})
+    assert "open-sesame" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["stream", "entity_data"])
