@@ -116,8 +116,6 @@ class RunTransitions(RunQueries, Writer):
         reason: str = "",
         view: str | None = None,
         checkpoint: int | None = None,
-        review_until: datetime | None = None,
-        evidence: Mapping[str, Any] | None = None,
     ) -> Run:
         """Moves a run along one edge of `NEXT`; from `judged` back to `building` it is the next round.
 
@@ -125,26 +123,45 @@ class RunTransitions(RunQueries, Writer):
         ForbiddenTransition for an edge that is not there, StaleTransition where the run is not in
         `from_` any more, NotFound for the run, the view or the checkpoint.
         """
+        changed: dict[str, Any] = {}
+        shown: dict[str, Any] = {}
+        if view is not None:
+            self._know_view(view)
+            changed["view"] = shown["view"] = view
+        if checkpoint is not None:
+            changed["checkpoint"] = shown["checkpoint"] = checkpoint
+            shown["digest"] = self._checkpoint_digest(checkpoint)
+        return self._advance(id, (from_, to), actor, reason, changed, shown)
+
+    def await_review(self, id: int, until: datetime, *, actor: str) -> Run:
+        """A judged run waits for a reviewer; at `until` the timeout policy decides.
+
+        Raises NotFound and StaleTransition.
+        """
+        deadline = {"review_until": until}
+        return self._advance(id, ("judged", "awaiting_review"), actor, "", deadline, deadline)
+
+    def _advance(
+        self,
+        id: int,
+        edge: tuple[RunState, RunState],
+        actor: str,
+        reason: str,
+        changed: Mapping[str, Any],
+        shown: Mapping[str, Any],
+    ) -> Run:
+        """One compare-and-set with its event: `changed` are further columns, `shown` further facts of the event."""
+        from_, to = edge
         if to not in NEXT[from_]:
             raise ForbiddenTransition("run", id, from_, to, NEXT[from_])
         now = self.clock()
-        values: dict[str, Any] = {"state": to, "reason": reason, "updated": now, "review_until": review_until}
-        told: dict[str, Any] = {"from": from_, "to": to, "reason": reason}
-        if view is not None:
-            self._know_view(view)
-            values["view"] = told["view"] = view
-        if checkpoint is not None:
-            values["checkpoint"] = told["checkpoint"] = checkpoint
-            told["digest"] = self._checkpoint_digest(checkpoint)
+        values = {"state": to, "reason": reason, "updated": now, "review_until": None, **changed}
         if not self._update(RUNS, (RUNS.c.id == id) & (RUNS.c.state == from_), **values):
             raise StaleTransition("run", id, from_, self.run(id).state, to)
+        body = {"from": from_, "to": to, "reason": reason, **shown}
         if to == "building" and from_ != "planned":
-            told["round"] = self._next_round(id, now)
-        if review_until is not None:
-            told["review_until"] = review_until
-        if evidence is not None:
-            told["evidence"] = evidence
-        self._log(actor, [Note(f"run.{to}", told, run=id)])
+            body["round"] = self._next_round(id, now)
+        self._log(actor, [Note(f"run.{to}", body, run=id)])
         return self.run(id)
 
     def begin_attempt(self, run: int, worker: str, actor: str = "executor") -> Attempt:

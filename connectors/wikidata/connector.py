@@ -13,7 +13,7 @@ from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context
 from connectors.wikidata import watch
 from connectors.wikidata.cursor import Cursor
-from connectors.wikidata.passes import FEW, Pass, gone, observations
+from connectors.wikidata.passes import FEW, Pass, Scope, gone, observations
 from connectors.wikidata.reader import Reader, Reading
 from connectors.wikidata.rows import Versions
 from connectors.wikidata.settings import WatchSettings
@@ -86,16 +86,8 @@ class WikidataConnector:
         self.requester.allow(self._settings.step_deadline_s)
 
     def _poll(self, cursor: str | None) -> Iterator[Poll]:
-        yield from Pass(
-            name=self.name,
-            reader=self.reader,
-            watched=self.watched(),
-            relations=self.relations,
-            settings=self._settings,
-            page=self.page,
-            now=self._context.clock.now,
-            cursor=Cursor.load(cursor),
-        ).steps()
+        scope = Scope(self.name, self.watched(), self.relations, self._settings, self.page)
+        yield from Pass(scope, self.reader, self._context.clock.now, Cursor.load(cursor)).steps()
 
     def _snapshots(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
         """Slots whose prefixes were taken out of the settings cannot be asked about: what was read of them stays."""

@@ -7,7 +7,7 @@ labels of objects in use.  Every step can be committed on its own, with its curs
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from connectors.errors import SourceUnavailable
@@ -29,34 +29,37 @@ _MERGES = 5
 """Longest chain of merges that is followed; it could be a circle."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a pass reads: these subjects' slots of these relations, under these settings."""
+
+    source: str
+    """Name of the source."""
+    watched: Sequence[str]
+    relations: Sequence[str]
+    settings: WatchSettings
+    page: int
+    """Subjects in one request at most."""
+
+
 class Pass:
     """The state of one `poll`: the cursor as it grows, step by step."""
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        reader: Reader,
-        watched: Sequence[str],
-        relations: Sequence[str],
-        settings: WatchSettings,
-        page: int,
-        now: Callable[[], datetime],
-        cursor: Cursor,
-    ) -> None:
-        self._name = name
+    def __init__(self, scope: Scope, reader: Reader, now: Callable[[], datetime], cursor: Cursor) -> None:
+        watched = scope.watched
+        self._name = scope.source
         self._reader = reader
         self._listed = watched
         # A subject may have left the watch list *because* a slot was emptied: it is read once more.
         left = unpacked(cursor.members) - set(watched)
         self._watched = sorted({*watched, *left})
-        self._relations = relations
-        self._settings = settings
-        self._page = page
+        self._relations = scope.relations
+        self._settings = scope.settings
+        self._page = scope.page
         self._now = now
         self._start = cursor
         self._cursor = replace(cursor, due=cursor.due | (left - cursor.gone))
-        self._watch = Membership(watched, relations)
+        self._watch = Membership(watched, scope.relations)
         self._trusted = trusted_seen(cursor, self._watch)
         self._seen = dict(self._trusted)
         self._named: dict[str, Version | None] = {}

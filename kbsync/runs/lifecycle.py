@@ -12,7 +12,6 @@ what the step found.  A process killed between any two instructions leaves a run
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 import structlog
 
@@ -163,7 +162,8 @@ class Lifecycle:
                 return self._end_outdated(run, f"{UNWANTED}: {named(unwanted)}")
             if self._needs_review(run):
                 until = self.app.now() + self.app.settings.review.timeout
-                return self._advance(run, "awaiting_review", review_until=until)
+                with self.leadership.write() as tx:
+                    return tx.await_review(run.id, until, actor=ACTOR)
             return self._advance(run, "staged")
         with self.app.state.read() as tx:
             new = {str(fact.id) for fact in self._new_facts(tx, run)}
@@ -252,25 +252,9 @@ class Lifecycle:
     def _directory(self, run: Run) -> RunDirectory:
         return self.app.home.round(run.id, run.round)
 
-    def _advance(
-        self,
-        run: Run,
-        to: RunState,
-        *,
-        reason: str = "",
-        checkpoint: int | None = None,
-        review_until: datetime | None = None,
-    ) -> Run:
+    def _advance(self, run: Run, to: RunState, *, reason: str = "", checkpoint: int | None = None) -> Run:
         with self.leadership.write() as tx:
-            return tx.advance_run(
-                run.id,
-                run.state,
-                to,
-                actor=ACTOR,
-                reason=reason,
-                checkpoint=checkpoint,
-                review_until=review_until,
-            )
+            return tx.advance_run(run.id, run.state, to, actor=ACTOR, reason=reason, checkpoint=checkpoint)
 
     def _fail(self, run: Run, reason: str) -> Run:
         log.error("run.failed", reason=reason)

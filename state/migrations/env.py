@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from state.tables import Row
+from state.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Row.metadata,
+    target_metadata=Base.metadata,
     render_as_batch=True,
     transactional_ddl=True,
 )

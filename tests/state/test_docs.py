@@ -13,7 +13,7 @@ import pytest
 from state import State
 from state.records import DeploymentState, FactStatus, RunState
 from state.runs import NEXT
-from state.tables import Row
+from state.tables import Base
 from tests.support.ledgers import fact
 from tests.support.paths import REPOSITORY
 
@@ -21,7 +21,7 @@ PAGE = (REPOSITORY / "docs" / "state.md").read_text()
 
 
 def test_every_table_is_described() -> None:
-    assert [name for name in Row.metadata.tables if f"`{name}`" not in PAGE] == []
+    assert [name for name in Base.metadata.tables if f"`{name}`" not in PAGE] == []
 
 
 def test_the_transitions_are_those_of_the_code() -> None:

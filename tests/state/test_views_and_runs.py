@@ -180,7 +180,7 @@ def test_a_review_that_nobody_answered_ends_without_a_date(state: State) -> None
     with state.write() as tx:
         tx.put_facts([fact()], "x")
         run = carried(tx, planned(tx), "judged")
-        waiting = tx.advance_run(run.id, "judged", "awaiting_review", actor="x", review_until=until)
+        waiting = tx.await_review(run.id, until, actor="x")
         assert waiting.review_until == until
         after = tx.advance_run(
             run.id, "awaiting_review", "rejected", actor="timeout", reason="nobody answered"

@@ -1,0 +1,56 @@
+"""What the ledger hands out: plain frozen values, detached from any session."""
+
+from __future__ import annotations
+
+from state.records.audit import Anchor, Difference, Event, Verification
+from state.records.checkpoints import Block, Checkpoint, CheckpointStatus, Deployment, DeploymentState, Roots
+from state.records.facts import EPOCH, Decision, Fact, FactStatus, Move, NewFact, Probe, View, fact_key
+from state.records.operation import Check, CheckName, Lease, Pause, Request, RequestState
+from state.records.provenance import Built, Provenance
+from state.records.runs import Attempt, AttemptOutcome, GateResult, Round, RoundOutcome, Run, RunState
+from state.records.slots import Rendering, Slot
+from state.records.sources import GONE, Entity, Recorded, SourceHealth, StoredObservation
+
+__all__ = [
+    "EPOCH",
+    "GONE",
+    "Anchor",
+    "Attempt",
+    "AttemptOutcome",
+    "Block",
+    "Built",
+    "Check",
+    "CheckName",
+    "Checkpoint",
+    "CheckpointStatus",
+    "Decision",
+    "Deployment",
+    "DeploymentState",
+    "Difference",
+    "Entity",
+    "Event",
+    "Fact",
+    "FactStatus",
+    "GateResult",
+    "Lease",
+    "Move",
+    "NewFact",
+    "Pause",
+    "Probe",
+    "Provenance",
+    "Recorded",
+    "Rendering",
+    "Request",
+    "RequestState",
+    "Roots",
+    "Round",
+    "RoundOutcome",
+    "Run",
+    "RunState",
+    "Slot",
+    "SourceHealth",
+    "StoredObservation",
+    "Verification",
+    "View",
+    "fact_key",
+]

@@ -1,0 +1,52 @@
+"""What the sources said, and how reading them goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Recorded = Literal["new", "duplicate", "late"]
+GONE = -1
+"""The revision of an observation about a subject that the source no longer has, when it is recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    id: str
+    label: str | None
+    aliases: tuple[str, ...] = ()
+    living: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObservation:
+    """A slot as one source had it from one revision on; `statements` is canonical JSON of the statements."""
+
+    source: str
+    subject: str
+    relation: str
+    revision: int
+    modified: datetime | None
+    observed: datetime
+    statements: str
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHealth:
+    """How reading one source goes."""
+
+    source: str
+    succeeded: datetime | None = None
+    """When it was last read to its end, whether or not anything had changed."""
+    failed: datetime | None = None
+    kind: str = ""
+    """The class of the last error; empty if there was none."""
+    error: str = ""
+    failures: int = 0
+    """Errors in a row since the last success."""
+    retry: datetime | None = None
+    """After errors: when it is asked again."""
+    reconciled: int | None = None
+    """How far a full re-read has come; None: none is under way."""

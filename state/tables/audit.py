@@ -1,0 +1,45 @@
+"""What happened: the audit log."""
+
+from __future__ import annotations
+
+from sqlalchemy import Index, Text, text
+from sqlmodel import Field
+
+from state.tables.base import Base, big, key, long
+
+
+class Events(Base, table=True):
+    """Append-only, held by triggers; `at`, `body` and `rows` are the very text that the hash covers.
+
+    `rows`: the seals of the rows written since the event before (`seals.py`); null where there are none.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_run", "run", "seq"),
+        Index("ix_events_fact", "fact", "seq"),
+        Index(  # looked up at every start of a leader
+            "ix_events_settings",
+            "kind",
+            "seq",
+            sqlite_where=text("kind = 'settings.changed'"),
+            postgresql_where=text("kind = 'settings.changed'"),
+        ),
+        Index(  # asked before anything is served
+            "ix_events_promoted",
+            "kind",
+            "seq",
+            sqlite_where=text("kind = 'checkpoint.promoted'"),
+            postgresql_where=text("kind = 'checkpoint.promoted'"),
+        ),
+    )
+    seq: int = key()
+    at: str
+    kind: str
+    actor: str
+    run: int | None = big(nullable=True)
+    fact: int | None = big(nullable=True)
+    body: str = long()
+    previous: str
+    hash: str
+    rows: str | None = Field(sa_type=Text, nullable=True)

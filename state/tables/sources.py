@@ -1,0 +1,78 @@
+"""What the sources said, and how reading them goes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Index, Text, false
+from sqlmodel import Field
+
+from state.columns import Big
+from state.tables.base import Base, big, key, long, when
+
+
+class Entities(Base, table=True):
+    __tablename__ = "entities"
+    id: str = Field(primary_key=True)
+    label: str | None
+    aliases: str = long()
+    living: bool | None
+
+
+class Cursors(Base, table=True):
+    __tablename__ = "cursors"
+    source: str = Field(primary_key=True)
+    cursor: str | None = Field(sa_type=Text)
+    updated: datetime = when()
+
+
+class Sources(Base, table=True):
+    """How reading each source goes, beside its cursor."""
+
+    __tablename__ = "sources"
+    source: str = Field(primary_key=True)
+    succeeded: datetime | None = when(nullable=True)
+    failed: datetime | None = when(nullable=True)
+    kind: str
+    error: str = long()
+    failures: int
+    retry: datetime | None = when(nullable=True)
+    reconciled: int | None = big(nullable=True)
+
+
+class Observations(Base, table=True):
+    """Every state of a slot at a source, ever: the history that admission judges.
+
+    `repeats`: later revisions that are known to have said the same (`revision_spans.py`).
+    """
+
+    __tablename__ = "observations"
+    id: int = key()
+    source: str
+    slot: int = big(foreign="slots.id", index=True)
+    revision: int = big()
+    modified: datetime | None = when(nullable=True)
+    observed: datetime = when()
+    statements: str = long()
+    repeats: str = Field(sa_type=Text, sa_column_kwargs={"server_default": "[]"})
+
+
+class Readings(Base, table=True):
+    """Where each source stands with each slot: the newest revision read, and its observation.
+
+    `gone`: the source no longer has the subject.  `lift`: what is added to the source's revision numbers
+    since the subject was gone and came back.
+    """
+
+    __tablename__ = "readings"
+    __table_args__ = (
+        Index("uq_readings_slot", "slot", "source", unique=True),
+        Index("ix_readings_source", "source", "id"),
+    )
+    id: int = key()
+    source: str
+    slot: int = big(foreign="slots.id")
+    revision: int = big()
+    observation: int = big(foreign="observations.id")
+    gone: bool = Field(sa_column_kwargs={"server_default": false()})
+    lift: int = Field(sa_type=Big, sa_column_kwargs={"server_default": "0"})
