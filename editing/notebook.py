@@ -1,4 +1,4 @@
-"""MEMIT in three lines, for a notebook.
+"""Editing in a notebook, in three lines.
 
 from editing import EditRequest, edit
 edited = edit(model, tokenizer, [EditRequest("1", "The capital of {} is", "France", "Rome")], corpus=["text.txt"])
@@ -8,23 +8,25 @@ print(edited.report); edited.undo()
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+from editing.editors.contract import BuildInputs
 from editing.errors import SpecError
 from editing.evaluation.metrics import answers, strict_argmax
 from editing.json_decode import decode
-from editing.memit import api
-from editing.memit.api import Edited
+from editing.memit.api import Edited, edit_in_place, weights_digest
+from editing.model.weights import unwrapped
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 
 BESIDE = "kbsync-edit.json"
 PLANNING = frozenset({"variants"})
-"""Keys of that file that plan an edit rather than make it."""
+"""Keys of that file which concern planning and are not settings of an edit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class FactTaken:
 
 @dataclass(frozen=True, slots=True)
 class EditReport:
-    """Which facts an edit in place made the model say, and what it was made with."""
+    """Which facts took in an edit in place, and the settings it was made with."""
 
     facts: tuple[FactTaken, ...]
     settings: EditSettings
@@ -73,6 +75,15 @@ def hint(settings: EditSettings) -> str:
     )
 
 
+class Context(TypedDict, total=False):
+    """What an edit may take into account besides its requests."""
+
+    kl_prompts: Mapping[str, Sequence[str]]
+    """Subject → prompts about it whose next token is to stay as it is."""
+    preserved: Sequence[EditRequest]
+    """Requests that are already in the weights and are to stay there."""
+
+
 def edit(
     model: Any,
     tokenizer: Any,
@@ -81,30 +92,34 @@ def edit(
     *,
     corpus: Sequence[str | Path],
     cache: str | Path | None = None,
-    kl_prompts: Mapping[str, Sequence[str]] | None = None,
-    preserved: Sequence[EditRequest] = (),
     progress: Progress = silent,
+    **context: Unpack[Context],
 ) -> Edited:
     """Edit `model` in place with all `requests` at once; `.report` says which of them took.
 
-    `settings` are by default those in `kbsync-edit.json` beside the model that was loaded, as the command finds
-    them, or else the defaults.  See `editing.memit.api.edit` for the rest.  Raises SpecError for a file of
-    settings that cannot be used.
+    `settings` are by default those in `kbsync-edit.json` in the directory the model was loaded from, as the
+    command finds them, or else the defaults.  `corpus` are the text files the keys' statistics are computed
+    from.  With a `cache` directory, statistics and δs are kept there and reused for this very model (its
+    weights are digested).  `context` takes `kl_prompts` and `preserved`.
+
+    Raises SpecError for a file of settings that cannot be used, ModelError for a model with an adapter or with
+    parameters that are not in memory, and what the editor raises; the model is then unchanged.
     """
+    if unknown := context.keys() - Context.__annotations__.keys():
+        raise TypeError(f"edit() got unexpected keyword arguments: {', '.join(sorted(unknown))}")
     chosen = settings or settings_beside(model)
     prompts = [request.rendered for request in requests]
     before = answers(model, tokenizer, prompts)
-    edited = api.edit(
-        model,
-        tokenizer,
-        requests,
-        chosen,
-        corpus=corpus,
-        cache=cache,
-        kl_prompts=kl_prompts,
-        preserved=preserved,
-        progress=progress,
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        inputs = BuildInputs(
+            requests=requests,
+            settings=chosen,
+            cache=Path(cache or scratch),
+            base_digest=weights_digest(unwrapped(model)) if cache else "",
+            corpus=[Path(file) for file in corpus],
+            **context,
+        )
+        edited = edit_in_place(model, tokenizer, inputs, progress=progress)
     after = answers(model, tokenizer, prompts)
     took = strict_argmax(model, tokenizer, [(request.rendered, request.target) for request in requests])
     rows = zip(requests, before, after, took, strict=True)

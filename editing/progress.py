@@ -1,4 +1,4 @@
-"""How a build says how far it is, and how long the rest will take.  Torch-free."""
+"""How a build reports its progress, and how long the rest will take.  Torch-free."""
 
 from __future__ import annotations
 
@@ -8,13 +8,32 @@ from collections.abc import Callable, Mapping
 Progress = Callable[[str, int, int], None]
 """Called with (phase, done, total); phases: prefixes, targets, statistics, keys, solve."""
 
+Tick = Callable[[int], None]
+"""Called with how many more items are done, by functions that do not know the phase they are part of."""
 
 PARTS = frozenset({"solve"})
 """Phases that take turns with another one (the solves with `keys`) and are part of its time."""
 
 
 def silent(phase: str, done: int, total: int) -> None:
-    """Say nothing."""
+    """Ignore what is reported."""
+
+
+def uncounted(count: int) -> None:
+    """Ignore what is counted."""
+
+
+class Counter:
+    """A `Tick` that reports to `progress` how many of `total` items of one phase are done."""
+
+    def __init__(self, progress: Progress, phase: str, total: int) -> None:
+        self._progress, self._phase, self._total, self._done = progress, phase, total, 0
+        progress(phase, 0, total)
+
+    def __call__(self, count: int) -> None:
+        """Add `count`; a total that turns out too small grows."""
+        self._done += count
+        self._progress(self._phase, self._done, max(self._total, self._done))
 
 
 class Pace:
@@ -43,7 +62,7 @@ class Pace:
     def _rate(self, phase: str, done: int, now: float) -> float | None:
         """Since the phase was first heard of; phases that take turns each keep their own time."""
         began, first = self._began.setdefault(phase, (now, done))
-        if done < self._done.get(phase, 0):  # the phase begins anew: another round
+        if done < self._done.get(phase, 0):  # the phase has started again: another round
             began, first = self._began[phase] = (now, done)
         self._done[phase] = done
         return (done - first) / (now - began) if done > first and now > began else None

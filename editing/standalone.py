@@ -23,13 +23,14 @@ from editing.editors.registry import editor_named
 from editing.errors import CheckpointError, RequestError
 from editing.evaluation.outcome import FactOutcome, Pair, Scores, Sheet, answered, outcomes, questions
 from editing.memit.groups import without_conflicts
-from editing.model.loading import load_model, load_tokenizer, readable
+from editing.model.loading import readable
 from editing.model.tokens import Passage, continued, passage, try_locate
 from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk
-from editing.progress import Progress, silent
+from editing.progress import Counter, Progress, silent
 from editing.settings import EditSettings
-from editing.storage.checkpoints import read_changed, verify, write_checkpoint
+from editing.storage.checkpoints import read_changed, write_checkpoint
+from editing.storage.loaded import LoadedBase, load_base
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class EditOutcome:
     """What an edit did."""
 
     out: str
@@ -67,25 +68,12 @@ class Report:
     """Id → why a fact could not be edited; those that cannot be asked either are not among `facts`."""
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A base in memory."""
-
-    digest: str
-    model: Any
-    tokenizer: Any
+def load(edit: Edit, progress: Progress = silent) -> LoadedBase:
+    """The base of `edit`; raises DamagedCheckpoint, ModelError."""
+    return load_base(edit.base, device=edit.device, progress=progress)
 
 
-def load(edit: Edit, progress: Progress = silent) -> Loaded:
-    """The base, every byte of it checked; raises DamagedCheckpoint, ModelError."""
-    progress("load", 0, 1)
-    digest = verify(edit.base)
-    loaded = Loaded(digest, load_model(edit.base, device=edit.device), load_tokenizer(edit.base))
-    progress("load", 1, 1)
-    return loaded
-
-
-def preflight(edit: Edit, loaded: Loaded) -> Preflight:
+def preflight(edit: Edit, loaded: LoadedBase) -> Preflight:
     """What the edit's build would take; raises what it would raise before it begins."""
     editor = editor_named(edit.settings.editor)
     return editor.estimate(loaded.model, loaded.tokenizer, editor.arranged(_inputs(edit, loaded)))
@@ -93,14 +81,14 @@ def preflight(edit: Edit, loaded: Loaded) -> Preflight:
 
 def run(
     edit: Edit,
-    loaded: Loaded,
+    loaded: LoadedBase,
     out: Path,
     *,
     allow_failed: bool = False,
     planned: Callable[[Preflight], None] = lambda expected: None,
     progress: Progress = silent,
-) -> Report:
-    """Edit, and write the edited model to `out`; `planned` is told what the build takes before anything is asked.
+) -> EditOutcome:
+    """Edit, and write the edited model to `out`; `planned` is called with the estimate before the build begins.
 
     Where no fact took, nothing is published unless `allow_failed`.  A fact that cannot be edited is left out
     and named in the report; raises its error where that leaves none.  Raises CheckpointError where `out`
@@ -133,7 +121,7 @@ def run(
         fsync_directory(out.parent)
     else:
         remove(staged)
-    return Report(
+    return EditOutcome(
         out=str(out) if publish else "",
         digest=digest,
         base=loaded.digest,
@@ -147,7 +135,7 @@ def run(
     )
 
 
-def _askable(edit: Edit, loaded: Loaded) -> tuple[Edit, dict[str, RequestError]]:
+def _askable(edit: Edit, loaded: LoadedBase) -> tuple[Edit, dict[str, RequestError]]:
     """The edit without facts and probes that cannot be tokenised or are too long, and why facts cannot."""
     limit = readable(loaded.model)
 
@@ -180,9 +168,9 @@ def _askable(edit: Edit, loaded: Loaded) -> tuple[Edit, dict[str, RequestError]]
     return replace(edit, records=tuple(records)), errors
 
 
-def _ask(edit: Edit, loaded: Loaded, phase: str, *, progress: Progress) -> Sheet:
+def _ask(edit: Edit, loaded: LoadedBase, phase: str, *, progress: Progress) -> Sheet:
     pairs = questions(edit.records, probes=edit.probes)
-    tick = _Count(progress, phase, len(pairs) + len(edit.records))
+    tick = Counter(progress, phase, len(pairs) + len(edit.records))
     return answered(loaded.model, loaded.tokenizer, edit.records, pairs, tick=tick)
 
 
@@ -200,7 +188,7 @@ def _sweep(out: Path) -> None:
             remove(path)
 
 
-def _inputs(edit: Edit, loaded: Loaded) -> BuildInputs:
+def _inputs(edit: Edit, loaded: LoadedBase) -> BuildInputs:
     return BuildInputs(
         requests=[record.request for record in edit.records],
         settings=edit.settings,
@@ -209,15 +197,3 @@ def _inputs(edit: Edit, loaded: Loaded) -> BuildInputs:
         corpus=edit.corpus,
         partial=True,
     )
-
-
-class _Count:
-    """A tick that reports how many of `total` questions of a phase are answered."""
-
-    def __init__(self, progress: Progress, phase: str, total: int) -> None:
-        self._progress, self._phase, self._total, self._done = progress, phase, total, 0
-        progress(phase, 0, total)
-
-    def __call__(self, count: int) -> None:
-        self._done += count
-        self._progress(self._phase, min(self._done, self._total), self._total)

@@ -25,8 +25,6 @@ PARAMETERS = 7
 
 TOO_MANY_PARAMETERS = frozenset(
     {
-        "editing/memit/api.py:edit",
-        "editing/notebook.py:edit",
         "kbsync/runs/planning.py:fact_spec",
         "kbsync/runs/promotion.py:rollback",
     }

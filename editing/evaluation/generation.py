@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editing.evaluation.scoring import Tick, encode_prompts, for_each_room, silent
+from editing.evaluation.scoring import encode_prompts, for_each_room
 from editing.evaluation.words import contains, words
 from editing.model.inference import Continuation, Ids
+from editing.progress import Tick, uncounted
 
 TOKENS = 100
 """Length of a generated text, as the paper has it (shorter where the model's context is)."""
@@ -33,7 +34,7 @@ def generate(
     tokens: int = TOKENS,
     top_k: int = TOP_K,
     seed: int = 0,
-    tick: Tick = silent,
+    tick: Tick = uncounted,
 ) -> list[str]:
     """A continuation of every prompt, each token drawn from the `top_k` likeliest.
 

@@ -11,17 +11,18 @@ from typing import Any
 import torch
 
 from editing.editors.contract import EditResult
-from editing.evaluation.scoring import Tick, scored, silent
+from editing.evaluation.scoring import scored
 from editing.model.architectures import locate_parts
 from editing.model.hooks import injected
 from editing.model.inference import for_each_batch, target_logits
 from editing.model.tokens import Located, locate, passage
+from editing.progress import Tick, uncounted
 from editing.requests import EditRequest
 
 
 @torch.inference_mode()
 def stated_alone(
-    model: Any, tokenizer: Any, requests: Sequence[EditRequest], result: EditResult, *, tick: Tick = silent
+    model: Any, tokenizer: Any, requests: Sequence[EditRequest], result: EditResult, *, tick: Tick = uncounted
 ) -> dict[str, bool]:
     """Request id → whether its target is the strict argmax with its group's δ injected (Eqn. 16).
 

@@ -19,35 +19,34 @@ from torch import Tensor
 from editing.errors import DataError
 from editing.evaluation.generation import mean
 from editing.evaluation.scoring import (
-    Tick,
     cut_answer,
     encode_prompts,
     encode_targets,
     greedy_answers,
     score,
-    silent,
 )
 from editing.model.loading import context_length
+from editing.progress import Tick, uncounted
 
 PERPLEXITY_TOKENS = 256
 """Length of a window of held-out text."""
 
 
 def strict_argmax(
-    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, tick: Tick = silent
+    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, tick: Tick = uncounted
 ) -> list[bool]:
     """For every (prompt, target) whether all target tokens are the strict argmax, teacher-forced."""
     return [item.strict for item in score(model, encode_targets(tokenizer, pairs), tick=tick)]
 
 
 def probabilities(
-    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, tick: Tick = silent
+    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, tick: Tick = uncounted
 ) -> list[float]:
     """For every (prompt, target) the geometric mean of its token probabilities (length-normalised)."""
     return [item.probability for item in score(model, encode_targets(tokenizer, pairs), tick=tick)]
 
 
-def answers(model: Any, tokenizer: Any, prompts: Sequence[str], *, tick: Tick = silent) -> list[str]:
+def answers(model: Any, tokenizer: Any, prompts: Sequence[str], *, tick: Tick = uncounted) -> list[str]:
     """What the model says after each prompt, greedily, cut where the object ends: for people to read."""
     rows = greedy_answers(model, tokenizer, encode_prompts(tokenizer, prompts), tick=tick)
     return [cut_answer(tokenizer, row)[0] for row in rows]
@@ -86,7 +85,7 @@ class CounterFactScores:
 
 
 def counterfact(
-    model: Any, tokenizer: Any, cases: Sequence[CounterFactCase], *, tick: Tick = silent
+    model: Any, tokenizer: Any, cases: Sequence[CounterFactCase], *, tick: Tick = uncounted
 ) -> CounterFactScores:
     """ES, PS, NS and S as the paper defines them: a case's prompts are averaged first, then the cases."""
     prompts = [(case.prompt, *case.paraphrases, *case.neighbours) for case in cases]
@@ -111,7 +110,7 @@ def counterfact(
 
 
 def teacher_forced_accuracy(
-    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, tick: Tick = silent
+    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, tick: Tick = uncounted
 ) -> float | None:
     """zsRE's accuracy: the share of target tokens that are top-1 given those before, averaged over pairs."""
     scored = score(model, encode_targets(tokenizer, pairs), tick=tick)
@@ -119,7 +118,7 @@ def teacher_forced_accuracy(
 
 
 @torch.inference_mode()
-def perplexity(model: Any, windows: Sequence[Tensor], *, tick: Tick = silent) -> float:
+def perplexity(model: Any, windows: Sequence[Tensor], *, tick: Tick = uncounted) -> float:
     """exp of the mean negative log-likelihood of a token, over `text_windows` (each (1, T))."""
     total, count = 0.0, 0
     for window in windows:

@@ -14,7 +14,8 @@ from typing import Any
 from editing.datasets import Record
 from editing.evaluation.generation import mean
 from editing.evaluation.metrics import answers
-from editing.evaluation.scoring import Score, Tick, encode_targets, score, silent
+from editing.evaluation.scoring import Score, encode_targets, score
+from editing.progress import Tick, uncounted
 
 Pair = tuple[str, str]
 
@@ -127,7 +128,7 @@ def questions(records: Sequence[Record], *, probes: bool) -> list[Pair]:
 
 
 def answered(
-    model: Any, tokenizer: Any, records: Sequence[Record], pairs: Sequence[Pair], *, tick: Tick = silent
+    model: Any, tokenizer: Any, records: Sequence[Record], pairs: Sequence[Pair], *, tick: Tick = uncounted
 ) -> Sheet:
     """The sheet as `model` fills it in; `tick` counts `len(records) + len(pairs)` answers at most."""
     scores = score(model, encode_targets(tokenizer, pairs), tick=tick)

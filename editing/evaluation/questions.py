@@ -19,15 +19,14 @@ from editing.evaluation.metrics import perplexity
 from editing.evaluation.scoring import (
     Question,
     Score,
-    Tick,
     cut_answer,
     encode_prompts,
     encode_targets,
     greedy_answers,
     score,
-    silent,
 )
 from editing.model.inference import Ids
+from editing.progress import Tick, uncounted
 from editing.requests import prompt_key, render
 from editing.spec import BuildSpec, Case, FactSpec
 
@@ -96,32 +95,32 @@ class Sitting:
     """Prompt → generated text."""
     perplexity: float | None = None
 
-    def ask(self, model: Any, questions: Iterable[Question], tick: Tick = silent) -> None:
+    def ask(self, model: Any, questions: Iterable[Question], tick: Tick = uncounted) -> None:
         """Score what was not scored before."""
         missing = [question for question in dict.fromkeys(questions) if question not in self.scores]
         self.scores.update(zip(missing, score(model, missing, tick=tick), strict=True))
 
-    def answer(self, model: Any, tokenizer: Any, prompts: Iterable[Ids], tick: Tick = silent) -> None:
+    def answer(self, model: Any, tokenizer: Any, prompts: Iterable[Ids], tick: Tick = uncounted) -> None:
         """Continue greedily what was not continued before."""
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.greedy]
         rows = greedy_answers(model, tokenizer, missing, tick=tick)
         self.greedy.update(zip(missing, rows, strict=True))
 
-    def sit(self, model: Any, tokenizer: Any, exam: Exam, tick: Tick = silent) -> None:
+    def sit(self, model: Any, tokenizer: Any, exam: Exam, tick: Tick = uncounted) -> None:
         """Answer the whole exam; `model` has this sitting's weights."""
         self.ask(model, exam.questions(), tick)
         owns = [questions.own for questions in exam.facts.values()]
         self.answer(model, tokenizer, [own.prompt for own in owns if not self.scores[own].strict], tick)
         self.speak(model, tokenizer, exam, tick)
 
-    def explain(self, model: Any, tokenizer: Any, exam: Exam, tick: Tick = silent) -> None:
+    def explain(self, model: Any, tokenizer: Any, exam: Exam, tick: Tick = uncounted) -> None:
         """Continue the probes that were not answered as expected, `EXPLAINED` of them, so that people can see
         what was said instead."""
         probes = (probe for questions in exam.facts.values() for _, probe in questions.probes())
         failed = list(dict.fromkeys(probe.prompt for probe in probes if not self.says(probe)))
         self.answer(model, tokenizer, failed[:EXPLAINED], tick)
 
-    def speak(self, model: Any, tokenizer: Any, exam: Exam, tick: Tick = silent) -> None:
+    def speak(self, model: Any, tokenizer: Any, exam: Exam, tick: Tick = uncounted) -> None:
         """Only generate the exam's texts and read its held-out text: all that is compared with the base."""
         missing = [prompt for prompt in exam.texts if prompt not in self.texts]
         texts = generate(model, tokenizer, missing, seed=exam.seed, tick=tick)
@@ -142,7 +141,7 @@ class Sitting:
 class Setter:
     """Sets the exam of a view, asking the base for what it cannot know."""
 
-    def __init__(self, model: Any, tokenizer: Any, base: Sitting, tick: Tick = silent) -> None:
+    def __init__(self, model: Any, tokenizer: Any, base: Sitting, tick: Tick = uncounted) -> None:
         self.model, self.tokenizer, self.base, self.tick = model, tokenizer, base, tick
 
     def known(self, facts: Sequence[FactSpec]) -> dict[str, tuple[bool, str]]:

@@ -14,9 +14,7 @@ from editing.evaluation.words import INITIAL, STOP
 from editing.model.inference import Continuation, Ids, for_each_batch, target_logits
 from editing.model.loading import context_length
 from editing.model.tokens import Passage, continued, locate
-
-Tick = Callable[[int], None]
-"""Called with the number of questions answered since the last call."""
+from editing.progress import Tick, uncounted
 
 T = TypeVar("T")
 
@@ -55,10 +53,6 @@ class Score:
         return math.exp(self.logprob)
 
 
-def silent(_: int) -> None:
-    """A Tick that tells nobody."""
-
-
 def encode_targets(tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> list[Question]:
     """(prompt, target) pairs tokenised as one running text, and split where the target begins."""
     passages = [Passage(continued(prompt, target), len(prompt), len(prompt)) for prompt, target in pairs]
@@ -71,7 +65,7 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[Ids]:
 
 
 @torch.inference_mode()
-def score(model: Any, questions: Sequence[Question], *, tick: Tick = silent) -> list[Score]:
+def score(model: Any, questions: Sequence[Question], *, tick: Tick = uncounted) -> list[Score]:
     """The scores of `questions`, in their order; equal questions are asked once."""
     scores: dict[Question, Score] = {}
 
@@ -109,7 +103,7 @@ def continue_greedily(
     tokens: int,
     *,
     ended: Callable[[Ids], bool] = lambda _: False,
-    tick: Tick = silent,
+    tick: Tick = uncounted,
 ) -> list[Ids]:
     """The likeliest next tokens of every prompt, in order: `tokens` of them, or until all rows have `ended`.
 
@@ -161,7 +155,9 @@ def for_each_room(
         for_each_batch(model, some, length, lambda batch, room=room: run(batch, room), extra=room)  # type: ignore[misc]
 
 
-def greedy_answers(model: Any, tokenizer: Any, prompts: Sequence[Ids], *, tick: Tick = silent) -> list[Ids]:
+def greedy_answers(
+    model: Any, tokenizer: Any, prompts: Sequence[Ids], *, tick: Tick = uncounted
+) -> list[Ids]:
     """Greedy continuations of `prompts`, long enough to see where the object ends."""
 
     ends = end_tokens(model, tokenizer)

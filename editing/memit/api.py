@@ -1,20 +1,14 @@
-"""MEMIT in three lines, for a notebook.
+"""Editing a loaded model in place, and undoing it.
 
-    from editing import EditRequest, edit
-    edited = edit(model, tokenizer, [EditRequest("1", "The capital of {} is", "France", "Rome")], corpus=["text.txt"])
-    edited.undo()
-
-The daemon calls the editor itself (`editing.editors`), which leaves the model as it was.
+`editing.edit` (`editing/notebook.py`) is what people call.  The daemon calls the editor itself
+(`editing.editors`), which leaves the model as it was.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +18,6 @@ from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
 from editing.model.weights import copies_of, parameter_named, refuse_offloaded, unwrapped, write_weights
 from editing.progress import Progress, silent
-from editing.requests import EditRequest
-from editing.settings import EditSettings
 
 
 @dataclass(eq=False)
@@ -50,13 +42,13 @@ class Edited:
         return f"<Edited {kind}, layers {layers}: {first}>"
 
     def undo(self) -> None:
-        """Take this edit back; a second call does nothing.
+        """Undo this edit; a second call does nothing.
 
         Edits of one model may be undone in any order.  Later ones stay in place: what they changed is
         carried over to the weights without this one.  Once all are undone, the weights are bit for bit those
         before the first.
         """
-        edits = _standing(self.model)
+        edits = _edits_of(self.model)
         if self not in edits:
             return
         later = edits[edits.index(self) + 1 :]
@@ -77,10 +69,10 @@ class Edited:
 
 
 _EDITS: weakref.WeakKeyDictionary[Any, list[weakref.ref[Edited]]] = weakref.WeakKeyDictionary()
-"""Model → its edits that stand, the oldest first.  One that nobody can undo any more is part of the weights."""
+"""Model → the edits in its weights that can still be undone (someone holds a reference), oldest first."""
 
 
-def _standing(model: Any) -> list[Edited]:
+def _edits_of(model: Any) -> list[Edited]:
     found = (reference() for reference in _EDITS.get(unwrapped(model), ()))
     return [edit for edit in found if edit is not None]
 
@@ -91,43 +83,20 @@ def _carried(weight: Tensor, gone: Edited, name: str) -> Tensor:
     return (weight.double() - gone._after[name].double() + gone.before[name].double()).to(weight.dtype)
 
 
-def edit(
-    model: Any,
-    tokenizer: Any,
-    requests: Sequence[EditRequest],
-    settings: EditSettings | None = None,
-    *,
-    corpus: Sequence[str | Path],
-    cache: str | Path | None = None,
-    kl_prompts: Mapping[str, Sequence[str]] | None = None,
-    preserved: Sequence[EditRequest] = (),
-    progress: Progress = silent,
-) -> Edited:
-    """Edit `model` in place with all `requests` at once.
+def edit_in_place(model: Any, tokenizer: Any, inputs: BuildInputs, *, progress: Progress = silent) -> Edited:
+    """Edit `model` in place with all requests of `inputs` at once.
 
-    `corpus` are the text files the keys' statistics are computed from.  With a `cache` directory,
-    statistics and δs are kept there and reused for this very model (its weights are digested).
-    A model that is compiled is edited as it was written, and may be compiled again.  Raises ModelError for one
-    with an adapter or with parameters that are not in memory, and what the editor raises; the model is then
-    unchanged.
+    A compiled model is edited through the module it was compiled from, and may be compiled again.  Raises
+    ModelError for a model with an adapter or with parameters that are not in memory, and what the editor
+    raises; the model is then unchanged.
     """
-    plain, chosen = unwrapped(model), settings or EditSettings()
+    plain = unwrapped(model)
     refuse_offloaded(plain)
-    editor = editor_named(chosen.editor)
-    with tempfile.TemporaryDirectory() as scratch:
-        inputs = BuildInputs(
-            requests=requests,
-            settings=chosen,
-            cache=Path(cache or scratch),
-            base_digest=weights_digest(plain) if cache else "",
-            corpus=[Path(file) for file in corpus],
-            kl_prompts=kl_prompts or {},
-            preserved=preserved,
-        )
-        result = editor.edit(plain, tokenizer, editor.arranged(inputs), progress=progress)
+    editor = editor_named(inputs.settings.editor)
+    result = editor.edit(plain, tokenizer, editor.arranged(inputs), progress=progress)
     edited = Edited(model, result, copies_of(plain, result.tensors.keys()), dict(result.tensors))
     write_weights(plain, result.tensors)
-    _EDITS[plain] = [weakref.ref(edit) for edit in (*_standing(plain), edited)]
+    _EDITS[plain] = [weakref.ref(edit) for edit in (*_edits_of(plain), edited)]
     return edited
 
 

@@ -56,7 +56,7 @@ class Targets:
         stored = {group.key: store.get(group.key) for group in groups}
         self.deltas |= {key: delta for key, delta in stored.items() if delta is not None}
         missing = [group for group in groups if group.key not in self.deltas]
-        cached, total = len(self.deltas), len(missing)
+        cached = len(self.deltas)
 
         def done(group: Group, delta: Delta) -> None:
             store.put(group.key, delta)
@@ -65,14 +65,17 @@ class Targets:
         def lost(group: Group, error: EditingError) -> None:
             self.errors[group.key] = error
 
-        def step(working: int, share: float) -> None:
-            self.progress("targets", len(self.deltas) - cached + int(working * share), total)
-
         def run(batch: Sequence[Group]) -> None:
             left = [g for g in batch if g.key not in self.deltas and g.key not in self.errors]
-            Optimisation(work.model, work.parts, left, self.job.inputs.settings, self.job.layer).run(
-                done, step, lost
+            before = len(self.deltas) - cached
+
+            def progress(phase: str, finished: int, of: int) -> None:
+                self.progress(phase, before + finished, len(missing))
+
+            optimisation = Optimisation(
+                work.model, work.parts, left, self.job.inputs.settings, self.job.layer
             )
+            optimisation.run(done, lost, progress)
 
         share = batch_share(work.model, work.parts, self.job.layer, work.steps)
         in_batches(missing, share, 1.0, run, too_large=lost)

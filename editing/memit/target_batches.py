@@ -27,7 +27,7 @@ ENOUGH = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TermRow:
     """One term of one group, in a bucket."""
 
     group: int
@@ -47,13 +47,13 @@ class Row:
         return len(self.ids) - self.term.text.subject
 
 
-def buckets(groups: Sequence[Group], tokens: int) -> Iterator[list[Row]]:
+def buckets(groups: Sequence[Group], tokens: int) -> Iterator[list[TermRow]]:
     """All rows of `groups` in buckets of at most `tokens` suffix tokens, padding included."""
-    classes: dict[int, list[Row]] = {}
+    classes: dict[int, list[TermRow]] = {}
     for index, group in enumerate(groups):
         facts = sum(not term.kl for term in group.terms)
         for term in group.terms:
-            row = Row(index, term, 1.0 if term.kl else 1.0 / facts)
+            row = TermRow(index, term, 1.0 if term.kl else 1.0 / facts)
             classes.setdefault(term.context, []).append(row)
     if min(map(len, classes.values())) < FEW:
         classes = {0: [row for rows in classes.values() for row in rows]}
@@ -123,7 +123,7 @@ class Bucket:
 
 
 @torch.no_grad()
-def collect(model: Any, parts: Parts, rows: Sequence[Row], layer: int, dtype: torch.dtype) -> Bucket:
+def collect(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype: torch.dtype) -> Bucket:
     """Run the rows once, whole, and keep what every step needs."""
     below = min(row.term.text.subject for row in rows)
     if _window(model) < max(len(row.ids) for row in rows):
@@ -140,7 +140,7 @@ def _window(model: Any) -> int:
     return getattr(model.config.get_text_config(), "sliding_window", None) or 1 << 30
 
 
-def _cut(batch: Rows, hidden: Tensor, rows: Sequence[Row], layer: int, dtype: torch.dtype) -> Bucket:
+def _cut(batch: Rows, hidden: Tensor, rows: Sequence[TermRow], layer: int, dtype: torch.dtype) -> Bucket:
     """Cut a batch that was run whole at each row's subject: what lies before becomes the past."""
     device = hidden.device
     subject = torch.tensor([row.term.text.subject for row in rows], device=device)
@@ -181,7 +181,7 @@ def _cut(batch: Rows, hidden: Tensor, rows: Sequence[Row], layer: int, dtype: to
     )
 
 
-def _reads(rows: Sequence[Row]) -> tuple[list[int], list[int], list[float], list[int]]:
+def _reads(rows: Sequence[TermRow]) -> tuple[list[int], list[int], list[float], list[int]]:
     """(row, position, weight, label) of every logit that is read; the tokens of a target weigh the same."""
     row: list[int] = []
     position: list[int] = []

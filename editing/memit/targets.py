@@ -25,13 +25,12 @@ from editing.memit.target_batches import Bucket, buckets, collect
 from editing.model.architectures import Parts
 from editing.model.caching import FixedLayer, attending_to
 from editing.model.hooks import on_input, only_at, returns_tuple, starting_with
+from editing.progress import Progress, silent
 from editing.settings import EditSettings
 
 Done = Callable[[Group, Delta], None]
 Lost = Callable[[Group, NumericalError], None]
 """Called with a group whose loss is not finite; the others of its batch go on without it."""
-Step = Callable[[int, float], None]
-"""Called after each step with the number of groups still at work and the share of the steps they have done."""
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
@@ -71,13 +70,14 @@ class Optimisation:
             norm[bucket.group[bare]] = bucket.hidden[bare, 0].to(self.dtype).norm(dim=1)
         return norm
 
-    def run(self, done: Done, step: Step = lambda working, share: None, lost: Lost | None = None) -> None:
+    def run(self, done: Done, lost: Lost | None = None, progress: Progress = silent) -> None:
         """All steps, as the released implementation counts them: `steps` losses, one update fewer.
 
-        An exception from `step` ends the run; what has been handed to `done` stays done.  Without `lost`, a
-        group whose loss is not finite raises NumericalError.
+        `progress` counts groups, those at work by the share of their steps that is done.  An exception from it
+        ends the run; what has been handed to `done` stays done.  Without `lost`, a group whose loss is not
+        finite raises NumericalError.
         """
-        updates = self.settings.steps - 1
+        updates, total = self.settings.steps - 1, len(self.groups)
         for _ in range(updates):
             gradient = self.gradient()
             gradient = gradient[self._lose(torch.cat([gradient, self.loss[:, None]], dim=1), lost)]
@@ -85,7 +85,8 @@ class Optimisation:
             if not self.groups:
                 return
             self.update(gradient[stayed])
-            step(len(self.groups), self.updates / updates)
+            working = len(self.groups)
+            progress("targets", total - working + int(working * self.updates / updates), total)
         self._lose(self.delta, lost)
         self.leave(torch.ones_like(self.loss, dtype=torch.bool), done)
 

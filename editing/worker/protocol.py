@@ -108,15 +108,3 @@ class Channel:
                 self.stop()
             if time.monotonic() - self._moved < self._patience:
                 self.emit("heartbeat")
-
-
-class Counter:
-    """A tick for the functions that count what they have answered, as progress of one phase."""
-
-    def __init__(self, channel: Channel, phase: str, total: int) -> None:
-        self._channel, self._phase, self._total, self._done = channel, phase, total, 0
-        channel.progress(phase, 0, total)
-
-    def __call__(self, count: int) -> None:
-        self._done += count
-        self._channel.progress(self._phase, self._done, max(self._total, self._done))

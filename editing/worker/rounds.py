@@ -35,26 +35,26 @@ from editing.evaluation.measures import Judgement
 from editing.evaluation.metrics import text_windows, weight_growth
 from editing.evaluation.questions import Exam, Setter, Sitting
 from editing.model.hooks import fused
-from editing.model.loading import load_model, load_tokenizer
 from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk
+from editing.progress import Counter
 from editing.requests import prompt_key
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.checkpoints import read_changed, read_manifest, verify, write_checkpoint
-from editing.worker.protocol import Channel, Counter
+from editing.storage.loaded import LoadedBase, load_base
+from editing.worker.protocol import Channel
 from editing.worker.screening import Failures, edit_requests, screened
 
 Known = Mapping[str, tuple[bool, str]]
 
 
 @dataclass
-class Loaded:
-    """A base in memory, with what it has answered so far."""
+class KeptBase:
+    """The base that the worker keeps between rounds, with the answers given so far."""
 
-    digest: str
+    loaded: LoadedBase
     device: str | None
-    model: Any
-    tokenizer: Any
+    """As the spec asked for."""
     base: Sitting = field(default_factory=Sitting)
     live: dict[str, Sitting] = field(default_factory=dict)
     """By checkpoint digest."""
@@ -65,11 +65,11 @@ class Workshop:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self._loaded: Loaded | None = None
+        self._kept: KeptBase | None = None
 
     def forget(self) -> None:
-        """Drop the loaded base: after an error nothing is known of its state."""
-        self._loaded = None
+        """Drop the base: after an error its state is unknown."""
+        self._kept = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -86,9 +86,9 @@ class Workshop:
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         started = time.perf_counter()
-        loaded = self._base(spec)
-        with fused(loaded.model):
-            report = _Round(spec, digest, loaded, self.channel).run()
+        kept = self._base(spec)
+        with fused(kept.loaded.model):
+            report = _Round(spec, digest, kept, self.channel).run()
         seconds = {**report.cost.seconds, "total": time.perf_counter() - started}
         cost = replace(report.cost, seconds=seconds, peak_memory_bytes=_peak_memory())
         report = replace(report, cost=cost)
@@ -97,27 +97,27 @@ class Workshop:
         crash_point("editing.worker:after-report")
         return report_path
 
-    def _base(self, spec: BuildSpec) -> Loaded:
-        if self._loaded and (self._loaded.digest, self._loaded.device) == (spec.base_digest, spec.device):
-            return self._loaded
+    def _base(self, spec: BuildSpec) -> KeptBase:
+        kept = self._kept
+        if kept is not None and (kept.loaded.digest, kept.device) == (spec.base_digest, spec.device):
+            return kept
         self.forget()
-        self.channel.progress("load", 0, 1)
         directory = Path(spec.base)
-        digest = verify(directory)
-        if digest != spec.base_digest:
-            raise SpecError(f"the base in {directory} is {digest}, the spec asks for {spec.base_digest}")
-        model = load_model(directory, device=spec.device)
-        self._loaded = Loaded(digest, spec.device, model, load_tokenizer(directory))
-        self.channel.progress("load", 1, 1)
-        return self._loaded
+        loaded = load_base(directory, device=spec.device, progress=self.channel.progress)
+        if loaded.digest != spec.base_digest:
+            raise SpecError(
+                f"the base in {directory} is {loaded.digest}, the spec asks for {spec.base_digest}"
+            )
+        self._kept = KeptBase(loaded, spec.device)
+        return self._kept
 
 
 class _Round:
     """The steps of one round."""
 
-    def __init__(self, spec: BuildSpec, digest: str, loaded: Loaded, channel: Channel) -> None:
-        self.spec, self.digest, self.loaded, self.channel = spec, digest, loaded, channel
-        self.model, self.tokenizer = loaded.model, loaded.tokenizer
+    def __init__(self, spec: BuildSpec, digest: str, kept: KeptBase, channel: Channel) -> None:
+        self.spec, self.digest, self.kept, self.channel = spec, digest, kept, channel
+        self.model, self.tokenizer = kept.loaded.model, kept.loaded.tokenizer
         self.seconds: dict[str, float] = {}
         self.cost = Cost()
         self.failures = Failures()
@@ -126,7 +126,7 @@ class _Round:
         with self._timed("known"):
             self.spec = screened(self.model, self.tokenizer, self.spec, self.failures)
             asking = self._counter("known", len(self.spec.facts))
-            setter = Setter(self.model, self.tokenizer, self.loaded.base, asking)
+            setter = Setter(self.model, self.tokenizer, self.kept.base, asking)
             known = setter.known(self.spec.facts)
         crash_point("editing.worker:after-known")
         if self.spec.mode == "ask":
@@ -221,7 +221,7 @@ class _Round:
 
     def _judge(self, exam: Exam, known: Known, built: EditResult | None) -> Judgement:
         total = len(exam.questions()) + len(exam.texts) + len(exam.windows)
-        self.loaded.base.speak(self.model, self.tokenizer, exam, self._counter("judge base", total))
+        self.kept.base.speak(self.model, self.tokenizer, exam, self._counter("judge base", total))
         alone = self._alone(exam, known, built)
         candidate = Sitting()
         tensors = read_changed(Path(self.spec.base), Path(self.spec.out))
@@ -235,7 +235,7 @@ class _Round:
             facts=self.spec.facts,
             known=known,
             exam=exam,
-            base=self.loaded.base,
+            base=self.kept.base,
             candidate=candidate,
             live=live,
             alone=alone,
@@ -261,7 +261,7 @@ class _Round:
         if manifest.base != self.spec.base_digest:
             self.channel.log("live was built from another base: it is not compared", live=str(directory))
             return None, None
-        sitting = self.loaded.live.setdefault(manifest.digest, Sitting())
+        sitting = self.kept.live.setdefault(manifest.digest, Sitting())
         tensors = read_changed(Path(self.spec.base), directory)
         growth = self._growth(tensors)
         with swapped(self.model, tensors):
@@ -300,7 +300,7 @@ class _Round:
         )
 
     def _counter(self, phase: str, total: int) -> Counter:
-        return Counter(self.channel, phase, total)
+        return Counter(self.channel.progress, phase, total)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
     from editing.preflight import Preflight
-    from editing.standalone import Report
+    from editing.standalone import EditOutcome
     from editing.tracing.trace import TraceResult
     from kbsync.standalone.target import Chosen
 
@@ -180,7 +180,7 @@ def _chosen(context: typer.Context, *, corpus: list[Path] | None, **typed: Any) 
     return choose(known.home(), known.settings(required=False), corpus=corpus or (), **typed)
 
 
-def show(report: Report) -> None:
+def show(report: EditOutcome) -> None:
     """What became of the facts, for people: scores, and fact by fact."""
     before, after = asdict(report.before), asdict(report.after)
     print_table(

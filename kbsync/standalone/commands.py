@@ -24,7 +24,7 @@ from kbsync.standalone.target import Chosen
 
 if TYPE_CHECKING:
     from editing.preflight import Preflight
-    from editing.standalone import Report
+    from editing.standalone import EditOutcome
     from editing.tracing.trace import TraceResult
 
 Announce = Callable[["Preflight"], None]
@@ -39,7 +39,7 @@ def edit(
     allow_failed: bool = False,
     announce: Announce,
     progress: Progress,
-) -> Report | None:
+) -> EditOutcome | None:
     """Edit `records` into the chosen model and write it to `out`; with no `out` only announce what it would take."""
     corpus = chosen.text()
     if out is not None:

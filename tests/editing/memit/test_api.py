@@ -14,8 +14,9 @@ import torch
 from accelerate.hooks import AlignDevicesHook, ModelHook, add_hook_to_module
 from peft import LoraConfig, get_peft_model
 
+from editing import edit
 from editing.errors import ArchitectureError, ModelError
-from editing.memit.api import Edited, edit
+from editing.memit.api import Edited
 from editing.model.tokens import tokenizer_digest
 from editing.requests import EditRequest
 from editing.tracing.trace import TraceSettings, trace

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from editing import edit
 from editing.editors.contract import EditResult
 from editing.errors import ArchitectureError, DataError, OutOfMemory, RequestError
-from editing.memit.api import edit
 from editing.memit.corpus import Drawn, documents, draw
 from editing.memit.statistics import Statistics, accumulate
 from editing.model.architectures import locate_parts

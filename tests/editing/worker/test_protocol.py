@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from editing.errors import Stopped
-from editing.worker.protocol import Channel, Counter
+from editing.progress import Counter
+from editing.worker.protocol import Channel
 
 
 def said(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -43,7 +44,7 @@ def test_a_worker_that_does_not_move_falls_silent() -> None:
 def test_progress_has_rate_and_time_left_and_is_not_said_too_often() -> None:
     stream = io.StringIO()
     channel = Channel(stream)
-    counter = Counter(channel, "judge", 1000)
+    counter = Counter(channel.progress, "judge", 1000)
     for _ in range(1000):
         counter(1)
     events = said(stream)
@@ -55,7 +56,7 @@ def test_progress_has_rate_and_time_left_and_is_not_said_too_often() -> None:
 
 def test_a_counter_that_was_promised_too_little_never_passes_its_total() -> None:
     stream = io.StringIO()
-    Counter(Channel(stream), "judge", 1)(5)
+    Counter(Channel(stream).progress, "judge", 1)(5)
     assert said(stream)[-1]["total"] == 5
 
 
