@@ -59,7 +59,7 @@ _ADVICE = {
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the operating system says against writing `path`, inside, is a StorageError that says what to do."""
+    """Turn an OSError raised inside while writing `path` into a StorageError with advice."""
     try:
         yield
     except OSError as error:
@@ -102,7 +102,7 @@ def _write_file(path: Path, content: bytes, mode: int) -> None:
 def sweep(directory: Path) -> tuple[str, ...]:
     """Remove what killed writers left unfinished in `directory`; returns the names.
 
-    Call it only while nobody writes there.
+    Call it only while no other process writes there.
     """
     if not directory.is_dir():
         return ()

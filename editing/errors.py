@@ -7,7 +7,7 @@
     ├── ModelError             a model directory cannot be loaded
     │   └── ArchitectureError  its architecture is not in the table, or cannot be edited
     ├── CheckpointError        a checkpoint directory cannot be written, read or switched to
-    │   └── DamagedCheckpoint  its contents are not what its manifest says
+    │   └── DamagedCheckpoint  its contents differ from its manifest
     ├── StorageError           a file cannot be written: no space, no permission, a lost file system
     ├── OutOfMemory            the smallest batch still does not fit
     ├── NumericalError         a value that is not finite, or a system that has no solution
@@ -61,7 +61,7 @@ class CheckpointError(EditingError):
 
 
 class DamagedCheckpoint(CheckpointError):
-    """A checkpoint whose contents are not what its manifest says; the message names the file."""
+    """A checkpoint whose contents differ from its manifest; the message names the file."""
 
 
 class StorageError(EditingError):

@@ -1,7 +1,7 @@
 """When two texts read the same: one folding for prompts, labels, targets and answers.
 
 `fold` is Unicode's NFKC_Casefold (The Unicode Standard, section 3.13, "Identifier Caseless Matching")
-with runs of white space counted as one space. It ignores what nobody sees: default-ignorable code
+with runs of white space counted as one space. It ignores what is invisible: default-ignorable code
 points (UAX #44), such as soft hyphens, variation selectors and the combining grapheme joiner.
 """
 

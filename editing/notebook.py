@@ -19,7 +19,8 @@ from editing.errors import SpecError
 from editing.evaluation.metrics import answers, strict_argmax
 from editing.json_decode import decode
 from editing.memit.api import Edited, edit_in_place, weights_digest
-from editing.model.weights import unwrapped
+from editing.model.architectures import refuse_adapters
+from editing.model.weights import refuse_offloaded, unwrapped
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
 from editing.settings import EditSettings
@@ -107,6 +108,9 @@ def edit(
     """
     if unknown := context.keys() - Context.__annotations__.keys():
         raise TypeError(f"edit() got unexpected keyword arguments: {', '.join(sorted(unknown))}")
+    plain = unwrapped(model)
+    refuse_adapters(plain)
+    refuse_offloaded(plain)
     chosen = settings or settings_beside(model)
     prompts = [request.rendered for request in requests]
     before = answers(model, tokenizer, prompts)
@@ -115,7 +119,7 @@ def edit(
             requests=requests,
             settings=chosen,
             cache=Path(cache or scratch),
-            base_digest=weights_digest(unwrapped(model)) if cache else "",
+            base_digest=weights_digest(plain) if cache else "",
             corpus=[Path(file) for file in corpus],
             **context,
         )
@@ -131,7 +135,7 @@ def edit(
 
 
 def settings_beside(model: Any) -> EditSettings:
-    """What `kbsync-edit.json` in the directory that `model` was loaded from says, or the defaults."""
+    """The settings in `kbsync-edit.json` in the directory that `model` was loaded from, or the defaults."""
     name = getattr(model, "name_or_path", "")
     file = Path(name) / BESIDE
     if not name or not file.is_file():

@@ -29,7 +29,7 @@ class Edited:
     before: dict[str, Tensor]
     """The changed parameters as they would be without this edit."""
     _after: dict[str, Tensor] = field(repr=False)
-    """The same with it, and without later ones."""
+    """The changed parameters with this edit, and without later ones."""
     report: object = None
     """Which facts took (`editing.notebook.EditReport`), where `editing.edit` made the edit."""
 

@@ -22,7 +22,7 @@ from editing.durable import make_directory, open_regular, write_file
 from editing.errors import DataError, EditingError
 
 SETTLED = 2.0
-"""Seconds after which a file's time of change tells its contents apart from later ones."""
+"""Seconds after which an unchanged modification time means unchanged contents."""
 
 LONGEST = 1 << 18
 """Characters of a document that are looked at: many more than the statistics read of it in tokens."""
@@ -122,7 +122,7 @@ def documents(corpus: Sequence[Path], *, field: str = "text") -> Iterator[str]:
 
 @contextmanager
 def _as_data_error(path: Path) -> Iterator[None]:
-    """What a damaged or unreadable file raises in whatever library reads it is a DataError that names it."""
+    """Turn what a library raises inside for a damaged or unreadable file into a DataError that names the file."""
     try:
         yield
     except (EditingError, MemoryError):
@@ -215,7 +215,7 @@ def _arrow(path: Path, field: str) -> Iterator[str]:
 
 
 def _mapped(path: Path) -> Any:
-    """The file as pyarrow maps it: a length in it that is wrong then reaches past its end, and not for memory."""
+    """The file, memory-mapped by pyarrow: a wrong length in it then fails at its end instead of allocating memory."""
     open_regular(path).close()
     return _pyarrow(path, "memory_map")(str(path))
 

@@ -27,7 +27,7 @@ TOKENS = {"cpu": 1024, "cuda": 2048}
 BATCH_FLOPS = {"cpu": 2e12, "cuda": 1e16}
 """The floor of one batch: δs are stored when they are done, so this is what an interruption may cost."""
 SMALLEST = 64
-"""Groups that make a batch whatever they cost."""
+"""The least number of groups in a batch, whatever they cost."""
 
 
 ASSUMED = {"targets": 0.2, "statistics": 0.6, "keys": 0.2}
@@ -153,7 +153,7 @@ class Work:
         }
 
     def calls(self) -> dict[str, float]:
-        """Seconds by phase that go by whatever the matrices' size."""
+        """Seconds by phase that do not depend on the matrices' size."""
         device = self.model.device.type
         above = len(self.parts.blocks) - self.layers[-1] - 1
         suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)

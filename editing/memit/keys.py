@@ -27,7 +27,7 @@ from editing.settings import EditSettings
 
 
 class UnusableKeys(NumericalError):
-    """Keys or residuals of some groups are not finite: they would spoil the update of all the others."""
+    """Keys or residuals of some groups are not finite, which would make the whole update not finite."""
 
     def __init__(self, groups: Sequence[Group], layer: int) -> None:
         super().__init__(

@@ -1,7 +1,7 @@
 """δ of every key group: from the store, or optimised in batches and stored the moment it is done.
 
-A group whose optimisation fails costs its own facts alone.  Where most of many groups fail, the fault is
-not in single groups but in the settings or the machine, and the build ends with the error.
+A group whose optimisation fails loses its own facts alone.  Where most of many groups fail, the cause is
+in the settings or the machine, and the build ends with the error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from editing.progress import Progress, silent
 from editing.requests import EditRequest
 
 MANY = 4
-"""From so many groups on, `MOST` of them failing is nobody's own fault."""
+"""From this many groups on, failures of more than `MOST` of them have a common cause."""
 MOST = 0.75
 
 
@@ -81,9 +81,9 @@ class Targets:
         in_batches(missing, share, 1.0, run, too_large=lost)
 
     def _raise_if_common(self, broken: Sequence[Group], groups: Sequence[Group]) -> None:
-        """Raise where nobody hears of single failures, or where they have a common cause.
+        """Raise where single failures are not reported, or where they have a common cause.
 
-        Memory that no group at all fits into is the machine's trouble, and may be had another time.
+        Where no group at all fits in memory, the machine is the cause, and another attempt may succeed.
         """
         if not broken:
             return
@@ -97,7 +97,7 @@ class Targets:
             raise first
 
     def _apart(self, group: Group) -> list[Group]:
-        """What can be saved of a group that has no δ: its facts that have one alone, in one group again."""
+        """Split a group that has no δ: the facts that have one alone form a group again."""
         facts: dict[tuple[str, str], list[EditRequest]] = {}
         for request in group.requests:
             facts.setdefault((request.rendered, request.target), []).append(request)

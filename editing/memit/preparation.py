@@ -27,7 +27,7 @@ class Job:
     inputs: BuildInputs
     tokenizer: Any
     failed: Failed | None
-    """Hears of requests that cannot be edited; None: they raise."""
+    """Called with requests that cannot be edited; None: they raise."""
     prefixes: tuple[str, ...]
     groups: Sequence[Group]
     preserved: Sequence[Group]

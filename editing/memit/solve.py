@@ -31,7 +31,7 @@ def direct_flops(d_k: int, d: int, n: int) -> float:
 
 
 def woodbury_flops(d_k: int, d: int, n: int) -> float:
-    """Operations of the same by `factorise` and `solve_few`."""
+    """Operations of a layer's update by `factorise` and `solve_few`."""
     small = 2.0 * n**2 * d_k + n**3 / 3 + 2.0 * n**2 * d
     return d_k**3 / 3 + 2.0 * n * d_k**2 + small + 2.0 * n * d_k * d
 

@@ -145,7 +145,7 @@ class Statistics:
         return [row for row in rows if row]
 
     def _load(self, parts: Parts, layer: int, progress: Progress) -> Tensor:
-        """As it was written: damaged moments are computed again."""
+        """The stored moments of `layer`, with the ridge; damaged ones are computed again."""
         while (found := tensor_cache.load(self.path(layer), str(self.model.device))) is None:
             self._fill(parts, [layer], progress)
         moment = found[0]["moment"]
@@ -173,7 +173,7 @@ class Sums:
 
     @classmethod
     def resumed(cls, path: Path | None, device: torch.device) -> Sums:
-        """What an interrupted pass left in `path`, or nothing yet."""
+        """The sums that an interrupted pass left in `path`, or empty ones."""
         found = None if path is None else tensor_cache.load(path, str(device))
         if found is None:
             return cls()

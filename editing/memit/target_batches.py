@@ -21,9 +21,9 @@ from editing.model.passes import Rows, padded, prepare, read
 Past = list[tuple[Tensor, Tensor]]
 
 FEW = 48
-"""A context with fewer rows than this is not worth a bucket of its own: reading the weights would rule."""
+"""A context with fewer rows than this gets no bucket of its own: reading the weights would dominate."""
 ENOUGH = 32
-"""Rows that make a bucket, where the next ones are longer by half."""
+"""A bucket of this many rows is closed where the next row is longer by half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class TermRow:
     group: int
     term: Term
     weight: float
-    """Of the term in its group's loss."""
+    """The term's weight in its group's loss."""
 
     @property
     def ids(self) -> tuple[int, ...]:

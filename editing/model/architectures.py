@@ -108,7 +108,7 @@ class Parts:
 def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
     """The parts of `model`, by the table or as `described`; raises ArchitectureError if it has none."""
     kind = model.config.model_type
-    _refuse_adapters(model)
+    refuse_adapters(model)
     _refuse_experts(model, kind)
     architecture = described or TABLE.get(kind)
     if architecture is None:
@@ -178,7 +178,7 @@ def _as_built(architecture: Architecture, config: Any) -> Architecture:
     return architecture
 
 
-def _refuse_adapters(model: Any) -> None:
+def refuse_adapters(model: Any) -> None:
     """An adapter's layers stand between the weights and what they do; without it the edit would be another."""
     adapted = [name for name, module in model.named_modules() if type(module).__module__.startswith("peft.")]
     if adapted:

@@ -229,8 +229,8 @@ def _is(path: Path, digest: str) -> bool:
 def collect_garbage(root: Path, keep: Collection[str]) -> tuple[str, ...]:
     """Remove unfinished directories and links, and checkpoints that are not in `keep`; return their names.
 
-    What `live` points to is never removed, nor is anything that is not ours.  Call it only while
-    nobody writes below `root`.  An unkept checkpoint first loses its name, so that a crash in the
+    What `live` points to is never removed, nor is any file kbsync did not write.  Call it only while
+    no other process writes below `root`.  An unkept checkpoint first loses its name, so that a crash in the
     middle leaves something that the next call recognises as unfinished.
     """
     if not root.is_dir():

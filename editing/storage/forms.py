@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "kbsync.forms"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
-"""What a form, and so its folder, may be called."""
+"""Allowed names of a form, which is also its folder's."""
 
 _BUILT_IN: Mapping[str, str] = {"delta": "editing.storage.delta:write_delta"}
 """Name → `Form`, imported on first use."""

@@ -165,7 +165,7 @@ class Interventions:
 
 @dataclass(frozen=True)
 class _Put:
-    """Puts values into a module's output: for plan `index`, at one token, (d,) or one (samples, d)."""
+    """Writes values into a module's output: for plan `index`, at one token, (d,) or one (samples, d)."""
 
     changes: list[tuple[int, int, Tensor]]
     samples: int

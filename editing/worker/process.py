@@ -121,7 +121,7 @@ def classify(error: Exception) -> tuple[str, bool]:
 
 
 def _failed_allocation(error: Exception) -> bool:
-    """Recognised by their messages: memory can run out while torch is being imported."""
+    """Whether `error` is a failed allocation, by its message: memory can run out while torch is being imported."""
     message = str(error)
     return type(error).__name__ == "OutOfMemoryError" or any(sign in message for sign in ALLOCATION_FAILED)
 

@@ -142,7 +142,7 @@ class _Round:
         return self._report(checkpoint, judgement.fact_reports(), judgement.measures())
 
     def _estimate(self, edited: list[FactSpec]) -> BuildReport:
-        """Only what a build of `edited` would take."""
+        """A report that only states what a build of `edited` would take."""
         if edited:
             editor = editor_named(self.spec.settings.editor)
             expected = editor.estimate(self.model, self.tokenizer, editor.arranged(self._inputs(edited)))
@@ -210,7 +210,7 @@ class _Round:
         return digest
 
     def _clear(self, out: Path) -> None:
-        """Remove what an attempt that was killed before its report left behind."""
+        """Remove what an attempt left behind that was killed before it wrote its report."""
         if not out.exists():
             return
         if self.spec.live is not None and Path(self.spec.live).resolve() == out.resolve():
@@ -269,7 +269,7 @@ class _Round:
         return sitting, growth
 
     def _growth(self, tensors: Mapping[str, Tensor]) -> float:
-        """Of what differs from the base, which the model holds."""
+        """Weight growth of `tensors` against the base, which the model holds."""
         return weight_growth(dict(self.model.named_parameters()), tensors)
 
     def _windows(self) -> list[Tensor]:
@@ -337,7 +337,7 @@ def _answers(report: Path, spec_digest: str) -> bool:
 
 
 def _peak_memory() -> int:
-    """Bytes: of the GPU where there is one, else of the process."""
+    """Peak memory in bytes: of the GPU where there is one, else of the process."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
