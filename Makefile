@@ -6,12 +6,12 @@ STAMP := $(VENV)/.installed
 DEMO_HOME ?= demo-home
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test test-fast test-all check format clean
+.PHONY: help demo pretrained test test-fast test-all check format clean
 
 help:            ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ \t/' | expand -t 18
 
-QUICK := -m "not slow and not thorough and not gpu and not browser and not ray"
+QUICK := -m "not slow and not thorough and not gpu and not browser and not ray and not pretrained"
 # `make test PYTEST=…` adds options, such as `-k name` or `-p randomly` (any order).
 PYTEST ?=
 
@@ -21,6 +21,9 @@ demo: | introduction $(STAMP)  ## the whole story on a bundled model and a local
 .PHONY: introduction
 introduction:    # something to read while torch installs
 	@test -e $(STAMP) || cat kbsync/demo/introduction.txt
+
+pretrained: $(STAMP)  ## set up a small pretrained chat model (93 MB to download, once); the last line is its directory
+	@$(BIN)/python -m kbsync.demo.pretrained
 
 test: $(STAMP)   ## the quick tests (under ten minutes on two cores)
 	$(BIN)/python -m pytest $(QUICK) -n 2 --dist loadfile $(PYTEST)
@@ -47,9 +50,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kbsync needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first and alone: a later resolver pass then finds the range satisfied.
-	@echo "[1/2] torch, which is large: about a minute on a fast line, several on a slow one"
+	@echo "[1/2] torch, which is large: about a minute on a fast line, several on a slow one" >&2
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	@echo "[2/2] kbsync, its dependencies and its tools: about a minute"
+	@echo "[2/2] kbsync, its dependencies and its tools: about a minute" >&2
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parquet,plot,postgres]'
 	touch $@
 

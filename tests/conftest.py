@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.databases import NewUrl, administer, copied_database, database_url, migrate
+from tests.support.pretrained import pretrained as pretrained
 
 
 @pytest.fixture(scope="session")
