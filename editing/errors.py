@@ -21,6 +21,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+FailureKind = Literal["killed", "out_of_memory", "hung", "wrong_version", "bad_spec", "data", "internal"]
+"""How a worker can fail, for the worker itself, for whoever watches it, and for the record of attempts:
+
+    killed         a signal ended the process
+    out_of_memory  the smallest batch does not fit
+    hung           the process gave no sign of life for too long
+    wrong_version  worker and daemon speak different versions of the protocol
+    bad_spec       the spec cannot be read, or asks for something impossible
+    data           a file that the build depends on, or its report, cannot be used
+    internal       anything else
+"""
 RequestFlaw = Literal["malformed", "label_special", "untokenised", "unsayable", "too_long", "conflict"]
 
 

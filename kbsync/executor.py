@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Protocol, get_args
 
 import structlog
 
 from editing.crashpoints import VARIABLE
-from editing.errors import EditingError
+from editing.errors import EditingError, FailureKind
 from editing.spec import SPEC_VERSION, BuildReport
 from kbsync.environments import COMPUTE_PREFIXES, minimal
 from kbsync.errors import KbsyncError
@@ -38,18 +38,23 @@ WORKER = (sys.executable, "-m", "editing.worker")
 Progress = Callable[[str, int, int, float | None], None]
 """phase, done, total, seconds left (None: unknown)."""
 
-FailureKind = Literal["killed", "out_of_memory", "hung", "wrong_version", "bad_spec", "data", "internal"]
+KINDS = frozenset(get_args(FailureKind))
+LOG = Path("runs", "worker.log")
+"""Where a worker's own output goes, below the home."""
 
 
 def silent(phase: str, done: int, total: int, eta_s: float | None) -> None:
-    """A Progress that tells nobody."""
+    """A Progress that is shown nowhere."""
 
 
 class WorkerFailed(KbsyncError):
-    """The worker did not deliver a report; `retry` says whether the same spec may succeed another time."""
+    """The worker did not deliver a report; `retry` says whether the same spec may succeed another time.
 
-    def __init__(self, kind: FailureKind, message: str, *, retry: bool) -> None:
-        super().__init__(message, "see the worker.log beside the run's spec.json")
+    `log` is the file with the worker's own output, which the advice names.
+    """
+
+    def __init__(self, kind: FailureKind, message: str, *, retry: bool, log: Path = LOG) -> None:
+        super().__init__(message, f"the worker's own output is in {log}")
         self.kind = kind
         self.retry = retry
 
@@ -156,9 +161,10 @@ class LocalWorker:
             elif kind == "log":
                 log.info("worker", **{k: v for k, v in event.items() if k != "event"})
             elif kind == "report":
-                return _read_report(Path(event["path"]))
+                return self._read_report(Path(event["path"]))
             elif kind == "error":
-                raise WorkerFailed(event["kind"], event["message"], retry=bool(event["retry"]))
+                named = event["kind"] if event["kind"] in KINDS else "internal"
+                raise self._failure(named, event["message"], retry=bool(event["retry"]))
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is not None and self._process.poll() is None:
@@ -167,12 +173,12 @@ class LocalWorker:
         try:
             process = self._process = self._start()
         except OSError as error:
-            raise WorkerFailed("internal", f"no worker could be started: {error}", retry=True) from error
+            raise self._failure("internal", f"no worker could be started: {error}", retry=True) from error
         assert process.stdout is not None
         threading.Thread(target=_pump, args=(process.stdout, self._lines), daemon=True).start()
         ready = self._next_event(process)
         if ready.get("event") != "ready" or ready.get("version") != SPEC_VERSION:
-            raise WorkerFailed(
+            raise self._failure(
                 "wrong_version",
                 f"the worker speaks spec version {ready.get('version')}, this daemon {SPEC_VERSION}: "
                 "install one version of kbsync on both sides",
@@ -209,7 +215,7 @@ class LocalWorker:
                 if time.monotonic() > deadline:
                     seconds = self._settings.heartbeat_timeout_s
                     process.kill()
-                    raise WorkerFailed(
+                    raise self._failure(
                         "hung", f"the worker gave no sign of life for {seconds:.0f} s", retry=True
                     ) from None
                 continue
@@ -229,8 +235,17 @@ class LocalWorker:
         if code < 0:
             name = signal.Signals(-code).name
             hint = " (the kernel does that when memory runs out)" if -code == signal.SIGKILL else ""
-            return WorkerFailed("killed", f"the worker was killed by {name}{hint}", retry=True)
-        return WorkerFailed("internal", f"the worker ended with exit code {code}", retry=code not in (2, 78))
+            return self._failure("killed", f"the worker was killed by {name}{hint}", retry=True)
+        return self._failure("internal", f"the worker ended with exit code {code}", retry=code not in (2, 78))
+
+    def _read_report(self, path: Path) -> BuildReport:
+        try:
+            return BuildReport.read(path)
+        except EditingError as error:
+            raise self._failure("data", f"the worker's report cannot be used: {error}", retry=True) from error
+
+    def _failure(self, kind: FailureKind, message: str, *, retry: bool) -> WorkerFailed:
+        return WorkerFailed(kind, message, retry=retry, log=self._log_file)
 
     def stop(self) -> None:
         """End the process: SIGTERM, and SIGKILL where it has not ended in time."""
@@ -252,13 +267,6 @@ class LocalWorker:
 def _private(path: str, flags: int) -> int:
     """An opener for files that only their owner may read: what libraries print may quote facts."""
     return os.open(path, flags, mode=0o600)
-
-
-def _read_report(path: Path) -> BuildReport:
-    try:
-        return BuildReport.read(path)
-    except EditingError as error:
-        raise WorkerFailed("data", f"the worker's report cannot be used: {error}", retry=True) from error
 
 
 def _pump(stream: IO[str], lines: queue.Queue[str | None]) -> None:

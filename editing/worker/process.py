@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING
 from editing.errors import (
     ArchitectureError,
     EditingError,
+    FailureKind,
     NumericalError,
     OutOfMemory,
     RequestError,
@@ -107,7 +108,7 @@ class RoundServer:
         self.channel.emit("error", kind=kind, message=message, retry=retry)
 
 
-def classify(error: Exception) -> tuple[str, bool]:
+def classify(error: Exception) -> tuple[FailureKind, bool]:
     """The protocol's name for what went wrong, and whether the same spec may succeed another time."""
     if isinstance(error, SpecError | RequestError | ArchitectureError):
         return "bad_spec", False

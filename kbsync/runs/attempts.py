@@ -1,21 +1,38 @@
-"""Attempts at one round of a run: a bounded number, over all starts of the daemon, each in the ledger."""
+"""Asking the worker, and asking it again where that can help: a bounded number of times.
+
+Attempts at a round of a run are counted over all starts of the daemon, each in the ledger; attempts at a
+question that belongs to no run are counted in memory.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from editing.durable import sweep
+from editing.errors import FailureKind
 from editing.spec import BuildReport
 from kbsync.application import Application
 from kbsync.executor import Progress, Worker, WorkerFailed
 from kbsync.leadership import Leadership
-from state.records import Run
+from state.records import AttemptOutcome, Run
 
 log = structlog.get_logger()
 
-OUTCOMES = frozenset({"killed", "hung", "out_of_memory", "wrong_version"})
+OUTCOMES: Mapping[FailureKind, AttemptOutcome] = {
+    "killed": "killed",
+    "out_of_memory": "out_of_memory",
+    "hung": "hung",
+    "wrong_version": "wrong_version",
+    "bad_spec": "failed",
+    "data": "failed",
+    "internal": "failed",
+}
+"""How the ledger records an attempt that failed."""
 LOST = 20
 """Attempts of one round that may be lost with the daemon itself (restarts) beside those that fail."""
 
@@ -23,38 +40,90 @@ LOST = 20
 def attempt(
     app: Application, leadership: Leadership, worker: Worker, run: Run, spec: Path, progress: Progress
 ) -> BuildReport:
-    """Let the worker answer the spec, again where that can help.  Raises WorkerFailed, Stopping."""
-    most = app.settings.executor.attempts
+    """The worker's report on a round of `run`; every attempt is recorded.  Raises WorkerFailed, Stopping."""
+    record = _InLedger(app, leadership, worker, run)
+    return _answered(worker, spec, progress, record, app.settings.executor.attempts)
+
+
+def ask(app: Application, worker: Worker, spec: Path, progress: Progress) -> BuildReport:
+    """The worker's answer to a question that belongs to no run.  Raises WorkerFailed, Stopping."""
+    return _answered(worker, spec, progress, _InMemory(), app.settings.executor.attempts)
+
+
+class _Record(Protocol):
+    """What counts the attempts at one spec."""
+
+    def begin(self) -> None:
+        """Record that an attempt begins; raises WorkerFailed where too many were made."""
+
+    def failed(self, failure: WorkerFailed) -> int:
+        """Record how the attempt failed; returns how many have failed by now."""
+
+    def succeeded(self) -> None:
+        """Record that the attempt succeeded."""
+
+
+def _answered(worker: Worker, spec: Path, progress: Progress, record: _Record, most: int) -> BuildReport:
     while True:
-        begun = _begin(leadership, worker, run, most)
+        record.begin()
         try:
             report = worker.execute(spec, progress)
         except WorkerFailed as failure:
             sweep(spec.parent)  # what a killed worker left unfinished; nobody writes there now
-            failed = _failed(leadership, run, begun, failure)
+            failed = record.failed(failure)
             if not failure.retry or failed >= most:
                 raise
             log.warning("worker.retry", kind=failure.kind, reason=str(failure), attempt=failed)
         else:
-            with leadership.write() as tx:
-                tx.end_attempt(begun, "succeeded", {})
+            record.succeeded()
             return report
 
 
-def _begin(leadership: Leadership, worker: Worker, run: Run, most: int) -> int:
-    """A new attempt's id, after those that a killed daemon left open are written off."""
-    with leadership.write() as tx:
-        earlier = [one for one in tx.attempts(run.id) if one.round == run.round]
-        for lost in (one for one in earlier if one.outcome == "running"):
-            tx.end_attempt(lost.id, "lost", {"reason": "the daemon was stopped or killed meanwhile"})
-        if len(earlier) >= most + LOST:
-            raise WorkerFailed("killed", f"given up after {len(earlier)} attempts", retry=False)
-        return tx.begin_attempt(run.id, worker.name).id
+@dataclass
+class _InMemory:
+    count: int = 0
+
+    def begin(self) -> None:
+        """Nothing is recorded."""
+
+    def failed(self, failure: WorkerFailed) -> int:
+        self.count += 1
+        return self.count
+
+    def succeeded(self) -> None:
+        """Nothing is recorded."""
 
 
-def _failed(leadership: Leadership, run: Run, begun: int, failure: WorkerFailed) -> int:
-    """Write down how the attempt failed; how many of this round have failed by now."""
-    with leadership.write() as tx:
-        outcome = failure.kind if failure.kind in OUTCOMES else "failed"
-        tx.end_attempt(begun, outcome, {"reason": str(failure)})  # type: ignore[arg-type]
-        return sum(one.round == run.round and one.outcome != "lost" for one in tx.attempts(run.id))
+@dataclass
+class _InLedger:
+    app: Application
+    leadership: Leadership
+    worker: Worker
+    run: Run
+    _begun: int = field(default=0, init=False)
+
+    def begin(self) -> None:
+        """A new attempt, after those that a killed daemon left open are recorded as lost."""
+        with self.leadership.write() as tx:
+            earlier = [one for one in tx.attempts(self.run.id) if one.round == self.run.round]
+            for lost in (one for one in earlier if one.outcome == "running"):
+                tx.end_attempt(lost.id, "lost", {"reason": "the daemon was stopped or killed meanwhile"})
+            if len(earlier) >= self.app.settings.executor.attempts + LOST:
+                raise WorkerFailed(
+                    "killed",
+                    f"given up after {len(earlier)} attempts",
+                    retry=False,
+                    log=self.app.home.worker_log,
+                )
+            self._begun = tx.begin_attempt(self.run.id, self.worker.name).id
+
+    def failed(self, failure: WorkerFailed) -> int:
+        with self.leadership.write() as tx:
+            evidence = {"kind": failure.kind, "reason": str(failure)}
+            tx.end_attempt(self._begun, OUTCOMES[failure.kind], evidence)
+            attempts = tx.attempts(self.run.id)
+            return sum(one.round == self.run.round and one.outcome != "lost" for one in attempts)
+
+    def succeeded(self) -> None:
+        with self.leadership.write() as tx:
+            tx.end_attempt(self._begun, "succeeded", {})

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from editing.preflight import Preflight
 from editing.spec import BuildReport, BuildSpec, FactFailure, FactSpec
 from kbsync.application import Application
-from kbsync.executor import Progress, Worker, WorkerFailed, silent
+from kbsync.executor import Progress, Worker, silent
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
+from kbsync.runs.attempts import ask
 from kbsync.runs.planning import Plan
 from kbsync.runs.specs import ask_spec, plan_spec, question_spec
 from kbsync.runs.witnesses import Witness
 from state.records import Fact
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +76,6 @@ def forecast(
 def _ask(
     app: Application, worker: Worker, spec: BuildSpec, directory: RunDirectory, progress: Progress
 ) -> BuildReport:
-    """The worker's answer, asked again where that can help; raises WorkerFailed, Stopping."""
+    """The worker's answer; raises WorkerFailed, Stopping."""
     spec.write(directory.prepare().spec)
-    for left in reversed(range(app.settings.executor.attempts)):
-        try:
-            return worker.execute(directory.spec, progress)
-        except WorkerFailed as failure:
-            if not (failure.retry and left):
-                raise
-            log.warning("worker.retry", kind=failure.kind, reason=str(failure), left=left)
-    raise AssertionError("at least one attempt is made")
+    return ask(app, worker, directory.spec, progress)

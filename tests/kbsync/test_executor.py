@@ -13,6 +13,7 @@ import pytest
 
 from editing.spec import SPEC_VERSION
 from kbsync.executor import LocalExecutor, Stopping, WorkerFailed
+from kbsync.home import Home
 
 READY = f'print(\'{{"event": "ready", "version": {SPEC_VERSION}, "pid": 1}}\', flush=True)'
 
@@ -62,7 +63,36 @@ def test_another_version_is_refused_at_once(tmp_path: Path) -> None:
     assert (found.kind, found.retry) == ("wrong_version", False)
 
 
-def test_an_error_that_the_worker_tells_is_passed_on(tmp_path: Path) -> None:
+def test_a_kind_of_failure_that_nobody_knows_is_an_internal_one(tmp_path: Path) -> None:
+    event = json.dumps({"event": "error", "kind": "invented", "message": "odd", "retry": False})
+    found = failure(tmp_path, f"{READY}\nsys.stdin.readline()\nprint({event!r}, flush=True)\ntime.sleep(60)")
+    assert (found.kind, found.retry, str(found)) == ("internal", False, "odd")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise SystemExit('no such module')",
+        f"{READY}\nsys.stdin.readline()\nos.kill(os.getpid(), signal.SIGKILL)",
+        'print(json.dumps({"event": "ready", "version": 999, "pid": 1}), flush=True)\ntime.sleep(60)',
+        f"{READY}\nsys.stdin.readline()\n"
+        'print(json.dumps({"event": "report", "path": "/nowhere/report.json"}), flush=True)\ntime.sleep(60)',
+    ],
+    ids=["internal", "killed", "wrong_version", "data"],
+)
+def test_the_advice_of_a_failure_names_the_log_that_there_is(tmp_path: Path, body: str) -> None:
+    advice = failure(tmp_path, body).advice
+    assert advice is not None and str(tmp_path / "worker.log") in advice
+    assert (tmp_path / "worker.log").is_file()
+
+
+def test_where_nobody_knows_the_file_the_advice_names_the_log_of_the_home(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    advice = WorkerFailed("killed", "gone", retry=True).advice
+    assert advice is not None and str(home.worker_log.relative_to(tmp_path)) in advice
+
+
+def test_an_error_that_the_worker_reports_is_passed_on(tmp_path: Path) -> None:
     told = json.dumps(
         {"event": "error", "kind": "out_of_memory", "message": "2 GB are missing", "retry": True}
     )
