@@ -119,9 +119,8 @@ class _Story:
     def _go_back_and_forth(self, leadership: Leadership) -> None:
         self._chapter("4", "An operator rolls back, thinks again, and the log tells all of it")
         left, now = promotion.rollback(
-            self.app.state,
-            self.app.home,
-            leadership.lease,
+            self.app,
+            leadership,
             target=None,
             reason="demo: a second look",
             actor="operator",

@@ -14,9 +14,12 @@ import structlog
 from editing.crashpoints import crash_point
 from editing.errors import EditingError
 from editing.storage import checkpoints
+from kbsync.application import Application
 from kbsync.deployment.live import absent
 from kbsync.errors import BadData, UsageError
 from kbsync.home import Home
+from kbsync.leadership import Leadership
+from kbsync.reasons import checked
 from kbsync.runs.ending import end_run
 from kbsync.runs.integrity import ADVICE
 from kbsync.runs.returning import apply, returning
@@ -29,8 +32,8 @@ log = structlog.get_logger()
 def promote(state: State, home: Home, run: Run, lease: Lease, *, hooks: Sequence[str], actor: str) -> Run:
     """Make the run's checkpoint live: verify its bytes, commit under the lease's generation.
 
-    `hooks` names the deploy hooks that the same transaction leaves word for.  The link follows the commit
-    (`project`): what is committed is live, whatever becomes of this process.
+    `hooks` names the deploy hooks, for each of which the same transaction creates an outbox row.  The link
+    follows the commit (`project`): what is committed is live, whatever becomes of this process.
 
     Raises BadData when the checkpoint's files are not what was judged; `state.errors.StaleLeader`
     when another process leads by now.
@@ -89,12 +92,10 @@ def project(state: State, home: Home) -> Path | None:
 
 
 def rollback(
-    state: State,
-    home: Home,
-    lease: Lease,
+    app: Application,
+    leadership: Leadership,
     *,
     target: int | None,
-    hooks: Sequence[str] = (),
     reason: str,
     actor: str,
     follow: bool = True,
@@ -108,7 +109,12 @@ def rollback(
 
     A checkpoint that states what was withdrawn since does not go live: then live is the left one still, and
     the next run builds what is wanted now.
+
+    Every configured deploy hook gets an outbox row.  Raises UsageError where there is no such checkpoint or the
+    reason has no word in it, and BadData where the checkpoint's files or the ledger are damaged.
     """
+    reason = checked(reason)
+    state, home = app.state, app.home
     with state.read() as tx:
         left, chosen = rollback_target(tx, target)
         doubt = tx.unlike_log(chosen)
@@ -119,7 +125,8 @@ def rollback(
         what = returning(tx, left, chosen)
         stays = follow and bool(what.withdrawn)
         if not stays:
-            tx.promote(chosen.id, lease, hooks=hooks, reason=f"rollback: {reason}", actor=actor)
+            hooks = tuple(app.settings.deploy)
+            tx.promote(chosen.id, leadership.lease, hooks=hooks, reason=f"rollback: {reason}", actor=actor)
             tx.block_view(left.view, reason, actor)
         if follow:
             apply(tx, what, f"rolled back: {reason}", actor)

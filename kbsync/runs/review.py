@@ -5,6 +5,7 @@ from __future__ import annotations
 from kbsync.application import Application
 from kbsync.errors import UsageError
 from kbsync.leadership import Leadership
+from kbsync.reasons import checked
 from kbsync.runs.ending import end_run
 from kbsync.runs.lifecycle import Lifecycle
 from state.records import Run
@@ -16,10 +17,11 @@ APPROVED = ("staged", "promoted", "deployed", "rolled_back")
 def approve_run(
     app: Application, leadership: Leadership, run_id: int, reason: str, actor: str, *, again: bool = False
 ) -> Run:
-    """Promote a candidate that waits for review; raises UsageError if it does not wait.
+    """Promote a candidate that waits for review; raises UsageError if it does not wait, or without a reason.
 
     `again`: the approval may have been written already by a process that died; the run then goes on.
     """
+    reason = checked(reason)
     with leadership.write() as tx:
         run = tx.run(run_id)
         if not (again and run.state in APPROVED):
@@ -31,10 +33,11 @@ def approve_run(
 
 
 def reject_run(app: Application, run_id: int, reason: str, actor: str) -> Run:
-    """End a run that waits for review, its candidate rejected; raises UsageError if it does not wait.
+    """End a run that waits for review, its candidate rejected; raises UsageError like `approve_run`.
 
     One transaction that no leader needs to carry out: what the leader does meanwhile finds the run ended.
     """
+    reason = checked(reason)
     with app.state.write() as tx:
         run = tx.run(run_id)
         check_waits(run)

@@ -52,16 +52,7 @@ def _go_back(app: Application, leadership: Leadership, run: Run, reason: str) ->
         why = f"the checkpoint before states what is not wanted any more: {named(withdrawn)}"
         return _end(leadership, run, "failed", f"{reason}; cannot go back: {why}")
     try:
-        promotion.rollback(
-            app.state,
-            app.home,
-            leadership.lease,
-            target=None,
-            hooks=tuple(app.settings.deploy),
-            reason=reason,
-            actor=ACTOR,
-            follow=False,
-        )
+        promotion.rollback(app, leadership, target=None, reason=reason, actor=ACTOR, follow=False)
     except (UsageError, BadData, EditingError) as error:
         return _end(leadership, run, "failed", f"{reason}; cannot go back: {error}")
     Outbox(app, leadership).work()

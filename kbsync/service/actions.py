@@ -127,11 +127,9 @@ def rollback(errand: Errand) -> Mapping[str, Any]:
     }
     if live.id == left:
         _, now = promotion.rollback(
-            app.state,
-            app.home,
-            errand.leadership.lease,
+            app,
+            errand.leadership,
             target=to,
-            hooks=tuple(app.settings.deploy),
             reason=errand.request.reason,
             actor=errand.request.actor,
         )

@@ -137,9 +137,7 @@ class Decisions(RuleBasedStateMachine):
     @rule()
     def an_operator_rolls_back(self) -> None:
         with self.app.leading() as leadership, suppress(UsageError):
-            promotion.rollback(
-                self.state, self.app.home, leadership.lease, target=None, reason="wrong", actor="ada"
-            )
+            promotion.rollback(self.app, leadership, target=None, reason="wrong", actor="ada")
         self.nothing_undone()
 
     @rule()

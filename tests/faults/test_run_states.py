@@ -154,9 +154,7 @@ class Runs(RuleBasedStateMachine):
     @rule(crash=CRASH)
     def an_operator_rolls_back(self, crash: int | None) -> None:
         with self.leading(crash) as leadership, suppress(UsageError):
-            promotion.rollback(
-                self.state, self.app.home, leadership.lease, target=None, reason="wrong", actor="operator"
-            )
+            promotion.rollback(self.app, leadership, target=None, reason="wrong", actor="operator")
 
     @rule(number=st.integers(0, 5))
     def an_operator_takes_a_retraction_back(self, number: int) -> None:

@@ -82,14 +82,16 @@ def test_a_kind_of_failure_that_nobody_knows_is_an_internal_one(tmp_path: Path) 
 )
 def test_the_advice_of_a_failure_names_the_log_that_there_is(tmp_path: Path, body: str) -> None:
     advice = failure(tmp_path, body).advice
-    assert advice is not None and str(tmp_path / "worker.log") in advice
+    assert advice is not None
+    assert str(tmp_path / "worker.log") in advice
     assert (tmp_path / "worker.log").is_file()
 
 
 def test_where_nobody_knows_the_file_the_advice_names_the_log_of_the_home(tmp_path: Path) -> None:
     home = Home(tmp_path)
     advice = WorkerFailed("killed", "gone", retry=True).advice
-    assert advice is not None and str(home.worker_log.relative_to(tmp_path)) in advice
+    assert advice is not None
+    assert str(home.worker_log.relative_to(tmp_path)) in advice
 
 
 def test_an_error_that_the_worker_reports_is_passed_on(tmp_path: Path) -> None:

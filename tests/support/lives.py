@@ -166,11 +166,9 @@ def _live(plan: Plan, told: Connection) -> None:
     with app.leading() as leadership, workers(app, leadership.renew, plan, told) as worker:
         if plan.does == "rollback":
             promotion.rollback(
-                app.state,
-                app.home,
-                leadership.lease,
+                app,
+                leadership,
                 target=None,
-                hooks=tuple(app.settings.deploy),
                 reason="wrong",
                 actor="tester",
             )

@@ -123,11 +123,9 @@ class Place:
     def rollback(self) -> Checkpoint:
         with self.leading() as (app, leadership):
             _, now = promotion.rollback(
-                app.state,
-                app.home,
-                leadership.lease,
+                app,
+                leadership,
                 target=None,
-                hooks=tuple(app.settings.deploy),
                 reason="wrong",
                 actor="operator",
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kbsync.cli import main
+from kbsync.errors import UsageError
 from kbsync.intake import quarantine
 from kbsync.runs import promotion
 from kbsync.service.reading import pull
@@ -28,9 +29,21 @@ def micro(tmp_path: Path) -> Micro:
 
 def roll_back(micro: Micro, target: int | None = None) -> tuple[Checkpoint, Checkpoint]:
     with micro.application() as app, app.leading() as leadership:
-        return promotion.rollback(
-            app.state, app.home, leadership.lease, target=target, reason="wrong", actor="ada"
-        )
+        return promotion.rollback(app, leadership, target=target, reason="wrong", actor="ada")
+
+
+@pytest.mark.parametrize("reason", ["", " \n", "--"])
+def test_a_rollback_without_a_reason_changes_nothing(micro: Micro, reason: str) -> None:
+    micro.say({"Blue House": "Dora"})
+    micro.sync()
+    before = live_targets(micro)
+    with (
+        micro.application() as app,
+        app.leading() as leadership,
+        pytest.raises(UsageError, match="at least one word"),
+    ):
+        promotion.rollback(app, leadership, target=None, reason=reason, actor="ada")
+    assert live_targets(micro) == before
 
 
 def fact(micro: Micro, target: str) -> Fact:

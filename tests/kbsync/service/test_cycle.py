@@ -141,9 +141,7 @@ def test_rollback_goes_back_and_the_next_cycle_does_not_undo_it(micro: Micro) ->
     micro.sync()
     app = micro.application()
     with app.leading() as leadership:
-        left, now = promotion.rollback(
-            app.state, app.home, leadership.lease, target=None, reason="wrong", actor="tester"
-        )
+        left, now = promotion.rollback(app, leadership, target=None, reason="wrong", actor="tester")
     app.close()
     assert live_digest(micro) == first
     assert left.id != now.id
@@ -156,7 +154,7 @@ def test_there_is_nothing_to_roll_back_to_at_first(micro: Micro) -> None:
     micro.sync()
     app = micro.application()
     with app.leading() as leadership, pytest.raises(UsageError):
-        promotion.rollback(app.state, app.home, leadership.lease, target=None, reason="x", actor="t")
+        promotion.rollback(app, leadership, target=None, reason="x", actor="t")
     app.close()
 
 
@@ -201,7 +199,13 @@ def test_a_rejected_candidate_never_goes_live(tmp_path: Path) -> None:
     micro.say(FACTS)
     (run,) = micro.sync().runs
     app = micro.application()
-    assert review.reject_run(app, run.id, "no", "reviewer").state == "rejected"
+    for without_a_word in ("", "  ", "…!"):
+        with pytest.raises(UsageError, match="at least one word"):
+            review.reject_run(app, run.id, without_a_word, "reviewer")
+        with app.leading() as leadership, pytest.raises(UsageError, match="at least one word"):
+            review.approve_run(app, leadership, run.id, without_a_word, "reviewer")
+    rejected = review.reject_run(app, run.id, " no ", "reviewer")
+    assert (rejected.state, rejected.reason) == ("rejected", "no")
     with app.leading() as leadership, pytest.raises(UsageError):
         review.approve_run(app, leadership, run.id, "yes", "reviewer")
     app.close()

@@ -165,7 +165,7 @@ def test_a_rollback_that_was_carried_out_by_a_process_that_died_is_not_done_twic
         with app.state.write() as tx:
             asked = tx.ask("rollback", {"left": 2, "to": 1}, "wrong", "ada")
             tx.begin_request(asked.id, "kbsync")
-        promotion.rollback(app.state, app.home, leadership.lease, target=1, reason="wrong", actor="ada")
+        promotion.rollback(app, leadership, target=1, reason="wrong", actor="ada")
         assert Desk(app, leadership).carry_out(asked)
         with app.state.read() as tx:
             assert tx.request(asked.id).state == "done"
