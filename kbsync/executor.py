@@ -38,7 +38,6 @@ WORKER = (sys.executable, "-m", "editing.worker")
 Progress = Callable[[str, int, int, float | None], None]
 """phase, done, total, seconds left (None: unknown)."""
 
-KINDS = frozenset(get_args(FailureKind))
 LOG = Path("runs", "worker.log")
 """Where a worker's own output goes, below the home."""
 
@@ -163,7 +162,7 @@ class LocalWorker:
             elif kind == "report":
                 return self._read_report(Path(event["path"]))
             elif kind == "error":
-                named = event["kind"] if event["kind"] in KINDS else "internal"
+                named: FailureKind = event["kind"] if event["kind"] in get_args(FailureKind) else "internal"
                 raise self._failure(named, event["message"], retry=bool(event["retry"]))
 
     def _running(self) -> subprocess.Popen[str]:
