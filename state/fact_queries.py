@@ -156,7 +156,7 @@ class FactQueries(Reader):
         )
 
     def probes(self, fact_id: int) -> tuple[Probe, ...]:
-        columns = select(PROBES.c.kind, PROBES.c.prompt, PROBES.c.target)
+        columns = select(PROBES.c.kind, PROBES.c.prompt, PROBES.c.target, PROBES.c.name)
         rows = self._rows(columns.where(PROBES.c.fact == fact_id).order_by(PROBES.c.position))
         return tuple(Probe(*row) for row in rows)
 

@@ -156,6 +156,7 @@ class FactTransitions(FactQueries, Writer):
                     "kind": probe.kind,
                     "prompt": probe.prompt,
                     "target": probe.target,
+                    "name": probe.name,
                 }
                 for position, probe in enumerate(probes)
             ],

@@ -59,7 +59,8 @@ class ProvenanceQueries(FactQueries, ObservationQueries, ViewQueries, RunQueries
     def _built(self, id: int, fact_id: int) -> Iterator[Built]:
         """The run's rounds that had the fact, in order."""
         run = self.run(id)
-        known, answer = self.base_answers(run.base, [fact_id]).get(fact_id, (None, None))
+        base = self.base_answers(run.base, [fact_id]).get(fact_id)
+        known, answer = (base.known, base.answer) if base else (None, None)
         rounds = self.rounds(id)
         holds = {one.round: self._holds(one.view, fact_id) for one in rounds}
         gates = self.gate_results(id)

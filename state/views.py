@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from state.errors import NotFound
 from state.fact_queries import FACT, FACTS
-from state.records import Fact, View
+from state.records import BaseAnswer, Fact, View
 from state.tables import BaseAnswers, ViewFacts, Views, table
 from state.transaction import SLOTS, Note, Reader, Writer, chunks, columns_of
 
@@ -40,14 +40,18 @@ class ViewQueries(Reader):
         rows = self._rows(select(*FACT).select_from(joined).where(VIEWS.c.digest == digest))
         return tuple(sorted((Fact(*row) for row in rows), key=lambda fact: fact.key))
 
-    def base_answers(self, base: str, fact_ids: Iterable[int]) -> dict[int, tuple[bool, str]]:
-        """(known, answer) of the facts that the base was asked for."""
+    def base_answers(self, base: str, fact_ids: Iterable[int]) -> dict[int, BaseAnswer]:
+        """What the base answers, of the facts that it was asked about."""
         found = {}
         for chunk in chunks(fact_ids):
             asked = (BASE_ANSWERS.c.base == base) & BASE_ANSWERS.c.fact.in_(chunk)
             for row in self._rows(select(BASE_ANSWERS).where(asked)):
-                found[row.fact] = (row.known, row.answer)
+                found[row.fact] = BaseAnswer(row.known, row.answer)
         return found
+
+    def known_facts(self, base: str, fact_ids: Iterable[int]) -> frozenset[int]:
+        """Those of the facts that the base states unedited, as far as it was asked."""
+        return frozenset(fact for fact, found in self.base_answers(base, fact_ids).items() if found.known)
 
 
 class ViewTransitions(ViewQueries, Writer):
@@ -64,14 +68,14 @@ class ViewTransitions(ViewQueries, Writer):
         self._log(actor, [Note("view.created", {"view": digest, "size": view.size})])
         return view
 
-    def put_base_answers(self, base: str, answers: Mapping[int, tuple[bool, str]]) -> None:
-        """Keeps what the base said; asked again, the newer answer counts."""
+    def put_base_answers(self, base: str, answers: Mapping[int, BaseAnswer]) -> None:
+        """Keeps what the base answers; asked again, the newer answer counts."""
         for chunk in chunks(answers):
             self._delete(BASE_ANSWERS, (BASE_ANSWERS.c.base == base) & BASE_ANSWERS.c.fact.in_(chunk))
         self._insert(
             BASE_ANSWERS,
             [
-                {"base": base, "fact": fact, "known": known, "answer": answer}
-                for fact, (known, answer) in answers.items()
+                {"base": base, "fact": fact, "known": found.known, "answer": found.answer}
+                for fact, found in answers.items()
             ],
         )

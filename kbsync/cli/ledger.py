@@ -94,8 +94,8 @@ def edits(context: typer.Context, json: Json = False) -> None:
     with globals_of(context).ledger() as app, app.state.read() as tx:
         live = tx.live()
         view = tx.view_facts(live.view) if live else ()
-        answers = tx.base_answers(live.base, [fact.id for fact in view]) if live else {}
-    _print_facts("edits in live", [f for f in view if not answers.get(f.id, (False, ""))[0]], json)
+        known = tx.known_facts(live.base, [fact.id for fact in view]) if live else frozenset()
+    _print_facts("edits in live", [fact for fact in view if fact.id not in known], json)
 
 
 def _print_facts(title: str, found: Sequence[Fact], json: bool) -> None:

@@ -50,7 +50,7 @@ def facts(app: Application) -> list[ToldFact]:
         everything = tx.facts()
         live = tx.live()
         held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
-        known = tx.base_answers(app.base.digest, [fact.id for fact in everything])
+        known = tx.known_facts(app.base.digest, [fact.id for fact in everything])
     slots: dict[tuple[str, str], list[Fact]] = {}
     for fact in everything:
         slots.setdefault((fact.subject, fact.relation), []).append(fact)
@@ -58,7 +58,7 @@ def facts(app: Application) -> list[ToldFact]:
     said = answers(app, [fact.prompt for fact in shown])
     told = []
     for fact, answer in zip(shown, said, strict=True):
-        verdict = _verdict(fact, fact.id in held, known.get(fact.id, (False, ""))[0])
+        verdict = _verdict(fact, fact.id in held, fact.id in known)
         old = _old(fact, slots[fact.subject, fact.relation])
         told.append(
             ToldFact(

@@ -50,10 +50,10 @@ def choose(app: Application, checkpoint: Checkpoint, settings: HookSettings) -> 
 def _edited(app: Application, checkpoint: Checkpoint, count: int) -> tuple[Case, ...]:
     with app.state.read() as tx:
         facts = tx.view_facts(checkpoint.view)
-        known = tx.base_answers(checkpoint.base, [fact.id for fact in facts])
+        known = tx.known_facts(checkpoint.base, [fact.id for fact in facts])
         previous = tx.previous()
         before = {fact.id for fact in tx.view_facts(previous.view)} if previous else set()
-    edited = [fact for fact in facts if not known.get(fact.id, (False, ""))[0]]
+    edited = [fact for fact in facts if fact.id not in known]
     learnt = _learnt(app, checkpoint)
     usable = edited if learnt is None else [fact for fact in edited if fact.id in learnt]
 

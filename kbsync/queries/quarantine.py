@@ -143,7 +143,7 @@ def dossier(app: Application, fact_id: int) -> Dossier:
         evidence = tx.evidence([fact.id]).get(fact.id, {})
         base = _base(tx)
         asked = {} if base is None else tx.base_answers(base, [fact.id])
-        answers = evidence.get("answers") or {"base": asked[fact.id][1] if fact.id in asked else None}
+        answers = evidence.get("answers") or {"base": asked[fact.id].answer if fact.id in asked else None}
         gate = _waiting(fact, evidence, judged_under(app.settings, app.gates), base)
         return Dossier(
             fact=fact,

@@ -24,7 +24,7 @@ from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
 from kbsync.runs.specs import build_spec, record_left_out, round_spec
 from kbsync.settings.in_force import judged_under
 from state import Transaction
-from state.records import Run
+from state.records import BaseAnswer, Run
 
 
 def build(
@@ -71,7 +71,7 @@ def record_build(tx: Transaction, app: Application, run: Run, report: BuildRepor
     Those are quarantined, each with its own reason.
     """
     settings = judged_under(app.settings, app.gates)
-    tx.put_base_answers(run.base, {int(f.id): (f.known, f.base_answer) for f in report.facts})
+    tx.put_base_answers(run.base, {int(f.id): BaseAnswer(f.known, f.base_answer) for f in report.facts})
     record_left_out(tx, run, report.failures)
     leaving = unbuildable(report.failures, run.base, settings, run)
     if not leaving:

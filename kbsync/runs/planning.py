@@ -1,4 +1,4 @@
-"""From what is wanted to what is built: the decision to run, the view, and the spec of a build.
+"""From what is wanted to what is built: the decision to run, and the view.
 
 `decide` is pure.  A run is worth starting when the facts that change weights differ between what is
 wanted and what is live; facts that the base already knows are in the view as probes and start nothing.
@@ -6,16 +6,12 @@ wanted and what is live; facts that the base already knows are in the view as pr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from editing.requests import prompt_key, render
-from editing.spec import Case, FactSpec
-from kbsync.catalogue import wordings
-from kbsync.catalogue.relations import Catalogue
 from kbsync.settings.sections import PlanSettings, ReviewSettings
-from state.records import Fact, Probe
+from state.records import Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,55 +113,3 @@ WITHDRAWAL = "withdrawal"
 def review_needed(settings: ReviewSettings, new: Sequence[Fact]) -> bool:
     """Whether a person approves a candidate that newly states `new` before it goes live."""
     return settings.required or any(fact.relation in settings.relations for fact in new)
-
-
-def fact_spec(
-    fact: Fact,
-    catalogue: Catalogue,
-    settings: PlanSettings,
-    *,
-    known: bool | None,
-    base_answer: str | None = None,
-    in_live: bool,
-    previous: str | None,
-    probes: Collection[Probe],
-    edited: Collection[str] = (),
-) -> FactSpec:
-    """The fact as the worker sees it, with the probes that were stored for it when it was admitted.
-
-    A neighbour or other relation has to be answered as the base answers it, right or wrong; one that is
-    itself `edited` in this view (a set of prompt keys) is no probe: it is to change.
-    """
-
-    def cases(kind: str, most: int) -> tuple[Case, ...]:
-        chosen = [p for p in probes if p.kind == kind and prompt_key(p.prompt) not in edited]
-        return tuple(Case(probe.prompt) for probe in chosen[:most])
-
-    # A relation that is in no catalogue any more has the template that the fact is pinned to.
-    relation = catalogue.get(fact.relation)
-    templates = [t for t in relation.templates if t != fact.template] if relation else []
-    variants, unseen = templates[: settings.variants], templates[settings.variants :]
-    aliases = [probe for probe in probes if probe.kind == "alias"]
-    reversed_edit, reversed_cases = (
-        wordings.reversed_fact(fact, relation) if relation and not known else ((), ())
-    )
-    paraphrases = [
-        *(render(template, fact.subject_label) for template in unseen),
-        *(probe.prompt for probe in aliases[settings.aliases :]),
-    ]
-    return FactSpec(
-        id=str(fact.id),
-        prompt=fact.template,
-        subject=fact.subject_label,
-        target=fact.target,
-        previous=previous,
-        known=known,
-        base_answer=base_answer,
-        in_live=in_live,
-        variants=tuple(variants),
-        further=(*wordings.renamed(fact, aliases, settings.aliases), *reversed_edit),
-        paraphrases=tuple(p for p in paraphrases if p != fact.prompt)[: settings.paraphrases],
-        reversed=reversed_cases,
-        neighbours=cases("neighbour", settings.neighbours),
-        same_subject=cases("same_subject", settings.same_subject),
-    )

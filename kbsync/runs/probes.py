@@ -227,8 +227,7 @@ def _triple(fact: Fact) -> Triple:
 def _replaced(tx: Snapshot, fact: Fact) -> str | None:
     """The object that the slot held before `fact`."""
     slot = (fact.subject, fact.relation)
-    others = [old for old in tx.facts_of([slot]).get(slot, ()) if old.object != fact.object]
-    previous = previous_value(fact, others)
+    previous = previous_value(fact, tx.facts_of([slot]).get(slot, ()))
     return None if previous is None else previous.object
 
 
@@ -256,8 +255,8 @@ def _aliases(fact: Fact, subject: Entity | None, policy: Policy) -> list[Probe]:
         for name in names
         if fold(name) != taken and not labels.flaw(name, policy.label_max, policy.label_scripts)
     )
-    probes = {render(fact.template, name): fact.target for name in sound}
-    return [Probe("alias", prompt, target) for prompt, target in probes.items()][:ALIASES]
+    named = {render(fact.template, name): name for name in sound}
+    return [Probe("alias", prompt, fact.target, name) for prompt, name in named.items()][:ALIASES]
 
 
 def _unambiguous(tx: Transaction, fact: Fact, aliases: list[Probe]) -> list[Probe]:

@@ -15,7 +15,7 @@ from kbsync.runs.attempts import ask
 from kbsync.runs.planning import Plan
 from kbsync.runs.specs import ask_spec, plan_spec, question_spec
 from kbsync.runs.witnesses import Witness
-from state.records import Fact
+from state.records import BaseAnswer, Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ def base_knowledge(
     failures: tuple[FactFailure, ...] = ()
     if unasked:
         report = _ask(app, worker, ask_spec(app, unasked), app.home.questions("ask"), progress)
-        fresh = {int(fact.id): (fact.known, fact.base_answer) for fact in report.facts}
+        fresh = {int(fact.id): BaseAnswer(fact.known, fact.base_answer) for fact in report.facts}
         with leadership.write() as tx:
             tx.put_base_answers(app.base.digest, fresh)
         answers = {**answers, **fresh}
         failures = report.failures
-    return Knowledge({fact: known for fact, (known, _) in answers.items()}, failures)
+    return Knowledge({fact: found.known for fact, found in answers.items()}, failures)
 
 
 def base_states(

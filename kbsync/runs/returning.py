@@ -50,8 +50,8 @@ def returning(tx: Snapshot, left: Checkpoint, target: Checkpoint) -> Returning:
     wanted = taken | {_slot(fact) for fact in back}
     coming = {fact.id for fact in back}
     out = tuple(fact for fact in earlier if fact.status != "wanted" and fact.id not in coming)
-    known = tx.base_answers(target.base, (fact.id for fact in out))
-    edited = (fact for fact in out if not known.get(fact.id, (False, ""))[0])
+    known = tx.known_facts(target.base, (fact.id for fact in out))
+    edited = (fact for fact in out if fact.id not in known)
     return Returning(leaving, back, out, tuple(fact for fact in edited if _slot(fact) not in wanted))
 
 

@@ -62,7 +62,7 @@ def pending(app: Application, leadership: Leadership, worker: Worker, progress: 
             live = tx.live()
             live_facts = tx.view_facts(live.view) if live else None
             answers = tx.base_answers(app.base.digest, [fact.id for fact in live_facts or ()])
-        known |= {fact: known for fact, (known, _) in answers.items()}
+        known |= {fact: found.known for fact, found in answers.items()}
         found = base_knowledge(app, leadership, worker, wanted, progress)
         known |= found.known
         leaving = unbuildable(found.failures, app.base.digest, judged_under(app.settings, app.gates))

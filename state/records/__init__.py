@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from state.records.audit import Anchor, Difference, Event, Verification
 from state.records.checkpoints import Block, Checkpoint, CheckpointStatus, Deployment, DeploymentState, Roots
-from state.records.facts import EPOCH, Decision, Fact, FactStatus, Move, NewFact, Probe, View, fact_key
+from state.records.facts import (
+    EPOCH,
+    BaseAnswer,
+    Decision,
+    Fact,
+    FactStatus,
+    Move,
+    NewFact,
+    Probe,
+    View,
+    fact_key,
+)
 from state.records.operation import Check, CheckName, Lease, Pause, Request, RequestState
 from state.records.provenance import Built, Provenance
 from state.records.runs import Attempt, AttemptOutcome, GateResult, Round, RoundOutcome, Run, RunState
@@ -17,6 +28,7 @@ __all__ = [
     "Anchor",
     "Attempt",
     "AttemptOutcome",
+    "BaseAnswer",
     "Block",
     "Built",
     "Check",

@@ -122,6 +122,17 @@ class Probe:
     kind: Literal["neighbour", "same_subject", "alias"]
     prompt: str
     target: str
+    name: str | None = None
+    """Of an alias: the subject's other name, which `prompt` is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseAnswer:
+    """What a base answers to a fact's prompt without any edit."""
+
+    known: bool
+    """Whether it states the fact: the target is the strict argmax on its prompt."""
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,6 @@ def when(*, nullable: bool = False, default: str | None = None) -> Any:
     return _field(sa_type=UTCDateTime, nullable=nullable, **extra)
 
 
-def long() -> Any:
+def long(*, nullable: bool = False) -> Any:
     """Text without a length: JSON, messages."""
-    return Field(sa_type=Text)
+    return Field(sa_type=Text, nullable=nullable)

@@ -63,6 +63,7 @@ class Probes(Base, table=True):
     kind: str
     prompt: str = long()
     target: str = long()
+    name: str | None = long(nullable=True)
 
 
 class Views(Base, table=True):

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from state import Snapshot, State, StateError, Transaction
 from state.errors import Busy, Inconsistent, NotMigrated, Unreachable, Unstorable
-from state.records import Entity
+from state.records import BaseAnswer, Entity
 from tests.support.databases import NewUrl, administer
 from tests.support.ledgers import fact, said
 
@@ -165,7 +165,7 @@ def test_a_statement_that_takes_too_long_is_to_be_tried_again(opened: Opened) ->
 
 def test_rows_that_contradict_each_other_are_an_error_of_the_ledger(state: State) -> None:
     with pytest.raises(Inconsistent, match="audit verify --tables"), state.write() as tx:
-        tx.put_base_answers("b" * 64, {4711: (True, "a fact of another ledger")})
+        tx.put_base_answers("b" * 64, {4711: BaseAnswer(True, "a fact of another ledger")})
     with state.read() as tx:
         assert tx.head() is None
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from state import State, migrations
 from state.database import migration_engine
 from state.errors import NewerSchema, NotMigrated
-from state.records import StoredObservation
+from state.records import Probe, StoredObservation
 from state.tables import Base
 from tests.support.ledgers import START, Clock, carried, fact, planned
 from tests.support.paths import REPOSITORY
@@ -209,6 +209,25 @@ def test_reasons_of_an_older_ledger_get_their_code_and_decisions_their_date(stat
         back = tx.connection.execute(text("SELECT reason FROM facts ORDER BY id")).scalars().all()
     assert back == [reason for _, reason, _ in rows]
     state.migrate()
+
+
+def test_aliases_of_an_older_ledger_get_the_name_that_their_prompt_is_about(state: State) -> None:
+    prompts = [
+        ("alias", "The head of state of Italian Republic is", "Italian Republic"),
+        ("alias", "The head of state of  is  is", " is "),
+        ("alias", "Somebody else's template", None),
+        ("neighbour", "The head of state of Spain is", None),
+    ]
+    with state.write() as tx:
+        (one,) = tx.put_facts([replace(fact(), template="The head of state of {} is")], "x")
+        tx.put_probes(one.id, [Probe(kind, prompt, "x") for kind, prompt, _ in prompts])  # type: ignore[arg-type]
+    state.downgrade("0012")
+    state.migrate()
+    with state.read() as tx:
+        assert [(probe.prompt, probe.name) for probe in tx.probes(one.id)] == [
+            (prompt, name) for _, prompt, name in prompts
+        ]
+    assert state.audit.verify_tables().ok
 
 
 def test_no_migration_recreates_the_log() -> None:

@@ -17,7 +17,7 @@ from state.errors import (
     StaleTransition,
     ViewBlocked,
 )
-from state.records import Lease
+from state.records import BaseAnswer, Lease
 from tests.support.ledgers import BASE, Clock, carried, fact, gate, planned, said, staged
 from tests.support.replay import check
 
@@ -296,7 +296,7 @@ def test_provenance_goes_from_the_fact_to_revision_run_and_gate_values(state: St
         tx.record([said("wd:Q1", revision=7), said("wd:Q1", source="other")])
         (one,) = tx.put_facts([fact("wd:Q1", revision=7)], "admission")
         run = carried(tx, planned(tx), "staged")
-        tx.put_base_answers(BASE, {one.id: (False, "Rome")})
+        tx.put_base_answers(BASE, {one.id: BaseAnswer(False, "Rome")})
         tx.promote(run.checkpoint, lease, run=run.id)
         found = tx.find_by_prompt(one.prompt_key)
         told = tx.provenance(found[0].id)

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Table, select, text, update
 
 from state import State, seals
 from state.columns import UTCDateTime
-from state.records import Difference, Entity, Probe, Rendering, Slot
+from state.records import BaseAnswer, Difference, Entity, Probe, Rendering, Slot
 from state.tables import Base
 from tests.support.databases import NewUrl
 from tests.support.ledgers import BASE, START, fact, gate, planned, said, staged
@@ -42,7 +42,7 @@ def history(state: State) -> None:
             first.id, [Probe("neighbour", "The head of Spain is", "Bob"), Probe("alias", "Italia", "A")]
         )
     with state.write() as tx:
-        tx.put_base_answers(BASE, {first.id: (False, "Carl")})
+        tx.put_base_answers(BASE, {first.id: BaseAnswer(False, "Carl")})
         run = planned(tx)
         tx.begin_attempt(run.id, "local:host:1")
         one = tx.advance_run(run.id, "planned", "building", actor="x")

@@ -13,7 +13,7 @@ import pytest
 
 from state import State
 from state.errors import ForbiddenTransition, NotFound, StaleTransition
-from state.records import GateResult, RunState
+from state.records import BaseAnswer, GateResult, RunState
 from state.runs import NEXT, OPEN, RunTransitions
 from state.views import digest_of
 from tests.support.ledgers import BASE, START, carried, fact, gate, planned
@@ -55,10 +55,14 @@ def test_a_view_keeps_its_facts_when_they_are_not_wanted_any_more(state: State) 
 def test_what_a_base_answers_is_kept_per_base(state: State) -> None:
     with state.write() as tx:
         one, two = tx.put_facts([fact("wd:Q1"), fact("wd:Q2")], "x")
-        tx.put_base_answers(BASE, {one.id: (False, "Rome"), two.id: (True, "Draghi")})
-        tx.put_base_answers(BASE, {one.id: (True, "Conte")})
-        assert tx.base_answers(BASE, [one.id, two.id]) == {one.id: (True, "Conte"), two.id: (True, "Draghi")}
+        tx.put_base_answers(BASE, {one.id: BaseAnswer(False, "Rome"), two.id: BaseAnswer(True, "Draghi")})
+        tx.put_base_answers(BASE, {one.id: BaseAnswer(True, "Conte")})
+        assert tx.base_answers(BASE, [one.id, two.id]) == {
+            one.id: BaseAnswer(True, "Conte"),
+            two.id: BaseAnswer(True, "Draghi"),
+        }
         assert tx.base_answers("other base", [one.id]) == {}
+        assert tx.known_facts(BASE, [one.id, two.id]) == {one.id, two.id}
 
 
 def test_a_run_goes_its_way_and_every_step_is_an_event(state: State) -> None:

@@ -13,12 +13,7 @@ def newly_unwanted(state: State) -> list[str]:
     with state.read() as tx:
         events = tx.events()
         views = {one.view: {fact.id for fact in tx.view_facts(one.view)} for one in tx.checkpoints()}
-        known = {
-            one.view: {
-                fact for fact, (is_known, _) in tx.base_answers(one.base, views[one.view]).items() if is_known
-            }
-            for one in tx.checkpoints()
-        }
+        known = {one.view: tx.known_facts(one.base, views[one.view]) for one in tx.checkpoints()}
     found: list[str] = []
     status: dict[int, str] = {}
     live: set[int] = set()

@@ -11,20 +11,19 @@ from typing import Any
 from editing.requests import prompt_key
 from editing.spec import BuildSpec, Case, FactSpec, Wording
 from kbsync.catalogue.relations import Catalogue, load_catalogue
-from kbsync.catalogue.wordings import Ledger, Skipped, without_conflicts
-from kbsync.runs.planning import fact_spec
+from kbsync.runs.fact_specs import Claims, Skipped, Stored, fact_spec, without_conflicts
 from kbsync.settings.sections import PlanSettings
-from state.records import Fact, Probe
+from state.records import BaseAnswer, Fact, Probe
 from tests.support.facts import fact as numbered
 from tests.support.micro import TEMPLATES, Micro, make
 
 INVERSE = ["{} is the owner of", "{} owns"]
 OWNER = {"label": "owner", "templates": TEMPLATES, "inverse": INVERSE}
 CATALOGUE = load_catalogue({"crm:owner": {**OWNER, "edit_inverse": True}})
-NOTHING = Ledger({}, {})
+NOTHING = Claims({}, {})
 ALIASES = (
-    Probe("alias", "The owner of Casa Blu is", "Anna"),
-    Probe("alias", "The owner of La Maison is", "Anna"),
+    Probe("alias", "The owner of Casa Blu is", "Anna", "Casa Blu"),
+    Probe("alias", "The owner of La Maison is", "Anna", "La Maison"),
 )
 
 
@@ -43,13 +42,13 @@ def fact(number: int, subject: str, target: str) -> Fact:
 def spec(
     one: Fact, aliases: int = 0, probes: tuple[Probe, ...] = (), catalogue: Catalogue = CATALOGUE
 ) -> FactSpec:
-    settings = PlanSettings(aliases=aliases)
-    return fact_spec(one, catalogue, settings, known=False, in_live=False, previous=None, probes=probes)
+    stored = Stored(one, BaseAnswer(False, "nobody"), probes=probes)
+    return fact_spec(stored, catalogue.get(one.relation), PlanSettings(aliases=aliases))
 
 
-def settled(*facts: Fact, ledger: Ledger = NOTHING, **more: Any) -> tuple[list[list[str]], list[Skipped]]:
+def settled(*facts: Fact, claims: Claims = NOTHING, **more: Any) -> tuple[list[list[str]], list[Skipped]]:
     """(the prompts each fact is edited with besides its own, what was skipped)."""
-    specs, skipped = without_conflicts(facts, [spec(one, **more) for one in facts], ledger)
+    specs, skipped = without_conflicts(facts, [spec(one, **more) for one in facts], claims)
     prompts = [[said.prompt.replace("{}", said.subject) for said in one.further] for one in specs]
     return prompts, list(skipped)
 
@@ -78,8 +77,8 @@ def test_the_other_way_round_is_edited_with_the_first_inverse_template_and_judge
 
 
 def test_an_object_with_two_subjects_has_no_answer_the_other_way_round() -> None:
-    both = Ledger({}, {"crm:Anna": frozenset({("crm:Blue House", "crm:owner"), ("crm:Shed", "crm:owner")})})
-    prompts, (skipped,) = settled(HOUSE, BOAT, ledger=both)
+    both = Claims({}, {"crm:Anna": frozenset({("crm:Blue House", "crm:owner"), ("crm:Shed", "crm:owner")})})
+    prompts, (skipped,) = settled(HOUSE, BOAT, claims=both)
     assert prompts == [[], ["Bob is the owner of"]]
     assert (skipped.fact, skipped.prompt) == (1, "Anna is the owner of")
     assert "crm:Shed" in skipped.reason
@@ -88,8 +87,8 @@ def test_an_object_with_two_subjects_has_no_answer_the_other_way_round() -> None
 
 
 def test_another_relation_of_the_object_is_no_obstacle() -> None:
-    other = Ledger({}, {"crm:Anna": frozenset({("crm:Shed", "crm:builder")})})
-    assert settled(HOUSE, ledger=other) == ([["Anna is the owner of"]], [])
+    other = Claims({}, {"crm:Anna": frozenset({("crm:Shed", "crm:builder")})})
+    assert settled(HOUSE, claims=other) == ([["Anna is the owner of"]], [])
 
 
 def test_two_objects_of_one_name_make_one_inverse_prompt_and_neither_is_edited() -> None:
@@ -102,12 +101,12 @@ def test_two_objects_of_one_name_make_one_inverse_prompt_and_neither_is_edited()
 
 def test_an_alias_that_is_another_subjects_name_is_left_out() -> None:
     off = load_catalogue({"crm:owner": OWNER})
-    watched = Ledger({prompt_key("The owner of Casa Blu is"): frozenset({"crm:casa"})}, {})
-    prompts, (skipped,) = settled(HOUSE, ledger=watched, aliases=2, probes=ALIASES, catalogue=off)
+    watched = Claims({prompt_key("The owner of Casa Blu is"): frozenset({"crm:casa"})}, {})
+    prompts, (skipped,) = settled(HOUSE, claims=watched, aliases=2, probes=ALIASES, catalogue=off)
     assert prompts == [["The owner of La Maison is"]]
     assert skipped.reason == "crm:casa makes the same prompt"
-    own = Ledger({prompt_key("The owner of Casa Blu is"): frozenset({HOUSE.subject})}, {})
-    assert settled(HOUSE, ledger=own, aliases=1, probes=ALIASES, catalogue=off)[1] == []
+    own = Claims({prompt_key("The owner of Casa Blu is"): frozenset({HOUSE.subject})}, {})
+    assert settled(HOUSE, claims=own, aliases=1, probes=ALIASES, catalogue=off)[1] == []
 
 
 def test_an_alias_never_contradicts_a_fact_of_the_view() -> None:
