@@ -7,10 +7,12 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
+
 from state.errors import NotFound, SlotTaken, StaleTransition
 from state.fact_queries import ALL_FACTS, FACT, FACTS, PROBES, FactQueries, previous_value
 from state.records import Decision, Fact, FactStatus, Move, NewFact, Probe
-from state.transaction import Note, Pair, Writer
+from state.transaction import Note, Pair, Writer, chunks
 
 _OFFERED = tuple(item.name for item in fields(NewFact))
 _STORED = tuple(column.name for column in FACT if column.table is FACTS)
@@ -55,7 +57,7 @@ class FactTransitions(FactQueries, Writer):
                 wanted[pair] = fact
         ids = self._slot_ids((fact.subject, fact.relation) for fact in new)
         self._insert(FACTS, [_values(fact, ids[(fact.subject, fact.relation)]) for fact in new])
-        self._rewrite(FACTS, _changed(moved))
+        self._rewrite_facts(moved)
         self._log(actor, notes)
         return [ledger[key] for key in keys]
 
@@ -81,7 +83,7 @@ class FactTransitions(FactQueries, Writer):
                 raise StaleTransition("fact", old.id, move.expect, old.status, move.to)
             fact = changed[old.id] = stored[old.id] = _moved(old, move, now)
             notes.append(Note(f"fact.{move.to}", _body(fact, old, evidence=move.evidence), fact=fact.id))
-        self._rewrite(FACTS, _changed(changed.values()))
+        self._rewrite_facts(changed.values())
         self._log(actor, notes)
         return [changed[move.id] for move in moves]
 
@@ -95,7 +97,7 @@ class FactTransitions(FactQueries, Writer):
         )
         facts = self._facts(statement.order_by(FACTS.c.id).limit(limit))
         moved = [replace(fact, source=new) for fact in facts]
-        self._rewrite(FACTS, _changed(moved))
+        self._rewrite_facts(moved)
         notes = [
             Note(f"fact.{fact.status}", _body(fact, before), fact=fact.id)
             for fact, before in zip(moved, facts, strict=True)
@@ -135,7 +137,7 @@ class FactTransitions(FactQueries, Writer):
             raise NotFound("fact", missing[0])
         decided = None if decision is None else now
         after = [replace(before[id], decision=decision, decided=decided, updated=now) for id in ids]
-        self._rewrite(FACTS, _changed(after))
+        self._rewrite_facts(after)
         notes = []
         for fact in after:
             old = before[fact.id]
@@ -162,6 +164,20 @@ class FactTransitions(FactQueries, Writer):
             ],
         )
 
+    def _rewrite_facts(self, facts: Iterable[Fact]) -> None:
+        """Writes what moved facts may change: those that leave `wanted` first, or the unique index would see two."""
+        ordered = sorted(facts, key=lambda fact: fact.status == "wanted")
+        slots = {
+            row.id: row.slot
+            for chunk in chunks(fact.id for fact in ordered)
+            for row in self._rows(select(FACTS.c.id, FACTS.c.slot).where(FACTS.c.id.in_(chunk)))
+        }
+        changed = [{name: getattr(fact, name) for name in ("id", *_MUTABLE)} for fact in ordered]
+        fixed = [
+            {"slot": slots[fact.id], **{name: getattr(fact, name) for name in _FIXED}} for fact in ordered
+        ]
+        self._rewrite(FACTS, changed, fixed)
+
     def _check_slots(self, stored: Mapping[int, Fact], moves: Sequence[Move]) -> None:
         """Raises SlotTaken if, after the moves, a slot would want two objects."""
         final = {move.id: move.to for move in moves}
@@ -175,12 +191,6 @@ class FactTransitions(FactQueries, Writer):
 
 def _values(fact: Fact, slot: int) -> dict[str, Any]:
     return {"slot": slot, **{name: getattr(fact, name) for name in _STORED}}
-
-
-def _changed(facts: Iterable[Fact]) -> list[dict[str, Any]]:
-    """What is written of moved facts: those that leave `wanted` first, or the unique index would see two."""
-    ordered = sorted(facts, key=lambda fact: fact.status == "wanted")
-    return [{name: getattr(fact, name) for name in ("id", *_MUTABLE)} for fact in ordered]
 
 
 def _is_already(old: Fact, item: NewFact) -> bool:

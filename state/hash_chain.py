@@ -30,8 +30,9 @@ def canonical(value: Any) -> str:
     reports a NaN can be written: `NaN`, `Infinity`, `-Infinity`, and integers beyond 2⁵³ − 1.
     Instants become ISO 8601 text in UTC, tuples become arrays.
     """
-    plain = _plain(value)
-    return (exact(plain) if _is_simple(plain) else rfc8785.dumps(plain)).decode()
+    odd: list[Any] = []
+    plain = _plain(value, odd)
+    return (rfc8785.dumps(plain) if odd else exact(plain)).decode()
 
 
 def exact(value: Any) -> bytes:
@@ -65,24 +66,26 @@ def link(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(exact(covered)).hexdigest()
 
 
-def _is_simple(plain: Any) -> bool:
-    """Whether `exact` gives the canonical text: names sort by UTF-16 there, by code point here."""
-    kind = type(plain)
-    if kind is dict:
-        return all(map(str.isascii, plain)) and all(map(_is_simple, plain.values()))
-    return all(map(_is_simple, plain)) if kind is list else kind is not float
+def _plain(value: Any, odd: list[Any]) -> Any:
+    """`value` in JSON's own types; what `exact` has no canonical text for is noted in `odd`.
 
-
-def _plain(value: Any) -> Any:
-    if type(value) is str:  # nearly everything in nearly every event
+    Those are fractions, and names that are not ASCII: RFC 8785 sorts names by UTF-16, `exact` by code point.
+    """
+    kind = type(value)
+    if kind is str or value is None or kind is bool:  # nearly everything in nearly every event
         return value
+    if kind is dict:
+        if not all(type(name) is str and name.isascii() for name in value):
+            odd.append(value)
+        return {str(name): _plain(item, odd) for name, item in value.items()}
     match value:
-        case None | bool() | str():
+        case str():
             return value
         case int():
             return value if -_LARGEST_EXACT <= value <= _LARGEST_EXACT else str(value)
         case float():
             if math.isfinite(value):
+                odd.append(value)
                 return value
             return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
         case datetime():
@@ -90,8 +93,8 @@ def _plain(value: Any) -> Any:
         case date():
             return value.isoformat()
         case Mapping():
-            return {str(name): _plain(item) for name, item in value.items()}
+            return _plain(dict(value), odd)
         case list() | tuple() | set() | frozenset():
             items = sorted(value) if isinstance(value, (set, frozenset)) else value
-            return [_plain(item) for item in items]
+            return [_plain(item, odd) for item in items]
     raise TypeError(f"{value!r} cannot be written to the audit log: use plain JSON values")

@@ -192,22 +192,23 @@ class ObservationTransitions(ObservationQueries, Writer):
     def _write_readings(self, slots: Mapping[_Name, _Slot], ids: Mapping[Pair, int]) -> None:
         next_id = self._next_id(READINGS)
         new: list[dict[str, Any]] = []
-        moved = []
+        moved, moved_named = [], []
         reread = []
         for (source, subject, relation), slot in slots.items():
             current = slot.spans[-1]
             newest, numbering = current.readings[-1].revision, slot.numbering
             values = {"revision": newest, "observation": current.id}
             standing = {"gone": numbering.gone, "lift": numbering.lift}
+            named = {"source": source, "slot": ids[(subject, relation)]}
             if slot.reading is None:
-                named = {"id": next_id + len(new), "source": source, "slot": ids[(subject, relation)]}
-                new.append({**named, **values})
+                new.append({"id": next_id + len(new), **named, **values})
             elif slot.observation != current.id:
                 moved.append({"id": slot.reading, **values, **standing})
+                moved_named.append(named)
             elif slot.revision != values["revision"]:
                 reread.append({"id": slot.reading, "revision": values["revision"]})
         self._insert(READINGS, new)
-        self._rewrite(READINGS, moved)
+        self._rewrite(READINGS, moved, moved_named)
         self._rewrite(READINGS, reread)
 
 

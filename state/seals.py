@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Column, Connection, Table, select, tuple_
@@ -40,9 +42,36 @@ DIGEST_CHARACTERS = 32
 
 Key = tuple[Any, ...]
 """The values of a row's primary key (of a group's column, where the table is grouped)."""
+Values = Mapping[str, Any]
+"""A row as it was written, by column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What there is to know of a table to seal its rows; made once, for a seal is made of every row written."""
+
+    keys: tuple[str, ...]
+    """Columns that name a row, or a group of rows."""
+    covered: tuple[str, ...]
+    """Columns that a seal covers, in the table's order."""
+    required: frozenset[str]
+    """Those of them that the database fills in where a new row does not give them, or refuses to be without."""
+    grouped: bool
+
+
+@cache
+def layout(source: Table) -> Layout:
+    covered = _covered(source)
+    return Layout(
+        tuple(column.name for column in key_columns(source)),
+        tuple(column.name for column in covered),
+        frozenset(one.name for one in covered if not one.nullable or one.server_default is not None),
+        source.name in GROUPED,
+    )
 
 
 def is_sealed(source: Table) -> bool:
+    """Whether the table's rows are sealed."""
     return source.name not in UNSEALED
 
 
@@ -53,34 +82,38 @@ def key_columns(source: Table) -> list[Column[Any]]:
     return list(source.primary_key.columns)
 
 
-def key_text(key: Iterable[Any]) -> str:
+def key_text(key: Sequence[Any]) -> str:
     """A key as the log has it; of a digest, its first 12 characters."""
+    if len(key) == 1 and type(key[0]) is int:
+        return str(key[0])
     return "/".join(str(part)[:12] if _is_digest(part) else str(part) for part in key)
 
 
-def of_new(source: Table, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Key, str | None]]:
-    """Keys and seals of rows about to be inserted; None where the seal has to be read from the database,
-    because the database completes the row or the row is one of a group."""
-    names = [column.name for column in key_columns(source)]
-    covered = [column.name for column in _covered(source)]
-    completed = [
-        column.name for column in _covered(source) if not column.nullable or column.server_default is not None
-    ]
+def of_new(source: Table, rows: Iterable[Values]) -> Iterator[tuple[Key, Values | None]]:
+    """Keys of rows about to be inserted, and the rows themselves; None for one that has to be read from the
+    database for its seal, because the database completes it or it is one of a group."""
+    how = layout(source)
     for row in rows:
-        key = tuple(row[name] for name in names)
-        if source.name in GROUPED or not all(name in row for name in completed):
-            yield key, None
-        else:
-            yield key, digest([{name: row.get(name) for name in covered}])
+        whole = not how.grouped and how.required <= row.keys()
+        yield tuple([row[name] for name in how.keys]), row if whole else None
 
 
-def seals(connection: Connection, source: Table, keys: Mapping[Key, str | None]) -> dict[str, str | None]:
+def seals(connection: Connection, source: Table, rows: Mapping[Key, Values | None]) -> dict[str, str | None]:
     """The seals of these rows as they are now, by the text of their key; None for one that is gone.
 
-    A row whose seal is given is not read.
+    A row that is given is not read.
     """
-    found = {key_text(key): seal for key, seal in keys.items()}
-    unknown = [key for key, seal in keys.items() if seal is None]
+    names = layout(source).covered
+    found: dict[str, str | None] = {}
+    unknown = []
+    for key, row in rows.items():
+        if row is None:
+            found[key_text(key)] = None
+            unknown.append(key)
+        else:
+            found[key_text(key)] = _seal(
+                [{name: value for name in names if (value := row.get(name)) is not None}]
+            )
     named = key_columns(source)
     for start in range(0, len(unknown), CHUNK):
         chunk = unknown[start : start + CHUNK]
@@ -98,30 +131,41 @@ def rows_of(source: Table) -> Any:
 
 def sealed(rows: Iterable[Any], source: Table) -> Iterator[tuple[str, str]]:
     """Key and seal of each row of `rows_of(source)`, of each group where the table is grouped."""
-    names = [column.name for column in key_columns(source)]
-    group: list[Mapping[str, Any]] = []
+    how = layout(source)
+    places = [how.covered.index(name) for name in how.keys]
+    group: list[Values] = []
     key = ""
     for row in rows:
-        values = row._mapping
-        text = key_text(values[name] for name in names)
-        if source.name not in GROUPED:
-            yield text, digest([values])
+        values = {name: value for name, value in zip(how.covered, row, strict=True) if value is not None}
+        text = key_text([row[place] for place in places])
+        if not how.grouped:
+            yield text, _seal([values])
             continue
         if text != key and group:
-            yield key, digest(group)
+            yield key, _seal(group)
             group = []
         key = text
         group.append(values)
     if group:
-        yield key, digest(group)
+        yield key, _seal(group)
 
 
-def digest(rows: Sequence[Mapping[str, Any]]) -> str:
+def digest(rows: Sequence[Values]) -> str:
     """The seal of a row, or of a group of rows in order."""
-    kept = [{name: value for name, value in row.items() if value is not None} for row in rows]
-    numbers = any(type(value) is float for row in kept for value in row.values())
+    return _seal([{name: value for name, value in row.items() if value is not None} for row in rows])
+
+
+def text_of(found: Mapping[str, Mapping[str, str | None]]) -> str:
+    """Seals by table and key as an event has them: RFC 8785 text."""
+    plain = all(key.isascii() for seals in found.values() for key in seals)
+    return exact(found).decode() if plain else canonical(found)
+
+
+def _seal(rows: Sequence[Values]) -> str:
+    """The digest of rows without nulls."""
     try:
-        text = canonical(kept).encode() if numbers else exact(kept)
+        fractions = float in {type(value) for row in rows for value in row.values()}
+        text = canonical(rows).encode() if fractions else exact(rows)
     except (ValueError, TypeError):  # bytes or broken text in a column: no row of ours
         return ""
     return hashlib.sha256(text).hexdigest()[:DIGEST_CHARACTERS]

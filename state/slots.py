@@ -111,15 +111,16 @@ class SlotTransitions(SlotQueries, Writer):
         """Keeps the prompts that slots render to; a changed prompt is an event."""
         offered = {(slot.subject, slot.relation): slot for slot in slots}
         stored, ids = self.slots(offered), self._slot_ids(offered)
-        changed, notes = [], []
+        changed, named, notes = [], [], []
         for pair, slot in offered.items():
             old = stored.get(pair)
             if old is not None and replace(slot, id=old.id) == old:
                 continue
+            named.append({"subject": slot.subject, "relation": slot.relation})
             changed.append({"id": ids[pair], **{name: getattr(slot, name) for name in _PROMPT}})
             if old is not None:
                 notes.append(Note("slot.rerendered", _rerendered(old, slot)))
-        self._rewrite(SLOTS, changed)
+        self._rewrite(SLOTS, changed, named)
         self._log(actor, notes)
 
 

@@ -150,8 +150,8 @@ class Writer(Reader):
     """Who the operating system says is writing: goes into every event, beside the actor that is claimed."""
     _link: tuple[int, str] | None = field(default=None, init=False)
     """Sequence number and hash of the newest event, once read: no other writer can add one meanwhile."""
-    _touched: dict[Table, dict[seals.Key, str | None]] = field(default_factory=dict, init=False)
-    """Rows written since the last event, with their seals where they are known: the next event has them."""
+    _touched: dict[Table, dict[seals.Key, seals.Values | None]] = field(default_factory=dict, init=False)
+    """Rows written since the last event, whole where they are known: the next event has their seals."""
 
     def emit(
         self,
@@ -174,7 +174,7 @@ class Writer(Reader):
         for name, known in rows.items():
             for chunk in chunks(known, SEALS):
                 body = {"from": before, "to": after, "table": name, "rows": len(chunk)}
-                sealed = hash_chain.canonical({name: {key: known[key] for key in chunk}})
+                sealed = seals.text_of({name: {key: known[key] for key in chunk}})
                 self._log(LEDGER, [Note("ledger.sealed", body)], sealed)
 
     def _log(self, actor: str, notes: Sequence[Note], sealed: str | None = None) -> list[Event]:
@@ -215,7 +215,7 @@ class Writer(Reader):
         if not touched:
             return None
         found = {source.name: seals.seals(self.connection, source, keys) for source, keys in touched.items()}
-        return hash_chain.canonical(found)
+        return seals.text_of(found)
 
     def _touch(self, source: Table, keys: Iterable[seals.Key]) -> None:
         if seals.is_sealed(source):
@@ -256,14 +256,41 @@ class Writer(Reader):
             if seals.is_sealed(source):
                 self._touched.setdefault(source, {}).update(seals.of_new(source, rows))
 
-    def _rewrite(self, source: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Change rows by their `id`; every row gives the same columns.  Raises Unstorable."""
+    def _rewrite(
+        self,
+        source: Table,
+        rows: Sequence[Mapping[str, Any]],
+        rest: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Change rows by their `id`; every row gives the same columns.  Raises Unstorable.
+
+        `rest`: for each row the columns that stay, as they are in this transaction, to spare reading the rows
+        again for their seals.
+        """
         if rows:
             _check_texts(source, rows)
             keyed = [{**row, "_id": row["id"]} for row in rows]
             self.connection.execute(update(source).where(source.c.id == bindparam("_id")), keyed)
             if rows[0].keys() - seals.LEFT_OUT.get(source.name, frozenset()) - {"id"}:
-                self._touch(source, ((row["id"],) for row in rows))
+                self._touch_rewritten(source, rows, rest)
+
+    def _touch_rewritten(
+        self,
+        source: Table,
+        rows: Sequence[Mapping[str, Any]],
+        rest: Sequence[Mapping[str, Any]] | None,
+    ) -> None:
+        if not seals.is_sealed(source):
+            return
+        touched = self._touched.setdefault(source, {})
+        covered = frozenset(seals.layout(source).covered)
+        for number, row in enumerate(rows):
+            key = (row["id"],)
+            if (known := touched.get(key)) is not None:
+                touched[key] = {**known, **row}
+            else:
+                whole = row if rest is None else {**rest[number], **row}
+                touched[key] = whole if covered <= whole.keys() else None
 
     def _update(self, source: Table, where: ColumnElement[bool], /, **values: Any) -> int:
         """How many rows were changed.  Raises Unstorable."""
