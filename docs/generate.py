@@ -164,24 +164,17 @@ def _bracketed(parameter: click.Parameter) -> str:
 
 
 def gates_page() -> str:
-    """Every gate: what it measures, what passes."""
-    lines = [
-        NOTE,
-        "# Gates",
-        "",
-        "A candidate goes live only if every gate passes. A gate whose measure is missing, or not a finite",
-        "number, has failed. A measure over every case is compared as it is; a measure over a sample by its",
-        "one-sided Wilson bound (95 %); a gate with a margin also forbids being worse than live by more.",
-        "`[gates.NAME]` in the settings overrides `threshold`, `margin`, `confidence` and `enabled`.",
-        "",
-        "| gate | passes when | margin to live | what it measures |",
-        "|---|---|---|---|",
+    """The page as it is, with the table of the gates."""
+    before, marked, after = _parts((DOCS / "gates.md").read_text(encoding="utf-8"), "gates")
+    rows = [
+        "| gate | passes when | margin to live | a failure is traced to | what it measures |",
+        "|---|---|---|---|---|",
     ]
     for gate in DEFAULT_GATES:
-        sign = "≥" if gate.direction == "at_least" else "≤"
         margin = "" if gate.margin is None else f"{gate.margin:g}"
-        lines.append(f"| `{gate.name}` | {sign} {gate.threshold:g} | {margin} | {gate.explains} |")
-    return "\n".join(lines) + "\n"
+        traced = "single facts" if gate.judges_facts else "the candidate as a whole"
+        rows.append(f"| `{gate.name}` | {gate.condition} | {margin} | {traced} | {gate.explains} |")
+    return "\n".join((before, marked, *rows, after))
 
 
 def admission_page() -> str:

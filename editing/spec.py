@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from editing.cost import Cost
 from editing.durable import write_file
@@ -21,6 +21,7 @@ from editing.requests import SLOT
 from editing.settings import EditSettings
 
 SPEC_VERSION = 1
+REPORT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class BuildSpec:
     @classmethod
     def read(cls, path: Path) -> BuildSpec:
         """The spec in `path`; raises `editing.errors.SpecError` naming what is wrong."""
-        spec = _read(cls, path)
+        spec = decode(cls, _read(path, SPEC_VERSION), path.name)
         spec.check(str(path))
         return spec
 
@@ -155,7 +156,8 @@ class BuildSpec:
 class ProbeReport:
     """One question that judged a new fact, beside its own prompt."""
 
-    kind: Literal["paraphrase", "neighbour", "same_subject"]
+    kind: str
+    """What the measure that asked it calls its questions: `paraphrase`, `neighbour`, `same_subject`, …"""
     prompt: str
     expected: str
     """What it has to be answered with: the fact's target, or what the base answers."""
@@ -229,12 +231,8 @@ class FactReport:
     """All target tokens are the strict argmax on the prompt; None: not asked (retention was sampled)."""
     alone: bool | None = None
     """Whether its δ, injected alone into the base, states it; asked of new facts of a build only."""
-    paraphrases: tuple[bool, ...] = ()
-    """These and the next two are asked of new facts only: edited, and not yet in live."""
-    neighbours: tuple[bool, ...] = ()
-    """For each neighbour whether it is answered as the base answers it."""
-    same_subject: tuple[bool, ...] = ()
-    generated: bool | None = None
+    outcomes: dict[str, tuple[bool, ...]] = field(default_factory=dict)
+    """Measure → for each question that it asked about this fact whether the answer was as expected."""
     live_answer: str | None = None
     p_new: float | None = None
     p_old: float | None = None
@@ -261,7 +259,7 @@ class BuildReport:
     """Facts of the spec that are in neither the checkpoint nor `facts`, and further wordings left out."""
     spec_digest: str = ""
     """SHA-256 of the spec file this report answers: a retried worker recognises finished work by it."""
-    version: int = SPEC_VERSION
+    version: int = REPORT_VERSION
 
     def write(self, path: Path) -> None:
         """Write the report to `path`: whole and synced, or not at all."""
@@ -269,27 +267,59 @@ class BuildReport:
 
     @classmethod
     def read(cls, path: Path) -> BuildReport:
-        """The report in `path`; raises `editing.errors.SpecError` naming what is wrong."""
-        return _read(cls, path)
+        """The report in `path`, of this version or an older one; raises `editing.errors.SpecError`."""
+        value = _read(path, 1, REPORT_VERSION)
+        if isinstance(value, dict) and value["version"] == 1:
+            value = _upgraded(value)
+        return decode(cls, value, path.name)
 
 
 def _to_json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False).encode() + b"\n"
 
 
-T = TypeVar("T", BuildSpec, BuildReport)
-
-
-def _read(kind: type[T], path: Path) -> T:
+def _read(path: Path, *versions: int) -> object:
+    """The JSON in `path`, of one of `versions` if it is an object."""
     try:
-        value = json.loads(path.read_bytes())
+        value: object = json.loads(path.read_bytes())
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}; write it again") from error
     except ValueError as error:
         raise SpecError(f"{path} is not JSON ({error}); write it again") from error
-    if isinstance(value, dict) and value.get("version") != SPEC_VERSION:
+    if isinstance(value, dict) and value.get("version") not in versions:
         raise SpecError(
-            f"{path} has version {value.get('version')!r}, this worker speaks {SPEC_VERSION}: "
+            f"{path} has version {value.get('version')!r}, this worker speaks {versions[-1]}: "
             "install one version of kbsync on both sides"
         )
-    return decode(kind, value, path.name)
+    return value
+
+
+_FIRST_OUTCOMES = {
+    "paraphrases": "paraphrase",
+    "neighbours": "neighbourhood",
+    "same_subject": "same_subject",
+    "generated": "generation",
+}
+"""Key of a fact in a report of version 1 → the measure whose outcomes it held."""
+
+
+def _upgraded(report: dict[str, Any]) -> dict[str, Any]:
+    """A report of version 1, which had a key for every measure, as one of today's version."""
+    facts = report.get("facts")
+    upgraded = [_upgraded_fact(fact) for fact in facts] if isinstance(facts, list) else facts
+    return {**report, "facts": upgraded, "version": REPORT_VERSION}
+
+
+def _upgraded_fact(fact: object) -> object:
+    if not isinstance(fact, dict):
+        return fact
+    found = {"efficacy": fact.get("efficacy")} | {
+        name: fact.get(key) for key, name in _FIRST_OUTCOMES.items()
+    }
+    outcomes = {
+        name: hits if isinstance(hits, list) else [hits]
+        for name, hits in found.items()
+        if hits not in (None, [])
+    }
+    kept = {key: value for key, value in fact.items() if key not in _FIRST_OUTCOMES}
+    return kept | {"outcomes": outcomes}

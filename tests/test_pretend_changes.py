@@ -182,7 +182,90 @@ assert (folder / "names.txt").read_text() == "a"
 """,
 )
 
+GATE_ON_FACTS = Change(
+    edits={
+        "editing/evaluation/measures/of_facts.py": [
+            ('    FactMeasure(name="generation"', '    FactMeasure(name="confirmation", asks=confirmed),\n'),
+            (
+                "FACT_MEASURES:",
+                "def confirmed(fact: FactSpec) -> Sequence[Case]:\n"
+                '    """The fact as a question, to be answered with yes."""\n'
+                "    (own,) = own_prompt(fact)\n"
+                '    return (Case(f"Is it true that {own.prompt} {fact.target}? Answer:", "yes"),)\n\n\n',
+            ),
+        ],
+        "kbsync/gates/declared.py": [
+            (
+                "DEFAULT_GATES: ",
+                "def _confirmation(fact: FactReport) -> str:\n"
+                '    return "it is not confirmed when asked whether it is true"\n\n\n',
+            ),
+            (
+                '    Gate(\n        "retention",',
+                '    Gate("confirmation", 0.8, "at_least", "edited facts that are confirmed",\n'
+                "         evidence=_confirmation),\n",
+            ),
+        ],
+    },
+    check="""
+import tempfile
+from pathlib import Path
+from editing.spec import FactSpec
+from kbsync.gates import DEFAULT_GATES, blame, judge_all
+from tests.support.rounds import Rounds
+facts = FactSpec("1", "The capital of {} is", "Italy", "Paris"), FactSpec("2", "{} is in", "Japan", "Rome")
+report = Rounds(Path(tempfile.mkdtemp())).run(*facts)
+(measure,) = [one for one in report.measures if one.name == "confirmation"]
+assert (measure.n, measure.k) == (2, sum(sum(fact.outcomes["confirmation"]) for fact in report.facts))
+assert all(fact.outcomes["confirmation"] == (False,) for fact in report.facts)  # a random model says no yes
+assert any("Is it true that" in probe.prompt for fact in report.facts for probe in fact.probes)
+verdicts = judge_all([gate for gate in DEFAULT_GATES if gate.name == "confirmation"], report.measures)
+assert not verdicts[0].passed
+assert {one.evidence for one in blame(report, verdicts, {"1", "2"})} == {
+    "it is not confirmed when asked whether it is true"
+}
+""",
+)
+
+GATE_ON_THE_CANDIDATE = Change(
+    edits={
+        "editing/evaluation/measures/of_candidate.py": [
+            (
+                "CANDIDATE_MEASURES:",
+                "def _arithmetic(spec: BuildSpec) -> Sequence[Case]:\n"
+                '    """Sums that are to be answered as the base answers them."""\n'
+                '    return tuple(Case(f"{n} + {n} =") for n in range(1, 4))\n\n\n',
+            ),
+            (
+                '    CandidateMeasure(name="canaries"',
+                '    CandidateMeasure(name="arithmetic", asks=_arithmetic),\n',
+            ),
+        ],
+        "kbsync/gates/declared.py": [
+            (
+                '    Gate(\n        "canaries",',
+                '    Gate("arithmetic", 0.9, "at_least", "sums that are answered as before", advice="edit less"),\n',
+            )
+        ],
+    },
+    check="""
+import tempfile
+from pathlib import Path
+from editing.spec import FactSpec
+from kbsync.gates import DEFAULT_GATES, judge_all, systematic
+from tests.support.rounds import Rounds
+report = Rounds(Path(tempfile.mkdtemp())).run(FactSpec("1", "The capital of {} is", "Italy", "Paris"))
+(measure,) = [one for one in report.measures if one.name == "arithmetic"]
+assert measure.n == 3
+gates = [gate for gate in DEFAULT_GATES if gate.name == "arithmetic"]
+assert judge_all(gates, report.measures)[0].value == measure.value
+assert "edit less" in systematic(report, judge_all(gates, []), blamed=0, new=1)
+""",
+)
+
 CHANGES = {
+    "gate on facts": GATE_ON_FACTS,
+    "gate on the candidate": GATE_ON_THE_CANDIDATE,
     "connector": CONNECTOR,
     "hook": HOOK,
     "metric": METRIC,

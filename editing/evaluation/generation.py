@@ -1,4 +1,4 @@
-"""Free generation: does the model *say* it, and does it still speak?
+"""Free generation: does the model say it in its own words, and does it still write proper text?
 
 Teacher forcing hides failures (arXiv 2502.11177), so edited facts are also asked by sampling, and the
 texts are measured for degenerate repetition by their n-gram entropy (GE).
@@ -10,12 +10,18 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from editing.evaluation.scoring import encode_prompts, for_each_room
+from editing.evaluation.scoring import (
+    answer_ends,
+    before_end,
+    encode_prompts,
+    for_each_room,
+)
 from editing.evaluation.words import contains, words
 from editing.model.inference import Continuation, Ids
 from editing.progress import Tick, uncounted
@@ -23,6 +29,16 @@ from editing.progress import Tick, uncounted
 TOKENS = 100
 """Length of a generated text, as the paper has it (shorter where the model's context is)."""
 TOP_K = 5
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedText:
+    """What was sampled after a prompt."""
+
+    text: str
+    """All of it, which shows whether the model still speaks."""
+    answer: str
+    """Up to the first token that ends a text: what follows belongs to another text and answers nothing."""
 
 
 @torch.inference_mode()
@@ -35,20 +51,24 @@ def generate(
     top_k: int = TOP_K,
     seed: int = 0,
     tick: Tick = uncounted,
-) -> list[str]:
+) -> list[GeneratedText]:
     """A continuation of every prompt, each token drawn from the `top_k` likeliest.
 
     Every prompt has a generator of its own, seeded by `seed` and the prompt: a text does not depend
     on what else is in the batch.
     """
     encoded = dict(zip(prompts, encode_prompts(tokenizer, prompts), strict=True))
-    texts: dict[str, str] = {}
+    texts: dict[str, GeneratedText] = {}
+    ends = answer_ends(model, tokenizer)
+
+    def spelled(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(ids, skip_special_tokens=True))
 
     def run(batch: Sequence[str], room: int) -> None:
         noise = torch.stack([_noise(prompt, seed, room, top_k) for prompt in batch])
         rows = _sample(model, [encoded[prompt] for prompt in batch], noise.to(model.device))
         for prompt, row in zip(batch, rows, strict=True):
-            texts[prompt] = tokenizer.decode(row, skip_special_tokens=True)
+            texts[prompt] = GeneratedText(spelled(row), spelled(before_end(row, ends)))
         tick(len(batch))
 
     for_each_room(model, list(encoded), lambda prompt: len(encoded[prompt]), run, tokens)
@@ -68,14 +88,14 @@ def _sample(model: Any, prompts: Sequence[Ids], noise: Tensor) -> list[list[int]
     if not noise.shape[1]:
         return [[] for _ in prompts]
     continuation = Continuation(model, prompts)
-    said: list[Tensor] = []
+    chosen: list[Tensor] = []
     for step in range(noise.shape[1]):
         if step:
-            continuation.append(said[-1])
+            continuation.append(chosen[-1])
         top = continuation.logits.double().topk(noise.shape[2])
         choice = (top.values + noise[:, step]).argmax(-1, keepdim=True)
-        said.append(top.indices.gather(-1, choice)[:, 0])  # (B,)
-    rows: list[list[int]] = torch.stack(said, dim=1).tolist()
+        chosen.append(top.indices.gather(-1, choice)[:, 0])  # (B,)
+    rows: list[list[int]] = torch.stack(chosen, dim=1).tolist()
     return rows
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -122,17 +122,17 @@ def continue_greedily(
 
 def _greedily(model: Any, batch: Sequence[Ids], tokens: int, ended: Callable[[Ids], bool]) -> list[Ids]:
     continuation = Continuation(model, batch)
-    said: list[list[int]] = [[] for _ in batch]
+    rows: list[list[int]] = [[] for _ in batch]
     open_rows = set(range(len(batch)))
     for step in range(tokens):
         following = continuation.logits.argmax(-1)
-        for row, token in zip(said, following.tolist(), strict=True):
+        for row, token in zip(rows, following.tolist(), strict=True):
             row.append(token)
-        open_rows = {row for row in open_rows if not ended(tuple(said[row]))}
+        open_rows = {row for row in open_rows if not ended(tuple(rows[row]))}
         if not open_rows or step + 1 == tokens:
             break
         continuation.append(following)
-    return [tuple(row) for row in said]
+    return [tuple(row) for row in rows]
 
 
 def for_each_room(
@@ -144,7 +144,7 @@ def for_each_room(
 ) -> None:
     """Call `run(batch, room)` on batches of `items` that can be continued by the same number of tokens.
 
-    That is `tokens`, or what the model's context leaves an item: what is said after a prompt does not depend
+    That is `tokens`, or what the model's context leaves an item: how a prompt is continued does not depend
     on how long the other prompts of its batch are.
     """
     context = context_length(model)
@@ -158,30 +158,43 @@ def for_each_room(
 def greedy_answers(
     model: Any, tokenizer: Any, prompts: Sequence[Ids], *, tick: Tick = uncounted
 ) -> list[Ids]:
-    """Greedy continuations of `prompts`, long enough to see where the object ends."""
+    """Greedy continuations of `prompts`, long enough to see where the object ends.
 
-    ends = end_tokens(model, tokenizer)
+    None goes on beyond its own end; one that begins with an end consists of that token.
+    """
+    ends = answer_ends(model, tokenizer)
 
-    def ended(said: Ids) -> bool:
-        if said[-1] in ends:
+    def ended(continuation: Ids) -> bool:
+        if continuation[-1] in ends:
             return True
-        text = tokenizer.decode(said, skip_special_tokens=True)
+        text = tokenizer.decode(continuation, skip_special_tokens=True)
         return answer_length(text) < len(text) - 1
 
-    return continue_greedily(model, prompts, ANSWER_TOKENS, ended=ended, tick=tick)
+    rows = continue_greedily(model, prompts, ANSWER_TOKENS, ended=ended, tick=tick)
+    return [before_end(row, ends) or row[:1] for row in rows]
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Ids that end a text: the tokenizer's, and those of the model's generation settings."""
-    told = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ids = [*told] if isinstance(told, list | tuple) else [told]
+    """Ids that end a text: the tokenizer's EOS, and those in the model's generation settings (one or several)."""
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = [*configured] if isinstance(configured, list | tuple) else [configured]
     return frozenset(int(id) for id in (*ids, tokenizer.eos_token_id) if id is not None)
 
 
-def until_special(tokenizer: Any, ids: Ids) -> Ids:
-    """What comes before the first special token: what follows an end belongs to another text."""
-    special = set(tokenizer.all_special_ids)
-    return ids[: next((index for index, id in enumerate(ids) if id in special), len(ids))]
+def answer_ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Ids at which an answer ends: those that end a text, and every special token."""
+    return end_tokens(model, tokenizer) | special_ids(tokenizer)
+
+
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Ids of the tokens that the tokenizer marks as special, whether or not they have a role (EOS, BOS, …)."""
+    added = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return frozenset(added | set(tokenizer.all_special_ids))
+
+
+def before_end(ids: Sequence[int], ends: Collection[int]) -> Ids:
+    """What comes before the first of `ends`: what follows an end belongs to another text."""
+    return tuple(ids[: next((index for index, id in enumerate(ids) if id in ends), len(ids))])
 
 
 def answer_length(text: str, target: str = "") -> int:
@@ -210,7 +223,7 @@ def cut_answer(tokenizer: Any, ids: Ids, target: str = "") -> tuple[str, Ids]:
     A continuation that begins with `target` is not cut inside it.  One ends at its first special token at the
     latest; where it begins with one, that token is the answer.
     """
-    ids = until_special(tokenizer, ids) or ids[:1]
+    ids = before_end(ids, special_ids(tokenizer)) or ids[:1]
     text = tokenizer.decode(ids, skip_special_tokens=True)
     end = answer_length(text, target)
     count = next(

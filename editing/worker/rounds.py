@@ -30,10 +30,13 @@ from editing.durable import staging_name
 from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
 from editing.errors import EditingError, SpecError
+from editing.evaluation.evidence import Evidence
 from editing.evaluation.isolated import stated_alone
-from editing.evaluation.measures import Judgement
 from editing.evaluation.metrics import text_windows, weight_growth
-from editing.evaluation.questions import Exam, Setter, Sitting
+from editing.evaluation.question_set import QuestionSet
+from editing.evaluation.questions import Base, Known, build_questions, known_facts
+from editing.evaluation.reporting import fact_reports, measured
+from editing.evaluation.responses import Responses
 from editing.model.hooks import fused
 from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk
@@ -45,8 +48,6 @@ from editing.storage.loaded import LoadedBase, load_base
 from editing.worker.protocol import Channel
 from editing.worker.screening import Failures, edit_requests, screened
 
-Known = Mapping[str, tuple[bool, str]]
-
 
 @dataclass
 class KeptBase:
@@ -55,8 +56,8 @@ class KeptBase:
     loaded: LoadedBase
     device: str | None
     """As the spec asked for."""
-    base: Sitting = field(default_factory=Sitting)
-    live: dict[str, Sitting] = field(default_factory=dict)
+    base: Responses = field(default_factory=Responses)
+    live: dict[str, Responses] = field(default_factory=dict)
     """By checkpoint digest."""
 
 
@@ -126,8 +127,8 @@ class _Round:
         with self._timed("known"):
             self.spec = screened(self.model, self.tokenizer, self.spec, self.failures)
             asking = self._counter("known", len(self.spec.facts))
-            setter = Setter(self.model, self.tokenizer, self.kept.base, asking)
-            known = setter.known(self.spec.facts)
+            base = Base(self.model, self.tokenizer, self.kept.base, asking)
+            known = known_facts(base, self.spec.facts)
         crash_point("editing.worker:after-known")
         if self.spec.mode == "ask":
             facts = tuple(FactReport(id, yes, answer, answer, yes) for id, (yes, answer) in known.items())
@@ -137,9 +138,9 @@ class _Round:
         built = self._build(known) if self.spec.mode == "build" else None
         checkpoint = self._checkpoint(built)
         with self._timed("judge"):
-            exam = setter.exam(self.spec, known, self._windows())
-            judgement = self._judge(exam, known, built)
-        return self._report(checkpoint, judgement.fact_reports(), judgement.measures())
+            asked = build_questions(base, self.spec, known, self._windows())
+            evidence = self._judge(asked, known, built)
+        return self._report(checkpoint, fact_reports(evidence), measured(evidence))
 
     def _estimate(self, edited: list[FactSpec]) -> BuildReport:
         """A report that only states what a build of `edited` would take."""
@@ -219,22 +220,22 @@ class _Round:
         out.rename(doomed)
         shutil.rmtree(doomed)
 
-    def _judge(self, exam: Exam, known: Known, built: EditResult | None) -> Judgement:
-        total = len(exam.questions()) + len(exam.texts) + len(exam.windows)
-        self.kept.base.speak(self.model, self.tokenizer, exam, self._counter("judge base", total))
-        alone = self._alone(exam, known, built)
-        candidate = Sitting()
+    def _judge(self, asked: QuestionSet, known: Known, built: EditResult | None) -> Evidence:
+        total = asked.size
+        self.kept.base.speak(self.model, self.tokenizer, asked, self._counter("judge base", total))
+        alone = self._alone(asked, known, built)
+        candidate = Responses()
         tensors = read_changed(Path(self.spec.base), Path(self.spec.out))
         growth = self._growth(tensors)
         with swapped(self.model, tensors):
-            candidate.sit(self.model, self.tokenizer, exam, self._counter("judge candidate", total))
-            candidate.explain(self.model, self.tokenizer, exam)
-        live, live_growth = self._live(exam, total)
-        return Judgement(
+            candidate.respond(self.model, self.tokenizer, asked, self._counter("judge candidate", total))
+            candidate.explain(self.model, self.tokenizer, asked)
+        live, live_growth = self._live(asked, total)
+        return Evidence(
             tokenizer=self.tokenizer,
             facts=self.spec.facts,
             known=known,
-            exam=exam,
+            asked=asked,
             base=self.kept.base,
             candidate=candidate,
             live=live,
@@ -244,16 +245,16 @@ class _Round:
             live_growth=live_growth,
         )
 
-    def _alone(self, exam: Exam, known: Known, built: EditResult | None) -> dict[str, bool]:
+    def _alone(self, asked: QuestionSet, known: Known, built: EditResult | None) -> dict[str, bool]:
         if built is None:
             return {}
-        new = [f for f in self.spec.facts if f.id in exam.facts and not known[f.id][0] and not f.in_live]
+        new = [f for f in self.spec.facts if f.id in asked.facts and not known[f.id][0] and not f.in_live]
         requests = [edit_requests(fact)[0] for fact in new]
         tick = self._counter("judge alone", len(requests))
         return stated_alone(self.model, self.tokenizer, requests, built, tick=tick)
 
-    def _live(self, exam: Exam, total: int) -> tuple[Sitting | None, float | None]:
-        """Live's answers to the same exam, and its weight growth."""
+    def _live(self, asked: QuestionSet, total: int) -> tuple[Responses | None, float | None]:
+        """Live's answers to the same questions, and its weight growth."""
         if self.spec.live is None:
             return None, None
         directory = Path(self.spec.live)
@@ -261,12 +262,12 @@ class _Round:
         if manifest.base != self.spec.base_digest:
             self.channel.log("live was built from another base: it is not compared", live=str(directory))
             return None, None
-        sitting = self.kept.live.setdefault(manifest.digest, Sitting())
+        responses = self.kept.live.setdefault(manifest.digest, Responses())
         tensors = read_changed(Path(self.spec.base), directory)
         growth = self._growth(tensors)
         with swapped(self.model, tensors):
-            sitting.sit(self.model, self.tokenizer, exam, self._counter("judge live", total))
-        return sitting, growth
+            responses.respond(self.model, self.tokenizer, asked, self._counter("judge live", total))
+        return responses, growth
 
     def _growth(self, tensors: Mapping[str, Tensor]) -> float:
         """Weight growth of `tensors` against the base, which the model holds."""

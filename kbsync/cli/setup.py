@@ -83,22 +83,28 @@ def check(
 
 
 def gates(context: typer.Context, json: Json = False) -> None:
-    """Explain the gates: what each measures, its threshold, and how a sample is judged."""
+    """Explain the gates: what each measures, when it passes, and what its failure is traced to."""
     found = globals_of(context).settings(required=False).gate_list()
     if json:
-        print_json(found)
+        print_json([gate.described() for gate in found])
         return
     print_table(
         "gates",
-        ("gate", "passes when", "worse than live by at most", "bound", "what it measures"),
+        (
+            "gate",
+            "passes when",
+            "worse than live by at most",
+            "bound",
+            "failure traced to",
+            "what it measures",
+        ),
         (
             (
                 gate.name,
-                f"{'≥' if gate.direction == 'at_least' else '≤'} {gate.threshold:g}"
-                if gate.enabled
-                else "off",
+                gate.condition if gate.enabled else "off",
                 gate.margin,
                 f"{gate.confidence:.0%} where sampled",
+                "single facts" if gate.judges_facts else "the candidate as a whole",
                 gate.explains,
             )
             for gate in found

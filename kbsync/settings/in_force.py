@@ -8,12 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from editing.spec import Case
 from kbsync import __version__
-from kbsync.gates import OWN_FIGURE, Gate
+from kbsync.gates import Gate
 from kbsync.settings.redacted import redacted
 from kbsync.settings.sections import Settings
 from state.in_force import InForce
@@ -31,7 +30,7 @@ def in_force(settings: Settings, gates: Iterable[Gate], canaries: Iterable[Case]
     """The digest of every section; of `gates` and `canaries` what they amount to, not how they are written."""
     gates = tuple(gates)
     values: dict[str, Any] = redacted(settings.model_dump(mode="json"))
-    values["gates"] = [asdict(gate) for gate in gates]
+    values["gates"] = [gate.settings() for gate in gates]
     values["canaries"] = [[case.prompt, case.target] for case in canaries]
     thresholds = {
         gate.name: {
@@ -51,14 +50,14 @@ def judged_under(settings: Settings, gates: Iterable[Gate]) -> str:
     A fact that failed a gate under other settings may well pass under these.
     """
     values: dict[str, Any] = settings.model_dump(mode="json", include=JUDGED_BY)
-    values["gates"] = [asdict(gate) for gate in gates if gate.name in OWN_FIGURE]
+    values["gates"] = [gate.settings() for gate in gates if gate.judges_facts]
     return digest(redacted(values))
 
 
 def verdicts_under(settings: Settings, gates: Iterable[Gate], canaries: Iterable[Case]) -> str:
     """Digest of the settings that decide whether a whole candidate passes: the same view gets the same verdict."""
     gates = tuple(gates)
-    everything = [asdict(gate) for gate in gates]
+    everything = [gate.settings() for gate in gates]
     asked = [[case.prompt, case.target] for case in canaries]
     return digest([judged_under(settings, gates), everything, asked])
 

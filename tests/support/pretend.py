@@ -25,7 +25,7 @@ class Change:
     edits: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     """File → (anchor, text that is put in front of it)."""
     check: str = ""
-    """Python that fails unless the change works."""
+    """Python that fails unless the change works; it may use `tests.support`."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ class Change:
         done = subprocess.run(
             [sys.executable, "-c", self.check],
             cwd=root,
-            env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+            env={"PYTHONPATH": f"{root}:{REPOSITORY}", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
         )

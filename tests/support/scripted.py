@@ -57,8 +57,9 @@ def _answer(spec: BuildSpec) -> BuildReport:
     bad = {failure.id for failure in failures}
     spec = replace(spec, facts=tuple(fact for fact in spec.facts if fact.id not in bad))
     facts = tuple(
-        FactReport(fact.id, False, "nobody", fact.target, not fact.target.endswith("!"))
+        FactReport(fact.id, False, "nobody", fact.target, taken, outcomes={"efficacy": (taken,)})
         for fact in spec.facts
+        for taken in [not fact.target.endswith("!")]
     )
     digest = ""
     if spec.mode == "build":

@@ -1,4 +1,4 @@
-"""The exam: what is expected of whom, and who is asked when not all can be."""
+"""The questions of a view: what is expected of whom, and who is asked when not all can be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from editing.evaluation.questions import Setter, Sitting
+from editing.evaluation.questions import Base, build_questions, known_facts
+from editing.evaluation.responses import Responses
 from editing.evaluation.scoring import Question, encode_targets
 from editing.settings import EditSettings
 from editing.spec import BuildSpec, Case, FactSpec, Wording
@@ -27,8 +28,8 @@ def model() -> Any:
 
 
 @pytest.fixture
-def setter(model: Any) -> Setter:
-    return Setter(model, tokenizer(), Sitting())
+def base(model: Any) -> Base:
+    return Base(model, tokenizer(), Responses())
 
 
 def spec(*facts: FactSpec, **changes: Any) -> BuildSpec:
@@ -44,9 +45,9 @@ def question(prompt: str, target: str) -> Question:
     return encode_targets(tokenizer(), [(prompt, target)])[0]
 
 
-def asked_of(setter: Setter, fact: FactSpec, *others: FactSpec) -> tuple[Question, ...]:
+def asked_of(base: Base, fact: FactSpec, *others: FactSpec) -> tuple[Question, ...]:
     facts = (fact, *others)
-    return setter.exam(spec(*facts), known(*facts), []).facts[fact.id].neighbours
+    return build_questions(base, spec(*facts), known(*facts), []).facts[fact.id].scored["neighbourhood"]
 
 
 def probe(prompt: str, target: str | None = None) -> FactSpec:
@@ -56,62 +57,65 @@ def probe(prompt: str, target: str | None = None) -> FactSpec:
     )
 
 
-def test_a_probe_is_expected_to_be_answered_as_the_base_answers_it(setter: Setter) -> None:
+def test_a_probe_is_expected_to_be_answered_as_the_base_answers_it(base: Base) -> None:
     expected = (question("The capital of France is", "Paris"),)
-    assert asked_of(setter, probe("The capital of France is")) == expected
-    assert asked_of(setter, probe("The capital of France is", "Paris")) == expected
-    assert asked_of(setter, probe("The capital of France is", "not what the base says")) == expected
+    assert asked_of(base, probe("The capital of France is")) == expected
+    assert asked_of(base, probe("The capital of France is", "Paris")) == expected
+    assert asked_of(base, probe("The capital of France is", "not what the base says")) == expected
 
 
-def test_a_probe_that_the_view_edits_is_expected_to_say_what_the_view_says(setter: Setter) -> None:
-    found = asked_of(setter, probe("The capital  of ITALY is"), NEW)
+def test_a_probe_that_the_view_edits_is_expected_to_say_what_the_view_says(base: Base) -> None:
+    found = asked_of(base, probe("The capital  of ITALY is"), NEW)
     assert found == (question("The capital  of ITALY is", "Portuguese"),)
 
 
-def test_paraphrases_and_probes_are_asked_of_new_facts_only(setter: Setter) -> None:
+def test_paraphrases_and_probes_are_asked_of_new_facts_only(base: Base) -> None:
     full = replace(NEW, paraphrases=("Italy:",), neighbours=(Case("The capital of France is"),))
     old = replace(full, id="old", subject="Brazil", in_live=True)
-    exam = setter.exam(spec(full, old, FRANCE), known(full, old, FRANCE), [])
-    assert [len(list(exam.facts[id].all())) for id in ("new", "old", "france")] == [4, 1, 1]
-    assert exam.generated == ("new",)
+    asked = build_questions(base, spec(full, old, FRANCE), known(full, old, FRANCE), [])
+    assert [len(set(asked.facts[id].questions())) for id in ("new", "old", "france")] == [4, 1, 1]
+    assert [id for id, fact in asked.facts.items() if "generation" in fact.sampled] == ["new"]
 
 
-def test_who_is_close_to_what_is_new_is_asked_first(setter: Setter) -> None:
+def test_who_is_close_to_what_is_new_is_asked_first(base: Base) -> None:
     subjects = ["Brazil", "Olaf Scholz", "yen", "Germany", "language", "Portuguese", "Joe Biden", "Italy"]
     facts = [
         FactSpec(str(i), "{} is", subject, "x", known=False, base_answer="y", in_live=True)
         for i, subject in enumerate(subjects)
     ]
-    exam = setter.exam(spec(NEW, *facts, retention_sample=4), known(NEW, *facts), [])
-    kept = set(exam.facts) - {"new"}
+    asked = build_questions(base, spec(NEW, *facts, retention_sample=4), known(NEW, *facts), [])
+    kept = set(asked.facts) - {"new"}
     assert len(kept) == 4
     assert "7" in kept  # the same subject has the same key
-    again = setter.exam(spec(NEW, *reversed(facts), retention_sample=4), known(NEW, *facts), [])
+    again = build_questions(base, spec(NEW, *reversed(facts), retention_sample=4), known(NEW, *facts), [])
     assert set(again.facts) - {"new"} == kept
 
 
-def test_a_canary_that_names_its_answer_is_required_to_give_it(setter: Setter) -> None:
+def test_a_canary_that_names_its_answer_is_required_to_give_it(base: Base) -> None:
     canaries = (Case("The capital of France is", "Rome"), Case("The capital of France is"))
-    exam = setter.exam(spec(FRANCE, canaries=canaries), known(FRANCE), [])
-    assert exam.canaries == (question(canaries[0].prompt, "Rome"), question(canaries[0].prompt, "Paris"))
+    asked = build_questions(base, spec(FRANCE, canaries=canaries), known(FRANCE), [])
+    assert asked.candidate["canaries"] == (
+        question(canaries[0].prompt, "Rome"),
+        question(canaries[0].prompt, "Paris"),
+    )
 
 
 def test_what_a_model_answered_once_is_not_asked_again(model: Any) -> None:
     counted: list[int] = []
-    sitting = Sitting()
+    responses = Responses()
     questions = [question("The capital of France is", "Paris"), question("The capital of Italy is", "Rome")]
-    sitting.ask(model, questions, counted.append)
-    sitting.ask(model, [*questions, questions[0]], counted.append)
+    responses.score(model, questions, counted.append)
+    responses.score(model, [*questions, questions[0]], counted.append)
     assert sum(counted) == 2
 
 
-def test_a_fact_is_known_only_if_the_base_states_it_on_all_its_edited_prompts(setter: Setter) -> None:
+def test_a_fact_is_known_only_if_the_base_states_it_on_all_its_edited_prompts(base: Base) -> None:
     fact = FactSpec("f", "The capital of {} is", "France", "Paris")
     twice = FactSpec("g", "The capital of {} is", "France", "Paris", variants=("The currency of {} is the",))
-    assert setter.known([fact, twice]) == {"f": (True, "Paris"), "g": (False, "Paris")}
+    assert known_facts(base, [fact, twice]) == {"f": (True, "Paris"), "g": (False, "Paris")}
 
 
-def test_a_probe_of_a_further_wording_is_expected_to_say_what_that_is_edited_to_say(setter: Setter) -> None:
+def test_a_probe_of_a_further_wording_is_expected_to_say_what_that_is_edited_to_say(base: Base) -> None:
     other = FactSpec(
         "o",
         "The currency of {} is the",
@@ -122,10 +126,10 @@ def test_a_probe_of_a_further_wording_is_expected_to_say_what_that_is_edited_to_
         base_answer="x",
     )
     expected = (question("The capital of Germany is", "Rome"),)
-    assert asked_of(setter, probe("The capital of Germany is"), other) == expected
+    assert asked_of(base, probe("The capital of Germany is"), other) == expected
 
 
-def test_a_fact_the_other_way_round_is_asked_with_its_own_answer(setter: Setter) -> None:
+def test_a_fact_the_other_way_round_is_asked_with_its_own_answer(base: Base) -> None:
     fact = replace(NEW, paraphrases=("Italy:",), reversed=(Case("Portuguese is the capital of", "Italy"),))
-    asked = setter.exam(spec(fact), known(fact), []).facts["new"].paraphrases
+    asked = build_questions(base, spec(fact), known(fact), []).facts["new"].scored["paraphrase"]
     assert asked == (question("Italy:", "Portuguese"), question("Portuguese is the capital of", "Italy"))

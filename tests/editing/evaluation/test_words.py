@@ -6,9 +6,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from editing.evaluation.generation import ngram_entropy, says
-from editing.evaluation.scoring import answer_length, cut_answer, end_tokens
+from editing.evaluation.generation import generate, ngram_entropy, says
+from editing.evaluation.scoring import (
+    answer_ends,
+    answer_length,
+    before_end,
+    continue_greedily,
+    cut_answer,
+    encode_prompts,
+    end_tokens,
+    greedy_answers,
+)
 from editing.evaluation.words import words
+from tests.support import tiny_models
 from tests.support.zoo import tokenizer
 
 
@@ -94,3 +104,44 @@ def test_the_ends_of_the_generation_settings_count() -> None:
     model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=[7, 9]))
     chosen = tokenizer("byte-bpe")
     assert end_tokens(model, chosen) == {7, 9, chosen.eos_token_id}
+
+
+PROMPTS = ["The capital of Italy is", "Germany is governed by", "The currency of Japan", "The"]
+
+
+def test_a_special_token_without_a_role_ends_an_answer_too() -> None:
+    chosen = tiny_models.tokenizer()
+    chosen.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    turn = chosen.convert_tokens_to_ids("<|im_end|>")
+    rome = tuple(chosen(" Rome")["input_ids"])
+    after = tuple(chosen("The head of")["input_ids"])
+    assert cut_answer(chosen, (*rome, turn, *after)) == ("Rome", rome)
+    assert turn in answer_ends(SimpleNamespace(), chosen)
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["int", "list"])
+def test_no_answer_goes_on_beyond_an_end_of_the_generation_settings(several: bool) -> None:
+    """However long the other rows of its batch are continued."""
+    model, chosen = tiny_models.gpt2(), tiny_models.tokenizer()
+    prompts = encode_prompts(chosen, PROMPTS)
+    rows = continue_greedily(model, prompts, 12)
+    end = next(id for id in rows[0][1:] if id != rows[0][0])
+    model.generation_config.eos_token_id = [399, end] if several else end
+    answers = greedy_answers(model, chosen, prompts)
+    for row, answer in zip(rows, answers, strict=True):
+        cut = before_end(row, answer_ends(model, chosen)) or row[:1]
+        assert answer == cut[: len(answer)]
+        assert end not in answer[1:]
+    alone = [greedy_answers(model, chosen, [prompt])[0] for prompt in prompts]
+    assert [cut_answer(chosen, row) for row in answers] == [cut_answer(chosen, row) for row in alone]
+
+
+def test_what_is_generated_after_an_end_answers_nothing_but_still_shows_how_the_model_writes() -> None:
+    model, chosen = tiny_models.gpt2(), tiny_models.tokenizer()
+    open_ended = generate(model, chosen, PROMPTS, tokens=12)
+    model.generation_config.eos_token_id = list(range(400))
+    ended = generate(model, chosen, PROMPTS, tokens=12)
+    assert [one.text for one in ended] == [one.text for one in open_ended]
+    assert [one.answer for one in ended] == [""] * len(PROMPTS)
+    assert all(one.text.startswith(one.answer) for one in open_ended)
+    assert any(one.answer for one in open_ended)

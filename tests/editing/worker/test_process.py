@@ -204,7 +204,7 @@ def test_a_fact_is_edited_under_another_name_and_the_other_way_round(home: Home,
     )
     report = worker.round(home.spec("1", (fact,)))
     assert report.cost.groups_optimised == 3
-    (reversed_too,) = report.facts[0].paraphrases
+    (reversed_too,) = report.facts[0].outcomes["paraphrase"]
     assert reversed_too == (plainly(report.checkpoint, "The currency of Paris is the") == "Italy")
     assert (measure(report, "paraphrase").k, measure(report, "paraphrase").n) == (reversed_too, 1)
     alone = worker.round(home.spec("2", (replace(fact, further=(), reversed=()),)))
@@ -298,7 +298,7 @@ def test_a_probe_that_the_view_edits_is_expected_to_say_what_the_view_says(
     japan = replace(JAPAN, neighbours=(Case("The capital of Italy is"),))
     report = worker.round(home.spec("1", (ITALY, japan)))
     italy, japan_report = report.facts
-    assert japan_report.neighbours == (italy.efficacy,)
+    assert japan_report.outcomes["neighbourhood"] == (italy.efficacy,)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,9 +12,7 @@ from hypothesis import strategies as st
 
 from editing.spec import BuildReport, FactReport, Measure
 from kbsync.gates import (
-    ADVICE,
     DEFAULT_GATES,
-    OWN_FIGURE,
     Gate,
     blame,
     judge,
@@ -32,7 +32,8 @@ def report(*facts: FactReport) -> BuildReport:
 def fact(
     id: str, *, efficacy: bool = True, known: bool = False, paraphrases: tuple[bool, ...] = ()
 ) -> FactReport:
-    return FactReport(id, known, "old", "new" if efficacy else "old", efficacy, True, paraphrases)
+    outcomes = {"efficacy": (efficacy,), "paraphrase": paraphrases}
+    return FactReport(id, known, "old", "new" if efficacy else "old", efficacy, True, outcomes)
 
 
 def test_a_missing_measure_fails() -> None:
@@ -153,7 +154,40 @@ def test_a_whole_gate_that_failed_says_what_to_do() -> None:
     reason = systematic(report(), verdicts, blamed=0, new=5)
     assert reason is not None
     assert "[gates.weight_growth]" in reason
-    assert set(ADVICE) <= {gate.name for gate in DEFAULT_GATES} - set(OWN_FIGURE)
+
+
+def test_only_gates_of_the_whole_candidate_carry_advice() -> None:
+    assert {gate.name for gate in DEFAULT_GATES if gate.advice} == {
+        "fluency",
+        "perplexity_ratio",
+        "weight_growth",
+    }
+    assert not any(gate.advice and gate.judges_facts for gate in DEFAULT_GATES)
+
+
+def test_every_gate_stands_on_a_measure_of_its_name() -> None:
+    from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
+    from editing.evaluation.measures.of_facts import FACT_MEASURES
+
+    about_facts = {measure.name for measure in FACT_MEASURES}
+    assert {gate.name for gate in DEFAULT_GATES} <= about_facts | {m.name for m in CANDIDATE_MEASURES}
+    assert {gate.name for gate in DEFAULT_GATES if gate.judges_facts} <= about_facts
+
+
+@pytest.mark.parametrize("gate", [gate for gate in DEFAULT_GATES if gate.judges_facts], ids=lambda g: g.name)
+def test_every_gate_on_facts_blames_the_facts_that_failed_it_with_a_sentence(gate: Gate) -> None:
+    good = FactReport("good", False, "old", "new", True, outcomes={gate.name: (True, True)})
+    bad = FactReport("bad", False, "old", "old", False, outcomes={gate.name: (False, True)})
+    verdicts = judge_all((replace(gate, threshold=0.9),), [Measure(gate.name, 0.75, n=4, k=3)])
+    (blamed,) = blame(report(good, bad), verdicts, new={"good", "bad"})
+    assert (blamed.fact, blamed.gate, blamed.shortfall) == ("bad", gate.name, pytest.approx(0.4))
+    assert blamed.evidence
+
+
+def test_a_gate_is_described_in_plain_values() -> None:
+    described = [gate.described() for gate in DEFAULT_GATES]
+    assert json.loads(json.dumps(described)) == described
+    assert {one["name"]: one["judges"] for one in described}["retention"] == "candidate"
 
 
 def test_the_growth_of_a_small_model_with_five_facts_passes_by_default() -> None:

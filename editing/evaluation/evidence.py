@@ -1,0 +1,59 @@
+"""Everything known about one candidate when it is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from editing.evaluation.question_set import QuestionSet
+from editing.evaluation.responses import Responses
+from editing.spec import FactSpec, Measure
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The questions, and what base, candidate and live answered."""
+
+    tokenizer: Any
+    facts: Sequence[FactSpec]
+    known: Mapping[str, tuple[bool, str]]
+    """Fact id → (the base states it, the base's answer)."""
+    asked: QuestionSet
+    base: Responses
+    candidate: Responses
+    live: Responses | None
+    alone: Mapping[str, bool]
+    """Fact id → its δ, injected alone into the base, states it."""
+    groups: Mapping[str, str]
+    """Fact id → content key of its key group."""
+    growth: float
+    """‖W'‖ / ‖W‖ of the matrix that grew most."""
+    live_growth: float | None
+
+
+def counted(
+    name: str, hits: Sequence[bool], live: Sequence[bool] | None = None, *, exhaustive: bool = True
+) -> Measure:
+    """A proportion; of no case it has n = k = 0 and no value."""
+    n = len(hits)
+    return Measure(
+        name,
+        value=sum(hits) / n if n else None,
+        n=n,
+        k=sum(hits),
+        exhaustive=exhaustive,
+        live=sum(live) / n if live and n else None,
+        live_k=sum(live) if live is not None else None,
+    )
+
+
+def ratio(value: float | None, base: float | None) -> float | None:
+    """`value` over `base`, or None where that is not a finite number."""
+    return None if value is None or base is None or base == 0 else finite(value / base)
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has no NaN: what is not a number has no value, and a gate on it fails."""
+    return value if value is not None and math.isfinite(value) else None

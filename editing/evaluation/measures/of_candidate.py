@@ -1,0 +1,89 @@
+"""Measures of the candidate as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from editing.evaluation.evidence import Evidence, counted, finite, ratio
+from editing.evaluation.generation import mean, ngram_entropy, ngram_entropy_released
+from editing.evaluation.measures.declaration import CandidateMeasure
+from editing.evaluation.metrics import perplexity
+from editing.evaluation.question_set import QuestionSet
+from editing.evaluation.responses import Responses
+from editing.progress import Tick
+from editing.spec import BuildSpec, Case, Measure
+
+
+def _efficacy_alone(evidence: Evidence) -> Measure:
+    """New facts that each δ, injected alone into the base, makes it state."""
+    return counted("efficacy_alone", list(evidence.alone.values()))
+
+
+def _fluency(evidence: Evidence) -> Measure:
+    """n-gram entropy of generated texts, as a share of the base's on the same prompts."""
+    base = _entropy(evidence.base, evidence, ngram_entropy)
+    own = _entropy(evidence.candidate, evidence, ngram_entropy)
+    live = _entropy(evidence.live, evidence, ngram_entropy)
+    if not evidence.asked.texts:
+        return counted("fluency", [])
+    return Measure("fluency", ratio(own, base), len(evidence.asked.texts), live=ratio(live, base))
+
+
+def _fluency_bits(evidence: Evidence) -> Measure | None:
+    """The entropy itself: GE by the paper's formula."""
+    own = _entropy(evidence.candidate, evidence, ngram_entropy)
+    live = _entropy(evidence.live, evidence, ngram_entropy)
+    texts = len(evidence.asked.texts)
+    return Measure("fluency_bits", own, texts, live=live, unit="bits") if texts else None
+
+
+def _fluency_released(evidence: Evidence) -> Measure | None:
+    """GE as the released code computes it."""
+    own = _entropy(evidence.candidate, evidence, ngram_entropy_released)
+    texts = len(evidence.asked.texts)
+    return Measure("fluency_released", own, texts, unit="bits") if texts else None
+
+
+def _perplexity_ratio(evidence: Evidence) -> Measure | None:
+    """Perplexity of held-out text, candidate over base; None without such text."""
+    if not evidence.asked.windows:
+        return None
+    base, candidate = (one.readings["perplexity_ratio"] for one in (evidence.base, evidence.candidate))
+    live = evidence.live.readings["perplexity_ratio"] if evidence.live else None
+    tokens = sum(window.shape[1] - 1 for window in evidence.asked.windows)
+    return Measure("perplexity_ratio", ratio(candidate, base), tokens, live=ratio(live, base))
+
+
+def _read_perplexity(model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick) -> float | None:
+    return perplexity(model, asked.windows, tick=tick) if asked.windows else None
+
+
+def _weight_growth(evidence: Evidence) -> Measure:
+    """The largest ‖W'‖ / ‖W‖ of an edited matrix."""
+    return Measure("weight_growth", finite(evidence.growth), live=finite(evidence.live_growth))
+
+
+def _canaries(spec: BuildSpec) -> Sequence[Case]:
+    """The operator's own questions."""
+    return spec.canaries
+
+
+def _entropy(
+    responses: Responses | None, evidence: Evidence, measure: Callable[[str], float]
+) -> float | None:
+    """Mean of `measure` over the generated texts."""
+    if responses is None:
+        return None
+    return mean([measure(responses.texts[prompt].text) for prompt in evidence.asked.texts])
+
+
+CANDIDATE_MEASURES: tuple[CandidateMeasure, ...] = (
+    CandidateMeasure(name="efficacy_alone", figure=_efficacy_alone),
+    CandidateMeasure(name="fluency", figure=_fluency),
+    CandidateMeasure(name="fluency_bits", figure=_fluency_bits),
+    CandidateMeasure(name="fluency_released", figure=_fluency_released),
+    CandidateMeasure(name="perplexity_ratio", figure=_perplexity_ratio, reads=_read_perplexity),
+    CandidateMeasure(name="weight_growth", figure=_weight_growth),
+    CandidateMeasure(name="canaries", asks=_canaries),
+)

@@ -1,0 +1,129 @@
+"""From answers to the report: the figures a gate can be put on, and what became of every fact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from editing.evaluation.evidence import Evidence, counted, finite
+from editing.evaluation.measures.declaration import CandidateMeasure, FactMeasure, populations
+from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
+from editing.evaluation.measures.of_facts import FACT_MEASURES
+from editing.evaluation.question_set import FactQuestions
+from editing.evaluation.responses import Responses
+from editing.evaluation.scoring import Question
+from editing.model.inference import Ids
+from editing.spec import FactReport, FactSpec, Measure, ProbeReport
+
+PROBES = {measure.name: measure.probe or measure.name for measure in FACT_MEASURES}
+"""Measure → what its questions are called in a fact's evidence."""
+
+
+def measured(evidence: Evidence) -> tuple[Measure, ...]:
+    """Every measure that is declared, those of no case included; what cannot be measured here is absent."""
+    figures = [_candidate_figure(measure, evidence) for measure in CANDIDATE_MEASURES]
+    return (
+        *(_share_of_facts(measure, evidence) for measure in FACT_MEASURES),
+        *(figure for figure in figures if figure is not None),
+    )
+
+
+def _share_of_facts(measure: FactMeasure, evidence: Evidence) -> Measure:
+    population = [
+        fact.id
+        for fact in evidence.facts
+        if measure.of in populations(fact, known=evidence.known[fact.id][0])
+    ]
+    asked = [questions for id in population if (questions := _asked(measure, evidence, id)) is not None]
+    own = [hit for questions in asked for hit in _hits(measure, questions, evidence.candidate)]
+    live = None
+    if evidence.live is not None:
+        live = [hit for questions in asked for hit in _hits(measure, questions, evidence.live)]
+    return counted(measure.name, own, live, exhaustive=len(asked) == len(population))
+
+
+def _asked(measure: FactMeasure, evidence: Evidence, fact: str) -> FactQuestions | None:
+    """The fact's questions, if it was asked those of this measure."""
+    questions = evidence.asked.facts.get(fact)
+    by_name = {} if questions is None else {**questions.scored, **questions.sampled}
+    return questions if measure.name in by_name else None
+
+
+def _hits(measure: FactMeasure, questions: FactQuestions, responses: Responses) -> tuple[bool, ...]:
+    """Question by question whether it was answered as expected."""
+    if measure.answered == "sampled":
+        return tuple(responses.mentions(case) for case in questions.sampled[measure.name])
+    return tuple(responses.states(question) for question in questions.scored[measure.name])
+
+
+def _candidate_figure(measure: CandidateMeasure, evidence: Evidence) -> Measure | None:
+    if measure.figure is not None:
+        return measure.figure(evidence)
+    asked = evidence.asked.candidate.get(measure.name, ())
+    live = None if evidence.live is None else [evidence.live.states(question) for question in asked]
+    return counted(measure.name, [evidence.candidate.states(question) for question in asked], live)
+
+
+def fact_reports(evidence: Evidence) -> tuple[FactReport, ...]:
+    """One report a fact, in the view's order."""
+    return tuple(_fact_report(fact, evidence) for fact in evidence.facts)
+
+
+def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
+    known, base_answer = evidence.known[fact.id]
+    questions = evidence.asked.facts.get(fact.id)
+    group = evidence.groups.get(fact.id, "")
+    if questions is None:
+        return FactReport(fact.id, known, base_answer, "", None, group=group)
+    own, old, candidate, live = questions.own, questions.old, evidence.candidate, evidence.live
+    return FactReport(
+        id=fact.id,
+        known=known,
+        base_answer=base_answer,
+        answer=candidate.text(evidence.tokenizer, own, fact.target),
+        efficacy=candidate.states(own),
+        alone=evidence.alone.get(fact.id),
+        outcomes={
+            measure.name: _hits(measure, questions, candidate)
+            for measure in FACT_MEASURES
+            if _asked(measure, evidence, fact.id) is not None
+        },
+        live_answer=live.text(evidence.tokenizer, own, fact.target) if live else None,
+        p_new=finite(candidate.scores[own].probability),
+        p_old=finite(candidate.scores[old].probability) if old else None,
+        group=group,
+        probes=_probe_reports(questions, evidence),
+    )
+
+
+def _probe_reports(questions: FactQuestions, evidence: Evidence) -> tuple[ProbeReport, ...]:
+    """What a fact that failed any question was asked; nothing for one that failed none."""
+    asked = list(questions.probes())
+    told = [(name, case) for name, cases in questions.sampled.items() for case in cases]
+    silent = [(name, case) for name, case in told if not evidence.candidate.mentions(case)]
+    if not silent and all(evidence.candidate.states(one) for one in (questions.own, *(q for _, q in asked))):
+        return ()
+    return (
+        *(_probe_report(PROBES[name], question, evidence) for name, question in asked),
+        *(
+            ProbeReport(PROBES[name], case.prompt, case.target or "", _shown(evidence, case.prompt), False)
+            for name, case in silent
+        ),
+    )
+
+
+def _probe_report(kind: str, question: Question, evidence: Evidence) -> ProbeReport:
+    candidate, passed = evidence.candidate, evidence.candidate.states(question)
+    expected = _decoded(evidence, question.target)
+    given = expected if passed else ""
+    if not passed and question.prompt in candidate.greedy:
+        given = candidate.text(evidence.tokenizer, question, expected)
+    return ProbeReport(kind, _decoded(evidence, question.prompt), expected, given, passed)
+
+
+def _shown(evidence: Evidence, prompt: str) -> str:
+    """The text that the candidate generated, as far as it answers the prompt."""
+    return evidence.candidate.texts[prompt].answer.strip()
+
+
+def _decoded(evidence: Evidence, tokens: Ids | Sequence[int]) -> str:
+    return str(evidence.tokenizer.decode(tokens, skip_special_tokens=True)).strip()

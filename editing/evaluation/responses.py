@@ -1,0 +1,80 @@
+"""What one model answered, kept for later rounds: a model's answers do not change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from editing.evaluation.generation import GeneratedText, generate, says
+from editing.evaluation.question_set import QuestionSet
+from editing.evaluation.scoring import Question, Score, cut_answer, greedy_answers, score
+from editing.model.inference import Ids
+from editing.progress import Tick, uncounted
+from editing.spec import Case
+
+EXPLAINED = 500
+"""Failed probes of one candidate whose answers are looked up for people."""
+
+
+@dataclass
+class Responses:
+    """The answers of one model, whose weights `model` has wherever one of these methods is given it."""
+
+    scores: dict[Question, Score] = field(default_factory=dict)
+    greedy: dict[Ids, Ids] = field(default_factory=dict)
+    """Prompt → greedy continuation."""
+    texts: dict[str, GeneratedText] = field(default_factory=dict)
+    """Prompt → generated text."""
+    readings: dict[str, float | None] = field(default_factory=dict)
+    """Measure → what was read off the model."""
+
+    def score(self, model: Any, questions: Iterable[Question], tick: Tick = uncounted) -> None:
+        """Score what was not scored before."""
+        missing = [question for question in dict.fromkeys(questions) if question not in self.scores]
+        self.scores.update(zip(missing, score(model, missing, tick=tick), strict=True))
+
+    def answer(self, model: Any, tokenizer: Any, prompts: Iterable[Ids], tick: Tick = uncounted) -> None:
+        """Continue greedily what was not continued before."""
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.greedy]
+        rows = greedy_answers(model, tokenizer, missing, tick=tick)
+        self.greedy.update(zip(missing, rows, strict=True))
+
+    def respond(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
+        """Answer the whole question set."""
+        self.score(model, asked.questions(), tick)
+        own = [fact.own for fact in asked.facts.values()]
+        self.answer(model, tokenizer, [one.prompt for one in own if not self.states(one)], tick)
+        self.speak(model, tokenizer, asked, tick)
+
+    def speak(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
+        """Only generate texts and take readings: all that a candidate's figures are compared with the base in."""
+        missing = [prompt for prompt in asked.texts if prompt not in self.texts]
+        texts = generate(model, tokenizer, missing, seed=asked.seed, tick=tick)
+        self.texts.update(zip(missing, texts, strict=True))
+        for name, read in asked.readings.items():
+            if name not in self.readings:
+                self.readings[name] = read(model, tokenizer, asked, tick)
+
+    def explain(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
+        """Continue the probes that were not answered as expected, at most `EXPLAINED` of them.
+
+        People see by it what was said instead.
+        """
+        probes = (probe for fact in asked.facts.values() for _, probe in fact.probes())
+        failed = list(dict.fromkeys(probe.prompt for probe in probes if not self.states(probe)))
+        self.answer(model, tokenizer, failed[:EXPLAINED], tick)
+
+    def states(self, question: Question) -> bool:
+        """Whether every token of the expected answer is the strict argmax."""
+        return self.scores[question].strict
+
+    def mentions(self, case: Case) -> bool:
+        """Whether the text that was generated after the prompt names the expected object before it ends."""
+        return says(self.texts[case.prompt].answer, case.target or "")
+
+    def text(self, tokenizer: Any, question: Question, target: str) -> str:
+        """The answer to `question` for people: `target` where that is what the model states."""
+        if question in self.scores and self.states(question):
+            return target
+        return cut_answer(tokenizer, self.greedy[question.prompt], target)[0]

@@ -1,0 +1,28 @@
+"""Gates decide whether a candidate may go live.  Pure functions of what was measured.
+
+A candidate goes live only if every gate passes.  A gate whose measure is missing, or not a
+finite number, has failed.  A measure over *every* case is compared as it is; a measure over a
+sample is compared by its confidence bound; where live's own figure on the same cases is known,
+a gate may ask for no worse than live by more than a margin (non-inferiority).
+
+To add a gate, declare its measure in `editing.evaluation.measures` and the gate in `kbsync.gates.declared`.
+"""
+
+from kbsync.gates.blame import Blame, blame, systematic
+from kbsync.gates.bounds import wilson_bound
+from kbsync.gates.declaration import Direction, Gate, GateVerdict
+from kbsync.gates.declared import DEFAULT_GATES
+from kbsync.gates.verdicts import judge, judge_all
+
+__all__ = [
+    "DEFAULT_GATES",
+    "Blame",
+    "Direction",
+    "Gate",
+    "GateVerdict",
+    "blame",
+    "judge",
+    "judge_all",
+    "systematic",
+    "wilson_bound",
+]

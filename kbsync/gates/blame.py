@@ -1,0 +1,68 @@
+"""Which facts a failed gate is blamed on, and when looking for them is pointless."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean
+
+from editing.spec import BuildReport
+from kbsync.gates.declaration import GateVerdict, share
+from kbsync.gates.declared import DEFAULT_GATES
+
+GATES = {gate.name: gate for gate in DEFAULT_GATES}
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """A fact whose own figures pulled a failed gate down, with the sentence that goes into the log."""
+
+    fact: str
+    gate: str
+    shortfall: float
+    evidence: str
+
+
+def blame(report: BuildReport, verdicts: Iterable[GateVerdict], new: set[str]) -> tuple[Blame, ...]:
+    """The fewest worst facts of `new` without which each failed gate's own figures would reach its threshold.
+
+    A fact's own figure is the share of the gate's questions about it that were answered as expected.  Only
+    what this run adds can be blamed: a fact that was already live passed its gates before.  Of two facts
+    that are equally bad, the one whose δ does not state it even alone goes first.
+    """
+    facts = [fact for fact in report.facts if not fact.known and fact.id in new]
+    blamed: dict[str, Blame] = {}
+    for verdict in verdicts:
+        gate = GATES.get(verdict.name)
+        if verdict.passed or gate is None or gate.evidence is None:
+            continue
+        rest = [
+            (share(fact.outcomes.get(gate.name, ())), fact.alone is not False, fact)
+            for fact in facts
+            if fact.id not in blamed
+        ]
+        rest.sort(
+            key=lambda item: (item[0], item[1], share(item[2].outcomes.get("paraphrase", ())), item[2].id)
+        )
+        while rest and fmean(figure for figure, _, _ in rest) < verdict.threshold:
+            figure, _, fact = rest.pop(0)
+            blamed[fact.id] = Blame(fact.id, gate.name, verdict.threshold - figure, gate.evidence(fact))
+    return tuple(sorted(blamed.values(), key=lambda b: (-b.shortfall, b.fact)))
+
+
+def systematic(report: BuildReport, verdicts: Iterable[GateVerdict], blamed: int, new: int) -> str | None:
+    """Why trying again with fewer facts would be pointless, or None if it is worth trying.
+
+    A failed gate that no fact can be blamed for (perplexity, weight growth, canaries, retention)
+    stops at once, and so does a run where most of what is new is bad.
+    """
+    failed = [verdict.name for verdict in verdicts if not verdict.passed]
+    whole = [name for name in failed if name not in GATES or not GATES[name].judges_facts]
+    if whole and not blamed:
+        advice = "".join(f"; {GATES[name].advice}" for name in whole if name in GATES and GATES[name].advice)
+        return f"{', '.join(whole)} failed and no single fact is to blame{advice}"
+    if not blamed:
+        return f"{', '.join(failed)} failed and no new fact's own figures are below the threshold"
+    if new >= 4 and blamed > 0.75 * new:
+        return f"{blamed} of {new} new facts are bad: the fault is not in single facts"
+    return None

@@ -1,0 +1,78 @@
+"""How a gate is declared, and what it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from editing.spec import FactReport
+
+Direction = Literal["at_least", "at_most"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One condition on the measure of the same name (`editing.evaluation.measures` says what that asks)."""
+
+    name: str
+    threshold: float
+    direction: Direction
+    explains: str
+    """What its measure is, as a noun phrase."""
+    confidence: float = 0.95
+    """Of the bound that a sampled measure is compared by."""
+    margin: float | None = None
+    """If set, being worse than live by more than this fails as well."""
+    enabled: bool = True
+    evidence: Callable[[FactReport], str] | None = None
+    """What one fact did wrong, for the log; None for a gate that judges the candidate as a whole."""
+    advice: str = ""
+    """What to do where a gate that judges the candidate as a whole fails."""
+
+    @property
+    def judges_facts(self) -> bool:
+        """Whether its failure can be traced to single facts."""
+        return self.evidence is not None
+
+    def settings(self) -> dict[str, Any]:
+        """Name, direction and whatever an operator can set: all that its verdict depends on besides the measure."""
+        return {
+            "name": self.name,
+            "threshold": self.threshold,
+            "direction": self.direction,
+            "confidence": self.confidence,
+            "margin": self.margin,
+            "enabled": self.enabled,
+        }
+
+    def described(self) -> dict[str, Any]:
+        """The declaration as plain values."""
+        return self.settings() | {
+            "explains": self.explains,
+            "judges": "facts" if self.judges_facts else "candidate",
+            "advice": self.advice,
+        }
+
+    @property
+    def condition(self) -> str:
+        """`≥ 0.95` or `≤ 1.05`."""
+        return f"{'≥' if self.direction == 'at_least' else '≤'} {self.threshold:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class GateVerdict:
+    """`bound` is what was compared with `threshold`: the value itself, or its confidence bound."""
+
+    name: str
+    value: float | None
+    bound: float | None
+    threshold: float
+    n: int
+    passed: bool
+    detail: str
+
+
+def share(outcomes: tuple[bool, ...]) -> float:
+    """The share of questions that were answered as expected; 1 of none, which speaks against nobody."""
+    return sum(outcomes) / len(outcomes) if outcomes else 1.0

@@ -1,0 +1,116 @@
+"""The gates, one declaration each."""
+
+from __future__ import annotations
+
+from editing.spec import FactReport
+from kbsync.gates.declaration import Gate
+
+
+def _hits(fact: FactReport, measure: str) -> tuple[int, int]:
+    """(answered as expected, asked) of the measure's questions about the fact."""
+    outcomes = fact.outcomes.get(measure, ())
+    return sum(outcomes), len(outcomes)
+
+
+def _efficacy(fact: FactReport) -> str:
+    company = {True: " (alone its δ states it: it fails in company)", False: " (not even alone)", None: ""}
+    return f"answers {fact.answer!r} on its own prompt{company[fact.alone]}"
+
+
+def _paraphrase(fact: FactReport) -> str:
+    hits, asked = _hits(fact, "paraphrase")
+    return f"stated on {hits} of {asked} paraphrases"
+
+
+def _neighbourhood(fact: FactReport) -> str:
+    hits, asked = _hits(fact, "neighbourhood")
+    return f"{asked - hits} of {asked} neighbours changed their answer"
+
+
+def _same_subject(fact: FactReport) -> str:
+    hits, asked = _hits(fact, "same_subject")
+    return f"{asked - hits} of {asked} other relations of the subject changed"
+
+
+def _generation(fact: FactReport) -> str:
+    return "its object does not appear in generated text"
+
+
+DEFAULT_GATES: tuple[Gate, ...] = (
+    Gate(
+        "efficacy",
+        0.95,
+        "at_least",
+        "edited facts that are the strict argmax on their own prompt",
+        evidence=_efficacy,
+    ),
+    Gate(
+        "paraphrase",
+        0.85,
+        "at_least",
+        "paraphrases of edited facts that are answered as the fact states",
+        evidence=_paraphrase,
+    ),
+    Gate(
+        "neighbourhood",
+        0.90,
+        "at_least",
+        "subjects close to the edited ones that are answered as before",
+        evidence=_neighbourhood,
+    ),
+    Gate(
+        "same_subject",
+        0.85,
+        "at_least",
+        "other relations of the edited subjects that are answered as before",
+        evidence=_same_subject,
+    ),
+    Gate(
+        "retention",
+        0.90,
+        "at_least",
+        "facts already in live that the model still states",
+        margin=0.02,
+    ),
+    Gate(
+        "known_retention",
+        0.95,
+        "at_least",
+        "facts that the base states unedited and the model still states",
+    ),
+    Gate(
+        "generation",
+        0.80,
+        "at_least",
+        "edited facts whose object appears in text that is generated after their prompt, before that text ends",
+        evidence=_generation,
+    ),
+    Gate(
+        "fluency",
+        0.90,
+        "at_least",
+        "n-gram entropy of generated text (GE), as a share of the base's",
+        advice="lower `capacity` in [plan], or raise `lam` in [edit]",
+    ),
+    Gate(
+        "perplexity_ratio",
+        1.05,
+        "at_most",
+        "perplexity of held-out text, candidate over base",
+        advice="lower `capacity` in [plan], raise `lam` or `ridge` in [edit], or give the statistics text",
+    ),
+    Gate(
+        "weight_growth",
+        2.00,
+        "at_most",
+        "largest growth of an edited matrix's Frobenius norm",
+        advice="all edits together change a matrix much, which small models reach soon: where the other gates "
+        "pass, raise `threshold` in [gates.weight_growth], else lower `capacity` in [plan] or raise `lam` in [edit]",
+    ),
+    Gate(
+        "canaries",
+        1.00,
+        "at_least",
+        "the operator's own questions that are answered as required",
+    ),
+)

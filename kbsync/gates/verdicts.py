@@ -1,0 +1,61 @@
+"""From a measure to a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from editing.spec import Measure
+from kbsync.gates.bounds import wilson_bound
+from kbsync.gates.declaration import Gate, GateVerdict
+
+
+def judge(gate: Gate, measure: Measure | None) -> GateVerdict:
+    """The verdict of one gate on one measure."""
+
+    def verdict(passed: bool, detail: str, bound: float | None = None) -> GateVerdict:
+        return GateVerdict(gate.name, value, bound, gate.threshold, n, passed, detail)
+
+    value, n = (measure.value, measure.n) if measure else (None, 0)
+    if measure is None:
+        return verdict(False, "not measured")
+    if measure.exhaustive and measure.k is not None and n == 0:
+        # All of no cases: there is nothing that could have gone wrong.
+        value = 1.0 if gate.direction == "at_least" else 0.0
+        return verdict(True, "no case applies", value)
+    if value is None or not math.isfinite(value):
+        return verdict(False, f"not a number: {value}")
+    sampled = not measure.exhaustive
+    if sampled and (measure.k is None or n == 0):
+        return verdict(False, "a sampled measure without counts")
+    bound = (
+        wilson_bound(measure.k, n, gate.confidence, gate.direction)
+        if sampled and measure.k is not None
+        else value
+    )
+    within = bound >= gate.threshold if gate.direction == "at_least" else bound <= gate.threshold
+    detail = f"{gate.confidence:.0%} bound of a sample of {n}" if sampled else f"all {n} cases" if n else ""
+    if gate.margin is None or measure.live is None:
+        return verdict(within, detail, bound)
+    no_worse = (
+        value >= measure.live - gate.margin
+        if gate.direction == "at_least"
+        else value <= measure.live + gate.margin
+    )
+    detail += f"; live {measure.live:.3f}, margin {gate.margin:g}"
+    return verdict(within and no_worse, detail if no_worse else f"{detail}: worse than live", bound)
+
+
+def judge_all(gates: Iterable[Gate], measures: Iterable[Measure]) -> tuple[GateVerdict, ...]:
+    """One verdict for every enabled gate, in the gates' order."""
+    by_name: Mapping[str, Measure] = {measure.name: measure for measure in measures}
+    return tuple(_judged(gate, by_name.get(gate.name)) for gate in gates if gate.enabled)
+
+
+def _judged(gate: Gate, measure: Measure | None) -> GateVerdict:
+    """`judge`, where a measure that makes it crash (more hits than cases) is a gate that has failed."""
+    try:
+        return judge(gate, measure)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        detail = f"crashed: {type(error).__name__}: {error}"
+        return GateVerdict(gate.name, None, None, gate.threshold, measure.n if measure else 0, False, detail)
