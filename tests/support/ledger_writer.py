@@ -11,7 +11,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 
 from state import State, Transaction
-from state.errors import StateError
+from state.errors import NoLongerWanted, StateError
 from state.records import Lease
 from tests.support.ledgers import BASE, WAY, fact, gate, said
 
@@ -57,7 +57,11 @@ def move_a_run(tx: Transaction, lease: Lease, chance: random.Random) -> None:
     if to == "judged":
         tx.put_gate_results(run.id, [gate(run.id)])
     if to == "promoted" and run.checkpoint is not None:
-        tx.promote(run.checkpoint, lease, run=run.id, hooks=["symlink"])
+        try:
+            tx.promote(run.checkpoint, lease, run=run.id, hooks=["symlink"])
+        except NoLongerWanted as error:  # an import came between, as it may with a daemon
+            tx.advance_run(run.id, run.state, "rejected", actor="daemon", reason=str(error))
+            return
     tx.advance_run(run.id, run.state, to, actor="daemon", checkpoint=checkpoint)
 
 
