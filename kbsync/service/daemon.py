@@ -171,14 +171,13 @@ class Daemon:
             return None
         if self._retracted():
             self._enqueue("sync")
-        paused = self._paused()
         try:
             name = self._queue.get(timeout=LOOK_S)
         except queue.Empty:
             self._watch(schedule, self._last_job)
             return None
         self._last_job = time.monotonic()
-        if not paused:
+        if not self._paused():  # asked now: a pause may have come while the queue was waited for
             self._perform(name, leadership, desk)
         return None
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import alembic.command  # noqa: F401  children that need it find it imported, like what follows
 import torch
@@ -35,6 +34,7 @@ from kbsync.home import Home
 from kbsync.runs import promotion, review
 from kbsync.service.cycle import cycle
 from kbsync.settings.loading import load
+from tests.support.forked_worker import Forked
 
 torch.set_num_threads(1)
 
@@ -53,69 +53,6 @@ def switch_for_ever(plan: Plan, told: Connection) -> None:
             with app.state.write() as tx:
                 tx.promote(other.id, leadership.lease, reason="back and forth")
             promotion.project(app.state, home)
-
-
-class Forked:
-    """A worker process as LocalWorker wants it, made by fork: a stand-in for `subprocess.Popen`."""
-
-    def __init__(self, log_file: Path, plan: Plan) -> None:
-        inward, outward = os.pipe(), os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _become_worker(inward[0], outward[1], log_file, plan)
-        os.close(inward[0])
-        os.close(outward[1])
-        self.stdin: IO[str] = os.fdopen(inward[1], "w", encoding="utf-8")
-        self.stdout: IO[str] = os.fdopen(outward[0], "r", encoding="utf-8")
-        self._code: int | None = None
-
-    def poll(self) -> int | None:
-        if self._code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._code = os.waitstatus_to_exitcode(status)
-        return self._code
-
-    def wait(self, timeout: float | None = None) -> int:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while (code := self.poll()) is None:
-            if deadline is not None and time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("worker", timeout or 0)
-            time.sleep(0.002)
-        return code
-
-    def terminate(self) -> None:
-        os.kill(self.pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-
-
-def _become_worker(stdin: int, stdout: int, log_file: Path, plan: Plan) -> None:
-    """In the child: the worker's `main` on these descriptors and no others; never returns."""
-    code = 1
-    try:
-        os.setsid()
-        os.dup2(stdin, 0)
-        os.dup2(stdout, 1)
-        os.dup2(os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), 2)
-        os.closerange(3, 4096)  # the daemon's lock and database are not the worker's
-        os.environ.pop(VARIABLE, None)
-        if plan.crash is not None:
-            os.environ[VARIABLE] = plan.crash
-        if plan.memory is not None:
-            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (used + plan.memory, used + plan.memory))
-        if plan.version is not None:
-            editing.worker.process.SPEC_VERSION = plan.version
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        code = editing.worker.process.main()
-    except BaseException:  # noqa: BLE001  nothing may unwind into the parent's frames
-        sys.excepthook(*sys.exc_info())
-    finally:
-        os._exit(code)
 
 
 @dataclass(frozen=True)
@@ -202,6 +139,19 @@ def _progress(told: Connection) -> Progress:
     return tell
 
 
+def _work(plan: Plan) -> int:
+    """The worker's `main`, after what befalls this worker was arranged."""
+    os.environ.pop(VARIABLE, None)
+    if plan.crash is not None:
+        os.environ[VARIABLE] = plan.crash
+    if plan.memory is not None:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + plan.memory, used + plan.memory))
+    if plan.version is not None:
+        editing.worker.process.SPEC_VERSION = plan.version
+    return editing.worker.process.main()
+
+
 class ForkedWorker(LocalWorker):
     """The supervised worker, started by fork; tells its pid."""
 
@@ -213,7 +163,7 @@ class ForkedWorker(LocalWorker):
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         self._started += 1
         armed = self._plan.crash if self._started == 1 else None
-        process = Forked(self._log_file, replace(self._plan, crash=armed))
+        process = Forked(self._log_file, partial(_work, replace(self._plan, crash=armed)))
         self._told.send(("worker", process.pid))
         return process
 
