@@ -5,35 +5,29 @@ crash between any two steps.  What is promised holds after every one of them.
 from __future__ import annotations
 
 import json
-import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, rule
 
 from kbsync.errors import UsageError
 from kbsync.executor import WorkerFailed
-from kbsync.intake import quarantine
 from kbsync.leadership import LEASE_TTL, Leadership
 from kbsync.runs import promotion, review
 from kbsync.runs.lifecycle import Lifecycle
 from kbsync.service.cycle import cycle
-from state import State
 from state.errors import StaleLeader
 from state.records import Lease
 from state.runs import NEXT
 from tests.support.decisions import newly_unwanted
-from tests.support.micro import Micro, make
+from tests.support.histories import Histories, imported, run_histories
+from tests.support.micro import Micro
 from tests.support.proof import check_live
 from tests.support.replay import check
 from tests.support.scripted import RETRIED, Scripted
@@ -71,36 +65,21 @@ def dying(at: int | None) -> Iterator[None]:
         yield
 
 
-class Runs(RuleBasedStateMachine):
-    template: Micro
-    """An imported base, and nothing said yet; set by the test."""
-
+class Runs(Histories):
     @initialize(reviewed=st.booleans())
     def start(self, reviewed: bool) -> None:
-        self.root = Path(mkdtemp(prefix="runs-"))
-        shutil.copytree(self.template.root, self.root / "world", symlinks=True)
-        self.micro = Micro(self.root / "world")
-        text = self.template.home.config.read_text().replace(str(self.template.root), str(self.micro.root))
-        review = "[review]\nrequired = true\ntimeout = '2d'\n\n" if reviewed else ""
-        self.micro.home.config.write_text(text.replace("[executor]", f"{review}[executor]"))
-        self.files = 0
-        self.app = self.micro.application()
-        self.base = self.app.base
-        self.state: State = self.app.state
+        self.begin()
         self.paused: list[Lease] = []
         self.at_rest = True
+        self.change_settings("reject", 100, reviewed=reviewed)
 
     def teardown(self) -> None:
         if hasattr(self, "root"):
             self.every_open_run_reaches_an_end()
-            self.what_is_wanted_gets_there_and_the_rest_leaves()
-            self.app.close()
-            shutil.rmtree(self.root)
-
-    def restart(self) -> None:
-        """Another process: nothing is remembered but what was written."""
-        old, self.app = self.app, self.micro.application()
-        self.app.__dict__.update(state=old.state, base=self.base)
+            self.let_time_settle_it(self.a_quiet_cycle, reviewed=True)
+            self.every_open_run_reaches_an_end()
+            self.live_states_what_is_wanted()
+            self.finish()
 
     @contextmanager
     def leading(self, crash: int | None = None) -> Iterator[Leadership]:
@@ -118,15 +97,16 @@ class Runs(RuleBasedStateMachine):
     def a_cycle(
         self, news: dict[str, str | None], failures: list[Any], crash: int | None, asked: bool
     ) -> None:
-        if news:
-            self.files += 1
-            self.micro.say(news, name=f"{self.files:06}")
+        self.state_in_a_file(news)
         with self.leading(crash) as leadership, suppress_failed_question():
             cycle(self.app, leadership, trigger="test", asked=asked, worker=Scripted(failures))
 
     @rule(news=NEWS)
     def a_cycle_without_accident(self, news: dict[str, str | None]) -> None:
         self.a_cycle(news, [], None, True)
+
+    def a_quiet_cycle(self) -> None:
+        self.a_cycle({}, [], None, True)
 
     @rule(crash=CRASH, approved=st.booleans())
     def a_reviewer_decides(self, crash: int | None, approved: bool) -> None:
@@ -143,38 +123,10 @@ class Runs(RuleBasedStateMachine):
     def time_passes(self, days: int) -> None:
         self.micro.now += timedelta(days=days)
 
-    @rule(number=st.integers(0, 5))
-    def an_operator_retracts(self, number: int) -> None:
-        with self.state.read() as tx:
-            wanted = tx.wanted()
-        if wanted:
-            fact = wanted[number % len(wanted)]
-            quarantine.reject(self.app.intake(), fact.id, "not ours to say", "operator")
-
     @rule(crash=CRASH)
     def an_operator_rolls_back(self, crash: int | None) -> None:
         with self.leading(crash) as leadership, suppress(UsageError):
             promotion.rollback(self.app, leadership, target=None, reason="wrong", actor="operator")
-
-    @rule(number=st.integers(0, 5))
-    def an_operator_takes_a_retraction_back(self, number: int) -> None:
-        with self.state.read() as tx:
-            rejected = [fact for fact in tx.facts() if fact.decision == "rejected"]
-        if rejected:
-            with suppress(UsageError):
-                quarantine.reopen(
-                    self.app.intake(), rejected[number % len(rejected)].id, "right after all", "operator"
-                )
-
-    @rule(on_timeout=st.sampled_from(["approve", "reject"]), capacity=st.integers(1, 3))
-    def an_operator_changes_the_settings(self, on_timeout: str, capacity: int) -> None:
-        text = self.micro.home.config.read_text(encoding="utf-8")
-        text = re.sub(
-            r"timeout = '2d'(\non_timeout = '\w+')?", f"timeout = '2d'\non_timeout = '{on_timeout}'", text
-        )
-        text = re.sub(r"\[plan\]\n(capacity = \d+\n)?", f"[plan]\ncapacity = {capacity}\n", text)
-        self.micro.home.config.write_text(text, encoding="utf-8")
-        self.restart()
 
     @rule(news=NEWS, years=st.sampled_from([-3, 10]))
     def the_clock_is_wrong_for_a_cycle(self, news: dict[str, str | None], years: int) -> None:
@@ -182,12 +134,6 @@ class Runs(RuleBasedStateMachine):
         self.micro.now += timedelta(days=365 * years)
         self.a_cycle(news, [], None, True)
         self.micro.now = right + timedelta(hours=1)
-
-    @rule()
-    def an_operator_releases_what_was_rolled_back(self) -> None:
-        with self.state.write() as tx:
-            for block in tx.blocked_views():
-                tx.release_view(block.view, "right after all", "operator")
 
     @rule()
     def a_candidate_is_damaged(self) -> None:
@@ -229,19 +175,6 @@ class Runs(RuleBasedStateMachine):
         self.a_reviewer_decides(None, True)
         with self.state.read() as tx:
             assert tx.open_runs() == ()
-
-    def what_is_wanted_gets_there_and_the_rest_leaves(self) -> None:
-        """Whatever happened: once a reviewer is at hand, nobody blocks a view and nothing fails."""
-        self.an_operator_changes_the_settings("approve", 100)
-        self.an_operator_releases_what_was_rolled_back()
-        for _ in range(3):
-            self.micro.now += timedelta(days=3)
-            self.a_cycle({}, [], None, True)
-        self.every_open_run_reaches_an_end()
-        with self.state.read() as tx:
-            live, wanted = tx.live(), {fact.id for fact in tx.wanted()}
-            stated = {fact.id for fact in tx.view_facts(live.view)} if live else set()
-        assert stated == wanted
 
     # What holds
 
@@ -292,39 +225,14 @@ def suppress_failed_question() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Micro:
-    micro = make(
-        tmp_path_factory.mktemp("template") / "world",
-        thresholds={},
-        extra="[gates.weight_growth]\nthreshold = 9.0",
-    )
-    app = micro.application()
-    assert app.base.digest
-    app.state.close()
-    app.close()
-    return micro
-
-
-def run_machine(template: Micro, examples: int, steps: int) -> None:
-    machine = type("Machine", (Runs,), {"template": template})
-    quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=quiet,
-            derandomize=True,
-            phases=[Phase.generate],
-        ),
-    )
+    return imported(tmp_path_factory.mktemp("template") / "world")
 
 
 def test_no_history_of_runs_breaks_a_promise(template: Micro) -> None:
-    run_machine(template, examples=6, steps=15)
+    run_histories(Runs, template, examples=6, steps=15)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_no_long_history_of_runs_breaks_a_promise(template: Micro) -> None:
-    run_machine(template, examples=60, steps=40)
+    run_histories(Runs, template, examples=60, steps=40)
