@@ -78,7 +78,7 @@ class Operators:
         reason = "" if word in ("sync", "resume") else f"step {number}"
         if (words := self.words(word, reason)) is not None:
             over = tuple(
-                one.reason for one in self.commands if one.reason and one.process.exitcode is not None
+                one.reason for one in self.commands if one.reason and one.process.exitcode not in (None, -9)
             )
             self.commands.append(Command(word, reason, self.start(*words), over))
         time.sleep(chance.uniform(0, LONGEST_S))

@@ -37,7 +37,10 @@ class Asked:
     code: int | None
     """Its exit code; -9 where it was killed."""
     after: tuple[str, ...]
-    """Reasons of the commands that had ended when this one was started."""
+    """Reasons of the commands that had ended by themselves when this one was started.
+
+    What a killed command asked for is carried out later.
+    """
 
 
 @dataclass
