@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from editing.errors import SpecError
-from editing.preflight import Preflight
+from editing.preflight import Preflight, mean_realised
 
 COUNTS = ("groups", "groups_optimised", "groups_cached", "peak_memory_bytes")
-SECONDS, RIDGE, GROWTH = "seconds_", "ridge_", "growth_"
+SECONDS, RIDGE, GROWTH, LEVERAGE = "seconds_", "ridge_", "growth_", "leverage_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,10 @@ class Cost:
     """Layer → what was added to the diagonal of its normal equations so that they could be solved."""
     growth: Mapping[int, float] = field(default_factory=dict)
     """Layer → ‖W + Δ‖ / ‖W‖."""
+    lam: float = 0.0
+    """λ that the layers were solved with; 0 where nothing was solved."""
+    leverage: Mapping[int, float] = field(default_factory=dict)
+    """Layer → median kᵀ C⁻¹ k of the edited keys: h = leverage / λ, and an edit alone realises h / (1 + h)."""
     preflight: Preflight | None = None
     """What the build was expected to take; None where nothing was built."""
 
@@ -41,8 +45,20 @@ class Cost:
             **{f"{SECONDS}{phase}": seconds for phase, seconds in self.seconds.items()},
             **{f"{RIDGE}{layer}": ridge for layer, ridge in self.ridges.items()},
             **{f"{GROWTH}{layer}": growth for layer, growth in self.growth.items()},
+            **self.solved(),
             **(self.preflight.entries() if self.preflight is not None else {}),
         }
+
+    @property
+    def realised(self) -> float:
+        """The share of its residual that an edit alone realised at a layer; 0 where nothing was solved."""
+        return mean_realised(self.leverage, self.lam)
+
+    def solved(self) -> dict[str, float]:
+        """λ and the leverages, as a report and a checkpoint's manifest state them; empty where nothing was solved."""
+        if not self.lam:
+            return {}
+        return {"lam": self.lam} | {f"{LEVERAGE}{layer}": value for layer, value in self.leverage.items()}
 
     @classmethod
     def from_json(cls, value: object, where: str) -> Cost:
@@ -56,6 +72,8 @@ class Cost:
             seconds={name: float(number) for name, number in _named(value, SECONDS)},
             ridges=_by_layer(value, RIDGE, where),
             growth=_by_layer(value, GROWTH, where),
+            lam=float(value.get("lam", 0.0)),
+            leverage=_by_layer(value, LEVERAGE, where),
             preflight=Preflight.from_entries(value),
         )
 

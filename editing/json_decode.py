@@ -35,6 +35,9 @@ def _decode(kind: Any, value: object, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None:
             return _expect(type(None) in arguments, kind, value, where)
+        words = [word for a in arguments if get_origin(a) is Literal for word in get_args(a)]
+        if isinstance(value, str) and value in words:
+            return value
         return _decode(next(a for a in arguments if a is not type(None)), value, where)
     if origin is tuple:
         items: Any = _expect(isinstance(value, list), kind, value, where)

@@ -49,6 +49,8 @@ class EditReport:
 
     facts: tuple[FactTaken, ...]
     settings: EditSettings
+    lam: float
+    """λ that the layers were solved with."""
 
     @property
     def took(self) -> int:
@@ -61,16 +63,16 @@ class EditReport:
             for fact in self.facts
         ]
         if self.took < len(self.facts):
-            lines.append(hint(self.settings))
+            lines.append(hint(self.settings, self.lam))
         return "\n".join(lines)
 
     __repr__ = __str__
 
 
-def hint(settings: EditSettings) -> str:
-    """What to try where facts did not take."""
+def hint(settings: EditSettings, lam: float) -> str:
+    """What to try where facts did not take with these settings, and this λ."""
     return (
-        f"what to try: a smaller lam (now {settings.lam:g}; a small model may need a hundredth), more steps "
+        f"what to try: a smaller lam (now {lam:g}; a small model may need a hundredth), more steps "
         f"({settings.steps}), a larger clamp ({settings.clamp:g}), other layers (`kbsync trace` shows where the "
         "model reads facts), and objects that the model has read before"
     )
@@ -130,6 +132,7 @@ def edit(
     edited.report = EditReport(
         tuple(FactTaken(request.rendered, request.target, old, new, yes) for request, old, new, yes in rows),
         chosen,
+        edited.result.cost.lam,
     )
     return edited
 

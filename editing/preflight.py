@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from editing.errors import StorageError
+
+LITTLE = 0.3
+"""Below this share of its residual at a layer, an edit hardly ever changes the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class Preflight:
     """What is written to the result: its editable tensors."""
     bytes_free: int = 0
     """Space left where the cache lies."""
+    lam: float = 0.0
+    """λ of the build; 0 where it depends on statistics that are not cached."""
+    realised: float = 0.0
+    """The share of its residual that an edit realises at a layer with that λ; 0 where it is not known yet."""
 
     @property
     def bytes(self) -> int:
@@ -68,9 +75,11 @@ class Preflight:
     def from_entries(cls, cost: Mapping[str, float]) -> Preflight | None:
         """The preflight in the entries of a report's `cost`, if there is one."""
         kinds = {field.name: float if field.type == "float" else int for field in fields(cls)}
-        if not all(f"preflight_{name}" in cost for name in kinds):
+        required = [field.name for field in fields(cls) if field.default is MISSING]
+        if not all(f"preflight_{name}" in cost for name in required):
             return None
-        values: dict[str, Any] = {name: kind(cost[f"preflight_{name}"]) for name, kind in kinds.items()}
+        found = {name: f"preflight_{name}" for name in kinds if f"preflight_{name}" in cost}
+        values: dict[str, Any] = {name: kinds[name](cost[entry]) for name, entry in found.items()}
         return cls(**values)
 
     def lines(self) -> tuple[tuple[str, str], ...]:
@@ -95,7 +104,23 @@ class Preflight:
                 f"{gib(self.bytes_result)} for the result",
             ),
             ("time", f"about {duration(self.seconds)}{f' ({parts})' if parts else ''}, {basis}"),
+            *([("lambda", reach(self.lam, self.realised))] if self.realised else []),
         )
+
+
+def mean_realised(leverage: Mapping[int, float], lam: float) -> float:
+    """The share of its residual that a single edit realises at a layer, h / (1 + h) with h = leverage / λ, on
+    average over the layers (`editing/memit/leverage.py`); 0 where nothing was measured."""
+    shares = [value / (value + lam) for value in leverage.values()]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def reach(lam: float, realised: float) -> str:
+    """What an edit reaches at this λ, with advice where that is too little to change an answer."""
+    text = f"at lam = {lam:g} an edit realises {realised:.0%} of its residual at a layer"
+    if realised >= LITTLE:
+        return text
+    return f'{text}: facts are unlikely to take; set [edit] lam = "auto", or a smaller number'
 
 
 def check_disk(expected: Preflight, cache: Path, out: Path | None = None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+AUTO: Literal["auto"] = "auto"
+
 
 @dataclass(frozen=True, slots=True)
 class EditSettings:
@@ -20,8 +22,9 @@ class EditSettings:
     weight_decay: float = 0.5
     stop_loss: float = 0.05
     """A row whose total loss falls below this leaves the batch."""
-    lam: float = 15_000.0
-    """λ of Eqn. 15."""
+    lam: float | Literal["auto"] = AUTO
+    """λ of Eqn. 15; `auto`: from the leverage of the edited keys, once the statistics are known
+    (`editing/memit/leverage.py`).  The paper has 15,000 for GPT-J and 20,000 for GPT-2 XL."""
     ridge: float = 0.0
     """Added to the diagonal of E[k kᵀ], relative to its mean: protects directions that scarce text never showed."""
     keys: Literal["average", "all"] = "all"

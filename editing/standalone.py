@@ -110,7 +110,7 @@ def run(
     progress("write", 0, 1)
     _sweep(out)
     staged = staging_name(out)
-    digest = write_checkpoint(edit.base, staged, built.tensors)
+    digest = write_checkpoint(edit.base, staged, built.tensors, solved=built.cost.solved())
     progress("write", 1, 1)
     with swapped(loaded.model, read_changed(edit.base, staged)):
         after = ask("ask after")

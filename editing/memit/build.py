@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from editing.memit.keys import Site, UnusableKeys
 from editing.memit.optimise import Targets, is_systematic
 from editing.memit.preparation import Job, prepare
 from editing.memit.rates import Rates
+from editing.memit.scale import Scale, scale_of
 from editing.memit.spread import Spread, spread
 from editing.memit.statistics import Moments
 from editing.model.hooks import frozen, fused
@@ -58,7 +59,8 @@ def build(
     with frozen(model), fused(model):
         job = prepare(model, tokenizer, inputs, failed.setdefault if inputs.partial else None)
         rates = Rates.of(model, inputs.base_digest, inputs.cache)
-        expected = preflight(job.work, rates.known(), inputs.cache)
+        scale = _known_scale(job)
+        expected = _preflight(job, rates, scale)
         planned(expected)
         check_disk(expected, inputs.cache)
         clock.lap("tokens")
@@ -69,13 +71,14 @@ def build(
         if groups:
             moments = job.statistics.compute(job.work.parts, job.work.layers, progress)
             clock.lap("statistics")
-            usable, result = _spread_usable(job, groups, deltas, moments, progress)
+            scale = scale or scale_of(job, moments, job.groups)
+            usable, result = _spread_usable(job, groups, deltas, moments, scale.lam, progress=progress)
             clock.lap("keys")
     rates.learn(job.work.flops(), clock.laps)
     return MemitResult(
         tensors=result.tensors,
         layers=job.work.layers,
-        cost=_cost(job, expected, result, clock.laps),
+        cost=_cost(job, expected, result, clock.laps, scale if usable else None),
         groups={request.id: group.key for group in usable for request in group.requests},
         injection=Injection(
             job.work.parts.architecture, job.layer, {key: delta.value for key, delta in deltas.items()}
@@ -87,12 +90,31 @@ def build(
     )
 
 
+def _known_scale(job: Job) -> Scale | None:
+    """λ and leverage where the statistics are cached; None where they have still to be computed."""
+    work = job.work
+    if not job.groups or job.statistics.missing(work.layers):
+        return None
+    return scale_of(job, job.statistics.compute(work.parts, work.layers), job.groups)
+
+
+def _preflight(job: Job, rates: Rates, scale: Scale | None) -> Preflight:
+    expected = preflight(job.work, rates.known(), job.inputs.cache)
+    return expected if scale is None else replace(expected, lam=scale.lam, realised=scale.realised)
+
+
 def _spread_usable(
-    job: Job, groups: Sequence[Group], deltas: Mapping[str, Delta], moments: Moments, progress: Progress
+    job: Job,
+    groups: Sequence[Group],
+    deltas: Mapping[str, Delta],
+    moments: Moments,
+    lam: float,
+    *,
+    progress: Progress,
 ) -> tuple[Sequence[Group], Spread]:
     """Spread the groups whose keys are finite, as if the others had never been there; the model is restored."""
     work = job.work
-    site = Site(work.model, work.parts, work.layers, job.inputs.settings)
+    site = Site(work.model, work.parts, work.layers, replace(job.inputs.settings, lam=lam))
     while groups:
         stacked = torch.stack([deltas[group.key].value for group in groups]).to(work.model.device)
         try:
@@ -114,14 +136,16 @@ def estimate(model: Any, tokenizer: Any, inputs: BuildInputs) -> Preflight:
     """What `build` would take with the same inputs; raises what it would raise before it begins."""
     with frozen(model), fused(model):
         job = prepare(model, tokenizer, inputs, (lambda id, error: None) if inputs.partial else None)
-        return preflight(job.work, Rates.of(model, inputs.base_digest, inputs.cache).known(), inputs.cache)
+        return _preflight(job, Rates.of(model, inputs.base_digest, inputs.cache), _known_scale(job))
 
 
 MEMIT = Editor(reuse="fact", edit=build, estimate=estimate)
 """Each key group's δ depends on the base and on that group alone, and is cached under a key that covers both."""
 
 
-def _cost(job: Job, expected: Preflight, result: Spread, seconds: Mapping[str, float]) -> Cost:
+def _cost(
+    job: Job, expected: Preflight, result: Spread, seconds: Mapping[str, float], scale: Scale | None
+) -> Cost:
     return Cost(
         groups=len(job.groups),
         groups_optimised=expected.optimised,
@@ -129,6 +153,8 @@ def _cost(job: Job, expected: Preflight, result: Spread, seconds: Mapping[str, f
         seconds=dict(seconds),
         ridges=result.ridges,
         growth=result.growth,
+        lam=0.0 if scale is None else scale.lam,
+        leverage={} if scale is None else scale.leverage,
         preflight=expected,
     )
 

@@ -19,9 +19,9 @@ from editing.errors import NumericalError
 from editing.memit.groups import Group
 from editing.memit.norms import through_norm
 from editing.model.architectures import Parts
-from editing.model.hooks import on_input, on_output, returns_tuple
+from editing.model.hooks import on_input, on_output, returns_tuple, stopped_after
 from editing.model.memory import batches, halving, pass_bytes
-from editing.model.passes import BEGINNING, Rows, Start, prepare, read
+from editing.model.passes import BEGINNING, Rows, Start, padded, prepare, read
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
 
@@ -51,6 +51,46 @@ class Site:
     layers: Sequence[int]
     """R, ascending."""
     settings: EditSettings
+
+    @property
+    def lam(self) -> float:
+        """λ; raises ValueError where it has not been resolved yet (`scale.py`)."""
+        return float(self.settings.lam)
+
+
+KEYS_AT_ONCE = 32
+"""Texts in one pass of `bare_keys`."""
+
+
+@torch.no_grad()
+def bare_keys(model: Any, parts: Parts, layers: Sequence[int], groups: Sequence[Group]) -> dict[int, Tensor]:
+    """Layer → [G, d_k], the keys of `groups` in their bare prompts under the present weights, in fp32 or better."""
+    dtype = torch.promote_types(model.dtype, torch.float32)
+    order = sorted(range(len(groups)), key=lambda index: len(groups[index].contexts[0]))
+    keys = {
+        layer: torch.zeros(len(groups), parts.key_width(layer), dtype=dtype, device=model.device)
+        for layer in layers
+    }
+
+    def run(chunk: Sequence[int]) -> None:
+        ids, lengths = padded([groups[index].contexts[0] for index in chunk], model.device)
+        each, last = torch.arange(len(chunk), device=ids.device), lengths - 1
+
+        def keep(layer: int) -> Callable[[Tensor], None]:
+            def see(states: Tensor) -> None:
+                keys[layer][list(chunk)] = states.reshape(*ids.shape, -1)[each, last].to(dtype)
+
+            return see
+
+        with ExitStack() as stack:
+            for layer in layers:
+                stack.enter_context(on_input(parts.writer(layer), keep(layer)))
+            stack.enter_context(stopped_after(parts.blocks[max(layers)]))
+            model.base_model(input_ids=ids, use_cache=False)
+
+    for start in range(0, len(order), KEYS_AT_ONCE):
+        halving(order[start : start + KEYS_AT_ONCE], run)
+    return keys
 
 
 class Collector:

@@ -49,7 +49,7 @@ def spread(
     those of superseded facts, or a new edit of them realises only a part of its residual.  `woodbury` chooses
     the form of the solve; None: by counting.
     """
-    parts, layers, lam = site.parts, site.layers, site.settings.lam
+    parts, layers, lam = site.parts, site.layers, site.lam
     collected = Collector(site, groups, deltas, preserved)
     result = Spread()
     for index, layer in enumerate(layers):

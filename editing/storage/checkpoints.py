@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,11 +53,17 @@ __all__ = [
 
 
 def write_checkpoint(
-    base: Path, out: Path, tensors: Mapping[str, torch.Tensor], forms: Collection[str] = ()
+    base: Path,
+    out: Path,
+    tensors: Mapping[str, torch.Tensor],
+    forms: Collection[str] = (),
+    *,
+    solved: Mapping[str, float] | None = None,
 ) -> str:
     """Write the base with `tensors` (by parameter name) in place of its own; return the digest.
 
     `forms` name further forms of the same candidate (`editing.storage.forms`), each in a folder of its own.
+    `solved` (λ and leverage) is written to the manifest.
     The tensors are rounded to the dtype the base is stored in.  `out` appears complete and synced or
     not at all.  Raises CheckpointError when it exists, when a tensor is not editable or has another
     shape, when it is not finite after rounding, or when the file system refuses.
@@ -77,7 +84,10 @@ def write_checkpoint(
             files = _write_shards(base, manifest, staging, stored.values(), replaced)
             for form in sorted(forms):
                 files |= _write_form(form, base, tensors, staging / form)
-            return _complete(manifest, files, staging, out)
+            built = replace(
+                manifest, kind="checkpoint", base=manifest.digest, files=files, solved=dict(solved or {})
+            )
+            return _complete(built, staging, out)
     except OSError as error:
         raise CheckpointError(
             f"cannot write checkpoint {out}: {error.strerror or error}; nothing was left behind"
@@ -123,12 +133,11 @@ def _write_form(
     return files
 
 
-def _complete(manifest: Manifest, files: dict[str, str], staging: Path, out: Path) -> str:
+def _complete(built: Manifest, staging: Path, out: Path) -> str:
     """Write the manifest, sync, and give the directory its name; returns the digest."""
-    built = Manifest("checkpoint", base=manifest.digest, files=files, editable=manifest.editable)
     (staging / NAME).write_bytes(built.to_bytes())
     fsync_file(staging / NAME)
-    for folder in {(staging / name).parent for name in files} | {staging}:
+    for folder in {(staging / name).parent for name in built.files} | {staging}:
         fsync_directory(folder)
     crash_point("editing.checkpoints:before-rename")
     staging.rename(out)

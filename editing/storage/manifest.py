@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,8 @@ class Manifest:
     """File name -> SHA-256, the manifest itself excepted."""
     editable: dict[str, str]
     """Parameter name in the model -> tensor name in the editable shard."""
+    solved: dict[str, float] = field(default_factory=dict)
+    """λ and the keys' leverage by layer (`editing.cost.Cost.solved`); empty for a base, and in older checkpoints."""
 
     @property
     def digest(self) -> str:
@@ -53,6 +55,7 @@ class Manifest:
             "base": self.base,
             "files": self.files,
             "editable": self.editable,
+            **({"solved": self.solved} if self.solved else {}),
         }
 
 
@@ -86,6 +89,8 @@ def _check(manifest: Manifest) -> None:
     for table in (manifest.files, manifest.editable):
         if not all(isinstance(text, str) for pair in table.items() for text in pair):
             raise ValueError("it maps something else than text to text")
+    if not all(type(number) in (int, float) for number in manifest.solved.values()):
+        raise ValueError("it states something else than numbers about the solve")
     outside = [name for name in manifest.files if not _FILE.fullmatch(name) or name.endswith("..")]
     if outside:
         raise ValueError(f"it names a file outside the directory, {outside[0]!r:.80}")

@@ -39,7 +39,7 @@ from editing.evaluation.reporting import fact_reports, measured
 from editing.evaluation.responses import Responses
 from editing.model.hooks import fused
 from editing.model.weights import swapped
-from editing.preflight import Preflight, check_disk
+from editing.preflight import Preflight, check_disk, reach
 from editing.progress import Counter
 from editing.requests import prompt_key
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
@@ -171,6 +171,10 @@ class _Round:
                     progress=self.channel.progress,
                 )
             self.cost = built.cost
+            if built.cost.leverage:
+                self.channel.log(
+                    f"lambda: {reach(built.cost.lam, built.cost.realised)}", **built.cost.solved()
+                )
             crash_point("editing.worker:after-build")
             for fact in edited:
                 self.failures.note_all(fact, built.failed)
@@ -205,7 +209,8 @@ class _Round:
             else:
                 self._clear(out)
                 tensors = built.tensors if built else {}
-                digest = write_checkpoint(Path(self.spec.base), out, tensors, self.spec.forms)
+                solved = built.cost.solved() if built else {}
+                digest = write_checkpoint(Path(self.spec.base), out, tensors, self.spec.forms, solved=solved)
                 crash_point("editing.worker:after-checkpoint")
         self.channel.progress("checkpoint", 1, 1)
         return digest

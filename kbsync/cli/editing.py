@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from editing.cost import Cost
+from editing.preflight import reach
 from kbsync.cli.options import Json, globals_of
 from kbsync.console import print_json, print_table, say
 
@@ -107,7 +109,7 @@ def edit(
     if report is not None and not all(fact.said for fact in report.facts):
         from editing.notebook import hint
 
-        say(hint(chosen.settings))
+        say(hint(chosen.settings, report.cost.get("lam", 0.0)))
         if not allow_failed and not any(fact.said for fact in report.facts):
             raise typer.Exit(10)
 
@@ -200,6 +202,9 @@ def show(report: EditOutcome) -> None:
     if len(ordered) > WORST:
         say(f"{len(ordered) - WORST} more facts: see --json")
     say(f"layers {', '.join(map(str, report.layers))} edited in {report.cost['seconds_total']:.0f} s")
+    cost = Cost.from_json(report.cost, "cost")
+    if cost.leverage:
+        say(f"lambda: {reach(cost.lam, cost.realised)}")
     for id, reason in report.failed.items():
         say(f"fact {id} was left out: {reason}")
     if report.out:

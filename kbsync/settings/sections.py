@@ -77,8 +77,10 @@ class EditOverrides(Section):
     kl: float | None = Field(None, ge=0, description="weight of the KL term")
     weight_decay: float | None = Field(None, ge=0, description="weight of the residual's norm in its loss")
     stop_loss: float | None = Field(None, description="an edit whose loss falls below this stops")
-    lam: float | None = Field(
-        None, gt=0, description="lambda of Eqn. 15: weight of what the model already stores"
+    lam: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
+        None,
+        description="lambda of Eqn. 15: weight of what the model already stores; `auto`, and the default, is from "
+        "the leverage of the edited keys",
     )
     ridge: float | None = Field(
         None, ge=0, description="added to the keys' second moments, as a share of their mean"

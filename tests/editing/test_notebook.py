@@ -35,7 +35,7 @@ def test_the_readmes_three_lines_edit_the_bundled_model() -> None:
 def test_settings_lie_beside_the_model(tmp_path: Path) -> None:
     save(gpt2(), tmp_path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
-    assert settings_beside(model).lam == 15_000
+    assert settings_beside(model).lam == "auto"
     (tmp_path / "kbsync-edit.json").write_text(json.dumps({"lam": 7.0, "layers": [0, 1], "variants": 1}))
     assert (settings_beside(model).lam, settings_beside(model).layers) == (7.0, (0, 1))
     (tmp_path / "kbsync-edit.json").write_text('{"lamb": 7}')

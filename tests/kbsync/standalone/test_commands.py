@@ -465,7 +465,7 @@ def test_where_no_fact_took_nothing_is_published_and_the_user_is_told_what_to_tr
     done = kbsync(root, *typed(root, "--out", root / "out"))
     assert done.returncode == 10
     assert "no fact took" in done.stderr
-    assert "a smaller lam (now 15000" in done.stderr
+    assert "a smaller lam (now " in done.stderr
     assert not (root / "out").exists()
     assert not list(root.glob(".*out*"))
     done = kbsync(root, *typed(root, "--out", root / "out", "--allow-failed"))

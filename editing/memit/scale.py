@@ -1,0 +1,54 @@
+"""λ of one build: as set, or from the leverage of the keys it edits (`leverage.py`), and what it lets an edit reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from editing.memit.groups import Group
+from editing.memit.keys import bare_keys
+from editing.memit.leverage import lam_for, leverages, rounded
+from editing.memit.preparation import Job
+from editing.memit.statistics import Moments
+from editing.preflight import mean_realised
+from editing.settings import AUTO
+
+SAMPLE = 256
+"""Key groups whose leverage is measured: its median needs no more."""
+FALLBACK = 15_000.0
+"""λ where no key is finite or has any leverage.  Nothing can be written there, and the spread reports why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """λ, and the leverage of the edited keys."""
+
+    lam: float
+    leverage: Mapping[int, float]
+    """Layer → median kᵀ C⁻¹ k of the edited keys, in the bare prompt."""
+
+    @property
+    def realised(self) -> float:
+        """The share of its residual that a single edit realises at a layer, on average over the layers."""
+        return mean_realised(self.leverage, self.lam)
+
+
+def scale_of(job: Job, moments: Moments, groups: Sequence[Group]) -> Scale:
+    """λ of a build that edits `groups` (ordered by key), with the statistics `moments`.
+
+    It depends on the view, the base and the statistics alone: the same build has the same λ.
+    """
+    work = job.work
+    step = -(-len(groups) // SAMPLE)
+    keys = bare_keys(work.model, work.parts, work.layers, groups[::step])
+    median: dict[int, float] = {}
+    for layer in work.layers:
+        finite = keys[layer][torch.isfinite(keys[layer]).all(1)]
+        found = leverages(moments.load(layer), finite) if len(finite) else keys[layer].new_zeros(1)
+        median[layer] = rounded(float(found.median()))
+    lam = job.inputs.settings.lam
+    if lam == AUTO:
+        lam = lam_for(median) if min(median.values()) > 0 else FALLBACK
+    return Scale(lam, median)
