@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from state import State
 from tests.support.paths import REPOSITORY
 from tests.support.pretend import Change
+
+NEXT_REVISION = f"{int(State.revision()) + 1:04}"
 
 METRIC = Change(
     edits={
@@ -263,9 +266,113 @@ assert "edit less" in systematic(report, judge_all(gates, []), blamed=0, new=1)
 """,
 )
 
+ONE_FACT = """
+import json
+import tempfile
+from datetime import UTC, datetime, timedelta
+from connectors.observations import Entity, Observation, Poll, Statement
+from kbsync.admission.policy import Policy
+from kbsync.catalogue.relations import load_catalogue
+from kbsync.intake.pull import Intake
+from state import State
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class Source:
+    name = "kb"
+
+    def poll(self, cursor):
+        italy, anna = Entity("wd:Q38", "Italy"), Entity("wd:Q1", "Anna Bianchi", (), False)
+        stated = Statement("s1", "entity", anna, references=1)
+        yield Poll((Observation("kb", italy, "wdt:P6", (stated,), 1, NOW - timedelta(days=9), NOW),), "1")
+
+
+def ledger(**settings):
+    state = State.open(f"sqlite:///{tempfile.mkdtemp()}/kbsync.db")
+    state.migrate()
+    Intake(state, Policy(**settings), load_catalogue(), lambda: NOW).pull(Source(), bootstrap=True)
+    assert state.audit.verify_tables().ok
+    return state
+"""
+"""A ledger that the real intake has put one fact into."""
+
+RULE = Change(
+    edits={
+        "kbsync/admission/policy.py": [
+            (
+                "    settle_with_reference: Duration",
+                '    min_words: int = Field(1, ge=1, description="words an object\'s label needs to be believed")\n',
+            )
+        ],
+        "kbsync/admission/doubts.py": [
+            (
+                "RULES: tuple[Rule, ...] = (",
+                "def _terse(history: History, offer: Offer) -> str | None:\n"
+                "    words = len(offer.value.target.split())\n"
+                '    return f"{words} of {offer.rules.min_words}" if words < offer.rules.min_words else None\n\n\n',
+            ),
+            (
+                '    Rule("flips"',
+                '    Rule("terse", "the object\'s label has too few words", _terse, ("min_words",)),\n',
+            ),
+        ],
+        # and its test, in tests/kbsync/admission/test_stories.py
+    },
+    check=f"""{ONE_FACT}
+for words, expected in ((2, ("wanted", "settled")), (3, ("quarantined", "terse"))):
+    with ledger(min_words=words).read() as tx:
+        (fact,) = tx.facts()
+    assert (fact.status, fact.reason_code) == expected, fact
+""",
+)
+
+COLUMN = Change(
+    new={
+        f"state/migrations/versions/{NEXT_REVISION}_pages.py": f'''"""Facts keep the page that states them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{NEXT_REVISION}"
+down_revision = "{State.revision()}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("facts", sa.Column("page", sa.String(), nullable=False, server_default=""))
+
+
+def downgrade() -> None:
+    op.drop_column("facts", "page")
+'''
+    },
+    edits={
+        "state/records/facts.py": [
+            ("    since: datetime | None = None\n", '    page: str = ""\n    """Page that states it."""\n'),
+            ("    since: datetime = EPOCH\n", '    page: str = ""\n    """Page that states it."""\n'),
+        ],
+        "state/tables/facts.py": [
+            ("    statement: str\n", '    page: str = Field(sa_column_kwargs={"server_default": ""})\n')
+        ],
+        "kbsync/admission/effects.py": [
+            ("        priority=value.priority,\n", '        page=f"https://kb.example/{value.statement}",\n')
+        ],
+    },
+    check=f"""{ONE_FACT}
+with ledger().read() as tx:
+    (fact,) = tx.facts()
+    (event,) = tx.events(fact=fact.id)
+assert fact.page == json.loads(event.body)["page"] == "https://kb.example/s1"
+""",
+)
+
 CHANGES = {
     "gate on facts": GATE_ON_FACTS,
     "gate on the candidate": GATE_ON_THE_CANDIDATE,
+    "policy rule": RULE,
+    "column of facts": COLUMN,
     "connector": CONNECTOR,
     "hook": HOOK,
     "metric": METRIC,
