@@ -47,6 +47,7 @@ CODES: dict[str, str] = {
     "volume": "more facts than the volume breaker allows were accepted in one cycle",
     # what others than admission find out about a value that was let in
     "gate": "the value failed a gate",
+    "control_token": "the model's tokenizer reads a control token in a label",
     "untokenised": "the model's tokenizer cannot read the subject",
     "unsayable": "the model's tokenizer has no tokens for the object",
     "too_long": "the prompt is longer than the model reads",

@@ -42,13 +42,23 @@ def build(
     if spec.mode == "build":
         # A build that was killed before its report may have left a directory nobody vouches for.
         shutil.rmtree(spec.out, ignore_errors=True)
-        with app.state.read() as tx:
-            relations = [fact.relation for fact in tx.view_facts(run.view)]
-        text = json.dumps(recipe(app, relations), sort_keys=True, ensure_ascii=False)
-        write_file(directory.recipe, text.encode())
+        write_file(directory.recipe, _recipe(app, run).encode())
     spec.write(directory.spec)
     crash_point("kbsync.lifecycle:spec-written")
     return attempt(app, leadership, worker, run, directory.spec, progress)
+
+
+def _recipe(app: Application, run: Run) -> str:
+    """What the run's candidate is built with besides its facts, as JSON.
+
+    That of live, where the run is built on live's base instead of the configured one.
+    """
+    with app.state.read() as tx:
+        live = tx.live()
+        if live is not None and run.base == live.base != app.base.digest:
+            return live.recipe
+        relations = [fact.relation for fact in tx.view_facts(run.view)]
+    return json.dumps(recipe(app, relations), sort_keys=True, ensure_ascii=False)
 
 
 def _finished(app: Application, run: Run, directory: RunDirectory) -> BuildReport | None:

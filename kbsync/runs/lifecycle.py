@@ -25,7 +25,7 @@ from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.recipe import recipe, same
-from kbsync.runs import integrity, outdated, promotion
+from kbsync.runs import bases, integrity, outdated, promotion
 from kbsync.runs.building import build, record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
@@ -121,7 +121,7 @@ class Lifecycle:
 
     def _start(self, run: Run) -> Run:
         """Build; or, where a whole checkpoint of this view was kept, judge that one again."""
-        if outdated.another_base(self.app, run):
+        if bases.is_gone(self.app, run):
             return self._end_outdated(run, "the base model is another one by now")
         with self.app.state.read() as tx:
             now = recipe(self.app, (fact.relation for fact in tx.view_facts(run.view)))
@@ -131,7 +131,7 @@ class Lifecycle:
         return self._advance(run, "building")
 
     def _build(self, run: Run) -> Run:
-        if outdated.another_base(self.app, run):
+        if bases.is_gone(self.app, run):
             return self._end_outdated(run, "the base model is another one by now")
         try:
             report = build(self.app, self.leadership, self.worker, run, self.progress)
@@ -278,8 +278,8 @@ class Lifecycle:
 
     def _needs_review(self, run: Run) -> bool:
         with self.app.state.read() as tx:
-            new = self._new_facts(tx, run)
-        if run.trigger == WITHDRAWAL and not new:
+            new, live = self._new_facts(tx, run), tx.live()
+        if run.trigger == WITHDRAWAL and not new and live is not None and live.base == run.base:
             return False  # the decision was to take them out: there is nothing else to approve
         return review_needed(self.app.settings.review, new)
 

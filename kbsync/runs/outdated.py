@@ -17,8 +17,3 @@ def withdrawn(app: Application, run: Run) -> tuple[Fact, ...]:
     """Facts of the run's view that are not wanted any more and have no successor; live may state them too."""
     with app.state.read() as tx:
         return tx.withdrawn(run.view, run.base)
-
-
-def another_base(app: Application, run: Run) -> bool:
-    """Whether the base model was replaced since the run was planned."""
-    return run.base != app.base.digest

@@ -6,7 +6,7 @@ wanted and what is live; facts that the base already knows are in the view as pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -87,23 +87,24 @@ def decide(
     return Plan(view, new, removed, waiting, known_ids)
 
 
-def withdrawal(wanted: Sequence[Fact], live: Sequence[Fact] | None, known: Mapping[int, bool]) -> Plan | None:
+def withdrawal(wanted: Sequence[Fact], live: Sequence[Fact] | None, known: Collection[int]) -> Plan | None:
     """The smallest change that takes out of live what nobody wants any more; None if there is nothing to take.
 
-    A fact that has a successor stays until that takes its place.
+    A fact that has a successor stays until that takes its place.  `known` are the ids of facts that the base
+    states unedited.
     """
     ids = {fact.id for fact in wanted}
     slots = {(fact.subject, fact.relation) for fact in wanted}
     removed = tuple(
         fact
         for fact in live or ()
-        if fact.id not in ids and (fact.subject, fact.relation) not in slots and not known.get(fact.id, False)
+        if fact.id not in ids and (fact.subject, fact.relation) not in slots and fact.id not in known
     )
     if not removed:
         return None
     gone = {fact.id for fact in removed}
     rest = tuple(sorted((fact for fact in live or () if fact.id not in gone), key=lambda fact: fact.key))
-    return Plan(rest, (), removed, (), frozenset(fact.id for fact in rest if known.get(fact.id, False)))
+    return Plan(rest, (), removed, (), frozenset(fact.id for fact in rest if fact.id in known))
 
 
 WITHDRAWAL = "withdrawal"

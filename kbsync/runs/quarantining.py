@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from editing.spec import FactFailure
+from editing.spec import FactFailure, FailureCode
 from state import Transaction
 from state.records import Fact, Move, Run
 
@@ -40,6 +40,8 @@ def _predecessors(tx: Transaction, bad: Collection[int]) -> list[Fact]:
     ]
 
 
+FOUND_BY_TOKENS: dict[FailureCode, str] = {"label_special": "control_token"}
+"""Failures that share their code with one of admission's own rules, and the codes they get instead."""
 CANNOT_BE_BUILT = "its successor cannot be built"
 
 
@@ -49,6 +51,9 @@ def unbuildable(
     """The moves that quarantine facts which cannot be built, each with its code and its reason.
 
     `base` and `settings` are digests: on another base, or under other settings, the fact may be built.
+
+    A control token that the tokenizer found, and the check of the label's text did not, has a code of its own:
+    admission would find that label clean, and want the fact again at every reading.
     """
     where = {} if run is None else {"run": run.id, "round": run.round}
     return [
@@ -57,7 +62,7 @@ def unbuildable(
             "quarantined",
             failure.reason,
             evidence={**where, "failure": failure.code, "base": base, "settings": settings},
-            reason_code=failure.code,
+            reason_code=FOUND_BY_TOKENS.get(failure.code, failure.code),
         )
         for failure in failures
         if not failure.wording

@@ -11,7 +11,7 @@ import structlog
 from kbsync.application import Application
 from kbsync.executor import Progress, Worker, silent
 from kbsync.leadership import Leadership
-from kbsync.runs import planning, probes
+from kbsync.runs import bases, planning, probes
 from kbsync.runs.ending import backing_off
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
 from kbsync.runs.questions import base_knowledge, base_states
@@ -33,6 +33,8 @@ class Pending:
     known: dict[int, bool]
     another_base: bool
     """Live was built from a base that is not the configured one any more."""
+    stated_by_lives_base: frozenset[int] = frozenset()
+    """Ids of the facts of live that the base it was built from states unedited."""
 
     def plan(
         self, app: Application, *, asked: bool, rebuild: bool = False
@@ -62,12 +64,14 @@ def pending(app: Application, leadership: Leadership, worker: Worker, progress: 
             live = tx.live()
             live_facts = tx.view_facts(live.view) if live else None
             answers = tx.base_answers(app.base.digest, [fact.id for fact in live_facts or ()])
+            unedited = tx.known_facts(live.base, [f.id for f in live_facts or ()]) if live else frozenset()
         known |= {fact: found.known for fact, found in answers.items()}
         found = base_knowledge(app, leadership, worker, wanted, progress)
         known |= found.known
         leaving = unbuildable(found.failures, app.base.digest, judged_under(app.settings, app.gates))
         if not leaving:
-            return Pending(wanted, live_facts, known, live is not None and live.base != app.base.digest)
+            another = live is not None and live.base != app.base.digest
+            return Pending(wanted, live_facts, known, another, unedited)
         with leadership.write() as tx:
             quarantine(tx, leaving, CANNOT_BE_BUILT, ACTOR)
         log.warning("facts.unbuildable", facts=[move.id for move in leaving])
@@ -132,23 +136,22 @@ def start(
 
     What a person has withdrawn, or what was withdrawn while a candidate waited, does not wait for a
     reviewer: where the plan needs a review, or a candidate is in review, a run that only takes facts out
-    goes first.
+    goes first.  It is built on the base that live was built from: another base has to be approved.
     """
     found = pending(app, leadership, worker, progress)
     planned = found.plan(app, asked=occasion.asked, rebuild=occasion.rebuild)
-    taken_out = None
+    base, taken_out = app.base.digest, None
     if occasion.in_review or _waits_for_review(app, planned, found):
-        taken_out = planning.withdrawal(found.wanted, found.live, found.known)
-        if taken_out is not None and not (occasion.overtaken or any(f.decision for f in taken_out.removed)):
-            taken_out = None  # what a source withdrew is approved with the candidate that leaves it out
+        taken_out = _withdrawal(app, found, occasion)
     if taken_out is not None:
-        planned, occasion = taken_out, replace(occasion, trigger=planning.WITHDRAWAL)
+        planned, base = taken_out
+        occasion = replace(occasion, trigger=planning.WITHDRAWAL)
     elif occasion.in_review:
         return "a run waits for review"
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
     fetch_probes(app, leadership, worker, planned.new, planned.known, progress)
-    created = _create(app, leadership, planned, occasion)
+    created = _create(app, leadership, planned, occasion, base)
     return created if isinstance(created, str) else Started(created, partial=taken_out is not None)
 
 
@@ -162,14 +165,30 @@ def _waits_for_review(
     return planning.review_needed(app.settings.review, new)
 
 
+def _withdrawal(app: Application, found: Pending, occasion: Occasion) -> tuple[planning.Plan, str] | None:
+    """What takes out of live, without a review, what was withdrawn, and the digest of the base to build it on.
+
+    None where nothing was, where a source withdrew it (that is approved with the candidate which leaves it out),
+    and where live's base cannot be built on any more (that is approved with the other base).
+    """
+    planned = planning.withdrawal(found.wanted, found.live, found.stated_by_lives_base)
+    if planned is None or not (occasion.overtaken or any(fact.decision for fact in planned.removed)):
+        return None
+    if not found.another_base:
+        return planned, app.base.digest
+    with app.state.read() as tx:
+        ground = bases.of_live(app, tx.live())
+    return None if ground is None else (planned, ground.digest)
+
+
 def _create(
-    app: Application, leadership: Leadership, planned: planning.Plan, occasion: Occasion
+    app: Application, leadership: Leadership, planned: planning.Plan, occasion: Occasion, base: str
 ) -> Run | str:
-    """The run of a plan, written into the ledger; or why this view is not built now."""
+    """The run of a plan on a base (its digest), written into the ledger; or why this view is not built now."""
     with leadership.write() as tx:
         view = tx.create_view(planned.facts)
         live = tx.live()
-        same = live is not None and (live.view, live.base) == (view.digest, app.base.digest)
+        same = live is not None and (live.view, live.base) == (view.digest, base)
         if same and not occasion.rebuild:
             return "live already is this view"
         blocked = next((block for block in tx.blocked_views() if block.view == view.digest), None)
@@ -177,13 +196,13 @@ def _create(
             return (
                 f"this view was rolled back ({blocked.reason}); `kbsync checkpoints release` allows it again"
             )
-        earlier = [r for r in tx.runs(limit=20) if (r.view, r.base) == (view.digest, app.base.digest)]
+        earlier = [r for r in tx.runs(limit=20) if (r.view, r.base) == (view.digest, base)]
         verdicts = verdicts_under(app.settings, app.gates, app.canaries)
         if not occasion.rebuild and (why := _rejected_before(tx, earlier, verdicts)):
             return why
         if wait := backing_off(app.now(), earlier, asked=occasion.asked):
             return wait
-        run = tx.create_run(view.digest, app.base.digest, occasion.trigger, above=app.home.highest_run())
+        run = tx.create_run(view.digest, base, occasion.trigger, above=app.home.highest_run())
         tx.emit(
             "run.scope",
             ACTOR,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from editing.spec import BuildSpec
+from editing.spec import BuildReport, BuildSpec
+from kbsync.executor import Progress, silent
 from kbsync.service.cycle import CycleReport, cycle
 from state.records import Fact
 from tests.support.micro import Micro, make
@@ -118,6 +120,36 @@ def test_a_corrected_label_is_let_in(micro: Micro) -> None:
     scripted(micro, {"Blue House": "Anna", "Red Boat": "Emil??"})
     report = scripted(micro, {"Red Boat": "Emil"})
     assert [run.state for run in report.runs] == ["deployed"]
+    assert live(micro) == {"Blue House": "Anna", "Red Boat": "Emil"}
+
+
+class Steered(Scripted):
+    """Finds a control token in what ends in `??` or `?`, which looks clean as text."""
+
+    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+        report = super().execute(spec, progress)
+        found = tuple(replace(failure, code="label_special") for failure in report.failures)
+        steered = replace(report, failures=found)
+        steered.write(spec.with_name("report.json"))
+        return steered
+
+
+@pytest.mark.parametrize("owner", ["Emil?", "Emil??"])
+def test_a_control_token_that_only_the_tokenizer_sees_costs_its_fact_once(owner: str, micro: Micro) -> None:
+    def synced(facts: dict[str, str | None]) -> CycleReport:
+        micro.say(facts)
+        with micro.application() as app, app.leading() as leadership:
+            return cycle(app, leadership, trigger="test", worker=Steered())
+
+    report = synced({"Blue House": "Anna", "Red Boat": owner})
+    assert [(run.state, run.round) for run in report.runs] == [("deployed", 1)]
+    (bad,) = quarantined(micro)
+    assert (bad.target, bad.reason_code) == (owner, "control_token")
+    with micro.application() as app:
+        app.intake().readmit([(bad.subject, bad.relation)])
+    assert synced({"Red Boat": owner}).runs == ()
+    assert quarantined(micro) == [bad], "it is neither let in again nor quarantined again"
+    assert [run.state for run in synced({"Red Boat": "Emil"}).runs] == ["deployed"]
     assert live(micro) == {"Blue House": "Anna", "Red Boat": "Emil"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,16 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from editing.spec import BuildSpec
 from kbsync.application import Application
 from kbsync.intake import quarantine
 from kbsync.runs import review
 from kbsync.runs.lifecycle import Lifecycle
+from kbsync.runs.planning import WITHDRAWAL
 from kbsync.service.cycle import CycleReport, cycle
 from state.records import Fact, Run
 from tests.support.micro import Micro, make
 from tests.support.proof import check_live
 from tests.support.replay import check
 from tests.support.scripted import Scripted
+from tests.support.tiny_models import gpt2, save
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +179,72 @@ def test_a_successor_under_review_leaves_its_predecessor_live(world: Reviewed) -
     assert world.live() == {"Anna"}
     world.approve(run)
     assert world.live() == {"Carl"}
+
+
+def another_model(world: Reviewed) -> None:
+    directory = world.root / "model"
+    shutil.rmtree(directory)
+    save(gpt2(width=32, layers=3, seed=7), directory)
+
+
+def base_of_live(world: Reviewed) -> str:
+    with world.application() as app, app.state.read() as tx:
+        live = tx.live()
+    assert live is not None
+    return live.base
+
+
+def test_what_a_person_withdrew_leaves_live_while_another_base_waits_for_review(world: Reviewed) -> None:
+    world.say({"Blue House": "Anna", "Red Boat": "Bob"})
+    world.approve(waiting(world.cycle()))
+    before = base_of_live(world)
+    another_model(world)
+    swap = waiting(world.cycle())
+    world.retract("Anna")
+    report = world.cycle(asked=False)
+    assert [run.state for run in report.runs[-2:]] == ["deployed", "awaiting_review"]
+    assert world.live() == {"Bob"}
+    assert base_of_live(world) == before, "nobody has approved the other base"
+    assert world.run(swap.id).state == "rejected", "it states what was withdrawn"
+    assert world.cycle().nothing == "a run waits for review"
+    world.approve(report.runs[-1])
+    assert world.live() == {"Bob"}
+    assert base_of_live(world) != before
+
+
+def test_a_withdrawal_is_built_as_live_was_whatever_the_other_base_needs(world: Reviewed) -> None:
+    world.say({"Blue House": "Anna", "Red Boat": "Bob"})
+    world.approve(waiting(world.cycle()))
+    with world.application() as app, app.state.read() as tx:
+        live = tx.live()
+        assert live is not None
+        asked_for = json.loads(live.recipe)["edit"]
+    world.retract("Anna")
+    another_model(world)
+    world.configure("layers = [0, 1]", "layers = [1, 2]")
+    report = world.cycle(asked=False)
+    first, second = report.runs
+    assert (first.trigger, first.state, second.state) == (WITHDRAWAL, "deployed", "awaiting_review")
+    spec = BuildSpec.read(world.home.round(first.id, 1).spec)
+    assert spec.settings.layers == (0, 1)
+    assert BuildSpec.read(world.home.round(second.id, 1).spec).settings.layers == (1, 2)
+    with world.application() as app, app.state.read() as tx:
+        live = tx.live()
+        assert live is not None
+        assert json.loads(live.recipe)["edit"] == asked_for
+
+
+def test_where_lives_base_is_gone_a_withdrawal_is_approved_with_the_other_base(world: Reviewed) -> None:
+    world.say({"Blue House": "Anna", "Red Boat": "Bob"})
+    world.approve(waiting(world.cycle()))
+    shutil.rmtree(world.home.base / base_of_live(world))
+    another_model(world)
+    world.retract("Anna")
+    run = waiting(world.cycle())
+    assert world.cycle().nothing == "a run waits for review"
+    assert world.live() == {"Anna", "Bob"}
+    world.approve(run)
+    assert world.live() == {"Bob"}
 
 
 def test_a_retraction_by_a_person_waits_for_no_threshold(world: Reviewed) -> None:
