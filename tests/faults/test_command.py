@@ -28,8 +28,22 @@ def kbsync(world: World, *arguments: str, crash: str | None = None) -> subproces
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("point", CYCLE)
+SLOW = {
+    "editing.worker:after-report",
+    "editing.checkpoints:before-rename",
+    "kbsync.lifecycle:before-quarantine",
+    "kbsync.promotion:after-commit",
+}
+"""One of each kind of end; `test_crash_points.py` has every point, with forks in the place of commands."""
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(point, marks=pytest.mark.slow if point in SLOW else pytest.mark.thorough)
+        for point in CYCLE
+    ],
+)
 def test_kbsync_sync_killed_at_a_crash_point_is_finished_by_the_next(
     point: str, world: World, twin: World
 ) -> None:

@@ -79,7 +79,7 @@ def _happen(server: SparqlServer, wikibase: Wikibase, moves: Iterable[Move]) -> 
     server.update(wikibase.apply_all(moves))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 def test_thirty_three_kills_on_the_demo_world_change_nothing(tmp_path: Path) -> None:
     expected = story(tmp_path / "twin", kills=0, acts=3)

@@ -91,7 +91,14 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.mark.timeout(3_600)
-@pytest.mark.parametrize("polls", [30, pytest.param(1_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "polls",
+    [
+        30,
+        pytest.param(100, marks=pytest.mark.slow),
+        pytest.param(1_000, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_good_source_beside_hostile_ones_is_complete_and_nothing_leaks(
     tmp_path: Path, listener: Listener, polls: int
 ) -> None:

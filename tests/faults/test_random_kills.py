@@ -63,10 +63,15 @@ def test_killed_at_random_instants_the_next_start_reaches_the_same_end(
     trials(3, 1, template, twin, tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("seed", [2, 3, 4, 5])
-def test_killed_fifty_times_at_random_instants(
-    seed: int, template: World, twin: World, tmp_path: Path
+@pytest.mark.parametrize(
+    ("seed", "count"),
+    [
+        pytest.param(2, 15, marks=pytest.mark.slow),
+        *(pytest.param(seed, 50, marks=pytest.mark.thorough) for seed in (3, 4, 5, 6)),
+    ],
+)
+def test_killed_again_and_again_at_random_instants(
+    seed: int, count: int, template: World, twin: World, tmp_path: Path
 ) -> None:
-    trials(50, seed, template, twin, tmp_path)
+    trials(count, seed, template, twin, tmp_path)
