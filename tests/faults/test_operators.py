@@ -8,17 +8,20 @@ one after the other, nothing unwanted went live anew, and no scheduled run was p
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
+from state.records import Event
 from tests.support import forked_commands
 from tests.support.daemons import PATIENCE_S, Served, served
 from tests.support.decisions import newly_unwanted
@@ -203,3 +206,64 @@ def test_five_hundred_schedules_could_have_happened_one_after_the_other(
     seed: int, template: Served, tmp_path: Path
 ) -> None:
     trial(template, tmp_path / "world", seed, 10)
+
+
+def log(*events: tuple[str, dict[str, object]]) -> list[Event]:
+    """Events one after the other, as far as a reader of the log looks at them."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return [
+        Event(seq, at, kind, "ada", None, None, json.dumps(body), "", "")
+        for seq, (kind, body) in enumerate(events, start=1)
+    ]
+
+
+def request(what: str, number: int, action: str = "rollback") -> tuple[str, dict[str, object]]:
+    return f"request.{what}", {"request": number, "action": action, "reason": f"reason {number}"}
+
+
+def promotion(checkpoint: int, previous: int | None, reason: str = "") -> tuple[str, dict[str, object]]:
+    return "checkpoint.promoted", {"checkpoint": checkpoint, "previous": previous, "reason": reason}
+
+
+PLANNED: tuple[str, dict[str, object]] = ("run.planned", {"trigger": "schedule"})
+PAUSED: tuple[str, dict[str, object]] = ("daemon.paused", {"reason": "an audit"})
+LEADS: tuple[str, dict[str, object]] = ("lease.acquired", {})
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([request("working", 1), request("working", 2)], "beside"),
+        ([request("working", 1)], "for ever"),
+        ([request("done", 1)], "nobody had in hand"),
+        ([promotion(1, None), promotion(2, 3)], "but 1 is live"),
+        ([promotion(1, None, "rollback: wrong")], "a rollback that nobody"),
+        ([request("working", 1), *[promotion(1, n, "rollback: x") for n in (None, 1)]], "once more"),
+        ([PAUSED, PLANNED, PLANNED], "while the daemon is paused"),
+        ([PAUSED, LEADS, PLANNED], "while the daemon is paused"),
+        ([("run.planned", {"trigger": "kbsync sync"})], "which nobody has in hand"),
+        ([("run.staged", {"from": "awaiting_review"})], "nobody approved"),
+    ],
+)
+def test_a_log_that_could_not_have_happened_in_turn_is_found(
+    events: list[tuple[str, dict[str, object]]], found: str
+) -> None:
+    assert any(found in one for one in violations(log(*events)))
+
+
+def test_a_request_that_its_dead_leader_had_in_hand_is_begun_again() -> None:
+    events = [request("working", 1), LEADS, request("working", 1), promotion(1, None, "rollback: x")]
+    assert violations(log(*events, request("done", 1))) == []
+
+
+def test_a_command_comes_in_the_log_after_those_that_had_ended_before_it() -> None:
+    first, second = Asked("rollback", "reason 1", 0, ()), Asked("rollback", "reason 2", 0, ("reason 1",))
+    asked = [request("asked", 1), request("asked", 2)]
+    turns = [[request("working", number), request("done", number)] for number in (1, 2)]
+    assert broken_promises([first, second], log(*asked, *turns[0], *turns[1])) == []
+    (found,) = broken_promises([first, second], log(*asked, *turns[1], *turns[0]))
+    assert "begun before reason 1 had ended" in found
+    (found,) = broken_promises(
+        [first], log(request("asked", 1), request("working", 1), request("refused", 1))
+    )
+    assert "exited with 0" in found

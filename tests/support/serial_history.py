@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kbsync.runs.planning import WITHDRAWAL
 from state.records import Event
 
 ENDS = ("request.done", "request.refused", "request.withdrawn")
 TAKEN_UP = {"rollback": "rollback", "approve": "approve-run", "sync": "sync"}
 """The action of the request that a command leaves; the other commands write by themselves."""
-UNASKED = ("schedule", "test")
-"""What plans runs although nobody asked: the daemon's schedule, and a test that prepares a world."""
+UNASKED = ("schedule", WITHDRAWAL, "test")
+"""What plans runs although nobody asked: the daemon's cycle, twice where something was withdrawn, and a test that
+prepares a world."""
 WRITES = {
     "pause": "daemon.paused",
     "resume": "daemon.resumed",
