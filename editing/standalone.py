@@ -21,7 +21,8 @@ from editing.durable import STAGING, fsync_directory, remove, staging_name
 from editing.editors.contract import BuildInputs
 from editing.editors.registry import editor_named
 from editing.errors import CheckpointError, RequestError
-from editing.evaluation.outcome import FactOutcome, Pair, Scores, Sheet, answered, outcomes, questions
+from editing.evaluation.outcome import FactOutcome, Scores, Sheet, answered, outcomes, questions
+from editing.evaluation.published import PromptAnswer
 from editing.memit.groups import without_conflicts
 from editing.model.loading import readable
 from editing.model.tokens import Passage, continued, passage, try_locate
@@ -139,7 +140,7 @@ def _askable(edit: Edit, loaded: LoadedBase) -> tuple[Edit, dict[str, RequestErr
     """The edit without facts and probes that cannot be tokenised or are too long, and why facts cannot."""
     limit = readable(loaded.model)
 
-    def unusable(pairs: Sequence[Pair]) -> dict[Pair, bool]:
+    def unusable(pairs: Sequence[PromptAnswer]) -> dict[PromptAnswer, bool]:
         texts = [Passage(continued(*pair), len(pair[0]), len(pair[0])) for pair in pairs]
         found = try_locate(loaded.tokenizer, texts, limit=limit)
         return {pair: isinstance(row, RequestError) for pair, row in zip(pairs, found, strict=True)}

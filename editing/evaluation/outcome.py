@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import harmonic_mean
 from typing import Any
 
 from editing.datasets import Record
-from editing.evaluation.generation import mean
 from editing.evaluation.metrics import answers
+from editing.evaluation.published import CounterFactCase, PromptAnswer, counterfact, zsre_accuracy
 from editing.evaluation.scoring import Score, encode_targets, score
 from editing.progress import Tick, uncounted
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,55 +65,48 @@ class Sheet:
     records: Sequence[Record]
     answers: Sequence[str]
     """Greedy answers to the facts' own prompts."""
-    found: dict[Pair, Score]
+    found: dict[PromptAnswer, Score]
 
     def scores(self) -> Scores:
-        own = [self.found[record.request.rendered, record.request.target] for record in self.records]
-        compared = [record for record in self.records if record.previous is not None]
-        efficacy = mean([float(self._prefers_new(r, r.request.rendered)) for r in compared])
-        paraphrase = mean([share for r in compared if (share := self._paraphrased(r)) is not None])
-        neighbourhood = mean([share for r in compared if (share := self._left_alone(r)) is not None])
-        three = [part for part in (efficacy, paraphrase, neighbourhood) if part is not None]
+        """The published scores, over the prompts that were asked."""
+        own = [self._own(record) for record in self.records]
+        cases = [
+            self._case(record, record.previous) for record in self.records if record.previous is not None
+        ]
+        published = counterfact(cases, self.found)
         return Scores(
-            strict=sum(item.strict for item in own) / len(own),
-            efficacy=efficacy,
-            paraphrase=paraphrase,
-            neighbourhood=neighbourhood,
-            score=float(harmonic_mean(three)) if len(three) == 3 else None,
-            accuracy=sum(map(_right, own)) / len(own),
+            strict=sum(self.found[pair].strict for pair in own) / len(own),
+            efficacy=published.efficacy,
+            paraphrase=published.paraphrase,
+            neighbourhood=published.neighbourhood,
+            score=published.score,
+            accuracy=sum(self.found[pair].accuracy for pair in own) / len(own),
             paraphrase_accuracy=self._accuracy(lambda r: [(p, r.request.target) for p in r.paraphrases]),
             specificity=self._accuracy(lambda r: list(r.neighbours)),
         )
 
-    def _prefers_new(self, record: Record, prompt: str) -> bool:
-        assert record.previous is not None
-        new, old = self.found[prompt, record.request.target], self.found[prompt, record.previous]
-        return new.logprob > old.logprob
+    def _own(self, record: Record) -> PromptAnswer:
+        return record.request.rendered, record.request.target
 
-    def _paraphrased(self, record: Record) -> float | None:
-        asked = [prompt for prompt in record.paraphrases if (prompt, record.request.target) in self.found]
-        return mean([float(self._prefers_new(record, prompt)) for prompt in asked])
+    def _case(self, record: Record, previous: str) -> CounterFactCase:
+        """The record as the published scores see it, with the prompts that were asked."""
+        prompt, target = self._own(record)
+        return CounterFactCase(
+            prompt,
+            new=target,
+            old=previous,
+            paraphrases=tuple(p for p in record.paraphrases if (p, target) in self.found),
+            neighbours=tuple(pair for pair in record.neighbours if pair in self.found),
+        )
 
-    def _left_alone(self, record: Record) -> float | None:
-        target = record.request.target
-        kept = [
-            float(self.found[prompt, answer].logprob > self.found[prompt, target].logprob)
-            for prompt, answer in record.neighbours
-            if (prompt, answer) in self.found
-        ]
-        return mean(kept)
-
-    def _accuracy(self, pairs: Callable[[Record], list[Pair]]) -> float | None:
-        shares = []
-        for record in self.records:
-            asked = [_right(self.found[pair]) for pair in pairs(record) if pair in self.found]
-            shares += [sum(asked) / len(asked)] if asked else []
-        return mean(shares)
+    def _accuracy(self, pairs: Callable[[Record], list[PromptAnswer]]) -> float | None:
+        asked = [[pair for pair in pairs(record) if pair in self.found] for record in self.records]
+        return zsre_accuracy(asked, self.found)
 
 
-def questions(records: Sequence[Record], *, probes: bool) -> list[Pair]:
+def questions(records: Sequence[Record], *, probes: bool) -> list[PromptAnswer]:
     """All (prompt, answer) pairs to score, once each; without `probes` only the facts' own prompts."""
-    pairs: dict[Pair, None] = {}
+    pairs: dict[PromptAnswer, None] = {}
     for record in records:
         target, previous = record.request.target, record.previous
         objects = [target, *([previous] if previous is not None else [])]
@@ -128,7 +118,12 @@ def questions(records: Sequence[Record], *, probes: bool) -> list[Pair]:
 
 
 def answered(
-    model: Any, tokenizer: Any, records: Sequence[Record], pairs: Sequence[Pair], *, tick: Tick = uncounted
+    model: Any,
+    tokenizer: Any,
+    records: Sequence[Record],
+    pairs: Sequence[PromptAnswer],
+    *,
+    tick: Tick = uncounted,
 ) -> Sheet:
     """The sheet as `model` fills it in; `tick` counts `len(records) + len(pairs)` answers at most."""
     scores = score(model, encode_targets(tokenizer, pairs), tick=tick)
@@ -154,7 +149,3 @@ def outcomes(before: Sheet, after: Sheet) -> tuple[FactOutcome, ...]:
         for record, said_before, said_after in zip(before.records, before.answers, after.answers, strict=True)
         for pair in [(record.request.rendered, record.request.target)]
     )
-
-
-def _right(item: Score) -> float:
-    return sum(item.right) / len(item.right)

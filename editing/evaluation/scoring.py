@@ -49,6 +49,11 @@ class Score:
         return all(self.right)
 
     @property
+    def accuracy(self) -> float:
+        """The share of target tokens that are the strict argmax."""
+        return sum(self.right) / len(self.right)
+
+    @property
     def probability(self) -> float:
         return math.exp(self.logprob)
 

@@ -19,19 +19,11 @@ from editing.evaluation.generation import (
     reference_score,
     says,
 )
-from editing.evaluation.metrics import (
-    CounterFactCase,
-    answers,
-    counterfact,
-    perplexity,
-    probabilities,
-    strict_argmax,
-    teacher_forced_accuracy,
-    text_windows,
-    weight_growth,
-)
+from editing.evaluation.metrics import answers, perplexity, strict_argmax, text_windows, weight_growth
+from editing.evaluation.published import CounterFactCase, CounterFactScores, counterfact, zsre_accuracy
 from editing.evaluation.scoring import (
     Question,
+    Score,
     answer_length,
     continue_greedily,
     cut_answer,
@@ -148,18 +140,26 @@ def test_answers_are_cut_for_people(model: Any, tok: Any) -> None:
         assert "\n" not in answer
 
 
+def scores_of(model: Any, tok: Any, pairs: list[tuple[str, str]]) -> dict[tuple[str, str], Score]:
+    return dict(zip(pairs, score(model, encode_targets(tok, pairs)), strict=True))
+
+
 def test_counterfact_scores_are_means_over_cases_of_means_over_prompts(model: Any, tok: Any) -> None:
     cases = [
         CounterFactCase(
-            "The capital of Italy is", "Paris", "Rome", ("Italy's capital is", "Rome? No:"), ("A", "B")
+            "The capital of Italy is",
+            "Paris",
+            "Rome",
+            ("Italy's capital is", "Rome? No:"),
+            (("A", "Rome"), ("B", "Rome")),
         ),
         CounterFactCase("The capital of France is", "Rome", "Paris", ("France:",), ()),
     ]
-    found = counterfact(model, tok, cases)
+    found = counterfact(cases, scores_of(model, tok, [pair for case in cases for pair in case.asked()]))
 
     def prefers(prompt: str, a: str, b: str) -> bool:
-        first, second = probabilities(model, tok, [(prompt, a), (prompt, b)])
-        return first > second
+        first, second = score(model, encode_targets(tok, [(prompt, a), (prompt, b)]))
+        return first.probability > second.probability
 
     one, two = cases
     assert (
@@ -167,23 +167,29 @@ def test_counterfact_scores_are_means_over_cases_of_means_over_prompts(model: An
     )
     first = sum(prefers(p, one.new, one.old) for p in one.paraphrases) / 2
     assert found.paraphrase == (first + prefers("France:", two.new, two.old)) / 2
-    assert found.neighbourhood == sum(prefers(p, one.old, one.new) for p in one.neighbours) / 2
-    assert found.strict == sum(strict_argmax(model, tok, [(c.prompt, c.new) for c in cases])) / 2
+    assert found.neighbourhood == sum(prefers(p, one.old, one.new) for p, _ in one.neighbours) / 2
 
 
 def test_the_score_is_a_harmonic_mean_and_nothing_without_all_parts() -> None:
-    from editing.evaluation.metrics import CounterFactScores
-
-    assert CounterFactScores(1.0, 0.5, 0.5, 1.0).score == pytest.approx(0.6)
-    assert CounterFactScores(1.0, 0.5, 0.0, 1.0).score == 0
-    assert CounterFactScores(1.0, None, 0.5, 1.0).score is None
+    assert CounterFactScores(1.0, 0.5, 0.5).score == pytest.approx(0.6)
+    assert CounterFactScores(1.0, 0.5, 0.0).score == 0
+    assert CounterFactScores(1.0, None, 0.5).score is None
 
 
 def test_zsre_accuracy_counts_tokens_then_pairs(model: Any, tok: Any) -> None:
     questions = encode_targets(tok, PAIRS)
     expected = [sum(right) / len(right) for right, _ in (plain(model, question) for question in questions)]
-    assert teacher_forced_accuracy(model, tok, PAIRS) == pytest.approx(sum(expected) / len(expected))
-    assert teacher_forced_accuracy(model, tok, []) is None
+    found = scores_of(model, tok, PAIRS)
+    assert zsre_accuracy([[pair] for pair in PAIRS], found) == pytest.approx(sum(expected) / len(expected))
+    halves = (sum(expected[:2]) / 2 + sum(expected[2:]) / 4) / 2
+    assert zsre_accuracy([PAIRS[:2], PAIRS[2:], []], found) == pytest.approx(halves)
+    assert zsre_accuracy([], found) is None
+
+
+def test_what_is_stated_is_the_strict_argmax_of_every_token(model: Any, tok: Any) -> None:
+    scores = score(model, encode_targets(tok, PAIRS))
+    assert strict_argmax(model, tok, PAIRS) == [item.strict for item in scores]
+    assert [item.accuracy == 1 for item in scores] == [item.strict for item in scores]
 
 
 def test_perplexity_is_that_of_the_plain_loss(model: Any, tok: Any, tmp_path: Path) -> None:
