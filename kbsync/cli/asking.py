@@ -11,7 +11,7 @@ from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.queries.answers import Explained
-    from state.records import Built
+    from state.records import Built, GateResult
 
 
 def register(app: typer.Typer) -> None:
@@ -86,9 +86,15 @@ def _round(built: Built) -> str:
         "left_out": "the run went on without this fact",
         "kept": "failed; the run went on with this fact and without others",
     }
-    gates = [
-        f"{gate.name} {'not measured' if gate.value is None else f'{gate.value:.3f}'}"
-        f"{'' if gate.passed else f' (failed: {gate.threshold:g})'}"
-        for gate in built.gates
-    ]
+    gates = [_gate(gate) for gate in built.gates]
     return "; ".join([ends[built.outcome], *gates, *(["the base knew it"] if built.known else [])])
+
+
+def _gate(result: GateResult) -> str:
+    """One gate's figure and how it stands."""
+    from kbsync.gates import standing
+
+    if standing(result) == "not judged":
+        return f"{result.name} not judged"
+    figure = "not measured" if result.value is None else f"{result.value:.3f}"
+    return f"{result.name} {figure}{'' if result.passed else f' (failed: {result.threshold:g})'}"

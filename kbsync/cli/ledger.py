@@ -133,6 +133,8 @@ def runs(
     A run builds a candidate from everything that is wanted, judges it and, if every gate passes, promotes
     it. After a failed gate it goes another round without the facts that were to blame.
     """
+    from kbsync.gates import standing
+
     with globals_of(context).ledger() as app, app.state.read() as tx:
         found = [tx.run(run)] if run is not None else list(tx.runs(limit=limit))
         results = list(tx.gate_results(run)) if run is not None else []
@@ -147,8 +149,20 @@ def runs(
     if run is not None:
         print_table(
             "gates",
-            ("round", "gate", "value", "bound", "threshold", "n", "passed", "detail"),
-            ((g.round, g.name, g.value, g.bound, g.threshold, g.n, g.passed, g.detail) for g in results),
+            ("round", "gate", "value", "bound", "threshold", "n", "verdict", "detail"),
+            (
+                (
+                    g.round,
+                    g.name,
+                    None if standing(g) == "not judged" else g.value,
+                    g.bound,
+                    g.threshold,
+                    g.n,
+                    standing(g),
+                    g.detail,
+                )
+                for g in results
+            ),
         )
     elif found and found[-1].id > 1:
         say(f"{found[-1].id - 1} older ones: --limit shows more")

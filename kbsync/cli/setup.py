@@ -101,7 +101,7 @@ def gates(context: typer.Context, json: Json = False) -> None:
         (
             (
                 gate.name,
-                gate.condition if gate.enabled else "off",
+                f"{gate.condition}{', required' if gate.required else ''}" if gate.enabled else "off",
                 gate.margin,
                 f"{gate.confidence:.0%} where sampled",
                 "single facts" if gate.judges_facts else "the candidate as a whole",

@@ -9,6 +9,7 @@ from typing import Literal
 
 from kbsync.application import Application
 from kbsync.console import print_table
+from kbsync.gates import Standing, standing
 from kbsync.queries.answers import answers
 from state.records import Fact
 
@@ -36,6 +37,7 @@ class ToldGate:
     value: float | None
     threshold: float
     passed: bool
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def _verdict(fact: Fact, in_live: bool, known: bool) -> Verdict:
 def gates(app: Application) -> list[ToldGate]:
     with app.state.read() as tx:
         results = [result for run in reversed(tx.runs()) for result in tx.gate_results(run.id)]
-    return [ToldGate(r.run, r.name, r.value, r.threshold, r.passed) for r in results]
+    return [ToldGate(r.run, r.name, r.value, r.threshold, r.passed, standing(r)) for r in results]
 
 
 def runs(app: Application) -> list[ToldRun]:
@@ -132,4 +134,7 @@ def _summary(judged: Sequence[ToldGate]) -> str:
     failed = [
         f"{g.name} {g.value:.2f} < {g.threshold:g}" for g in judged if not g.passed and g.value is not None
     ]
-    return "failed: " + ", ".join(failed) if failed else f"{len(judged)} passed"
+    if failed:
+        return "failed: " + ", ".join(failed)
+    counts = Counter(gate.standing for gate in judged)
+    return ", ".join(f"{counts[name]} {name}" for name in ("passed", "not judged") if counts[name])

@@ -1,16 +1,17 @@
 """Gates decide whether a candidate may go live.  Pure functions of what was measured.
 
-A candidate goes live only if every gate passes.  A gate whose measure is missing, or not a
-finite number, has failed.  A measure over *every* case is compared as it is; a measure over a
-sample is compared by its confidence bound; where live's own figure on the same cases is known,
-a gate may ask for no worse than live by more than a margin (non-inferiority).
+A candidate goes live only if no gate fails.  A gate whose measure is missing, or not a finite
+number, has failed; one that no case applies to is not judged, and fails only if it is required.
+A measure over *every* case is compared as it is; a measure over a sample is compared by its
+confidence bound; where live's own figure on the same cases is known, a gate may ask for no worse
+than live by more than a margin (non-inferiority).
 
 To add a gate, declare its measure in `editing.evaluation.measures` and the gate in `kbsync.gates.declared`.
 """
 
 from kbsync.gates.blame import Blame, blame, systematic
 from kbsync.gates.bounds import wilson_bound
-from kbsync.gates.declaration import Direction, Gate, GateVerdict
+from kbsync.gates.declaration import Direction, Gate, GateVerdict, Standing, standing
 from kbsync.gates.declared import DEFAULT_GATES
 from kbsync.gates.verdicts import judge, judge_all
 
@@ -20,9 +21,11 @@ __all__ = [
     "Direction",
     "Gate",
     "GateVerdict",
+    "Standing",
     "blame",
     "judge",
     "judge_all",
+    "standing",
     "systematic",
     "wilson_bound",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from editing.spec import FactReport
 
@@ -25,6 +25,8 @@ class Gate:
     margin: float | None = None
     """If set, being worse than live by more than this fails as well."""
     enabled: bool = True
+    required: bool = False
+    """Whether it fails where no case applies, instead of not being judged."""
     evidence: Callable[[FactReport], str] | None = None
     """What one fact did wrong, for the log; None for a gate that judges the candidate as a whole."""
     advice: str = ""
@@ -44,6 +46,7 @@ class Gate:
             "confidence": self.confidence,
             "margin": self.margin,
             "enabled": self.enabled,
+            "required": self.required,
         }
 
     def described(self) -> dict[str, Any]:
@@ -62,7 +65,11 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """`bound` is what was compared with `threshold`: the value itself, or its confidence bound."""
+    """What one gate decided.
+
+    `bound` is what was compared with `threshold`: the value itself, or its confidence bound.  It is None where
+    nothing could be compared: the gate failed, or it was not judged since no case applied.
+    """
 
     name: str
     value: float | None
@@ -71,6 +78,27 @@ class GateVerdict:
     n: int
     passed: bool
     detail: str
+
+
+class Judged(Protocol):
+    """A verdict, or a row of the ledger that holds one."""
+
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def bound(self) -> float | None: ...
+    @property
+    def n(self) -> int: ...
+
+
+Standing = Literal["passed", "failed", "not judged"]
+
+
+def standing(verdict: Judged) -> Standing:
+    """Whether the gate passed, failed, or was not judged because no case applied."""
+    if not verdict.passed:
+        return "failed"
+    return "passed" if verdict.n or verdict.bound is not None else "not judged"
 
 
 def share(outcomes: tuple[bool, ...]) -> float:

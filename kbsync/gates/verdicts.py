@@ -19,10 +19,12 @@ def judge(gate: Gate, measure: Measure | None) -> GateVerdict:
     value, n = (measure.value, measure.n) if measure else (None, 0)
     if measure is None:
         return verdict(False, "not measured")
-    if measure.exhaustive and measure.k is not None and n == 0:
-        # All of no cases: there is nothing that could have gone wrong.
+    if measure.k is not None and n == 0:
+        if gate.required:
+            return verdict(False, "no case applies, and the gate is required")
+        # Nothing could have gone wrong: a figure for the ledger, and no bound since nothing was compared.
         value = 1.0 if gate.direction == "at_least" else 0.0
-        return verdict(True, "no case applies", value)
+        return verdict(True, "not judged: no case applies")
     if value is None or not math.isfinite(value):
         return verdict(False, f"not a number: {value}")
     sampled = not measure.exhaustive

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from kbsync.application import Application
 from kbsync.deployment.served import served
+from kbsync.gates import standing
 from state.records import DeploymentState, FactStatus, RunState
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 METRICS = {
     "kbsync_runs": "Runs by the state they are in; ends are deployed, rejected, failed, rolled_back",
     "kbsync_facts": "Facts by status",
-    "kbsync_gate_value": "Value of each gate in the last round that was judged",
+    "kbsync_gate_value": "Value of each gate in the last round that was judged; NaN where the gate has none",
     "kbsync_gate_threshold": "What the gate's value, or its bound, was compared with",
-    "kbsync_gate_passed": "1 where the gate passed",
+    "kbsync_gate_passed": "1 where the gate passed, or was not judged since no case applied",
+    "kbsync_gate_judged": "1 where the gate had cases to be judged by",
     "kbsync_source_lag_seconds": "Seconds since the source was last read with success, changed or not",
     "kbsync_source_failures": "Errors in a row since the source was last read with success",
     "kbsync_source_slots": "Slots that the source was ever read for",
@@ -97,16 +99,19 @@ class LedgerCollector(Collector):
 
 
 def _gates(tx: Snapshot) -> Iterator[Metric]:
-    value, threshold, passed = (
-        _gauge(f"kbsync_gate_{what}", "gate") for what in ("value", "threshold", "passed")
+    value, threshold, passed, judged = (
+        _gauge(f"kbsync_gate_{what}", "gate") for what in ("value", "threshold", "passed", "judged")
     )
-    judged = next((results for run in tx.runs(limit=20) if (results := tx.gate_results(run.id))), ())
-    last = max((result.round for result in judged), default=0)
-    for result in (result for result in judged if result.round == last):
-        value.add_metric([result.name], float("nan") if result.value is None else result.value)
+    results = next((results for run in tx.runs(limit=20) if (results := tx.gate_results(run.id))), ())
+    last = max((result.round for result in results), default=0)
+    for result in (result for result in results if result.round == last):
+        has_cases = standing(result) != "not judged"
+        figure = result.value if has_cases else None
+        value.add_metric([result.name], float("nan") if figure is None else figure)
+        judged.add_metric([result.name], has_cases)
         threshold.add_metric([result.name], result.threshold)
         passed.add_metric([result.name], result.passed)
-    yield from (value, threshold, passed)
+    yield from (value, threshold, passed, judged)
 
 
 def _counted(name: str, label: str, known: tuple[str, ...], counts: Mapping[Any, int]) -> Metric:

@@ -38,6 +38,7 @@ def in_force(settings: Settings, gates: Iterable[Gate], canaries: Iterable[Case]
             "margin": gate.margin,
             "confidence": gate.confidence,
             "enabled": gate.enabled,
+            "required": gate.required,
         }
         for gate in gates
     }

@@ -143,6 +143,9 @@ class GateSettings(Section):
     margin: float | None = Field(None, description="how much worse than live is still allowed")
     confidence: float | None = Field(None, gt=0.5, lt=1, description="of the bound of a sampled measure")
     enabled: bool | None = Field(None, description="whether the gate counts at all")
+    required: bool | None = Field(
+        None, description="whether it fails where no case applies, instead of not being judged"
+    )
 
 
 CHECKPOINT = "checkpoint"

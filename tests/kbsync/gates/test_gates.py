@@ -17,6 +17,7 @@ from kbsync.gates import (
     blame,
     judge,
     judge_all,
+    standing,
     systematic,
     wilson_bound,
 )
@@ -64,11 +65,29 @@ def test_a_sample_without_counts_fails() -> None:
     assert not judge(EFFICACY, Measure("efficacy", 0.99, exhaustive=False)).passed
 
 
-def test_no_case_at_all_passes_with_a_finite_value() -> None:
-    verdict = judge(EFFICACY, Measure("efficacy", None, n=0, k=0))
+@pytest.mark.parametrize("exhaustive", [True, False])
+def test_a_gate_without_cases_is_not_judged_and_has_a_finite_value(exhaustive: bool) -> None:
+    verdict = judge(EFFICACY, Measure("efficacy", None, n=0, k=0, exhaustive=exhaustive))
     assert verdict.passed
+    assert standing(verdict) == "not judged"
+    assert "not judged" in verdict.detail
     assert verdict.value is not None
     assert math.isfinite(verdict.value)
+
+
+def test_a_required_gate_without_cases_fails() -> None:
+    verdict = judge(replace(EFFICACY, required=True), Measure("efficacy", None, n=0, k=0))
+    assert standing(verdict) == "failed"
+    assert "required" in verdict.detail
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [Measure("efficacy", 0.95, n=20, k=19), Measure("efficacy", 1.0), Measure("efficacy", 1.0, n=3)],
+)
+def test_a_gate_with_a_figure_is_judged(measure: Measure) -> None:
+    assert standing(judge(EFFICACY, measure)) == "passed"
+    assert standing(judge(replace(EFFICACY, threshold=1.1), measure)) == "failed"
 
 
 def test_at_most_gates_turn_the_comparison_round() -> None:
