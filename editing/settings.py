@@ -14,8 +14,12 @@ class EditSettings:
 
     layers: tuple[int, ...] = ()
     """R, ascending; empty: chosen from the architecture's table and depth."""
+    optimiser: Literal["adam", "lbfgs"] = "adam"
+    """How δ is found: `adam` as in the paper, or `lbfgs`, which needs a third of the steps (docs/engine.md)."""
     steps: int = 25
+    """Losses evaluated for a δ; Adam, as in the released implementation, leaves out the last."""
     lr: float = 0.5
+    """Adam's learning rate."""
     clamp: float = 0.75
     """‖δ‖ ≤ clamp · ‖h‖ at the target layer."""
     kl: float = 0.0625

@@ -223,14 +223,20 @@ def without_conflicts(requests: Sequence[EditRequest], failed: Failed | None) ->
 def identity_of(
     settings: EditSettings, *, base_digest: str, tokenizer: str, layer: int, prefixes: Sequence[str]
 ) -> dict[str, object]:
-    """What every δ of a build depends on.  R itself is not part of it: δ knows only the target layer L."""
+    """What every δ of a build depends on.  R itself is not part of it: δ knows only the target layer L.
+
+    Adam is not named, and L-BFGS has no learning rate: so keys from before there was a choice stay valid.
+    """
+    by_optimiser: dict[str, object] = (
+        {"lr": settings.lr} if settings.optimiser == "adam" else {"optimiser": settings.optimiser}
+    )
     return {
+        **by_optimiser,
         "base": base_digest,
         "tokenizer": tokenizer,
         "layer": layer,
         "prefixes": list(prefixes),
         "steps": settings.steps,
-        "lr": settings.lr,
         "clamp": settings.clamp,
         "kl": settings.kl,
         "weight_decay": settings.weight_decay,

@@ -13,6 +13,7 @@ from editing.memit.deltas import DeltaStore
 from editing.memit.groups import Failed, Group, form_groups, identity_of
 from editing.memit.prefixes import context_prefixes
 from editing.memit.statistics import Statistics
+from editing.memit.targets import RULES
 from editing.model.architectures import Parts, described, locate_parts
 from editing.model.loading import readable
 from editing.model.tokens import tokenizer_digest
@@ -78,7 +79,7 @@ def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | No
         model=model,
         parts=parts,
         layers=layers,
-        steps=settings.steps,
+        steps=RULES[settings.optimiser].evaluations(settings.steps) + 1,
         groups=every,
         missing=[group for group in groups if not store.path(group.key).exists()],
         columns=len(every) * (len(prefixes) + 1 if settings.keys == "all" else 1),

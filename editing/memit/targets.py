@@ -3,24 +3,26 @@
 δ enters at layer L at the subject's last token, so everything before that token, at any layer, and
 everything up to layer L is constant (`target_batches.py`); each step runs only the remaining tokens
 through the layers above L, forward and backward, with logits only where they are read.
-Groups are independent: each has its own Adam moments, clamp and end, so batching them changes
-nothing but the last bits.
+Groups are independent: each has its own optimiser state (`adam.py`, `lbfgs.py`), clamp and end, so batching
+them changes nothing but the last bits of losses and gradients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers import Cache
 
 from editing.errors import NumericalError
+from editing.memit.adam import Adam
 from editing.memit.cost import TOKENS
 from editing.memit.deltas import Delta
 from editing.memit.groups import Group
+from editing.memit.lbfgs import Lbfgs
 from editing.memit.target_batches import Bucket, buckets, collect
 from editing.model.architectures import Parts
 from editing.model.caching import FixedLayer, attending_to
@@ -32,8 +34,28 @@ Done = Callable[[Group, Delta], None]
 Lost = Callable[[Group, NumericalError], None]
 """Called with a group whose loss is not finite; the others of its batch go on without it."""
 
-BETAS = (0.9, 0.999)
-EPSILON = 1e-8
+
+class Rule(Protocol):
+    """How δs follow from losses and gradients; all state is a group's own."""
+
+    def evaluations(self, steps: int) -> int:
+        """How many losses are evaluated where the settings ask for `steps`."""
+
+    def accepts_failure(self) -> bool:
+        """Whether a loss that is not finite is survived."""
+
+    def update(self, delta: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+        """The next δ [G, d], from the loss and gradient of `delta`."""
+
+    def result(self, delta: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+        """(δ [G, d], its loss [G]) at the end, where `delta` is the last δ proposed and `loss` the last one found."""
+
+    def keep(self, kept: Tensor) -> None:
+        """Go on with the groups `kept` alone."""
+
+
+RULES: dict[str, type[Adam] | type[Lbfgs]] = {"adam": Adam, "lbfgs": Lbfgs}
+"""`[edit] optimiser` → the rule."""
 
 
 class Optimisation:
@@ -57,8 +79,7 @@ class Optimisation:
         self.buckets = [collect(model, parts, rows, layer, self.dtype) for rows in buckets(groups, size)]
         self.norm = self._norms()
         self.delta = torch.zeros(len(self.groups), parts.width, dtype=self.dtype, device=model.device)
-        self.mean = torch.zeros_like(self.delta)
-        self.square = torch.zeros_like(self.delta)
+        self.rule: Rule = RULES[settings.optimiser](self.norm, parts.width, settings)
         self.loss = torch.full_like(self.norm, torch.inf)
         self.updates = 0
 
@@ -71,22 +92,24 @@ class Optimisation:
         return norm
 
     def run(self, done: Done, lost: Lost | None = None, progress: Progress = silent) -> None:
-        """All steps, as the released implementation counts them: `steps` losses, one update fewer.
+        """All steps, as the optimiser counts them.
 
         `progress` counts groups, those at work by the share of their steps that is done.  An exception from it
         ends the run; what has been handed to `done` stays done.  Without `lost`, a group whose loss is not
         finite raises NumericalError.
         """
-        updates, total = self.settings.steps - 1, len(self.groups)
+        updates, total = self.rule.evaluations(self.settings.steps), len(self.groups)
         for _ in range(updates):
             gradient = self.gradient()
-            gradient = gradient[self._lose(torch.cat([gradient, self.loss[:, None]], dim=1), lost)]
+            if not self.rule.accepts_failure():
+                gradient = gradient[self._lose(torch.cat([gradient, self.loss[:, None]], dim=1), lost)]
             stayed = self.leave(self.loss < self.settings.stop_loss, done)
             if not self.groups:
                 return
             self.update(gradient[stayed])
             working = len(self.groups)
             progress("targets", total - working + int(working * self.updates / updates), total)
+        self.delta, self.loss = self.rule.result(self.delta, self.loss)
         self._lose(self.delta, lost)
         self.leave(torch.ones_like(self.loss, dtype=torch.bool), done)
 
@@ -167,16 +190,9 @@ class Optimisation:
         return logits
 
     def update(self, gradient: Tensor) -> None:
-        """One step of Adam for every group, then ‖δ‖ ≤ clamp · ‖h‖."""
+        """Move every group's δ by the gradient at it, and the loss left by `gradient()`."""
         self.updates += 1
-        self.mean.lerp_(gradient, 1 - BETAS[0])
-        self.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        correction = (1 - BETAS[1] ** self.updates) ** 0.5
-        step = self.settings.lr / (1 - BETAS[0] ** self.updates)
-        self.delta.addcdiv_(self.mean, self.square.sqrt() / correction + EPSILON, value=-step)
-        limit = self.settings.clamp * self.norm
-        length = self.delta.norm(dim=1)
-        self.delta *= torch.where(length > limit, limit / length, torch.ones_like(length))[:, None]
+        self.delta = self.rule.update(self.delta, self.loss, gradient)
 
     def leave(self, finished: Tensor, done: Done) -> Tensor:
         """Hand finished groups to `done` and go on without them; returns the indices of those that stay."""
@@ -201,5 +217,5 @@ class Optimisation:
         smaller = [bucket.select(staying, renumbered) for bucket in self.buckets]
         self.buckets = [bucket for bucket in smaller if len(bucket.ids)]
         self.groups = [self.groups[index] for index in kept.tolist()]
-        self.norm, self.loss = self.norm[kept], self.loss[kept]
-        self.delta, self.mean, self.square = self.delta[kept], self.mean[kept], self.square[kept]
+        self.norm, self.loss, self.delta = self.norm[kept], self.loss[kept], self.delta[kept]
+        self.rule.keep(kept)

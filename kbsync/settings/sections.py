@@ -69,6 +69,10 @@ class EditOverrides(Section):
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         None, description="layers R to edit, ascending"
     )
+    optimiser: Literal["adam", "lbfgs"] | None = Field(
+        None,
+        description="how a residual is optimised: `adam` as in the paper, `lbfgs` in a third of the steps",
+    )
     steps: int | None = Field(None, ge=2, description="optimisation steps of a residual")
     lr: float | None = Field(None, gt=0, description="Adam's learning rate")
     clamp: float | None = Field(

@@ -1,0 +1,103 @@
+"""L-BFGS for a batch of δs, each group by itself: a third of Adam's evaluations for the same targets.
+
+Two-loop recursion over the last `MEMORY` pairs (Nocedal and Wright, *Numerical Optimization*, algorithm 7.4), with a
+cap on the step in place of a line search, so that every evaluation serves all groups of the batch at once: the cap
+grows where the loss fell, and where it did not the group goes on from the best δ so far with a shorter step.
+The result is the best δ that was evaluated; where the clamp binds, later ones may be worse.
+
+Every quantity is a group's own, so that a group's steps depend on its batch only through the last bits of its loss
+and gradient.  Curvature pairs amplify those more than Adam does.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from editing.memit.clamping import clamped
+from editing.settings import EditSettings
+
+MEMORY = 8
+FIRST_CAP, LARGEST_CAP = 0.3, 1.0
+"""Caps on the length of a step, as a share of ‖h‖."""
+GROW, SHRINK = 1.5, 0.4
+"""What the cap is multiplied by where the loss fell, and where it did not."""
+
+
+class Lbfgs:
+    """A `Rule` whose result is the best δ evaluated."""
+
+    def __init__(self, norm: Tensor, width: int, settings: EditSettings) -> None:
+        """`norm` are the ‖h‖ [G] that the clamp and the caps are relative to."""
+        self.norm, self.limit = norm, settings.clamp * norm
+        self.cap = FIRST_CAP * norm
+        self.best = norm.new_zeros(len(norm), width)
+        self.value = torch.full_like(norm, torch.inf)
+        self.slope = torch.zeros_like(self.best)
+        self.moves = norm.new_zeros(MEMORY, len(norm), width)  # s of each pair, the newest first
+        self.bends = torch.zeros_like(self.moves)  # y
+        self.weight = norm.new_zeros(MEMORY, len(norm))  # 1 / sᵀy; 0 where there is no pair
+        self.updates = 0
+
+    @staticmethod
+    def evaluations(steps: int) -> int:
+        """Every one of `steps` evaluates a loss and its gradient."""
+        return steps
+
+    def accepts_failure(self) -> bool:
+        """A loss that is not finite is a step too long, once there is a δ to return to."""
+        return self.updates > 0
+
+    def update(self, delta: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+        """The next δ to evaluate, [G, d], now that the loss and gradient of `delta` are known."""
+        better = (loss < self.value) & torch.isfinite(gradient).all(dim=1)
+        if self.updates:
+            self._remember(delta, gradient)
+            length = (delta - self.best).norm(dim=1)
+            grown = (self.cap * GROW).minimum(LARGEST_CAP * self.norm)
+            self.cap = torch.where(better, grown, SHRINK * self.cap.minimum(length))
+        self.best = torch.where(better[:, None], delta, self.best)
+        self.slope = torch.where(better[:, None], gradient, self.slope)
+        self.value = torch.where(better, loss, self.value)
+        self.updates += 1
+        return clamped(self.best + clamped(self._direction(), self.cap), self.limit)
+
+    def _remember(self, delta: Tensor, gradient: Tensor) -> None:
+        """Add the pair of every group whose curvature is positive: a step too long measures it as well."""
+        move, bend = delta - self.best, gradient - self.slope
+        curvature = (move * bend).sum(1)
+        new = ((curvature > 0) & torch.isfinite(bend).all(dim=1)).nonzero()[:, 0]
+        for pairs, newest in ((self.moves, move), (self.bends, bend), (self.weight, 1 / curvature)):
+            pairs[:, new] = torch.cat([newest[None, new], pairs[:-1, new]])
+
+    def _direction(self) -> Tensor:
+        """−H g at the best δ by the two-loop recursion; without pairs the step of Polyak, −g · f / ‖g‖²: [G, d]."""
+        steepest = -self.slope * _ratio(self.value, self.slope.square().sum(1))[:, None]
+        left, shares = self.slope, []
+        for move, bend, weight in zip(self.moves, self.bends, self.weight, strict=True):
+            shares.append(weight * (move * left).sum(1))
+            left = left - shares[-1][:, None] * bend
+        newest = (self.moves[0] * self.bends[0]).sum(1)
+        left = left * _ratio(newest, self.bends[0].square().sum(1))[:, None]
+        for move, bend, weight, share in reversed(
+            [*zip(self.moves, self.bends, self.weight, shares, strict=True)]
+        ):
+            left = left + move * (share - weight * (bend * left).sum(1))[:, None]
+        downhill = (self.weight[0] > 0) & ((left * self.slope).sum(1) > 0)
+        return torch.where(downhill[:, None], -left, steepest)
+
+    def result(self, delta: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+        """The best δ that was evaluated, and its loss."""
+        return self.best, self.value
+
+    def keep(self, kept: Tensor) -> None:
+        """Go on with the groups `kept` alone."""
+        for name in ("norm", "limit", "cap", "best", "value", "slope"):
+            setattr(self, name, getattr(self, name)[kept])
+        for name in ("moves", "bends", "weight"):
+            setattr(self, name, getattr(self, name)[:, kept])
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """`above` / `below`, and 0 where `below` is."""
+    return torch.where(below > 0, above / below, torch.zeros_like(above))
