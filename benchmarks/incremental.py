@@ -36,7 +36,7 @@ from editing.settings import EditSettings
 from editing.spec import BuildReport, BuildSpec, Case, FactSpec
 from editing.storage.base_import import import_base
 from editing.storage.manifest import read_manifest
-from editing.worker.rounds import edit_requests, kl_prompts
+from editing.worker.screening import edit_requests, kl_prompts
 
 RESULTS = Path(__file__).parent / "results"
 PHASES = {

@@ -41,12 +41,11 @@ from editing.model.hooks import fused
 from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk, reach
 from editing.progress import Counter
-from editing.requests import prompt_key
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.checkpoints import read_changed, read_manifest, verify, write_checkpoint
 from editing.storage.loaded import LoadedBase, load_base
 from editing.worker.protocol import Channel
-from editing.worker.screening import Failures, edit_requests, screened
+from editing.worker.screening import Failures, edit_requests, kl_prompts, screened
 
 
 @dataclass
@@ -313,20 +312,6 @@ class _Round:
         started = time.perf_counter()
         yield
         self.seconds[phase] = time.perf_counter() - started
-
-
-def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:
-    """Subject → prompts about its other relations, which are to be answered as before.
-
-    Prompts that the view edits itself are left out, and so are those that do not name the subject.
-    """
-    edits = {prompt_key(request.rendered) for fact in edited for request in edit_requests(fact)}
-    kept: dict[str, list[str]] = {}
-    for fact in edited:
-        for case in fact.same_subject:
-            if fact.subject in case.prompt and prompt_key(case.prompt) not in edits:
-                kept.setdefault(fact.subject, []).append(case.prompt)
-    return kept
 
 
 def _answers(report: Path, spec_digest: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from editing.errors import EditingError, NumericalError, OutOfMemory, RequestError
 from editing.model.loading import readable
 from editing.model.tokens import Passage, Readable, continued, passage, try_locate
-from editing.requests import EditRequest, render
+from editing.requests import EditRequest, prompt_key, render
 from editing.spec import BuildSpec, Case, FactFailure, FactSpec, FailureCode
 
 
@@ -24,6 +24,20 @@ def edit_requests(fact: FactSpec) -> list[EditRequest]:
         EditRequest(f"{fact.id}/{number}" if number else fact.id, said.prompt, said.subject, said.target)
         for number, said in enumerate(fact.wordings())
     ]
+
+
+def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:
+    """Subject → prompts about its other relations, which are to be answered as before.
+
+    Prompts that the view edits itself are left out, and so are those that do not name the subject.
+    """
+    edits = {prompt_key(request.rendered) for fact in edited for request in edit_requests(fact)}
+    kept: dict[str, list[str]] = {}
+    for fact in edited:
+        for case in fact.same_subject:
+            if fact.subject in case.prompt and prompt_key(case.prompt) not in edits:
+                kept.setdefault(fact.subject, []).append(case.prompt)
+    return kept
 
 
 def code_of(error: EditingError) -> FailureCode:

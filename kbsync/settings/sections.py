@@ -83,8 +83,7 @@ class EditOverrides(Section):
     stop_loss: float | None = Field(None, description="an edit whose loss falls below this stops")
     lam: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
         None,
-        description="lambda of Eqn. 15: weight of what the model already stores; `auto`, and the default, is from "
-        "the leverage of the edited keys",
+        description="lambda of Eqn. 15, the weight of what is stored; `auto`, the default: from leverage",
     )
     ridge: float | None = Field(
         None, ge=0, description="added to the keys' second moments, as a share of their mean"
