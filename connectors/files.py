@@ -162,7 +162,7 @@ class FilesConnector:
         except SourceDataError as error:
             raise SourceDataError(f"{label}: {error}") from error
         folder.write_rejects(dropped, _listed(mapper))
-        report_rejects(label, mapper)
+        reject = report_rejects(label, mapper)
         after = _Cursor({**where.read, dropped.name: dropped.identity}, held, revision)
         size = self._settings.slots_per_step
         if self._settings.complete and len(changed) > size:
@@ -171,7 +171,7 @@ class FilesConnector:
         while len(changed) > size:
             yield Poll(tuple(changed[:size]), None)
             changed = changed[size:]
-        yield Poll(tuple(changed), after.dump())
+        yield Poll(tuple(changed), after.dump(), rejected=mapper.rejected, reject=reject)
         return after
 
     def _changed(self, mapper: Mapper, where: _Cursor, revision: int) -> tuple[list[Observation], str | None]:

@@ -83,6 +83,10 @@ class Poll:
     """(old id, new id) of subjects merged at the source: the fact moves, it does not change."""
     labels: tuple[Entity, ...] = ()
     """Entities in use as objects whose label or aliases were re-read."""
+    rejected: int = 0
+    """Rows of this reading that could not be used, counted in one of its steps."""
+    reject: str = ""
+    """Where the first of them is, and what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ class Connector(Protocol):
         """Changed slots since `cursor` in steps that can each be committed; None reads everything.
 
         Reading everything leaves out slots that hold nothing; any later step reports emptied ones.
-        Nothing changed: no step.  A step is delivered again if its cursor was not committed.
+        Nothing changed and no row rejected: no step.  A step is delivered again if its cursor was not committed.
         """
         ...
 

@@ -7,6 +7,7 @@ group `kbsync.connectors`, whose names are kinds and whose objects are factories
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,6 +18,7 @@ from connectors.errors import SourceSettingsError
 from connectors.http.limits import PROCESS_LIMITERS, Limiters
 from connectors.observations import Connector
 from connectors.settings import Context
+from connectors.third_party import Checked
 
 ENTRY_POINT_GROUP = "kbsync.connectors"
 
@@ -53,6 +55,10 @@ def connect(
     return factory_of(name, settings.get("kind"))(name, settings, context)
 
 
+def _checked(factory: Factory, name: str, settings: Mapping[str, Any], context: Context) -> Connector:
+    return Checked(name, factory(name, settings, context))
+
+
 def kinds() -> tuple[str, ...]:
     """Every kind that this installation can connect to."""
     return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))}))
@@ -66,8 +72,7 @@ def factory_of(name: str, kind: object) -> Factory:
         return built_in
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name == kind:
-            third_party: Factory = point.load()
-            return third_party
+            return partial(_checked, point.load())
     raise SourceSettingsError(
         f"sources.{name}.kind: {kind!r} is no kind of source; there are: {', '.join(kinds())}"
     )

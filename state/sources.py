@@ -82,6 +82,10 @@ class SourceTransitions(SourceQueries, Writer):
         """How far a full re-read has come, as a position of `watched_page`; None: to its end."""
         return self._keep(source, reconciled=until)
 
+    def source_rejected(self, source: str, rejected: int, reject: str) -> SourceHealth:
+        """How many rows of its latest reading could not be used, and what is wrong with the first of them."""
+        return self._keep(source, rejected=rejected, reject=reject)
+
     def forget_statements(
         self, source: str, reason: str, actor: str, *, limit: int, namespace: str | None = None
     ) -> list[Pair]:
@@ -128,6 +132,6 @@ class SourceTransitions(SourceQueries, Writer):
 
     def _keep(self, source: str, **values: object) -> SourceHealth:
         if not self._update(SOURCES, SOURCES.c.source == source, **values):
-            fresh = {"kind": "", "error": "", "failures": 0}
+            fresh = {"kind": "", "error": "", "failures": 0, "rejected": 0, "reject": ""}
             self._insert(SOURCES, [{"source": source, **fresh, **values}])
         return self.source_health([source])[source]

@@ -226,9 +226,9 @@ class KeysetPass:
             rows += self.table.rows(self.columns, _column(self.subject).in_(some))
         mapper = self.mapped(rows)
         observations = mapper.observations(where.revision, self.began)
-        report_rejects(self.source, mapper, require_one=False)
+        reject = report_rejects(self.source, mapper, require_one=False)
         whole = tuple(o for o in observations if (o.subject.id, o.relation) in wanted)
-        return mapper, Poll(whole, where.dump())
+        return mapper, Poll(whole, where.dump(), rejected=mapper.rejected, reject=reject)
 
     def _id(self, row: Row) -> str:
         return _text(row[self.key]) or ""

@@ -121,12 +121,17 @@ class WholeReading:
         """
         revision = next_revision(now, held.revision)
         changed, holds = self.compare(mapper, held, revision, now)
-        report_rejects(self.source, mapper)
+        reject = report_rejects(self.source, mapper)
+        if not changed and reject:
+            yield Poll((), None, rejected=mapper.rejected, reject=reject)
         if len(changed) > self.step:
             yield Poll((), announced(held, changed, revision).dump())
         for start in range(0, len(changed), self.step):
-            last = start + self.step >= len(changed)
-            yield Poll(tuple(changed[start : start + self.step]), holds.dump() if last else None)
+            some = tuple(changed[start : start + self.step])
+            if start + self.step < len(changed):
+                yield Poll(some, None)
+            else:
+                yield Poll(some, holds.dump(), rejected=mapper.rejected, reject=reject)
 
     def snapshot(self, mapper: Mapper, asked: set[Slot], now: datetime) -> Poll:
         """The slots asked for: one that was not found holds nothing now, one that was unusable is left out.
@@ -172,10 +177,14 @@ def first_reject(source: str, mapper: Mapper) -> str:
     return f"{source}: {count}; row {first.line}: {first.reason}"
 
 
-def report_rejects(source: str, mapper: Mapper, *, require_one: bool = True) -> None:
-    """Warn of rows that were left out.  Raises SourceDataError when one is required and that is all of them."""
+def report_rejects(source: str, mapper: Mapper, *, require_one: bool = True) -> str:
+    """Warn of rows that were left out, and return the warning; empty if none was.
+
+    Raises SourceDataError when one row is required and all were left out.
+    """
     if not (message := first_reject(source, mapper)):
-        return
+        return ""
     if require_one and mapper.rejected >= mapper.rows:
         raise SourceDataError(message)
     _log.warning(message)
+    return message

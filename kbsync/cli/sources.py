@@ -38,7 +38,18 @@ def sources(context: typer.Context, json: Json = False) -> None:
         return
     print_table(
         "sources",
-        ("name", "kind", "last read", "errors in a row", "last error", "at", "asked again", "slots", "facts"),
+        (
+            "name",
+            "kind",
+            "last read",
+            "errors in a row",
+            "last error",
+            "at",
+            "asked again",
+            "rejected rows",
+            "slots",
+            "facts",
+        ),
         (
             (
                 one.name,
@@ -48,6 +59,7 @@ def sources(context: typer.Context, json: Json = False) -> None:
                 one.last_error,
                 one.last_failure,
                 one.asked_again,
+                one.rejected,
                 one.slots,
                 ", ".join(f"{count} {status}" for status, count in sorted(one.facts.items())),
             )

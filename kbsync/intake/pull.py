@@ -21,6 +21,7 @@ from kbsync.admission.verdicts import Verdict
 from kbsync.catalogue.relations import Catalogue
 from kbsync.intake import entities, rendering
 from kbsync.intake.admit import ACTOR, Admission, Admitted, Breaker, Pair, stored
+from kbsync.visible import visible
 from state.fact_queries import FactFilter
 from state.ledger import State, Transaction, utc_now
 from state.records import Slot
@@ -36,6 +37,10 @@ BOOTSTRAP_ADVICE = (
 
 LISTED = 5_000
 """Decisions a report lists; beyond that it only counts (a first import may have a million)."""
+
+
+LONGEST_REJECT = 500
+"""Characters that are kept of what is wrong with a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,10 @@ class Report:
     observations: int = 0
     new: int = 0
     late: int = 0
+    rejected: int = 0
+    """Rows that the source sent and that could not be used."""
+    reject: str = ""
+    """Where the first of them is, and what is wrong with it."""
     verdicts: dict[str, int] = field(default_factory=dict)
     """By kind: unchanged, hold, quarantine, accept, retract."""
     reasons: dict[str, int] = field(default_factory=dict)
@@ -89,6 +98,8 @@ class Report:
         self.observations += other.observations
         self.new += other.new
         self.late += other.late
+        self.rejected += other.rejected
+        self.reject = self.reject or other.reject
         for counts, more in (
             (self.verdicts, other.verdicts),
             (self.reasons, other.reasons),
@@ -155,13 +166,16 @@ class Intake:
         """
         with self.state.read() as tx:
             cursor = tx.cursor(connector.name)
-        report = Report()
+        report, answered = Report(), False
         for step in connector.poll(cursor):
+            answered = True
             report.merge(self._apply(connector.name, step, bootstrap=bootstrap, cursor=step.cursor))
             self.alive()
             if pause():
                 report.unfinished = True
                 break
+        if answered:
+            self._keep_rejects(connector.name, report)
         return report
 
     def reconcile(self, connector: Connector, *, pause: Callable[[], bool] = _never) -> Report:
@@ -264,12 +278,20 @@ class Intake:
                 if all_of_it or outcome != "duplicate":
                     touched.add((row.subject, row.relation))
             report.observations = len(rows)
+            report.rejected, report.reject = step.rejected, visible(step.reject, LONGEST_REJECT)
             report.unlisted = dict(Counter(r.relation for r in rows if r.relation not in self.catalogue))
             report.new, report.late = outcomes.count("new"), outcomes.count("late")
             self._admit(tx, touched, report, bootstrap=bootstrap)
             if cursor is not None:
                 tx.set_cursor(source, cursor)
         return report
+
+    def _keep_rejects(self, source: str, report: Report) -> None:
+        with self.state.read() as tx:
+            known = tx.source_health([source])[source]
+        if (known.rejected, known.reject) != (report.rejected, report.reject):
+            with self.write() as tx:
+                tx.source_rejected(source, report.rejected, report.reject)
 
     def _admit(self, tx: Transaction, pairs: Iterable[Pair], report: Report, *, bootstrap: bool) -> None:
         breaker = Breaker(None) if bootstrap else self.breaker

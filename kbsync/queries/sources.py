@@ -30,6 +30,10 @@ class SourceState:
     """Errors in a row since the last success."""
     asked_again: datetime | None
     """After errors: when."""
+    rejected: int
+    """Rows of its latest reading that could not be used."""
+    reject: str
+    """Where the first of them is, and what is wrong with it."""
     slots: int
     """Slots that it was ever read for."""
     facts: Mapping[str, int] = field(default_factory=dict)
@@ -59,6 +63,8 @@ class SourceState:
 
     def notices(self) -> Iterator[str]:
         """What an operator should look at, and what can be done."""
+        if self.rejected and self.kind:
+            yield f"{self.rejected} rows of the latest reading were rejected: {self.reject}"
         for prefix, slots in sorted(self.strange.items()):
             yield (
                 f"{slots} slots of `{prefix}:`, which its settings do not name, still count: if the namespace was "
@@ -84,6 +90,8 @@ def source_states(app: Application, tx: Snapshot) -> tuple[SourceState, ...]:
                 last_failure=seen.failed,
                 failures=seen.failures,
                 asked_again=seen.retry,
+                rejected=seen.rejected,
+                reject=seen.reject,
                 slots=watched.get(name, 0),
                 facts={str(status): count for status, count in facts.get(name, {}).items()},
                 strange=_strange(settings, namespaces.get(name, {})),

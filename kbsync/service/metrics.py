@@ -30,6 +30,7 @@ METRICS = {
     "kbsync_source_lag_seconds": "Seconds since the source was last read with success, changed or not",
     "kbsync_source_failures": "Errors in a row since the source was last read with success",
     "kbsync_source_slots": "Slots that the source was ever read for",
+    "kbsync_source_rejected_rows": "Rows of the source's latest reading that could not be used",
     "kbsync_deployments": "Rows of the outbox by state, of all promotions",
     "kbsync_served_version_matches": "1 where the server was last seen to serve what is live",
     "kbsync_live_checkpoint": "Id of the live checkpoint; absent where nothing is live",
@@ -86,8 +87,9 @@ class LedgerCollector(Collector):
             yield _single("kbsync_live_age_seconds", (self.app.now() - live.promoted).total_seconds())
 
     def _sources(self, tx: Snapshot) -> Iterator[Metric]:
-        lag, failures, slots = (
-            _gauge(f"kbsync_source_{what}", "source") for what in ("lag_seconds", "failures", "slots")
+        lag, failures, slots, rejected = (
+            _gauge(f"kbsync_source_{what}", "source")
+            for what in ("lag_seconds", "failures", "slots", "rejected_rows")
         )
         watched = tx.count_watched()
         for name, health in tx.source_health(sorted(self.app.settings.sources)).items():
@@ -95,7 +97,8 @@ class LedgerCollector(Collector):
                 lag.add_metric([name], max(0.0, (self.app.now() - health.succeeded).total_seconds()))
             failures.add_metric([name], health.failures)
             slots.add_metric([name], watched.get(name, 0))
-        yield from (lag, failures, slots)
+            rejected.add_metric([name], health.rejected)
+        yield from (lag, failures, slots, rejected)
 
 
 def _gates(tx: Snapshot) -> Iterator[Metric]:

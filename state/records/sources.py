@@ -50,3 +50,7 @@ class SourceHealth:
     """After errors: when it is asked again."""
     reconciled: int | None = None
     """How far a full re-read has come; None: none is under way."""
+    rejected: int = 0
+    """Rows of the latest reading that could not be used."""
+    reject: str = ""
+    """Where the first of them is, and what is wrong with it."""

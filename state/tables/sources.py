@@ -38,6 +38,8 @@ class Sources(Base, table=True):
     failures: int
     retry: datetime | None = when(nullable=True)
     reconciled: int | None = big(nullable=True)
+    rejected: int = Field(sa_type=Big, sa_column_kwargs={"server_default": "0"})
+    reject: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
 
 
 class Observations(Base, table=True):

@@ -12,8 +12,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from connectors.errors import SourceDataError, SourceRefused, SourceThrottled, SourceUnavailable
 from connectors.observations import Connector, Poll
+from connectors.registry import connect as open_connector
 from kbsync.application import Application
 from kbsync.intake.source import Source
+from kbsync.queries.sources import source_states
 from kbsync.service import reading
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.metrics import LedgerCollector
@@ -289,6 +291,27 @@ def test_the_lag_of_a_source_that_has_nothing_new_does_not_grow(app: Application
     assert found['kbsync_source_failures{source="bad"}'] == 2
     assert found['kbsync_source_failures{source="good"}'] == 0
     assert found['kbsync_source_slots{source="good"}'] == 3
+
+
+def test_rejected_rows_are_counted_until_a_reading_without_any(app: Application, tmp_path: Path) -> None:
+    drop = tmp_path / "dropped"
+    drop.mkdir()
+    settings = {"kind": "files", "folder": str(drop), "namespace": "crm"}
+    app.settings.sources["crm"] = settings
+    app.__dict__["sources"] = {"crm": Source("crm", lambda: open_connector("crm", settings), 10 * MINUTE)}
+    header = "subject,subject_label,relation,object,object_label\n"
+    (drop / "a.csv").write_text(f"{header}1,Ann,wdt:P6,2,Bob\n,,wdt:P6,2,Bob\n")
+    pull(app)
+    assert scrape(app)['kbsync_source_rejected_rows{source="crm"}'] == 1
+    with app.state.read() as tx:
+        notices = [notice for one in source_states(app, tx) for notice in one.notices()]
+    reject = "crm: a.csv: 1 of 2 rows cannot be used; row 2: no subject"
+    assert notices == [f"1 rows of the latest reading were rejected: {reject}"]
+    pull(app)
+    assert scrape(app)['kbsync_source_rejected_rows{source="crm"}'] == 1, "nothing was read"
+    (drop / "b.csv").write_text(f"{header}3,Carl,wdt:P6,2,Bob\n")
+    pull(app)
+    assert scrape(app)['kbsync_source_rejected_rows{source="crm"}'] == 0
 
 
 def test_a_full_re_read_goes_on_in_the_next_turn_where_it_paused(
