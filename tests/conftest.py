@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.databases import NewUrl, administer, copied_database, database_url, migrate
+from tests.support.postgres import running_postgres
 from tests.support.pretrained import pretrained as pretrained
 
 
@@ -36,17 +37,10 @@ def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """URL of a running server that has a migrated database named `empty`."""
-    import pgserver
-
-    # A short path of its own: a socket's name may have 107 characters.
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    try:
-        url = server.get_uri()
+    with running_postgres() as url:
         # Durability is the operating system's part and is tested on SQLite; this only saves waiting.
         administer(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE empty")
         migrate(database_url(url, "empty"))
         yield url
-    finally:
-        server.cleanup()

@@ -12,6 +12,7 @@ from connectors.http.limits import Limiters
 from connectors.observations import Connector
 from connectors.registry import connect
 from tests.support.fault_proxy import FaultProxy
+from tests.support.postgres import running_postgres
 from tests.support.sparql_server import AGENT, Open, SparqlServer, running_oxigraph
 
 
@@ -55,11 +56,7 @@ def open_wikidata(oxigraph: SparqlServer) -> Open:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A PostgreSQL server of our own."""
-    pgserver = pytest.importorskip("pgserver", reason="install pgserver (the dev extra) for PostgreSQL tests")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    finally:
-        server.cleanup()
+    with running_postgres() as url:
+        yield url.replace("postgresql://", "postgresql+psycopg://")

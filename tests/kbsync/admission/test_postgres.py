@@ -11,22 +11,21 @@ import pytest
 from connectors.observations import Observation
 from state.ledger import State
 from tests.support.admission_world import DAY, START, Clock, OpenWorld, World, entity, observed, says
+from tests.support.postgres import running_postgres
 
 pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    pgserver = pytest.importorskip("pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+def postgres() -> Iterator[World]:
     clock = Clock()
-    state = State.open(server.get_uri(), clock)
-    state.migrate()
-    try:
-        yield World(state, clock)
-    finally:
-        state.close()
-        server.cleanup()
+    with running_postgres() as url:
+        state = State.open(url, clock)
+        state.migrate()
+        try:
+            yield World(state, clock)
+        finally:
+            state.close()
 
 
 def news(seed: int) -> list[list[Observation]]:

@@ -305,7 +305,7 @@ def test_rejected_rows_are_counted_until_a_reading_without_any(app: Application,
     assert scrape(app)['kbsync_source_rejected_rows{source="crm"}'] == 1
     with app.state.read() as tx:
         notices = [notice for one in source_states(app, tx) for notice in one.notices()]
-    reject = "crm: a.csv: 1 of 2 rows cannot be used; row 2: no subject"
+    reject = "crm: a.csv: 1 of 2 rows cannot be used; row 3: no subject"
     assert notices == [f"1 rows of the latest reading were rejected: {reject}"]
     pull(app)
     assert scrape(app)['kbsync_source_rejected_rows{source="crm"}'] == 1, "nothing was read"
