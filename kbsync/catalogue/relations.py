@@ -1,4 +1,4 @@
-"""The relation catalogue: what a relation is called, whether it has one value, how it is said.
+"""The relation catalogue: what a relation is called, whether it has one value, and its templates.
 
 A template is what stands before the object: one `{}` for the subject, the object last, no space
 at the end.  The first template is edited with, the others are paraphrases; a fact pins the
@@ -189,7 +189,7 @@ def template_flaw(template: str) -> str | None:
     if not template.isprintable():
         return "contains a control character"
     if template == requests.SLOT:
-        return "says nothing besides the subject"
+        return "contains nothing but the place of the subject"
     return None
 
 

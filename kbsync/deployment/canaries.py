@@ -1,4 +1,4 @@
-"""Facts asked of a server after a deploy: the weights are there only if they speak.
+"""Facts asked of a server after a deploy: only its answers prove that it has the weights.
 
 What is asked: a sample of the facts that this checkpoint was edited with, the newest first, as far
 as its own gates saw them answered; and the operator's canaries.  How: `POST /v1/completions` of the
@@ -31,7 +31,7 @@ class Asked:
     answered: int
     of: int
     wrong: str
-    """The first question that was not answered, and what was said instead."""
+    """The first question that was not answered, and what the server answered instead."""
 
     @property
     def share(self) -> float:
@@ -41,7 +41,7 @@ class Asked:
         return f"{self.answered} of {self.of} canary facts answered{f'; {self.wrong}' if self.wrong else ''}"
 
 
-def choose(app: Application, checkpoint: Checkpoint, settings: HookSettings) -> tuple[Case, ...]:
+def questions_for(app: Application, checkpoint: Checkpoint, settings: HookSettings) -> tuple[Case, ...]:
     """The questions for this checkpoint: the same ones at every attempt."""
     own = app.canaries if settings.canaries_file else ()
     return (*_edited(app, checkpoint, settings.canaries), *(case for case in own if case.target is not None))
@@ -66,7 +66,7 @@ def _edited(app: Application, checkpoint: Checkpoint, count: int) -> tuple[Case,
 def _learnt(app: Application, checkpoint: Checkpoint) -> set[int] | None:
     """Facts that this checkpoint states, as measured when it was built; None where no report is left.
 
-    A fact that its own gates let pass unlearnt says nothing about a server.
+    A fact that was not learnt, although its gates passed, proves nothing about a server.
     """
     round = checkpoint.path.rpartition("-")[2]
     try:

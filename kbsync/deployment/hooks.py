@@ -1,4 +1,4 @@
-"""What a deploy hook is: three verbs, and the ways to fail."""
+"""What a deploy hook is: three operations, and the ways in which they fail."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class HookFailed(KbsyncError):
 
 
 class ServerUnreachable(HookFailed):
-    """Nobody answered at all: the server has not even heard of it."""
+    """The server could not be reached: it has not received the request."""
 
 
 class LoadFailed(HookFailed):

@@ -47,7 +47,7 @@ def read_link(link: Path) -> str:
 
 
 class SymlinkHook:
-    """A link anywhere, switched by rename: a reader sees the old or the new checkpoint, never neither."""
+    """A link anywhere, switched by an atomic rename: a reader always sees the old or the new checkpoint."""
 
     def __init__(self, settings: SymlinkSettings) -> None:
         self.settings = settings

@@ -1,4 +1,4 @@
-"""Whether what is live in the ledger is there on disk to be served."""
+"""Whether the live checkpoint of the ledger exists on disk."""
 
 from __future__ import annotations
 

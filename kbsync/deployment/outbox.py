@@ -46,7 +46,7 @@ _POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Outstanding:
     """The state of the deployments of the live promotion."""
 
     waiting: tuple[Deployment, ...] = ()
@@ -67,7 +67,7 @@ class Outbox:
         self.leadership = leadership
         self.patience = Patience(leadership.renew, app.stopping)
 
-    def work(self, *, asked: bool = False, bounded: bool = False) -> Standing:
+    def work(self, *, asked: bool = False, bounded: bool = False) -> Outstanding:
         """Notify every hook of what is live that has not confirmed it and whose time has come.
 
         `asked`: a person wants it now, so nothing waits.  `bounded`: a run decides by the outcome, so
@@ -82,10 +82,10 @@ class Outbox:
                 if over or not (asked or self.app.now() >= due(row, settings)):
                     continue
             if row.state != "deployed" or self._drifted(row, settings):
-                self._tell(row, settings)
+                self._attempt(row, settings)
         rows = self._rows()
         dead = tuple(row for row in rows if self._is_dead(row))
-        return Standing(
+        return Outstanding(
             tuple(row for row in rows if row.state != "deployed" and row not in dead),
             dead,
         )
@@ -140,7 +140,7 @@ class Outbox:
             log.warning("deploy.drifted", hook=row.hook, observed=observed, expected=version.id)
         return observed != version.id
 
-    def _tell(self, row: Deployment, settings: AnyHookSettings) -> None:
+    def _attempt(self, row: Deployment, settings: AnyHookSettings) -> None:
         """One attempt at one row, from `deploying` to `deployed` or `failed`."""
         with self.leadership.write() as tx:
             row = tx.move_deployment(row.id, row.state, "deploying", actor=ACTOR)
@@ -149,7 +149,7 @@ class Outbox:
         call = Call(settings.timeout.total_seconds(), threading.Event())
         try:
             hook = connect(settings, call, self.app.now)
-            observed = self._told(hook, row, settings, version, call)
+            observed = self._notified(hook, row, settings, version, call)
             crash_point("kbsync.deploying:after-telling")
             confirmed = self._confirm(row, settings, version, observed)
         except (HookFailed, BadConfiguration) as error:
@@ -183,10 +183,10 @@ class Outbox:
             reason=detail,
         )
 
-    def _told(
+    def _notified(
         self, hook: Hook, row: Deployment, settings: AnyHookSettings, version: Version, call: Call
     ) -> str | None:
-        """Tell the server, and what it says it serves after that (as soon as it is right, at most `settle`)."""
+        """Notify the server; returns what it says it serves after that (as soon as it is right, at most `settle`)."""
         verb = hook.rollback if self._had_before(row) else hook.deploy
         settle = settings.settle.total_seconds()
 
@@ -218,7 +218,7 @@ class Outbox:
         """The canary facts; raises Unanswered where too few of them are answered."""
         if settings.asks is None:
             return canaries.Asked(0, 0, "")
-        cases = canaries.choose(self.app, self._checkpoint(row), settings)
+        cases = canaries.questions_for(self.app, self._checkpoint(row), settings)
         call = Call(settings.timeout.total_seconds(), threading.Event())
         server = Server(settings.asks, settings.token(), call.timeout_s)
         asked = self.patience.wait(

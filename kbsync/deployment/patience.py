@@ -1,4 +1,4 @@
-"""Waiting for a server without being held by it.
+"""Waiting for a server without blocking the daemon.
 
 A load takes minutes and a hanging server for ever: the call runs on a thread of its own, while this
 one renews the lease, feeds the watchdog, hears SIGTERM and looks at the clock.
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 _LOOK_S = 0.2
-"""How often this thread looks up."""
+"""How often the waiting thread checks for signals."""
 
 
 @dataclass(frozen=True, slots=True)

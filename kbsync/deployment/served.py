@@ -52,7 +52,7 @@ class Served:
 
 
 def served(app: Application) -> tuple[Served, ...]:
-    """The link, then every configured hook: read from the disk and the ledger, nobody is asked."""
+    """The link, then every configured hook: read from the disk and the ledger; no server is asked."""
     with app.state.read() as tx:
         live = tx.live()
         rows = tx.deployments()

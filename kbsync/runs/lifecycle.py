@@ -29,11 +29,12 @@ from kbsync.runs import bases, integrity, outdated, promotion
 from kbsync.runs.building import build, record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
+from kbsync.runs.next_round import condemned, spread_loss
 from kbsync.runs.planning import WITHDRAWAL, review_needed
-from kbsync.runs.quarantining import quarantine
+from kbsync.runs.quarantining import predecessors, quarantine
 from kbsync.runs.rollout import finish
 from kbsync.settings.in_force import judged_under
-from state import Snapshot
+from state import Snapshot, Transaction
 from state.errors import (
     ForbiddenTransition,
     GatesNotPassed,
@@ -57,7 +58,7 @@ not go live.  To try the same step again would give the same; the next run start
 class Lifecycle:
     """Takes runs from wherever they are to an end, or to where a person or a server keeps them waiting.
 
-    `asked`: a person wants them to go on now, so a server that failed is told again at once.
+    `asked`: a person wants them to go on now, so a server that failed is notified again at once.
     """
 
     def __init__(
@@ -167,40 +168,53 @@ class Lifecycle:
             return self._advance(run, "staged")
         with self.app.state.read() as tx:
             new = {str(fact.id) for fact in self._new_facts(tx, run)}
+            judged = {result.round for result in tx.gate_results(run.id)}
+        left = self.app.settings.plan.rounds - len(judged)
         blamed = gates.blame(report, verdicts, new)
         hopeless = gates.systematic(report, verdicts, len(blamed), len(new))
         summary = "; ".join(f"{v.name} {_figure(v.value)} against {v.threshold:g}" for v in failed)
-        if hopeless:
-            return self._reject(run, f"{summary}: {hopeless}")
-        return self._without(run, blamed, summary)
-
-    def _without(self, run: Run, blamed: tuple[gates.Blame, ...], summary: str) -> Run:
-        """Quarantine the blamed facts, and go another round with the rest while the budget lasts."""
-        crash_point("kbsync.lifecycle:before-quarantine")
-        settings = judged_under(self.app.settings, self.app.gates)
-        leaving = bars(run, blamed, self.report(run), settings)
-        with self.leadership.write() as tx:
-            view = tx.view_facts(run.view)
-            # What an operator retracted while the candidate was built stays as he left it.
-            wanted = {fact.id for fact in view if fact.status == "wanted"}
-            bad = {int(item.fact) for item in blamed}
-            back = quarantine(tx, leaving, _RESTORED, ACTOR)
-            live = tx.live()
-            rest = [fact for fact in view if fact.id in wanted - bad] + back
-            reason = f"{summary}: {len(bad)} facts quarantined"
-            discard_candidate(tx, run, reason, ACTOR)
-            judged = len({result.round for result in tx.gate_results(run.id)})
-            if judged >= self.app.settings.plan.rounds or not rest:
-                why = "no round is left" if rest else "nothing is left to build"
-                return tx.advance_run(run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; {why}")
-            smaller = tx.create_view(rest)
-            if live is not None and live.view == smaller.digest:
-                return tx.advance_run(
-                    run.id, "judged", "rejected", actor=ACTOR, reason=f"{reason}; live has all the rest"
-                )
-            return tx.advance_run(
-                run.id, "judged", "building", actor=ACTOR, reason=reason, view=smaller.digest
+        if hopeless and (left < 1 or not 0 < len(blamed) < len(new)):
+            return self._reject(
+                run, "; ".join(filter(None, (f"{summary}: {hopeless}", _loss(report, new, blamed))))
             )
+        if hopeless:
+            return self._with_those_that_passed(run, blamed, f"{summary}: {hopeless}")
+        return self._without(run, condemned(report, blamed, new, left), left, summary)
+
+    def _with_those_that_passed(self, run: Run, blamed: tuple[gates.Blame, ...], why: str) -> Run:
+        """Go another round without the blamed facts, which stay wanted: the fault is not in them.
+
+        What live says in their slots stays in it.
+        """
+        bad = {int(item.fact) for item in blamed}
+        with self.leadership.write() as tx:
+            rest = [*_left(tx, run, bad), *predecessors(tx, bad)]
+            return self._next_round(tx, run, rest, f"{why}; without {len(bad)} facts, which stay wanted")
+
+    def _without(self, run: Run, leaving: tuple[gates.Blame, ...], left: int, summary: str) -> Run:
+        """Quarantine facts, and go another round with the rest while the budget lasts."""
+        crash_point("kbsync.lifecycle:before-quarantine")
+        report, settings = self.report(run), judged_under(self.app.settings, self.app.gates)
+        moves = bars(run, leaving, report, settings)
+        with self.leadership.write() as tx:
+            new = {str(fact.id) for fact in self._new_facts(tx, run)}
+            bad = {int(item.fact) for item in leaving}
+            back = quarantine(tx, moves, _RESTORED, ACTOR)
+            rest = [*_left(tx, run, bad), *back]
+            reason = f"{summary}: {len(bad)} facts quarantined"
+            if left < 1 or not rest:
+                why = "no round is left" if rest else "nothing is left to build"
+                loss = _loss(report, new, leaving)
+                return end_run(tx, run, "rejected", "; ".join(filter(None, (reason, why, loss))), ACTOR)
+            return self._next_round(tx, run, rest, reason)
+
+    def _next_round(self, tx: Transaction, run: Run, facts: list[Fact], reason: str) -> Run:
+        """The run, building a view of `facts`; rejected where live is that view already."""
+        smaller, live = tx.create_view(list({fact.id: fact for fact in facts}.values())), tx.live()
+        if live is not None and (live.view, live.base) == (smaller.digest, run.base):
+            return end_run(tx, run, "rejected", f"{reason}; live has all the rest", ACTOR)
+        discard_candidate(tx, run, reason, ACTOR)
+        return tx.advance_run(run.id, "judged", "building", actor=ACTOR, reason=reason, view=smaller.digest)
 
     def _review(self, run: Run) -> Run:
         """Wait for a reviewer until the time is up; what was withdrawn since is not waited for."""
@@ -282,6 +296,27 @@ class Lifecycle:
         if run.trigger == WITHDRAWAL and not new and live is not None and live.base == run.base:
             return False  # the decision was to take them out: there is nothing else to approve
         return review_needed(self.app.settings.review, new)
+
+
+def _left(tx: Snapshot, run: Run, bad: set[int]) -> list[Fact]:
+    """The facts of the run's view but the `bad` ones, as far as they are wanted.
+
+    What an operator retracted while the candidate was built stays out.  What live says stays, although it has a
+    successor, where a round before has put that aside.
+    """
+    live = tx.live()
+    stated = {fact.id for fact in tx.view_facts(live.view)} if live else set()
+    return [
+        fact
+        for fact in tx.view_facts(run.view)
+        if fact.id not in bad
+        and (fact.status == "wanted" or (fact.status == "superseded" and fact.id in stated))
+    ]
+
+
+def _loss(report: BuildReport, new: set[str], blamed: tuple[gates.Blame, ...]) -> str:
+    """What the spread loses, where single facts are blamed: advice about gates of the whole is `systematic`'s."""
+    return spread_loss(report, new) if blamed else ""
 
 
 def _figure(value: float | None) -> str:

@@ -4,11 +4,11 @@ Fetched from the source once, when the fact is new, and stored with it, so that 
 the same questions.  Neighbours share the relation and the object that the fact replaces (else the
 relation alone): what an edit that is too broad would move first.
 
-Only what somebody stands by may judge (`witnesses`): what the ledger wants, or what the base states.
+Only reliable facts may judge (`witnesses`): those that the ledger wants, and those that the base states.
 
 Facts come in batches, and a public endpoint is asked as little as possible: once for each relation and
 replaced object, once for each relation, once for each subject.  What a source cannot be asked (a drop
-folder) is taken from the ledger, which has what it said.
+folder) is taken from the ledger.
 """
 
 from __future__ import annotations

@@ -21,14 +21,14 @@ def quarantine(tx: Transaction, leaving: Iterable[Move], restored: str, actor: s
     moves = {move.id: move for move in leaving}
     wanted = [fact for fact in tx.facts(ids=moves) if fact.status == "wanted"]
     tx.move_facts([moves[fact.id] for fact in wanted], actor)
-    back = _predecessors(tx, moves)
+    back = predecessors(tx, moves)
     coming = [Move(fact.id, "wanted", restored, "superseded", reason_code="restored") for fact in back]
     tx.move_facts(coming, actor)
     return back
 
 
-def _predecessors(tx: Transaction, bad: Collection[int]) -> list[Fact]:
-    """What live says in the slots of the `bad` facts."""
+def predecessors(tx: Transaction, bad: Collection[int]) -> list[Fact]:
+    """What live says in the slots of the `bad` facts, and was superseded there."""
     live = tx.live()
     if live is None:
         return []

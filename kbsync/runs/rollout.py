@@ -12,7 +12,7 @@ from __future__ import annotations
 from editing.errors import EditingError
 from kbsync.application import Application
 from kbsync.deployment.link import observe_link
-from kbsync.deployment.outbox import ACTOR, Outbox, Standing
+from kbsync.deployment.outbox import ACTOR, Outbox, Outstanding
 from kbsync.errors import BadData, UsageError
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
@@ -29,13 +29,13 @@ def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = 
         now = "nothing" if live is None else f"checkpoint {live.id}"
         return _end(leadership, run, "rolled_back", f"{now} went live before every server had this one")
     observe_link(app.home, live)
-    standing = Outbox(app, leadership).work(asked=asked, bounded=True)
-    reason = _reason(standing)
-    if any(app.settings.deploy[row.hook].on_failure == "rollback" for row in standing.dead):
+    left = Outbox(app, leadership).work(asked=asked, bounded=True)
+    reason = _reason(left)
+    if any(app.settings.deploy[row.hook].on_failure == "rollback" for row in left.dead):
         return _go_back(app, leadership, run, reason)
-    if standing.waiting:
+    if left.waiting:
         return run
-    if standing.dead:
+    if left.dead:
         return _end(leadership, run, "failed", reason)
     return _end(leadership, run, "deployed", "")
 
@@ -60,9 +60,9 @@ def _go_back(app: Application, leadership: Leadership, run: Run, reason: str) ->
         return tx.run(run.id)
 
 
-def _reason(standing: Standing) -> str:
+def _reason(left: Outstanding) -> str:
     return "; ".join(
-        f"deploy hook {row.hook} failed after {row.attempts} attempts: {row.detail}" for row in standing.dead
+        f"deploy hook {row.hook} failed after {row.attempts} attempts: {row.detail}" for row in left.dead
     )
 
 

@@ -1,4 +1,4 @@
-"""Who may judge a fact: other facts that somebody stands by.
+"""Which other facts may judge a fact: reliable ones.
 
 A neighbour must be answered as the base answers it.  Where that answer is a guess, a small change of the
 weights changes it, and the neighbour condemns facts that have nothing to do with it.  So a question is

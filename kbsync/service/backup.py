@@ -187,7 +187,7 @@ def _check_replaceable(state: State, home: Home, replace: bool, now: datetime) -
 
 
 def _begin_instance(ledger: Path, contents: Contents, actor: str) -> str:
-    """Prove the backup's ledger, bring it to this version's tables and name it anew; returns the name."""
+    """Prove the backup's ledger, migrate it and give it a new instance id, which is returned."""
     check_file(ledger)
     state = State.open(f"sqlite:///{ledger}")
     try:

@@ -45,7 +45,7 @@ HANDOVER_S = 30.0
 
 
 class Daemon:
-    """Runs jobs one after the other, as leader, until it is told to stop."""
+    """Runs jobs one after the other, as leader, until it is asked to stop."""
 
     def __init__(self, app: Application, reload: Callable[[], Settings] | None = None) -> None:
         """`reload` reads the settings again, at SIGHUP; without it that signal changes nothing."""

@@ -64,7 +64,7 @@ class LimitedServer(ThreadingMixIn, WSGIServer):
         self._hang_up(longest=LONGEST_S)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away, or was hung up on, is no news."""
+        """Not logged: the client went away, or its connection was closed for a newer one."""
 
     def server_close(self) -> None:
         self._hang_up(longest=0.0)
@@ -83,7 +83,7 @@ class LimitedServer6(LimitedServer):
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Probes come every few seconds: they are no news."""
+    """Requests of probes are not logged: they come every few seconds."""
 
     timeout = LONGEST_S
 

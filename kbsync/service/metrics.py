@@ -1,4 +1,4 @@
-"""What `/metrics` tells, read from the ledger when it is asked for: the daemon keeps no counters to lose.
+"""The metrics of `/metrics`, read from the ledger when it is asked for: the daemon keeps no counters to lose.
 
 No label holds a subject, an object or a prompt: labels are states, gates, sources and hooks.
 """
@@ -41,7 +41,7 @@ METRICS = {
     "kbsync_paused": "1 while an operator has paused the daemon",
     "kbsync_loop_heartbeat_age_seconds": "Seconds since the loop's last sign of life",
 }
-"""Every metric and what it says; docs/deploying.md lists them, held by a test."""
+"""Every metric and its description; docs/deploying.md lists them, held by a test."""
 
 
 class LedgerCollector(Collector):
@@ -118,7 +118,7 @@ def _gates(tx: Snapshot) -> Iterator[Metric]:
 
 
 def _counted(name: str, label: str, known: tuple[str, ...], counts: Mapping[Any, int]) -> Metric:
-    """A series for every state there is: one that appears from nowhere cannot be alerted on."""
+    """A series for every state there is: a series that does not exist yet cannot be alerted on."""
     gauge = _gauge(name, label)
     for state in known:
         gauge.add_metric([state], counts.get(state, 0))

@@ -1,4 +1,4 @@
-"""When the daemon does what: intervals that no clock can stall, flood or silence.
+"""When the daemon does what: intervals that a wrong clock can neither stall nor flood.
 
 APScheduler counts by the wall's clock.  Of the times that were missed (the machine slept, the clock was
 in 1970 until it was set) one is made up for; where the clock was set back, the intervals begin again.

@@ -1,7 +1,7 @@
 """Scrubbing: every byte of the base and of live is read again and compared with its digest.
 
 Disks lose bits, and people change files.  What can be put right by copying is put right at once: a damaged base
-is imported again from its origin, the files that live shares with the base are linked anew, the link `live` is
+is imported again from its origin, the files that live shares with the base are linked again, the link `live` is
 switched back.  A damaged shard of live's own is built again by the next cycle (`runs/recovery.py`).
 """
 

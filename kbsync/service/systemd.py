@@ -1,4 +1,4 @@
-"""Telling the service manager how we are: the datagrams of sd_notify(3), nothing where there is none."""
+"""Status notifications for the service manager, as datagrams of sd_notify(3); none where there is no socket."""
 
 from __future__ import annotations
 
