@@ -10,7 +10,6 @@ import re
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -27,8 +26,6 @@ from connectors.http.sparql_client import Credentials
 
 _SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
 _USERINFO = re.compile(r"(://[^/?#\s:@]*):[^/?#\s]*@")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
@@ -154,12 +151,3 @@ def _complaint(name: str, complaint: Any) -> str:
 
 def _masked(value: Any) -> Any:
     return _USERINFO.sub(r"\1:***@", value) if isinstance(value, str) else value
-
-
-def _duration(value: Any) -> Any:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    return timedelta(**{_UNITS[match[2]]: float(match[1])}) if match else value
-
-
-Duration = Annotated[timedelta, pydantic.BeforeValidator(_duration)]
-"""Seconds, or text such as `90s`, `15m`, `24h`, `3d`."""

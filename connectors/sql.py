@@ -16,6 +16,7 @@ import pydantic
 from pydantic import Field
 
 from connectors.current import current_triples
+from connectors.durations import Duration
 from connectors.errors import ConnectorError, SourceDataError
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.rows.mapping import Mapper, MappingSettings
@@ -24,7 +25,7 @@ from connectors.rows.shape import Row, Shape
 from connectors.rows.sql_keyset import KeysetPass
 from connectors.rows.sql_tables import Table
 from connectors.rows.whole_reading import Held, WholeReading, next_revision
-from connectors.settings import Context, Duration, SourceSettings, parse
+from connectors.settings import Context, SourceSettings, parse
 
 
 class SqlSettings(SourceSettings, MappingSettings):

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import click
 import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -140,7 +139,7 @@ def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
         yield from _commands(inner[name], (*path, name))
 
 
-def _command(path: tuple[str, ...], command: click.Command) -> Iterator[str]:
+def _command(path: tuple[str, ...], command: Any) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     usage = " ".join(_bracketed(p) for p in arguments)
     yield f"## `kbsync {' '.join(path)}{f' {usage}' if usage else ''}`"
@@ -158,7 +157,7 @@ def _command(path: tuple[str, ...], command: click.Command) -> Iterator[str]:
         yield ""
 
 
-def _bracketed(parameter: click.Parameter) -> str:
+def _bracketed(parameter: Any) -> str:
     name = (parameter.name or "").upper()
     return name if parameter.required else f"[{name}]"
 

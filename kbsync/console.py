@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kbsync.executor import Progress
 from kbsync.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
+
+    from kbsync.executor import Progress
 
 UNSEEN_WIDTH = 160
 """Columns of a table that goes into a pipe or a file, where nothing tells the width."""

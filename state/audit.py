@@ -91,17 +91,21 @@ class Audit:
         row = connection.execute(newest).first()
         return None if row is None else Anchor(row.seq, row.hash, self._clock())
 
-    def export_jsonl(self, out: IO[str]) -> int:
-        """Every event as one JSON object a line, columns as stored (`rows` unless null); returns how many."""
-        with self._rows() as rows:
-            return sum(out.write(json.dumps(_exported(row), ensure_ascii=False) + "\n") > 0 for row in rows)
+    def export_jsonl(self, out: IO[str], shown: Callable[[str], str] = str) -> int:
+        """Every event as one JSON object a line, columns as stored (`rows` unless null); returns how many.
 
-    def export_csv(self, out: IO[str]) -> int:
-        """The same columns as CSV (RFC 4180); null is an empty field."""
+        `shown` may replace code points of a line's JSON text by escapes that mean the same.
+        """
+        with self._rows() as rows:
+            lines = (shown(json.dumps(_exported(row), ensure_ascii=False)) for row in rows)
+            return sum(out.write(f"{line}\n") > 0 for line in lines)
+
+    def export_csv(self, out: IO[str], shown: Callable[[str], str] = str) -> int:
+        """The same columns as CSV (RFC 4180); null is an empty field.  `shown` is applied to every text."""
         with self._rows() as rows:
             sheet = csv.DictWriter(out, COLUMNS)
             sheet.writeheader()
-            return sum(sheet.writerow(row) > 0 for row in rows)
+            return sum(sheet.writerow(_texts(row, shown)) > 0 for row in rows)
 
     @contextmanager
     def _rows(self) -> Iterator[Iterator[dict[str, Any]]]:
@@ -165,6 +169,10 @@ def _with_tables(found: Verification, unlike: Iterable[Difference]) -> Verificat
     return Verification(
         False, found.count, None, reason, tuple(listed[:LISTED]), len(listed), failed="tables"
     )
+
+
+def _texts(row: dict[str, Any], shown: Callable[[str], str]) -> dict[str, Any]:
+    return {name: shown(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _exported(row: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Literal
 import pydantic
 from pydantic import ConfigDict, Field
 
+from connectors.durations import Duration
 from connectors.namespaces import WIKIDATA, Namespaces
-from connectors.settings import Duration, HttpSettings, SparqlAccess
+from connectors.settings import HttpSettings, SparqlAccess
 from connectors.wikidata.vocabulary import Vocabulary
 
 

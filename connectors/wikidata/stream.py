@@ -18,6 +18,7 @@ from pydantic import Field
 
 from connectors.cursors import dump_cursor, load_cursor, typed
 from connectors.dates import EARLIEST, instant
+from connectors.durations import Duration
 from connectors.errors import (
     SourceDataError,
     SourceRefused,
@@ -29,7 +30,7 @@ from connectors.http.client import Requester, stepwise
 from connectors.http.exchange import Deadline
 from connectors.http.sse import Event, follow
 from connectors.observations import Health, Observation, Poll, Triple
-from connectors.settings import Context, Duration, HttpUrl
+from connectors.settings import Context, HttpUrl
 from connectors.wikidata.connector import WikidataConnector
 from connectors.wikidata.cursor import Cursor
 from connectors.wikidata.entity_data import EntityData

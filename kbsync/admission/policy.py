@@ -24,7 +24,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from kbsync.durations import Duration
+from connectors.durations import Duration
 
 
 class Rules(BaseModel):

@@ -15,11 +15,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     arguments = hoist(list(sys.argv[1:] if argv is None else argv))
     try:
-        app(arguments, prog_name="kbsync")
-    except SystemExit as ended:
-        if ended.code == INTERRUPTED:  # typer turns Ctrl-C into a silent exit with this code
+        # Without its standalone mode typer raises what is wrong instead of printing it as it was typed.
+        code = app(arguments, prog_name="kbsync", standalone_mode=False)
+        if code == INTERRUPTED:  # typer turns Ctrl-C into this code
             exit_code_of(KeyboardInterrupt())
-        raise
+        sys.exit(code or 0)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the one place where everything ends
         sys.exit(exit_code_of(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -70,6 +71,16 @@ def arrange(app: typer.Typer, panels: Mapping[str, Sequence[str]]) -> None:
         group.rich_help_panel = heading.get(str(group.name), "Commands")
 
 
+def reflow(app: typer.Typer) -> None:
+    """Give every command its docstring as help text, a line for each paragraph: the terminal breaks lines."""
+    for command in app.registered_commands:
+        text = inspect.getdoc(command.callback) or ""
+        command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            reflow(group.typer_instance)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"kbsync {__version__}")
@@ -111,3 +122,4 @@ for part in (
 ):
     part.register(app)
 arrange(app, PANELS)
+reflow(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsons
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ import typer
 
 from kbsync.cli.options import Json, globals_of
 from kbsync.console import print_json, print_table, say
+from kbsync.visible import visible_json
 
 if TYPE_CHECKING:
     from state.records import Event
@@ -87,9 +89,9 @@ _BESIDE = ("os_user", "key")
 def _row(event: Event) -> tuple[object, ...]:
     body = jsons.loads(event.body)
     rest = {name: value for name, value in body.items() if name not in _BESIDE}
-    told = jsons.dumps(rest, ensure_ascii=False)[:LONGEST]
+    details = jsons.dumps(rest, ensure_ascii=False)[:LONGEST]
     user = str(body.get("os_user", "")).partition(" (uid ")[0]
-    return event.seq, event.at, event.kind, event.actor, user, event.run, event.fact, told
+    return event.seq, event.at, event.kind, event.actor, user, event.run, event.fact, details
 
 
 def verify(
@@ -142,13 +144,22 @@ def export(
     format: Annotated[str, typer.Option(help="jsonl or csv.")] = "jsonl",
     out: Annotated[Path | None, typer.Option(help="File to write; default: stdout.")] = None,
 ) -> None:
-    """Export all events, each with its hash, as JSONL or CSV."""
+    """Export all events, each with its hash, as JSONL or CSV.
+
+    Code points that a terminal would obey or hide are written as JSON escapes. In JSONL that changes no value;
+    in CSV the columns body and rows are JSON texts, of which the log has the RFC 8785 form.
+    """
     from kbsync.errors import UsageError
 
     if format not in ("jsonl", "csv"):
         raise UsageError(f"{format!r} is no export format", "choose jsonl or csv")
     with globals_of(context).ledger() as app:
-        write = app.state.audit.export_jsonl if format == "jsonl" else app.state.audit.export_csv
+        audit = app.state.audit
+        write = (
+            partial(audit.export_jsonl, shown=visible_json)
+            if format == "jsonl"
+            else partial(audit.export_csv, shown=_one_line)
+        )
         if out is None:
             write(sys.stdout)
         else:
@@ -159,11 +170,19 @@ def export(
             say(f"{count} events written to {out}")
 
 
+def _one_line(text: str) -> str:
+    return visible_json(text).replace("\n", r"\n")
+
+
 def anchor(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(help="File outside the home, best where kbsync cannot rewrite it.")],
+    json: Json = False,
 ) -> None:
-    """Write the head of the log to a file; `audit verify --against` it finds a rewritten past."""
+    """Append the newest event's number and hash to a file; `audit verify --against` it finds a rewritten past."""
     with globals_of(context).ledger() as app:
         written = app.state.audit.write_anchor(out)
+    if json:
+        print_json({"anchored": written, "file": out})
+        return
     say(f"anchored event {written.seq}" if written else "the log is empty: nothing was written")

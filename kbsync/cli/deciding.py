@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,113 +91,89 @@ def quarantined(
         )
 
 
-def approve(
-    context: typer.Context,
-    facts: Facts = None,
-    reason: Why = None,
-    run: Run = None,
-    gate: Gate = None,
-    relation: Relation = None,
-    source: Source = None,
-    code: Code = None,
-    stale: Stale = False,
-    dry_run: DryRun = False,
-    actor: Actor = "operator",
-    json: Json = False,
-) -> None:
+def _decision(word: Word, help: str) -> Callable[..., None]:
+    """A command that decides about facts which are named by number or chosen by what they have in common."""
+
+    def command(
+        context: typer.Context,
+        facts: Facts = None,
+        reason: Why = None,
+        run: Run = None,
+        gate: Gate = None,
+        relation: Relation = None,
+        source: Source = None,
+        code: Code = None,
+        stale: Stale = False,
+        dry_run: DryRun = False,
+        actor: Actor = "operator",
+        json: Json = False,
+    ) -> None:
+        from kbsync.queries.quarantine import Selection
+
+        chosen = Selection(run, gate, relation, source, code, stale)
+        _decide(context, word, facts, chosen, reason, actor, dry_run=dry_run, json=json)
+
+    command.__name__, command.__doc__ = word, help
+    return command
+
+
+approve = _decision(
+    "approve",
     """Let values in that wait for a reviewer; the next run edits them in.
 
     Name facts by number, or choose those that wait by what they have in common. What no approval lifts (a
-    deny-list, a label that cannot be said) and what would contradict another approval is listed and left.
-    """
-    from kbsync.queries.quarantine import Selection
-
-    chosen = Selection(run, gate, relation, source, code, stale)
-    _decide(context, "approve", facts, chosen, reason, actor, dry_run=dry_run, json=json)
-
-
-def reject(
-    context: typer.Context,
-    facts: Facts = None,
-    reason: Why = None,
-    run: Run = None,
-    gate: Gate = None,
-    relation: Relation = None,
-    source: Source = None,
-    code: Code = None,
-    stale: Stale = False,
-    dry_run: DryRun = False,
-    actor: Actor = "operator",
-    json: Json = False,
-) -> None:
+    deny-list, a label that no prompt can hold) and what would contradict another approval is listed and left.
+    """,
+)
+reject = _decision(
+    "reject",
     """Keep values out, however often a source states them and however they are spelled.
 
     It holds in that slot for every name of the value, until `kbsync quarantine reopen` takes it back.
-    """
-    from kbsync.queries.quarantine import Selection
-
-    chosen = Selection(run, gate, relation, source, code, stale)
-    _decide(context, "reject", facts, chosen, reason, actor, dry_run=dry_run, json=json)
-
-
-def reopen(
-    context: typer.Context,
-    facts: Facts = None,
-    reason: Why = None,
-    run: Run = None,
-    gate: Gate = None,
-    relation: Relation = None,
-    source: Source = None,
-    code: Code = None,
-    stale: Stale = False,
-    dry_run: DryRun = False,
-    actor: Actor = "operator",
-    json: Json = False,
-) -> None:
+    """,
+)
+reopen = _decision(
+    "reopen",
     """Take back what was decided about values: rejections, approvals, failed gates, rollbacks.
 
     Admission then judges them as if they were new. After a change of `[edit]` or of a gate's threshold,
-    `kbsync quarantine reopen --stale` has everything judged again that had failed under the old settings.
-    """
-    from kbsync.queries.quarantine import Selection
-
-    chosen = Selection(run, gate, relation, source, code, stale)
-    _decide(context, "reopen", facts, chosen, reason, actor, dry_run=dry_run, json=json)
+    `kbsync quarantine reopen --stale` has everything judged again that failed under the old settings.
+    """,
+)
 
 
-def retract(
-    context: typer.Context,
-    facts: Facts = None,
-    reason: Why = None,
-    dry_run: DryRun = False,
-    actor: Actor = "operator",
-    json: Json = False,
-) -> None:
+def _withdrawal(name: str, word: Word, help: str) -> Callable[..., None]:
+    """A command that decides about facts which are named by number, whatever their status."""
+
+    def command(
+        context: typer.Context,
+        facts: Facts = None,
+        reason: Why = None,
+        dry_run: DryRun = False,
+        actor: Actor = "operator",
+        json: Json = False,
+    ) -> None:
+        from kbsync.queries.quarantine import Selection
+
+        _decide(context, word, facts, Selection(), reason, actor, dry_run=dry_run, json=json)
+
+    command.__name__, command.__doc__ = name, help
+    return command
+
+
+retract = _withdrawal(
+    "retract",
+    "reject",
     """Take facts out of the model for good: the next run rebuilds without them, which un-edits them exactly.
 
     No source brings them back, under no other name; `kbsync unretract` does.
-    """
-    _named(context, "reject", facts, reason, actor, dry_run=dry_run, json=json)
-
-
-def unretract(
-    context: typer.Context,
-    facts: Facts = None,
-    reason: Why = None,
-    dry_run: DryRun = False,
-    actor: Actor = "operator",
-    json: Json = False,
-) -> None:
-    """Take a retraction back: the fact is wanted again if a source still states it and nothing speaks against it."""
-    _named(context, "reopen", facts, reason, actor, dry_run=dry_run, json=json)
-
-
-def _named(
-    context: typer.Context, word: Word, facts: Facts, reason: Why, actor: str, *, dry_run: bool, json: bool
-) -> None:
-    from kbsync.queries.quarantine import Selection
-
-    _decide(context, word, facts, Selection(), reason, actor, dry_run=dry_run, json=json)
+    """,
+)
+unretract = _withdrawal(
+    "unretract",
+    "reopen",
+    """Take a retraction back: the fact is wanted again if a source still states it and nothing speaks against it.""",
+)
 
 
 def _decide(
@@ -234,14 +211,14 @@ def _decide(
     if json:
         print_json(outcome)
     else:
-        _tell(outcome)
+        _show_outcome(outcome)
 
 
 LISTED = 20
-"""Changes that are told one by one on stderr; more are a table."""
+"""Changes that are printed one by one on stderr; more are a table."""
 
 
-def _tell(outcome: Outcome) -> None:
+def _show_outcome(outcome: Outcome) -> None:
     if outcome.rehearsed or len(outcome.changes) > LISTED:
         print_table(
             "would change" if outcome.rehearsed else "changed",
@@ -268,7 +245,7 @@ def _tell(outcome: Outcome) -> None:
         say(f"left as it is: {refusal.why}")
         say(f"  → {refusal.advice}")
     if not (outcome.changes or outcome.unchanged or outcome.refused):
-        say("no fact is like that: nothing was decided")
+        say("no fact matches: nothing was decided")
     elif outcome.rehearsed:
         say("nothing was written: this was a dry run")
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from editing.cost import Cost
-from editing.preflight import reach
 from kbsync.cli.options import Json, globals_of
 from kbsync.console import print_json, print_table, say
 
@@ -184,6 +182,9 @@ def _chosen(context: typer.Context, *, corpus: list[Path] | None, **typed: Any) 
 
 def show(report: EditOutcome) -> None:
     """What became of the facts, for people: scores, and fact by fact."""
+    from editing.cost import Cost
+    from editing.preflight import reach
+
     before, after = asdict(report.before), asdict(report.after)
     print_table(
         "scores",

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-import click
 from rich.markup import escape
+from typer import Abort, Exit
+from typer.exceptions import TyperException
 
 from kbsync.console import say_error, shown, stderr
 from kbsync.errors import KbsyncError
@@ -64,13 +65,13 @@ def codes() -> Mapping[type[Exception], int]:
 
 def exit_code_of(error: BaseException) -> int:
     """Say on stderr what went wrong and what to do; returns the exit code."""
-    if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
+    if isinstance(error, KeyboardInterrupt | Abort):
         stderr.print("[yellow]interrupted[/]: what was finished is kept; the same command carries on")
         return INTERRUPTED
-    if isinstance(error, click.exceptions.Exit):
+    if isinstance(error, Exit):
         return error.exit_code
-    if isinstance(error, click.ClickException):
-        error.show()
+    if isinstance(error, TyperException):
+        _say_usage(error)
         return error.exit_code
     # A refused request has the code of the error that another process met.
     code = error.exit_code if isinstance(error, KbsyncError) else _code(type(error))
@@ -80,6 +81,14 @@ def exit_code_of(error: BaseException) -> int:
         return 1
     say_error(str(error), getattr(error, "advice", None))
     return code
+
+
+def _say_usage(error: TyperException) -> None:
+    """What was wrong with the command line, as it is safe to print: an argument may hold anything."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help text was printed already
+        return
+    context = getattr(error, "ctx", None)
+    say_error(error.format_message(), f"see `{context.command_path} --help`" if context else None)
 
 
 def code_named(name: str) -> int:

@@ -10,7 +10,7 @@ def instant(text: str | None, now: datetime) -> datetime | None:
 
     Raises UsageError for anything else.
     """
-    from kbsync.durations import parse_duration
+    from connectors.durations import parse_duration
     from kbsync.errors import UsageError
 
     if text is None:

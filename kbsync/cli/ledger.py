@@ -193,6 +193,7 @@ def pin(
     reason: Reason,
     off: Annotated[bool, typer.Option("--off", help="Unpin it instead.")] = False,
     actor: Actor = "operator",
+    json: Json = False,
 ) -> None:
     """Keep a checkpoint for good: garbage collection leaves it alone until `--off`.
 
@@ -200,7 +201,10 @@ def pin(
     """
     with globals_of(context).ledger() as app, app.state.write() as tx:
         (tx.unpin if off else tx.pin)(checkpoint, reason, actor)
-    say(f"checkpoint {checkpoint} is {'no longer ' if off else ''}pinned")
+    if json:
+        print_json({"checkpoint": checkpoint, "pinned": not off})
+    else:
+        say(f"checkpoint {checkpoint} is {'no longer ' if off else ''}pinned")
 
 
 def release(
@@ -208,6 +212,7 @@ def release(
     checkpoint: Annotated[int, typer.Argument(help="Its number.")],
     reason: Reason,
     actor: Actor = "operator",
+    json: Json = False,
 ) -> None:
     """Allow a view that was rolled back to be built and promoted again.
 
@@ -216,7 +221,9 @@ def release(
     with globals_of(context).ledger() as app, app.state.write() as tx:
         blocked = tx.checkpoint(checkpoint)
         released = tx.release_view(blocked.view, reason, actor)
-    if released:
+    if json:
+        print_json({"checkpoint": checkpoint, "released": released})
+    elif released:
         say(f"the view of checkpoint {checkpoint} may be promoted again")
     else:
         say(f"the view of checkpoint {checkpoint} was not blocked: nothing to do")

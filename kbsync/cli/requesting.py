@@ -47,14 +47,20 @@ def have_done(
     reason: str,
     actor: str,
     no_wait: bool = False,
+    json: bool = False,
 ) -> dict[str, Any] | None:
     """Ask whoever leads, or do it here where nobody does; the answer, or None with `no_wait`.
+
+    With `no_wait` the request is printed, as JSON if `json`.
 
     Raises what `resolve` raises, and Refused.
     """
     from kbsync.service.requests import ask, wait_for
 
     asked = ask(app, action, resolve, reason=reason, actor=actor)
+    if no_wait and json:
+        print_json({"request": asked})
+        return None
     if no_wait:
         say(f"request {asked.id} ({action}) waits to be carried out; `kbsync requests` shows its answer")
         return None
@@ -123,8 +129,12 @@ def withdraw(
     context: typer.Context,
     request: Annotated[int, typer.Argument(help="Its id.")],
     actor: Actor = "operator",
+    json: Json = False,
 ) -> None:
     """Take a request back that nobody has begun to carry out."""
     with globals_of(context).ledger() as app, app.state.write() as tx:
-        tx.withdraw_request(request, actor)
-    say(f"request {request} was withdrawn")
+        withdrawn = tx.withdraw_request(request, actor)
+    if json:
+        print_json({"request": withdrawn})
+    else:
+        say(f"request {request} was withdrawn")

@@ -36,11 +36,11 @@ def retemplate(
     """
     with globals_of(context).application() as app:
         found, answer = _cost(app, relation, reason, actor)
-        if json:
-            print_json({"relations": found, **answer})
-        else:
+        if not json:
             _show(found, answer)
         if not found or dry_run:
+            if json:
+                print_json({"relations": found, **answer, "report": None})
             return
         if not yes:
             typer.confirm(f"move {answer['moved']} facts and build them now?", abort=True, err=True)
@@ -51,7 +51,10 @@ def retemplate(
     from kbsync.service.actions import REPORTS
 
     done = REPORTS.validate_python(report)
-    show(done)
+    if json:
+        print_json({"relations": found, **answer, "report": done})
+    else:
+        show(done)
     raise typer.Exit(exit_code(done))
 
 

@@ -45,6 +45,7 @@ def approve_run(
     reason: Reason,
     actor: Actor = "operator",
     no_wait: NoWait = False,
+    json: Json = False,
 ) -> None:
     """Approve a candidate: it goes live at once."""
     from kbsync.runs import review
@@ -54,9 +55,14 @@ def approve_run(
         return {"run": run}
 
     with globals_of(context).application() as app:
-        answer = have_done(app, "approve-run", resolve, reason=reason, actor=actor, no_wait=no_wait)
+        answer = have_done(
+            app, "approve-run", resolve, reason=reason, actor=actor, no_wait=no_wait, json=json
+        )
     if answer is not None:
-        say(f"run {answer['run']}: {answer['state']} {answer['reason']}".rstrip())
+        if json:
+            print_json(answer)
+        else:
+            say(f"run {answer['run']}: {answer['state']} {answer['reason']}".rstrip())
         raise typer.Exit({"rejected": 10, "failed": 1, "rolled_back": 1}.get(answer["state"], 0))
 
 
@@ -65,13 +71,17 @@ def reject_run(
     run: Annotated[int, typer.Argument(help="The run's id.")],
     reason: Reason,
     actor: Actor = "operator",
+    json: Json = False,
 ) -> None:
     """Reject a candidate: live stays as it is."""
     from kbsync.runs import review
 
     with globals_of(context).application() as app:
         done = review.reject_run(app, run, reason, actor)
-    say(f"run {done.id}: {done.state}")
+    if json:
+        print_json({"run": done.id, "state": done.state, "reason": done.reason})
+    else:
+        say(f"run {done.id}: {done.state}")
 
 
 def rollback(
@@ -80,12 +90,13 @@ def rollback(
     checkpoint: Annotated[int | None, typer.Argument(help="Its id; default: what was live before.")] = None,
     actor: Actor = "operator",
     no_wait: NoWait = False,
+    json: Json = False,
 ) -> None:
-    """Go back to a checkpoint that was live before, and tell the servers.
+    """Go back to a checkpoint that was live before, and notify the servers.
 
-    What only the left checkpoint held is put before a reviewer, and what it took the place of is wanted
-    again. What was retracted, rejected, put out or removed since stays out and is listed: a checkpoint
-    that states it does not go live again, one without it is built from the cache instead.
+    What only the checkpoint that is left held waits for a reviewer, and what it had replaced is wanted
+    again. What was retracted, rejected, quarantined or removed since stays out and is listed: a checkpoint
+    that states it does not go live again; one without it is built from the cache instead.
     """
     from kbsync.cli.deployments import say_where_it_is_served
     from kbsync.service.actions import resolve_rollback
@@ -99,11 +110,14 @@ def rollback(
             reason=reason,
             actor=actor,
             no_wait=no_wait,
+            json=json,
         )
         if answer is None:
             return
         with app.state.read() as tx:
             out = tx.facts(ids=answer["out"])
+        if json:
+            print_json({**answer, "out": out})
         for fact in out:
             say(
                 f"stays out: fact {fact.id} ({fact.subject_label}, {fact.relation}, {fact.target}) "

@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
 def init(
     context: typer.Context,
     force: Annotated[bool, typer.Option(help="Overwrite an existing settings file.")] = False,
+    json: Json = False,
 ) -> None:
     """Write a commented kbsync.toml into the home."""
     from editing.durable import write_file
@@ -37,6 +38,9 @@ def init(
     home.prepare()
     text = resources.files("kbsync").joinpath("kbsync.example.toml").read_bytes()
     write_file(target, text, mode=PRIVATE)  # it may come to hold a database's password
+    if json:
+        print_json({"file": target})
+        return
     say(f"wrote {target}: give it a [model] and a [sources.NAME], then run `kbsync config check`")
 
 

@@ -86,8 +86,9 @@ def forget(
     ] = None,
     actor: Actor = "operator",
     no_wait: NoWait = False,
+    json: Json = False,
 ) -> None:
-    """Remove what a source stated: it votes no more, and facts that nothing else states are retracted."""
+    """Remove what a source stated: it no longer counts, and facts that no other source states are retracted."""
     from kbsync.errors import UsageError
     from kbsync.service.actions import check_left
 
@@ -101,8 +102,12 @@ def forget(
                 raise UsageError(f"the ledger does not have {what}", "`kbsync sources` lists what it has")
             return {"source": name, "namespace": namespace}
 
-        answer = have_done(app, "forget-source", resolve, reason=reason, actor=actor, no_wait=no_wait)
-    if answer is not None:
+        answer = have_done(
+            app, "forget-source", resolve, reason=reason, actor=actor, no_wait=no_wait, json=json
+        )
+    if answer is not None and json:
+        print_json({"source": name, **answer})
+    elif answer is not None:
         say(f"{name}: forgotten in {answer['slots']} slots, with which {answer['facts']} facts changed")
 
 
@@ -113,8 +118,9 @@ def rename(
     reason: Reason,
     actor: Actor = "operator",
     no_wait: NoWait = False,
+    json: Json = False,
 ) -> None:
-    """Go on with a source that has another name in the settings now: nothing is read again."""
+    """Continue with a source that has another name in the settings now; nothing is read again."""
     from kbsync.errors import UsageError
     from kbsync.service.actions import check_configured, check_left
 
@@ -127,6 +133,10 @@ def rename(
                 raise UsageError(f"the ledger does not have a source {old}", "`kbsync sources` lists them")
             return {"source": old, "to": new}
 
-        answer = have_done(app, "rename-source", resolve, reason=reason, actor=actor, no_wait=no_wait)
-    if answer is not None:
+        answer = have_done(
+            app, "rename-source", resolve, reason=reason, actor=actor, no_wait=no_wait, json=json
+        )
+    if answer is not None and json:
+        print_json({"source": old, "to": new, **answer})
+    elif answer is not None:
         say(f"{old} is {new} now, in {answer['slots']} slots and {answer['facts']} facts")

@@ -55,7 +55,15 @@ def _cycle(
     from kbsync.service.actions import REPORTS
 
     with globals_of(context).application() as app:
-        answer = have_done(app, action, lambda tx: arguments, reason="", actor="operator", no_wait=no_wait)
+        answer = have_done(
+            app,
+            action,
+            lambda tx: arguments,
+            reason="",
+            actor="operator",
+            no_wait=no_wait,
+            json=json,
+        )
     if answer is None:
         return
     report = REPORTS.validate_python(answer)
@@ -117,17 +125,20 @@ def run(context: typer.Context) -> None:
             settings = Daemon(app, options.settings).run()
 
 
-def pause(context: typer.Context, reason: Reason, actor: Actor = "operator") -> None:
-    """Let the daemon start no cycle until `resume`; a cycle at work is finished."""
+def pause(context: typer.Context, reason: Reason, actor: Actor = "operator", json: Json = False) -> None:
+    """Let the daemon start no cycle until `resume`; a cycle that has begun is finished."""
     with globals_of(context).ledger() as app, app.state.write() as tx:
-        tx.pause(reason, actor)
-    say("paused")
+        paused = tx.pause(reason, actor)
+    print_json({"paused": paused}) if json else say("paused")
 
 
-def resume(context: typer.Context, actor: Actor = "operator") -> None:
+def resume(context: typer.Context, actor: Actor = "operator", json: Json = False) -> None:
     """Let the daemon work again."""
     with globals_of(context).ledger() as app, app.state.write() as tx:
         resumed = tx.resume(actor)
+    if json:
+        print_json({"resumed": resumed})
+        return
     say("resumed" if resumed else "the daemon was not paused: nothing to do")
 
 

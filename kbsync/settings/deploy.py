@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from kbsync.durations import Duration, PositiveDuration
+from connectors.durations import Duration, PositiveDuration
 from kbsync.errors import BadConfiguration
 
 _HTTP = TypeAdapter(AnyHttpUrl)

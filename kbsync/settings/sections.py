@@ -25,10 +25,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from connectors.durations import Duration, PositiveDuration
 from editing.settings import EditSettings
 from editing.storage.forms import forms as known_forms
 from kbsync.admission.policy import Policy
-from kbsync.durations import Duration, PositiveDuration
 from kbsync.errors import BadConfiguration
 from kbsync.gates import DEFAULT_GATES, Gate
 from kbsync.home import Home

@@ -8,25 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from kbsync.admission.policy import Policy, Rules
-from kbsync.durations import parse_duration
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("90s", 90),
-        ("15m", 900),
-        ("24h", 86_400),
-        ("3d", 259_200),
-        ("1d12h", 129_600),
-        ("2w", 1_209_600),
-        ("0", 0),
-        (7.5, 7.5),
-        ("1.5h", 5_400),
-    ],
-)
-def test_durations_read_as_they_are_written(text: str | float, seconds: float) -> None:
-    assert parse_duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["soon", "3 fortnights", "-1d", "h", ""])

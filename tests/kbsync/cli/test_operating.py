@@ -46,6 +46,19 @@ def test_a_pause_is_kept_with_who_and_why_until_it_is_over(shell: Shell) -> None
     assert newest(shell, "daemon.resumed").actor == "bob"
 
 
+def test_what_an_operator_did_is_printed_as_json(shell: Shell) -> None:
+    assert shell.json("pause", "--reason", "maintenance")["paused"]["reason"] == "maintenance"
+    assert [shell.json("resume"), shell.json("resume")] == [{"resumed": True}, {"resumed": False}]
+    id = promoted(shell, "wd:Q1").id
+    assert shell.json("checkpoints", "pin", id, "--reason", "kept") == {"checkpoint": id, "pinned": True}
+    assert shell.json("checkpoints", "release", id, "--reason", "good") == {
+        "checkpoint": id,
+        "released": False,
+    }
+    anchored = shell.json("audit", "anchor", shell.home.root / "anchors.jsonl")["anchored"]
+    assert anchored["hash"] == newest(shell, "*").hash
+
+
 def test_the_first_reason_of_two_pauses_stays(shell: Shell) -> None:
     shell("pause", "--reason", "maintenance")
     shell("pause", "--reason", "lunch")

@@ -1,4 +1,4 @@
-"""Lengths of time as an operator writes them."""
+"""Lengths of time as an operator writes them: in the settings of sources, and in all others."""
 
 from __future__ import annotations
 
