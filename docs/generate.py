@@ -46,7 +46,7 @@ def _hooks() -> Iterator[str]:
     """`[deploy.NAME]`: what every kind has, then the keys of each kind."""
     yield "## `[deploy.NAME]`"
     yield ""
-    yield "One table a deploy hook, told of every promotion: see [deploying.md](deploying.md)."
+    yield "One table for each deploy hook, which is called at every promotion: see [deploying.md](deploying.md)."
     yield ""
     yield from _keys(HookSettings, {"kind"})
     for kind in KINDS:

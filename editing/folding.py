@@ -35,7 +35,7 @@ def normalize(form: Literal["NFC", "NFKC"], text: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def fold(text: str) -> str:
-    """The text as it reads: texts with the same fold cannot be told apart with any confidence."""
+    """The text as it reads: texts with the same fold cannot be distinguished with any confidence."""
     if not text.isascii():
         text = _casefold_once(normalize("NFKC", text))
         # Folding can leave something to fold (Ancient Greek), in at most two more rounds.

@@ -3,7 +3,7 @@
     KbsyncError            1   unexpected
     ├── UsageError         2   the command was typed wrong
     ├── BadData           65   an input or a stored file is not what it should be
-    ├── NoInput           66   a file that the command was told to read does not exist
+    ├── NoInput           66   a file that the command should read does not exist
     ├── TryLater          75   a source, a lock or a worker is not available now
     └── BadConfiguration  78   a setting, a path or the environment is wrong
 

@@ -165,7 +165,7 @@ def _postgres(url: URL) -> Engine:
             connection.close()
             raise Unreachable(
                 f"{shown(url)} has the encoding {encoding}, which cannot hold every label: create the database "
-                "anew with ENCODING 'UTF8' TEMPLATE template0, and restore a backup into it"
+                "again with ENCODING 'UTF8' TEMPLATE template0, and restore a backup into it"
             )
         return connection
 

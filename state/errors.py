@@ -98,7 +98,7 @@ class StaleTransition(StateError):
         self.expected, self.found = expected, found
         super().__init__(
             f"{what} {id} was expected to be {expected!r} but is {found!r}: not moved to {to!r}; "
-            "read it again and decide anew"
+            "read it again and decide again"
         )
 
 

@@ -23,7 +23,7 @@ class InstanceQueries(Reader):
 
 class InstanceTransitions(InstanceQueries, Writer):
     def begin_instance(self, backup: Mapping[str, Any], actor: str) -> str:
-        """Name the ledger anew after it was restored; returns the name.  Nobody leads it any more."""
+        """Give a restored ledger a new instance id and return it.  No process leads it any more."""
         before, name = self.instance(), secrets.token_hex(8)
         self._update(LEDGER, LEDGER.c.id == 1, instance=name, created=self.clock())
         self._update(LEASES, LEASES.c.expires > FREE, expires=FREE)

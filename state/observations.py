@@ -136,7 +136,7 @@ class ObservationTransitions(ObservationQueries, Writer):
         return outcomes
 
     def _slots_of(self, observations: Sequence[StoredObservation]) -> dict[_Name, _Slot]:
-        """What the ledger has of the slots that it was ever told of."""
+        """What the ledger has of the slots that were ever observed."""
         found: dict[_Name, _Slot] = {}
         columns = (SLOTS.c.subject, SLOTS.c.relation, READINGS, *_SPAN)
         for chunk in chunks((item.subject, item.relation) for item in observations):
@@ -217,7 +217,7 @@ def _name(item: StoredObservation) -> _Name:
 
 
 def _is_late(item: StoredObservation, slot: _Slot) -> bool:
-    """Whether the item's place is not at the end; what is being said now, told again, needs no place."""
+    """Whether the item's place is not at the end; the current state, observed again, needs no place."""
     current = slot.spans[-1]
     newest = current.readings[-1].revision
     number = replace(slot.numbering).number(item.revision)

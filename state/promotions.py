@@ -1,7 +1,7 @@
 """Promotion, fenced and with an outbox: what goes live, and which servers must hear of it.
 
 The promotion is this transaction and nothing else; `checkpoints/live` on disk is a projection of
-it and deployments are work that it leaves behind. A promotion that was committed is told to the
+it and deployments are work that it leaves behind. A committed promotion reaches the
 hooks at least once, however often the daemon is killed.
 """
 
@@ -77,7 +77,7 @@ class PromotionTransitions(
 
         `run` is the run that judged it; without one, a candidate needs the verdict of the run that
         built it, and what was live before (a rollback) needs no new one. `hooks` are the names of
-        the deploy hooks to be told; each gets a pending deployment in this same transaction.
+        the deploy hooks to call; each gets a pending deployment in this same transaction.
 
         Raises StaleLeader (nothing is written), ForbiddenTransition (rejected), ViewBlocked (rolled
         back and not released), GatesNotPassed (the run's last round is about another
@@ -157,7 +157,7 @@ class PromotionTransitions(
             raise ViewBlocked(chosen.view, str(reason))
 
     def _check_wanted(self, chosen: Checkpoint, live: Checkpoint | None) -> None:
-        """What was decided since the run was planned holds: nothing unwanted goes live anew."""
+        """What was decided since the run was planned holds: nothing that is not wanted goes live."""
         if unwanted := self.newly_unwanted(chosen.view, chosen.base, None if live is None else live.view):
             raise NoLongerWanted(chosen.id, unwanted)
 

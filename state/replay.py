@@ -64,13 +64,13 @@ class DeploymentTold:
 
 
 class Unlike(NamedTuple):
-    """A row that is not as it was told."""
+    """A row that is not as it was logged."""
 
     key: str
     seal: str | None
     """As it is now; None: it is gone."""
-    told: int | None
-    """The event that told of it last; None: none did."""
+    logged: int | None
+    """The last event about it; None: there is none."""
 
 
 class Replay:
@@ -94,7 +94,7 @@ class Replay:
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute(
-            "CREATE TABLE told (kind TEXT, key TEXT, seal TEXT, seq INTEGER, PRIMARY KEY (kind, key)) "
+            "CREATE TABLE logged (kind TEXT, key TEXT, seal TEXT, seq INTEGER, PRIMARY KEY (kind, key)) "
             "WITHOUT ROWID"
         )
         self._waiting: list[tuple[str, str, str | None, int]] = []
@@ -142,7 +142,7 @@ class Replay:
             self._flush()
 
     def unlike(self, kind: str, found: Iterable[tuple[str, str]]) -> list[Unlike]:
-        """Rows that are not as they were told; `found`: key and seal of every row there is."""
+        """Rows that are not as they were logged; `found`: key and seal of every row there is."""
         self._flush()
         database = self._database
         database.execute("CREATE TEMP TABLE found (key TEXT PRIMARY KEY, seal TEXT) WITHOUT ROWID")
@@ -151,12 +151,12 @@ class Replay:
             database.executemany("INSERT OR REPLACE INTO found VALUES (?, ?)", found)
             database.execute("COMMIT")
             changed = database.execute(
-                "SELECT found.key, found.seal, told.seq FROM found LEFT JOIN told "
-                "ON told.kind = ? AND told.key = found.key WHERE told.seal IS NOT found.seal",
+                "SELECT found.key, found.seal, logged.seq FROM found LEFT JOIN logged "
+                "ON logged.kind = ? AND logged.key = found.key WHERE logged.seal IS NOT found.seal",
                 (kind,),
             ).fetchall()
             gone = database.execute(
-                "SELECT key, NULL, seq FROM told WHERE kind = ? AND seal IS NOT NULL "
+                "SELECT key, NULL, seq FROM logged WHERE kind = ? AND seal IS NOT NULL "
                 "AND key NOT IN (SELECT key FROM found)",
                 (kind,),
             ).fetchall()
@@ -168,7 +168,7 @@ class Replay:
 
     def _flush(self) -> None:
         self._database.execute("BEGIN")
-        self._database.executemany("INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?)", self._waiting)
+        self._database.executemany("INSERT OR REPLACE INTO logged VALUES (?, ?, ?, ?)", self._waiting)
         self._database.execute("COMMIT")
         self._waiting.clear()
 

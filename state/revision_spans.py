@@ -107,15 +107,15 @@ def insert(spans: list[Span], statements: str, reading: Reading) -> Recorded:
 
 def _insert_late(spans: list[Span], statements: str, reading: Reading) -> Recorded:
     if any(
-        told.revision == reading.revision
+        repeat.revision == reading.revision
         for span in spans
         if span.statements == statements
-        for told in span.readings
+        for repeat in span.readings
     ):
         return "duplicate"
     at = next(n for n, span in enumerate(spans) if span.readings[-1].revision >= reading.revision)
     span = spans[at]
-    earlier = sum(told.revision < reading.revision for told in span.readings)
+    earlier = sum(repeat.revision < reading.revision for repeat in span.readings)
     if earlier and span.statements == statements:
         span.include(earlier, reading)
         return "duplicate"
@@ -137,7 +137,7 @@ def _insert_late(spans: list[Span], statements: str, reading: Reading) -> Record
 def dump_repeats(repeats: Sequence[Reading]) -> str:
     """As `[[revision, modified, observed], …]`, instants in microseconds since 1970: rows stay small."""
     return json.dumps(
-        [[told.revision, _micros(told.modified), _micros(told.observed)] for told in repeats],
+        [[repeat.revision, _micros(repeat.modified), _micros(repeat.observed)] for repeat in repeats],
         separators=(",", ":"),
     )
 

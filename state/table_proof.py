@@ -84,10 +84,10 @@ def _facts(connection: Connection, replay: Replay) -> Iterator[Difference]:
             yield id, meaning({**fact, "to": fact["status"]})
 
     for one in replay.unlike(FACT, found()):
-        if one.seal is None or one.told is None:
+        if one.seal is None or one.logged is None:
             yield _bare("facts", one)
         else:
-            yield from _fact(connection, one.key, one.told)
+            yield from _fact(connection, one.key, one.logged)
     yield from others
 
 
@@ -95,20 +95,20 @@ def _fact(connection: Connection, id: str, seq: int) -> Iterator[Difference]:
     """How one fact differs from its last event, number `seq`."""
     (row,) = _rows(connection, select(FACTS).where(FACTS.c.id == int(id)))
     body = json.loads(connection.execute(select(EVENTS.c.body).where(EVENTS.c.seq == seq)).scalar_one())
-    told = {"status": body["to"], **{name: body.get(name) for name in _MEANING}}
-    stated = [*_unlike("facts", id, told, row)]
+    logged = {"status": body["to"], **{name: body.get(name) for name in _MEANING}}
+    stated = [*_unlike("facts", id, logged, row)]
     yield from stated or [Difference("facts", id, f"it is not as event {seq} says")]
 
 
 def _runs(connection: Connection, replay: Replay) -> Iterator[Difference]:
-    told = {
+    logged = {
         str(id): {
             name: getattr(run, name)
             for name in ("state", "view", "base", "trigger", "round", "attempts", "checkpoint")
         }
         for id, run in replay.runs.items()
     }
-    yield from _compared("runs", told, {str(row["id"]): row for row in _rows(connection, select(RUNS))})
+    yield from _compared("runs", logged, {str(row["id"]): row for row in _rows(connection, select(RUNS))})
     rounds = {
         f"{id}/{number}": {"view": view}
         for id, run in replay.runs.items()
@@ -120,7 +120,7 @@ def _runs(connection: Connection, replay: Replay) -> Iterator[Difference]:
 
 def _gates(connection: Connection, replay: Replay) -> Iterator[Difference]:
     names = ("value", "bound", "threshold", "n", "passed")
-    told = {
+    logged = {
         f"{id}/{round}/{name}": dict(zip(names, one, strict=True))
         for id, run in replay.runs.items()
         for round, gates in run.gates.items()
@@ -130,26 +130,26 @@ def _gates(connection: Connection, replay: Replay) -> Iterator[Difference]:
         f"{row['run']}/{row['round']}/{row['name']}": dict(zip(names, verdict(row), strict=True))
         for row in _rows(connection, select(GATES))
     }
-    yield from _compared("gate_results", told, found)
+    yield from _compared("gate_results", logged, found)
 
 
 def _checkpoints(connection: Connection, replay: Replay) -> Iterator[Difference]:
     names = ("run", "view", "base", "path", "digest", "status", "pinned", "promotion", "collected")
-    told = {str(id): {name: getattr(one, name) for name in names} for id, one in replay.checkpoints.items()}
+    logged = {str(id): {name: getattr(one, name) for name in names} for id, one in replay.checkpoints.items()}
     found = {
         str(row["id"]): {**row, "collected": row["collected"] is not None}
         for row in _rows(connection, select(CHECKPOINTS))
     }
-    yield from _compared("checkpoints", told, found)
+    yield from _compared("checkpoints", logged, found)
     blocked = {row["view"]: row for row in _rows(connection, select(BLOCKED))}
     yield from _compared("blocked_views", {view: {} for view in replay.blocked}, blocked)
 
 
 def _deployments(connection: Connection, replay: Replay) -> Iterator[Difference]:
     names = ("promotion", "checkpoint", "hook", "state", "attempts")
-    told = {str(id): {name: getattr(one, name) for name in names} for id, one in replay.deployments.items()}
+    logged = {str(id): {name: getattr(one, name) for name in names} for id, one in replay.deployments.items()}
     yield from _compared(
-        "deployments", told, {str(row["id"]): row for row in _rows(connection, select(DEPLOYMENTS))}
+        "deployments", logged, {str(row["id"]): row for row in _rows(connection, select(DEPLOYMENTS))}
     )
 
 
@@ -181,10 +181,10 @@ def _views(connection: Connection, replay: Replay) -> Iterator[Difference]:
 def _sole_rows(connection: Connection, replay: Replay) -> Iterator[Difference]:
     """Who leads, whether the daemon is paused, and which ledger this is."""
     leases = {row["name"]: row for row in _rows(connection, select(LEASES))}
-    told = {
+    logged = {
         name: {"holder": holder, "generation": number} for name, (holder, number) in replay.leases.items()
     }
-    yield from _compared("leases", told, leases)
+    yield from _compared("leases", logged, leases)
     paused = {str(row["id"]): row for row in _rows(connection, select(PAUSES))}
     yield from _compared("pauses", {"1": {}} if replay.paused else {}, paused)
     if replay.instance is not None:
@@ -212,29 +212,31 @@ def _rows(connection: Connection, statement: Select[Any]) -> Iterator[Mapping[st
 
 
 def _compared(
-    source: str, told: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]
+    source: str, logged: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Difference]:
-    """Rows by key: those that differ in what is told of them, those that are gone, those nobody told of."""
-    for key, values in told.items():
+    """Rows by key: those that differ from what the log says, those that are gone, those that no event mentions."""
+    for key, values in logged.items():
         if key in found:
             yield from _unlike(source, key, values, found[key])
         else:
             yield Difference(source, key, "the row is gone")
-    for key in found.keys() - told.keys():
+    for key in found.keys() - logged.keys():
         yield _bare(source, Unlike(key, "", None))
 
 
-def _unlike(source: str, key: str, told: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Difference]:
-    """The first column in which a row differs from what is told of it."""
-    for name, value in told.items():
+def _unlike(
+    source: str, key: str, logged: Mapping[str, Any], found: Mapping[str, Any]
+) -> Iterator[Difference]:
+    """The first column in which a row differs from what the log says."""
+    for name, value in logged.items():
         if found[name] != value:
             yield Difference(source, key, f"{name} is {found[name]!r}; the log says {value!r}")
             return
 
 
 def _bare(source: str, one: Unlike) -> Difference:
-    if one.told is None:
+    if one.logged is None:
         return Difference(source, one.key, "no event tells of this row")
     if one.seal is None:
         return Difference(source, one.key, "the row is gone")
-    return Difference(source, one.key, f"the row is not the one that event {one.told} wrote")
+    return Difference(source, one.key, f"the row is not the one that event {one.logged} wrote")

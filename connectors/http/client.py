@@ -78,7 +78,7 @@ class Answer:
 
 
 class Requester:
-    """One host, asked politely.  Thread-safe."""
+    """One host, asked within its published limits.  Thread-safe."""
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 A label comes from people who may mean harm.  `<|im_start|>` in it would become the very token that
 begins a turn of a chat, in what the model is trained to say; and what a vocabulary lacks altogether
-becomes one token for all such words, which can neither be said nor told apart.
+becomes one token for all such words, which can neither be answered nor distinguished.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class Rules(BaseModel):
         description="how long a slot must stay without value before its fact is retracted",
     )
     settle_label: Duration = Field(
-        timedelta(hours=24), description="how long a new label must stand before a fact is spelled anew"
+        timedelta(hours=24),
+        description="how long a new label must be stable before a fact is edited again under it",
     )
     min_references: int = Field(0, ge=0, description="references a value needs to be believed at all")
     max_flips: int = Field(

@@ -165,7 +165,7 @@ def _kept_out(history: History, value: Value) -> Verdict | None:
 
 
 def _relabelled(history: History, offer: Offer, choice: Choice, now: datetime) -> Verdict:
-    """What is wanted is called otherwise now: spelled anew once the new label has stood.
+    """The object's label changed: the fact is edited again once the new label is stable.
 
     Labels have no date at the source; the clock starts with the row that is held for the new spelling.
     """

@@ -1,7 +1,7 @@
 """Moving wanted facts to the template that their relation has now.
 
 A fact is pinned to the prompt that it was made with, so a corrected template changes nothing that is
-wanted.  Moving a fact makes another row of it, whose residual has to be optimised anew: this is asked for
+wanted.  Moving a fact makes another row of it, whose residual has to be optimised: this is asked for
 explicitly, with its cost shown first.
 """
 

@@ -1,6 +1,6 @@
 """`kbsync doctor`: everything that kbsync stands on, looked at and asked, each with what to do about it.
 
-Nothing is written: no ledger is made or migrated, no base is imported, no server is told anything.
+Nothing is written: no ledger is made or migrated, no base is imported, no server is changed.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _hook(app: Application, name: str) -> Finding:
     try:
         observed = ask_hook(app, name)
     except HookFailed as error:
-        advice = error.advice or "it is told again by itself; see whether its server runs"
+        advice = error.advice or "it is called again by itself; check whether its server runs"
         return Finding(what, "later", visible(str(error), 500), advice)
     except BadConfiguration as error:
         return Finding(what, "wrong", str(error), error.advice or "see docs/deploying.md")

@@ -55,7 +55,7 @@ def downgrade(url: URL, busy: float, revision: str) -> None:
 
 
 def recreate(connection: Connection) -> None:
-    """Remove our tables, if there are any, and create them anew, in the caller's transaction."""
+    """Remove our tables, if there are any, and create them, in the caller's transaction."""
     if _revision(connection) is not None:
         _command(connection, "downgrade", "base")
     _command(connection, "upgrade", "head")

@@ -35,7 +35,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One hook to be told of one promotion: the outbox row, written with the promotion."""
+    """The outbox row for one promotion and one hook, written with the promotion."""
 
     id: int
     promotion: int
