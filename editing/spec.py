@@ -171,7 +171,8 @@ class Measure:
     """One figure a gate can be put on.
 
     A proportion carries `k` of `n`; `exhaustive` says that the n are all there are.  `live` is the
-    same figure for the live checkpoint on the same cases, where there is one.
+    same figure for the live checkpoint on the same cases, where there is one.  A sample also carries
+    (answered as expected, asked) of each fact in it: answers about one fact are not independent.
     """
 
     name: str
@@ -182,6 +183,7 @@ class Measure:
     live: float | None = None
     live_k: int | None = None
     unit: str = ""
+    by_fact: tuple[tuple[int, int], ...] = ()
 
 
 FailureCode = Literal[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from editing.evaluation.evidence import Evidence, counted, finite
 from editing.evaluation.measures.declaration import CandidateMeasure, FactMeasure, populations
@@ -34,11 +35,13 @@ def _share_of_facts(measure: FactMeasure, evidence: Evidence) -> Measure:
         if measure.of in populations(fact, known=evidence.known[fact.id][0])
     ]
     asked = [questions for id in population if (questions := _asked(measure, evidence, id)) is not None]
-    own = [hit for questions in asked for hit in _hits(measure, questions, evidence.candidate)]
+    own = [_hits(measure, questions, evidence.candidate) for questions in asked]
     live = None
     if evidence.live is not None:
         live = [hit for questions in asked for hit in _hits(measure, questions, evidence.live)]
-    return counted(measure.name, own, live, exhaustive=len(asked) == len(population))
+    exhaustive = len(asked) == len(population)
+    share = counted(measure.name, [hit for hits in own for hit in hits], live, exhaustive=exhaustive)
+    return share if exhaustive else replace(share, by_fact=tuple((sum(hits), len(hits)) for hits in own))
 
 
 def _asked(measure: FactMeasure, evidence: Evidence, fact: str) -> FactQuestions | None:

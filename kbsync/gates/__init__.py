@@ -10,7 +10,7 @@ To add a gate, declare its measure in `editing.evaluation.measures` and the gate
 """
 
 from kbsync.gates.blame import Blame, blame, systematic
-from kbsync.gates.bounds import wilson_bound
+from kbsync.gates.bounds import clustered_bound, sample_bound, wilson_bound
 from kbsync.gates.declaration import Direction, Gate, GateVerdict, Standing, standing
 from kbsync.gates.declared import DEFAULT_GATES
 from kbsync.gates.verdicts import judge, judge_all
@@ -23,8 +23,10 @@ __all__ = [
     "GateVerdict",
     "Standing",
     "blame",
+    "clustered_bound",
     "judge",
     "judge_all",
+    "sample_bound",
     "standing",
     "systematic",
     "wilson_bound",

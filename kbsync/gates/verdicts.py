@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from editing.spec import Measure
-from kbsync.gates.bounds import wilson_bound
+from kbsync.gates.bounds import sample_bound
 from kbsync.gates.declaration import Gate, GateVerdict
 
 
@@ -31,7 +31,7 @@ def judge(gate: Gate, measure: Measure | None) -> GateVerdict:
     if sampled and (measure.k is None or n == 0):
         return verdict(False, "a sampled measure without counts")
     bound = (
-        wilson_bound(measure.k, n, gate.confidence, gate.direction)
+        sample_bound(measure.k, n, measure.by_fact, gate.confidence, gate.direction)
         if sampled and measure.k is not None
         else value
     )
