@@ -5,7 +5,7 @@
     http.py, patience.py   bounded requests; waiting without being held
     connect.py    from a table of the settings to the hook it describes
     canaries.py   facts asked of the server after a deploy
-    outbox.py     the rows a promotion leaves behind, worked off at least once
+    outbox.py     the rows that a promotion creates for its hooks, processed at least once
     served.py     what each server was last seen to serve
     checks.py     what `config check` looks at
 

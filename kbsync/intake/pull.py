@@ -60,7 +60,7 @@ class Decision:
 
 
 @dataclass(slots=True)
-class Report:
+class IntakeReport:
     """What an intake did: counts of everything, lists of what changed."""
 
     observations: int = 0
@@ -93,7 +93,7 @@ class Report:
             if one.changed and len(self.decisions) < LISTED:
                 self.decisions.append(Decision(one.slot, one.verdict))
 
-    def merge(self, other: Report) -> None:
+    def merge(self, other: IntakeReport) -> None:
         """Adds what another part of the same cycle did."""
         self.observations += other.observations
         self.new += other.new
@@ -117,7 +117,7 @@ class Report:
 class _Reread:
     """What became of a snapshot."""
 
-    report: Report = field(default_factory=Report)
+    report: IntakeReport = field(default_factory=IntakeReport)
     slots: set[Pair] = field(default_factory=set)
     """Those that the source answered for."""
 
@@ -157,7 +157,7 @@ class Intake:
 
     def pull(
         self, connector: Connector, *, bootstrap: bool = False, pause: Callable[[], bool] = _never
-    ) -> Report:
+    ) -> IntakeReport:
         """Everything that changed at the source since its cursor.
 
         `bootstrap`: values that the source does not date count as settled, and the volume breaker does not
@@ -166,7 +166,7 @@ class Intake:
         """
         with self.state.read() as tx:
             cursor = tx.cursor(connector.name)
-        report, answered = Report(), False
+        report, answered = IntakeReport(), False
         for step in connector.poll(cursor):
             answered = True
             report.merge(self._apply(connector.name, step, bootstrap=bootstrap, cursor=step.cursor))
@@ -178,14 +178,14 @@ class Intake:
             self._keep_rejects(connector.name, report)
         return report
 
-    def reconcile(self, connector: Connector, *, pause: Callable[[], bool] = _never) -> Report:
+    def reconcile(self, connector: Connector, *, pause: Callable[[], bool] = _never) -> IntakeReport:
         """Re-reads every slot that the source was ever read for, and admits each again.
 
         Finds what polling missed, removals above all, and what only time or the settings have changed; a
         source that cannot be asked again (a drop folder) is judged again by what it stated before.  `pause`
         is asked after each page; the next call goes on from the page after it.
         """
-        report = Report()
+        report = IntakeReport()
         with self.state.read() as tx:
             position = tx.source_health([connector.name])[connector.name].reconciled or 0
         while True:
@@ -204,13 +204,13 @@ class Intake:
                 report.unfinished = True
                 return report
 
-    def audit(self, connector: Connector, slots: int, seed: int) -> Report:
+    def audit(self, connector: Connector, slots: int, seed: int) -> IntakeReport:
         """Re-reads `slots` watched slots picked by chance; `report.new` counts what polling had missed."""
         with self.state.read() as tx:
             pairs = tx.random_slots(connector.name, slots, seed)
         return self._reread(connector, pairs).report
 
-    def release_due(self) -> Report:
+    def release_due(self) -> IntakeReport:
         """Admits again what was held until now, or was known to end by now, and what was read before the
         catalogue had its relation."""
         now = self.clock()
@@ -225,7 +225,7 @@ class Intake:
             waiting = len(page) == PAGE
         return report
 
-    def follow_catalogue(self) -> Report:
+    def follow_catalogue(self) -> IntakeReport:
         """Renders slots again whose relation has another template now, and admits them; facts that are wanted
         keep theirs."""
         with self.state.read() as tx:
@@ -235,7 +235,7 @@ class Intake:
         rendering.caught_up(self.write, self.catalogue, known)
         return report
 
-    def bootstrap_waiting(self) -> Report:
+    def bootstrap_waiting(self) -> IntakeReport:
         """Admits by the rules of a bootstrap what was read before without them: the values that the volume
         breaker stopped, and those that have to settle."""
         with self.state.read() as tx:
@@ -245,9 +245,9 @@ class Intake:
             ]
         return self.readmit(((fact.subject, fact.relation) for fact in waiting), bootstrap=True)
 
-    def readmit(self, pairs: Iterable[Pair], *, bootstrap: bool = False) -> Report:
+    def readmit(self, pairs: Iterable[Pair], *, bootstrap: bool = False) -> IntakeReport:
         """Admits slots again from what the ledger already knows (after a review, a change of policy)."""
-        report = Report()
+        report = IntakeReport()
         remaining = iter(sorted(set(pairs)))
         while page := list(islice(remaining, PAGE)):
             with _undisturbed(), self.write() as tx:
@@ -266,9 +266,9 @@ class Intake:
 
     def _apply(
         self, source: str, step: Poll, *, bootstrap: bool, cursor: str | None, all_of_it: bool = False
-    ) -> Report:
+    ) -> IntakeReport:
         """One step, one transaction."""
-        report = Report()
+        report = IntakeReport()
         with _undisturbed(), self.write() as tx:
             rows = [stored(observation) for observation in step.observations]
             touched = entities.name(tx, self.catalogue, step)
@@ -286,14 +286,16 @@ class Intake:
                 tx.set_cursor(source, cursor)
         return report
 
-    def _keep_rejects(self, source: str, report: Report) -> None:
+    def _keep_rejects(self, source: str, report: IntakeReport) -> None:
         with self.state.read() as tx:
             known = tx.source_health([source])[source]
         if (known.rejected, known.reject) != (report.rejected, report.reject):
             with self.write() as tx:
                 tx.source_rejected(source, report.rejected, report.reject)
 
-    def _admit(self, tx: Transaction, pairs: Iterable[Pair], report: Report, *, bootstrap: bool) -> None:
+    def _admit(
+        self, tx: Transaction, pairs: Iterable[Pair], report: IntakeReport, *, bootstrap: bool
+    ) -> None:
         breaker = Breaker(None) if bootstrap else self.breaker
         already, refused = breaker.tripped, breaker.refused
         admission = self.admission(breaker)

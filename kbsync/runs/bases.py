@@ -21,7 +21,7 @@ from state.records import Checkpoint, Run
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class RunBase:
     """An imported base with the hyper-parameters that it is edited with."""
 
     digest: str
@@ -34,12 +34,12 @@ class Ground:
         return special_tokens(self.directory)
 
 
-def todays(app: Application) -> Ground:
+def configured(app: Application) -> RunBase:
     """The configured base, with today's settings."""
-    return Ground(app.base.digest, app.base.directory, app.settings.edit_settings(app.base.edit_settings))
+    return RunBase(app.base.digest, app.base.directory, app.settings.edit_settings(app.base.edit_settings))
 
 
-def of_live(app: Application, live: Checkpoint | None) -> Ground | None:
+def of_live(app: Application, live: Checkpoint | None) -> RunBase | None:
     """The base that live was built from, and how it was edited.
 
     None where that is the configured base, and where it cannot be built on any more: its directory is gone, or
@@ -51,30 +51,30 @@ def of_live(app: Application, live: Checkpoint | None) -> Ground | None:
     if not directory.is_dir():
         return None
     try:
-        return Ground(live.base, directory, decode(EditSettings, json.loads(live.recipe)["edit"], "recipe"))
+        return RunBase(live.base, directory, decode(EditSettings, json.loads(live.recipe)["edit"], "recipe"))
     except (ValueError, KeyError, SpecError):
         return None  # written by another version
 
 
-def ground_of(app: Application, run: Run) -> Ground:
-    """What `run` is built on.  Raises BadData where that is not there any more (see `outdated`)."""
+def base_of(app: Application, run: Run) -> RunBase:
+    """What `run` is built on.  Raises BadData where that base was replaced since."""
     if run.base == app.base.digest:
-        return todays(app)
+        return configured(app)
     with app.state.read() as tx:
         live = tx.live()
-    ground = of_live(app, live) if run.trigger == WITHDRAWAL else None
-    if ground is None or ground.digest != run.base:
+    base = of_live(app, live) if run.trigger == WITHDRAWAL else None
+    if base is None or base.digest != run.base:
         raise BadData(
             f"the base {run.base[:12]}… of run {run.id} is not the one that is configured",
             "plan again with `kbsync sync`",
         )
-    return ground
+    return base
 
 
 def is_gone(app: Application, run: Run) -> bool:
     """Whether the base that the run was planned on was replaced since."""
     try:
-        ground_of(app, run)
+        base_of(app, run)
     except BadData:
         return True
     return False

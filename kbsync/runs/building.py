@@ -40,7 +40,7 @@ def build(
     spec = build_spec(app, leadership, run)
     directory.prepare()
     if spec.mode == "build":
-        # A build that was killed before its report may have left a directory nobody vouches for.
+        # A build that was killed before its report may have left an unfinished directory.
         shutil.rmtree(spec.out, ignore_errors=True)
         write_file(directory.recipe, _recipe(app, run).encode())
     spec.write(directory.spec)

@@ -1,4 +1,4 @@
-"""What a fact failed a gate with, kept in the event that quarantines it: run directories come and go."""
+"""What a fact failed a gate with, kept in the event that quarantines it, since run directories are removed."""
 
 from __future__ import annotations
 

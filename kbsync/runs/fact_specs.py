@@ -19,7 +19,7 @@ from editing.spec import Case, FactSpec, Wording
 from editing.special_tokens import control_token_in
 from kbsync.application import Application
 from kbsync.catalogue.relations import Relation
-from kbsync.runs.bases import Ground
+from kbsync.runs.bases import RunBase
 from kbsync.settings.sections import PlanSettings
 from state import Snapshot
 from state.fact_queries import previous_value
@@ -65,26 +65,26 @@ class Claims:
 
 
 def fact_specs(
-    app: Application, ground: Ground, facts: Sequence[Fact], in_live: Collection[int]
+    app: Application, base: RunBase, facts: Sequence[Fact], in_live: Collection[int]
 ) -> tuple[tuple[FactSpec, ...], tuple[Skipped, ...]]:
     """The specs of a view's facts, in their order, and the further wordings that were left out.
 
-    `ground` is the base that the view is built on; `in_live` are the ids of the facts that the live checkpoint states.
+    `base` is the base that the view is built on; `in_live` are the ids of the facts that the live checkpoint states.
     """
     with app.state.read() as tx:
-        stored = _stored(tx, ground, facts, in_live)
+        stored = _stored(tx, base, facts, in_live)
         specs = [fact_spec(one, app.catalogue.get(one.fact.relation), app.settings.plan) for one in stored]
         claims = _claims(tx, facts, specs)
     return without_conflicts(facts, specs, claims)
 
 
 def _stored(
-    tx: Snapshot, ground: Ground, facts: Sequence[Fact], in_live: Collection[int]
+    tx: Snapshot, base: RunBase, facts: Sequence[Fact], in_live: Collection[int]
 ) -> tuple[Stored, ...]:
-    answers = tx.base_answers(ground.digest, [fact.id for fact in facts])
+    answers = tx.base_answers(base.digest, [fact.id for fact in facts])
     edited = [fact for fact in facts if fact.id not in answers or not answers[fact.id].known]
     slots = tx.facts_of((fact.subject, fact.relation) for fact in edited)
-    prompts, tokens = {fact.prompt_key for fact in edited}, ground.control_tokens
+    prompts, tokens = {fact.prompt_key for fact in edited}, base.control_tokens
     probes = {fact.id: _askable(tx.probes(fact.id), prompts, tokens) for fact in edited}
     return tuple(
         Stored(

@@ -52,7 +52,7 @@ UNWANTED = "not wanted any more"
 _RESTORED = "its successor failed a gate"
 TERMINAL_ERRORS = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
 """What ends a run as `failed`: its files are damaged, gone or cannot be written, or its checkpoint may
-not go live.  To try the same step again would give the same; the next run starts from the cache."""
+not go live.  Trying the same step again would give the same result; the next run starts from the cache."""
 
 
 class Lifecycle:

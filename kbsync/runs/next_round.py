@@ -1,8 +1,8 @@
 """What follows from a round that failed its gates: who leaves, who is tried again, and what the figures say.
 
-A fact whose δ states it when injected alone may fail in company because the company is bad.  Where much of a
-round is blamed, the company is suspected: those that fail even alone leave first, and the others are tried
-again without them, while the run's budget of rounds lasts.  Where the fault is in no single fact at all,
+A fact whose δ states it when injected alone may fail beside others because of the others.  Where a large
+share of a round is blamed, the facts that fail even alone leave first, and the rest of the blamed ones are
+tried again without them, while the run's budget of rounds lasts.  Where the fault is in no single fact at all,
 those that passed are built without the rest.  Pure functions of what was measured.
 """
 
@@ -14,7 +14,7 @@ from editing.spec import BuildReport
 from kbsync.gates import Blame
 
 BAD_ROUND = 0.25
-"""Where a larger share of what is new is blamed, the company is suspected."""
+"""Where a larger share of the new facts is blamed, their combination is suspected."""
 SPREAD_LOSS = 0.1
 """From this share of the new facts on, losing them in the spread is worth advice."""
 

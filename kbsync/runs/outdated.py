@@ -1,4 +1,4 @@
-"""What has become of a run's view since it was planned: decisions and settings go on meanwhile."""
+"""Whether a run's view is still wanted: decisions are made while it is built or waits."""
 
 from __future__ import annotations
 

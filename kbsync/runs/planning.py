@@ -23,7 +23,7 @@ class Plan:
     new: tuple[Fact, ...]
     """Edited facts that live does not have."""
     removed: tuple[Fact, ...]
-    """Facts live was edited with that are wanted no more: leaving them out un-edits them."""
+    """Facts that live was edited with and that are not wanted any more: leaving them out un-edits them."""
     waiting: tuple[Fact, ...]
     """Wanted, but beyond the base's capacity."""
     known: frozenset[int]

@@ -232,7 +232,7 @@ def _replaced(tx: Snapshot, fact: Fact) -> str | None:
 
 
 def _neighbours(fact: Fact, replaced: str | None, asked: _Asked) -> list[Triple]:
-    """Other subjects of the relation: those that share the replaced object first, then some by lot."""
+    """Other subjects of the relation: those that share the replaced object first, then a pseudo-random sample."""
     found = _drawn(fact, asked.holders(fact, replaced)) if replaced is not None else []
     if len(found) < SPARE * NEIGHBOURS:
         found += _drawn(fact, asked.pool(fact))

@@ -157,7 +157,7 @@ def _promoted_by(tx: Snapshot, checkpoint: Checkpoint) -> Run | None:
 
 
 def _end_open_runs(tx: Transaction, reason: str, actor: str) -> None:
-    """They were planned from what is now left and may hold the very facts that it held."""
+    """End runs that were planned from the checkpoint that is left: they may hold the facts that it held."""
     for run in tx.open_runs():
         if run.state != "promoted":
             end_run(tx, run, "rejected", reason, actor)

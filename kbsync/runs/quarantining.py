@@ -1,4 +1,4 @@
-"""Putting facts out of what is wanted: those that failed a gate, and those that cannot be built at all.
+"""Moving facts into quarantine: those that failed a gate, and those that cannot be built at all.
 
 What live says in the same slots stays wanted: a successor that cannot be learnt takes nothing away.
 """

@@ -1,4 +1,4 @@
-"""When what is live is lost: its directory is gone, is another one's, or has damaged bytes.
+"""Rebuilding a lost live checkpoint: its directory is gone, is another one's, or has damaged bytes.
 
 The ledger says what live states, and the cache has its residuals: the view is built again, judged, and promoted
 in place of what was lost.  What is not wanted any more is left out: a recovery brings nothing back.

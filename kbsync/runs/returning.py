@@ -1,4 +1,4 @@
-"""What becomes of facts when live goes back to an earlier checkpoint.
+"""What happens to facts when live goes back to an earlier checkpoint.
 
 Only what the left checkpoint took the place of comes back.  What was retracted, rejected, denied, put out
 or removed since stays out, although the earlier checkpoint states it.

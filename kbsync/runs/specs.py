@@ -8,7 +8,7 @@ from editing.spec import BuildSpec, FactFailure, FactSpec
 from kbsync.application import Application
 from kbsync.deployment.live import lost
 from kbsync.leadership import Leadership
-from kbsync.runs.bases import Ground, ground_of, todays
+from kbsync.runs.bases import RunBase, base_of, configured
 from kbsync.runs.fact_specs import Skipped, bare_spec, fact_specs
 from state import Transaction
 from state.records import Fact, Run
@@ -36,13 +36,13 @@ def round_spec(app: Application, run: Run) -> tuple[BuildSpec, tuple[Skipped, ..
         live = tx.live()
         in_live = {fact.id for fact in tx.view_facts(live.view)} if live else set()
         kept = tx.checkpoint(run.checkpoint) if run.checkpoint is not None else None
-    ground = ground_of(app, run)
-    specs, skipped = fact_specs(app, ground, facts, in_live)
+    base = base_of(app, run)
+    specs, skipped = fact_specs(app, base, facts, in_live)
     path = kept.path if kept else f"{run.id}-{run.round}"
     comparable = live is not None and not lost(app)
     spec = _spec(
         app,
-        ground,
+        base,
         run=f"{run.id}-{run.round}",
         out=str(app.home.checkpoint(path)),
         facts=specs,
@@ -59,14 +59,14 @@ def ask_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
 
 def question_spec(app: Application, questions: Sequence[FactSpec]) -> BuildSpec:
     """Ask the base what it answers to each question, whether or not the ledger has a fact for it."""
-    return _spec(app, todays(app), run="ask", out="", facts=tuple(questions), live=None, mode="ask")
+    return _spec(app, configured(app), run="ask", out="", facts=tuple(questions), live=None, mode="ask")
 
 
 def plan_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
     """Ask what building a view of `facts` would take, without building it."""
-    ground = todays(app)
-    specs, _ = fact_specs(app, ground, facts, set())
-    return _spec(app, ground, run="plan", out="", facts=specs, live=None, mode="plan")
+    base = configured(app)
+    specs, _ = fact_specs(app, base, facts, set())
+    return _spec(app, base, run="plan", out="", facts=specs, live=None, mode="plan")
 
 
 def _record_skipped(leadership: Leadership, run: Run, skipped: Sequence[Skipped]) -> None:
@@ -87,16 +87,16 @@ def _emit_skipped(tx: Transaction, run: Run, skipped: Sequence[Skipped]) -> None
     tx.emit("run.wordings_skipped", ACTOR, {"count": len(skipped), "skipped": named}, run=run.id)
 
 
-def _spec(app: Application, ground: Ground, **particular: object) -> BuildSpec:
+def _spec(app: Application, base: RunBase, **particular: object) -> BuildSpec:
     """`particular` and everything that is the same for all builds of this home on this base."""
     settings = app.settings
     return BuildSpec(
-        base=str(ground.directory),
-        base_digest=ground.digest,
+        base=str(base.directory),
+        base_digest=base.digest,
         cache=str(app.home.cache),
         corpus=tuple(str(path) for path in settings.model.corpus),
         heldout=str(settings.model.heldout) if settings.model.heldout else None,
-        settings=ground.settings,
+        settings=base.settings,
         canaries=app.canaries,
         generate=settings.plan.generate,
         retention_sample=settings.plan.retention_sample,

@@ -177,8 +177,8 @@ def _withdrawal(app: Application, found: Pending, occasion: Occasion) -> tuple[p
     if not found.another_base:
         return planned, app.base.digest
     with app.state.read() as tx:
-        ground = bases.of_live(app, tx.live())
-    return None if ground is None else (planned, ground.digest)
+        base = bases.of_live(app, tx.live())
+    return None if base is None else (planned, base.digest)
 
 
 def _create(

@@ -51,7 +51,7 @@ States = Callable[[Sequence[Witness]], Sequence[bool]]
 
 
 def nothing_known(witnesses: Sequence[Witness]) -> Sequence[bool]:
-    """For a base that cannot be asked: it vouches for nothing."""
+    """For a base that cannot be asked: none of the witnesses counts as known."""
     return [False] * len(witnesses)
 
 

@@ -9,7 +9,7 @@ from kbsync.application import Application
 from kbsync.deployment.live import lost
 from kbsync.deployment.outbox import Outbox
 from kbsync.executor import Progress, Worker, silent
-from kbsync.intake.pull import Report
+from kbsync.intake.pull import IntakeReport
 from kbsync.leadership import ACTOR, Leadership
 from kbsync.runs import promotion, recovery
 from kbsync.runs.ending import ENDS
@@ -30,7 +30,7 @@ class CycleReport:
 
     runs: tuple[Run, ...] = ()
     """Runs that this cycle carried on or started, as they are now."""
-    intake: dict[str, Report] = field(default_factory=dict)
+    intake: dict[str, IntakeReport] = field(default_factory=dict)
     """By source; `due` is what was held until now."""
     unavailable: dict[str, str] = field(default_factory=dict)
     """Sources that could not be read, with the reason; their cursors did not move."""
@@ -148,7 +148,7 @@ def workers(app: Application, leadership: Leadership) -> AbstractContextManager[
 def notify_servers(app: Application, leadership: Leadership, *, asked: bool = False) -> tuple[Run, ...]:
     """Go on with promoted runs, and see that every server still serves what is live; the runs that ended.
 
-    What no open run looks after: rollbacks, servers that forgot, hooks that failed for good.
+    Covers what no open run does: rollbacks, servers that were restarted, hooks that failed for good.
     """
     if promotion.project(app.state, app.home) is None:
         return ()

@@ -17,7 +17,7 @@ from connectors.errors import ConnectorError, SourceThrottled
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
 from kbsync.executor import Progress, silent
-from kbsync.intake.pull import BOOTSTRAP_ADVICE, Report
+from kbsync.intake.pull import BOOTSTRAP_ADVICE, IntakeReport
 from kbsync.intake.source import Source
 from kbsync.leadership import Leadership
 from kbsync.visible import visible
@@ -61,10 +61,10 @@ class Reader:
     leadership: Leadership | None
     asked: bool
     """An operator waits: sources in trouble are asked too, unless they forbade it themselves."""
-    reports: dict[str, Report] = field(default_factory=dict)
+    reports: dict[str, IntakeReport] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
 
-    def turn(self, name: str, read: Callable[[Source], Report]) -> Report | None:
+    def turn(self, name: str, read: Callable[[Source], IntakeReport]) -> IntakeReport | None:
         """One turn of one source: `read` until it ends, fails, or its deadline is over; None: it failed."""
         source = self.app.sources[name]
         if reason := self._rests(name):
@@ -78,7 +78,7 @@ class Reader:
         except Exception as error:  # noqa: BLE001  whatever a connector raises, the others go on
             self.unavailable[name] = self._failed(name, error)
             return None
-        self.reports.setdefault(name, Report()).merge(report)
+        self.reports.setdefault(name, IntakeReport()).merge(report)
         return report
 
     def succeeded(self, name: str) -> None:
@@ -122,7 +122,7 @@ def pull(
     bootstrap: bool = False,
     asked: bool = True,
     progress: Progress = silent,
-) -> tuple[dict[str, Report], dict[str, str]]:
+) -> tuple[dict[str, IntakeReport], dict[str, str]]:
     """Read and admit every source; (reports by source, why sources were not read).
 
     Each source has one turn, and the next pull goes on from its cursor; in a `bootstrap` the turns go round
@@ -160,7 +160,7 @@ def pull(
 
 def reconcile(
     app: Application, leadership: Leadership | None = None, *, sample: int | None = None
-) -> dict[str, Report]:
+) -> dict[str, IntakeReport]:
     """Re-read watched slots, all or a random sample: finds what polling missed, and removals.
 
     Each source has one turn; where its slots are more than it can answer in that time, its report is

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from connectors.observations import Entity, Health, Observation, Poll, Rank, Statement, Triple
 from kbsync.admission.policy import Policy
 from kbsync.catalogue.relations import Catalogue, load_catalogue
-from kbsync.intake.pull import Intake, Report
+from kbsync.intake.pull import Intake, IntakeReport
 from kbsync.intake.source import Source
 from state.ledger import State
 from state.records import Fact
@@ -131,10 +131,10 @@ class World:
 
     def cycle(
         self, *sources: Script, after: timedelta = timedelta(0), bootstrap: bool | None = None
-    ) -> Report:
+    ) -> IntakeReport:
         """`after` some time: pull every source, new ones as a bootstrap, then release what is due."""
         self.clock.forward(after)
-        intake, report = self.intake, Report()
+        intake, report = self.intake, IntakeReport()
         for source in sources or (self.kb,):
             report.merge(
                 intake.pull(source, bootstrap=self._is_new(source) if bootstrap is None else bootstrap)
@@ -146,7 +146,7 @@ class World:
         with self.state.read() as tx:
             return tx.cursor(source.name) is None
 
-    def hear(self, *observations: Observation, after: timedelta = timedelta(0)) -> Report:
+    def hear(self, *observations: Observation, after: timedelta = timedelta(0)) -> IntakeReport:
         """The usual source says this, and a cycle runs."""
         self.clock.forward(after)
         self.kb.tell(*observations)

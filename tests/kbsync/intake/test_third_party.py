@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from connectors.errors import SourceDataError
 from connectors.observations import Entity, Observation, Poll, Statement
 from connectors.third_party import Checked
-from kbsync.intake.pull import Report
+from kbsync.intake.pull import IntakeReport
 from tests.support.admission_world import OpenWorld, Script, World, entity, observed, says
 from tests.support.properties import SCALARS, drawing, editions
 
@@ -66,7 +66,7 @@ HOSTILE = {
 }
 
 
-def pulled(world: World, *steps: Poll) -> Report:
+def pulled(world: World, *steps: Poll) -> IntakeReport:
     world.kb.steps.extend(steps)
     return world.intake.pull(Checked("kb", world.kb), bootstrap=True)
 
