@@ -20,6 +20,8 @@ from kbsync.errors import KbsyncError
 from kbsync.settings.base_model import edit_settings_of
 from state.records import Checkpoint, Fact
 
+IMPLIED = {"optimiser": "adam"}
+"""What recipes were built with that are older than the setting."""
 REBUILD = "kbsync rebuild"
 """The command that builds what is wanted again with today's settings."""
 
@@ -88,7 +90,7 @@ def _templates(app: Application, facts: Iterable[Fact]) -> Iterator[str]:
 def _compared(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for section in ("edit", "plan"):
         for key in sorted({*kept[section], *now[section]}):
-            before, after = kept[section].get(key), now[section].get(key)
+            before, after = kept[section].get(key, IMPLIED.get(key)), now[section].get(key)
             if before != after:
                 yield f"[{section}] {key}: {before} → {after}"
     if kept["corpus"]["digest"] != now["corpus"]["digest"]:
