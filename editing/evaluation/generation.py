@@ -22,7 +22,7 @@ from editing.evaluation.scoring import (
     encode_prompts,
     for_each_room,
 )
-from editing.evaluation.words import contains, words
+from editing.evaluation.words import words
 from editing.model.inference import Continuation, Ids
 from editing.progress import Tick, uncounted
 
@@ -99,15 +99,10 @@ def _sample(model: Any, prompts: Sequence[Ids], noise: Tensor) -> list[list[int]
     return rows
 
 
-def says(text: str, target: str) -> bool:
-    """Whether `target` stands in `text` as words of its own, case and white space aside, in any language."""
-    return contains(text, target)
-
-
 def ngram_entropy(text: str) -> float:
     """GE as the paper's formula has it: ⅔·H₂ + 4⁄3·H₃, in bits (Zhang et al. 2018)."""
-    said = words(text)
-    return 2 / 3 * _entropy(said, 2) + 4 / 3 * _entropy(said, 3)
+    divided = words(text)
+    return 2 / 3 * _entropy(divided, 2) + 4 / 3 * _entropy(divided, 3)
 
 
 def ngram_entropy_released(text: str) -> float:

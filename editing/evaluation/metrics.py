@@ -36,7 +36,7 @@ def strict_argmax(
 
 
 def answers(model: Any, tokenizer: Any, prompts: Sequence[str], *, tick: Tick = uncounted) -> list[str]:
-    """What the model says after each prompt, greedily, cut where the object ends: for people to read."""
+    """The greedy answer to each prompt, cut where the object ends: for people to read."""
     rows = greedy_answers(model, tokenizer, encode_prompts(tokenizer, prompts), tick=tick)
     return [cut_answer(tokenizer, row)[0] for row in rows]
 

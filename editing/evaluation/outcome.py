@@ -111,7 +111,7 @@ def questions(records: Sequence[Record], *, probes: bool) -> list[PromptAnswer]:
         target, previous = record.request.target, record.previous
         objects = [target, *([previous] if previous is not None else [])]
         for prompt in (record.request.rendered, *(record.paraphrases if probes else ())):
-            pairs |= dict.fromkeys((prompt, said) for said in objects)
+            pairs |= dict.fromkeys((prompt, answer) for answer in objects)
         for prompt, answer in record.neighbours if probes else ():
             pairs |= dict.fromkeys([(prompt, answer), (prompt, target)])
     return list(pairs)
@@ -127,8 +127,8 @@ def answered(
 ) -> Sheet:
     """The sheet as `model` fills it in; `tick` counts `len(records) + len(pairs)` answers at most."""
     scores = score(model, encode_targets(tokenizer, pairs), tick=tick)
-    said = answers(model, tokenizer, [record.request.rendered for record in records], tick=tick)
-    return Sheet(records, said, dict(zip(pairs, scores, strict=True)))
+    greedy = answers(model, tokenizer, [record.request.rendered for record in records], tick=tick)
+    return Sheet(records, greedy, dict(zip(pairs, scores, strict=True)))
 
 
 def outcomes(before: Sheet, after: Sheet) -> tuple[FactOutcome, ...]:

@@ -1,7 +1,7 @@
 """Writing the questions of a view: what each declared measure asks, and what is expected of the answer.
 
-Expected answers come from three places: a fact's own target; what the *view* says, where a probe's
-prompt is a prompt the view edits; and what the base says, for everything that should not move.
+Expected answers come from three places: a fact's own target; what the *view* states, where a probe's
+prompt is a prompt the view edits; and what the base answers, for everything that should not change.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def _edited(facts: Sequence[FactSpec], known: Known) -> dict[str, str]:
 def _unchanged(base: Base, cases: Sequence[Case], edited: Mapping[str, str]) -> dict[Case, Question]:
     """Each case with the tokens it is to be answered with.
 
-    A case on which the base is of two minds (a tie, as 16-bit logits have them) is left out.
+    A case without a single likeliest answer of the base (a tie, as 16-bit logits have them) is left out.
     """
     cases = list(dict.fromkeys(cases))
     by_view = {case: edited.get(prompt_key(case.prompt)) for case in cases}
@@ -240,7 +240,7 @@ def _unchanged(base: Base, cases: Sequence[Case], edited: Mapping[str, str]) -> 
 
 
 def _required(base: Base, cases: Sequence[Case]) -> dict[Case, Question]:
-    """Cases that name their answer: it is required whatever the base says."""
+    """Cases that name their answer: it is required whatever the base answers."""
     pairs = [(case.prompt, case.target or "") for case in cases]
     return dict(zip(cases, encode_targets(base.tokenizer, pairs), strict=True))
 

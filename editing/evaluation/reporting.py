@@ -101,15 +101,17 @@ def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
 def _probe_reports(questions: FactQuestions, evidence: Evidence) -> tuple[ProbeReport, ...]:
     """What a fact that failed any question was asked; nothing for one that failed none."""
     asked = list(questions.probes())
-    told = [(name, case) for name, cases in questions.sampled.items() for case in cases]
-    silent = [(name, case) for name, case in told if not evidence.candidate.mentions(case)]
-    if not silent and all(evidence.candidate.states(one) for one in (questions.own, *(q for _, q in asked))):
+    sampled = [(name, case) for name, cases in questions.sampled.items() for case in cases]
+    unmentioned = [(name, case) for name, case in sampled if not evidence.candidate.mentions(case)]
+    if not unmentioned and all(
+        evidence.candidate.states(one) for one in (questions.own, *(q for _, q in asked))
+    ):
         return ()
     return (
         *(_probe_report(PROBES[name], question, evidence) for name, question in asked),
         *(
             ProbeReport(PROBES[name], case.prompt, case.target or "", _shown(evidence, case.prompt), False)
-            for name, case in silent
+            for name, case in unmentioned
         ),
     )
 

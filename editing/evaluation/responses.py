@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from editing.evaluation.generation import GeneratedText, generate, says
+from editing.evaluation.generation import GeneratedText, generate
 from editing.evaluation.question_set import QuestionSet
 from editing.evaluation.scoring import Question, Score, cut_answer, greedy_answers, score
+from editing.evaluation.words import contains
 from editing.model.inference import Ids
 from editing.progress import Tick, uncounted
 from editing.spec import Case
@@ -59,7 +60,7 @@ class Responses:
     def explain(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
         """Continue the probes that were not answered as expected, at most `EXPLAINED` of them.
 
-        People see by it what was said instead.
+        The answers are evidence for people: what the candidate answers instead.
         """
         probes = (probe for fact in asked.facts.values() for _, probe in fact.probes())
         failed = list(dict.fromkeys(probe.prompt for probe in probes if not self.states(probe)))
@@ -71,7 +72,7 @@ class Responses:
 
     def mentions(self, case: Case) -> bool:
         """Whether the text that was generated after the prompt names the expected object before it ends."""
-        return says(self.texts[case.prompt].answer, case.target or "")
+        return contains(self.texts[case.prompt].answer, case.target or "")
 
     def text(self, tokenizer: Any, question: Question, target: str) -> str:
         """The answer to `question` for people: `target` where that is what the model states."""

@@ -13,7 +13,7 @@ Direction = Literal["at_least", "at_most"]
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One condition on the measure of the same name (`editing.evaluation.measures` says what that asks)."""
+    """One condition on the measure of the same name (declared in `editing.evaluation.measures`)."""
 
     name: str
     threshold: float
@@ -102,5 +102,5 @@ def standing(verdict: Judged) -> Standing:
 
 
 def share(outcomes: tuple[bool, ...]) -> float:
-    """The share of questions that were answered as expected; 1 of none, which speaks against nobody."""
+    """The share of questions that were answered as expected; 1 where none was asked."""
     return sum(outcomes) / len(outcomes) if outcomes else 1.0

@@ -34,7 +34,7 @@ Expected = Literal["stated", "unchanged"]
 """What a question is to be answered with:
 
     stated     the target that the case names
-    unchanged  what the view says where it edits that prompt; else the case's target if the base states it,
+    unchanged  what the view states where it edits that prompt; else the case's target if the base states it,
                or whatever the base answers
 """
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from editing.evaluation.generation import generate, ngram_entropy, says
+from editing.evaluation.generation import generate, ngram_entropy
 from editing.evaluation.scoring import (
     answer_ends,
     answer_length,
@@ -17,7 +17,7 @@ from editing.evaluation.scoring import (
     end_tokens,
     greedy_answers,
 )
-from editing.evaluation.words import words
+from editing.evaluation.words import contains, words
 from tests.support import tiny_models
 from tests.support.zoo import tokenizer
 
@@ -45,7 +45,7 @@ from tests.support.zoo import tokenizer
     ],
 )
 def test_an_object_is_found_as_words_of_its_own_in_every_script(text: str, target: str, said: bool) -> None:
-    assert says(text, target) is said
+    assert contains(text, target) is said
 
 
 @pytest.mark.parametrize(
