@@ -77,6 +77,16 @@ class FactSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BaseAnswer:
+    """What the unedited base answers to a fact's prompts."""
+
+    known: bool
+    """Whether it states the fact on all of them."""
+    answer: str
+    """To the fact's own prompt."""
+
+
+@dataclass(frozen=True, slots=True)
 class BuildSpec:
     """Everything a build depends on."""
 

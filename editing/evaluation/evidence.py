@@ -9,7 +9,7 @@ from typing import Any
 
 from editing.evaluation.question_set import QuestionSet
 from editing.evaluation.responses import Responses
-from editing.spec import FactSpec, Measure
+from editing.spec import BaseAnswer, FactSpec, Measure
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Evidence:
 
     tokenizer: Any
     facts: Sequence[FactSpec]
-    known: Mapping[str, tuple[bool, str]]
-    """Fact id → (the base states it, the base's answer)."""
+    known: Mapping[str, BaseAnswer]
+    """By fact id."""
     asked: QuestionSet
     base: Responses
     candidate: Responses

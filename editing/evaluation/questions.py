@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,13 +25,13 @@ from editing.model.loading import readable
 from editing.model.tokens import Passage, continued, try_locate
 from editing.progress import Tick, uncounted
 from editing.requests import prompt_key, render
-from editing.spec import BuildSpec, Case, FactSpec
+from editing.spec import BaseAnswer, BuildSpec, Case, FactSpec
 
 FLUENCY_TEXTS = 32
 """Texts generated at least, where there are facts enough, so that GE is a mean of something."""
 
-Known = Mapping[str, tuple[bool, str]]
-"""Fact id → (the base states it unedited, the base's answer)."""
+Known = Mapping[str, BaseAnswer]
+"""By fact id."""
 
 Asked = list[tuple[FactSpec, FactMeasure, tuple[Case, ...]]]
 """What each measure asks of each fact."""
@@ -53,10 +53,12 @@ class Base:
         return {question: self.responses.states(question) for question in questions}
 
 
-def known_facts(base: Base, facts: Sequence[FactSpec]) -> dict[str, tuple[bool, str]]:
-    """Fact id → whether the base states the fact unedited on all its edited prompts, and its answer."""
+def known_facts(base: Base, facts: Sequence[FactSpec]) -> dict[str, BaseAnswer]:
+    """What the base answers to each fact, by its id; asked where the spec does not say."""
     given = {
-        f.id: (f.known, f.base_answer) for f in facts if f.known is not None and f.base_answer is not None
+        f.id: BaseAnswer(f.known, f.base_answer)
+        for f in facts
+        if f.known is not None and f.base_answer is not None
     }
     asked = [fact for fact in facts if fact.id not in given]
     prompts = [(fact, wording) for fact in asked for wording in fact.wordings()]
@@ -65,14 +67,14 @@ def known_facts(base: Base, facts: Sequence[FactSpec]) -> dict[str, tuple[bool, 
     stated = base.states(questions)
     unlike = [question.prompt for question in questions if not stated[question]]
     base.responses.answer(base.model, base.tokenizer, unlike, base.tick)
-    found: dict[str, tuple[bool, str]] = {}
+    found: dict[str, BaseAnswer] = {}
     for (fact, _), question in zip(prompts, questions, strict=True):
         text = base.responses.text(base.tokenizer, question, fact.target)
-        known, answer = found.get(fact.id, (True, text))
-        found[fact.id] = (known and stated[question], answer)
+        before = found.get(fact.id, BaseAnswer(True, text))
+        found[fact.id] = replace(before, known=before.known and stated[question])
     for fact in asked:
         if fact.known is not None:
-            found[fact.id] = (fact.known, found[fact.id][1])
+            found[fact.id] = replace(found[fact.id], known=fact.known)
     return {**given, **found}
 
 
@@ -84,7 +86,7 @@ def build_questions(base: Base, spec: BuildSpec, known: Known, windows: Sequence
         (fact, measure, tuple(measure.asks(fact)))
         for fact in facts
         for measure in FACT_MEASURES
-        if measure.of in populations(fact, known=known[fact.id][0])
+        if measure.of in populations(fact, known=known[fact.id].known)
         and (measure.answered == "scored" or fact.id in drawn[measure.name])
     ]
     asked = _usable(base, asked)
@@ -129,9 +131,9 @@ def _usable(base: Base, asked: Asked) -> Asked:
 
 def _asked_facts(base: Base, spec: BuildSpec, known: Known) -> list[FactSpec]:
     """The facts that are asked at all: every new one, and of the others as many as the spec's sample allows."""
-    new = [fact for fact in spec.facts if "new" in populations(fact, known[fact.id][0])]
-    old = [fact for fact in spec.facts if not known[fact.id][0] and fact.in_live]
-    unedited = [fact for fact in spec.facts if known[fact.id][0]]
+    new = [fact for fact in spec.facts if "new" in populations(fact, known[fact.id].known)]
+    old = [fact for fact in spec.facts if not known[fact.id].known and fact.in_live]
+    unedited = [fact for fact in spec.facts if known[fact.id].known]
     seed, limit = spec.settings.seed, spec.retention_sample
     return [*new, *_sampled(base, old, new, limit, seed), *_sampled(base, unedited, new, limit, seed)]
 
@@ -142,7 +144,7 @@ def _drawn_for_sampling(spec: BuildSpec, known: Known) -> dict[str, set[str]]:
         measure.name: {
             fact.id
             for fact in _drawn(
-                [fact for fact in spec.facts if measure.of in populations(fact, known[fact.id][0])],
+                [fact for fact in spec.facts if measure.of in populations(fact, known[fact.id].known)],
                 spec.generate,
                 spec.settings.seed,
             )
@@ -157,7 +159,7 @@ def _texts(spec: BuildSpec, facts: Sequence[FactSpec], known: Known, asked: Aske
     if not spec.generate:
         return ()
     prompts = [case.prompt for _, measure, cases in asked for case in cases if measure.answered == "sampled"]
-    others = [fact for fact in facts if "new" not in populations(fact, known[fact.id][0])]
+    others = [fact for fact in facts if "new" not in populations(fact, known[fact.id].known)]
     more = _drawn(others, max(0, FLUENCY_TEXTS - len(prompts)), spec.settings.seed)
     return tuple(dict.fromkeys([*prompts, *(render(fact.prompt, fact.subject) for fact in more)]))
 
@@ -174,7 +176,7 @@ def _fact_questions(
     old = {
         fact.id: (own[fact.id][0], fact.previous)
         for fact in facts
-        if fact.previous and "new" in populations(fact, known[fact.id][0])
+        if fact.previous and "new" in populations(fact, known[fact.id].known)
     }
     stated = [
         (case.prompt, case.target or "")
@@ -209,7 +211,7 @@ def _edited(facts: Sequence[FactSpec], known: Known) -> dict[str, str]:
     return {
         prompt_key(render(wording.prompt, wording.subject)): wording.target
         for fact in sorted(facts, key=lambda fact: fact.in_live)
-        if not known[fact.id][0]
+        if not known[fact.id].known
         for wording in fact.wordings()
     }
 

@@ -32,7 +32,7 @@ def _share_of_facts(measure: FactMeasure, evidence: Evidence) -> Measure:
     population = [
         fact.id
         for fact in evidence.facts
-        if measure.of in populations(fact, known=evidence.known[fact.id][0])
+        if measure.of in populations(fact, known=evidence.known[fact.id].known)
     ]
     asked = [questions for id in population if (questions := _asked(measure, evidence, id)) is not None]
     own = [_hits(measure, questions, evidence.candidate) for questions in asked]
@@ -72,16 +72,16 @@ def fact_reports(evidence: Evidence) -> tuple[FactReport, ...]:
 
 
 def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
-    known, base_answer = evidence.known[fact.id]
+    base = evidence.known[fact.id]
     questions = evidence.asked.facts.get(fact.id)
     group = evidence.groups.get(fact.id, "")
     if questions is None:
-        return FactReport(fact.id, known, base_answer, "", None, group=group)
+        return FactReport(fact.id, base.known, base.answer, "", None, group=group)
     own, old, candidate, live = questions.own, questions.old, evidence.candidate, evidence.live
     return FactReport(
         id=fact.id,
-        known=known,
-        base_answer=base_answer,
+        known=base.known,
+        base_answer=base.answer,
         answer=candidate.text(evidence.tokenizer, own, fact.target),
         efficacy=candidate.states(own),
         alone=evidence.alone.get(fact.id),

@@ -130,7 +130,7 @@ class _Round:
             known = known_facts(base, self.spec.facts)
         crash_point("editing.worker:after-known")
         if self.spec.mode == "ask":
-            facts = tuple(FactReport(id, yes, answer, answer, yes) for id, (yes, answer) in known.items())
+            facts = tuple(FactReport(id, b.known, b.answer, b.answer, b.known) for id, b in known.items())
             return self._report("", facts, ())
         if self.spec.mode == "plan":
             return self._estimate(self._edited(known))
@@ -151,7 +151,7 @@ class _Round:
 
     def _edited(self, known: Known) -> list[FactSpec]:
         """The facts that the weights are changed for."""
-        return [fact for fact in self.spec.facts if not known[fact.id][0]]
+        return [fact for fact in self.spec.facts if not known[fact.id].known]
 
     def _build(self, known: Known) -> EditResult | None:
         """Edit all that can be edited; None where nothing is left.
@@ -252,7 +252,7 @@ class _Round:
     def _alone(self, asked: QuestionSet, known: Known, built: EditResult | None) -> dict[str, bool]:
         if built is None:
             return {}
-        new = [f for f in self.spec.facts if f.id in asked.facts and not known[f.id][0] and not f.in_live]
+        new = [f for f in self.spec.facts if f.id in asked.facts and not known[f.id].known and not f.in_live]
         requests = [edit_requests(fact)[0] for fact in new]
         tick = self._counter("judge alone", len(requests))
         return stated_alone(self.model, self.tokenizer, requests, built, tick=tick)

@@ -11,7 +11,7 @@ from editing.evaluation.questions import Base, build_questions, known_facts
 from editing.evaluation.responses import Responses
 from editing.evaluation.scoring import Question, encode_targets
 from editing.settings import EditSettings
-from editing.spec import BuildSpec, Case, FactSpec, Wording
+from editing.spec import BaseAnswer, BuildSpec, Case, FactSpec, Wording
 from tests.support.tiny_models import gpt2, learn, tokenizer
 
 FRANCE = FactSpec("france", "The capital of {} is", "France", "Paris", known=True, base_answer="Paris")
@@ -37,8 +37,8 @@ def spec(*facts: FactSpec, **changes: Any) -> BuildSpec:
     return BuildSpec(**needed, heldout=None, facts=facts, settings=EditSettings(), **changes)
 
 
-def known(*facts: FactSpec) -> dict[str, tuple[bool, str]]:
-    return {fact.id: (bool(fact.known), fact.base_answer or "") for fact in facts}
+def known(*facts: FactSpec) -> dict[str, BaseAnswer]:
+    return {fact.id: BaseAnswer(bool(fact.known), fact.base_answer or "") for fact in facts}
 
 
 def question(prompt: str, target: str) -> Question:
@@ -112,7 +112,10 @@ def test_what_a_model_answered_once_is_not_asked_again(model: Any) -> None:
 def test_a_fact_is_known_only_if_the_base_states_it_on_all_its_edited_prompts(base: Base) -> None:
     fact = FactSpec("f", "The capital of {} is", "France", "Paris")
     twice = FactSpec("g", "The capital of {} is", "France", "Paris", variants=("The currency of {} is the",))
-    assert known_facts(base, [fact, twice]) == {"f": (True, "Paris"), "g": (False, "Paris")}
+    assert known_facts(base, [fact, twice]) == {
+        "f": BaseAnswer(True, "Paris"),
+        "g": BaseAnswer(False, "Paris"),
+    }
 
 
 def test_a_probe_of_a_further_wording_is_expected_to_say_what_that_is_edited_to_say(base: Base) -> None:
