@@ -47,7 +47,7 @@ class Audit:
             return verify_rows(rows, *kept)
 
     def verify_tables(self, *kept: Anchor) -> Verification:
-        """As `verify`, and compares every row of the tables with the events that tell of it.
+        """As `verify`, and compares every row of the tables with its events.
 
         On one snapshot of the ledger, so that it may be called while others write.
         """
@@ -165,7 +165,7 @@ def _with_tables(found: Verification, unlike: Iterable[Difference]) -> Verificat
     listed = list(unlike)
     if not listed:
         return found
-    reason = f"{len(listed)} rows are not what the log says, first of them {listed[0]}"
+    reason = f"{len(listed)} rows are not what the log says, the first is {listed[0]}"
     return Verification(
         False, found.count, None, reason, tuple(listed[:LISTED]), len(listed), failed="tables"
     )

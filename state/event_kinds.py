@@ -1,4 +1,4 @@
-"""Every kind of event that the audit log knows; docs/events.md says of each what it means, held to it by a test.
+"""Every kind of event that the audit log knows; docs/events.md explains each, and a test compares the two.
 
 `NOUN.WORD`: what happened to what.  Where the noun has states, the words are its states.
 """

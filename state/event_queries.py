@@ -28,11 +28,11 @@ class EventFilter:
     kind: str | None = None
     """May end in `*`."""
     actor: str | None = None
-    """Who it is said to have been, or the user that the operating system knows."""
+    """The actor as claimed, or the user that the operating system knows."""
     run: int | None = None
     fact: int | None = None
     subject: str | None = None
-    """Events of this subject's facts, and those that tell of its own names and prompts."""
+    """Events of this subject's facts, and those about its own names and prompts."""
 
 
 class EventQueries(Reader):

@@ -19,9 +19,9 @@ _STORED = tuple(column.name for column in FACT if column.table is FACTS)
 _FIXED = ("id", "key", "subject_label", "object", "target", "template", "created")
 """A fact's identity, which the key covers: what differs in one of these is another fact."""
 _MUTABLE = tuple(name for name in _STORED if name not in _FIXED)
-_UNTOLD = ("subject_label", "template", "prompt_key", "status", "held_until", "priority", "since")
-_TOLD = ("key", *(name for name in _OFFERED if name not in _UNTOLD))
-"""What every event of a fact repeats of it."""
+_UNLOGGED = ("subject_label", "template", "prompt_key", "status", "held_until", "priority", "since")
+_LOGGED = ("key", *(name for name in _OFFERED if name not in _UNLOGGED))
+"""The columns that every event of a fact repeats."""
 
 
 class FactTransitions(FactQueries, Writer):
@@ -121,13 +121,13 @@ class FactTransitions(FactQueries, Writer):
         return self.move_facts([move], actor)[0]
 
     def decide(self, fact_id: int, decision: Decision, reason: str, actor: str) -> Fact:
-        """Keeps what a reviewer said of one fact; see `decide_facts`."""
+        """Records a reviewer's decision about one fact; see `decide_facts`."""
         return self.decide_facts([fact_id], decision, reason, actor)[0]
 
     def decide_facts(
         self, ids: Sequence[int], decision: Decision | None, reason: str, actor: str
     ) -> list[Fact]:
-        """Keeps what a reviewer said of these facts; None takes back what was said before.
+        """Records a reviewer's decision about these facts; None takes the last one back.
 
         What follows from it (a move) is the caller's next step.  Raises NotFound.
         """
@@ -141,7 +141,7 @@ class FactTransitions(FactQueries, Writer):
         notes = []
         for fact in after:
             old = before[fact.id]
-            body = {**_told(fact), "status": fact.status, "reason": reason, "decision_before": old.decision}
+            body = {**_logged(fact), "status": fact.status, "reason": reason, "decision_before": old.decision}
             notes.append(Note(f"fact.{kind}", body, fact=fact.id))
         self._log(actor, notes)
         return after
@@ -245,14 +245,14 @@ def _put_note(fact: Fact, old: Fact | None, slot: Iterable[Fact]) -> Note:
     return Note(f"fact.{fact.status}", _body(fact, old, replaced=replaced), fact=fact.id)
 
 
-def _told(fact: Fact) -> dict[str, Any]:
-    return {name: getattr(fact, name) for name in _TOLD}
+def _logged(fact: Fact) -> dict[str, Any]:
+    return {name: getattr(fact, name) for name in _LOGGED}
 
 
 def _body(
     fact: Fact, old: Fact | None, *, replaced: Fact | None = None, evidence: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    body = {**_told(fact), "from": None if old is None else old.status, "to": fact.status}
+    body = {**_logged(fact), "from": None if old is None else old.status, "to": fact.status}
     if fact.held_until is not None:
         body["held_until"] = fact.held_until
     if fact.decision is not None:

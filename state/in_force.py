@@ -40,7 +40,7 @@ class InForceQueries(Reader):
 
 class InForceTransitions(InForceQueries, Writer):
     def put_in_force(self, now: InForce, actor: str) -> tuple[str, ...]:
-        """Notes what the leader runs with, if that is something else than before; what has changed."""
+        """Records what the leader runs with, if that differs from before; returns what has changed."""
         before = self.in_force()
         if before == now:
             return ()

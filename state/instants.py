@@ -80,7 +80,7 @@ class InstantTransitions(Writer):
         return count
 
     def _correct_held(self, now: datetime, late: datetime) -> int:
-        """Facts that are held are admitted again at once, which tells how long they have to wait."""
+        """Held facts are admitted again at once, which computes how long they have to wait."""
         held = (FACTS.c.held_until > now) & (FACTS.c.status == "held") & (FACTS.c.updated > late)
         return self._update(FACTS, held, updated=now, held_until=now)
 

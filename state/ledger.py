@@ -143,7 +143,7 @@ class State:
 
     @contextmanager
     def on_behalf_of(self, identity: str) -> Iterator[None]:
-        """Within the block, what this thread writes says also who asked for it."""
+        """Within the block, the events that this thread writes also name who asked for them."""
         token = self._on_behalf.set("" if identity == self._identity else identity)
         try:
             yield
@@ -152,7 +152,7 @@ class State:
 
     @contextmanager
     def read(self) -> Iterator[Snapshot]:
-        """One consistent snapshot that waits for nobody; it should be short."""
+        """One consistent snapshot, which takes no lock; keep it short."""
         with translated(self.url), self._reader.begin() as connection:
             yield Snapshot(connection, self.clock)
 
@@ -180,7 +180,7 @@ class State:
             migrations.downgrade(self.url, self._busy, revision)
 
     def copy_to(self, file: Path) -> None:
-        """Write one consistent state of the ledger into a new SQLite file; nobody waits for it."""
+        """Write one consistent state of the ledger into a new SQLite file; writers do not wait for it."""
         with translated(self.url):
             copies.copy_to_file(self.url, file, self._busy)
 
@@ -223,7 +223,7 @@ class State:
         return Audit(self._reader, self.url, self.clock)
 
     def _seal_migrated(self, connection: Connection, before: str, after: str) -> None:
-        """Rows that a migration rewrote, or that were written before there were seals, get new ones."""
+        """New seals for the rows that a migration rewrote or that are older than seals."""
         with Replay() as replay:
             for row in events(connection):
                 replay.event(row)

@@ -1,10 +1,10 @@
-"""What the sources said: every state of every slot, and where each source stands.
+"""What the sources stated: every state of every slot, and the newest revision read of each source.
 
 Delivery is at-least-once and may be out of order, so recording is idempotent and monotone: an
-observation is *new* if it is of a newer revision and says something else than the source said
+observation is *new* if it is of a newer revision and differs from what the source stated
 last; *duplicate* if it adds nothing; *late* if its revision is not newer than one already read and
 changes the history (a flip may hide there), in which case it never becomes current.  A row is a span
-of revisions that said the same (`revision_spans.py`).
+of revisions that stated the same (`revision_spans.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from state.transaction import SLOTS, AnyRow, Note, Pair, Reader, Writer, chunks,
 
 OBSERVATIONS, READINGS = table(Observations), table(Readings)
 _OBSERVATION = columns_of(OBSERVATIONS, StoredObservation)
-_SAID = select(*_OBSERVATION).join_from(OBSERVATIONS, SLOTS)
+_HISTORY = select(*_OBSERVATION).join_from(OBSERVATIONS, SLOTS)
 _NEWEST = READINGS.join(SLOTS).join(OBSERVATIONS, READINGS.c.observation == OBSERVATIONS.c.id)
 """By way of the readings' slot: by the observations' own, SQLite would scan all readings."""
 _WATCHED = select(READINGS.c.id, SLOTS.c.subject, SLOTS.c.relation).join_from(READINGS, SLOTS)
@@ -43,25 +43,25 @@ _Name = tuple[str, str, str]
 
 class ObservationQueries(Reader):
     def histories(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[StoredObservation, ...]]:
-        """All that was ever said of the slots, source by source, in each source's own order."""
+        """All that was ever stated about the slots, source by source, in each source's own order."""
         found: dict[Pair, list[StoredObservation]] = {}
         for chunk in chunks(pairs):
-            rows = self._rows(_SAID.where(self._named(chunk)).order_by(*_BY_REVISION))
+            rows = self._rows(_HISTORY.where(self._named(chunk)).order_by(*_BY_REVISION))
             for row in rows:
                 found.setdefault((row.subject, row.relation), []).append(StoredObservation(*row))
         return {pair: tuple(history) for pair, history in found.items()}
 
     def current(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[StoredObservation, ...]]:
-        """What each source says of the slots now."""
+        """What each source states about the slots now."""
         found: dict[Pair, list[StoredObservation]] = {}
-        said_last = select(*_OBSERVATION).select_from(_NEWEST)
+        newest = select(*_OBSERVATION).select_from(_NEWEST)
         for chunk in chunks(pairs):
-            for row in self._rows(said_last.where(self._named(chunk)).order_by(OBSERVATIONS.c.source)):
+            for row in self._rows(newest.where(self._named(chunk)).order_by(OBSERVATIONS.c.source)):
                 found.setdefault((row.subject, row.relation), []).append(StoredObservation(*row))
         return {pair: tuple(by_source) for pair, by_source in found.items()}
 
     def newest_revisions(self, source: str, pairs: Iterable[Pair]) -> dict[Pair, int]:
-        """The newest revision read of each slot at `source`, also where it repeated what was said before."""
+        """The newest revision read of each slot at `source`, also where it repeated what was stated before."""
         columns = select(SLOTS.c.subject, SLOTS.c.relation, READINGS.c.revision).join_from(READINGS, SLOTS)
         return {
             (row.subject, row.relation): row.revision
@@ -99,7 +99,7 @@ class ObservationQueries(Reader):
 
 
 @dataclass
-class _Slot:
+class _SlotAtSource:
     """One slot at one source while a batch is being recorded."""
 
     spans: list[Span]
@@ -115,9 +115,9 @@ class _Slot:
 
 class ObservationTransitions(ObservationQueries, Writer):
     def record(self, observations: Sequence[StoredObservation], actor: str = "connector") -> list[Recorded]:
-        """Stores a batch and says of each what it was; the ids of the input are ignored.
+        """Stores a batch; returns for each whether it was new, a duplicate or late. The ids of the input are ignored.
 
-        A newer revision that repeats what the source said last adds no row, so the current observation
+        A newer revision that repeats what the source stated last adds no row, so the current observation
         keeps the revision and date at which its value appeared.  Revisions may be numbered otherwise here
         than at the source, after a subject was gone and came back (`Numbering`).
         """
@@ -125,7 +125,7 @@ class ObservationTransitions(ObservationQueries, Writer):
         slots = self._slots_of(observations)
         outcomes: list[Recorded] = []
         for item in observations:
-            slot = slots.setdefault(_name(item), _Slot([], None, None, None, Numbering()))
+            slot = slots.setdefault(_name(item), _SlotAtSource([], None, None, None, Numbering()))
             number = slot.numbering.number(item.revision)
             reading = Reading(number, item.modified, item.observed)
             outcomes.append(insert(slot.spans, item.statements, reading))
@@ -135,16 +135,16 @@ class ObservationTransitions(ObservationQueries, Writer):
             self._log(actor, [_note(observations, outcomes)])
         return outcomes
 
-    def _slots_of(self, observations: Sequence[StoredObservation]) -> dict[_Name, _Slot]:
-        """What the ledger has of the slots that were ever observed."""
-        found: dict[_Name, _Slot] = {}
+    def _slots_of(self, observations: Sequence[StoredObservation]) -> dict[_Name, _SlotAtSource]:
+        """What the ledger has of those of the slots that it knows."""
+        found: dict[_Name, _SlotAtSource] = {}
         columns = (SLOTS.c.subject, SLOTS.c.relation, READINGS, *_SPAN)
         for chunk in chunks((item.subject, item.relation) for item in observations):
             for row in self._rows(select(*columns).select_from(_NEWEST).where(self._named(chunk))):
                 name = (row.source, row.subject, row.relation)
                 numbering = Numbering(row.revision, row.gone, row.lift)
                 span = _span(row, row.observation)
-                found[name] = _Slot([span], row.id, row.revision, row.observation, numbering)
+                found[name] = _SlotAtSource([span], row.id, row.revision, row.observation, numbering)
         late = {
             name
             for item in observations
@@ -166,7 +166,7 @@ class ObservationTransitions(ObservationQueries, Writer):
                     found.setdefault(name, []).append(_span(row, row.id))
         return found
 
-    def _write_spans(self, slots: Mapping[_Name, _Slot], ids: Mapping[Pair, int]) -> None:
+    def _write_spans(self, slots: Mapping[_Name, _SlotAtSource], ids: Mapping[Pair, int]) -> None:
         """New rows and changed ones.
 
         Of two spans that begin with one revision the later in the slot gets the smaller id: `_BY_REVISION`.
@@ -189,7 +189,7 @@ class ObservationTransitions(ObservationQueries, Writer):
         self._rewrite(OBSERVATIONS, changed)
         self._rewrite(OBSERVATIONS, repeated)
 
-    def _write_readings(self, slots: Mapping[_Name, _Slot], ids: Mapping[Pair, int]) -> None:
+    def _write_readings(self, slots: Mapping[_Name, _SlotAtSource], ids: Mapping[Pair, int]) -> None:
         next_id = self._next_id(READINGS)
         new: list[dict[str, Any]] = []
         moved, moved_named = [], []
@@ -216,8 +216,8 @@ def _name(item: StoredObservation) -> _Name:
     return item.source, item.subject, item.relation
 
 
-def _is_late(item: StoredObservation, slot: _Slot) -> bool:
-    """Whether the item's place is not at the end; the current state, observed again, needs no place."""
+def _is_late(item: StoredObservation, slot: _SlotAtSource) -> bool:
+    """Whether the item belongs before the end of the history; the current statement, delivered again, does not."""
     current = slot.spans[-1]
     newest = current.readings[-1].revision
     number = replace(slot.numbering).number(item.revision)

@@ -32,7 +32,7 @@ class PromotionQueries(Reader):
         """
         made = self._created(checkpoint)
         if made is None:
-            return f"no event tells of checkpoint {checkpoint.id}"
+            return f"no event mentions checkpoint {checkpoint.id}"
         for name in ("path", "digest", "view", "base"):
             if made[name] != (found := getattr(checkpoint, name)):
                 return f"{name} of checkpoint {checkpoint.id} is {found!r}; the log says {made[name]!r}"

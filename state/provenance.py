@@ -16,7 +16,7 @@ from state.views import VIEW_FACTS, VIEWS, ViewQueries
 
 class ProvenanceQueries(FactQueries, ObservationQueries, ViewQueries, RunQueries, CheckpointQueries):
     def provenance(self, fact_id: int) -> Provenance:
-        """A fact's way: what its source said, every run that had it, its events. Raises NotFound."""
+        """What the fact's source stated, every run that had it, and its events. Raises NotFound."""
         fact = self.fact(fact_id)
         said = self.histories([(fact.subject, fact.relation)]).get((fact.subject, fact.relation), ())
         return Provenance(

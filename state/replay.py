@@ -21,8 +21,8 @@ FACT = "fact"
 
 
 @dataclass
-class RunTold:
-    """A run as its events tell it."""
+class LoggedRun:
+    """A run as its events describe it."""
 
     state: str
     view: str
@@ -38,8 +38,8 @@ class RunTold:
 
 
 @dataclass
-class CheckpointTold:
-    """A checkpoint as its events tell it."""
+class LoggedCheckpoint:
+    """A checkpoint as its events describe it."""
 
     run: int | None
     view: str
@@ -53,8 +53,8 @@ class CheckpointTold:
 
 
 @dataclass
-class DeploymentTold:
-    """A row of the outbox as its events tell it."""
+class LoggedDeployment:
+    """A row of the outbox as its events describe it."""
 
     promotion: int
     checkpoint: int
@@ -64,12 +64,12 @@ class DeploymentTold:
 
 
 class Unlike(NamedTuple):
-    """A row that is not as it was logged."""
+    """A row that is not what the log says."""
 
     key: str
     seal: str | None
     """As it is now; None: it is gone."""
-    logged: int | None
+    event: int | None
     """The last event about it; None: there is none."""
 
 
@@ -77,9 +77,9 @@ class Replay:
     """Takes events in order; a context manager, because of its temporary database."""
 
     def __init__(self) -> None:
-        self.runs: dict[int, RunTold] = {}
-        self.checkpoints: dict[int, CheckpointTold] = {}
-        self.deployments: dict[int, DeploymentTold] = {}
+        self.runs: dict[int, LoggedRun] = {}
+        self.checkpoints: dict[int, LoggedCheckpoint] = {}
+        self.deployments: dict[int, LoggedDeployment] = {}
         self.views: dict[str, int] = {}
         """Size by digest."""
         self.blocked: set[str] = set()
@@ -142,7 +142,7 @@ class Replay:
             self._flush()
 
     def unlike(self, kind: str, found: Iterable[tuple[str, str]]) -> list[Unlike]:
-        """Rows that are not as they were logged; `found`: key and seal of every row there is."""
+        """Rows that are not what the log says; `found`: key and seal of every row there is."""
         self._flush()
         database = self._database
         database.execute("CREATE TEMP TABLE found (key TEXT PRIMARY KEY, seal TEXT) WITHOUT ROWID")
@@ -189,7 +189,7 @@ class Replay:
     def _run(self, id: int, to: str, body: Mapping[str, Any]) -> None:
         if to == "planned":
             view = body["view"]
-            self.runs[id] = RunTold(to, view, body["base"], body["trigger"], rounds={1: view})
+            self.runs[id] = LoggedRun(to, view, body["base"], body["trigger"], rounds={1: view})
             return
         run = self.runs[id]
         if to == "gates":
@@ -206,7 +206,7 @@ class Replay:
     def _checkpoint(self, run: int | None, to: str, body: Mapping[str, Any]) -> None:
         id = body["checkpoint"]
         if to == "created":
-            self.checkpoints[id] = CheckpointTold(
+            self.checkpoints[id] = LoggedCheckpoint(
                 run, body["view"], body["base"], body["path"], body["digest"]
             )
             return
@@ -242,7 +242,7 @@ class Replay:
     def _outbox(self, promotion: int, checkpoint: int, hooks: Iterable[str]) -> None:
         """Rows are numbered as they come, like the table's."""
         for hook in dict.fromkeys(hooks):
-            self.deployments[len(self.deployments) + 1] = DeploymentTold(promotion, checkpoint, hook)
+            self.deployments[len(self.deployments) + 1] = LoggedDeployment(promotion, checkpoint, hook)
 
 
 def meaning(fact: Mapping[str, Any]) -> str:

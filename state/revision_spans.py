@@ -1,4 +1,4 @@
-"""One slot at one source, by revision: what was said, in spans of revisions that said the same.
+"""One slot at one source, by revision: what was stated, in spans of revisions that stated the same.
 
 Revisions arrive at least once and in any order, and most of them repeat what was said before.  A
 slot's history is therefore kept as a set of revisions, run-length encoded: a span is what was said,
@@ -35,7 +35,7 @@ class Reading(NamedTuple):
 
 @dataclass(slots=True)
 class Span:
-    """Readings that said the same, ascending by revision, with nothing else known between them."""
+    """Readings that stated the same, ascending by revision, with nothing else known between them."""
 
     statements: str
     readings: list[Reading]
@@ -86,7 +86,7 @@ class Numbering:
 
 
 def insert(spans: list[Span], statements: str, reading: Reading) -> Recorded:
-    """Puts a reading in its place and says what it was.
+    """Puts a reading in its place and returns what it was.
 
     `new`: it is what the source says now; `duplicate`: it adds nothing but, at most, a repeat; `late`: it
     changes the past.  A revision that was already read otherwise (a source that breaks its word) goes

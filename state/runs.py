@@ -214,7 +214,11 @@ class RunTransitions(RunQueries, Writer):
         self._insert(GATES, [_gate_row(run, result) for result in results])
         self._log(
             actor,
-            [Note("run.gates", {"digest": digest, "gates": [_told(result) for result in results]}, run=run)],
+            [
+                Note(
+                    "run.gates", {"digest": digest, "gates": [_logged(result) for result in results]}, run=run
+                )
+            ],
         )
 
     def _know_view(self, digest: str) -> None:
@@ -244,7 +248,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _told(result: GateResult) -> dict[str, Any]:
+def _logged(result: GateResult) -> dict[str, Any]:
     """As the judge gave it: a NaN is written as text here, where the table has None."""
     return {
         column.name: getattr(result, column.name) for column in _GATE if column.name not in ("run", "detail")

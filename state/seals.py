@@ -31,7 +31,7 @@ LEFT_OUT: Mapping[str, frozenset[str]] = {
     "observations": frozenset({"repeats"}),
     "readings": frozenset({"revision", "gone", "lift"}),
 }
-"""Columns that a source's every reading may move: when it was read, and which revisions said the same."""
+"""Columns that a source's every reading may move: when it was read, and which revisions stated the same."""
 
 GROUPED: Mapping[str, str] = {"probes": "fact"}
 """Tables that are written a group at a time, with the column that names the group: one seal covers it."""

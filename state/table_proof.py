@@ -84,10 +84,10 @@ def _facts(connection: Connection, replay: Replay) -> Iterator[Difference]:
             yield id, meaning({**fact, "to": fact["status"]})
 
     for one in replay.unlike(FACT, found()):
-        if one.seal is None or one.logged is None:
+        if one.seal is None or one.event is None:
             yield _bare("facts", one)
         else:
-            yield from _fact(connection, one.key, one.logged)
+            yield from _fact(connection, one.key, one.event)
     yield from others
 
 
@@ -214,7 +214,7 @@ def _rows(connection: Connection, statement: Select[Any]) -> Iterator[Mapping[st
 def _compared(
     source: str, logged: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Difference]:
-    """Rows by key: those that differ from what the log says, those that are gone, those that no event mentions."""
+    """Rows by key: those that differ from the log, those that are gone, and those that the log does not know."""
     for key, values in logged.items():
         if key in found:
             yield from _unlike(source, key, values, found[key])
@@ -227,7 +227,7 @@ def _compared(
 def _unlike(
     source: str, key: str, logged: Mapping[str, Any], found: Mapping[str, Any]
 ) -> Iterator[Difference]:
-    """The first column in which a row differs from what the log says."""
+    """The first column in which a row differs from the log."""
     for name, value in logged.items():
         if found[name] != value:
             yield Difference(source, key, f"{name} is {found[name]!r}; the log says {value!r}")
@@ -235,8 +235,8 @@ def _unlike(
 
 
 def _bare(source: str, one: Unlike) -> Difference:
-    if one.logged is None:
-        return Difference(source, one.key, "no event tells of this row")
+    if one.event is None:
+        return Difference(source, one.key, "no event mentions this row")
     if one.seal is None:
         return Difference(source, one.key, "the row is gone")
-    return Difference(source, one.key, f"the row is not the one that event {one.logged} wrote")
+    return Difference(source, one.key, f"the row is not the one that event {one.event} wrote")

@@ -1,7 +1,7 @@
 """One transaction on the ledger: the parts that every query and transition is built from.
 
-`Reader` runs queries and makes records of rows; `Writer` adds the audit log: whatever it changes,
-it says so in an event of the same transaction.
+`Reader` runs queries and makes records of rows; `Writer` adds the audit log: every change has an event
+in the same transaction.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Note:
 
 @dataclass
 class Writer(Reader):
-    """Transitions: each change and the event that tells of it are one transaction."""
+    """Transitions: each change and its event are one transaction."""
 
     identity: str = ""
     """Who the operating system says is writing: goes into every event, beside the actor that is claimed."""

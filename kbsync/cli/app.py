@@ -1,4 +1,4 @@
-"""The `kbsync` command and its options; the commands themselves lie beside this file, by theme."""
+"""The `kbsync` command and its options; the commands themselves are in the other modules of this folder, by theme."""
 
 from __future__ import annotations
 

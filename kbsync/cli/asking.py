@@ -1,4 +1,4 @@
-"""`ask`, `explain`: what the model says, and why."""
+"""`ask`, `explain`: what the model answers, and why."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ask(
     prompts: Annotated[list[str], typer.Argument(help='Such as "The head of government of Italy is".')],
     json: Json = False,
 ) -> None:
-    """Ask live, beside what the base says."""
+    """Ask the live model, and show the base model's answer for comparison."""
     from kbsync.queries.answers import answers
 
     with globals_of(context).application() as app:
@@ -41,7 +41,7 @@ def explain(
     ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Load the live checkpoint and ask it.")] = True,
     json: Json = False,
 ) -> None:
-    """Say why the model answers a prompt as it does.
+    """Explain why the model answers a prompt as it does.
 
     What live says now; and for each fact of the ledger with this prompt whether live was built with it, its
     source and revision, and every round of a run that had it, with that round's own gates.

@@ -82,13 +82,13 @@ def show(
 
 LONGEST = 300
 """Characters of an event that a table shows; `--json` shows all."""
-_BESIDE = ("os_user", "key")
-"""What of an event's body has a column of its own, or says nothing to people."""
+_SHOWN_ELSEWHERE = ("os_user", "key")
+"""Parts of an event's body that have a column of their own, or mean nothing to people."""
 
 
 def _row(event: Event) -> tuple[object, ...]:
     body = jsons.loads(event.body)
-    rest = {name: value for name, value in body.items() if name not in _BESIDE}
+    rest = {name: value for name, value in body.items() if name not in _SHOWN_ELSEWHERE}
     details = jsons.dumps(rest, ensure_ascii=False)[:LONGEST]
     user = str(body.get("os_user", "")).partition(" (uid ")[0]
     return event.seq, event.at, event.kind, event.actor, user, event.run, event.fact, details

@@ -1,4 +1,4 @@
-"""`backup`, `restore`: a home in one file, and a home out of it."""
+"""`backup`, `restore`: a home in one file, and back."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ def backup(
     context: typer.Context,
     target: Annotated[Path, typer.Argument(help="File to write, or a directory to put a dated file into.")],
     deltas: Annotated[
-        bool, typer.Option(help="With the optimised residuals: without them a restore optimises again.")
+        bool,
+        typer.Option(help="Include the optimised residuals; without them a restored home optimises again."),
     ] = True,
     statistics: Annotated[
-        bool, typer.Option(help="With the statistics of the base: large, and computable again.")
+        bool,
+        typer.Option(help="Include the statistics of the base; they are large and can be computed again."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -46,12 +48,12 @@ def restore(
     context: typer.Context,
     backup: Annotated[Path, typer.Argument(help="A file that `kbsync backup` wrote.")],
     replace: Annotated[
-        bool, typer.Option("--replace", help="Also where a ledger is there: it is set aside.")
+        bool, typer.Option("--replace", help="Replace a ledger that is there; it is moved aside.")
     ] = False,
     actor: Actor = "operator",
     json: Json = False,
 ) -> None:
-    """Make the home of --home out of a backup; refuses one that is in use or, without --replace, not empty."""
+    """Restore a backup into the home of --home, which must not be in use or, without --replace, hold a ledger."""
     from kbsync.service import backup as backups
     from state import utc_now
 

@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 Facts = Annotated[list[int] | None, typer.Argument(help="Their numbers, as `kbsync quarantine` lists them.")]
 Why = Annotated[
-    str | None, typer.Option("--reason", help="Why, in at least one word; goes into the audit log.")
+    str | None, typer.Option("--reason", help="Why, in at least one word; recorded in the audit log.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would happen; nothing is written.")]
-Run = Annotated[int | None, typer.Option(help="Those that the gates of this run put out.")]
-Gate = Annotated[str | None, typer.Option(help="Those that this gate put out, such as neighbourhood.")]
+Run = Annotated[int | None, typer.Option(help="Those that the gates of this run rejected.")]
+Gate = Annotated[str | None, typer.Option(help="Those that this gate rejected, such as neighbourhood.")]
 Relation = Annotated[str | None, typer.Option(help="Those of this relation, such as wdt:P6.")]
 Source = Annotated[str | None, typer.Option(help="Those that this source states.")]
 Code = Annotated[str | None, typer.Option(help="Those with this reason's code, such as living_review.")]
 Stale = Annotated[
-    bool, typer.Option("--stale", help="Those that a gate put out under other settings than those of now.")
+    bool,
+    typer.Option("--stale", help="Those that a gate rejected under other settings than the current ones."),
 ]
 
 
@@ -54,10 +55,10 @@ def quarantined(
     stale: Stale = False,
     json: Json = False,
 ) -> None:
-    """List facts that wait for a person, each with the reason it is held back for.
+    """List facts that wait for a person, each with the reason why it is held back.
 
-    Look at one with `kbsync quarantine show ID`: what it was asked, what the model answered, what speaks
-    against it. Then `approve`, `reject`, or, where a gate put it out, `reopen` it to have it judged again.
+    `kbsync quarantine show ID` shows one in full: its prompts, the model's answers, and what contradicts
+    it. Then `approve` or `reject` it, or, where a gate rejected it, `reopen` it to have it judged again.
     """
     if context.invoked_subcommand is not None:
         return
@@ -86,7 +87,7 @@ def quarantined(
     )
     if old := sum(one.stale for one in found):
         say(
-            f"{old} of them failed a gate under other settings than those of now: "
+            f"{old} of them failed a gate under other settings than the current ones: "
             "`kbsync quarantine reopen --stale` has them judged again"
         )
 
@@ -172,7 +173,7 @@ retract = _withdrawal(
 unretract = _withdrawal(
     "unretract",
     "reopen",
-    """Take a retraction back: the fact is wanted again if a source still states it and nothing speaks against it.""",
+    """Take a retraction back: the fact is wanted again if a source still states it and no rule objects.""",
 )
 
 

@@ -1,4 +1,4 @@
-"""`demo`: the whole story on a bundled model and a local SPARQL server."""
+"""`demo`: the whole cycle on a bundled model and a local SPARQL server."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def demo(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Tell the whole story on a bundled model and a local SPARQL server, in about a minute.
+    """Run the whole cycle on a bundled model and a local SPARQL server, in about a minute.
 
-    The home is left behind: try every other command on it.
+    The home is kept, so that every other command can be tried on it.
     """
     from kbsync.demo.story import tell
 

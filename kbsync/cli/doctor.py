@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(context: typer.Context, json: Json = False) -> None:
-    """Look at everything that kbsync stands on, and ask every source and server once; nothing is changed.
+    """Check everything that kbsync depends on, and ask every source and server once; nothing is changed.
 
     Settings, home, disk, base model, ledger, the live link, deploy hooks and sources.  Ends with 78 if
     something has to be changed, with 75 if something does not answer now, else with 0.

@@ -1,4 +1,4 @@
-"""`quarantine show`: one fact with everything that speaks for and against it."""
+"""`quarantine show`: one fact with all the evidence for and against it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def show(
     fact: Annotated[int, typer.Argument(help="Its number.")],
     json: Json = False,
 ) -> None:
-    """Show all that speaks for and against one fact, whatever its status.
+    """Show all evidence for and against one fact, whatever its status.
 
     What the base, live and the candidate answered to its prompt; every question that judged it, with what
     was expected, what was answered, and what the ledger knows of the neighbour that it asks about; other
@@ -55,7 +55,7 @@ def _show(found: Dossier) -> None:
             ("decision", f"{fact.decision}, {fact.decided:%Y-%m-%d %H:%M}" if fact.decided else "none"),
             ("source", f"{fact.source}, revision {fact.revision}, statement {fact.statement}"),
             ("gate", judged),
-            ("judged under", "other settings than those of now" if found.stale else ""),
+            ("judged under", "other settings than the current ones" if found.stale else ""),
             ("prompt", fact.prompt),
             ("the base answers", answers.get("base")),
             ("live answers", answers.get("live")),

@@ -28,7 +28,8 @@ def register(app: typer.Typer) -> None:
 
 
 def status(context: typer.Context, json: Json = False) -> None:
-    """Show on one page what is live and served, what is pending, what waits for a person, how sources go.
+    """Show on one page what is live and served, what is pending, what waits for a person, and how reading the
+    sources goes.
 
     Everything is read from the ledger: no source and no server is asked, and no model is loaded.
     """
@@ -57,9 +58,9 @@ def facts(
     limit: Annotated[int, typer.Option(min=1, help="At most so many, by number.")] = 100,
     json: Json = False,
 ) -> None:
-    """List facts: what is wanted, waits, is doubted or gone, each with the reason why.
+    """List facts: wanted, waiting, quarantined or retracted, each with the reason why.
 
-    docs/admission.md explains every reason's code; `kbsync quarantine show ID` shows one fact in full.
+    docs/admission.md explains every reason code; `kbsync quarantine show ID` shows one fact in full.
     """
     from state.fact_queries import FactFilter
 
@@ -89,7 +90,8 @@ def _status(text: str | None) -> FactStatus | None:
 def edits(context: typer.Context, json: Json = False) -> None:
     """List the facts that live was edited with.
 
-    What the base model knew before is in live's view too, but changes no weight, and is not listed.
+    Facts that the base model knew already are part of live's view too, but they change no weight and are not
+    listed.
     """
     with globals_of(context).ledger() as app, app.state.read() as tx:
         live = tx.live()
@@ -131,7 +133,7 @@ def runs(
     """List runs, newest first, or show one with what its gates measured.
 
     A run builds a candidate from everything that is wanted, judges it and, if every gate passes, promotes
-    it. After a failed gate it goes another round without the facts that were to blame.
+    it. After a failed gate it tries another round without the facts that caused the failure.
     """
     from kbsync.gates import standing
 
@@ -169,7 +171,7 @@ def runs(
 
 
 def checkpoints(context: typer.Context, json: Json = False) -> None:
-    """List checkpoints: which is live, and which can be gone back to with `kbsync rollback`.
+    """List checkpoints: which one is live, and which ones `kbsync rollback` can return to.
 
     A blocked one was rolled back: it is not promoted again until it is released.
     """

@@ -25,12 +25,12 @@ def _reason(text: str) -> str:
 
 
 Reason = Annotated[
-    str, typer.Option(help="Why, in at least one word; goes into the audit log.", callback=_reason)
+    str, typer.Option(help="Why, in at least one word; recorded in the audit log.", callback=_reason)
 ]
 Actor = Annotated[
     str,
     typer.Option(
-        help="Who decides; goes into the audit log, beside the user that the operating system knows.",
+        help="Who decides; recorded in the audit log together with the operating system's user.",
         envvar="USER",
     ),
 ]

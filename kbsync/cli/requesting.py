@@ -75,7 +75,7 @@ def have_done(
 
 
 class _Watch:
-    """Says what the leader is doing while a command waits for it."""
+    """Prints what the leader is doing while a command waits for it."""
 
     def __init__(self, app: Application, id: int) -> None:
         self.app, self.id = app, id
@@ -131,7 +131,7 @@ def withdraw(
     actor: Actor = "operator",
     json: Json = False,
 ) -> None:
-    """Take a request back that nobody has begun to carry out."""
+    """Take back a request that has not been started."""
     with globals_of(context).ledger() as app, app.state.write() as tx:
         withdrawn = tx.withdraw_request(request, actor)
     if json:

@@ -31,8 +31,8 @@ def retemplate(
 ) -> None:
     """Move wanted facts to the templates that their relations have now, and build them.
 
-    A corrected template is used by new facts at once; those that are wanted already keep the prompt they were
-    made with until they are moved. Shows first which facts move and what optimising them again takes.
+    New facts use a corrected template at once; facts that are already wanted keep the prompt they were made with
+    until they are moved. Shows which facts move and what optimising them again costs, and asks first.
     """
     with globals_of(context).application() as app:
         found, answer = _cost(app, relation, reason, actor)

@@ -35,7 +35,7 @@ def sync(
 ) -> None:
     """Run one cycle now: pull, admit, build, judge, promote.
 
-    While the daemon runs, it is the daemon that does this, after the cycle that it is at.
+    While the daemon runs, the daemon does this, after the cycle that is under way.
     """
     _cycle(context, "sync", {"bootstrap": bootstrap}, no_wait=no_wait, json=json)
 
@@ -51,7 +51,7 @@ def rebuild(context: typer.Context, no_wait: NoWait = False, json: Json = False)
 def _cycle(
     context: typer.Context, action: str, arguments: dict[str, bool], *, no_wait: bool, json: bool
 ) -> None:
-    """Have a cycle done, print its report, and exit as that says."""
+    """Have a cycle done, print its report, and exit with its code."""
     from kbsync.service.actions import REPORTS
 
     with globals_of(context).application() as app:

@@ -44,7 +44,7 @@ class Deployment:
     state: DeploymentState
     attempts: int
     observed: str
-    """The version that the server said it serves, when last asked."""
+    """The version that the server reported, when last asked."""
     detail: str
     created: datetime
     updated: datetime

@@ -36,7 +36,7 @@ class NewFact:
     reason_code: str = ""
     """The reason for machines: one of the codes that docs/admission.md lists."""
     since: datetime | None = None
-    """Since when it has been what `status` says, where another row stood for it before; None: from now on."""
+    """Since when it has had this status, where another row stood for it before; None: from now on."""
 
     @property
     def key(self) -> str:

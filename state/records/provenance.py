@@ -23,7 +23,7 @@ class Built:
     gates: tuple[GateResult, ...]
     """Of this round alone."""
     known: bool | None
-    """True: the base said it already and it was not edited; None: the base was not asked."""
+    """True: the base answered it already and it was not edited; None: the base was not asked."""
     base_answer: str | None
 
 
@@ -33,6 +33,6 @@ class Provenance:
 
     fact: Fact
     observations: tuple[StoredObservation, ...]
-    """What the fact's source said of the slot, oldest first; `fact.revision` names the deciding one."""
+    """What the fact's source stated about the slot, oldest first; `fact.revision` names the deciding one."""
     builds: tuple[Built, ...]
     events: tuple[Event, ...]

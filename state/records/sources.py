@@ -1,4 +1,4 @@
-"""What the sources said, and how reading them goes."""
+"""What the sources stated, and how reading them goes."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class ViewFacts(Base, table=True):
 
 
 class BaseAnswers(Base, table=True):
-    """What the base says of a fact without any edit; `known` facts take no capacity."""
+    """What the base answers to a fact's prompt without any edit; `known` facts take no capacity."""
 
     __tablename__ = "base_answers"
     base: str = Field(primary_key=True)

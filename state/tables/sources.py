@@ -1,4 +1,4 @@
-"""What the sources said, and how reading them goes."""
+"""What the sources stated, and how reading them goes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Cursors(Base, table=True):
 
 
 class Sources(Base, table=True):
-    """How reading each source goes, beside its cursor."""
+    """How reading each source goes: last success, last error, next attempt."""
 
     __tablename__ = "sources"
     source: str = Field(primary_key=True)

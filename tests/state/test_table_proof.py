@@ -167,8 +167,8 @@ def test_every_deleted_row_is_found(written: State, name: str) -> None:
         ("UPDATE leases SET generation = 7", "leases leader: generation is 7; the log says 1"),
         ("DELETE FROM pauses", "pauses 1: the row is gone"),
         ("DELETE FROM view_facts WHERE view = 2 AND fact = 1", "view_facts 2: its facts are not those of view"),
-        ("INSERT INTO blocked_views SELECT digest, 'x', 'x', created FROM views WHERE id = 1", "no event tells"),
-        ("INSERT INTO entities (id, aliases) VALUES ('wd:Q7', '[]')", "entities wd:Q7: no event tells"),
+        ("INSERT INTO blocked_views SELECT digest, 'x', 'x', created FROM views WHERE id = 1", "no event mentions"),
+        ("INSERT INTO entities (id, aliases) VALUES ('wd:Q7', '[]')", "entities wd:Q7: no event mentions"),
     ],
 )  # fmt: skip
 def test_what_would_alter_what_is_live_is_named(written: State, attack: str, named: str | None) -> None:
@@ -219,4 +219,4 @@ def test_differences_are_listed_up_to_a_limit_and_all_counted(state: State) -> N
     found = state.audit.verify_tables()
     assert (len(found.differences), found.unlike) == (20, 60)
     assert isinstance(found.differences[0], Difference)
-    assert found.reason.startswith("60 rows are not what the log says, first of them facts")
+    assert found.reason.startswith("60 rows are not what the log says, the first is facts")
