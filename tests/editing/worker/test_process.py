@@ -289,6 +289,9 @@ def test_above_a_size_retention_is_a_sample(home: Home, worker: Process) -> None
     report = worker.round(home.spec("2", (ITALY, *many), live=first.checkpoint, retention_sample=5))
     retention = measure(report, "retention")
     assert (retention.n, retention.exhaustive) == (5, False)
+    assert [asked for _, asked in retention.by_fact] == [1] * 5
+    assert sum(hits for hits, _ in retention.by_fact) == retention.k
+    assert measure(report, "efficacy").by_fact == ()
     assert sum(fact.efficacy is None for fact in report.facts) == 7
 
 
