@@ -16,6 +16,7 @@ from editing.settings import EditSettings
 from editing.special_tokens import special_tokens
 from kbsync.application import Application
 from kbsync.errors import BadData
+from kbsync.recipe import IMPLIED
 from kbsync.runs.planning import WITHDRAWAL
 from state.records import Checkpoint, Run
 
@@ -51,7 +52,8 @@ def of_live(app: Application, live: Checkpoint | None) -> RunBase | None:
     if not directory.is_dir():
         return None
     try:
-        return RunBase(live.base, directory, decode(EditSettings, json.loads(live.recipe)["edit"], "recipe"))
+        edit = {**IMPLIED, **json.loads(live.recipe)["edit"]}
+        return RunBase(live.base, directory, decode(EditSettings, edit, "recipe"))
     except (ValueError, KeyError, SpecError):
         return None  # written by another version
 
