@@ -77,6 +77,10 @@ def restore(
         say("the settings that were there stay; the backup's are in the file")
     if done.aside is not None:
         say(f"the ledger that was there is {done.aside}")
+    if done.decisions:
+        say(
+            f"decisions made after the backup keep {done.decisions} facts out here too: see `kbsync quarantine`"
+        )
     if done.anchor is not None:
         say(
             f"keep {done.anchor} and start a new anchor file: what came after the backup is not in the log any more"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,12 +23,14 @@ from kbsync.home import Home
 from kbsync.leadership import LEASE_NAME
 from kbsync.service import archive
 from kbsync.service.archive import ANCHORS, LEDGER, SETTINGS, Contents
+from kbsync.service.later_decisions import keep_out, made_since
 from kbsync.settings.loading import load
 from state import State, Transaction
 from state.copies import check_file, is_empty, make_single
 from state.driver_errors import shown
 from state.errors import Damaged, LeaseHeld, NotMigrated
 from state.hash_chain import instant
+from state.records import Fact
 
 EVERY = ("deltas", "prefixes")
 """Folders of the cache that go together: a residual holds for the prefixes that it was optimised with."""
@@ -109,6 +111,8 @@ class Restored:
     """Where the ledger that was there before lies now."""
     anchor: Path | None
     """The anchor file of the settings, if it has lines already: a new one has to be started."""
+    decisions: int
+    """Facts that stay out by decisions made after the backup, in the ledger that was there."""
 
 
 def restore(
@@ -117,8 +121,9 @@ def restore(
     """Make a home of a backup; as far as the ledger is concerned, wholly or not at all.
 
     `replace`: also where a ledger or anything else is there; an SQLite ledger is set aside.  Settings that are
-    there stay.  Raises UsageError where the home is not empty and `replace` is not set, HomeInUse where a
-    process works in it, state.errors.LeaseHeld where another home leads the ledger, BadData for a damaged backup.
+    there stay.  What the ledger that is there was told to keep out since the backup stays out (`later_decisions`).
+    Raises UsageError where the home is not empty and `replace` is not set, HomeInUse where a process works in it,
+    state.errors.LeaseHeld where another home leads the ledger, BadData for a damaged backup.
     """
     if not replace:
         _check_empty(home)
@@ -140,7 +145,8 @@ def _restore(
     settings = load(config if kept else given if given.is_file() else None, directory=config.parent)
     state = State.open(settings.database_url(home))
     _check_replaceable(state, home, replace, now)
-    instance = _begin_instance(staging / LEDGER, contents, actor)
+    later = made_since(state, contents) if replace else ()
+    instance, decisions = _begin_instance(staging / LEDGER, contents, later, actor)
     added = _fill_cache(staging / "cache", home.cache)
     if not kept and given.is_file():
         given.chmod(0o600)
@@ -150,7 +156,7 @@ def _restore(
     fsync_directory(home.root)
     anchor = settings.state.anchor
     started = anchor is not None and anchor.is_file() and anchor.stat().st_size > 0
-    return Restored(contents, instance, not kept, added, aside, anchor if started else None)
+    return Restored(contents, instance, not kept, added, aside, anchor if started else None, decisions)
 
 
 def _check_empty(home: Home) -> None:
@@ -186,8 +192,11 @@ def _check_replaceable(state: State, home: Home, replace: bool, now: datetime) -
         raise LeaseHeld(lease.name, lease.holder, instant(lease.expires))
 
 
-def _begin_instance(ledger: Path, contents: Contents, actor: str) -> str:
-    """Prove the backup's ledger, migrate it and give it a new instance id, which is returned."""
+def _begin_instance(ledger: Path, contents: Contents, later: Sequence[Fact], actor: str) -> tuple[str, int]:
+    """Prove the backup's ledger, migrate it and give it a new instance id.
+
+    Returns the id, and how many of the facts in `later` are kept out as they were decided.
+    """
     check_file(ledger)
     state = State.open(f"sqlite:///{ledger}")
     try:
@@ -201,7 +210,8 @@ def _begin_instance(ledger: Path, contents: Contents, actor: str) -> str:
         with state.write() as tx:
             _answer_requests(tx, actor)
             about = {"made": contents.made, "from": contents.home, "head": contents.head}
-            return tx.begin_instance(about, actor)
+            instance = tx.begin_instance(about, actor)
+            return instance, keep_out(tx, later, actor)
     finally:
         state.close()
         make_single(ledger)

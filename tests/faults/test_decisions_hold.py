@@ -4,8 +4,8 @@ After each step live states nothing anew that was not wanted when it was promote
 that a person withdrew is live, nor what a source withdrew unless a candidate without it waits for review; and
 at the end of a history what is wanted gets there, and only that.
 
-A restored ledger knows the decisions of its backup; what was decided later is gone with the log that recorded it
-(docs/operating.md), so it is the restored ledger that each check is about.
+A backup that is restored over the ledger that it was made of keeps out what was decided to be kept out since; in an
+empty home there is only the backup's ledger, and each check is about that (docs/operating.md).
 """
 
 from __future__ import annotations
@@ -115,6 +115,8 @@ class Decisions(Histories):
             return
         file = self.backups[number % len(self.backups)]
         self.micro.now += timedelta(hours=1)
+        with self.state.read() as tx:
+            out = {fact.key for fact in tx.facts() if fact.decision in ("rejected", "barred")}
         self.state.close()
         self.app.close()
         if elsewhere:
@@ -124,6 +126,9 @@ class Decisions(Histories):
         self.base, self.state = self.app.base, self.app.state
         self.nothing_undone()
         self.cycle()
+        with self.state.read() as tx:
+            back = [fact for fact in tx.wanted() if fact.key in out]
+        assert elsewhere or not back, "a restore has undone a decision"
 
     def move_to_an_empty_home(self) -> None:
         """The settings, as an operator corrects them, and the sources' folder; nothing else comes along."""

@@ -239,7 +239,7 @@ LEADS: tuple[str, dict[str, object]] = ("lease.acquired", {})
         ([promotion(1, None), promotion(2, 3)], "but 1 is live"),
         ([promotion(1, None, "rollback: wrong")], "a rollback that nobody"),
         ([request("working", 1), *[promotion(1, n, "rollback: x") for n in (None, 1)]], "once more"),
-        ([PAUSED, PLANNED, PLANNED], "while the daemon is paused"),
+        ([PAUSED, request("working", 1), request("done", 1), PLANNED], "while the daemon is paused"),
         ([PAUSED, LEADS, PLANNED], "while the daemon is paused"),
         ([("run.planned", {"trigger": "kbsync sync"})], "which nobody has in hand"),
         ([("run.staged", {"from": "awaiting_review"})], "nobody approved"),
@@ -249,6 +249,10 @@ def test_a_log_that_could_not_have_happened_in_turn_is_found(
     events: list[tuple[str, dict[str, object]]], found: str
 ) -> None:
     assert any(found in one for one in violations(log(*events)))
+
+
+def test_a_cycle_that_a_pause_finds_at_work_may_plan_again() -> None:
+    assert violations(log(LEADS, PAUSED, PLANNED, PLANNED)) == []
 
 
 def test_a_request_that_its_dead_leader_had_in_hand_is_begun_again() -> None:

@@ -58,7 +58,8 @@ class _Reading:
     """Request → how often something was promoted for it."""
     live: int | None = None
     paused: bool = False
-    planned_while_paused: int = 0
+    no_cycle_at_work: bool = False
+    """Whether a pause found no scheduled cycle at work, or the cycle that it found is over."""
 
 
 def violations(events: Iterable[Event]) -> list[str]:
@@ -76,17 +77,18 @@ def _read(event: Event, body: Mapping[str, Any], seen: _Reading) -> None:
     if kind == "lease.acquired":
         # Whoever led before is dead: what it had in hand is begun again, and no cycle of it goes on.
         seen.working.clear()
-        seen.planned_while_paused = 1 if seen.paused else 0
+        seen.no_cycle_at_work = True
     elif kind == "request.working":
         if seen.working:
             seen.found.append(f"event {event.seq} begins request {body['request']} beside {seen.working}")
         seen.working[body["request"]] = body["action"]
+        seen.no_cycle_at_work = True
         seen.begun[body["request"]] = event.seq
     elif kind in ("request.waiting", *ENDS):
         if seen.working.pop(body["request"], None) is None and kind in ("request.waiting", "request.done"):
             seen.found.append(f"event {event.seq} ends a request that nobody had in hand")
     elif kind in ("daemon.paused", "daemon.resumed"):
-        seen.paused, seen.planned_while_paused = kind == "daemon.paused", 0
+        seen.paused, seen.no_cycle_at_work = kind == "daemon.paused", bool(seen.working)
     elif kind == "run.planned":
         _planned(event, body, seen)
     elif kind == "run.staged" and body["from"] == "awaiting_review":
@@ -99,11 +101,9 @@ def _read(event: Event, body: Mapping[str, Any], seen: _Reading) -> None:
 def _planned(event: Event, body: Mapping[str, Any], seen: _Reading) -> None:
     if not seen.working and body["trigger"] not in UNASKED:
         seen.found.append(f"event {event.seq} plans a run for {body['trigger']}, which nobody has in hand")
-    if body["trigger"] == "schedule" and seen.paused:
-        # The cycle that was at work when the daemon was paused is finished; none is begun.
-        seen.planned_while_paused += 1
-        if seen.planned_while_paused > 1:
-            seen.found.append(f"event {event.seq} plans a scheduled run while the daemon is paused")
+    # The cycle that was at work when the daemon was paused is finished, with all its runs; none is begun.
+    if body["trigger"] == "schedule" and seen.paused and seen.no_cycle_at_work:
+        seen.found.append(f"event {event.seq} plans a scheduled run while the daemon is paused")
 
 
 def _promoted(event: Event, body: Mapping[str, Any], seen: _Reading) -> None:

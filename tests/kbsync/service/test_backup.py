@@ -15,6 +15,7 @@ import pytest
 from kbsync.cli import main
 from kbsync.home import Home
 from state import State
+from state.records import Fact
 from tests.support.micro import Micro, make
 from tests.support.replay import check
 from tests.support.tampering import flip, sql
@@ -56,6 +57,12 @@ def live(micro: Micro) -> dict[str, str]:
     app.close()
     assert os.readlink(micro.home.live) == found.path
     return stated
+
+
+def fact_about(micro: Micro, subject: str) -> Fact:
+    with micro.application() as app, app.state.read() as tx:
+        (found,) = (fact for fact in tx.facts() if fact.subject_label == subject)
+    return found
 
 
 def deltas(home: Home) -> dict[str, bytes]:
@@ -146,6 +153,47 @@ def test_what_was_retracted_after_the_backup_is_wanted_again_only_if_its_source_
     assert kbsync(micro.home, "restore", micro.root / "one.tar", "--replace") == 0
     micro.sync()
     assert live(micro) == {"Blue House": "Dora"}, "the source is read again from the cursor of then"
+
+
+def test_what_a_person_retracted_after_the_backup_stays_out(
+    micro: Micro, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also of a fact that the backup does not know, and although the source still states both."""
+    micro.say({"Green Barn": "Anna"}, name="later")
+    micro.sync()
+    for subject in ("Red Boat", "Green Barn"):
+        assert kbsync(micro.home, "retract", fact_about(micro, subject).id, "--reason", "we were wrong") == 0
+    assert kbsync(micro.home, "restore", micro.root / "one.tar", "--replace") == 0
+    assert "keep 2 facts out" in capfd.readouterr().err
+    micro.sync()
+    assert live(micro) == {"Blue House": "Dora"}
+    found = fact_about(micro, "Green Barn")
+    assert (found.status, found.decision) == ("retracted", "rejected")
+    assert found.reason == "decided after the backup: we were wrong"
+    assert kbsync(micro.home, "unretract", found.id, "--reason", "right after all") == 0
+    micro.sync()
+    assert live(micro) == {"Blue House": "Dora", "Green Barn": "Anna"}
+
+
+def test_what_was_rolled_back_after_the_backup_stays_out(micro: Micro) -> None:
+    micro.say({"Green Barn": "Anna"}, name="later")
+    micro.sync()
+    assert kbsync(micro.home, "rollback", "--reason", "Anna is wrong") == 0
+    assert kbsync(micro.home, "restore", micro.root / "one.tar", "--replace") == 0
+    micro.sync()
+    assert live(micro) == FACTS
+    assert fact_about(micro, "Green Barn").decision == "barred"
+
+
+def test_decisions_of_another_ledger_are_not_taken_over(
+    micro: Micro, template: Micro, tmp_path: Path
+) -> None:
+    other = make(tmp_path / "other")
+    other.say({"Blue House": "Dora"})
+    other.sync()
+    assert kbsync(other.home, "retract", fact_about(other, "Blue House").id, "--reason", "not here") == 0
+    assert kbsync(other.home, "restore", template.root / "one.tar", "--replace") == 0
+    assert fact_about(other, "Blue House").status == "wanted"
 
 
 def test_a_restore_is_an_event_and_the_ledger_has_another_name(micro: Micro) -> None:

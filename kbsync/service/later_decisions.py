@@ -1,0 +1,60 @@
+"""Decisions made after a backup: a restore keeps those that keep a value out.
+
+What came after a backup is gone with its restore: sources are read again, gates judge again.  Nobody would repeat
+what a person decided, so whatever was rejected, retracted, put out by a gate or rolled back since the backup stays
+out in the restored ledger.  Approvals and what was taken back (`reopen`, `unretract`) are not carried over: a
+reviewer can give them again, and until then the value is out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kbsync.service.archive import Contents
+from state import State, Transaction
+from state.errors import StateError
+from state.records import Fact, FactStatus, Move
+
+KEEP_OUT = ("rejected", "barred")
+_OUT: tuple[FactStatus, ...] = ("quarantined", "retracted", "superseded")
+
+
+def made_since(state: State, contents: Contents) -> tuple[Fact, ...]:
+    """Facts of the ledger in `state` that a decision made after the backup keeps out.
+
+    Empty where that ledger is not a continuation of the backup's (its log does not hold the backup's head), and
+    where it cannot be read: a damaged ledger is what restores are for.
+    """
+    try:
+        with state.read() as tx:
+            if contents.head:
+                joint = tx.events(after=contents.head - 1, limit=1)
+                if [event.hash for event in joint] != [contents.hash]:
+                    return ()
+            later = {event.fact for event in tx.events(after=contents.head, kind="fact.*")} - {None}
+            return tuple(fact for fact in tx.facts(ids=later) if fact.decision in KEEP_OUT)  # type: ignore[arg-type]
+    except StateError:
+        return ()
+    finally:
+        state.close()
+
+
+def keep_out(tx: Transaction, decided: Sequence[Fact], actor: str) -> int:
+    """Decide in the restored ledger as it was decided in the other; returns of how many facts that is news."""
+    slots = tx.facts_of({(fact.subject, fact.relation) for fact in decided})
+    kept = 0
+    for fact in decided:
+        rows = slots.get((fact.subject, fact.relation), ())
+        own = next((row for row in rows if row.key == fact.key), None)
+        if own is not None and own.decision == fact.decision:
+            continue
+        why = f"decided after the backup: {fact.reason}"
+        if own is None:
+            (own,) = tx.put_facts([fact.offered(status="held", reason=why)], actor)
+        if fact.decision == "rejected":
+            tx.decide_facts([own.id], "rejected", why, actor)
+        to = fact.status if fact.status in _OUT else "quarantined"
+        barred = fact.decision == "barred"
+        tx.move_facts([Move(own.id, to, why, own.status, reason_code=fact.reason_code, bars=barred)], actor)
+        kept += 1
+    return kept
