@@ -371,3 +371,20 @@ def test_killed_while_switching_live_a_reader_always_sees_a_complete_version(
     collect_garbage(root, keep={"1", "2"})
     assert {path.name for path in root.iterdir()} == {"1", "2", "live"}
     assert reads > 500
+
+
+def test_a_manifest_states_what_the_layers_were_solved_with(
+    base: Path, model: torch.nn.Module, tmp_path: Path
+) -> None:
+    """λ and leverage are under the digest; a manifest without them is the one that was written before."""
+    solved = {"lam": 199.0, "leverage_0": 2030.0}
+    plain = write_checkpoint(base, tmp_path / "plain", changed(model))
+    stated = write_checkpoint(base, tmp_path / "stated", changed(model), solved=solved)
+    assert read_manifest(tmp_path / "stated").solved == solved
+    assert read_manifest(tmp_path / "plain").solved == {}
+    assert "solved" not in json.loads((tmp_path / "plain" / "kbsync.json").read_bytes())
+    assert stated == verify(tmp_path / "stated") != plain
+    forged = tmp_path / "stated" / "kbsync.json"
+    forged.write_text(forged.read_text().replace("199.0", "200.0"))
+    with pytest.raises(DamagedCheckpoint, match="does not match"):
+        read_manifest(tmp_path / "stated")
