@@ -11,15 +11,14 @@ use no test framework: a broken promise is a `NonConformance`, an AssertionError
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
 from connectors.observations import Connector, Observation, Poll
+from connectors.third_party import CURIE
 
-_CURIE = re.compile(r"[\w.-]+:\S.*")
 Slot = tuple[str, str]
 Facts = Mapping[Slot, frozenset[str]]
 """Object ids by slot; a slot that holds nothing is absent."""
@@ -232,7 +231,7 @@ def _require_well_formed(connector: Connector, observation: Observation) -> None
     where = f"{observation.subject.id} {observation.relation}"
     _require(observation.source == connector.name, f"{where}: source is {observation.source!r}, not the name")
     for id in (observation.subject.id, observation.relation):
-        _require(bool(_CURIE.fullmatch(id)), f"{where}: {id!r} is no CURIE")
+        _require(bool(CURIE.fullmatch(id)), f"{where}: {id!r} is no CURIE")
     for at in (observation.observed, observation.modified):
         _require(at is None or at.utcoffset() == timedelta(), f"{where}: {at} is not in UTC")
     ids = [statement.id for statement in observation.statements]

@@ -183,5 +183,8 @@ def _offset(zone: str | None) -> timedelta:
     if zone is None or zone == "Z":
         return timedelta()
     digits = zone[1:].replace(":", "")
-    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    hours, minutes = int(digits[:2]), int(digits[2:])
+    if hours > 15 or minutes > 59:
+        raise SourceDataError(f"{shown(zone)} is not a date's time zone: no zone is that far from UTC")
+    offset = timedelta(hours=hours, minutes=minutes)
     return -offset if zone[0] == "-" else offset

@@ -6,6 +6,7 @@ group `kbsync.connectors`, whose names are kinds and whose objects are factories
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import import_module
@@ -73,6 +74,8 @@ def factory_of(name: str, kind: object) -> Factory:
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name == kind:
             return partial(_checked, point.load())
+    close = difflib.get_close_matches(str(kind), kinds(), n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
     raise SourceSettingsError(
-        f"sources.{name}.kind: {kind!r} is no kind of source; there are: {', '.join(kinds())}"
+        f"sources.{name}.kind: {kind!r} is no kind of source; {guess}there are: {', '.join(kinds())}"
     )

@@ -32,7 +32,7 @@ class SqlSettings(SourceSettings, MappingSettings):
     """One table, view or query."""
 
     kind: Literal["sql"]
-    url: str = Field(
+    url: pydantic.SecretStr = Field(
         description="SQLAlchemy URL, such as postgresql+psycopg://user@host/db or sqlite:///crm.db"
     )
     table: str | None = Field(None, description="A table or view, with its schema if need be")
@@ -186,5 +186,5 @@ def _mapping(settings: SqlSettings) -> MappingSettings:
 def connect(name: str, settings: Mapping[str, Any], context: Context) -> SqlConnector:
     """The factory of kind `sql`.  Raises SourceSettingsError."""
     parsed = parse(SqlSettings, name, settings)
-    table = Table(name, parsed.url, parsed.table, parsed.query, context.directory)
+    table = Table(name, parsed.url.get_secret_value(), parsed.table, parsed.query, context.directory)
     return SqlConnector(name, parsed, table, context)

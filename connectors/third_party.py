@@ -7,12 +7,13 @@ cannot be is rejected by itself, counted and named, and the reading goes on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, get_args
 
-from connectors.border import MAX_NUMBER, MAX_TEXT, shown, well_formed
+from connectors.border import MAX_NUMBER, shown, well_formed
 from connectors.dates import Interval
 from connectors.errors import SourceDataError
 from connectors.observations import (
@@ -27,8 +28,12 @@ from connectors.observations import (
     Statement,
     Triple,
 )
+from connectors.rows.naming import MAX_ID
 
 T = TypeVar("T")
+CURIE = re.compile(r"[\w.-]+:\S.*")
+MAX_LITERAL = 2 * MAX_ID + len(LITERAL)
+"""Bytes of a literal with its prefix."""
 MAX_CURSOR = 64 * 2**20
 """Characters of a cursor."""
 MAX_STATEMENTS = 10_000
@@ -107,7 +112,7 @@ class Checked:
         _of(one.gone, bool, f"{what}: gone")
         return replace(
             one,
-            relation=_id(one.relation, f"{what}: relation"),
+            relation=_curie(one.relation, f"{what}: relation"),
             revision=0 if one.gone else _count(one.revision, f"{what}: revision", MAX_REVISION),
             modified=None if one.modified is None else _instant(one.modified, f"{what}: modified"),
             observed=_instant(one.observed, f"{what}: observed"),
@@ -137,12 +142,12 @@ def _redirect(pair: tuple[str, str]) -> tuple[str, str]:
     ids = _many(pair, 2, "a redirect")
     if len(ids) != 2:
         raise SourceDataError("a redirect is not a pair of ids")
-    return _id(ids[0], "the old id of a redirect"), _id(ids[1], "the new id of a redirect")
+    return _curie(ids[0], "the old id of a redirect"), _curie(ids[1], "the new id of a redirect")
 
 
 def _triple(triple: Triple) -> Triple:
     _of(triple, Triple, "a triple")
-    return Triple(_entity(triple.subject), _id(triple.relation, "a relation"), _value(triple.object))
+    return Triple(_entity(triple.subject), _curie(triple.relation, "a relation"), _value(triple.object))
 
 
 def _statement(statement: Statement) -> Statement:
@@ -166,7 +171,7 @@ def _statement(statement: Statement) -> Statement:
 
 
 def _entity(entity: Entity) -> Entity:
-    _id(_of(entity, Entity, "an entity").id, "an entity's id")
+    _curie(_of(entity, Entity, "an entity").id, "an entity's id")
     return _named(entity)
 
 
@@ -174,7 +179,7 @@ def _value(entity: Entity) -> Entity:
     """As `_entity`; the text of a literal may hold spaces."""
     if not _of(_of(entity, Entity, "an object").id, str, "an object's id").startswith(LITERAL):
         return _entity(entity)
-    well_formed(entity.id, "a literal", MAX_TEXT + len(LITERAL))
+    _indexable(well_formed(entity.id, "a literal"), "a literal", MAX_LITERAL)
     return _named(entity)
 
 
@@ -194,7 +199,22 @@ def _id(value: object, what: str) -> str:
     text = well_formed(_of(value, str, what), what)
     if not text or text != text.strip():
         raise SourceDataError(f"{what} is {shown(text)}: empty, or with spaces around it")
+    _indexable(text, what, MAX_ID)
     return text
+
+
+def _curie(value: object, what: str) -> str:
+    """The id of an entity or a relation: a prefix, a colon, and something that prints."""
+    text = _id(value, what)
+    if not CURIE.fullmatch(text) or not text.isprintable():
+        raise SourceDataError(f"{what} is {shown(text)}, not a prefix, a colon and an id that prints")
+    return text
+
+
+def _indexable(text: str, what: str, most: int) -> None:
+    """Databases index ids, and what an index holds of one is limited in bytes."""
+    if len(text.encode()) > most:
+        raise SourceDataError(f"{what} has more than {most} bytes: {shown(text)}")
 
 
 def _of(value: object, kind: type[T], what: str) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from unicodedata import category
 
 from connectors.border import shown
 from connectors.errors import SourceDataError
@@ -15,8 +16,14 @@ from connectors.values import literal
 MAX_ID = 1_000
 """Bytes of an id in UTF-8: databases index ids, and their index entries have a limit of about 2,700."""
 _CURIE = re.compile(r"[A-Za-z_][\w.-]*:(?!//)\S")
-_WIKIDATA_PAGE = re.compile(r"https?://(?:www|m)\.wikidata\.org/(?:wiki|entity)/(Q[0-9]+)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_WIKIDATA_PAGE = re.compile(
+    r"(?:https?://)?(?:(?:www|m)\.)?wikidata\.org/(?:wiki/(?:Special:Entity(?:Page|Data)/)?|entity/)"
+    r"(?P<item>Q[0-9]+)(?:\.\w+)?(?:[?#].*)?",
+    re.IGNORECASE | re.ASCII,
+)
+_HIDDEN = ("Cc", "Cf", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"
+"""Persian and Indic names are spelled with them."""
 
 
 class Naming:
@@ -37,8 +44,8 @@ class Naming:
         id = self._curie(text)
         if len(id.encode()) > MAX_ID:
             raise SourceDataError(f"an id has more than {MAX_ID} bytes: {shown(id)}")
-        if _CONTROL.search(id):
-            raise SourceDataError(f"an id holds a control character: {shown(id)}")
+        if not id.isprintable() and any(category(c) in _HIDDEN and c not in _JOINERS for c in id):
+            raise SourceDataError(f"an id holds a control character or one that does not show: {shown(id)}")
         return id
 
     def _curie(self, text: str) -> str:
@@ -51,6 +58,8 @@ class Naming:
             return compact
         if _CURIE.match(text):
             return text
+        if text.partition(":")[0] in self._prefixes and ":" in text:
+            raise SourceDataError(f"{shown(text)} has a prefix and no id after it")
         if not self._namespace:
             raise SourceDataError(
                 f"{shown(text)} has no prefix; set `namespace` for ids without one, "
@@ -84,10 +93,9 @@ class Naming:
     def _iri(text: str) -> str | None:
         """The IRI that `text` is; addresses of pages and entities at Wikidata are those of its entities."""
         bare = text[1:-1] if text.startswith("<") and text.endswith(">") else text
-        if isinstance(text, Iri) or "://" in bare.partition(" ")[0]:
-            page = _WIKIDATA_PAGE.fullmatch(bare)
-            return WIKIDATA["wd"] + page[1] if page else bare
-        return None
+        if page := _WIKIDATA_PAGE.fullmatch(bare):
+            return WIKIDATA["wd"] + page["item"].upper()
+        return bare if isinstance(text, Iri) or "://" in bare.partition(" ")[0] else None
 
     def spellings(self, id: str) -> set[str]:
         """How rows may write an id or a text: as it is, without `namespace`, as an IRI."""

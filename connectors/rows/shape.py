@@ -7,6 +7,7 @@ driver gives: texts, numbers, instants, bytes, RDF terms.  They all cross `conne
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,8 @@ T = TypeVar("T")
 _RANKS: Mapping[str, Rank] = {"preferred": "preferred", "normal": "normal", "deprecated": "deprecated"}
 _FOR_EVER = ("infinity", "-infinity")
 """PostgreSQL's dates without end or beginning."""
+_ZERO_DATE = re.compile(r"0000-00-00(?:[T ]00:00(?::00(?:\.0+)?)?)?Z?")
+"""How MySQL writes that there is no date."""
 MAX_NAMES = 500
 """Other names of one entity in one cell."""
 _SHOWN_COLUMNS = 20
@@ -120,13 +123,18 @@ def _date(text: str, what: str, parse: Callable[[str], T]) -> T:
         raise SourceDataError(f"{what}: {error}") from error
 
 
-def _modified(cell: object, what: str) -> datetime | None:
+def _date_text(cell: object, what: str) -> str | None:
     text = _text(cell, what)
+    return None if text is None or _ZERO_DATE.fullmatch(text) else text
+
+
+def _modified(cell: object, what: str) -> datetime | None:
+    text = _date_text(cell, what)
     return _date(text, what, instant) if text else None
 
 
 def _start(cell: object, what: str) -> Interval | None:
-    text = _text(cell, what)
+    text = _date_text(cell, what)
     if text in _FOR_EVER:
         return Interval.at(LATEST) if text == "infinity" else None
     return _date(text, what, interval) if text else None
@@ -134,7 +142,7 @@ def _start(cell: object, what: str) -> Interval | None:
 
 def _end(cell: object, what: str) -> Interval | None:
     """The last day of the calendar is how databases write "no end"."""
-    text = _text(cell, what)
+    text = _date_text(cell, what)
     if text in _FOR_EVER:
         return Interval.at(EARLIEST) if text == "-infinity" else None
     ends = _date(text, what, interval) if text else None

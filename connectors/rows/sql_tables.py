@@ -118,7 +118,8 @@ class Table:
 
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
-        where = self._url.render_as_string(hide_password=True)
+        # Drivers take a password as a parameter, too.
+        where = self._url.set(query={}).render_as_string(hide_password=True)
         self._require_file()
         try:
             with self._engine.connect() as connection:

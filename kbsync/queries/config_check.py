@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.errors import ConnectorError
+from editing.editors.registry import editors
 from editing.errors import EditingError
 from kbsync.application import Application
 from kbsync.deployment.checks import hook_problems
@@ -128,6 +129,11 @@ def _device(app: Application) -> Iterator[Problem]:
             f"{device!r} names no device: this machine has {count} that CUDA can use",
             'install a CUDA build of torch, or set device = "auto" or "cpu"',
         )
+
+
+def _editor(app: Application) -> Iterator[Problem]:
+    if app.settings.edit.editor is not None:
+        yield from _unknown("[edit] editor", [app.settings.edit.editor], editors(), "editor")
 
 
 def _layers(app: Application) -> Iterator[Problem]:
@@ -247,6 +253,7 @@ def _unknown(where: str, names: Collection[str], known: Collection[str], what: s
 CHECKS: tuple[Check, ...] = (
     _model,
     _device,
+    _editor,
     _layers,
     _gates,
     _canaries,

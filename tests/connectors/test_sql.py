@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -233,3 +234,23 @@ def test_mistakes_are_named(database: Database, open_sql: Open, tmp_path: Path) 
         list(open_sql(url=f"sqlite:///{tmp_path}/none.db").poll(None))
     with pytest.raises(SourceSettingsError, match=r"sources\.crm\.url"):
         open_sql(url="nonsense")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql+psycopg://u:hunter2@127.0.0.1:1/x", "postgresql+psycopg://127.0.0.1:1/x?password=hunter2"],
+)
+def test_a_password_in_the_address_is_shown_nowhere(url: str) -> None:
+    source = connect("crm", {"kind": "sql", "url": url, "table": "t"})
+    health = source.check()
+    assert not health.ok
+    assert "hunter2" not in f"{health} {source!r} {vars(source)}"
+    with pytest.raises(SourceUnavailable) as raised:
+        list(source.poll(None))
+    assert "hunter2" not in "".join(traceback.format_exception(raised.value.__class__, raised.value, None))
+    with pytest.raises(SourceSettingsError) as wrong:
+        connect(
+            "crm", {"kind": "sql", "url": url.replace("postgresql", "postgre sql"), "table": "t", "mod": 1}
+        )
+    assert "hunter2" not in str(wrong.value)
+    source.close()

@@ -81,6 +81,10 @@ def test_a_node_of_an_unknown_graph_is_never_taken_for_text() -> None:
         ({"subject": "\ud800"}, "subject holds a lone surrogate"),
         ({"subject": "a\0b"}, "subject holds NUL"),
         ({"subject": "a\x1b[2J"}, "an id holds a control character"),
+        ({"subject": "\u202e1"}, "an id holds a control character or one that does not show"),
+        ({"subject": "1\u200b"}, "an id holds a control character or one that does not show"),
+        ({"subject": "crm:"}, "has a prefix and no id"),
+        ({"subject": "wd: Q1"}, "has a prefix and no id"),
         ({"subject": "x" * 1_100}, "an id has more than 1000 bytes"),
         ({"subject_label": "\udcff"}, "subject_label holds a lone surrogate"),
         ({"object_aliases": ["ok", "\ud800"]}, "object_aliases holds a lone surrogate"),
@@ -195,3 +199,38 @@ def test_whatever_cells_hold_only_rows_are_rejected_and_good_rows_arrive(example
         assert all(reject.reason.isprintable() for reject in mapper.rejects)
 
     holds()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://wikidata.org/entity/Q38",
+        "HTTPS://WWW.WIKIDATA.ORG/wiki/Q38",
+        "http://www.wikidata.org/entity/q38",
+        "http://www.wikidata.org/entity/Q38#P6",
+        "https://m.wikidata.org/wiki/Q38?uselang=it",
+        "https://www.wikidata.org/wiki/Special:EntityPage/Q38",
+        "https://www.wikidata.org/wiki/Special:EntityData/Q38.ttl",
+        "www.wikidata.org/wiki/Q38",
+    ],
+)
+def test_an_address_of_an_item_is_the_item_however_it_is_written(address: str) -> None:
+    observation = one(mapper_of({"subject": "rome", "object": address}))
+    assert observation.statements[0].object == Entity("wd:Q38")
+
+
+@pytest.mark.parametrize("field", ["start", "end", "modified"])
+@pytest.mark.parametrize("date", ["0000-00-00", "0000-00-00 00:00:00"])
+def test_a_date_of_zeros_is_no_date(field: str, date: str) -> None:
+    observation = one(mapper_of({"subject": "rome", "object": "x", field: date}))
+    assert (observation.modified, observation.statements[0].start, observation.statements[0].end) == (
+        None,
+    ) * 3
+
+
+def test_a_name_of_an_id_may_hold_joiners_and_spaces_of_any_script() -> None:
+    assert (
+        one(mapper_of({"subject": "\u0645\u06cc\u200c\u062e", "object": "x"})).subject.id
+        == "crm:\u0645\u06cc\u200c\u062e"
+    )
+    assert one(mapper_of({"subject": "a\u3000b", "object": "x"})).subject.id == "crm:a\u3000b"

@@ -37,6 +37,14 @@ HOSTILE = {
     "label with a lone surrogate": of_subject(label=SURROGATE),
     "id with NUL": of_subject(id="wd:\x00"),
     "empty id": of_subject(id=""),
+    "id without a prefix": of_subject(id="italy"),
+    "id that no index takes": of_subject(id="wd:" + "\u6771" * 1_000),
+    "literal that no index takes": of_statement(
+        kind="literal", object=Entity("lit:" + "\u6771" * 1_000, "\u6771")
+    ),
+    "id with a newline": of_subject(id="wd:a\nb"),
+    "id with a mark that reverses text": of_subject(id="wd:\u202eQ38"),
+    "relation without a prefix": of_slot(relation="P6"),
     "id that is bytes": of_subject(id=b"wd:Q38"),
     "label that is a number": of_subject(label=38),
     "alias that is None": of_subject(aliases=(None,)),

@@ -63,6 +63,7 @@ def test_settings_that_can_work_have_no_problem(tmp_path: Path) -> None:
         ("[gates.efficacy]\nthreshold = 85\n", "[gates.efficacy] threshold", "did you mean 0.85?"),
         ("[gates.perplexity_ratio]\nthreshold = 0\n", "[gates.perplexity_ratio] threshold", "about 1"),
         ("[gates.retention]\nmargin = 2\n", "[gates.retention] margin", "from 0 to 1"),
+        ("[edit]\neditor = 'memti'\n", "[edit] editor", "did you mean 'memit'?"),
         ("[edit]\nlayers = [3, 9]\n", "[edit] layers", "layers from 0 to 3"),
         ("[sources.x]\nkind = 'wikidaat'\n", "[sources.x]", "docs/connectors.md"),
     ],
@@ -154,3 +155,8 @@ def test_a_line_that_is_no_canary_is_named(tmp_path: Path, line: bytes) -> None:
         read_canaries(file)
     file.write_bytes(file.read_bytes().replace(line, b""))
     assert read_canaries(file) == (Case("The capital of Italy is", "Rome"),)
+
+
+def test_a_kind_of_source_that_is_nearly_right_comes_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    (problem,) = checked(tmp_path, GOOD + "[sources.x]\nkind = 'wikidaat'\n").problems
+    assert "did you mean 'wikidata'?" in problem.what
