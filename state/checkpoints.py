@@ -1,4 +1,4 @@
-"""Checkpoints: candidates, the live one, those kept and those gone. (How one goes live: `promotion.py`.)"""
+"""Checkpoints: candidates, the live one, retired and rejected ones. (`promotions.py` makes one live.)"""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class CheckpointQueries(Reader):
         return found[0] if found else None
 
     def previous(self) -> Checkpoint | None:
-        """What was live last, of another view, and may be so again: where `rollback` goes by default."""
+        """What was live last, of another view, and may be live again: the default target of `rollback`."""
         was_live = (CHECKPOINTS.c.status == "retired") & CHECKPOINTS.c.promotion.is_not(None)
         usable = was_live & CHECKPOINTS.c.collected.is_(None) & ~_IS_BLOCKED.element
         if (live := self.live()) is not None:

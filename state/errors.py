@@ -92,7 +92,7 @@ class NotFound(StateError):
 
 
 class StaleTransition(StateError):
-    """A compare-and-set found another state than expected: somebody moved the row first."""
+    """A compare-and-set found another state than expected: the row was changed in between."""
 
     def __init__(self, what: str, id: int, expected: str, found: str, to: str) -> None:
         self.expected, self.found = expected, found
@@ -124,7 +124,7 @@ class SlotTaken(StateError):
 
 
 class ViewBlocked(StateError):
-    """The view was rolled back; it stays blocked until somebody releases it."""
+    """The view was rolled back; it stays blocked until it is released."""
 
     def __init__(self, view: str, reason: str) -> None:
         super().__init__(

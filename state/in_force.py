@@ -29,7 +29,7 @@ class InForce:
 
 class InForceQueries(Reader):
     def in_force(self) -> InForce | None:
-        """What the leader last ran with; None in a ledger that nobody has led yet."""
+        """What the leader last ran with; None in a ledger that has had no leader yet."""
         newest = select(EVENTS.c.body).where(text("kind = 'settings.changed'"))
         body = self._value(newest.order_by(EVENTS.c.seq.desc()).limit(1))
         if body is None:

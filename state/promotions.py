@@ -1,4 +1,4 @@
-"""Promotion, fenced and with an outbox: what goes live, and which servers must hear of it.
+"""Promotion, fenced and with an outbox: what goes live, and which servers are to be notified.
 
 The promotion is this transaction and nothing else; `checkpoints/live` on disk is a projection of
 it and deployments are work that it leaves behind. A committed promotion reaches the

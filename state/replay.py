@@ -1,4 +1,4 @@
-"""The audit log replayed: what the tables must say if nobody wrote to them past this program.
+"""The audit log replayed: what the tables must hold if only this program has written to them.
 
 Each event says what happened (`fact.wanted`, `run.gates`, `checkpoint.promoted`) and seals the rows that were
 written with it.  A replay keeps, of both, what came last; `table_proof.py` compares it with the tables.  What

@@ -69,7 +69,7 @@ class Numbering:
     lift: int = 0
 
     def number(self, revision: int) -> int:
-        """The number under which a reading enters the history, which goes on from there."""
+        """The number under which a reading enters the history; later readings are numbered from there."""
         gone = revision == GONE
         if self.newest is None:
             number = 0 if gone else revision

@@ -39,7 +39,7 @@ NEXT: Mapping[RunState, tuple[RunState, ...]] = {
 OPEN: tuple[RunState, ...] = tuple(
     state for state in get_args(RunState) if state not in ("deployed", "rejected", "failed", "rolled_back")
 )
-"""States in which somebody still has to do something; a restart carries these runs on."""
+"""States of runs that have not ended; a restart continues them."""
 
 
 class RunQueries(Reader):

@@ -1,7 +1,7 @@
 """Seals: a digest of every row a transaction wrote, kept in the column `rows` of its events.
 
-Events say what happened; seals tie the tables to them.  Who changes a row, deletes one or adds one past this
-program leaves a row that is not the one that was sealed last, and the verifier names it (`table_proof.py`).
+Events say what happened; seals tie the tables to them.  A row that is changed, deleted or added by
+anything but this program differs from its last seal, and the verifier names it (`table_proof.py`).
 
 A seal covers a row's columns by name, without those that are null (so that a column added later changes
 nothing) and without what changes all the time and decides nothing (`LEFT_OUT`).
@@ -38,7 +38,7 @@ GROUPED: Mapping[str, str] = {"probes": "fact"}
 
 CHUNK = 500
 DIGEST_CHARACTERS = 32
-"""128 bits: nobody finds another row with the same seal."""
+"""128 bits: finding another row with the same seal is infeasible."""
 
 Key = tuple[Any, ...]
 """The values of a row's primary key (of a group's column, where the table is grouped)."""

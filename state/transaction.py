@@ -147,7 +147,7 @@ class Writer(Reader):
     """Transitions: each change and its event are one transaction."""
 
     identity: str = ""
-    """Who the operating system says is writing: goes into every event, beside the actor that is claimed."""
+    """The operating system's user who is writing: recorded in every event, in addition to the claimed actor."""
     _link: tuple[int, str] | None = field(default=None, init=False)
     """Sequence number and hash of the newest event, once read: no other writer can add one meanwhile."""
     _touched: dict[Table, dict[seals.Key, seals.Values | None]] = field(default_factory=dict, init=False)

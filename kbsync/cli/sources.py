@@ -1,4 +1,4 @@
-"""`sources`: how each source goes, and what becomes of those that left the settings."""
+"""`sources`: how reading each source goes, and what to do about sources that left the settings."""
 
 from __future__ import annotations
 
