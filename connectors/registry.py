@@ -6,7 +6,6 @@ group `kbsync.connectors`, whose names are kinds and whose objects are factories
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import import_module
@@ -16,6 +15,7 @@ from typing import Any
 
 from connectors.clock import SYSTEM_CLOCK, Clock
 from connectors.errors import SourceSettingsError
+from connectors.guesses import did_you_mean
 from connectors.http.limits import PROCESS_LIMITERS, Limiters
 from connectors.observations import Connector
 from connectors.settings import Context
@@ -74,8 +74,7 @@ def factory_of(name: str, kind: object) -> Factory:
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name == kind:
             return partial(_checked, point.load())
-    close = difflib.get_close_matches(str(kind), kinds(), n=1)
-    guess = f"did you mean {close[0]!r}? " if close else ""
+    guess = did_you_mean(str(kind), kinds())
     raise SourceSettingsError(
         f"sources.{name}.kind: {kind!r} is no kind of source; {guess}there are: {', '.join(kinds())}"
     )

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field
 from connectors.border import shown
 from connectors.clock import SYSTEM_CLOCK, Clock
 from connectors.errors import SourceSettingsError
+from connectors.guesses import did_you_mean
 from connectors.http.client import Limits, Requester, check_agent
 from connectors.http.limits import PROCESS_LIMITERS, Budget, Limiters
 from connectors.http.sparql_client import Credentials
@@ -133,14 +134,16 @@ def parse(model: type[Model], name: str, settings: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(dict(settings))
     except pydantic.ValidationError as error:
-        wrong = "; ".join(_complaint(name, complaint) for complaint in error.errors())
+        wrong = "; ".join(_complaint(name, complaint, model) for complaint in error.errors())
         raise SourceSettingsError(wrong) from error
 
 
-def _complaint(name: str, complaint: Any) -> str:
+def _complaint(name: str, complaint: Any, model: type[pydantic.BaseModel]) -> str:
     key = ".".join(("sources", name, *(str(part) for part in complaint["loc"])))
     if complaint["type"] == "extra_forbidden":
-        return f"{key}: there is no such setting for this kind of source"
+        known = model.model_fields if len(complaint["loc"]) == 1 else ()
+        guess = did_you_mean(str(complaint["loc"][-1]), known)
+        return f"{key}: there is no such setting for this kind of source; {guess}".rstrip("; ")
     if complaint["type"] == "missing":
         return f"{key}: is required"
     given = complaint["input"]

@@ -7,7 +7,6 @@ is looked for only where the settings name it.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.errors import ConnectorError
+from connectors.guesses import did_you_mean
 from editing.editors.registry import editors
 from editing.errors import EditingError
 from kbsync.application import Application
@@ -139,6 +139,9 @@ def _editor(app: Application) -> Iterator[Problem]:
 def _layers(app: Application) -> Iterator[Problem]:
     layers, path = app.settings.edit.layers, app.settings.model.path
     count = _layer_count(path) if path is not None else None
+    if layers is not None and (not layers or len(set(layers)) < len(layers)):
+        what = "a layer is named twice" if layers else "no layer is named"
+        yield Problem("[edit] layers", what, "name each layer once; `kbsync trace` recommends some")
     for layer in layers or ():
         if count is not None and layer >= count:
             yield Problem(
@@ -240,14 +243,12 @@ def _shared_questions(app: Application) -> Iterator[str]:
 
 def _unknown(where: str, names: Collection[str], known: Collection[str], what: str) -> Iterator[Problem]:
     for name in sorted(set(names) - set(known)):
-        close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-        guess = f"did you mean {close[0]!r}? " if close else ""
         listed = (
             "`kbsync relations` lists them"
             if what == "relation"
             else f"there are: {', '.join(sorted(known))}"
         )
-        yield Problem(where, f"there is no {what} {name!r}", f"{guess}{listed}")
+        yield Problem(where, f"there is no {what} {name!r}", f"{did_you_mean(name, known)}{listed}")
 
 
 CHECKS: tuple[Check, ...] = (

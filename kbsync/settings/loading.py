@@ -6,8 +6,9 @@ Everything that is wrong is named by where it stands: the file and the key, or t
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
+from connectors.border import shown
+from connectors.guesses import did_you_mean
 from kbsync.errors import BadConfiguration
 from kbsync.settings.environment import reject_unknown_variables, variable_of
 from kbsync.settings.sections import Settings
@@ -85,8 +88,24 @@ def describe_validation_error(error: ValidationError) -> str:
 
 
 def _complaint(item: ErrorDetails) -> str:
-    reason = "there is no such key" if item["type"] == "extra_forbidden" else item["msg"]
-    return f"{'.'.join(str(part) for part in item['loc'])}: {reason}"
+    where, reason = ".".join(str(part) for part in item["loc"]), item["msg"]
+    if item["type"] == "extra_forbidden":
+        guess = did_you_mean(str(item["loc"][-1]), _known(item["loc"]))
+        reason = f"there is no such key; {guess}".rstrip("; ")
+    elif item["type"] == "union_tag_invalid":
+        tag, kinds = str(item["ctx"]["tag"]), item["ctx"]["expected_tags"]
+        reason = (
+            f"{shown(tag)} is no kind; {did_you_mean(tag, re.findall(r'[a-z]+', kinds))}there are: {kinds}"
+        )
+    return f"{where}: {reason}"
+
+
+def _known(loc: tuple[int | str, ...]) -> Iterable[str]:
+    """The keys beside the one at `loc`, of the sections that are one model each; none of deeper ones."""
+    if len(loc) == 1:
+        return Settings.model_fields
+    section = Settings.model_fields.get(str(loc[0])) if len(loc) == 2 else None
+    return getattr(section.annotation, "model_fields", ()) if section is not None else ()
 
 
 def _complaints(error: ValidationError, file: Path | None, environment: Mapping[str, str]) -> str:

@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from connectors.durations import Duration, PositiveDuration
+from connectors.guesses import did_you_mean
 from editing.settings import EditSettings
 from editing.storage.forms import forms as known_forms
 from kbsync.admission.policy import Policy
@@ -328,10 +329,10 @@ class Settings(BaseSettings):
     def gate_list(self) -> tuple[Gate, ...]:
         """The default gates with this file's overrides."""
         known = {gate.name for gate in DEFAULT_GATES}
-        unknown = sorted(set(self.gates) - known)
-        if unknown:
+        if unknown := sorted(set(self.gates) - known):
+            listed = f"gates are: {', '.join(sorted(known))}"
             raise BadConfiguration(
-                f"[gates.{unknown[0]}] is no gate", f"gates are: {', '.join(sorted(known))}"
+                f"[gates.{unknown[0]}] is no gate", did_you_mean(unknown[0], known) + listed
             )
         return tuple(_override(gate, self.gates.get(gate.name)) for gate in DEFAULT_GATES)
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from editing.spec import Case
 from kbsync.application import Application
 from kbsync.cli.app import app as cli
-from kbsync.errors import BadData
+from kbsync.errors import BadConfiguration, BadData
 from kbsync.home import Home
 from kbsync.queries.config_check import Checked, check_settings
 from kbsync.settings.canaries import read_canaries
@@ -64,6 +64,8 @@ def test_settings_that_can_work_have_no_problem(tmp_path: Path) -> None:
         ("[gates.perplexity_ratio]\nthreshold = 0\n", "[gates.perplexity_ratio] threshold", "about 1"),
         ("[gates.retention]\nmargin = 2\n", "[gates.retention] margin", "from 0 to 1"),
         ("[edit]\neditor = 'memti'\n", "[edit] editor", "did you mean 'memit'?"),
+        ("[edit]\nlayers = []\n", "[edit] layers", "name each layer once"),
+        ("[edit]\nlayers = [1, 1]\n", "[edit] layers", "name each layer once"),
         ("[edit]\nlayers = [3, 9]\n", "[edit] layers", "layers from 0 to 3"),
         ("[sources.x]\nkind = 'wikidaat'\n", "[sources.x]", "docs/connectors.md"),
     ],
@@ -160,3 +162,25 @@ def test_a_line_that_is_no_canary_is_named(tmp_path: Path, line: bytes) -> None:
 def test_a_kind_of_source_that_is_nearly_right_comes_with_the_one_that_was_meant(tmp_path: Path) -> None:
     (problem,) = checked(tmp_path, GOOD + "[sources.x]\nkind = 'wikidaat'\n").problems
     assert "did you mean 'wikidata'?" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("more", "meant"),
+    [
+        ("[deploy.x]\nkind = 'exce'\n", "'exce' is no kind; did you mean 'exec'?"),
+        ("[gates.eficacy]\nthreshold = 0.9\n", "did you mean 'efficacy'?"),
+        ("[eddit]\nlayers = [1]\n", "did you mean 'edit'?"),
+        ("[edit]\nlayerz = [1]\n", "did you mean 'layers'?"),
+    ],
+)
+def test_a_key_that_is_nearly_right_comes_with_the_one_that_was_meant(
+    tmp_path: Path, more: str, meant: str
+) -> None:
+    with pytest.raises(BadConfiguration) as raised:
+        checked(tmp_path, GOOD + more)
+    assert meant in f"{raised.value} {raised.value.advice}"
+
+
+def test_a_setting_of_a_source_that_is_nearly_right_comes_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    (problem,) = checked(tmp_path, GOOD + "[sources.x]\nkind = 'files'\nfolder = 'd'\nqerry = 'q'\n").problems
+    assert "did you mean 'query'?" in problem.what
