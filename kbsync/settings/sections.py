@@ -328,12 +328,10 @@ class Settings(BaseSettings):
 
     def gate_list(self) -> tuple[Gate, ...]:
         """The default gates with this file's overrides."""
-        known = {gate.name for gate in DEFAULT_GATES}
-        if unknown := sorted(set(self.gates) - known):
-            listed = f"gates are: {', '.join(sorted(known))}"
-            raise BadConfiguration(
-                f"[gates.{unknown[0]}] is no gate", did_you_mean(unknown[0], known) + listed
-            )
+        known = sorted(gate.name for gate in DEFAULT_GATES)
+        for name in sorted(set(self.gates) - set(known)):
+            advice = f"{did_you_mean(name, known)}gates are: {', '.join(known)}"
+            raise BadConfiguration(f"[gates.{name}] is no gate", advice)
         return tuple(_override(gate, self.gates.get(gate.name)) for gate in DEFAULT_GATES)
 
     def edit_settings(self, defaults: EditSettings) -> EditSettings:
