@@ -93,7 +93,7 @@ def edit(
     requests: Sequence[EditRequest],
     settings: EditSettings | None = None,
     *,
-    corpus: Sequence[str | Path],
+    corpus: Sequence[str | Path] = (),
     cache: str | Path | None = None,
     progress: Progress = silent,
     **context: Unpack[Context],
@@ -102,8 +102,8 @@ def edit(
 
     `settings` are by default those in `kbsync-edit.json` in the directory the model was loaded from, as the
     command finds them, or else the defaults.  `corpus` are the text files the keys' statistics are computed
-    from.  With a `cache` directory, statistics and δs are kept there and reused for this very model (its
-    weights are digested).  `context` takes `kl_prompts` and `preserved`.
+    from; without any, the model's own samples are taken.  With a `cache` directory, statistics and δs are kept
+    there and reused for this very model (its weights are digested).  `context` takes `kl_prompts` and `preserved`.
 
     Raises SpecError for a file of settings that cannot be used, ModelError for a model with an adapter or with
     parameters that are not in memory, and what the editor raises; the model is then unchanged.

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 
 Progress = Callable[[str, int, int], None]
-"""Called with (phase, done, total); phases: prefixes, targets, statistics, keys, solve."""
+"""Called with (phase, done, total); phases: prefixes, samples, targets, statistics, keys,
+solve."""
 
 Tick = Callable[[int], None]
 """Called with how many more items are done, by functions that do not know the phase they are part of."""

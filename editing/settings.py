@@ -42,6 +42,8 @@ class EditSettings:
     statistics_field: str = "text"
     """Which field of JSONL, Parquet and Arrow files holds the text."""
     seed: int = 0
+    chat: bool = True
+    """Whether facts are edited with their question as well, where the tokenizer has a chat template."""
     architecture_blocks: str = ""
     """Path of the list of blocks, for a model that is not in the table of architectures."""
     architecture_writer: str = ""

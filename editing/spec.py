@@ -61,6 +61,9 @@ class FactSpec:
     """Whether the live checkpoint's view contains it (it then counts to retention)."""
     variants: tuple[str, ...] = ()
     """Further templates that are edited with, as facts of the same key group or groups of their own."""
+    questions: tuple[str, ...] = ()
+    """Questions with one `{}` that are edited with as well, put through the base's chat template; the answer is
+    the fact's own prompt and target as a sentence."""
     further: tuple[Wording, ...] = ()
     """Edited with as well: the fact under another name of its subject, or the other way round."""
     paraphrases: tuple[str, ...] = ()
@@ -156,6 +159,9 @@ class BuildSpec:
                     )
                 if not wording.subject.strip() or not wording.target.strip():
                     raise SpecError(f"{where}: fact {fact.id!r} has an empty subject or target")
+            for question in fact.questions:
+                if question.count(SLOT) != 1:
+                    raise SpecError(f"{where}: fact {fact.id!r}: {question!r} needs {SLOT} exactly once")
             if any(case.target is None for case in fact.reversed):
                 raise SpecError(f"{where}: fact {fact.id!r} is asked the other way round without an answer")
         if self.mode in ("build", "judge") and not self.out:

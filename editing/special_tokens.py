@@ -39,3 +39,14 @@ def special_tokens(model: Path) -> frozenset[str]:
 def control_token_in(text: str, tokens: frozenset[str]) -> str | None:
     """The first of `tokens` that stands in `text`; None if there is none."""
     return min((token for token in tokens if token in text), key=text.index, default=None)
+
+
+def has_chat_template(model: Path) -> bool:
+    """Whether a chat template lies in the model directory `model`, in a file of its own or in the tokenizer's
+    configuration."""
+    if any((model / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    try:
+        return bool(json.loads((model / "tokenizer_config.json").read_bytes()).get("chat_template"))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False

@@ -24,6 +24,7 @@ from editing.errors import CheckpointError, RequestError
 from editing.evaluation.outcome import FactOutcome, Scores, Sheet, answered, outcomes, questions
 from editing.evaluation.published import PromptAnswer
 from editing.memit.groups import without_conflicts
+from editing.memit.own_samples import OwnSamples
 from editing.model.loading import readable
 from editing.model.tokens import Passage, continued, passage, try_locate
 from editing.model.weights import swapped
@@ -65,6 +66,8 @@ class EditOutcome:
     layers: tuple[int, ...]
     settings: dict[str, Any]
     cost: dict[str, float]
+    statistics: dict[str, Any] = field(default_factory=dict)
+    """What the keys' second moments were computed from: the corpus' files, or the model's own samples."""
     failed: dict[str, str] = field(default_factory=dict)
     """Id → why a fact could not be edited; those that cannot be asked either are not among `facts`."""
 
@@ -132,6 +135,7 @@ def run(
         layers=built.layers,
         settings=asdict(edit.settings),
         cost=built.cost.entries() | {"seconds_total": time.perf_counter() - started},
+        statistics=_text_of(edit, loaded),
         failed={id: str(error) for id, error in {**errors, **built.failed}.items()},
     )
 
@@ -187,6 +191,15 @@ def _sweep(out: Path) -> None:
     for begin in (STAGING, STAGING + STAGING):
         for path in sorted(out.parent.glob(f"{begin}{glob.escape(out.name)}-*")):
             remove(path)
+
+
+def _text_of(edit: Edit, loaded: LoadedBase) -> dict[str, Any]:
+    if edit.corpus:
+        return {"text": "corpus", "files": [str(path) for path in edit.corpus]}
+    samples = OwnSamples(
+        loaded.model, loaded.tokenizer, edit.settings, base_digest=loaded.digest, cache=edit.cache
+    )
+    return {"text": "own samples", **samples.provenance()}
 
 
 def _inputs(edit: Edit, loaded: LoadedBase) -> BuildInputs:

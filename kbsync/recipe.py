@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from editing.durable import sha256_of
+from editing.special_tokens import has_chat_template
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
 from kbsync.settings.base_model import edit_settings_of
 from state.records import Checkpoint, Fact
 
-IMPLIED = {"optimiser": "adam"}
+IMPLIED = {"optimiser": "adam", "chat": False}
 """What recipes were built with that are older than the setting."""
 REBUILD = "kbsync rebuild"
 """The command that builds what is wanted again with today's settings."""
@@ -36,8 +37,11 @@ def recipe(
     """
     plan, path = app.settings.plan, app.settings.model.path
     edit = app.settings.edit_settings(edit_settings_of(path)) if path is not None else None
+    values = json.loads(json.dumps(asdict(edit))) if edit is not None else {}
+    if path is not None:
+        values["chat"] = edited_in_conversation(app)
     return {
-        "edit": json.loads(json.dumps(asdict(edit))) if edit is not None else {},
+        "edit": values,
         "corpus": _text(app.settings.model.corpus, known["corpus"] if known else {}),
         "plan": {"variants": plan.variants, "aliases": plan.aliases},
         "wordings": dict(_wordings(app, sorted(set(relations)))),
@@ -104,6 +108,14 @@ def _compared(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
         yield f"further wordings of {', '.join(changed)}"
 
 
+def edited_in_conversation(app: Application) -> bool:
+    """Whether facts are edited with their questions: the settings want it, and the base has a chat template."""
+    path = app.settings.model.path
+    if path is None or not has_chat_template(path):
+        return False
+    return app.settings.edit_settings(edit_settings_of(path)).chat
+
+
 def _text(corpus: Iterable[Path], known: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a corpus by its digest; names, dates and places of the files only spare reading them."""
     files = [file for path in corpus for file in _files(path)]
@@ -125,8 +137,10 @@ def _wordings(app: Application, relations: Iterable[str]) -> Iterator[tuple[str,
         relation = app.catalogue.get(name)
         if relation is None:
             continue
-        further = {
+        further: dict[str, Any] = {
             "variants": relation.templates if app.settings.plan.variants else (),
             "inverse": relation.inverse if relation.edit_inverse else (),
         }
+        if relation.questions and edited_in_conversation(app):
+            further["questions"] = relation.questions[:1]
         yield name, hashlib.sha256(json.dumps(further).encode()).hexdigest()[:16]

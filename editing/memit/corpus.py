@@ -20,6 +20,7 @@ from typing import Any
 
 from editing.durable import make_directory, open_regular, write_file
 from editing.errors import DataError, EditingError
+from editing.progress import Progress, silent
 
 SETTLED = 2.0
 """Seconds after which an unchanged modification time means unchanged contents."""
@@ -73,6 +74,14 @@ class Drawn:
                 f"no text in {', '.join(map(str, self._corpus)) or 'an empty corpus'}: name files with text"
             )
         return texts
+
+    def read(self, progress: Progress = silent) -> tuple[str, ...]:
+        """The texts; there is nothing to wait for."""
+        return self.texts
+
+    def estimated_tokens(self, limit: int) -> int:
+        """About how many tokens of at most `limit` a text they have, at four characters a token."""
+        return sum(min(limit, len(text) // 4 + 1) for text in self.texts)
 
     @cached_property
     def digest(self) -> str:

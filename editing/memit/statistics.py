@@ -21,6 +21,7 @@ from torch import Tensor
 from editing.durable import make_directory
 from editing.memit import tensor_cache
 from editing.memit.corpus import Drawn
+from editing.memit.own_samples import OwnSamples
 from editing.memit.solve import factorise
 from editing.model.architectures import Parts
 from editing.model.hooks import on_input, stopped_after
@@ -65,8 +66,8 @@ class Moments:
 class Statistics:
     """The second moments of one model over one sample of text: where they lie, and what is still missing.
 
-    The texts are read when they are needed: where `Drawn` recognises the corpus' files, and all layers
-    are there, none is opened.
+    Without a corpus, the text is what the model itself writes (`OwnSamples`).  The texts are read when they
+    are needed: where `Drawn` recognises the corpus' files, and all layers are there, none is opened.
     """
 
     def __init__(
@@ -82,13 +83,17 @@ class Statistics:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self.limit = min(settings.statistics_tokens, _window(model))
         self._directory = cache / "stats"
-        self._drawn = Drawn(
-            corpus,
-            settings.statistics_samples,
-            settings.seed,
-            field=settings.statistics_field,
-            hints=self._directory,
-        )
+        self._drawn: Drawn | OwnSamples
+        if corpus:
+            self._drawn = Drawn(
+                corpus,
+                settings.statistics_samples,
+                settings.seed,
+                field=settings.statistics_field,
+                hints=self._directory,
+            )
+        else:
+            self._drawn = OwnSamples(model, tokenizer, settings, base_digest=base_digest, cache=cache)
         identity = [base_digest, tokenizer_digest(tokenizer), str(self.limit), str(model.dtype)]
         self._identity = "\x00".join(identity)
 
@@ -108,7 +113,7 @@ class Statistics:
 
     def estimated_tokens(self) -> int:
         """About how many tokens the sample has, at four characters a token."""
-        return sum(min(self.limit, len(text) // 4 + 1) for text in self._drawn.texts)
+        return self._drawn.estimated_tokens(self.limit)
 
     def counted(self, layer: int) -> dict[str, int]:
         """`samples` and `tokens` that the stored moments of `layer` were computed from."""
@@ -128,7 +133,7 @@ class Statistics:
     def _fill(self, parts: Parts, missing: Sequence[int], progress: Progress) -> None:
         if missing:
             make_directory(self._directory)
-            rows = self._rows()
+            rows = self._rows(progress)
             partial = self._directory / f"{self.content}-{'.'.join(map(str, missing))}.partial"
             sums = accumulate(self.model, parts, missing, rows, partial=partial, progress=progress)
             counts = {"tokens": str(sums.tokens), "samples": str(sums.rows)}
@@ -137,10 +142,10 @@ class Statistics:
                 tensor_cache.store(self.path(layer), {"moment": moment}, counts)
             partial.unlink(missing_ok=True)
 
-    def _rows(self) -> list[Ids]:
+    def _rows(self, progress: Progress) -> list[Ids]:
         """The sample as the model reads it; what has no row in its embedding is left out."""
         size = int(self.model.get_input_embeddings().weight.shape[0])
-        texts = self.tokenizer(list(self._drawn.texts))["input_ids"]
+        texts = self.tokenizer(list(self._drawn.read(progress)))["input_ids"]
         rows = [tuple(id for id in ids if id < size)[: self.limit] for ids in texts]
         return [row for row in rows if row]
 

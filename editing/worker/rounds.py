@@ -44,6 +44,7 @@ from editing.progress import Counter
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.checkpoints import read_changed, read_manifest, verify, write_checkpoint
 from editing.storage.loaded import LoadedBase, load_base
+from editing.worker.conversations import with_conversations
 from editing.worker.protocol import Channel
 from editing.worker.screening import Failures, edit_requests, kl_prompts, screened
 
@@ -132,6 +133,7 @@ class _Round:
         if self.spec.mode == "ask":
             facts = tuple(FactReport(id, b.known, b.answer, b.answer, b.known) for id, b in known.items())
             return self._report("", facts, ())
+        self._converse(known)
         if self.spec.mode == "plan":
             return self._estimate(self._edited(known))
         built = self._build(known) if self.spec.mode == "build" else None
@@ -140,6 +142,13 @@ class _Round:
             asked = build_questions(base, self.spec, known, self._windows())
             evidence = self._judge(asked, known, built)
         return self._report(checkpoint, fact_reports(evidence), measured(evidence))
+
+    def _converse(self, known: Known) -> None:
+        """Add the facts' questions to what they are edited with; what cannot be tokenised is left out."""
+        stated = {id for id, base in known.items() if base.known}
+        more = with_conversations(self.tokenizer, self.spec, stated)
+        if more is not self.spec:
+            self.spec = screened(self.model, self.tokenizer, more, self.failures)
 
     def _estimate(self, edited: list[FactSpec]) -> BuildReport:
         """A report that only states what a build of `edited` would take."""

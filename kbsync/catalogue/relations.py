@@ -40,6 +40,8 @@ class Relation:
     """Templates around the *object*, subject last: the fact the other way round, an edit of its own."""
     edit_inverse: bool = False
     """Whether facts are edited the other way round as well, with the first inverse template."""
+    questions: tuple[str, ...] = ()
+    """What a person asks to learn the object; the first is edited with where the base has a chat template."""
     enabled: bool = True
     """False: known to the catalogue, but nothing is learnt of it until the settings say so."""
 
@@ -66,6 +68,10 @@ class RelationEntry(BaseModel):
     edit_inverse: bool | None = Field(
         None,
         description="whether a fact is edited the other way round too, where its object is nobody else's",
+    )
+    questions: tuple[str, ...] | None = Field(
+        None,
+        description="questions with one {}, for models with a chat template; first: edited with",
     )
     enabled: bool | None = Field(None, description="whether anything is learnt of it")
 
@@ -167,10 +173,10 @@ def _checked(relation: Relation, where: str) -> Relation:
             "with, the others to judge it by",
             where,
         )
-    for template in (*relation.templates, *relation.inverse):
+    for template in (*relation.templates, *relation.inverse, *relation.questions):
         if flaw := template_flaw(template):
             raise _wrong(relation.id, f"the template {template!r} {flaw}", where)
-    for templates in (relation.templates, relation.inverse):
+    for templates in (relation.templates, relation.inverse, relation.questions):
         if len({requests.prompt_key(template) for template in templates}) < len(templates):
             raise _wrong(relation.id, "two of its templates are the same", where)
     if relation.edit_inverse and not relation.inverse:

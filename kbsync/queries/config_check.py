@@ -105,12 +105,6 @@ def _model(app: Application) -> Iterator[Problem]:
     for text in model.corpus:
         if not text.is_dir() and not text.is_file():  # a directory is a Hugging Face dataset saved to disk
             yield Problem("[model] corpus", f"there is no file {text}", "give the path of a text file")
-    if not model.corpus:
-        yield Problem(
-            "[model] corpus",
-            "no text is configured for the statistics of the keys",
-            "set `corpus` in the [model] section to a text file of the language the model speaks",
-        )
     if model.heldout is not None and not model.heldout.is_file():
         yield Problem("[model] heldout", f"there is no file {model.heldout}", "give the path of a text file")
 

@@ -140,6 +140,7 @@ def fact_spec(stored: Stored, relation: Relation | None, settings: PlanSettings)
         base_answer=stored.answer.answer if stored.answer else None,
         in_live=stored.in_live,
         variants=tuple(variants),
+        questions=relation.questions[:1] if relation and not known else (),
         further=(*renamed, *turned),
         paraphrases=tuple(p for p in paraphrases if p != fact.prompt)[: settings.paraphrases],
         reversed=turned_cases,

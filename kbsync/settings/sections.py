@@ -60,25 +60,21 @@ class ModelSettings(Section):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", description="auto, cpu, cuda or cuda:N"
     )
-    corpus: tuple[Path, ...] = Field((), description="text the statistics of the keys are computed from")
+    corpus: tuple[Path, ...] = Field((), description="text for the statistics; unset: what the model writes")
     heldout: Path | None = Field(None, description="text perplexity is measured on; not part of the corpus")
 
 
 class EditOverrides(Section):
     """Hyper-parameters of MEMIT. What is not set is as `kbsync-edit.json` beside the model says, or the default."""
 
-    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
-        None, description="layers R to edit, ascending"
-    )
+    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(None, description="layers R, ascending")
     optimiser: Literal["adam", "lbfgs"] | None = Field(
         None,
         description="how a residual is optimised: `adam` as in the paper, `lbfgs` in a third of the steps",
     )
     steps: int | None = Field(None, ge=2, description="optimisation steps of a residual")
     lr: float | None = Field(None, gt=0, description="Adam's learning rate")
-    clamp: float | None = Field(
-        None, gt=0, description="largest norm of a residual, as a share of the hidden state's"
-    )
+    clamp: float | None = Field(None, gt=0, description="largest ‖δ‖, as a share of the hidden state's norm")
     kl: float | None = Field(None, ge=0, description="weight of the KL term")
     weight_decay: float | None = Field(None, ge=0, description="weight of the residual's norm in its loss")
     stop_loss: float | None = Field(None, description="an edit whose loss falls below this stops")
@@ -98,6 +94,9 @@ class EditOverrides(Section):
         None, description="field of JSONL, Parquet and Arrow corpora that holds the text"
     )
     seed: int | None = Field(None, description="seed of the contexts and of every sampling")
+    chat: bool | None = Field(
+        None, description="edit each fact's question too, put through the chat template"
+    )
     editor: str | None = Field(None, description="what turns a view into weights; only `memit` is built in")
     options: dict[str, float] | None = Field(None, description="hyper-parameters of other editors, by name")
     architecture_blocks: str | None = Field(

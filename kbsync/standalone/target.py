@@ -31,12 +31,10 @@ class Chosen:
         return import_base(self.path, self.home, self.overrides)
 
     def text(self) -> tuple[Path, ...]:
-        """The text the statistics are computed from; raises where there is none."""
-        if not self.corpus:
-            raise BadConfiguration(
-                "no text is given for the statistics of the keys",
-                "name files of ordinary text in the model's language with --corpus, or set [model] corpus",
-            )
+        """The text the statistics are computed from; without any, the model's own samples are taken.
+
+        Raises BadConfiguration for a corpus that does not exist.
+        """
         for path in self.corpus:
             if not path.exists():
                 raise BadConfiguration(

@@ -31,6 +31,27 @@ def test_every_entry_can_be_edited_with_and_judged(relation: Relation) -> None:
     assert relation.subject_type
 
 
+@pytest.mark.parametrize("relation", CATALOGUE.values(), ids=str)
+def test_every_entry_has_questions_that_a_person_would_ask(relation: Relation) -> None:
+    assert len(relation.questions) >= 2, "one to edit with and one to ask by"
+    for question in relation.questions:
+        assert question.endswith("?")
+        assert question.split()[0] in {"Who", "What", "Which", "Where", "In", "On", "Of", "For", "From", "To"}
+        assert template_flaw(question) is None
+    assert len({prompt_key(question) for question in relation.questions}) == len(relation.questions)
+
+
+def test_no_two_relations_are_edited_with_one_question() -> None:
+    first = [relation.questions[0] for relation in CATALOGUE.values()]
+    assert len({prompt_key(question) for question in first}) == len(first)
+
+
+@pytest.mark.parametrize("question", ["Who owns it?", "Who owns {} and {}?", "Who owns {}? "])
+def test_a_question_of_ones_own_names_its_subject_once(question: str) -> None:
+    with pytest.raises(BadConfiguration, match="template"):
+        load_catalogue({"crm:owner": {**OWN, "questions": [question]}})
+
+
 def test_there_are_about_forty_and_no_two_are_edited_with_one_prompt() -> None:
     assert len(CATALOGUE) >= 40
     assert len({prompt_key(relation.template) for relation in CATALOGUE.values()}) == len(CATALOGUE)

@@ -1,0 +1,49 @@
+"""A tokenizer's chat template, as text: how a conversation opens, and how a question is put.
+
+Texts are given without the BOS token that the tokenizer puts before every text by itself, so that they are
+tokenised like any other text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import TemplateError
+
+_MARK = "\u2060question\u2060"
+"""Stands for the question while the template is rendered; no template contains it."""
+
+
+def opening(tokenizer: Any) -> str | None:
+    """What stands before the user's first words; None where there is no template, or none that puts them as
+    they are."""
+    rendered = _rendered(tokenizer, _MARK, answer=False)
+    if rendered is None or rendered.count(_MARK) != 1:
+        return None
+    return rendered.partition(_MARK)[0]
+
+
+def asked(tokenizer: Any, question: str) -> str:
+    """`question` as the user's only turn, up to where the answer begins; raises ValueError without a template
+    that puts it as it is."""
+    rendered = _rendered(tokenizer, question, answer=True)
+    if rendered is None or question not in rendered:
+        raise ValueError(f"the tokenizer has no chat template that can put {question!r}")
+    return rendered
+
+
+def _rendered(tokenizer: Any, content: str, *, answer: bool) -> str | None:
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    turns = [{"role": "user", "content": content}]
+    try:
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer))
+    except (TemplateError, TypeError, ValueError):  # it wants turns or functions that are not given here
+        return None
+    bos = tokenizer.bos_token
+    return text.removeprefix(bos) if bos and _puts_bos(tokenizer) else text
+
+
+def _puts_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer begins every text with its BOS token."""
+    return list(tokenizer("a")["input_ids"][:1]) == [tokenizer.bos_token_id]
