@@ -262,6 +262,25 @@ def test_layers_may_be_typed_and_settings_may_travel_with_the_model(tmp_path: Pa
     assert json.loads(second.stdout)["layers"] == [0, 1]
 
 
+def test_without_a_corpus_the_model_writes_the_text_and_the_report_says_so(tmp_path: Path) -> None:
+    root = prepare(tmp_path, gpt2())
+    given = (
+        "edit",
+        root / "facts.jsonl",
+        "--model",
+        root / "model",
+        "--no-probes",
+        "--allow-failed",
+        "--json",
+    )
+    done = kbsync(root, *given, "--layers", "0-1", "--out", root / "out")
+    assert done.returncode == 0, done.stderr
+    text = json.loads(done.stdout)["statistics"]
+    assert (text["text"], text["seed"], text["conversations"]) == ("own samples", 0, False)
+    (kept,) = (root / "home/cache/samples").iterdir()
+    assert kept.stem == text["digest"][:40]
+
+
 def test_the_configured_base_needs_no_model_and_no_corpus(tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / "facts.jsonl").write_text(json.dumps(FACTS[1]))
