@@ -190,7 +190,7 @@ class Work:
         delta = -(-(d * item + HEADER) // BLOCK) * BLOCK
         moment = 2 * item * width**2  # twice: sums that an interruption would leave are removed afterwards
         kept = 8 * width**2 if keeps_factor(width, d, self.columns, self.model.device.type) else 0
-        editable = sum(self.parts.key_width(layer) for layer in range(len(self.parts.blocks))) * d
+        editable = sum(self.parts.key_width(layer) for layer in self.parts.editable) * d
         cache = len(self.missing) * delta + self.statistics * (moment + kept)
         return cache, editable * self.model.dtype.itemsize
 

@@ -22,6 +22,7 @@ from editing.model.architectures import Parts
 from editing.model.hooks import on_input, on_output, returns_tuple, stopped_after
 from editing.model.memory import batches, halving, pass_bytes
 from editing.model.passes import BEGINNING, Rows, Start, padded, prepare, read
+from editing.model.prefix_cache import runs_suffixes
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
 
@@ -118,7 +119,10 @@ class Collector:
         self.unedited = torch.zeros(len(self.groups), contexts, parts.width, dtype=self.dtype)
         self.tuples = returns_tuple(model, parts.blocks[self.top])
         free, held = pass_bytes(model.device), self._held_bytes()
-        self.resumes = len(layers) > 1 and held <= (0.5 * free if memory is None else memory)
+        self.whole = not runs_suffixes(model)
+        self.resumes = (
+            not self.whole and len(layers) > 1 and held <= (0.5 * free if memory is None else memory)
+        )
         # Fixed for all layers, so that a pass finds what the one before left.
         self.chunks = list(batches(self.order, self._cost, free - held if self.resumes else free))
         self.unusable: set[int] = set()
@@ -197,7 +201,7 @@ class Collector:
             if first:
                 self.unedited[index, context] = hidden.to(self.unedited)
             done = hidden - self.unedited[index, context].to(hidden)
-            residual = (deltas.to(hidden) - done) * share
+            residual = (deltas.to(hidden) - done) * (share / self.parts.gain(layer))
             residual[(index >= self.edited).to(residual.device)] = 0.0  # a preserved key is to change nothing
             norm = self.parts.norm(layer)
             residuals.append(residual if norm is None else through_norm(norm, entering, residual))
@@ -222,7 +226,8 @@ class Collector:
         place = (tuple(chunk), context)
         start = self.arriving.pop(place, BEGINNING)
         with self._leaving(place, layer):
-            batch = prepare(self.model, rows, below=min(map(len, rows)) - 1, stop=stop, start=start)
+            below = min(map(len, rows)) - 1
+            batch = prepare(self.model, rows, below=below, stop=stop, start=start, whole=self.whole)
             last = torch.tensor([len(row) - 1 - batch.shared for row in rows], device=self.model.device)
             seen = self._seen(batch, last, layer, stop, start)
         return seen["key"], seen["hidden"], seen.get("entering", seen["hidden"])
@@ -269,7 +274,7 @@ class Collector:
 
     def _cost(self, index: int) -> int:
         """Bytes of one group in a pass: hidden states of its tokens, and their keys and values up to L."""
-        widest = max(self.parts.key_width(layer) for layer in range(self.top + 1))
+        widest = max(self.parts.key_width(layer) for layer in self.parts.editable if layer <= self.top)
         longest = max(map(len, self.groups[index].contexts))
         per_token = 12 * self.parts.width + 4 * widest + 2 * (self.top + 1) * self.parts.width
         kept = len(self.weights) * (widest + 3 * self.parts.width)

@@ -16,9 +16,11 @@ from editing.memit.statistics import Statistics
 from editing.memit.targets import RULES
 from editing.model.architectures import Parts, described, locate_parts
 from editing.model.loading import readable
+from editing.model.self_test import check
 from editing.model.tokens import tokenizer_digest
 from editing.requests import EditRequest
 from editing.settings import EditSettings
+from editing.storage.self_tests import tested
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,15 @@ class Job:
 def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | None) -> Job:
     """Tokenise the requests and look up what the cache has of them.
 
-    A request that cannot be tokenised is named to `failed` and left out, or raises RequestError.
+    A request that cannot be tokenised is named to `failed` and left out, or raises RequestError.  Raises
+    ArchitectureError where the model fails its self-test.
     """
     if not inputs.requests:
         raise RequestError("no requests: there is nothing to build")
     settings = inputs.settings
     parts = locate_parts(model, described(settings))
     layers = chosen_layers(parts, settings)
+    check(tested(model, parts, inputs.base_digest, inputs.cache), layers)
     prefixes = context_prefixes(
         model, tokenizer, settings, base_digest=inputs.base_digest, cache=inputs.cache
     )
@@ -128,4 +132,6 @@ def chosen_layers(parts: Parts, settings: EditSettings) -> tuple[int, ...]:
             f"layers {layers} must be ascending and between 0 and {count - 2}: "
             "something above the last one has to read what is written there"
         )
+    for layer in layers:
+        parts.writer(layer)  # raises where the layer has no W_out
     return layers

@@ -17,6 +17,7 @@ from editing.memit.groups import Group, Term
 from editing.model.architectures import Parts
 from editing.model.hooks import on_output
 from editing.model.passes import Rows, padded, prepare, read
+from editing.model.prefix_cache import runs_suffixes
 
 Past = list[tuple[Tensor, Tensor]]
 
@@ -98,6 +99,9 @@ class Bucket:
     """[n] … and are to say this token; −1: are to stay as they were."""
     unedited: Tensor | None = None
     """[entries with label −1, V] log-probabilities without δ, once known."""
+    subject: Tensor | None = None
+    """[B] where the subject ends, in rows that are run whole: `ids` then has all their tokens, and `hidden` [B, 1, d]
+    only the state at the subject."""
 
     def select(self, staying: Tensor, renumbered: Tensor) -> Bucket:
         """The rows whose group stays ([G] bool), with the groups' new numbers."""
@@ -119,12 +123,15 @@ class Bucket:
             weight=self.weight[reads],
             label=self.label[reads],
             unedited=None if self.unedited is None else self.unedited[reads[self.label < 0]],
+            subject=None if self.subject is None else self.subject[rows],
         )
 
 
 @torch.no_grad()
 def collect(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype: torch.dtype) -> Bucket:
     """Run the rows once, whole, and keep what every step needs."""
+    if not runs_suffixes(model):
+        return _whole(model, parts, rows, layer, dtype)
     below = min(row.term.text.subject for row in rows)
     if _window(model) < max(len(row.ids) for row in rows):
         below = 0  # padding between the shared and a row's own past would count towards the window
@@ -135,9 +142,37 @@ def collect(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype
     return _cut(batch, seen[0], rows, layer, dtype)
 
 
+def _whole(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype: torch.dtype) -> Bucket:
+    """The bucket of a model that cannot go on from keys and values: its rows are run from their first token."""
+    batch = prepare(model, [row.ids for row in rows], below=0, whole=True)
+    seen: list[Tensor] = []
+    with on_output(parts.blocks[layer], seen.append):
+        read(model, batch)
+    device = batch.ids.device
+    subject = torch.tensor([row.term.text.subject for row in rows], device=device)
+    row, position, weight, label = _reads(rows)
+    return Bucket(
+        ids=batch.ids,
+        hidden=seen[0][torch.arange(len(rows), device=device), subject][:, None],
+        past_mask=batch.ids.new_zeros(len(rows), 0),
+        positions=batch.positions,
+        group=torch.tensor([row.group for row in rows], device=device),
+        shared=[],
+        past=[],
+        bare=torch.tensor([row.term.context == 0 for row in rows], device=device),
+        row=torch.tensor(row, device=device),
+        position=torch.tensor(position, device=device) + subject[torch.tensor(row, device=device)],
+        weight=torch.tensor(weight, device=device, dtype=dtype),
+        label=torch.tensor(label, device=device),
+        subject=subject,
+    )
+
+
 def _window(model: Any) -> int:
-    """Over how many tokens a sliding-window attention sees; a large number where there is none."""
-    return getattr(model.config.get_text_config(), "sliding_window", None) or 1 << 30
+    """Over how many tokens attention sees at least; a large number where there is no window."""
+    config = model.config.get_text_config()
+    spans = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    return min(span or 1 << 30 for span in spans)
 
 
 def _cut(batch: Rows, hidden: Tensor, rows: Sequence[TermRow], layer: int, dtype: torch.dtype) -> Bucket:

@@ -26,7 +26,7 @@ from editing.memit.lbfgs import Lbfgs
 from editing.memit.target_batches import Bucket, buckets, collect
 from editing.model.architectures import Parts
 from editing.model.caching import FixedLayer, attending_to
-from editing.model.hooks import on_input, only_at, returns_tuple, starting_with
+from editing.model.hooks import injected, on_input, only_at, returns_tuple, starting_with
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
 
@@ -160,6 +160,8 @@ class Optimisation:
 
     def logits(self, bucket: Bucket, delta: Tensor) -> Tensor:
         """Logits where the bucket reads them, [n, V], with δ added at the subject's last token."""
+        if bucket.subject is not None:
+            return self._logits_of_whole(bucket, bucket.subject, delta)
         first = bucket.hidden[:, :1] + delta[bucket.group, None]
         hidden = torch.cat([first.to(bucket.hidden.dtype), bucket.hidden[:, 1:]], dim=1)
         shared = bucket.shared[0][0].shape[2]
@@ -187,6 +189,18 @@ class Optimisation:
                 **attending_to(self.model, Cache(layers=[*below, *above])),
             )
         logits: Tensor = output.logits[0]
+        return logits
+
+    def _logits_of_whole(self, bucket: Bucket, subject: Tensor, delta: Tensor) -> Tensor:
+        """The same where the rows are run from their first token."""
+        rows = torch.arange(len(bucket.ids), device=bucket.ids.device)
+        block = self.parts.blocks[self.layer]
+
+        def gather(final: Tensor) -> Tensor:
+            return final[bucket.row, bucket.position][None]
+
+        with injected(block, rows, subject, delta[bucket.group]), on_input(self.parts.head, gather):
+            logits: Tensor = self.model(input_ids=bucket.ids, use_cache=False).logits[0]
         return logits
 
     def update(self, gradient: Tensor) -> None:

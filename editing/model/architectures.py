@@ -6,6 +6,7 @@ outside it can be described in the settings (`architecture_blocks`, `architectur
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from editing.errors import ArchitectureError
+from editing.model.discovery import BlockParts, block_parts, find_blocks, out_width
 from editing.settings import EditSettings
 
 
@@ -61,6 +63,13 @@ TABLE: dict[str, Architecture] = {
 (`gemma3`) the parts are those of the language model."""
 
 
+POST_NORM: dict[str, str] = {
+    **dict.fromkeys(("bart", "blenderbot-small", "marian", "mvp", "plbart", "trocr"), "final_layer_norm"),
+    "openai-gpt": "ln_2",
+}
+"""Families whose residual stream itself passes a norm when the MLP has written: no module tree shows that."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """The parts of one loaded model."""
@@ -71,24 +80,46 @@ class Parts:
     """The output embedding: its input is the final hidden state, its output the logits."""
     width: int
     """d, the width of the residual stream."""
+    inside: tuple[BlockParts, ...]
+    """What each block has, in the order of the blocks."""
+    scale: float = 1.0
+    """By how much every block scales what its MLP writes (Granite's residual multiplier)."""
+
+    @property
+    def editable(self) -> tuple[int, ...]:
+        """The layers that have a W_out: all, but for hybrid models and mixtures of experts."""
+        return tuple(layer for layer, found in enumerate(self.inside) if found.writer is not None)
 
     def writer(self, layer: int) -> nn.Module:
-        """W_out of `layer`."""
-        return self.blocks[layer].get_submodule(self.architecture.writer)
+        """W_out of `layer`; raises ArchitectureError where the layer has none."""
+        return self.blocks[layer].get_submodule(self._writer(layer))
 
     def norm(self, layer: int) -> nn.Module | None:
-        """The norm after W_out of `layer`, if the architecture has one."""
-        path = self.architecture.norm
+        """The norm after W_out of `layer`, if it has one."""
+        path = self.inside[layer].norm
         return None if path is None else self.blocks[layer].get_submodule(path)
 
     def mlp(self, layer: int) -> nn.Module | None:
-        """The whole MLP of `layer`, if the table names one: a module that maps each token by itself."""
-        path = self.architecture.mlp
+        """The whole MLP of `layer`, where it is a module that maps each token by itself."""
+        path = self.inside[layer].mlp
         return None if path is None else self.blocks[layer].get_submodule(path)
+
+    def gain(self, layer: int) -> float:
+        """By how much `layer` scales what its MLP writes on the way to the block's output."""
+        own = getattr(self.blocks[layer], "layer_scalar", None)  # Gemma 4
+        return self.scale * (1.0 if own is None else float(own))
 
     def weight_name(self, layer: int) -> str:
         """Name of W_out's weight in the model's state dict."""
-        return f"{self.architecture.blocks}.{layer}.{self.architecture.writer}.weight"
+        return f"{self.architecture.blocks}.{layer}.{self._writer(layer)}.weight"
+
+    def _writer(self, layer: int) -> str:
+        path = self.inside[layer].writer
+        if path is None:
+            raise ArchitectureError(
+                f"layer {layer} has no W_out that could be edited: {self.inside[layer].reason}"
+            )
+        return path
 
     def transposed(self, layer: int) -> bool:
         """Whether the weight is stored [d_k, d] (GPT-2's Conv1D) instead of [d, d_k]."""
@@ -100,23 +131,22 @@ class Parts:
         return int(weight.shape[0] if self.transposed(layer) else weight.shape[1])
 
     def default_layers(self) -> tuple[int, ...]:
-        """R where the settings name none: the published fraction of this depth."""
+        """R where the settings name none: the published fraction of this depth, among the layers with a W_out."""
         first, last = (round(part * len(self.blocks)) for part in self.architecture.depth)
-        return tuple(range(first, max(first, last) + 1))
+        within = tuple(layer for layer in self.editable if first <= layer <= max(first, last))
+        below = [layer for layer in self.editable if layer < len(self.blocks) - 1]
+        return within or (min(below or self.editable, key=lambda layer: abs(layer - first)),)
 
 
 def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
-    """The parts of `model`, by the table or as `described`; raises ArchitectureError if it has none."""
+    """The parts of `model`, as found in its modules or as `described`; raises ArchitectureError if it has none."""
     kind = model.config.model_type
     refuse_adapters(model)
-    _refuse_experts(model, kind)
+    width = blocks_width(model)
     architecture = described or TABLE.get(kind)
+    given = architecture is not None
     if architecture is None:
-        raise ArchitectureError(
-            f"architecture {kind!r} is not in the table ({', '.join(sorted(TABLE))}); describe it with the edit "
-            f"settings architecture_blocks (path of the list of transformer blocks) and architecture_writer "
-            f"(path of the MLP's output projection within a block); {candidates(model)}"
-        )
+        architecture = Architecture(find_blocks(model), "")
     try:
         blocks = tuple(model.get_submodule(architecture.blocks))
     except AttributeError as error:
@@ -124,7 +154,20 @@ def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
     head = model.get_output_embeddings()
     if head is None:
         raise ArchitectureError(f"{type(model).__name__} has no output embedding: load it as a causal LM")
-    parts = Parts(_as_built(architecture, model.config), blocks, head, blocks_width(model))
+    if given:
+        architecture = _as_built(architecture, model.config)
+        inside = (BlockParts(architecture.writer, architecture.norm, architecture.mlp),) * len(blocks)
+    else:
+        inside = tuple(block_parts(block, width) for block in blocks)
+        if kind in POST_NORM:
+            inside = tuple(replace(found, norm=POST_NORM[kind]) for found in inside)
+    parts = Parts(architecture, blocks, head, width, inside, _scale(model.config))
+    if not parts.editable:
+        raise ArchitectureError(
+            f"{kind!r} has no layer that could be edited: {inside[0].reason}. If that is wrong, describe it with the "
+            "edit settings architecture_blocks (path of the list of transformer blocks) and architecture_writer "
+            f"(path of the MLP's output projection within a block); {candidates(model)}"
+        )
     _check_writers(parts, kind)
     return parts
 
@@ -139,14 +182,10 @@ def candidates(model: Any) -> str:
         writers = [
             name
             for name, part in module[0].named_modules()
-            if isinstance(part, Conv1D | nn.Linear) and _out_width(part) == width != _in_width(part)
+            if isinstance(part, Conv1D | nn.Linear) and out_width(part) == width != _in_width(part)
         ]
         found.append(f"blocks {path!r} with writer {' or '.join(map(repr, writers)) or 'unknown'}")
     return f"this model has {'; '.join(found)}" if found else "this model has no list of blocks"
-
-
-def _out_width(part: Any) -> int:
-    return int(part.weight.shape[1] if isinstance(part, Conv1D) else part.weight.shape[0])
 
 
 def _in_width(part: Any) -> int:
@@ -171,6 +210,15 @@ def blocks_width(model: Any) -> int:
     return int(model.config.get_text_config().hidden_size)
 
 
+def _scale(config: Any) -> float:
+    """Granite, MiniCPM and their kin multiply what attention and MLP write by a constant of the configuration."""
+    text = config.get_text_config()
+    depth = getattr(text, "scale_depth", None)
+    if depth:
+        return float(depth) / math.sqrt(text.num_hidden_layers)
+    return float(getattr(text, "residual_multiplier", None) or 1.0)
+
+
 def _as_built(architecture: Architecture, config: Any) -> Architecture:
     """OPT-350m is the one OPT whose blocks end in a LayerNorm (`do_layer_norm_before` false)."""
     if config.model_type == "opt" and not config.do_layer_norm_before:
@@ -188,20 +236,10 @@ def refuse_adapters(model: Any) -> None:
         )
 
 
-def _refuse_experts(model: Any, kind: str) -> None:
-    names = {type(module).__name__ for module in model.modules()}
-    experts = sorted(name for name in names if any(mark in name for mark in ("Experts", "SparseMoe", "MoE")))
-    if experts:
-        raise ArchitectureError(
-            f"{kind!r} is a mixture of experts ({experts[0]}): a key then meets several W_out, and MEMIT's "
-            "least squares holds for none of them; MoE models are out of scope"
-        )
-
-
 def _check_writers(parts: Parts, kind: str) -> None:
-    for layer, block in enumerate(parts.blocks):
+    for layer in parts.editable:
         try:
-            writer = block.get_submodule(parts.architecture.writer)
+            writer = parts.writer(layer)
         except AttributeError as error:
             raise ArchitectureError(
                 f"block {layer} of {kind!r} has no {parts.architecture.writer!r}: {error}; "

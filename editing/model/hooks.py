@@ -1,7 +1,7 @@
 """Looking into a model, and leaving parts of it out, as `with` blocks.
 
 Every hook is removed when its block ends, on errors too.  Blocks of some architectures return a
-tensor and of others a tuple that begins with it; `hidden_of` and `with_hidden` hide the difference.
+tensor and of others a tuple or list that begins with it; `hidden_of` and `with_hidden` hide the difference.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class StopForward(Exception):
 
 def hidden_of(output: Any) -> Tensor:
     """The hidden state in what a block returned."""
-    return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
+    return output[0] if isinstance(output, tuple | list) else output  # type: ignore[no-any-return]
 
 
 def with_hidden(output: Any, hidden: Tensor) -> Any:
     """`output` of a block with its hidden state replaced."""
-    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+    return type(output)([hidden, *output[1:]]) if isinstance(output, tuple | list) else hidden
 
 
 @contextmanager

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
-from transformers import DynamicCache
 
-from editing.model.caching import attending_to
+from editing.model.continuing import FromCache, FromWhole, Ids, logits_from
 from editing.model.memory import free_bytes, halving
 from editing.model.passes import padded
+from editing.model.prefix_cache import runs_suffixes
+
+__all__ = ["Continuation", "Ids", "for_each_batch", "target_logits"]
 
 T = TypeVar("T")
-Ids = tuple[int, ...]
 
 LOGIT_BYTES = 12
 """A logit in the model's dtype, and twice in fp32 (itself and its log-probability)."""
@@ -69,7 +69,7 @@ def target_logits(model: Any, rows: Sequence[Ids], starts: Sequence[int]) -> Ite
     """For every row the logits that predict its tokens from `starts` on: (len(row) − start, V)."""
     ids, _ = padded(rows, model.device)
     first = min(starts) - 1
-    logits = model(ids, use_cache=False, logits_to_keep=ids.shape[1] - first).logits  # (B, T - first, V)
+    logits = logits_from(model, ids, first, use_cache=False)  # (B, T - first, V)
     for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
         yield logits[index, start - 1 - first : len(row) - 1 - first]
 
@@ -78,28 +78,13 @@ class Continuation:
     """A batch of prompts that is being continued: `logits` (B, V) predict each row's next token."""
 
     def __init__(self, model: Any, prompts: Sequence[Ids]) -> None:
-        self._model = model
-        self._cache = DynamicCache(config=model.config)
-        ids, self._lengths = padded(prompts, model.device)
-        columns = torch.arange(ids.shape[1], device=ids.device)
-        self._mask = (columns < self._lengths[:, None]).long()  # (B, T)
-        first = int(self._lengths.min()) - 1
-        logits = model(
-            ids,
-            attention_mask=self._mask,
-            **attending_to(model, self._cache),
-            logits_to_keep=ids.shape[1] - first,
-        ).logits
-        self.logits: Tensor = logits[torch.arange(len(ids), device=ids.device), self._lengths - 1 - first]
+        self._way = (FromCache if runs_suffixes(model) else FromWhole)(model, prompts)
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, V), of each row's last token."""
+        return self._way.logits
 
     def append(self, tokens: Tensor) -> None:
         """Say `tokens` (B,), one a row."""
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
-        self.logits = self._model(
-            tokens[:, None],
-            attention_mask=self._mask,
-            position_ids=self._lengths[:, None],
-            **attending_to(self._model, self._cache),
-            logits_to_keep=1,
-        ).logits[:, -1]
-        self._lengths = self._lengths + 1
+        self._way.append(tokens)

@@ -17,7 +17,14 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+)
 
 from editing.errors import EditingError, ModelError
 from editing.model.architectures import Architecture, locate_parts
@@ -50,7 +57,7 @@ def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | No
     if dtype is None:
         dtype = torch.float32 if device == "cpu" else stored_dtype(directory.config)
     with _as_model_error(f"cannot load the model in {path} on {device}"):
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = class_for(skeleton.config).from_pretrained(
             path,
             config=skeleton.config,
             dtype=dtype,
@@ -101,14 +108,14 @@ def stored_dtype(config: dict[str, Any]) -> torch.dtype:
 
 
 def editable_tensors(path: Path, described: Architecture | None = None) -> list[str]:
-    """Parameter names of W_out of every block of the model in `path`, without loading its weights.
+    """Parameter names of W_out of every block that has one, of the model in `path`, without loading its weights.
 
-    The architecture is looked up in the table, or is as `described`.
+    The architecture is found in the model's modules, or is as `described`.
     Raises ModelError for a directory that is no model, ArchitectureError for one that cannot be edited.
     """
     skeleton = _skeleton(ModelDirectory.at(path))
     parts = locate_parts(skeleton, described)
-    return [parts.weight_name(layer) for layer in range(len(parts.blocks))]
+    return [parts.weight_name(layer) for layer in parts.editable]
 
 
 def context_length(model: Any) -> int:
@@ -187,15 +194,27 @@ def _skeleton(directory: ModelDirectory) -> Any:
     return skeleton
 
 
+def class_for(config: Any) -> Any:
+    """The class that builds a model with this configuration and reads text alone.
+
+    What sees as well is mostly known to transformers as a model of images and text; its language model is
+    then used without any.
+    """
+    seeing = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    return AutoModelForImageTextToText if seeing and not causal else AutoModelForCausalLM
+
+
 def _built(config: Any) -> Any:
+    kind = class_for(config)
     *fused, last = ATTENTION
     with torch.device("meta"):
         for attention in fused:
             with suppress(ValueError, ImportError):
-                return AutoModelForCausalLM.from_config(
+                return kind.from_config(
                     copy.deepcopy(config), attn_implementation=attention, trust_remote_code=False
                 )
-        return AutoModelForCausalLM.from_config(config, attn_implementation=last, trust_remote_code=False)
+        return kind.from_config(config, attn_implementation=last, trust_remote_code=False)
 
 
 def _leave_out_unreadable(tokenizer: Any, config: Any, path: Path) -> None:

@@ -49,7 +49,7 @@ class Rows:
     shared: int
     """S, the number of tokens run once for all rows."""
     cache: Any
-    """Keys and values of the shared tokens, and of the own ones once run."""
+    """Keys and values of the shared tokens, and of the own ones once run; None where none are kept."""
 
 
 def common_length(rows: Sequence[Ids]) -> int:
@@ -81,17 +81,20 @@ def prepare(
     below: int,
     stop: nn.Module | None = None,
     start: Start = BEGINNING,
+    whole: bool = False,
 ) -> Rows:
     """A batch of `rows`, its common tokens (fewer than `below`) already run, from `start` up to block `stop`.
+
+    `whole`: nothing is run beforehand, for models that cannot go on from keys and values (`prefix_cache`).
 
     `below` is at most the smallest index the caller wants to look at, so that nothing it wants
     lies among the shared tokens.
     """
     device = model.device
     shared = min(common_length(rows), below, min(map(len, rows)) - 1)
-    if len(rows) == 1:
+    if len(rows) == 1 or whole:
         shared = 0
-    cache = DynamicCache()
+    cache = None if whole else DynamicCache()
     if shared:
         _read_shared(model, rows[0][:shared], cache, len(rows), stop, start)
     ids, lengths = padded([row[shared:] for row in rows], device)
@@ -126,6 +129,9 @@ def read(model: Any, rows: Rows, *, stop: nn.Module | None = None, start: Start 
             stack.enter_context(starting_with(start.own, start.below, tuples=start.tuples))
         if stop is not None:
             stack.enter_context(stopped_after(stop))
+        if rows.cache is None:
+            model.base_model(input_ids=rows.ids, use_cache=False)
+            return
         model.base_model(
             input_ids=rows.ids,
             attention_mask=rows.ids.new_ones(len(rows.ids), rows.shared + rows.ids.shape[1]),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shutil
 from collections import Counter
@@ -59,6 +60,21 @@ def import_base(
     except OSError as error:
         raise CheckpointError(f"cannot import {source} into {root}: {error.strerror or error}") from error
     return digest, root / digest
+
+
+def stored_parameters(source: Path, names: Sequence[str]) -> dict[str, tuple[Path, str]]:
+    """Parameter name → (file, name there) of parameters of the model in `source`; raises ModelError."""
+    tensors = _tensors(ModelDirectory.at(source))
+    found = _stored_names(source, names, tensors)
+    return {name: (tensors[there].file, there) for name, there in found.items()}
+
+
+def stored_values(source: Path) -> dict[str, int]:
+    """Dtype → how many values of it the model in `source` stores; raises ModelError."""
+    counts: Counter[str] = Counter()
+    for tensor in _tensors(ModelDirectory.at(source)).values():
+        counts[tensor.dtype] += math.prod(tensor.shape)
+    return dict(counts)
 
 
 def _split(
@@ -147,13 +163,18 @@ def _tensors(directory: ModelDirectory) -> dict[str, Stored]:
 
 def _writers(directory: ModelDirectory, tensors: Iterable[str]) -> list[str]:
     """The parameter names of W_out of every layer, counted in what is stored."""
+    from transformers import CONFIG_MAPPING
+
     from editing.model.architectures import TABLE
+    from editing.model.loading import editable_tensors
 
     kind = directory.config.get("model_type")
+    if isinstance(kind, str) and kind in CONFIG_MAPPING and kind not in TABLE:
+        return editable_tensors(directory.path)
     if not isinstance(kind, str) or kind not in TABLE:
         raise ArchitectureError(
-            f"architecture {kind!r:.80} of {directory.path} is not in the table ({', '.join(sorted(TABLE))}): "
-            "name the tensors to be edited (W_out of the MLPs) when importing it"
+            f"architecture {kind!r:.80} of {directory.path} is not in the table ({', '.join(sorted(TABLE))}), and "
+            "transformers does not know it: name the tensors to be edited (W_out of the MLPs) when importing it"
         )
     parts = TABLE[kind]
     pattern = re.compile(rf"(?:^|\.)(\d+)\.{re.escape(parts.writer)}\.weight$", re.ASCII)

@@ -76,7 +76,9 @@ class Interventions:
         self.noise = noise.to(model.device, model.dtype)
         self.modules: dict[Kind, list[nn.Module]] = {
             "state": list(parts.blocks),
-            "mlp": [parts.writer(layer) for layer in range(len(parts.blocks))],
+            "mlp": [
+                parts.writer(layer) for layer in range(len(parts.blocks))
+            ],  # raises where a layer has none
             "attention": [attention_of(block) for block in parts.blocks],
         }
         self.clean_values, (self.clean,) = self._observe(None)

@@ -25,6 +25,9 @@ from editing.progress import Progress, silent
 from editing.requests import SLOT, EditRequest
 from editing.tracing.interventions import ROLES, Interventions, Kind, KnownFact
 
+NOTHING = 0.05
+"""A layer whose severing costs at most this part of what the dearest one costs is not worth editing."""
+
 
 @dataclass(frozen=True)
 class TraceResult:
@@ -50,12 +53,20 @@ class TraceResult:
         return [whole - without for whole, without in pairs]
 
     def suggested_layers(self, count: int = 5) -> tuple[int, ...]:
-        """R: the `count` consecutive layers (not the last) where severing the MLPs costs most."""
+        """R: at most `count` consecutive layers (not the last), those where severing the MLPs costs most.
+
+        Layers at either end whose severing costs next to nothing (`NOTHING`) are left out: an edit there only
+        spreads the change to where nothing is read.
+        """
         gaps = self.cost_of_severing()[:-1]
         count = min(count, len(gaps))
         starts = range(len(gaps) - count + 1)
         best = max(starts, key=lambda start: sum(gaps[start : start + count]))
-        return tuple(range(best, best + count))
+        layers = list(range(best, best + count))
+        least = NOTHING * max(gaps)
+        while len(layers) > 1 and min(gaps[layers[0]], gaps[layers[-1]]) <= least:
+            layers.pop(0 if gaps[layers[0]] <= gaps[layers[-1]] else -1)
+        return tuple(layers)
 
 
 @dataclass(frozen=True, slots=True)

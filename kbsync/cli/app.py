@@ -19,6 +19,7 @@ from kbsync.cli import (
     deployments,
     doctor,
     editing,
+    inspecting,
     ledger,
     requesting,
     retemplating,
@@ -56,7 +57,7 @@ PANELS = {
     "Keep it safe": ("backup", "restore"),
     "Ask the model": ("ask", "explain"),
     "Decide": ("quarantine", "review", "rollback", "retract", "unretract"),
-    "Edit any model, without sources": ("edit", "stats", "trace"),
+    "Edit any model, without sources": ("inspect", "edit", "stats", "trace"),
 }
 """How `kbsync --help` groups the commands; one that is named nowhere stands under `Commands`."""
 
@@ -119,6 +120,7 @@ for part in (
     auditing,
     backups,
     editing,
+    inspecting,
 ):
     part.register(app)
 arrange(app, PANELS)

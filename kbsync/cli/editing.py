@@ -40,6 +40,13 @@ SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="TOML or JSON file with keys of the edit section.")
 ]
 Layers = Annotated[str | None, typer.Option(help="Layers R, such as 3-8 or 3,4,5.")]
+HparamsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--hparams",
+        help="Hyper-parameters of another editor as a start: hparams/*.json of MEMIT, or EasyEdit's YAML.",
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only so many facts, the file's first.")]
 
@@ -56,6 +63,7 @@ def edit(
     model: Model = None,
     corpus: Corpus = None,
     settings: SettingsFile = None,
+    hparams: HparamsFile = None,
     layers: Layers = None,
     device: Device = None,
     limit: Limit = None,
@@ -82,7 +90,8 @@ def edit(
     if out is None and not dry_run:
         raise UsageError("--out is missing", "say where the edited model is to appear, or ask with --dry-run")
     records = read_records(facts, limit)
-    chosen = _chosen(context, model=model, corpus=corpus, file=settings, layers=layers, device=device)
+    typed = {"model": model, "file": settings, "layers": layers, "device": device}
+    chosen = _chosen(context, corpus=corpus, hparams=hparams, **typed)
     said: list[Preflight] = []
 
     def announce(expected: Preflight) -> None:
@@ -105,11 +114,16 @@ def edit(
     elif report is not None:
         show(report)
     if report is not None and not all(fact.said for fact in report.facts):
-        from editing.notebook import hint
+        _advise(chosen, report, allow_failed)
 
-        say(hint(chosen.settings, report.cost.get("lam", 0.0)))
-        if not allow_failed and not any(fact.said for fact in report.facts):
-            raise typer.Exit(10)
+
+def _advise(chosen: Chosen, report: EditOutcome, allow_failed: bool) -> None:
+    """What to try where facts did not take; ends the command where none did."""
+    from editing.notebook import hint
+
+    say(hint(chosen.settings, report.cost.get("lam", 0.0)))
+    if not allow_failed and not any(fact.said for fact in report.facts):
+        raise typer.Exit(10)
 
 
 def stats(
@@ -173,11 +187,29 @@ def trace(
     say(f"written to {out}")
 
 
-def _chosen(context: typer.Context, *, corpus: list[Path] | None, **typed: Any) -> Chosen:
+def _starting_from(chosen: Chosen, hparams: Path | None) -> Chosen:
+    """The same with the hyper-parameters of another editor's file, below all that was set here."""
+    if hparams is None:
+        return chosen
+    from editing.hparams import read_hparams
+    from kbsync.standalone.target import with_hparams
+
+    found = read_hparams(hparams)
+    said = ", ".join(f"{key} = {value}" for key, value in found.settings.items())
+    say(f"{hparams}: {said}")
+    for key, reason in found.ignored.items():
+        say(f"{hparams}: {key} is not used: {reason}")
+    return with_hparams(chosen, found)
+
+
+def _chosen(
+    context: typer.Context, *, corpus: list[Path] | None, hparams: Path | None = None, **typed: Any
+) -> Chosen:
     from kbsync.standalone.target import choose
 
     known = globals_of(context)
-    return choose(known.home(), known.settings(required=False), corpus=corpus or (), **typed)
+    chosen = choose(known.home(), known.settings(required=False), corpus=corpus or (), **typed)
+    return _starting_from(chosen, hparams)
 
 
 def show(report: EditOutcome) -> None:

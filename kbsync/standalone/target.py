@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from editing.hparams import Hparams
 from editing.settings import EditSettings
 from kbsync.errors import BadConfiguration, UsageError
 from kbsync.home import Home
@@ -92,6 +93,13 @@ def with_samples(chosen: Chosen, samples: int | None) -> Chosen:
     if samples is None:
         return chosen
     return replace(chosen, settings=replace(chosen.settings, statistics_samples=samples))
+
+
+def with_hparams(chosen: Chosen, found: Hparams) -> Chosen:
+    """The same, starting from another editor's hyper-parameters: whatever was set for kbsync goes over them."""
+    start = EditOverrides(**found.settings)
+    settings = chosen.overrides.over(start.over(edit_settings_of(chosen.path)))
+    return replace(chosen, overrides=_over(start, chosen.overrides), settings=settings)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

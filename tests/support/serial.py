@@ -56,11 +56,13 @@ class Serial:
         model: Any,
         tokenizer: Any,
         blocks: Sequence[nn.Module],
-        writers: Sequence[nn.Module],
+        writers: Sequence[Any],
         norms: Any,
+        gains: Sequence[float] | None = None,
     ) -> None:
         self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
         self.blocks, self.writers, self.norms = blocks, writers, norms
+        self.gains = gains or [1.0] * len(blocks)
 
     # Targets (16)
 
@@ -152,6 +154,7 @@ class Serial:
 
     def through_norm(self, ids: Sequence[int], position: int, layer: int, wanted: Tensor) -> Tensor:
         """J⁺ r, J the Jacobian of the norm after W_out at what enters it."""
+        wanted = wanted / self.gains[layer]
         if self.norms[layer] is None:
             return wanted
         with watched(self.norms[layer]) as seen, torch.no_grad():
@@ -213,7 +216,7 @@ def watched(module: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     def hook(_: nn.Module, args: Any, output: Any) -> None:
         seen["input"] = args[0].detach()
-        seen["output"] = (output[0] if isinstance(output, tuple) else output).detach()
+        seen["output"] = (output[0] if isinstance(output, tuple | list) else output).detach()
 
     handle = module.register_forward_hook(hook)
     try:
@@ -225,10 +228,10 @@ def watched(module: nn.Module) -> Iterator[dict[str, Tensor]]:
 @contextmanager
 def added(block: nn.Module, position: int, delta: Tensor) -> Iterator[None]:
     def hook(_: nn.Module, __: Any, output: Any) -> Any:
-        hidden = output[0] if isinstance(output, tuple) else output
+        hidden = output[0] if isinstance(output, tuple | list) else output
         here = torch.arange(hidden.shape[1])[:, None] == position
         hidden = (hidden + here * delta).to(hidden.dtype)
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+        return type(output)([hidden, *output[1:]]) if isinstance(output, tuple | list) else hidden
 
     handle = block.register_forward_hook(hook)
     try:

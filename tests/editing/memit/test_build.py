@@ -244,7 +244,7 @@ def test_a_batch_that_does_not_fit_is_halved() -> None:
         in_batches([1], lambda _: 1, 100, never)
 
 
-@pytest.mark.parametrize(("kind", "said"), [("mixtral", "out of scope"), ("bloom", "describe it")])
+@pytest.mark.parametrize(("kind", "said"), [("mixtral", "out of scope"), ("mamba", "describe it")])
 def test_an_unknown_or_unfit_architecture_says_what_to_write(kind: str, said: str) -> None:
     from transformers.models.auto.configuration_auto import AutoConfig
     from transformers.models.auto.modeling_auto import AutoModelForCausalLM

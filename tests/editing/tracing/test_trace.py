@@ -111,7 +111,15 @@ def test_suggested_layers_are_where_severing_the_mlps_costs_most() -> None:
     severed = {"nothing": [0.1, 0.5, 0.6, 0.6, 0.6, 0.6], "mlp": [0.1, 0.1, 0.1, 0.5, 0.6, 0.6]}
     result = TraceResult(1, 1.0, 1.0, 0.0, {}, severed)
     assert result.suggested_layers(2) == (1, 2)
-    assert result.suggested_layers(99) == (0, 1, 2, 3, 4)
+    assert result.suggested_layers(99) == (1, 2, 3)
+
+
+def test_layers_whose_severing_costs_nothing_are_not_recommended() -> None:
+    severed = {"nothing": [0.3, 0.3, 0.3, 0.3], "mlp": [0.246, 0.288, 0.3, 0.3]}
+    result = TraceResult(1, 1.0, 1.0, 0.0, {}, severed)
+    assert result.suggested_layers(3) == (0, 1)
+    nowhere = TraceResult(1, 1.0, 1.0, 0.0, {}, {"nothing": [0.3, 0.3, 0.3], "mlp": [0.3, 0.3, 0.3]})
+    assert len(nowhere.suggested_layers(2)) == 1  # something has to be edited
 
 
 def test_no_hook_outlives_a_trace(model: Any, result: TraceResult) -> None:

@@ -314,7 +314,9 @@ def test_a_run_logs_what_it_will_take_and_a_dry_run_says_it_beforehand(
     assert (expected["groups"], expected["optimised"], expected["statistics"]) == (3, 1, 0)
 
 
-def test_an_architecture_outside_the_table_is_edited_when_it_is_described(tmp_path: Path) -> None:
+def test_an_architecture_outside_the_table_is_found_and_edited_alike_when_it_is_described(
+    tmp_path: Path,
+) -> None:
     torch.manual_seed(0)
     config = CohereConfig(
         vocab_size=400,
@@ -329,15 +331,21 @@ def test_an_architecture_outside_the_table_is_edited_when_it_is_described(tmp_pa
         pad_token_id=0,
     )
     root = prepare(tmp_path, CohereForCausalLM(config))
+    wrong = "architecture_blocks = 'model.layers'\narchitecture_writer = 'mlp.out'\n"
+    (root / "settings.toml").write_text(SETTINGS + wrong)
     unknown = kbsync(root, *typed(root, "--out", root / "out"))
     assert unknown.returncode == 78
-    assert "blocks 'model.layers' with writer 'mlp.down_proj'" in unknown.stderr
+    assert "has no 'mlp.out'" in unknown.stderr
+    (root / "settings.toml").write_text(SETTINGS)
+    found = kbsync(root, *typed(root, "--out", root / "found", "--json", "--allow-failed"))
+    assert found.returncode == 0, found.stderr
     described = "architecture_blocks = 'model.layers'\narchitecture_writer = 'mlp.down_proj'\n"
     (root / "settings.toml").write_text(SETTINGS + described)
     done = kbsync(root, *typed(root, "--out", root / "out", "--json", "--allow-failed"))
     assert done.returncode == 0, done.stderr
     italy = json.loads(done.stdout)["facts"][0]
     assert italy["p_after"] > italy["p_before"]
+    assert json.loads(found.stdout)["facts"] == json.loads(done.stdout)["facts"]
 
 
 def test_statistics_come_from_every_kind_of_text_and_are_kept(knowing: Path, tmp_path: Path) -> None:

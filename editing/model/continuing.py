@@ -1,0 +1,74 @@
+"""Prompts continued token by token: from cached keys and values, or read again as a whole each time."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from editing.model.caching import attending_to
+from editing.model.passes import padded
+
+Ids = tuple[int, ...]
+
+
+def logits_from(model: Any, ids: Tensor, first: int, **more: Any) -> Tensor:
+    """Logits [B, T − first, V] of the positions from `first` on; the others are not computed where the class allows."""
+    kept = ids.shape[1] - first
+    if "logits_to_keep" in inspect.signature(type(model).forward).parameters:
+        logits: Tensor = model(ids, **more, logits_to_keep=kept).logits
+        return logits
+    whole: Tensor = model(ids, **more).logits
+    return whole[:, -kept:]
+
+
+class FromCache:
+    """A batch that is being continued, its keys and values kept."""
+
+    def __init__(self, model: Any, prompts: Sequence[Ids]) -> None:
+        self._model = model
+        self._cache = DynamicCache(config=model.config)
+        ids, self._lengths = padded(prompts, model.device)
+        columns = torch.arange(ids.shape[1], device=ids.device)
+        self._mask = (columns < self._lengths[:, None]).long()  # (B, T)
+        first = int(self._lengths.min()) - 1
+        logits = logits_from(model, ids, first, attention_mask=self._mask, **attending_to(model, self._cache))
+        self.logits: Tensor = logits[torch.arange(len(ids), device=ids.device), self._lengths - 1 - first]
+
+    def append(self, tokens: Tensor) -> None:
+        """Say `tokens` (B,), one a row."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
+        self.logits = logits_from(
+            self._model,
+            tokens[:, None],
+            0,
+            attention_mask=self._mask,
+            position_ids=self._lengths[:, None],
+            **attending_to(self._model, self._cache),
+        )[:, -1]
+        self._lengths = self._lengths + 1
+
+
+class FromWhole:
+    """A batch that is being continued and read from its first token each time."""
+
+    def __init__(self, model: Any, prompts: Sequence[Ids]) -> None:
+        self._model = model
+        self._rows = [list(prompt) for prompt in prompts]
+        self.logits: Tensor = self._read()
+
+    def append(self, tokens: Tensor) -> None:
+        """Say `tokens` (B,), one a row."""
+        for row, token in zip(self._rows, tokens.tolist(), strict=True):
+            row.append(token)
+        self.logits = self._read()
+
+    def _read(self) -> Tensor:
+        ids, lengths = padded(self._rows, self._model.device)
+        first = int(lengths.min()) - 1
+        logits = logits_from(self._model, ids, first, use_cache=False)
+        return logits[torch.arange(len(ids), device=ids.device), lengths - 1 - first]

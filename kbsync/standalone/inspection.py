@@ -1,0 +1,229 @@
+"""What a model is made of, whether that is so, and what an edit of it needs: `kbsync inspect`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editing.errors import ArchitectureError
+from kbsync.standalone.target import Chosen
+
+if TYPE_CHECKING:
+    from editing.model.architectures import Parts
+
+EDITS = 100
+"""Edits that the memory is reckoned for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """W_out of one layer."""
+
+    layer: int
+    writer: str | None
+    """Name of its weight; None where the layer has none that can be edited."""
+    shape: tuple[int, ...]
+    """Of the weight as it is stored."""
+    norm: str | None
+    """The norm that what it writes passes."""
+    edited: bool
+    """Whether it is edited where nothing else is said."""
+    reason: str
+    """Why it cannot be edited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tested on the model itself."""
+
+    name: str
+    passed: bool
+    deviation: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """All that `kbsync inspect` prints."""
+
+    model: str
+    family: str
+    """`model_type` of its configuration."""
+    kind: str
+    """Its class in transformers."""
+    supported: bool
+    reason: str
+    """Why it is not supported; empty where it is."""
+    parameters: int
+    dtypes: dict[str, int]
+    """Stored dtype → values."""
+    blocks: str
+    """Path of the list of blocks."""
+    width: int
+    head: str
+    tied: bool
+    """Whether the output embedding is the input embedding."""
+    final_norm: str
+    layers: tuple[Layer, ...]
+    context: int
+    vocabulary: int
+    bos: str | None
+    """The token that texts begin with, if the tokenizer adds one."""
+    chat_template: bool
+    prefix_cache: bool
+    """Whether texts are continued from keys and values; else they are run whole."""
+    why_whole: str
+    tests: tuple[Finding, ...]
+    memory: dict[str, int]
+    """Bytes: of the weights, and beside them of the phases of an edit of `edits` facts."""
+    edits: int
+
+
+def inspect(chosen: Chosen) -> Inspection:
+    """Load the chosen model, name its parts and test them; nothing is written.
+
+    Raises ModelError for a directory that cannot be loaded; a model that cannot be edited is described with the
+    reason.
+    """
+    from editing.model.architectures import described, locate_parts
+    from editing.model.loading import load_model, load_tokenizer
+
+    model, tokenizer = load_model(chosen.path, device=chosen.device), load_tokenizer(chosen.path)
+    known = _known(chosen.path, model, tokenizer)
+    try:
+        parts = locate_parts(model, described(chosen.settings))
+    except ArchitectureError as error:
+        return Inspection(**known, **_nothing(str(error)))
+    return Inspection(**known, **_parts(chosen, model, parts))
+
+
+def _known(path: Path, model: Any, tokenizer: Any) -> dict[str, Any]:
+    """What is known of any model."""
+    from editing.model.loading import context_length
+
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    first = tokenizer("A")["input_ids"][:1]
+    begins = tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id]
+    names = {module: name for name, module in model.named_modules()}
+    return {
+        "model": str(path),
+        "family": model.config.model_type,
+        "kind": type(model).__name__,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "dtypes": _stored_dtypes(path),
+        "head": names.get(head, ""),
+        "tied": head is not None and head.weight is embedding.weight,
+        "vocabulary": int(embedding.weight.shape[0]),
+        "context": context_length(model),
+        "bos": tokenizer.bos_token if begins else None,
+        "chat_template": bool(tokenizer.chat_template),
+        "edits": EDITS,
+    }
+
+
+def _stored_dtypes(path: Path) -> dict[str, int]:
+    from editing.storage.base_import import stored_values
+
+    return dict(Counter(stored_values(path)).most_common())
+
+
+def _nothing(reason: str) -> dict[str, Any]:
+    """The rest of the report of a model that cannot be edited."""
+    return {
+        "supported": False,
+        "reason": reason,
+        "blocks": "",
+        "width": 0,
+        "final_norm": "",
+        "layers": (),
+        "prefix_cache": False,
+        "why_whole": "",
+        "tests": (),
+        "memory": {},
+    }
+
+
+def _parts(chosen: Chosen, model: Any, parts: Parts) -> dict[str, Any]:
+    """The parts, the tests and the memory of a model whose parts were found."""
+    from editing.memit.preparation import chosen_layers
+    from editing.model.self_test import check, self_test
+    from editing.storage.self_tests import as_stored
+
+    test = self_test(model, parts)
+    stored = as_stored(chosen.path, model, parts)
+    reason = ""
+    edited: tuple[int, ...] = ()
+    try:
+        check(test)
+        edited = chosen_layers(parts, chosen.settings)
+        check(test, edited)
+    except ArchitectureError as error:
+        reason = str(error)
+    if not reason and not stored.passed:
+        reason = stored.detail
+    verdicts = (*test.verdicts, stored)
+    return {
+        "supported": not reason,
+        "reason": reason,
+        "blocks": parts.architecture.blocks,
+        "width": parts.width,
+        "final_norm": _final_norm(model, parts),
+        "layers": tuple(_layer(parts, layer, test.refused, edited) for layer in range(len(parts.blocks))),
+        "prefix_cache": not test.whole,
+        "why_whole": test.whole,
+        "tests": tuple(Finding(v.name, v.passed, v.deviation, v.detail) for v in verdicts),
+        "memory": _memory(model, parts, edited, chosen),
+    }
+
+
+def _layer(parts: Parts, layer: int, refused: dict[int, str], edited: tuple[int, ...]) -> Layer:
+    found = parts.inside[layer]
+    if found.writer is None:
+        return Layer(layer, None, (), None, False, found.reason)
+    weight: Any = parts.writer(layer).weight
+    return Layer(
+        layer=layer,
+        writer=parts.weight_name(layer),
+        shape=tuple(weight.shape),
+        norm=found.norm,
+        edited=layer in edited,
+        reason=refused.get(layer, ""),
+    )
+
+
+def _final_norm(model: Any, parts: Parts) -> str:
+    """Name of the last norm beside the list of blocks; empty where none is found."""
+    beside = parts.architecture.blocks.rpartition(".")[0]
+    home = model.get_submodule(beside) if beside else model
+    norms = [name for name, module in home.named_children() if "norm" in type(module).__name__.lower()]
+    return ".".join(filter(None, (beside, norms[-1]))) if norms else ""
+
+
+def _memory(model: Any, parts: Parts, layers: tuple[int, ...], chosen: Chosen) -> dict[str, int]:
+    """Bytes of the weights, and beside them of each phase of an edit of `EDITS` facts in `layers`."""
+    from editing.memit.cost import TOKENS, Work, step_bytes
+
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    if not layers:
+        return {"weights": weights}
+    contexts = chosen.settings.prefixes + 1 if chosen.settings.keys == "all" else 1
+    work = Work(
+        model=model,
+        parts=parts,
+        layers=layers,
+        steps=chosen.settings.steps,
+        groups=[],
+        missing=[],
+        columns=EDITS * contexts,
+        statistics=len(layers),
+        tokens=chosen.settings.statistics_samples * chosen.settings.statistics_tokens,
+    )
+    phases = work.memory()
+    return {
+        "weights": weights,
+        "optimisation": step_bytes(model, parts, layers[-1], TOKENS[model.device.type]),
+        "statistics": phases["statistics"],
+        "solve": phases["solve"],
+    }
