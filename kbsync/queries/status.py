@@ -111,7 +111,8 @@ def overview(app: Application) -> Overview:
         live = tx.live()
         wanted = {fact.id for fact in tx.wanted()}
         stated = tx.view_facts(live.view) if live else ()
-        held = {fact.id for fact in stated}
+        differing = wanted ^ {fact.id for fact in stated}
+        known = tx.known_facts(live.base, differing) if live else frozenset()
         last = tx.runs(limit=1)
         head = tx.head()
         return Overview(
@@ -120,7 +121,7 @@ def overview(app: Application) -> Overview:
             live_path=str(app.home.live) if live else None,
             served=seen,
             facts={str(status): count for status, count in tx.count_facts().items()},
-            pending=len(wanted ^ held),
+            pending=len(differing - known),  # what the base states unedited needs no edit
             waiting=len(before_reviewer),
             stopped=sum(one.fact.reason_code == "volume" for one in before_reviewer),
             stale=sum(one.stale for one in before_reviewer),
