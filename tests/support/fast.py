@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from functools import cache
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,21 @@ SERVERS = frozenset({"oxigraph", "oxigraph_process", "postgres_server", "proxy"}
 """Fixtures that start one."""
 
 
+class Absent(MetaPathFinder):
+    """Makes the import of HEAVY packages fail as if they were not installed.
+
+    `sys.modules[name] = None` would do as much, but SciPy looks in there for the torch that it might be given.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] in HEAVY:
+            raise ModuleNotFoundError(f"{name} is not imported by make test-fast", name=name)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    for name in sorted(HEAVY):
-        sys.modules[name] = None  # type: ignore[assignment]  # an import of it raises ModuleNotFoundError
+    loaded = sorted(HEAVY & sys.modules.keys())
+    assert not loaded, f"imported before any test: {', '.join(loaded)}"
+    sys.meta_path.insert(0, Absent())
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -118,7 +118,7 @@ def test_the_command_shows_what_a_relation_says_in_both_directions(tmp_path: Pat
         ("crm:owner", {**OWN, "templates": ["{} and {} own", "{} belongs to"]}, "exactly once"),
         ("crm:owner", {**OWN, "templates": ["The owner of {} is ", "{} belongs to"]}, "end with a space"),
         ("crm:owner", {**OWN, "templates": ["The {owner} of {} is", "{} belongs to"]}, "brace"),
-        ("crm:owner", {**OWN, "templates": ["{}", "{} belongs to"]}, "nothing besides"),
+        ("crm:owner", {**OWN, "templates": ["{}", "{} belongs to"]}, "nothing but the place"),
         ("crm:owner", {**OWN, "inverse": ["{} owns", "{}  OWNS"]}, "the same"),
         ("crm:owner", {**OWN, "inverse": ["The owner"]}, "exactly once"),
         ("crm:owner", {**OWN, "edit_inverse": True}, "edit_inverse needs inverse templates"),

@@ -184,15 +184,6 @@ def test_only_gates_of_the_whole_candidate_carry_advice() -> None:
     assert not any(gate.advice and gate.judges_facts for gate in DEFAULT_GATES)
 
 
-def test_every_gate_stands_on_a_measure_of_its_name() -> None:
-    from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
-    from editing.evaluation.measures.of_facts import FACT_MEASURES
-
-    about_facts = {measure.name for measure in FACT_MEASURES}
-    assert {gate.name for gate in DEFAULT_GATES} <= about_facts | {m.name for m in CANDIDATE_MEASURES}
-    assert {gate.name for gate in DEFAULT_GATES if gate.judges_facts} <= about_facts
-
-
 @pytest.mark.parametrize("gate", [gate for gate in DEFAULT_GATES if gate.judges_facts], ids=lambda g: g.name)
 def test_every_gate_on_facts_blames_the_facts_that_failed_it_with_a_sentence(gate: Gate) -> None:
     good = FactReport("good", False, "old", "new", True, outcomes={gate.name: (True, True)})
