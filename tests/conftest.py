@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 from tests.support.databases import NewUrl, administer, copied_database, database_url, migrate
 from tests.support.postgres import running_postgres
 from tests.support.pretrained import pretrained as pretrained
+
+# A run that a script started in the background has SIGINT ignored, and so would have every command it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

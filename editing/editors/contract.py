@@ -16,7 +16,6 @@ from torch import Tensor
 
 from editing.cost import Cost
 from editing.errors import EditingError
-from editing.model.architectures import Architecture
 from editing.preflight import Preflight
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
@@ -61,7 +60,8 @@ class BuildInputs:
 class Injection:
     """How the change of each group can be tried by itself: added to the output of one block."""
 
-    architecture: Architecture
+    blocks: str
+    """Path of the model's list of blocks."""
     layer: int
     deltas: Mapping[str, Tensor]
     """Group → [d], to be added at the subject's last token."""

@@ -12,7 +12,6 @@ import torch
 
 from editing.editors.contract import EditResult
 from editing.evaluation.scoring import scored
-from editing.model.architectures import locate_parts
 from editing.model.hooks import injected
 from editing.model.inference import for_each_batch, target_logits
 from editing.model.tokens import Located, locate, passage
@@ -31,7 +30,7 @@ def stated_alone(
     injection = result.injection
     if injection is None:
         return {}
-    block = locate_parts(model, injection.architecture).blocks[injection.layer]
+    block = model.get_submodule(f"{injection.blocks}.{injection.layer}")
     texts = dict(zip(requests, locate(tokenizer, [passage(request) for request in requests]), strict=True))
     stated: dict[str, bool] = {}
 

@@ -81,7 +81,7 @@ def build(
         cost=_cost(job, expected, result, clock.laps, scale if usable else None),
         groups={request.id: group.key for group in usable for request in group.requests},
         injection=Injection(
-            job.work.parts.architecture, job.layer, {key: delta.value for key, delta in deltas.items()}
+            job.work.parts.architecture.blocks, job.layer, {key: delta.value for key, delta in deltas.items()}
         ),
         failed=failed,
         deltas=deltas,

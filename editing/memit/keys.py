@@ -65,11 +65,14 @@ KEYS_AT_ONCE = 32
 
 @torch.no_grad()
 def bare_keys(model: Any, parts: Parts, layers: Sequence[int], groups: Sequence[Group]) -> dict[int, Tensor]:
-    """Layer → [G, d_k], the keys of `groups` in their bare prompts under the present weights, in fp32 or better."""
+    """Layer → [G, d_k], the keys of `groups` in their bare prompts under the present weights, in fp32 or better.
+
+    A prompt that alone does not fit into memory has NaN for its keys.
+    """
     dtype = torch.promote_types(model.dtype, torch.float32)
     order = sorted(range(len(groups)), key=lambda index: len(groups[index].contexts[0]))
     keys = {
-        layer: torch.zeros(len(groups), parts.key_width(layer), dtype=dtype, device=model.device)
+        layer: torch.full((len(groups), parts.key_width(layer)), torch.nan, dtype=dtype, device=model.device)
         for layer in layers
     }
 
@@ -90,7 +93,7 @@ def bare_keys(model: Any, parts: Parts, layers: Sequence[int], groups: Sequence[
             model.base_model(input_ids=ids, use_cache=False)
 
     for start in range(0, len(order), KEYS_AT_ONCE):
-        halving(order[start : start + KEYS_AT_ONCE], run)
+        halving(order[start : start + KEYS_AT_ONCE], run, too_large=lambda _, __: None)
     return keys
 
 

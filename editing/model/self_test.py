@@ -223,12 +223,16 @@ def _batched(model: Any, ids: Tensor) -> Verdict:
 
 
 def _aliases(model: Any, parts: Parts) -> str:
-    """Who else uses a W_out, if anybody: an edit of one layer would be one of another."""
+    """Who else uses a W_out, if anybody: an edit of one layer would be one of another.
+
+    Tensors are compared by where they lie: a compiled block lists its weights under another name than it
+    answers to.
+    """
     seen: dict[int, str] = {}
-    writers = {parts.weight_name(layer) for layer in parts.editable}
+    writers = {model.get_parameter(parts.weight_name(layer)).data_ptr() for layer in parts.editable}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         other = seen.setdefault(parameter.data_ptr(), name) if parameter.numel() else name
-        if other != name and (name in writers or other in writers):
+        if other != name and parameter.data_ptr() in writers:
             return f"{name} and {other} are one tensor: an edit of one layer would be an edit of the other"
     return ""
 
@@ -238,13 +242,15 @@ def _frozen_rest(model: Any, parts: Parts, layers: Sequence[int]) -> Verdict:
     if not layers:
         return Verdict("frozen", False, float("inf"), "there is no layer to change")
     name = parts.weight_name(layers[0])
+    place = model.get_parameter(name).data_ptr()
+    itself = {other for other, tensor in model.state_dict().items() if tensor.data_ptr() == place}
     before = {other: _sum(tensor) for other, tensor in model.state_dict().items()}
     with restored(model, [name]):
         model.get_parameter(name).add_(1.0)
         changed = {other for other, tensor in model.state_dict().items() if _sum(tensor) != before[other]}
     back = {other: _sum(tensor) for other, tensor in model.state_dict().items()} == before
-    passed = changed == {name} and back
-    others = ", ".join(sorted(changed - {name})[:3])
+    passed = changed == itself and back
+    others = ", ".join(sorted(changed - itself)[:3])
     detail = "a change of W_out changes nothing else, and can be taken back"
     return Verdict(
         "frozen", passed, 0.0, detail if passed else f"a change of {name} also changes {others or 'nothing'}"

@@ -194,11 +194,13 @@ def test_a_build_by_lbfgs_stops_early_and_reuses_its_deltas(tmp_path: Path, corp
 
 
 def test_a_first_loss_that_is_not_finite_is_the_groups_own_error(tmp_path: Path, corpus: Path) -> None:
+    """The self-test asks about other tokens than the one whose embedding is not a number."""
     model = tiny("llama", dtype=torch.float32)
     with torch.no_grad():
-        model.model.layers[-1].mlp.down_proj.weight.fill_(torch.nan)
+        model.get_input_embeddings().weight[tokenizer("byte-bpe")("Zzyx")["input_ids"][-1]] = torch.nan
+    request = EditRequest("x", "{} lives in", "Zzyx", "Rome")
     with pytest.raises(NumericalError, match="not finite after 0 updates"):
-        built(tmp_path, corpus, settings=replace(CHOSEN, prefixes=0), model=model)
+        built(tmp_path, corpus, [request], replace(CHOSEN, prefixes=0), model=model)
 
 
 def key_of(settings: EditSettings) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import DynamicCache
 
 from editing.model.caching import attending_to
+from editing.model.continuing import FromCache
 from editing.model.inference import Continuation
 from tests.support.zoo import SHAPES, tiny
 
@@ -38,4 +38,4 @@ def test_no_architecture_warns_when_a_text_is_continued(kind: str) -> None:
         continuation.append(torch.tensor([10, 11]))
         alone = Continuation(model, [(8, 9, 11)])
     assert torch.allclose(continuation.logits[1], alone.logits[0], atol=1e-4)
-    assert isinstance(continuation._cache, DynamicCache)
+    assert isinstance(continuation._way, FromCache), "else nothing would have been continued"

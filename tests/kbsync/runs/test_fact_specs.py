@@ -169,7 +169,7 @@ def test_facts_are_learnt_the_other_way_round_where_that_has_one_answer(tmp_path
         "Shed": [],
     }
     assert report["cost"]["groups_optimised"] == 4
-    asked = {fact["id"]: len(fact["paraphrases"]) for fact in report["facts"]}
+    asked = {fact["id"]: len(fact["outcomes"]["paraphrase"]) for fact in report["facts"]}
     assert sorted(asked.values()) == [4, 4, 6], "both inverse prompts of the one fact are asked"
     app = micro.application()
     with app.state.read() as tx:

@@ -36,7 +36,12 @@ def test_the_cost_is_shown_first_and_then_the_facts_are_moved_and_built(
     assert [run.state for run in micro.sync().runs] == ["deployed"]
     capsys.readouterr()
     assert kbsync(micro, "retemplate", "--reason", "nothing to do", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"relations": [], "moved": 0, "preflight": None}
+    assert json.loads(capsys.readouterr().out) == {
+        "relations": [],
+        "moved": 0,
+        "preflight": None,
+        "report": None,
+    }
     text = micro.home.config.read_text(encoding="utf-8")
     micro.home.config.write_text(text.replace(TEMPLATES[0], NEW), encoding="utf-8")
     assert micro.sync().runs == ()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPTNeoConfig, GPTNeoForCausalLM
+from transformers import GPTNeoConfig, GPTNeoForCausalLM, MambaConfig, MambaForCausalLM
 
 from editing.errors import ArchitectureError
 from editing.storage.checkpoints import read_changed
@@ -42,10 +42,19 @@ def micro(tmp_path: Path) -> Micro:
     return micro
 
 
-def test_a_model_outside_the_table_says_what_to_write_about_it(micro: Micro) -> None:
+def test_a_model_in_which_no_mlp_is_found_says_what_to_write_about_it(micro: Micro, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "model")
+    config = MambaConfig(vocab_size=400, hidden_size=32, num_hidden_layers=2, state_size=8)
+    save(MambaForCausalLM(config).eval(), tmp_path / "model")
     with pytest.raises(ArchitectureError, match="architecture_blocks") as caught:
         _ = micro.application().base
-    assert "blocks 'transformer.h' with writer 'mlp.c_proj'" in str(caught.value)
+    assert "blocks 'backbone.layers'" in str(caught.value)
+
+
+def test_a_model_outside_the_table_is_found_in_its_modules(micro: Micro) -> None:
+    micro.say({"The tower": "Anna"})
+    (run,) = micro.sync().runs
+    assert run.state == "deployed"
 
 
 def test_described_in_the_settings_it_goes_through_a_whole_cycle(micro: Micro) -> None:
