@@ -16,11 +16,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
-from connectors.observations import Connector, Observation, Poll
+from connectors.observations import Connector, Observation, Poll, SlotKey
 from connectors.third_party import CURIE
 
-Slot = tuple[str, str]
-Facts = Mapping[Slot, frozenset[str]]
+Facts = Mapping[SlotKey, frozenset[str]]
 """Object ids by slot; a slot that holds nothing is absent."""
 
 
@@ -42,7 +41,7 @@ class Scenario(Protocol):
         """
         ...
 
-    def slots(self, count: int) -> list[Slot]:
+    def slots(self, count: int) -> list[SlotKey]:
         """So many slots that the source may hold, each with its own subject."""
         ...
 
@@ -65,7 +64,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.cursor: str | None = None
-        self.current: dict[Slot, Observation] = {}
+        self.current: dict[SlotKey, Observation] = {}
 
     def commit(self, step: Poll) -> None:
         for observation in step.observations:
@@ -124,8 +123,8 @@ def every_change_is_reported(scenario: Scenario) -> None:
     """New, changed and emptied slots reach a ledger that polls, also through a new connector each time."""
     slots, (first, second, third) = scenario.slots(6), scenario.objects()
     ledger = Ledger()
-    expected: dict[Slot, frozenset[str]] = {slot: frozenset({first}) for slot in slots}
-    changes: tuple[dict[Slot, frozenset[str]], ...] = (
+    expected: dict[SlotKey, frozenset[str]] = {slot: frozenset({first}) for slot in slots}
+    changes: tuple[dict[SlotKey, frozenset[str]], ...] = (
         dict(expected),
         {slots[1]: frozenset({second})},
         {slots[2]: frozenset({second, third})},

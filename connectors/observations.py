@@ -17,6 +17,9 @@ from connectors.dates import Interval
 Rank = Literal["preferred", "normal", "deprecated"]
 Kind = Literal["entity", "literal", "novalue", "somevalue"]
 
+SlotKey = tuple[str, str]
+"""(subject id, relation): what names a slot."""
+
 LITERAL = "lit:"
 """Prefix of the id of a value that is no entity; the rest of the id is its text."""
 

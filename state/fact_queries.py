@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, func, select, true
 
 from state.errors import NotFound
-from state.records import Decision, Fact, FactStatus, Probe
+from state.records import Decision, Fact, FactStatus, Probe, SlotKey
 from state.tables import Facts, Probes, table
-from state.transaction import EVENTS, SLOTS, Pair, Reader, chunks, columns_of
+from state.transaction import EVENTS, SLOTS, Reader, chunks, columns_of
 
 FACTS, PROBES = table(Facts), table(Probes)
 FACT = columns_of(FACTS, Fact)
@@ -95,9 +95,9 @@ class FactQueries(Reader):
         statement = ALL_FACTS.where(_meets(chosen), FACTS.c.id > after)
         return self._facts(statement.order_by(FACTS.c.id).limit(limit))
 
-    def facts_of(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[Fact, ...]]:
+    def facts_of(self, pairs: Iterable[SlotKey]) -> dict[SlotKey, tuple[Fact, ...]]:
         """Every fact the slots ever had, by id order."""
-        found: dict[Pair, list[Fact]] = {}
+        found: dict[SlotKey, list[Fact]] = {}
         for chunk in chunks(pairs):
             for fact in self._facts(ALL_FACTS.where(self._named(chunk)).order_by(FACTS.c.id)):
                 found.setdefault((fact.subject, fact.relation), []).append(fact)
@@ -129,15 +129,15 @@ class FactQueries(Reader):
                     found.setdefault(fact.prompt_key, []).append(fact)
         return {key: tuple(sorted(facts, key=lambda fact: fact.id)) for key, facts in found.items()}
 
-    def slots_of_objects(self, objects: Iterable[str]) -> set[Pair]:
+    def slots_of_objects(self, objects: Iterable[str]) -> set[SlotKey]:
         """Slots in which one of these objects is wanted, held or doubted (its label may have changed)."""
         return {pair for pairs in self.holders_of_objects(objects).values() for pair in pairs}
 
-    def holders_of_objects(self, objects: Iterable[str]) -> dict[str, frozenset[Pair]]:
+    def holders_of_objects(self, objects: Iterable[str]) -> dict[str, frozenset[SlotKey]]:
         """For each of these objects the slots in which it is wanted, held or doubted."""
         columns = select(FACTS.c.object, SLOTS.c.subject, SLOTS.c.relation).join_from(FACTS, SLOTS)
         open_rows = columns.where(FACTS.c.status.in_(("wanted", "held", "quarantined")))
-        found: dict[str, set[Pair]] = {}
+        found: dict[str, set[SlotKey]] = {}
         for chunk in chunks(objects):
             for row in self._rows(open_rows.where(FACTS.c.object.in_(chunk))):
                 found.setdefault(row.object, set()).add((row.subject, row.relation))

@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from state.errors import NotFound, SlotTaken, StaleTransition
 from state.fact_queries import ALL_FACTS, FACT, FACTS, PROBES, FactQueries, previous_value
-from state.records import Decision, Fact, FactStatus, Move, NewFact, Probe
-from state.transaction import Note, Pair, Writer, chunks
+from state.records import Decision, Fact, FactStatus, Move, NewFact, Probe, SlotKey
+from state.transaction import Note, Writer, chunks
 
 _OFFERED = tuple(item.name for item in fields(NewFact))
 _STORED = tuple(column.name for column in FACT if column.table is FACTS)
@@ -26,7 +26,7 @@ _LOGGED = ("key", *(name for name in _OFFERED if name not in _UNLOGGED))
 
 class FactTransitions(FactQueries, Writer):
     def put_facts(
-        self, facts: Sequence[NewFact], actor: str, *, known: Mapping[Pair, Sequence[Fact]] | None = None
+        self, facts: Sequence[NewFact], actor: str, *, known: Mapping[SlotKey, Sequence[Fact]] | None = None
     ) -> list[Fact]:
         """Writes facts by key and returns their rows in the same order.
 
@@ -200,7 +200,7 @@ def _is_already(old: Fact, item: NewFact) -> bool:
     )
 
 
-def _claim(wanted: dict[Pair, Fact], pair: Pair, item: NewFact, old: Fact | None) -> None:
+def _claim(wanted: dict[SlotKey, Fact], pair: SlotKey, item: NewFact, old: Fact | None) -> None:
     """Raises SlotTaken if `item` would be a second wanted object; forgets a wanted fact that moves away."""
     holder = wanted.get(pair)
     if holder is None:

@@ -15,8 +15,9 @@ from state.deployments import DEPLOYMENTS
 from state.fact_queries import FACTS
 from state.hash_chain import instant
 from state.observations import OBSERVATIONS
+from state.records import SlotKey
 from state.runs import OPEN, RUNS
-from state.transaction import EVENTS, SLOTS, Note, Pair, Writer, chunks
+from state.transaction import EVENTS, SLOTS, Note, Writer, chunks
 
 TOLERANCE = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
@@ -26,7 +27,7 @@ _RECENT = 50
 
 
 class InstantTransitions(Writer):
-    def correct_instants(self, actor: str) -> tuple[dict[str, int], set[Pair]]:
+    def correct_instants(self, actor: str) -> tuple[dict[str, int], set[SlotKey]]:
         """Set instants later than now to now; how many rows of each table, without those that had none.
 
         What was to happen some time after such an instant happens that time after now.  Also returns the
@@ -48,7 +49,7 @@ class InstantTransitions(Writer):
             self._log(actor, [Note("clock.corrected", {"now": now, "rows": found})])
         return found, {pair for _, pair in changed}
 
-    def _changed_after(self, late: datetime) -> list[tuple[int, Pair]]:
+    def _changed_after(self, late: datetime) -> list[tuple[int, SlotKey]]:
         """Facts (and their slots) of the newest events, as far back as these lie later than `late`."""
         facts: dict[int, None] = {}
         below = 1 + int(self._value(select(func.max(EVENTS.c.seq))) or 0)

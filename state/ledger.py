@@ -39,7 +39,7 @@ from state.observations import ObservationTransitions
 from state.pauses import PauseQueries, PauseTransitions
 from state.promotions import PromotionQueries, PromotionTransitions
 from state.provenance import ProvenanceQueries
-from state.records import Lease
+from state.records import Lease, SlotKey
 from state.renderings import RenderingQueries, RenderingTransitions
 from state.replay import Replay
 from state.requests import RequestQueries, RequestTransitions
@@ -47,7 +47,6 @@ from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
 from state.sources import SourceQueries, SourceTransitions
 from state.table_proof import SEALED, unlike_seals
-from state.transaction import Pair
 from state.views import ViewTransitions
 from state.withdrawals import WithdrawalQueries
 
@@ -156,7 +155,9 @@ class State:
         with translated(self.url), self._reader.begin() as connection:
             yield Snapshot(connection, self.clock)
 
-    def watched(self, source: str, relation: str | None = None, *, page: int = 1_000) -> Iterator[list[Pair]]:
+    def watched(
+        self, source: str, relation: str | None = None, *, page: int = 1_000
+    ) -> Iterator[list[SlotKey]]:
         """Every slot that the source was ever read for, a page at a time.
 
         Each page is read in a transaction of its own, so none is open while the caller asks the source.

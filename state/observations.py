@@ -17,10 +17,10 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from state.records import Recorded, StoredObservation
+from state.records import Recorded, SlotKey, StoredObservation
 from state.revision_spans import Numbering, Reading, Span, dump_repeats, insert, load_repeats
 from state.tables import Observations, Readings, table
-from state.transaction import SLOTS, AnyRow, Note, Pair, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, AnyRow, Note, Reader, Writer, chunks, columns_of
 
 OBSERVATIONS, READINGS = table(Observations), table(Readings)
 _OBSERVATION = columns_of(OBSERVATIONS, StoredObservation)
@@ -42,25 +42,25 @@ _Name = tuple[str, str, str]
 
 
 class ObservationQueries(Reader):
-    def histories(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[StoredObservation, ...]]:
+    def histories(self, pairs: Iterable[SlotKey]) -> dict[SlotKey, tuple[StoredObservation, ...]]:
         """All that was ever stated about the slots, source by source, in each source's own order."""
-        found: dict[Pair, list[StoredObservation]] = {}
+        found: dict[SlotKey, list[StoredObservation]] = {}
         for chunk in chunks(pairs):
             rows = self._rows(_HISTORY.where(self._named(chunk)).order_by(*_BY_REVISION))
             for row in rows:
                 found.setdefault((row.subject, row.relation), []).append(StoredObservation(*row))
         return {pair: tuple(history) for pair, history in found.items()}
 
-    def current(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[StoredObservation, ...]]:
+    def current(self, pairs: Iterable[SlotKey]) -> dict[SlotKey, tuple[StoredObservation, ...]]:
         """What each source states about the slots now."""
-        found: dict[Pair, list[StoredObservation]] = {}
+        found: dict[SlotKey, list[StoredObservation]] = {}
         newest = select(*_OBSERVATION).select_from(_NEWEST)
         for chunk in chunks(pairs):
             for row in self._rows(newest.where(self._named(chunk)).order_by(OBSERVATIONS.c.source)):
                 found.setdefault((row.subject, row.relation), []).append(StoredObservation(*row))
         return {pair: tuple(by_source) for pair, by_source in found.items()}
 
-    def newest_revisions(self, source: str, pairs: Iterable[Pair]) -> dict[Pair, int]:
+    def newest_revisions(self, source: str, pairs: Iterable[SlotKey]) -> dict[SlotKey, int]:
         """The newest revision read of each slot at `source`, also where it repeated what was stated before."""
         columns = select(SLOTS.c.subject, SLOTS.c.relation, READINGS.c.revision).join_from(READINGS, SLOTS)
         return {
@@ -71,7 +71,7 @@ class ObservationQueries(Reader):
 
     def watched_page(
         self, source: str, after: int, limit: int, relation: str | None = None
-    ) -> tuple[list[Pair], int]:
+    ) -> tuple[list[SlotKey], int]:
         """At most `limit` of the slots that the source was ever read for, and where the next page begins
         (see `State.watched`); 0 for the first."""
         chosen = _WATCHED.where(READINGS.c.source == source, READINGS.c.id > after)
@@ -80,14 +80,14 @@ class ObservationQueries(Reader):
         rows = self._rows(chosen.order_by(READINGS.c.id).limit(limit))
         return [(row.subject, row.relation) for row in rows], rows[-1].id if rows else after
 
-    def random_slots(self, source: str, n: int, seed: int) -> list[Pair]:
+    def random_slots(self, source: str, n: int, seed: int) -> list[SlotKey]:
         """At most `n` distinct slots of the source, by chance; cost follows `n`, not the ledger."""
         of_source = READINGS.c.source == source
         bounds = self._row(select(func.min(READINGS.c.id), func.max(READINGS.c.id)).where(of_source))
         if bounds is None or bounds[0] is None:
             return []
         chance = random.Random(seed)
-        picked: dict[int, Pair] = {}
+        picked: dict[int, SlotKey] = {}
         for _ in range(4 * n):
             if len(picked) == n:
                 break
@@ -166,7 +166,7 @@ class ObservationTransitions(ObservationQueries, Writer):
                     found.setdefault(name, []).append(_span(row, row.id))
         return found
 
-    def _write_spans(self, slots: Mapping[_Name, _SlotAtSource], ids: Mapping[Pair, int]) -> None:
+    def _write_spans(self, slots: Mapping[_Name, _SlotAtSource], ids: Mapping[SlotKey, int]) -> None:
         """New rows and changed ones.
 
         Of two spans that begin with one revision the later in the slot gets the smaller id: `_BY_REVISION`.
@@ -189,7 +189,7 @@ class ObservationTransitions(ObservationQueries, Writer):
         self._rewrite(OBSERVATIONS, changed)
         self._rewrite(OBSERVATIONS, repeated)
 
-    def _write_readings(self, slots: Mapping[_Name, _SlotAtSource], ids: Mapping[Pair, int]) -> None:
+    def _write_readings(self, slots: Mapping[_Name, _SlotAtSource], ids: Mapping[SlotKey, int]) -> None:
         next_id = self._next_id(READINGS)
         new: list[dict[str, Any]] = []
         moved, moved_named = [], []

@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import select
 
 from state.hash_chain import canonical
-from state.records import Entity, Slot
+from state.records import Entity, Slot, SlotKey
 from state.tables import Cursors, Entities, table
-from state.transaction import SLOTS, Note, Pair, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, Note, Reader, Writer, chunks, columns_of
 
 ENTITIES, CURSORS = table(Entities), table(Cursors)
 _SLOT = columns_of(SLOTS, Slot)
@@ -35,14 +35,14 @@ class SlotQueries(Reader):
                 found[row.id] = Entity(row.id, row.label, _aliases(row.aliases), row.living)
         return found
 
-    def slots(self, pairs: Iterable[Pair]) -> dict[Pair, Slot]:
+    def slots(self, pairs: Iterable[SlotKey]) -> dict[SlotKey, Slot]:
         found = {}
         for chunk in chunks(pairs):
             for row in self._rows(_RENDERED.where(self._named(chunk))):
                 found[(row.subject, row.relation)] = Slot(*row)
         return found
 
-    def unrendered(self, relations: Iterable[str], limit: int) -> list[Pair]:
+    def unrendered(self, relations: Iterable[str], limit: int) -> list[SlotKey]:
         """Slots of these relations that were read and never rendered (their relation was not known then)."""
         waiting = select(SLOTS.c.subject, SLOTS.c.relation).where(SLOTS.c.prompt_key.is_(None))
         listed = SLOTS.c.relation.in_(sorted(relations))
@@ -50,7 +50,7 @@ class SlotQueries(Reader):
         rows = self._rows(waiting.where(listed).limit(limit))
         return sorted((row.subject, row.relation) for row in rows)
 
-    def slots_of_subjects(self, subjects: Iterable[str]) -> dict[Pair, Slot]:
+    def slots_of_subjects(self, subjects: Iterable[str]) -> dict[SlotKey, Slot]:
         """Every watched slot of these subjects."""
         rows = [
             row

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import and_, func, select
 
-from state.records import FactStatus, SourceHealth
+from state.records import FactStatus, SlotKey, SourceHealth
 from state.tables import Cursors, Facts, Observations, Readings, Sources, table
-from state.transaction import SLOTS, Note, Pair, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, Note, Reader, Writer, chunks, columns_of
 
 SOURCES, CURSORS = table(Sources), table(Cursors)
 READINGS, OBSERVATIONS, FACTS = table(Readings), table(Observations), table(Facts)
@@ -47,7 +47,7 @@ class SourceQueries(Reader):
             found.setdefault(row[0], {})[row[1]] = row[2]
         return found
 
-    def _read_for(self, source: str, limit: int, namespace: str | None = None) -> dict[int, Pair]:
+    def _read_for(self, source: str, limit: int, namespace: str | None = None) -> dict[int, SlotKey]:
         """At most `limit` slots that the source was read for, by id."""
         columns = select(SLOTS.c.id, SLOTS.c.subject, SLOTS.c.relation).join_from(READINGS, SLOTS)
         chosen = columns.where(READINGS.c.source == source).order_by(READINGS.c.id).limit(limit)
@@ -88,7 +88,7 @@ class SourceTransitions(SourceQueries, Writer):
 
     def forget_statements(
         self, source: str, reason: str, actor: str, *, limit: int, namespace: str | None = None
-    ) -> list[Pair]:
+    ) -> list[SlotKey]:
         """Removes what the source stated of at most `limit` slots, and returns these; empty: nothing is left.
 
         With `namespace` only slots whose subjects have that prefix.  Where nothing is left of the source,
@@ -106,7 +106,7 @@ class SourceTransitions(SourceQueries, Writer):
             self._log(actor, [Note("source.forgotten", body)])
         return list(pairs.values())
 
-    def rename_statements(self, old: str, new: str, reason: str, actor: str, *, limit: int) -> list[Pair]:
+    def rename_statements(self, old: str, new: str, reason: str, actor: str, *, limit: int) -> list[SlotKey]:
         """Gives what `old` stated of at most `limit` slots to `new`, and returns these; empty: all is done.
 
         A slot that was read under the new name already keeps what was read then.  The cursor moves with

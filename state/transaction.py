@@ -33,15 +33,13 @@ from sqlalchemy import (
 from state import hash_chain, seals
 from state.errors import Unstorable
 from state.event_kinds import EventKind
-from state.records import Event
+from state.records import Event, SlotKey
 from state.tables import Events, Slots, table
 
 T = TypeVar("T")
 AnyRow = Row[*tuple[Any, ...]]
 """A row of whatever columns: SQLAlchemy types a row by its columns, ours are chosen by a record's fields."""
 
-Pair = tuple[str, str]
-"""A slot's name: (subject, relation)."""
 
 CHUNK = 500
 """Values in one IN list: far below both databases' limits on parameters."""
@@ -90,7 +88,7 @@ class Reader:
     def _value(self, statement: Any) -> Any:
         return self.connection.execute(statement).scalar()
 
-    def _named(self, pairs: Sequence[Pair]) -> ColumnElement[bool]:
+    def _named(self, pairs: Sequence[SlotKey]) -> ColumnElement[bool]:
         """The slots of these names: they travel as one JSON parameter, so the statement is compiled once."""
         sqlite = self.connection.dialect.name == "sqlite"
         unnest = func.json_each if sqlite else func.json_array_elements
@@ -225,9 +223,9 @@ class Writer(Reader):
         row = self._row(select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1))
         return (row.seq, row.hash) if row else (0, hash_chain.GENESIS)
 
-    def _slot_ids(self, pairs: Iterable[Pair]) -> dict[Pair, int]:
+    def _slot_ids(self, pairs: Iterable[SlotKey]) -> dict[SlotKey, int]:
         """The ids of slots by name; a slot that was never named before gets one."""
-        ids: dict[Pair, int] = {}
+        ids: dict[SlotKey, int] = {}
         for chunk in chunks(pairs):
             rows = self._rows(select(SLOTS.c.subject, SLOTS.c.relation, SLOTS.c.id).where(self._named(chunk)))
             ids.update(((row.subject, row.relation), row.id) for row in rows)

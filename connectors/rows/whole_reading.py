@@ -16,10 +16,9 @@ from datetime import datetime
 from connectors.border import decode_json
 from connectors.cursors import dump_cursor, load_cursor, pack, typed, unpack
 from connectors.errors import SourceDataError
-from connectors.observations import Entity, Observation, Poll, Statement
+from connectors.observations import Entity, Observation, Poll, SlotKey, Statement
 from connectors.rows.mapping import Mapper
 
-Slot = tuple[str, str]
 _FORMAT = 1
 _FEW = 5
 """So many slots may vanish at once from any source."""
@@ -32,7 +31,7 @@ class Held:
 
     revision: int = 0
     """The last revision given out.  Such sources have none, so readings are counted by instants."""
-    digests: Mapping[Slot, str] = field(default_factory=dict)
+    digests: Mapping[SlotKey, str] = field(default_factory=dict)
 
     def dump(self) -> str:
         pairs = sorted((subject, relation, digest) for (subject, relation), digest in self.digests.items())
@@ -77,8 +76,8 @@ def _parts(statement: Statement) -> list[object]:
 
 
 def differences(
-    held: Held, now: list[Observation], revision: int, kept: Iterable[Slot] = ()
-) -> tuple[list[Observation], list[Slot], Held]:
+    held: Held, now: list[Observation], revision: int, kept: Iterable[SlotKey] = ()
+) -> tuple[list[Observation], list[SlotKey], Held]:
     """(observations that differ from what was held, slots that vanished, what is held now).
 
     Slots in `kept` could not be read this time and stay as they were.
@@ -133,7 +132,7 @@ class WholeReading:
             else:
                 yield Poll(some, holds.dump(), rejected=mapper.rejected, reject=reject)
 
-    def snapshot(self, mapper: Mapper, asked: set[Slot], now: datetime) -> Poll:
+    def snapshot(self, mapper: Mapper, asked: set[SlotKey], now: datetime) -> Poll:
         """The slots asked for: one that was not found holds nothing now, one that was unusable is left out.
 
         Raises SourceDataError when none of many is found.

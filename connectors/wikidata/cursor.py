@@ -109,7 +109,7 @@ class Plan:
     high: datetime
 
 
-def plan(
+def plan_pass(
     cursor: Cursor, scan: Mapping[str, Version], watch: Membership, overlap: timedelta, now: datetime
 ) -> Plan:
     """Which of the scanned subjects to read now.

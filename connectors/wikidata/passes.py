@@ -12,7 +12,7 @@ from datetime import datetime
 
 from connectors.errors import SourceUnavailable
 from connectors.observations import Entity, Observation, Poll
-from connectors.wikidata.cursor import Cursor, Plan, Unfinished, back, plan, trusted_seen
+from connectors.wikidata.cursor import Cursor, Plan, Unfinished, back, plan_pass, trusted_seen
 from connectors.wikidata.reader import Reader, Reading
 from connectors.wikidata.rows import Version, Versions
 from connectors.wikidata.settings import WatchSettings
@@ -73,7 +73,7 @@ class Pass:
         self._cursor = replace(self._cursor, newest=max(self._cursor.newest, newest))
         yield from self._merged(scan)
         yield from self._vanished(scan)
-        todo = plan(self._cursor, scan.found, self._watch, self._settings.overlap, self._now())
+        todo = plan_pass(self._cursor, scan.found, self._watch, self._settings.overlap, self._now())
         yield from self._changed(todo, scan.found)
         objects = self._changed_objects()
         yield from self._finish(todo.high, scan.found, objects)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from kbsync.application import Application
 from kbsync.console import print_table
-from kbsync.gates import Standing, standing
+from kbsync.gates import GateStanding, standing
 from kbsync.queries.answers import answers
 from state.records import Fact
 
@@ -37,7 +37,7 @@ class ToldGate:
     value: float | None
     threshold: float
     passed: bool
-    standing: Standing
+    standing: GateStanding
 
 
 @dataclass(frozen=True, slots=True)

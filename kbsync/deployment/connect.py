@@ -18,7 +18,7 @@ from kbsync.settings.deploy import (
 )
 
 
-def connect(settings: AnyHookSettings, call: Call, now: Callable[[], datetime]) -> Hook:
+def connect_hook(settings: AnyHookSettings, call: Call, now: Callable[[], datetime]) -> Hook:
     """The hook; nothing is asked of its server yet.  Raises BadConfiguration where its token is missing."""
     match settings:
         case SymlinkSettings():

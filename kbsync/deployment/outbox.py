@@ -25,7 +25,7 @@ import structlog
 from editing.crashpoints import crash_point
 from kbsync.application import Application
 from kbsync.deployment import canaries
-from kbsync.deployment.connect import connect
+from kbsync.deployment.connect import connect_hook
 from kbsync.deployment.hooks import Call, Hook, HookFailed, LoadFailed, Version
 from kbsync.deployment.http import Server
 from kbsync.deployment.patience import Patience
@@ -125,7 +125,7 @@ class Outbox:
         version = self._version(row)
         call = Call(_WATCH_S, threading.Event())
         try:
-            hook = connect(settings, call, self.app.now)
+            hook = connect_hook(settings, call, self.app.now)
             observed = self.patience.wait(hook.observed_version, _WATCH_S + _MARGIN_S, call.abandoned)
             if observed is None:
                 self._ask(row, settings)
@@ -148,7 +148,7 @@ class Outbox:
         version = self._version(row)
         call = Call(settings.timeout.total_seconds(), threading.Event())
         try:
-            hook = connect(settings, call, self.app.now)
+            hook = connect_hook(settings, call, self.app.now)
             observed = self._notified(hook, row, settings, version, call)
             crash_point("kbsync.deploying:after-telling")
             confirmed = self._confirm(row, settings, version, observed)
@@ -235,7 +235,7 @@ class Outbox:
             return "there is no version before to go back to"
         call = Call(settings.timeout.total_seconds(), threading.Event())
         try:
-            hook = connect(settings, call, self.app.now)
+            hook = connect_hook(settings, call, self.app.now)
             self.patience.wait(lambda: hook.rollback(before), call.timeout_s + _MARGIN_S, call.abandoned)
         except (HookFailed, BadConfiguration) as error:
             return f"{before.id} could not be pushed again either: {error}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kbsync.application import Application
-from kbsync.deployment.connect import connect
+from kbsync.deployment.connect import connect_hook
 from kbsync.deployment.hooks import Call, HookFailed, Version
 from kbsync.deployment.link import read_live_link
 from kbsync.deployment.outbox import due
@@ -96,7 +96,7 @@ def ask_hook(app: Application, name: str) -> str | None:
     Raises HookFailed where it cannot be asked, BadConfiguration where its settings do not let us.
     """
     call = Call(_ASK_S, threading.Event())
-    hook = connect(app.settings.deploy[name], call, app.now)
+    hook = connect_hook(app.settings.deploy[name], call, app.now)
     return Patience(lambda: None, app.stopping).wait(hook.observed_version, 2 * _ASK_S, call.abandoned)
 
 

@@ -11,7 +11,7 @@ To add a gate, declare its measure in `editing.evaluation.measures` and the gate
 
 from kbsync.gates.blame import Blame, blame, systematic
 from kbsync.gates.bounds import clustered_bound, sample_bound, wilson_bound
-from kbsync.gates.declaration import Direction, Gate, GateVerdict, Standing, standing
+from kbsync.gates.declaration import Direction, Gate, GateStanding, GateVerdict, standing
 from kbsync.gates.declared import DEFAULT_GATES
 from kbsync.gates.verdicts import judge, judge_all
 
@@ -20,8 +20,8 @@ __all__ = [
     "Blame",
     "Direction",
     "Gate",
+    "GateStanding",
     "GateVerdict",
-    "Standing",
     "blame",
     "clustered_bound",
     "judge",

@@ -91,10 +91,10 @@ class Judged(Protocol):
     def n(self) -> int: ...
 
 
-Standing = Literal["passed", "failed", "not judged"]
+GateStanding = Literal["passed", "failed", "not judged"]
 
 
-def standing(verdict: Judged) -> Standing:
+def standing(verdict: Judged) -> GateStanding:
     """Whether the gate passed, failed, or was not judged because no case applied."""
     if not verdict.passed:
         return "failed"

@@ -23,10 +23,7 @@ from kbsync.admission.verdicts import Accept, Quarantine, Reason, Verdict
 from kbsync.catalogue.relations import Catalogue, Relation
 from kbsync.intake import statements
 from state.ledger import Snapshot, Transaction
-from state.records import GONE, Entity, Fact, Move, NewFact, Slot, StoredObservation
-
-Pair = tuple[str, str]
-"""A slot's name: (subject, relation)."""
+from state.records import GONE, Entity, Fact, Move, NewFact, Slot, SlotKey, StoredObservation
 
 ACTOR = "admission"
 
@@ -75,7 +72,7 @@ class Admission:
     def admit(
         self,
         tx: Transaction,
-        pairs: Iterable[Pair],
+        pairs: Iterable[SlotKey],
         now: datetime,
         *,
         bootstrap: bool = False,
@@ -94,7 +91,9 @@ class Admission:
         self._break(histories, verdicts, groups)
         return self._write(tx, histories, verdicts)
 
-    def histories(self, tx: Snapshot, slots: Mapping[Pair, Slot], *, bootstrap: bool) -> dict[Pair, History]:
+    def histories(
+        self, tx: Snapshot, slots: Mapping[SlotKey, Slot], *, bootstrap: bool
+    ) -> dict[SlotKey, History]:
         """Everything admission needs to know of the slots, in a handful of queries."""
         stated = {pair: tuple(map(parsed, seen)) for pair, seen in tx.histories(slots).items()}
         facts = tx.facts_of(slots)
@@ -121,8 +120,8 @@ class Admission:
         return Denied.of(known.get(id) or Entity(id, None) for id in sorted(listed))
 
     def _verdicts(
-        self, histories: Mapping[Pair, History], groups: _Groups, now: datetime
-    ) -> dict[Pair, Verdict]:
+        self, histories: Mapping[SlotKey, History], groups: _Groups, now: datetime
+    ) -> dict[SlotKey, Verdict]:
         claims = {pair: claim(self.policy, histories[pair], now) for pair in groups.rivals}
         return {
             pair: admit(self.policy, history, _others(claims, groups, pair), now)
@@ -130,10 +129,10 @@ class Admission:
         }
 
     def _break(
-        self, histories: Mapping[Pair, History], verdicts: dict[Pair, Verdict], groups: _Groups
+        self, histories: Mapping[SlotKey, History], verdicts: dict[SlotKey, Verdict], groups: _Groups
     ) -> None:
         """Turns what the volume breaker stops into quarantine; slots of one prompt pass together or not."""
-        asked: set[Pair] = set()
+        asked: set[SlotKey] = set()
         for pair in sorted(verdicts):
             if pair in asked:
                 continue
@@ -152,7 +151,7 @@ class Admission:
         return Quarantine(Reason("volume", text), (verdict.value,), stated=verdict.stated)
 
     def _write(
-        self, tx: Transaction, histories: Mapping[Pair, History], verdicts: Mapping[Pair, Verdict]
+        self, tx: Transaction, histories: Mapping[SlotKey, History], verdicts: Mapping[SlotKey, Verdict]
     ) -> list[Admitted]:
         """All moves before all new rows, so that no slot and no prompt ever wants two objects."""
         admitted: list[Admitted] = []
@@ -178,15 +177,15 @@ class Admission:
 class _Groups:
     """Slots, and which of them make one prompt."""
 
-    pairs: dict[Pair, Slot]
-    rivals: dict[Pair, set[Pair]]
+    pairs: dict[SlotKey, Slot]
+    rivals: dict[SlotKey, set[SlotKey]]
     """For each slot that has any: the others of its prompts."""
 
 
-def _with_rivals(tx: Transaction, pairs: set[Pair]) -> _Groups:
+def _with_rivals(tx: Transaction, pairs: set[SlotKey]) -> _Groups:
     """`pairs` and every slot that shares a prompt with one of them, and so on until no more are found."""
-    slots: dict[Pair, Slot] = {}
-    members: dict[str, set[Pair]] = {}
+    slots: dict[SlotKey, Slot] = {}
+    members: dict[str, set[SlotKey]] = {}
     fresh = tx.slots(pairs)
     while fresh:
         slots.update(fresh)
@@ -197,7 +196,7 @@ def _with_rivals(tx: Transaction, pairs: set[Pair]) -> _Groups:
             members[key] = {(slot.subject, slot.relation) for slot in found.get(key, ())}
             members[key].update((fact.subject, fact.relation) for fact in pinned.get(key, ()))
         fresh = tx.slots({pair for key in keys for pair in members[key]} - slots.keys())
-    rivals: dict[Pair, set[Pair]] = {}
+    rivals: dict[SlotKey, set[SlotKey]] = {}
     for together in members.values():
         if len(together) > 1:
             for pair in together:
@@ -205,14 +204,14 @@ def _with_rivals(tx: Transaction, pairs: set[Pair]) -> _Groups:
     return _Groups(slots, rivals)
 
 
-def _others(claims: Mapping[Pair, Claim], groups: _Groups, pair: Pair) -> list[Claim]:
+def _others(claims: Mapping[SlotKey, Claim], groups: _Groups, pair: SlotKey) -> list[Claim]:
     return [claims[rival] for rival in sorted(groups.rivals.get(pair, ()))]
 
 
 def _mentioned(
-    slots: Iterable[Pair],
-    stated: Mapping[Pair, tuple[Stated, ...]],
-    facts: Mapping[Pair, tuple[Fact, ...]],
+    slots: Iterable[SlotKey],
+    stated: Mapping[SlotKey, tuple[Stated, ...]],
+    facts: Mapping[SlotKey, tuple[Fact, ...]],
 ) -> set[str]:
     """Subjects, and objects of statements and facts."""
     names = {subject for subject, _ in slots}

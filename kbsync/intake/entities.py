@@ -11,16 +11,16 @@ from kbsync.admission.effects import renewed
 from kbsync.admission.meaning import newest_decision
 from kbsync.admission.verdicts import Reason
 from kbsync.catalogue.relations import Catalogue
-from kbsync.intake.admit import ACTOR, Pair, stored_entity
+from kbsync.intake.admit import ACTOR, stored_entity
 from kbsync.intake.rendering import render_slot, rendered
 from kbsync.intake.statements import dump
 from state.ledger import Transaction
-from state.records import GONE, Entity, Fact, FactStatus, Move, NewFact
+from state.records import GONE, Entity, Fact, FactStatus, Move, NewFact, SlotKey
 
 _MERGED = "redirected"
 
 
-def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[Pair]:
+def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[SlotKey]:
     """Stores entities and slots; returns the slots that are new, and those that a new label or death concerns."""
     offered = _entities(step)
     before = tx.entities(offered)
@@ -45,7 +45,9 @@ def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[Pair]:
     )
 
 
-def redirect(tx: Transaction, source: str, redirects: Iterable[tuple[str, str]], now: datetime) -> set[Pair]:
+def redirect(
+    tx: Transaction, source: str, redirects: Iterable[tuple[str, str]], now: datetime
+) -> set[SlotKey]:
     """Subjects merged at the source: what is wanted moves to the new subject, prompt and all.
 
     The old subject's slots are closed by an observation without statements, so that they are no
@@ -78,7 +80,7 @@ def redirect(tx: Transaction, source: str, redirects: Iterable[tuple[str, str]],
     return {*slots, *heir_of.values()}
 
 
-def _carry_decisions(tx: Transaction, heir_of: Mapping[Pair, Pair]) -> None:
+def _carry_decisions(tx: Transaction, heir_of: Mapping[SlotKey, SlotKey]) -> None:
     """What was rejected or put out for a merged subject is so for the one that it was merged into.
 
     Not where somebody has decided about that value there already.
@@ -117,7 +119,7 @@ def _heirs(redirects: Iterable[tuple[str, str]]) -> dict[str, str]:
     return ends
 
 
-def _close(tx: Transaction, source: str, slots: Iterable[Pair], now: datetime) -> None:
+def _close(tx: Transaction, source: str, slots: Iterable[SlotKey], now: datetime) -> None:
     nothing = dump(())
     closing = [
         replace(seen, revision=GONE, observed=now, statements=nothing)

@@ -20,11 +20,11 @@ from kbsync.admission.policy import Policy
 from kbsync.admission.verdicts import Verdict
 from kbsync.catalogue.relations import Catalogue
 from kbsync.intake import entities, rendering
-from kbsync.intake.admit import ACTOR, Admission, Admitted, Breaker, Pair, stored
+from kbsync.intake.admit import ACTOR, Admission, Admitted, Breaker, stored
 from kbsync.visible import visible
 from state.fact_queries import FactFilter
 from state.ledger import State, Transaction, utc_now
-from state.records import Slot
+from state.records import Slot, SlotKey
 
 PAGE = 1_000
 """Slots admitted in one transaction where no source dictates the step."""
@@ -118,7 +118,7 @@ class _Reread:
     """What became of a snapshot."""
 
     report: IntakeReport = field(default_factory=IntakeReport)
-    slots: set[Pair] = field(default_factory=set)
+    slots: set[SlotKey] = field(default_factory=set)
     """Those that the source answered for."""
 
 
@@ -245,7 +245,7 @@ class Intake:
             ]
         return self.readmit(((fact.subject, fact.relation) for fact in waiting), bootstrap=True)
 
-    def readmit(self, pairs: Iterable[Pair], *, bootstrap: bool = False) -> IntakeReport:
+    def readmit(self, pairs: Iterable[SlotKey], *, bootstrap: bool = False) -> IntakeReport:
         """Admits slots again from what the ledger already knows (after a review, a change of policy)."""
         report = IntakeReport()
         remaining = iter(sorted(set(pairs)))
@@ -255,7 +255,7 @@ class Intake:
             self.alive()
         return report
 
-    def _reread(self, connector: Connector, pairs: list[Pair]) -> _Reread:
+    def _reread(self, connector: Connector, pairs: list[SlotKey]) -> _Reread:
         found = _Reread()
         for step in connector.snapshot(pairs):
             done = self._apply(connector.name, step, bootstrap=False, cursor=None, all_of_it=True)
@@ -294,7 +294,7 @@ class Intake:
                 tx.source_rejected(source, report.rejected, report.reject)
 
     def _admit(
-        self, tx: Transaction, pairs: Iterable[Pair], report: IntakeReport, *, bootstrap: bool
+        self, tx: Transaction, pairs: Iterable[SlotKey], report: IntakeReport, *, bootstrap: bool
     ) -> None:
         breaker = Breaker(None) if bootstrap else self.breaker
         already, refused = breaker.tripped, breaker.refused

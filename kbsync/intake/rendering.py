@@ -15,9 +15,8 @@ from editing.folding import FOLDING
 from editing.requests import prompt_key, render
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Catalogue
-from kbsync.intake.admit import Pair
 from state.ledger import State, Transaction
-from state.records import Entity, Rendering, Slot
+from state.records import Entity, Rendering, Slot, SlotKey
 
 Write = Callable[[], AbstractContextManager[Transaction]]
 
@@ -35,7 +34,7 @@ def rendered(slot: Slot, catalogue: Catalogue, entity: Entity | None = None) -> 
     return replace(render_slot(slot.subject, template, slot.relation, label), id=slot.id)
 
 
-def render_listed(tx: Transaction, catalogue: Catalogue, most: int) -> list[Pair]:
+def render_listed(tx: Transaction, catalogue: Catalogue, most: int) -> list[SlotKey]:
     """Renders at most `most` slots that were read before the catalogue had their relation; which they are."""
     pairs = tx.unrendered(catalogue, most)
     named = tx.entities({subject for subject, _ in pairs})
@@ -53,7 +52,7 @@ def behind(catalogue: Catalogue, known: Mapping[str, Rendering]) -> dict[str, Re
     return {one.relation: one for one in now if known.get(one.relation) != one}
 
 
-def follow_catalogue(state: State, write: Write, catalogue: Catalogue, page: int) -> set[Pair]:
+def follow_catalogue(state: State, write: Write, catalogue: Catalogue, page: int) -> set[SlotKey]:
     """Renders slots again whose template or folding has changed; the slots to be admitted again.
 
     All slots are rendered before any is admitted, or a conflict would be overlooked between two pages.  The
@@ -64,7 +63,7 @@ def follow_catalogue(state: State, write: Write, catalogue: Catalogue, page: int
         known = tx.renderings()
     changed = behind(catalogue, known)
     interrupted = {name for name in changed if name in known and known[name].pending}
-    touched: set[Pair] = set()
+    touched: set[SlotKey] = set()
     for slots in _pages(state, changed, page):
         with write() as tx:
             moved = [new for old in slots if (new := rendered(old, catalogue)) != old]

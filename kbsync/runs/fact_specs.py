@@ -23,8 +23,7 @@ from kbsync.runs.bases import RunBase
 from kbsync.settings.sections import PlanSettings
 from state import Snapshot
 from state.fact_queries import previous_value
-from state.records import BaseAnswer, Fact, Probe
-from state.transaction import Pair
+from state.records import BaseAnswer, Fact, Probe, SlotKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Claims:
 
     watched: Mapping[str, frozenset[str]]
     """Prompt key → subjects whose slots make that prompt."""
-    holders: Mapping[str, frozenset[Pair]]
+    holders: Mapping[str, frozenset[SlotKey]]
     """Object → slots in which it is wanted, held or in quarantine."""
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from kbsync.admission.meaning import newest_decision
 from state import Snapshot, Transaction
-from state.records import Checkpoint, Fact, Move
-from state.transaction import Pair
+from state.records import Checkpoint, Fact, Move, SlotKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +65,5 @@ def apply(tx: Transaction, what: Returning, reason: str, actor: str) -> None:
     tx.move_facts(list(coming), actor)
 
 
-def _slot(fact: Fact) -> Pair:
+def _slot(fact: Fact) -> SlotKey:
     return fact.subject, fact.relation

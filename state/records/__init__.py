@@ -19,7 +19,7 @@ from state.records.facts import (
 from state.records.operation import Check, CheckName, Lease, Pause, Request, RequestState
 from state.records.provenance import Built, Provenance
 from state.records.runs import Attempt, AttemptOutcome, GateResult, Round, RoundOutcome, Run, RunState
-from state.records.slots import Rendering, Slot
+from state.records.slots import Rendering, Slot, SlotKey
 from state.records.sources import GONE, Entity, Recorded, SourceHealth, StoredObservation
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "Run",
     "RunState",
     "Slot",
+    "SlotKey",
     "SourceHealth",
     "StoredObservation",
     "Verification",

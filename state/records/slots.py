@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SlotKey = tuple[str, str]
+"""(subject, relation): what names a slot."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:

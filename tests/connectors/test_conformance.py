@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from connectors.conformance import PROMISES, Facts, NonConformance, Scenario, Slot, check
+from connectors.conformance import PROMISES, Facts, NonConformance, Scenario, check
 from connectors.errors import SourceSettingsError
-from connectors.observations import Connector, Poll
+from connectors.observations import Connector, Poll, SlotKey
 from connectors.registry import connect, kinds
 from tests.support.sparql_server import AGENT, SparqlServer
 from tests.support.wikibase_world import Claim, World
@@ -49,7 +49,7 @@ class WikidataScenario:
             item.claims["P6"] = [Claim(f"{item.id}-{o[3:]}", o.removeprefix("wd:")) for o in sorted(objects)]
         self._server.serve(self._world)
 
-    def slots(self, count: int) -> list[Slot]:
+    def slots(self, count: int) -> list[SlotKey]:
         return [(f"wd:Q{100 + n}", "wdt:P6") for n in range(count)]
 
     def objects(self) -> tuple[str, str, str]:
@@ -62,9 +62,9 @@ class CrmScenario:
     rereads = True
 
     def __init__(self) -> None:
-        self.held: dict[Slot, frozenset[str]] = {}
+        self.held: dict[SlotKey, frozenset[str]] = {}
 
-    def slots(self, count: int) -> list[Slot]:
+    def slots(self, count: int) -> list[SlotKey]:
         return [(f"crm:{n}", "crm:owner") for n in range(1, count + 1)]
 
     def objects(self) -> tuple[str, str, str]:
@@ -215,7 +215,7 @@ class RegistryScenario:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._entries: dict[Slot, dict[str, Any]] = {}
+        self._entries: dict[SlotKey, dict[str, Any]] = {}
         self._revision = 0
         self.write({})
 
@@ -230,7 +230,7 @@ class RegistryScenario:
             self._entries[slot] = {**entry, "revision": self._revision}
         self._file.write_text(json.dumps({"entries": list(self._entries.values())}))
 
-    def slots(self, count: int) -> list[Slot]:
+    def slots(self, count: int) -> list[SlotKey]:
         return [(f"acme:{n}", "acme:boss") for n in range(count)]
 
     def objects(self) -> tuple[str, str, str]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from connectors.observations import Connector, Entity, Observation, Poll, Statement
+from connectors.observations import Connector, Entity, Observation, Poll, SlotKey, Statement
 from state.records import GONE
 from state.revision_spans import Numbering
-
-Slot = tuple[str, str]
 
 
 class Sink:
@@ -16,8 +14,8 @@ class Sink:
 
     def __init__(self) -> None:
         self.cursor: str | None = None
-        self.slots: dict[Slot, Observation] = {}
-        self._numbering: dict[Slot, Numbering] = {}
+        self.slots: dict[SlotKey, Observation] = {}
+        self._numbering: dict[SlotKey, Numbering] = {}
         self.labels: dict[str, str | None] = {}
         self.moved: dict[str, str] = {}
         self.steps = 0
@@ -59,7 +57,7 @@ class Sink:
             self.commit(poll)
         return self.steps - before
 
-    def statements(self) -> dict[Slot, tuple[Statement, ...]]:
+    def statements(self) -> dict[SlotKey, tuple[Statement, ...]]:
         """What each slot holds in the end; empty slots are left out."""
         return {slot: seen.statements for slot, seen in sorted(self.slots.items()) if seen.statements}
 

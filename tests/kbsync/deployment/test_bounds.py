@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from kbsync.deployment.connect import connect
+from kbsync.deployment.connect import connect_hook
 from kbsync.deployment.hooks import Call, Hook, HookFailed, Version
 from kbsync.deployment.http import Server, object_of, require_ok
 from kbsync.deployment.served import served
@@ -41,7 +41,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def hook(**settings: object) -> Hook:
     table: AnyHookSettings = TypeAdapter(AnyHookSettings).validate_python(settings)
-    return connect(table, Call(20.0, threading.Event()), START.astimezone)
+    return connect_hook(table, Call(20.0, threading.Event()), START.astimezone)
 
 
 def webhook(server: StandIn, **more: object) -> Hook:
@@ -124,7 +124,7 @@ def test_a_background_process_that_keeps_the_pipes_open_holds_nobody(tmp_path: P
     table = {"kind": "exec", "deploy": ["/bin/true"], "observe": [starts]}
     settings = TypeAdapter(AnyHookSettings).validate_python(table)
     assert isinstance(settings, ExecSettings)
-    observed = connect(settings, Call(60.0, threading.Event()), START.astimezone).observed_version()
+    observed = connect_hook(settings, Call(60.0, threading.Event()), START.astimezone).observed_version()
     assert observed == "7"
     (tmp_path / "go").touch()  # what it writes now neither blocks it nor kills it
     waited = threading.Event()

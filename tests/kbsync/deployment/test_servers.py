@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from editing.spec import Case
 from kbsync.deployment.canaries import ask
-from kbsync.deployment.connect import connect
+from kbsync.deployment.connect import connect_hook
 from kbsync.deployment.hooks import Call, HookFailed, Version
 from kbsync.deployment.http import Server
 from kbsync.settings.deploy import AnyHookSettings
@@ -328,7 +328,7 @@ def test_whatever_a_server_answers_it_is_a_failure_and_no_accident(
         for path in (*read, *acted):
             server.faults = {path: [(status, body)]}
             server.requests.clear()
-            hook = connect(hook_settings(server), Call(5.0, threading.Event()), START.astimezone)
+            hook = connect_hook(hook_settings(server), Call(5.0, threading.Event()), START.astimezone)
             with suppress(HookFailed):
                 hook.deploy(version)
             with suppress(HookFailed):
