@@ -1,13 +1,13 @@
-"""Where facts come from: one module per kind of source, all giving the types of `observations`.
+"""Where facts come from: one module per kind of source, all yielding the types of `observations`.
 
     from connectors import connect
 
     source = connect("wikidata", {"kind": "wikidata", "endpoint": …, "agent": …, "subjects": ["wd:Q38"], …})
     for step in source.poll(cursor=None):
-        store(step.observations, step.cursor)      # together, or not at all
+        store(step.observations, step.cursor)      # in one transaction
 
-The names below are the package's public ones; they are imported on first use, so that the plain types
-cost no HTTP library.
+The names below are the package's public API.  They are imported on first use, so that importing the
+plain types does not import an HTTP library.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""The border that everything a source sends must cross: strict, and bounded in bytes, depth and digits.
+"""Strict validation of everything a source sends, with limits on bytes, nesting depth and digits.
 
-Every kind of source reads through this module.  What passes can be stored in any database, logged, and
-compared; what does not raises `SourceDataError`, which costs the row that holds it and no other.
+Every kind of source reads through this module.  A value that passes can be stored in any database,
+logged and compared.  A value that does not pass raises `SourceDataError`, and only its row is rejected.
 
-    decode_json     a document whose size, depth and number of parts are bounded
-    decode_text     UTF-8, nothing else
-    text_of         a cell of a row as text: one conversion for every format and every database
-    well_formed     a text without NUL and lone surrogates, which no database and no UTF-8 stream takes
-    whole_number    ASCII digits, not too many
-    shown           any value, shortened and escaped for a message
-    escaped         a message that quotes what a source sent
+    decode_json     decodes a document whose size, depth and number of parts are bounded
+    decode_text     decodes UTF-8
+    text_of         converts a cell of a row to text, the same way for every format and database
+    well_formed     rejects NUL and lone surrogates, which databases and UTF-8 streams do not accept
+    whole_number    parses a bounded number of ASCII digits
+    shown           formats any value for a message, shortened and escaped
+    escaped         shortens and escapes a message that quotes what a source sent
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from uuid import UUID
 from connectors.errors import AnswerTooLarge, SourceDataError
 
 MAX_TEXT = 4_096
-"""Characters of one value.  Labels are far shorter; the admission policy has a limit of its own."""
+"""Maximum characters of one value.  Labels are far shorter, and the admission policy limits them separately."""
 MAX_DIGITS = 40
-"""Digits of a number that is used as text, such as an id."""
+"""Maximum digits of a number that is used as text, such as an id."""
 MAX_DEPTH = 32
-"""Containers inside each other in one JSON document."""
+"""Maximum nesting depth of one JSON document."""
 MAX_BYTES = 64 * 2**20
-"""Bytes of one JSON document, unless the caller bounds it otherwise."""
+"""Maximum bytes of one JSON document, unless the caller sets another limit."""
 MAX_PARTS = 6_000_000
-"""Commas and brackets in one JSON document, unless the caller bounds them otherwise.
+"""Maximum commas and opening brackets in one JSON document, unless the caller sets another limit.
 
-Each costs memory many times its length."""
+Each decoded part takes many times its length in memory."""
 MAX_NUMBER = 2**63 - 1
 """The largest integer that every database stores."""
 _EXACT = 2**53
-"""Floats beyond it skip integers, so one that is used as an id may be another than was written."""
+"""Floats above this cannot represent every integer, so an id read as a float could be a different id."""
 _OBVIOUS = (
     UUID,
     ipaddress.IPv4Address,
@@ -51,22 +51,22 @@ _OBVIOUS = (
     ipaddress.IPv4Interface,
     ipaddress.IPv6Interface,
 )
-"""Types whose `str` is their usual spelling."""
+"""Types whose `str` is their usual text form."""
 _NOT_STORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Stands in a decoded document for a number that is none; `text_of` refuses it."""
+    """Placeholder for a number in a decoded document that cannot be used; `text_of` rejects it."""
 
     what: str
 
 
 def decode_text(data: bytes, what: str) -> str:
-    """`data` as text; a byte order mark at its start is dropped.
+    """Decode `data` as UTF-8; a byte order mark at its start is dropped.
 
-    `what` names the data in messages, here and below.  Raises SourceDataError if it is not UTF-8.
+    `what` names the data in messages, here and below.  Raises SourceDataError if `data` is not UTF-8.
     """
     try:
         return data.decode("utf-8-sig")
@@ -82,14 +82,14 @@ def decode_json(
     most_parts: int | None = MAX_PARTS,
     unique_keys: bool = False,
 ) -> Any:
-    """The value of a JSON document (RFC 8259).
+    """Decode a JSON document (RFC 8259).
 
-    A number that cannot be used (NaN, Infinity, thousands of digits) is decoded as `Unusable` and a
-    lone surrogate is kept, so that one bad value costs its row and not the document: `text_of` and
-    `well_formed` refuse them.
+    A number that cannot be used (NaN, Infinity, thousands of digits) is decoded as `Unusable`, and a
+    lone surrogate is kept, so that one bad value rejects its row and not the document: `text_of` and
+    `well_formed` reject them later.
 
-    Raises AnswerTooLarge beyond `most_bytes` or `most_parts`, SourceDataError for what is not JSON or is
-    nested deeper than MAX_DEPTH, and with `unique_keys` for an object that names one key twice.
+    Raises AnswerTooLarge beyond `most_bytes` or `most_parts`.  Raises SourceDataError for data that is not
+    JSON or is nested deeper than MAX_DEPTH and, with `unique_keys`, for an object with a duplicate key.
     """
     if len(data) > most_bytes:
         raise AnswerTooLarge(f"{what}: {len(data)} bytes of JSON; at most {most_bytes} are read")
@@ -113,9 +113,9 @@ def decode_json(
 
 
 def well_formed(text: str, what: str, most: int = MAX_TEXT) -> str:
-    """`text` itself.
+    """Return `text` unchanged.
 
-    Raises SourceDataError for more than `most` characters, for NUL, and for lone surrogates.
+    Raises SourceDataError if it has more than `most` characters, or contains NUL or a lone surrogate.
     """
     if len(text) > most:
         raise SourceDataError(f"{what} has {len(text)} characters; at most {most} are read: {shown(text)}")
@@ -126,11 +126,12 @@ def well_formed(text: str, what: str, most: int = MAX_TEXT) -> str:
 
 
 def text_of(value: object, what: str) -> str | None:
-    """A scalar of any format or database driver as text; None for None.
+    """Convert a scalar from any format or database driver to text; None stays None.
 
-    Numbers that are whole have no decimal point (`42.0` is `42`), bytes are UTF-8, instants and dates are
-    ISO 8601, instants with a zone are in UTC.  Raises SourceDataError, naming the type, for a value that
-    has no obvious text: containers, truth values, time spans, NaN.
+    Whole numbers are written without a decimal point (`42.0` becomes `42`), bytes are decoded as UTF-8,
+    instants and dates are written in ISO 8601, and instants with a time zone are converted to UTC.
+    Raises SourceDataError, naming the type, for a value without an obvious text form: a container, a
+    boolean, a time span, NaN.
     """
     if value is None:
         return None
@@ -143,9 +144,9 @@ def text_of(value: object, what: str) -> str | None:
 
 
 def whole_number(text: str, what: str, most: int = MAX_NUMBER) -> int:
-    """The number that ASCII digits spell.
+    """Parse ASCII digits as a number.
 
-    Raises SourceDataError for anything else, signs and spaces included, and for more than `most`.
+    Raises SourceDataError for anything else, including signs and spaces, and for a number above `most`.
     """
     if not _DIGITS.fullmatch(text) or int(text) > most:
         raise SourceDataError(f"{what} is {shown(text)}, not a whole number from 0 to {most}")
@@ -153,9 +154,9 @@ def whole_number(text: str, what: str, most: int = MAX_NUMBER) -> int:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """`value` for a message: shortened, and every character that does not print is escaped.
+    """Format `value` for a message: shortened, with unprintable characters escaped.
 
-    Containers are named by their type, so that nesting of any depth costs nothing.
+    Containers are shown by type only, so that deeply nested values are cheap to show.
     """
     if isinstance(value, str | bytes | bytearray):
         return repr(value) if len(value) <= most else f"{value[:most]!r}…"
@@ -169,7 +170,7 @@ def shown(value: object, most: int = 80) -> str:
 
 
 def escaped(message: object, most: int = 300) -> str:
-    """`message`, such as a parser's error, shortened; characters that do not print are escaped."""
+    """Shorten `message`, such as a parser's error, and escape its unprintable characters."""
     text = str(message)[:most]
     return text if text.isprintable() else repr(text)[1:-1]
 
@@ -182,7 +183,7 @@ def _utf8(data: bytes, what: str) -> str:
 
 
 def _scalar(value: object) -> str | None:
-    """The text of a scalar that is no text; None where there is no obvious one."""
+    """The text form of a scalar that is not a string; None if there is no obvious one."""
     match value:
         case bool():
             return None

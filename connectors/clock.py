@@ -15,10 +15,10 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What time it is, how long things take, and how to wait.
+    """The current time, elapsed time, and waiting.
 
-    `now` stamps observations, `monotonic` (seconds) measures budgets, `sleep` waits between retries.
-    A test passes its own three.
+    `now` timestamps observations, `monotonic` (seconds) measures budgets, and `sleep` waits between
+    retries.  Tests pass their own functions.
     """
 
     now: Callable[[], datetime] = utc_now

@@ -1,4 +1,4 @@
-"""What every connector promises, as checks that anybody can run against their own.
+"""The connector contract as executable checks that can be run against any connector.
 
     from connectors.conformance import Scenario, check
 
@@ -6,7 +6,7 @@
         check(MyScenario(tmp_path))
 
 A scenario is a small source under the test's control; `docs/connectors.md` shows one.  The checks
-use no test framework: a broken promise is a `NonConformance`, an AssertionError that names it.
+use no test framework: a broken promise raises `NonConformance`, an AssertionError that names it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from connectors.observations import Connector, Observation, Poll, SlotKey
 from connectors.third_party import CURIE
 
 Facts = Mapping[SlotKey, frozenset[str]]
-"""Object ids by slot; a slot that holds nothing is absent."""
+"""Object ids by slot; empty slots are absent."""
 
 
 class NonConformance(AssertionError):
@@ -35,18 +35,18 @@ class Scenario(Protocol):
         ...
 
     def write(self, facts: Facts) -> None:
-        """Make the source hold these facts for the slots named; one named with no object is emptied.
+        """Make the source hold these facts for the named slots; a slot with no object is emptied.
 
-        Later calls must be later changes for the source: newer revisions or instants.
+        Later calls must be later changes at the source: newer revisions or instants.
         """
         ...
 
     def slots(self, count: int) -> list[SlotKey]:
-        """So many slots that the source may hold, each with its own subject."""
+        """`count` slots that the source may hold, each with its own subject."""
         ...
 
     def objects(self) -> tuple[str, str, str]:
-        """Three ids that may stand as objects."""
+        """Three ids that may be used as objects."""
         ...
 
     rereads: bool
@@ -54,7 +54,7 @@ class Scenario(Protocol):
 
 
 def check(scenario: Scenario) -> None:
-    """All checks, one after the other, on one source.  Raises NonConformance at the first broken promise."""
+    """Run all checks in order on one source.  Raises NonConformance at the first broken promise."""
     for promise in PROMISES:
         promise(scenario)
 
@@ -76,7 +76,7 @@ class Ledger:
         self.cursor = step.cursor or self.cursor
 
     def pull(self, connector: Connector, at_most: int | None = None) -> int:
-        """Polls and commits; stops after `at_most` steps as if killed.  How many steps there were."""
+        """Poll and commit, stopping after `at_most` steps as if killed.  Returns the number of steps."""
         steps = 0
         for step in connector.poll(self.cursor):
             self.commit(step)
@@ -110,7 +110,7 @@ def observations_are_whole_and_well_formed(scenario: Scenario) -> None:
 
 
 def an_unchanged_source_yields_no_steps(scenario: Scenario) -> None:
-    """Polls come to rest: no step is made when nothing changed."""
+    """Polling an unchanged source eventually yields no steps."""
     ledger = Ledger()
     with _opened(scenario) as connector:
         for _ in range(4):
@@ -120,7 +120,7 @@ def an_unchanged_source_yields_no_steps(scenario: Scenario) -> None:
 
 
 def every_change_is_reported(scenario: Scenario) -> None:
-    """New, changed and emptied slots reach a ledger that polls, also through a new connector each time."""
+    """New, changed and emptied slots reach a polling ledger, even with a new connector for each poll."""
     slots, (first, second, third) = scenario.slots(6), scenario.objects()
     ledger = Ledger()
     expected: dict[SlotKey, frozenset[str]] = {slot: frozenset({first}) for slot in slots}
@@ -140,7 +140,7 @@ def every_change_is_reported(scenario: Scenario) -> None:
 
 
 def a_killed_poll_loses_nothing(scenario: Scenario) -> None:
-    """Whatever step a poll is cut after, the next one from the committed cursor delivers the rest."""
+    """After a poll is interrupted at any step, polling from the committed cursor delivers the rest."""
     slots, (first, second, third) = scenario.slots(6), scenario.objects()
     for cut in range(1, 4):
         ledger = Ledger()
@@ -157,7 +157,7 @@ def a_killed_poll_loses_nothing(scenario: Scenario) -> None:
 
 
 def a_step_that_was_not_committed_is_delivered_again(scenario: Scenario) -> None:
-    """Reading consumes nothing: only committing the cursor does."""
+    """Reading does not consume anything; only committing the cursor does."""
     slot, (first, second, _) = scenario.slots(1)[0], scenario.objects()
     scenario.write({slot: frozenset({first})})
     ledger = Ledger()
@@ -172,7 +172,7 @@ def a_step_that_was_not_committed_is_delivered_again(scenario: Scenario) -> None
 
 
 def a_snapshot_reports_what_is_there_now(scenario: Scenario) -> None:
-    """Slots asked for are reported, emptied ones too, and no cursor is given out."""
+    """A snapshot reports every requested slot, including emptied ones, and yields no cursor."""
     if not scenario.rereads:
         return
     slots, (_, second, _) = scenario.slots(2), scenario.objects()
@@ -187,7 +187,7 @@ def a_snapshot_reports_what_is_there_now(scenario: Scenario) -> None:
 
 
 def probes_are_current_facts(scenario: Scenario) -> None:
-    """Neighbours share the relation and the object; both kinds of probe stay within their limit."""
+    """Neighbours share the relation and the object, and both kinds of probe respect their limit."""
     if not scenario.rereads:
         return
     slots, (first, second, _) = scenario.slots(4), scenario.objects()
@@ -211,7 +211,7 @@ PROMISES: tuple[Callable[[Scenario], None], ...] = (
     a_snapshot_reports_what_is_there_now,
     probes_are_current_facts,
 )
-"""Each can be run alone, by a test of its own."""
+"""Each check can also be run alone, in its own test."""
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Which statements of a slot hold at an instant: the one rule for facts, probes and neighbours.
+"""Which statements of a slot are current at an instant: the single rule for facts, probes and neighbours.
 
-Wikidata's `wdt:` triples are no help: an ended statement stays "truthy" as long as nobody gave another
-one the preferred rank.
+Wikidata's `wdt:` triples are not enough: a statement that has ended stays "truthy" until another
+statement is given the preferred rank.
 """
 
 from __future__ import annotations
@@ -20,28 +20,29 @@ Absence = Literal["ended", "no_value", "unknown_value", "deprecated", "removed"]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The statements of a slot as they count at one instant."""
+    """The current and upcoming statements of a slot at one instant."""
 
     values: tuple[Statement, ...]
-    """Current ones, one for each object, sorted by object id."""
+    """The current statements, one for each object, sorted by object id."""
     upcoming: tuple[Statement, ...]
-    """The best-ranked of those that begin later."""
+    """The best-ranked of the statements that begin later."""
     absence: Absence | None
-    """Set if there is no current value."""
+    """Why there is no current value; None if there is one."""
     next_change: datetime | None
-    """When time alone changes this reading: the next start or end."""
+    """When the reading next changes without a change at the source: the next start or end."""
 
 
 def read(held: Sequence[Statement], at: datetime) -> Reading:
-    """What the statements `held` say at the instant `at`: best rank, not deprecated, begun, not ended.
+    """Select the statements of `held` that are current at `at`: best-ranked, begun, and not ended.
 
-    Dates are intervals.  A statement has begun from the first instant that its start may mean, and has
-    ended when the whole interval of its end has passed, or as soon as a successor has begun within it:
-    of two chairs, one until "2026" and one from "2026-05", the second holds from May on.
+    Deprecated statements are ignored.  Dates are intervals: a statement has begun at the first instant
+    that its start may mean, and has ended when the whole interval of its end has passed, or as soon as a
+    successor has begun within that interval.  For example, if one chair's term ends in "2026" and
+    another's starts in "2026-05", the second is current from May on.
 
-    When every preferred statement has ended, a normal one counts only if it began after the last of
-    them did: editors set the end of an old value before they change ranks, and an old normal value
-    without dates is no successor.
+    When every preferred statement has ended, a normal statement is current only if it began after every
+    one of them began: editors set the end of an old value before they change ranks, and an old normal
+    value without dates is not a successor.
     """
     valid = [statement for statement in held if statement.rank != "deprecated"]
     begun = [statement for statement in valid if _has_begun(statement, at)]
@@ -71,7 +72,7 @@ def read(held: Sequence[Statement], at: datetime) -> Reading:
 
 
 def current_triples(observations: Iterable[Observation], now: datetime) -> list[Triple]:
-    """What holds at `now`, of slots with exactly one value that has a label."""
+    """The current triples at `now` of slots with exactly one value, if that value has a label."""
     triples = []
     for observation in observations:
         objects = [statement.object for statement in read(observation.statements, now).values]
@@ -85,7 +86,7 @@ def _has_begun(statement: Statement, at: datetime) -> bool:
 
 
 def _last_starts(begun: Iterable[Statement]) -> dict[str | None, datetime]:
-    """The last two objects to begin, with when: one of them is another object than any given one."""
+    """The two objects that began last, with their starts: at least one differs from any given object."""
     found: dict[str | None, datetime] = {}
     for statement in begun:
         if statement.start is not None:
@@ -115,7 +116,7 @@ def _best(statements: Sequence[Statement]) -> list[Statement]:
 
 
 def _one_an_object(chosen: Iterable[Statement]) -> tuple[Statement, ...]:
-    """Of several statements with one object (two terms of office) the best referenced."""
+    """One statement for each object: of several, such as two terms of office, the best referenced."""
     best: dict[str, Statement] = {}
     for statement in chosen:
         if statement.object is None:

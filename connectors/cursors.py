@@ -1,4 +1,4 @@
-"""The text of a cursor: JSON that names its format, so that one from elsewhere is refused, not misread."""
+"""Serialised cursors: JSON that names its format, so that a foreign cursor is rejected, not misread."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from connectors.errors import SourceDataError
 Cursor = TypeVar("Cursor")
 _ADAPTERS: dict[type[Any], pydantic.TypeAdapter[Any]] = {}
 _MAX_BYTES = 2**30
-"""Of a cursor, packed or not; ten million slots take half of it."""
+"""Maximum size of a cursor, compressed or not; a cursor of ten million slots takes half of this."""
 
 
 def dump_cursor(format: int, fields: Mapping[str, object]) -> str:
-    """Canonical text: equal cursors are equal strings."""
+    """Serialise a cursor to canonical text: equal cursors give equal strings."""
     return json.dumps({"format": format, **fields}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def load_cursor(
     text: str | None, format: int, make: Callable[..., Cursor], required: Iterable[str]
 ) -> Cursor:
-    """`make()` for no cursor, else `make(**fields)`.
+    """Return `make()` if there is no cursor, else `make(**fields)`.
 
-    Raises SourceDataError for a text that `dump_cursor` has not written in this format, with these fields.
+    Raises SourceDataError for text that `dump_cursor` did not write in this format with these fields.
     """
     if text is None:
         return make()
@@ -47,7 +47,7 @@ def load_cursor(
 
 
 def typed(cls: type[Cursor]) -> Callable[..., Cursor]:
-    """`cls(**fields)` for a dataclass; raises ValueError for a field that is not of its declared type."""
+    """A validating constructor for a dataclass; it raises ValueError for a field of the wrong type."""
     if cls not in _ADAPTERS:
         _ADAPTERS[cls] = pydantic.TypeAdapter(cls)
     adapter: pydantic.TypeAdapter[Cursor] = _ADAPTERS[cls]
@@ -55,12 +55,12 @@ def typed(cls: type[Cursor]) -> Callable[..., Cursor]:
 
 
 def pack(text: str) -> str:
-    """`text` compressed, as a string for a cursor."""
+    """Compress `text` to a string for a cursor."""
     return base64.b85encode(zlib.compress(text.encode(), 6)).decode()
 
 
 def unpack(packed: str) -> str:
-    """What `pack` was given.  Raises ValueError for anything else."""
+    """The inverse of `pack`.  Raises ValueError for text that `pack` did not write."""
     unpacking = zlib.decompressobj()
     try:
         text = unpacking.decompress(base64.b85decode(packed), _MAX_BYTES)

@@ -1,15 +1,15 @@
 """Instants and dates.  A date is an interval: all the instants that a date of its precision may mean.
 
-"2026" is a year, not its first of January.  A statement that ended in "2026" has certainly ended only
-when the year is over, and one that began in the "21st century" may hold from its first day on.
+"2026" means the whole year, not 1 January.  A statement that ended in "2026" has certainly ended only
+when the year is over, and one that began in the "21st century" may hold from the century's first day on.
 
     instant("2026-05-01T10:00:00Z")         an exact point in time
     interval("2026")                        2026-01-01 until 2027-01-01
     interval("2026-05"), interval("202X"), interval("21st century")
     wikibase_interval("2026-01-01T00:00:00Z", precision=9)
 
-Written forms: ISO 8601, `X` for digits that are not known (EDTF, ISO 8601-2:2019, section 4.3), and
-Wikibase's own ("Wikibase/DataModel", section "Dates and times").  Everything is in UTC.
+Supported formats: ISO 8601, `X` for unknown digits (EDTF, ISO 8601-2:2019, section 4.3), and Wikibase's
+own ("Wikibase/DataModel", section "Dates and times").  All results are in UTC.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _WIKIBASE_UNITS = {11: timedelta(days=1), 12: timedelta(hours=1), 13: timedelta(
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """All instants from `first` until, not including, `past`; an exact instant has both the same.  UTC."""
+    """All instants from `first` up to but not including `past`, in UTC; equal for an exact instant."""
 
     first: datetime
     past: datetime
@@ -63,16 +63,16 @@ class Interval:
 
     @classmethod
     def parse(cls, text: str) -> Interval:
-        """What `str` wrote.  Raises ValueError for anything else."""
+        """The inverse of `str`.  Raises ValueError for any other text."""
         first, _, past = text.partition("/")
         return cls(datetime.fromisoformat(first), datetime.fromisoformat(past or first))
 
 
 def instant(text: str) -> datetime:
-    """An xsd:dateTime or xsd:date as an instant; no zone means UTC.
+    """Parse an xsd:dateTime or xsd:date as an instant; without a time zone it is in UTC.
 
-    Wikibase writes month or day 00 for "unknown", years before 1 and beyond 9999, and days that the
-    month does not have: these become the nearest instant that a datetime can hold.
+    Wikibase writes month or day 00 for "unknown", years before 1 and after 9999, and days that the
+    month does not have: these become the nearest instant that a datetime can represent.
     Raises SourceDataError for anything else.
     """
     match = _INSTANT.fullmatch(text.strip())
@@ -100,9 +100,9 @@ def instant(text: str) -> datetime:
 
 
 def interval(text: str) -> Interval:
-    """The interval that a written date means; no zone means UTC.
+    """Parse a date as the interval that it means; without a time zone it is in UTC.
 
-    Raises SourceDataError for what is not a date.
+    Raises SourceDataError for text that is not a date.
     """
     text = text.strip()
     if match := _UNKNOWN_DAY.fullmatch(text):
@@ -128,8 +128,8 @@ def interval(text: str) -> Interval:
 def wikibase_interval(text: str, precision: int) -> Interval:
     """The interval of a Wikibase time value; precision 7 is a century, 9 a year, 10 a month, 11 a day.
 
-    As Wikibase shows them, centuries and millennia end with their round year (2001 to 2100 is the 21st
-    century) and decades begin with theirs.  Raises SourceDataError for what is not a date.
+    As in Wikibase, centuries and millennia end with their round year (2001 to 2100 is the 21st century)
+    and decades begin with theirs.  Raises SourceDataError for text that is not a date.
     """
     begun = instant(text)
     if begun in (EARLIEST, LATEST) or precision > max(_WIKIBASE_UNITS):
@@ -162,7 +162,7 @@ def _years(first: int, count: int = 1) -> Interval:
 
 
 def _new_year(year: int) -> datetime:
-    """The first instant of a year, as far as a datetime can go."""
+    """The first instant of a year, limited to what a datetime can represent."""
     return EARLIEST if year < 1 else LATEST if year > LATEST.year else datetime(year, 1, 1, tzinfo=UTC)
 
 
@@ -174,12 +174,12 @@ def _in_utc(local: Interval, zone: str | None) -> Interval:
     offset = _offset(zone)
     try:
         return Interval(max(local.first - offset, EARLIEST), min(local.past - offset, LATEST))
-    except OverflowError:  # at the ends of what a datetime can hold, hours do not matter
+    except OverflowError:  # at the limits of a datetime, hours do not matter
         return local
 
 
 def _offset(zone: str | None) -> timedelta:
-    """What a zone such as `+02:00` is ahead of UTC."""
+    """The offset of a time zone such as `+02:00` from UTC."""
     if zone is None or zone == "Z":
         return timedelta()
     digits = zone[1:].replace(":", "")

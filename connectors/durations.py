@@ -1,4 +1,4 @@
-"""Lengths of time as an operator writes them: in the settings of sources, and in all others."""
+"""Durations as an operator writes them, in the settings of sources and in all other settings."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?", re.ASCII)
 _DURATION = re.compile(rf"(?:{_NUMBER.pattern}[smhdw])+", re.ASCII)
 _PART = re.compile(rf"({_NUMBER.pattern})([smhdw])", re.ASCII)
 LONGEST = timedelta(days=36_525)
-"""A hundred years: a duration is added to instants, which end with the year 9999."""
+"""A hundred years: durations are added to instants, and those end with the year 9999."""
 
 
 def parse_duration(value: Any) -> Any:
-    """Seconds, or text such as `90s`, `15m`, `24h`, `3d`, `1d12h`, as a timedelta.
+    """Convert seconds, or text such as `90s`, `15m`, `24h`, `3d`, `1d12h`, to a timedelta.
 
-    Anything else is passed on to pydantic; raises ValueError for text that is no duration, and for one
-    of more than a hundred years.
+    Any other type is passed on to pydantic.  Raises ValueError for text that is not a duration, and for
+    a duration of more than a hundred years.
     """
     if isinstance(value, bool):
         raise ValueError("a duration is a number of seconds or text such as '24h'")
@@ -55,6 +55,6 @@ def _positive(value: timedelta) -> timedelta:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_not_negative)]
-"""A setting that is a length of time: seconds, or text such as `90s`, `15m`, `24h`, `3d`; never negative."""
+"""A duration setting: seconds, or text such as `90s`, `15m`, `24h`, `3d`; never negative."""
 PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_positive)]
-"""The same, where 0 would mean never or all the time."""
+"""The same for settings where 0 would mean "never" or "all the time": 0 is rejected."""

@@ -1,17 +1,18 @@
-"""What can go wrong between us and a source.
+"""Errors of reading a source.
 
     ConnectorError
     ├── SourceUnavailable      the network or the server misbehaved: nothing was consumed, try later
-    │   ├── SourceTimeout      no whole answer within the deadline (a smaller page may fit)
-    │   ├── SourceThrottled    429, or 503 with Retry-After: not before `retry_after_s` seconds
-    │   └── TruncatedAnswer    status 200 and a body that was cut (a smaller page may fit)
-    ├── SourceDataError        the answer is whole, but not what the source promised
-    │   ├── AnswerTooLarge     more bytes than the cap (a smaller page may fit)
-    │   └── UnexpectedAnswer   not the content type or the shape that was asked for
-    ├── SourceRefused          400, 401, 403, 404: asking again will not help
+    │   ├── SourceTimeout      no complete response within the deadline (a smaller page may fit)
+    │   ├── SourceThrottled    429, or 503 with Retry-After: retry after `retry_after_s` seconds
+    │   └── TruncatedAnswer    status 200 and a truncated body (a smaller page may fit)
+    ├── SourceDataError        the response is complete, but not what the source promised
+    │   ├── AnswerTooLarge     more bytes than the limit (a smaller page may fit)
+    │   └── UnexpectedAnswer   not the content type or the shape that was requested
+    ├── SourceRefused          400, 401, 403, 404: a retry will not help
     └── SourceSettingsError    the settings of a source are wrong; the message names the key
 
-The first branch passes by itself, the second has to be put right at the source, the last two here.
+Errors of the first branch are temporary, those of the second have to be corrected at the source, and
+the last two in kbsync's settings or access rights.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from typing import ClassVar
 
 
 class ConnectorError(Exception):
-    """Base of everything that this package raises on purpose."""
+    """Base class of all errors that this package raises deliberately."""
 
     lasting: ClassVar[bool] = False
-    """Whether asking again will not help: somebody has to change a setting or a right."""
+    """Whether a retry will not help because somebody has to change a setting or an access right."""
 
 
 class SourceUnavailable(ConnectorError):
-    """The source could not be read now.  Nothing was consumed; the caller's cursor is still right."""
+    """The source could not be read now.  Nothing was consumed, and the caller's cursor is still valid."""
 
 
 class SourceTimeout(SourceUnavailable):
-    """No whole answer arrived within the deadline of one request."""
+    """No complete response arrived within the deadline of one request."""
 
 
 class SourceThrottled(SourceUnavailable):
-    """The source asked us to wait; asking earlier gets clients banned."""
+    """The source asked us to wait; clients that retry earlier may be banned."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
@@ -43,23 +44,23 @@ class SourceThrottled(SourceUnavailable):
 
 
 class TruncatedAnswer(SourceUnavailable):
-    """The status was 200 and the body ended early."""
+    """The status was 200, but the body ended early."""
 
 
 class SourceDataError(ConnectorError):
-    """The answer arrived whole and is not what the source promised."""
+    """The response is complete, but not what the source promised."""
 
 
 class AnswerTooLarge(SourceDataError):
-    """The body passed the byte cap and was abandoned."""
+    """The body exceeded the byte limit and was not read to its end."""
 
 
 class UnexpectedAnswer(SourceDataError):
-    """Wrong content type or wrong shape, such as a proxy's HTML page with status 200."""
+    """The content type or the shape is wrong, as with a proxy's HTML page with status 200."""
 
 
 class SourceRefused(ConnectorError):
-    """The source understood and declined: a malformed query, missing rights, a wrong address."""
+    """The source rejected the request: a malformed query, missing rights or a wrong address."""
 
     lasting = True
 

@@ -1,11 +1,11 @@
 """A drop folder of JSONL, CSV, RDF and Parquet files: kind `files`.
 
-Writers put a file there whole (write elsewhere or under a name with a leading dot, then rename).
-Files are taken in the order of their names.  A file is moved to `done/` only when the caller has
-committed what was read of it, and the proof of that is the cursor: the poll that is *given* a cursor
-naming the file moves it.  Rows that cannot be used are listed beside the file, in
-`NAME.rejects.jsonl`, with their line and the reason, and move along with it.  What is no regular file
-(links, pipes) is never opened; it is named in a warning and by `check`.
+Writers must put complete files there: write elsewhere, or under a name with a leading dot, then rename.
+Files are read in the order of their names.  A file is moved to `done/` only after the caller has
+committed what was read from it.  The cursor is the proof: a poll that is *given* a cursor naming the
+file moves the file.  Rows that cannot be used are listed in `NAME.rejects.jsonl` in the same folder,
+with line and reason, and that list moves together with the file.  Anything that is not a regular file
+(a link, a pipe) is never opened, and is named in a warning and by `check`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from connectors.terms import Term
 
 _FORMAT = 1
 _SHOWN_CELL = 500
-"""Characters of a cell that a list of rejects repeats."""
+"""Maximum characters of a cell shown in a list of rejects."""
 _SHOWN_REFUSALS = 5
 _log = logging.getLogger(__name__)
 
@@ -41,12 +41,12 @@ class FilesSettings(SourceSettings, MappingSettings):
     """One drop folder."""
 
     kind: Literal["files"]
-    folder: Path = Field(description="Where files are dropped")
-    complete: bool = Field(False, description="Each file is the whole state: what it does not name is gone")
-    query: str | None = Field(None, description="RDF files: a SELECT as for kind `sparql`")
+    folder: Path = Field(description="Folder in which files are dropped")
+    complete: bool = Field(False, description="Each file is the complete state: other slots are emptied")
+    query: str | None = Field(None, description="RDF files: a SELECT query, as for kind `sparql`")
     languages: tuple[str, ...] = Field(("en", "mul"), description="RDF: languages of labels, best first")
-    max_bytes: int = Field(128 * 2**20, ge=1, description="Largest file, unpacked if it is compressed")
-    slots_per_step: int = Field(400, ge=1, description="Slots committed at once")
+    max_bytes: int = Field(128 * 2**20, ge=1, description="Maximum size of a file, also after decompression")
+    slots_per_step: int = Field(400, ge=1, description="Slots committed per step")
     max_vanished: float = Field(0.2, ge=0, le=1, description="complete: share of slots that may vanish")
 
 
@@ -55,7 +55,7 @@ class _Cursor:
     read: Mapping[str, str] = field(default_factory=dict)
     """File name → identity of files that were read to their end."""
     held: str | None = None
-    """`complete`: what the last file held."""
+    """`complete`: the contents of the last file."""
     revision: int = 0
 
     def dump(self) -> str:
@@ -68,15 +68,15 @@ class _Cursor:
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What lies in a folder, by name."""
+    """The contents of a folder, by name."""
 
     waiting: list[str]
     refused: Mapping[str, str]
-    """Why each of them is not read."""
+    """File name → why the file is not read."""
 
 
 class FilesConnector:
-    """Kind `files`.  Files are gone once read, so nothing can be re-read and there is no one to ask."""
+    """Kind `files`.  Files are moved away once read, so slots cannot be re-read or queried."""
 
     def __init__(self, name: str, settings: FilesSettings, context: Context) -> None:
         self.name = name
@@ -92,10 +92,10 @@ class FilesConnector:
         self._warned: Mapping[str, str] = {}
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
-        """Files in the order of their names; the last step of each carries the cursor that names it.
+        """Read files in the order of their names; a file's last step has the cursor that names the file.
 
-        Raises SourceDataError for a file of which nothing can be used: it stays, and those after it
-        wait, because a corrected file that came after them would undo what they state.
+        Raises SourceDataError for a file in which nothing can be used.  That file stays, and the files
+        after it wait, because a corrected version read after them would undo what they state.
         """
         where = _Cursor.load(cursor)
         with DropFolder.opened(self.name, self._path) as folder:
@@ -107,7 +107,7 @@ class FilesConnector:
             for name in contents.waiting:
                 dropped = folder.read(name, self._settings.max_bytes)
                 if dropped is None:
-                    return  # still being written; those after it wait for it
+                    return  # still being written; the files after it wait
                 where = yield from self._file(folder, dropped, where)
 
     def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
@@ -120,7 +120,7 @@ class FilesConnector:
         return ()
 
     def check(self) -> Health:
-        """How many files wait, and which are not read, with the reason."""
+        """Report how many files are waiting, and which files are not read and why."""
         try:
             with DropFolder.opened(self.name, self._path) as folder:
                 contents = self._contents(folder)
@@ -133,7 +133,7 @@ class FilesConnector:
         return Health(True, detail)
 
     def close(self) -> None:
-        """Nothing is held open between polls."""
+        """Does nothing, since no resource is held open between polls."""
 
     def _contents(self, folder: DropFolder) -> _Contents:
         visible = [name for name in folder.names() if not name.startswith((".", "~")) and name != DONE]
@@ -146,7 +146,7 @@ class FilesConnector:
         return _Contents(waiting, refused)
 
     def _warn(self, contents: _Contents) -> None:
-        """Once for each file, not at every poll."""
+        """Warn once for each file, not at every poll."""
         for name in contents.refused.keys() - self._warned.keys():
             _log.warning("%s: not read: %s", self.name, contents.refused[name])
         self._warned = contents.refused
@@ -175,7 +175,7 @@ class FilesConnector:
         return after
 
     def _changed(self, mapper: Mapper, where: _Cursor, revision: int) -> tuple[list[Observation], str | None]:
-        """The slots that the file states, and with `complete` what is therefore held now."""
+        """The slots that the file changes and, with `complete`, the resulting state of all slots."""
         now = self._context.clock.now()
         if not self._settings.complete:
             return mapper.observations(revision, now), None
@@ -184,7 +184,7 @@ class FilesConnector:
 
 
 def _listed(mapper: Mapper) -> Iterator[dict[str, object]]:
-    """The rejects as they are written beside a file: the first of them, and how many more there are."""
+    """The entries of a file's list of rejects: the first rejects, then the number of the rest."""
     for reject in sorted(mapper.rejects, key=lambda reject: reject.line):
         yield {"line": reject.line, "reason": reject.reason, "row": _cells(reject)}
     if more := mapper.rejected - len(mapper.rejects):

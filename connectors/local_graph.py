@@ -1,4 +1,4 @@
-"""A small graph in memory that answers the queries that a SPARQL endpoint would: RDF files, entity data."""
+"""An in-memory graph that answers SPARQL queries over RDF files and entity data."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from connectors.errors import AnswerTooLarge, SourceDataError
 from connectors.terms import Solution
 
 MAX_TRIPLES = 2_000_000
-"""Triples in memory take several hundred bytes each."""
+"""Maximum number of triples; each takes several hundred bytes in memory."""
 MAX_SOLUTIONS = 1_000_000
-"""Solutions of one query: a few thousand triples can be made to have billions."""
+"""Maximum solutions of one query: a few thousand triples can produce billions."""
 
 
 class LocalGraph:
@@ -28,8 +28,8 @@ class LocalGraph:
     def load(self, data: bytes, format: ox.RdfFormat, base: str | None = None) -> None:
         """Add a document.
 
-        Raises SourceDataError, naming the line, for one that does not parse, AnswerTooLarge beyond
-        the most triples.
+        Raises SourceDataError, naming the line, if it does not parse, and AnswerTooLarge if it has more
+        than `max_triples` triples.
         """
         found = []
         for _, triple in rdf.triples(data, format, base):
@@ -45,9 +45,9 @@ class LocalGraph:
         self._store.bulk_extend(triples)
 
     def select(self, query: str, *, splittable: bool = False) -> list[Solution]:
-        """Solutions of a SELECT query, as `SparqlClient.select` gives them.
+        """Solutions of a SELECT query, in the form that `SparqlClient.select` returns.
 
-        Raises SourceDataError, AnswerTooLarge beyond the most solutions.
+        Raises SourceDataError for an invalid query, and AnswerTooLarge beyond `max_solutions`.
         """
         try:
             found = self._store.query(query)

@@ -1,7 +1,7 @@
-"""CURIEs and IRIs: `wd:Q30` here, `http://www.wikidata.org/entity/Q30` there.
+"""Conversion between CURIEs (`wd:Q30`) and IRIs (`http://www.wikidata.org/entity/Q30`).
 
-Ids in kbsync are CURIEs (W3C CURIE Syntax 1.0) because people read them.  Prefixes are settings, so
-that any Wikibase, or any other graph, names its things its own way.
+Ids in kbsync are CURIEs (W3C CURIE Syntax 1.0) because they are easy to read.  Prefixes are settings,
+so that any Wikibase or other graph can use its own namespaces.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ WIKIDATA: Mapping[str, str] = {
     "p": "http://www.wikidata.org/prop/",
 }
 _NOT_IN_IRIS = re.compile(r'[\x00-\x20<>"{}|^`\\]')
-"""RFC 3987 forbids them; SPARQL 1.1 (IRIREF) as well, so nothing can be smuggled into a query."""
+"""Forbidden in IRIs by RFC 3987 and by SPARQL 1.1 (IRIREF); an IRI without them cannot inject SPARQL."""
 
 
 class Namespaces:
-    """Prefixes both ways.  The longest matching IRI wins when compacting."""
+    """Maps CURIEs to IRIs and back.  When compacting, the longest matching IRI wins."""
 
     def __init__(self, prefixes: Mapping[str, str]) -> None:
         for prefix, iri in prefixes.items():
@@ -32,9 +32,9 @@ class Namespaces:
         self._by_length = sorted(self._iri_of.items(), key=lambda item: -len(item[1]))
 
     def expand(self, curie: str) -> str:
-        """The IRI of a CURIE; an id in no known namespace that is an absolute IRI stands for itself.
+        """The IRI of a CURIE; an absolute IRI outside the known namespaces is returned unchanged.
 
-        Raises SourceDataError for anything else, or for characters that no IRI may hold.
+        Raises SourceDataError for anything else, and for characters that IRIs may not contain.
         """
         prefix, colon, local = curie.partition(":")
         if colon and prefix in self._iri_of and not local.startswith("//"):
@@ -49,11 +49,11 @@ class Namespaces:
         return iri
 
     def knows(self, curie: str) -> bool:
-        """Whether the CURIE's prefix has an IRI."""
+        """Whether the CURIE's prefix is known."""
         return curie.partition(":")[0] in self._iri_of
 
     def expands(self, id: str) -> bool:
-        """Whether `expand` gives an IRI for it."""
+        """Whether `expand` returns an IRI for `id`."""
         try:
             self.expand(id)
         except SourceDataError:
@@ -61,7 +61,7 @@ class Namespaces:
         return True
 
     def compact(self, iri: str) -> str:
-        """The CURIE of an IRI, or the IRI itself where no prefix fits."""
+        """The CURIE of an IRI, or the IRI itself if no prefix matches."""
         for prefix, start in self._by_length:
             if iri.startswith(start) and len(iri) > len(start):
                 return f"{prefix}:{iri[len(start) :]}"

@@ -1,8 +1,8 @@
-"""What every source states, in the same types whatever kind of source it is.
+"""The data types that connectors of every kind yield.
 
-Connectors emit *observations*, never diffs: a slot (one subject, one relation) as the source
-has it now, with all its statements.  Wikidata has no statement-level timestamp, so the only
-honest unit is the whole slot (compare `state`, which diffs).
+Connectors yield *observations*, never diffs.  An observation is the current state of a slot (one
+subject, one relation) at the source, with all its statements.  Wikidata has no statement-level
+timestamps, so the whole slot is the smallest reliable unit; `state` computes the differences.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ SlotKey = tuple[str, str]
 """(subject id, relation): what names a slot."""
 
 LITERAL = "lit:"
-"""Prefix of the id of a value that is no entity; the rest of the id is its text."""
+"""Prefix of the id of a value that is not an entity; the rest of the id is the value's text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A thing with a CURIE (`wd:Q30`), its label, and the other names it goes by."""
+    """An entity: its CURIE (`wd:Q30`), its label and its aliases."""
 
     id: str
     label: str | None = None
     aliases: tuple[str, ...] = ()
     living: bool | None = None
-    """True for a human without a date of death, False for one who died or is no human, None unknown."""
+    """True for a human without a date of death, False for a dead human or a non-human, None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,12 @@ class Statement:
     id: str
     kind: Kind
     object: Entity | None
-    """The value; a literal is an Entity whose id is `lit:<text>`.  None for no-value and some-value."""
+    """The value; a literal is an Entity with the id `lit:<text>`.  None for no-value and some-value."""
     rank: Rank = "normal"
     start: Interval | None = None
-    """When it began to hold, as precisely as the source says; a datetime is taken as an exact instant."""
+    """When the statement began to hold, at the source's precision; a datetime is an exact instant."""
     end: Interval | None = None
-    """When it ceased to hold, likewise."""
+    """When the statement stopped holding, likewise."""
     references: int = 0
 
     def __post_init__(self) -> None:
@@ -58,43 +58,44 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A slot as one source has it at one revision: all its statements, sorted by id."""
+    """The state of a slot at one source and one revision: all its statements, sorted by id."""
 
     source: str
     subject: Entity
     relation: str
     statements: tuple[Statement, ...]
     revision: int
-    """Grows with every change of the subject at this source (a source without revisions counts instants)."""
+    """Increases with every change of the subject at this source; taken from the clock without revisions."""
     modified: datetime | None
-    """When the source changed the subject, by the source's own clock (UTC); None where it has none."""
+    """When the subject was changed, by the source's clock (UTC); None if the source does not say."""
     observed: datetime
-    """When it was read, by ours (UTC)."""
+    """When the slot was read, by kbsync's clock (UTC)."""
     gone: bool = False
-    """True: the source no longer has the subject at all.  It then has no revision either: `revision` is not
-    looked at, the ledger takes the absence as newer than everything it has of the slot.  A later observation
-    is current again even under the revision that the subject had before (undeleted, a merge undone)."""
+    """True if the source no longer has the subject.  Such a subject has no revision: `revision` is ignored,
+    and the ledger treats the absence as newer than everything it has stored for the slot.  A later
+    observation becomes current again even with the subject's old revision, as after an undeletion or an
+    undone merge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One committed step: store the observations and the cursor in one transaction."""
+    """One step of a poll; the caller stores its observations and its cursor in one transaction."""
 
     observations: tuple[Observation, ...]
     cursor: str | None
     redirects: tuple[tuple[str, str], ...] = ()
-    """(old id, new id) of subjects merged at the source: the fact moves, it does not change."""
+    """(old id, new id) of subjects merged at the source: their facts move, but do not change."""
     labels: tuple[Entity, ...] = ()
-    """Entities in use as objects whose label or aliases were re-read."""
+    """Entities used as objects whose label or aliases were re-read."""
     rejected: int = 0
-    """Rows of this reading that could not be used, counted in one of its steps."""
+    """Number of rows of this reading that could not be used, reported in one of its steps."""
     reject: str = ""
-    """Where the first of them is, and what is wrong with it."""
+    """The location of the first rejected row, and what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """A neighbour or probe: a fact of some subject, with labels; only the current best value."""
+    """A neighbour or probe: a subject's current value for a relation, with labels."""
 
     subject: Entity
     relation: str
@@ -103,41 +104,41 @@ class Triple:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What `kbsync doctor` shows of a source."""
+    """The health of a source, as `kbsync doctor` shows it."""
 
     ok: bool
     detail: str
     lag_s: float | None = None
     extra: dict[str, str] = field(default_factory=dict)
     lasting: bool = False
-    """Of what is not well: whether it stays so until somebody changes a setting or a right."""
+    """Whether a problem persists until somebody changes a setting or an access right."""
 
 
 @runtime_checkable
 class Connector(Protocol):
-    """A source of facts.  Implementations hold no state of their own beyond open connections.
+    """A source of facts.  Implementations keep no state beyond open connections.
 
-    Every method may raise `connectors.errors.SourceUnavailable` (try later) or
-    `SourceDataError` (the answer is not what the source promised), or another of that tree; nothing was
-    then consumed and the caller's cursor is still right.
+    Every method may raise `connectors.errors.SourceUnavailable` (try later), `SourceDataError` (the
+    response is not what the source promised), or another error of that module.  Nothing is consumed
+    then, and the caller's cursor is still valid.
     """
 
     name: str
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
-        """Changed slots since `cursor` in steps that can each be committed; None reads everything.
+        """Yield the slots changed since `cursor`, in steps that can each be committed; None reads everything.
 
-        Reading everything leaves out slots that hold nothing; any later step reports emptied ones.
-        Nothing changed and no row rejected: no step.  A step is delivered again if its cursor was not committed.
+        A reading of everything omits empty slots; later steps report emptied ones.  If nothing changed
+        and no row was rejected, there is no step.  A step whose cursor was not committed is delivered again.
         """
         ...
 
     def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
-        """Re-read the given (subject id, relation) slots; these steps carry no cursor to store."""
+        """Re-read the given (subject id, relation) slots; these steps have no cursor."""
         ...
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
-        """Subjects that share `relation` and the object (any object when None)."""
+        """Facts of subjects that have the object for `relation` (any object if None)."""
         ...
 
     def facts_of(self, subject_id: str, limit: int) -> tuple[Triple, ...]:
@@ -145,7 +146,7 @@ class Connector(Protocol):
         ...
 
     def check(self) -> Health:
-        """Reach the source once, cheaply: what it answers, or why it does not."""
+        """Contact the source once, with a cheap request, and report its health."""
         ...
 
     def close(self) -> None: ...

@@ -1,7 +1,7 @@
-"""RDF documents, parsed: the triples that are well-formed, and for N-Triples the lines that are not.
+"""Parsing of RDF documents: their well-formed triples and, for N-Triples, the lines that do not parse.
 
-Every document comes through here, since the parser itself ends the process on triple terms (RDF 1.2)
-that are nested some ten thousand levels deep.
+Every document is parsed here, because the parser crashes the process on triple terms (RDF 1.2) nested
+about ten thousand levels deep.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from connectors.terms import Term, well_formed_term
 
 _BRACKETS = re.compile(rb"<<|>>")
 _MAX_NESTED = 100
-"""Triple terms inside each other; nobody nests more than a few."""
+"""Maximum nesting depth of triple terms; real documents nest only a few."""
 _MAX_BAD_LINES = 1_000
-"""Lines that do not parse, after which a file is no N-Triples at all."""
+"""A file with more lines that do not parse is rejected as not N-Triples."""
 Triples = Iterator[tuple[int, ox.Quad | SourceDataError]]
-"""Each with its line in N-Triples, else with its number."""
+"""Triples, each with its line number in N-Triples and its position in other formats."""
 
 
 def triples(data: bytes, format: ox.RdfFormat, base: str | None = None) -> Triples:
-    """The triples of a document; in N-Triples a line that does not parse is an error in its place.
+    """Yield the triples of a document; in N-Triples, a line that does not parse yields an error.
 
     Raises SourceDataError, naming the line, when the document as a whole does not parse.
     """
@@ -39,7 +39,7 @@ def triples(data: bytes, format: ox.RdfFormat, base: str | None = None) -> Tripl
 
 
 def term_of(value: Any) -> Term:
-    """The term of a triple; a triple in its place is a node that nobody can name, like a blank one."""
+    """Convert a term of a triple; a nested triple becomes a blank node, since it has no name."""
     if isinstance(value, ox.NamedNode):
         return well_formed_term("uri", value.value)
     if isinstance(value, ox.Literal):
@@ -56,7 +56,7 @@ def _parsed(data: bytes, format: ox.RdfFormat, base: str | None = None) -> Itera
 
 
 def _lines(data: bytes) -> Triples:
-    """Line by line: a parser that has met an error does not say where the next line begins."""
+    """Parse line by line, because the parser cannot resume at the next line after an error."""
     bad = 0
     for number, line in enumerate(io.BytesIO(data), 1):
         try:

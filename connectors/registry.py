@@ -1,7 +1,7 @@
-"""From settings to a connector, by `kind`.
+"""Creates connectors from settings, by `kind`.
 
-The built-in kinds are listed here; others come from installed packages through the entry-point
-group `kbsync.connectors`, whose names are kinds and whose objects are factories.
+The built-in kinds are listed here.  Installed packages add others through the entry-point group
+`kbsync.connectors`: an entry point's name is the kind, and its object is the factory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BUILT_IN: Mapping[str, str] = {
     "wikidata": "connectors.wikidata:connect",
     "wikidata-stream": "connectors.wikidata:follow",
 }
-"""Kind → factory, imported on first use: kinds pull in libraries of their own."""
+"""Kind → factory, imported on first use because each kind imports its own libraries."""
 
 
 def connect(
@@ -45,10 +45,10 @@ def connect(
     clock: Clock = SYSTEM_CLOCK,
     limiters: Limiters | None = None,
 ) -> Connector:
-    """The connector that `settings` describe; nothing is contacted yet.
+    """Create the connector that `settings` describe, without contacting the source.
 
-    `settings["kind"]` picks the factory; relative paths in the settings start at `directory` (default:
-    the working directory).  Raises SourceSettingsError naming the key that is wrong.
+    `settings["kind"]` selects the factory.  Relative paths in the settings start at `directory`
+    (default: the working directory).  Raises SourceSettingsError naming the invalid key.
     """
     if limiters is None:
         limiters = PROCESS_LIMITERS if clock is SYSTEM_CLOCK else Limiters(clock)
@@ -61,12 +61,12 @@ def _checked(factory: Factory, name: str, settings: Mapping[str, Any], context: 
 
 
 def kinds() -> tuple[str, ...]:
-    """Every kind that this installation can connect to."""
+    """Every kind of source that this installation supports."""
     return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))}))
 
 
 def factory_of(name: str, kind: object) -> Factory:
-    """The factory of a kind.  Raises SourceSettingsError for an unknown one, listing those that there are."""
+    """The factory of a kind.  Raises SourceSettingsError for an unknown kind, listing the known ones."""
     if isinstance(kind, str) and kind in _BUILT_IN:
         module, _, function = _BUILT_IN[kind].partition(":")
         built_in: Factory = getattr(import_module(module), function)

@@ -1,7 +1,7 @@
 """Settings that several kinds of source share, and errors that name the key.
 
-A kind's settings are a pydantic model that forbids unknown keys: a mistyped one is an error, never
-a silent default.
+A kind's settings are a pydantic model that forbids unknown keys, so that a mistyped key is an error
+and not silently ignored.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a connector is given besides its own settings."""
+    """What a connector receives besides its own settings."""
 
     directory: Path = field(default_factory=Path.cwd)
     """Relative paths in the settings start here."""
     default_relations: tuple[str, ...] = ()
-    """Relations to watch where the settings name none."""
+    """Relations to watch if the settings name none."""
     clock: Clock = SYSTEM_CLOCK
     limiters: Limiters = PROCESS_LIMITERS
 
@@ -51,7 +51,7 @@ class SourceSettings(pydantic.BaseModel):
 
 
 def _http_url(url: str) -> str:
-    """The URL itself, if a request can be made to it and it holds no password."""
+    """Return the URL if it is a valid http or https URL without a user name or password."""
     try:
         parts = urllib.parse.urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -75,26 +75,24 @@ class HttpSettings(SourceSettings):
     """Settings of every source that is read over HTTP."""
 
     agent: Annotated[str, pydantic.AfterValidator(check_agent)] = Field(
-        description="Who asks, with an e-mail address or a URL: 'acme-sync/1.0 (mailto:data@example.org)'"
+        description="User-Agent with an e-mail address or a URL: 'acme-sync/1.0 (mailto:data@example.org)'"
     )
-    timeout_s: int = Field(30, ge=1, description="Longest silence on the socket, whole seconds")
-    deadline_s: float = Field(75.0, gt=0, description="Longest time for one whole request")
+    timeout_s: int = Field(30, ge=1, description="Socket timeout, in whole seconds")
+    deadline_s: float = Field(75.0, gt=0, description="Maximum time for one whole request")
     step_deadline_s: float = Field(
         540.0,
         gt=0,
-        description="Longest time for one step of a poll, with all its requests, retries and waits",
+        description="Maximum time for one step of a poll, with all its requests, retries and waits",
     )
-    max_bytes: int = Field(
-        16 * 2**20, ge=1024, description="Largest answer that is read, after decompression"
-    )
-    attempts: int = Field(5, ge=1, description="Attempts at one request before the poll is given up")
-    max_wait_s: float = Field(120.0, ge=0, description="Longest wait that is sat out for Retry-After")
-    concurrent: int = Field(3, ge=1, le=3, description="Requests at once to one host")
-    query_seconds_per_minute: float = Field(60.0, gt=0, description="Query time used in a minute, per host")
-    errors_per_minute: int = Field(30, ge=1, description="Errors in a minute after which the host rests")
+    max_bytes: int = Field(16 * 2**20, ge=1024, description="Maximum size of a response, after decompression")
+    attempts: int = Field(5, ge=1, description="Attempts at one request before the poll fails")
+    max_wait_s: float = Field(120.0, ge=0, description="Longest Retry-After that is waited out")
+    concurrent: int = Field(3, ge=1, le=3, description="Concurrent requests to one host")
+    query_seconds_per_minute: float = Field(60.0, gt=0, description="Query time per minute, per host")
+    errors_per_minute: int = Field(30, ge=1, description="Errors per minute after which requests pause")
 
     def requester(self, url: str, context: Context, budget: Budget | None = None) -> Requester:
-        """Polite access to the host of `url` under these settings."""
+        """A rate-limited requester for the host of `url` with these settings."""
         own = Budget(self.concurrent, self.query_seconds_per_minute, self.errors_per_minute)
         limits = Limits(
             timeout_s=self.timeout_s,
@@ -108,15 +106,15 @@ class HttpSettings(SourceSettings):
 
 
 class SparqlAccess(pydantic.BaseModel):
-    """A SPARQL endpoint and who asks it."""
+    """A SPARQL endpoint and its credentials."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     endpoint: HttpUrl = Field(
         description="SPARQL 1.1 query endpoint, such as https://query.wikidata.org/sparql"
     )
-    user: str | None = Field(None, description="For HTTP basic authentication")
-    password: pydantic.SecretStr | None = Field(None, description="Of the user")
+    user: str | None = Field(None, description="User name for HTTP basic authentication")
+    password: pydantic.SecretStr | None = Field(None, description="Password of `user`")
 
     @pydantic.model_validator(mode="after")
     def _user_and_password(self) -> SparqlAccess:
@@ -130,7 +128,7 @@ class SparqlAccess(pydantic.BaseModel):
 
 
 def parse(model: type[Model], name: str, settings: Mapping[str, Any]) -> Model:
-    """The settings of source `name` as `model`.  Raises SourceSettingsError that names each wrong key."""
+    """Parse the settings of source `name` as `model`.  Raises SourceSettingsError naming each wrong key."""
     try:
         return model.model_validate(dict(settings))
     except pydantic.ValidationError as error:

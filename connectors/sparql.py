@@ -1,9 +1,9 @@
-"""Any SPARQL 1.1 endpoint, with a query whose variables say what they are: kind `sparql`.
+"""Any SPARQL 1.1 endpoint, read with a query whose variables name the fields: kind `sparql`.
 
     SELECT ?subject ?object ?subject_label ?object_label WHERE { … }
 
-A query is enough of a mapping.  The source is read whole, in pages of complete subjects, and
-compared with what it held before: general graphs have neither versions nor a log of deletions.
+No other mapping is needed.  Each poll reads the complete result, in pages of complete subjects, and
+compares it with the previous one, because general graphs have no versions or deletion log.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class SparqlSettings(HttpSettings, SparqlAccess, MappingSettings):
     kind: Literal["sparql"]
     query: str = Field(description=f"SELECT query; its variables are among {', '.join(FIELDS)}")
     languages: tuple[str, ...] = Field(("en", "mul"), description="Languages of labels, best first")
-    rows_per_request: int = Field(5_000, ge=2, description="Rows read at once")
-    slots_per_step: int = Field(400, ge=1, description="Slots committed at once")
-    max_vanished: float = Field(0.2, ge=0, le=1, description="Share of slots that may vanish and be believed")
+    rows_per_request: int = Field(5_000, ge=2, description="Rows per request")
+    slots_per_step: int = Field(400, ge=1, description="Slots committed per step")
+    max_vanished: float = Field(0.2, ge=0, le=1, description="Maximum share of slots that may vanish at once")
 
     @pydantic.model_validator(mode="after")
     def _selects_what_is_needed(self) -> SparqlSettings:
@@ -78,7 +78,7 @@ class SparqlConnector:
         yield from self._whole.steps(mapper, held, self._context.clock.now())
 
     def _snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
-        # A subject whose prefix was taken out of the settings cannot be asked about; what was read of it stays.
+        # A subject whose prefix was removed from the settings cannot be queried; its stored slots stay.
         asked = {slot for slot in slots if self._namespaces.expands(slot[0])}
         subjects = sorted({subject for subject, _ in asked})
         for some, found in in_pages(subjects, self._settings.slots_per_step, self._slots_of):
@@ -89,14 +89,14 @@ class SparqlConnector:
         return stepwise(steps, [self._client.requester], self._settings.step_deadline_s)
 
     def _begin(self) -> None:
-        """A question outside a poll is a step of its own."""
+        """Start the time allowance of a request outside a poll, which counts as one step."""
         self._client.requester.allow(self._settings.step_deadline_s)
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
         if object_id and not object_id.startswith(LITERAL) and not self._namespaces.expands(object_id):
             return ()
         self._begin()
-        # Some holders hold the object no longer: look at more than are wanted.
+        # Some holders no longer have the object as a current value, so more are fetched than requested.
         query = (
             f"SELECT DISTINCT ?{self._subject} WHERE {{ {self._rows} {self._is_object(object_id)} }} "
             f"LIMIT {3 * limit}"
@@ -138,7 +138,7 @@ class SparqlConnector:
         return self._mapped(self._client.select(query, splittable=splittable))
 
     def _everything(self) -> Iterator[Solution]:
-        """The rows of the whole query: in one answer if it fits, else in pages."""
+        """The rows of the whole query: in one response if it fits, else in pages."""
         try:
             rows = self._client.select(self._settings.query, splittable=True)
         except ASK_FOR_LESS:
@@ -147,9 +147,9 @@ class SparqlConnector:
             yield from rows
 
     def _pages(self) -> Iterator[Solution]:
-        """Rows in the order of their subjects, in pages that hold each subject whole.
+        """Rows ordered by subject, in pages that never split a subject.
 
-        Raises SourceDataError for a subject whose rows do not fit into one answer.
+        Raises SourceDataError for a subject whose rows do not fit into one response.
         """
         size, too_many, after = self._settings.rows_per_request, self._settings.max_rows + 1, ""
         while True:
@@ -164,7 +164,7 @@ class SparqlConnector:
                 yield from rows
                 return
             subjects = sorted({subject for row in rows if (subject := self._subject_of(row))})
-            if len(subjects) < 2:  # one subject fills the page: only a larger one holds it whole
+            if len(subjects) < 2:  # one subject fills the page, so a larger page is needed
                 if 2 * size >= too_many:
                     raise SourceDataError(
                         f"{self._client.endpoint}: {shown(subjects[0]) if subjects else 'what has no subject'} "
@@ -172,7 +172,7 @@ class SparqlConnector:
                     )
                 size *= 2
                 continue
-            # The page may have cut the last subject's rows: it comes again with the next one.
+            # The page may have cut off the last subject's rows: the next page reads that subject again.
             yield from (row for row in rows if self._subject_of(row) != subjects[-1])
             after = subjects[-2]
 
@@ -207,7 +207,7 @@ class SparqlConnector:
 
 
 def split_prologue(query: str) -> tuple[str, str]:
-    """(PREFIX and BASE declarations, the SELECT itself), so that the SELECT can stand inside another."""
+    """Split off the PREFIX and BASE declarations, so that the SELECT can be used as a subquery."""
     match = _PROLOGUE.match(query)
     end = match.end() if match else 0
     return query[:end].strip(), query[end:].strip()

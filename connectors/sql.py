@@ -1,9 +1,9 @@
 """A table, a view or a query of a database: kind `sql`.
 
-Two modes.  `diff` reads everything and compares it with what was held: exact, removals included,
-and right for up to some hundred thousand rows.  `keyset` follows `updated_at` and a key: it reads what
-changed, for tables of any size, and cannot see deleted rows (the scheduled reconcile does, through
-`snapshot`), unless they are kept with an empty object.
+There are two modes.  `diff` reads all rows and compares them with the previous reading.  It is exact,
+including removals, and suits up to some hundred thousand rows.  `keyset` follows `updated_at` and a key
+and reads only changed rows, for tables of any size.  It cannot see deleted rows, unless they are kept
+with an empty object; the scheduled reconcile finds them through `snapshot`.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class SqlSettings(SourceSettings, MappingSettings):
     url: pydantic.SecretStr = Field(
         description="SQLAlchemy URL, such as postgresql+psycopg://user@host/db or sqlite:///crm.db"
     )
-    table: str | None = Field(None, description="A table or view, with its schema if need be")
-    query: str | None = Field(None, description="A SELECT instead of a table")
+    table: str | None = Field(None, description="Table or view, optionally with its schema")
+    query: str | None = Field(None, description="SELECT query to read instead of a table")
     mode: Literal["diff", "keyset"] = Field(
-        "diff", description="Read everything and compare, or follow changes"
+        "diff", description="Read all rows and compare, or follow changed rows"
     )
     updated_at: str | None = Field(
         None, description="keyset: the column with the time of a row's last change"
     )
-    key: str | None = Field(None, description="keyset: a unique column, which orders rows of one instant")
+    key: str | None = Field(None, description="keyset: unique column that orders rows with equal times")
     overlap: Duration = Field(
         timedelta(minutes=5), ge=timedelta(), description="keyset: longest time from a change to its commit"
     )
-    rows_per_request: int = Field(5_000, ge=1, description="Rows read at once")
-    slots_per_step: int = Field(400, ge=1, description="Slots committed at once")
+    rows_per_request: int = Field(5_000, ge=1, description="Rows per request")
+    slots_per_step: int = Field(400, ge=1, description="Slots committed per step")
     max_vanished: float = Field(0.2, ge=0, le=1, description="diff: share of slots that may vanish at once")
 
     @pydantic.model_validator(mode="after")
@@ -99,7 +99,7 @@ class SqlConnector:
             yield self._whole.snapshot(self._read(some), some, self._context.clock.now())
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
-        # Some rows hold the object no longer: look at more than are wanted.
+        # Some rows no longer have the object as a current value, so more are fetched than requested.
         most = 3 * limit
         rows = self._rows(limit=most) if object_id is None else self._find("object", [object_id], most)
         holders = sorted({o.subject.id for o in self._observed(rows)})
@@ -110,7 +110,7 @@ class SqlConnector:
         return tuple(self._current(self._about([subject_id]))[:limit])
 
     def check(self) -> Health:
-        """Reads one row, and looks whether the columns are there."""
+        """Read one row and check that the columns exist."""
         try:
             some = list(self._rows(limit=1))
         except ConnectorError as error:
@@ -121,7 +121,7 @@ class SqlConnector:
         self._table.close()
 
     def _read(self, slots: set[tuple[str, str]]) -> Mapper:
-        """All rows about the slots' subjects; those that are not found are looked for by spelling."""
+        """All rows about the slots' subjects; subjects not found are searched for by their text form."""
         column, columns = self._column("subject"), self._columns()
         subjects = self._spellings({subject for subject, _ in slots})
         mapper = self._mapped(self._table.find(columns, column, subjects))
@@ -131,7 +131,7 @@ class SqlConnector:
         return mapper
 
     def _rows(self, limit: int | None = None) -> Iterator[Row]:
-        """All rows, with the columns that have a meaning."""
+        """All rows, with the mapped columns only."""
         return self._table.rows(self._columns(), limit=limit)
 
     def _find(self, field: str, ids: Sequence[str], limit: int | None = None) -> list[Row]:
@@ -140,7 +140,7 @@ class SqlConnector:
         return rows or list(self._table.find_spelled(columns, column, texts, limit))
 
     def _columns(self, *more: str) -> list[str]:
-        """Those of the table that rows are read from.  Raises SourceDataError if one is missing."""
+        """The mapped columns and `more`, as in the table.  Raises SourceDataError if one is missing."""
         found = self._table.columns()
         shape = Shape(self._mapping.columns, self._mapping.relation)
         try:
@@ -175,7 +175,7 @@ class SqlConnector:
 
 
 def _mapping(settings: SqlSettings) -> MappingSettings:
-    """How rows are read: `updated_at` is when they were modified, unless another column is."""
+    """The mapping of rows: `updated_at` is the field `modified`, unless another column is mapped to it."""
     columns = dict(settings.columns)
     if settings.updated_at:
         columns.setdefault("modified", settings.updated_at)

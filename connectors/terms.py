@@ -1,4 +1,4 @@
-"""RDF terms and the solutions of a query, answered by an endpoint or by a document in memory."""
+"""RDF terms and query solutions, from an endpoint or from a document in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def well_formed_term(
     datatype: str | None = None,
     language: str | None = None,
 ) -> Term:
-    """The term, or an unusable one where a text of it cannot be stored: too long, with NUL or a lone surrogate."""
+    """The term, or an unusable one if its text is too long or contains NUL or a lone surrogate."""
     try:
         for text in (value, datatype, language):
             if text is not None:

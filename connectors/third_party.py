@@ -1,8 +1,8 @@
-"""Connectors of other packages are held to what kbsync's own promise.
+"""Validation of what third-party connectors yield.
 
-A built-in connector reads through `border`, so what it yields can be stored, compared and shown.  What a
-connector of another package yields is checked here, value by value: a slot that holds something that
-cannot be is rejected by itself, counted and named, and the reading goes on.
+A built-in connector reads through `border`, so everything it yields can be stored, compared and shown.
+What a third-party connector yields is checked here, value by value: a slot with an invalid value is
+rejected, counted and named, and the rest of the reading is used.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ MAX_STATEMENTS = 10_000
 MAX_ALIASES = 1_000
 """Other names of one entity."""
 MAX_REVISION = 2**62
-"""Half of what every database stores: the ledger adds to revisions where a subject came back."""
+"""Half of the largest integer that databases store: the ledger adds to revisions when a subject returns."""
 
 
 class Checked:
-    """A connector of another package behind the border; a `Connector` itself.
+    """A `Connector` that wraps a third-party connector and validates what it yields.
 
-    A step or a cursor that is no such thing raises SourceDataError: there is no slot to leave out.
+    An invalid step or cursor raises SourceDataError, since there is no slot to leave out.
     """
 
     def __init__(self, name: str, inner: Connector) -> None:
@@ -120,7 +120,7 @@ class Checked:
 
 
 def _sound(items: object, check: Callable[[Any], T], rejects: list[str]) -> tuple[T, ...]:
-    """The items that pass `check`; what is wrong with the others goes to `rejects`."""
+    """The items that pass `check`; the errors of the others are appended to `rejects`."""
     if not isinstance(items, Iterable):
         raise SourceDataError(f"a step holds {shown(items)} where a tuple belongs")
     kept = []
@@ -176,7 +176,7 @@ def _entity(entity: Entity) -> Entity:
 
 
 def _value(entity: Entity) -> Entity:
-    """As `_entity`; the text of a literal may hold spaces."""
+    """As `_entity`, except that the text of a literal may contain spaces."""
     if not _of(_of(entity, Entity, "an object").id, str, "an object's id").startswith(LITERAL):
         return _entity(entity)
     _indexable(well_formed(entity.id, "a literal"), "a literal", MAX_LITERAL)
@@ -204,7 +204,7 @@ def _id(value: object, what: str) -> str:
 
 
 def _curie(value: object, what: str) -> str:
-    """The id of an entity or a relation: a prefix, a colon, and something that prints."""
+    """The id of an entity or a relation: a prefix, a colon, and printable characters."""
     text = _id(value, what)
     if not CURIE.fullmatch(text) or not text.isprintable():
         raise SourceDataError(f"{what} is {shown(text)}, not a prefix, a colon and an id that prints")
@@ -212,7 +212,7 @@ def _curie(value: object, what: str) -> str:
 
 
 def _indexable(text: str, what: str, most: int) -> None:
-    """Databases index ids, and what an index holds of one is limited in bytes."""
+    """Require at most `most` bytes: databases index ids, and the size of an index entry is limited."""
     if len(text.encode()) > most:
         raise SourceDataError(f"{what} has more than {most} bytes: {shown(text)}")
 
@@ -237,7 +237,7 @@ def _count(value: object, what: str, most: int) -> int:
 
 
 def _instant(value: object, what: str) -> datetime:
-    """In UTC.  A datetime without a zone could be anyone's time."""
+    """Convert to UTC; a datetime without a time zone is rejected as ambiguous."""
     moment = _of(value, datetime, what)
     try:
         if moment.tzinfo is None or moment.utcoffset() is None:

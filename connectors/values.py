@@ -6,5 +6,5 @@ from connectors.observations import LITERAL, Entity
 
 
 def literal(text: str) -> Entity:
-    """A value that is no entity: it is its own label."""
+    """A value that is not an entity; its text is its label."""
     return Entity(id=LITERAL + text, label=text)

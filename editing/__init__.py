@@ -1,7 +1,7 @@
-"""What happens to weights: MEMIT, its statistics, its evaluation, checkpoint directories, the worker.
+"""Editing a model's weights: MEMIT, its statistics, its evaluation, checkpoint directories, the worker.
 
-Public names are exported here and loaded when first asked for, so that `import editing` costs
-nothing and the torch-free modules (`requests`, `spec`, `settings`, `errors`) stay torch-free.
+Public names are exported here and loaded on first access, so that `import editing` is cheap and the
+torch-free modules (`requests`, `spec`, `settings`, `errors`) stay torch-free.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a round took, and what it did to the edited matrices: the `cost` of a report.  Torch-free."""
+"""What a round cost, and how it changed the edited matrices: the `cost` of a report.  Torch-free."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SECONDS, RIDGE, GROWTH, LEVERAGE = "seconds_", "ridge_", "growth_", "leverage_"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a round took: counts, seconds by phase, and the estimate it began with."""
+    """What a round cost: counts, seconds by phase, and the estimate it began with."""
 
     groups: int = 0
     """Key groups of the view."""
     groups_optimised: int = 0
-    """Those whose δ was computed in this round."""
+    """Key groups whose δ was computed in this round."""
     groups_cached: int = 0
-    """Those whose δ was in the cache."""
+    """Key groups whose δ was in the cache."""
     peak_memory_bytes: int = 0
-    """Of the device where there is one, else of the process."""
+    """Peak memory in bytes: of the GPU if one is used, else of the process."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Phase → seconds: known, tokens, targets, statistics, keys, build, checkpoint, judge, total."""
     ridges: Mapping[int, float] = field(default_factory=dict)
@@ -31,14 +31,14 @@ class Cost:
     growth: Mapping[int, float] = field(default_factory=dict)
     """Layer → ‖W + Δ‖ / ‖W‖."""
     lam: float = 0.0
-    """λ that the layers were solved with; 0 where nothing was solved."""
+    """λ that the layers were solved with; 0 if nothing was solved."""
     leverage: Mapping[int, float] = field(default_factory=dict)
     """Layer → median kᵀ C⁻¹ k of the edited keys: h = leverage / λ, and an edit alone realises h / (1 + h)."""
     preflight: Preflight | None = None
-    """What the build was expected to take; None where nothing was built."""
+    """The estimate made before the build; None if nothing was built."""
 
     def entries(self) -> dict[str, float]:
-        """As a report states it: one flat object of numbers, without counts of what did not happen."""
+        """The cost as reports state it: one flat object of numbers; without a build, counts of zero are left out."""
         counts = {name: float(getattr(self, name)) for name in COUNTS}
         return {
             **{name: value for name, value in counts.items() if value or self.preflight is not None},
@@ -51,18 +51,18 @@ class Cost:
 
     @property
     def realised(self) -> float:
-        """The share of its residual that an edit alone realised at a layer; 0 where nothing was solved."""
+        """The share of its residual that a single edit realised at a layer; 0 if nothing was solved."""
         return mean_realised(self.leverage, self.lam)
 
     def solved(self) -> dict[str, float]:
-        """λ and the leverages, as a report and a checkpoint's manifest state them; empty where nothing was solved."""
+        """λ and the leverages, as written to reports and checkpoint manifests; empty if nothing was solved."""
         if not self.lam:
             return {}
         return {"lam": self.lam} | {f"{LEVERAGE}{layer}": value for layer, value in self.leverage.items()}
 
     @classmethod
     def from_json(cls, value: object, where: str) -> Cost:
-        """The cost in a report; entries of other versions are ignored.  Raises SpecError."""
+        """Read the cost from a report; unknown entries, from other versions, are ignored.  Raises SpecError."""
         if not isinstance(value, Mapping) or not all(
             isinstance(number, int | float) and not isinstance(number, bool) for number in value.values()
         ):

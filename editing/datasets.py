@@ -1,16 +1,16 @@
-"""Reading facts to edit from files: one's own lines, CounterFact, zsRE, MQuAKE.
+"""Reading facts to edit from files: JSON lines, CounterFact, zsRE, MQuAKE.
 
-A file is recognised by what it holds, not by its name:
+The format of a file is recognised by its contents, not by its name:
 
-    lines         {"subject": "Italy", "prompt": "The capital of {} is", "target": "Rome"}, one a line, with
+        lines         {"subject": "Italy", "prompt": "The capital of {} is", "target": "Rome"}, one per line, with
                   optional id, previous, paraphrases (texts), neighbours ({"prompt": …, "target": …}); or
                   ["Italy", "The capital of {} is", "Rome"]
     CounterFact   a JSON list of objects with `requested_rewrite` (Meng et al. 2022)
     zsRE          a JSON list of objects with `src`, `subject`, `answers`, … (Mitchell et al. 2021)
     MQuAKE        a JSON list of objects whose `requested_rewrite` is a list (Zhong et al. 2023)
 
-Each shape is a pydantic model below; a mistake is named with its line or entry, its field, and what is
-expected there.  Torch-free.
+Each format is a pydantic model below; an error names the line or entry, the field, and what is expected
+there.  Torch-free.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from editing.errors import DataError
 from editing.requests import SLOT, EditRequest
 
 Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
-"""A text with something in it."""
+"""A text that is not blank."""
 Id = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
 
 class Shape(BaseModel):
-    """An entry of a file; keys that it does not name are ignored."""
+    """An entry of a file; unknown keys are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class Neighbour(Shape):
-    """A fact that should stay as it is: a rendered prompt, and its answer."""
+    """A fact that should not change: a rendered prompt, and its answer."""
 
     prompt: Text
     target: Text
 
 
 class Line(Shape):
-    """One's own fact."""
+    """A fact in kbsync's own format."""
 
     subject: Text
     prompt: Text
@@ -70,7 +70,7 @@ class Line(Shape):
 
 
 class Labelled(Shape):
-    """CounterFact's and MQuAKE's way to name an object."""
+    """How CounterFact and MQuAKE name an object."""
 
     str: Text
 
@@ -124,8 +124,8 @@ class Mquake(Shape):
 
 
 class Zsre(Shape):
-    """As the released evaluation reads zsRE: the first of `answers` is edited in, and specificity is asked with
-    `loc` as it stands in the file ("nq question: …") and a question mark."""
+    """A zsRE entry, read as in the released evaluation: the first of `answers` is the target, and specificity is
+    tested with `loc` as it stands in the file ("nq question: …") followed by a question mark."""
 
     src: Text
     subject: Text
@@ -147,20 +147,20 @@ class Zsre(Shape):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One fact to edit, with the prompts that judge it, all rendered."""
+    """One fact to edit, with the prompts used to judge it, all rendered."""
 
     request: EditRequest
     previous: str | None = None
-    """What was true before (o_c of the paper)."""
+    """The previous object (o_c of the paper)."""
     paraphrases: tuple[str, ...] = ()
     neighbours: tuple[tuple[str, str], ...] = ()
-    """(prompt, answer) of facts that should stay as they are."""
+    """(prompt, answer) of facts that should not change."""
     generation: tuple[str, ...] = ()
     """Prompts for free generation about the subject."""
 
 
 def read_records(path: Path, limit: int | None = None) -> list[Record]:
-    """The records of a file, at most `limit`; raises DataError naming file, entry, field and what is expected."""
+    """The records of a file, at most `limit`; raises DataError naming file, entry, field and expected value."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -179,7 +179,7 @@ def read_records(path: Path, limit: int | None = None) -> list[Record]:
 
 
 def _items(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """(place, parsed entry): of a JSON list of objects, else of lines."""
+    """(place, parsed entry), from a JSON list of objects or from lines."""
     try:
         whole = from_json(text)
     except ValueError:
@@ -226,7 +226,7 @@ _EXPECTED = {
 
 
 def _complaint(error: ValidationError) -> str:
-    """pydantic's first complaint: which field, what is expected there, what was found."""
+    """pydantic's first error: the field, what is expected there, and what was found."""
     first = error.errors(include_url=False)[0]
     place = _place(first["loc"])
     if first["type"] == "missing":
@@ -240,12 +240,12 @@ def _complaint(error: ValidationError) -> str:
 
 
 def _place(loc: Sequence[str | int]) -> str:
-    """`neighbours[0].prompt`."""
+    """The path of a field, such as `neighbours[0].prompt`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
 def _request(id: str, prompt: str, subject: str, target: str) -> EditRequest:
-    """The request, its prompt made a template if it spells the subject out."""
+    """The edit request; a prompt that contains the subject as text is turned into a template."""
     if SLOT not in prompt:
         if subject not in prompt:
             raise DataError(f"prompt {prompt!r} contains neither {SLOT} nor its subject {subject!r}")

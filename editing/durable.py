@@ -1,7 +1,7 @@
-"""Files and directories that are either wholly there or not there, whenever the power goes.
+"""Atomic and durable writes: after a crash or power loss, a file or directory is complete or absent.
 
-The order is always the same: write under a temporary name, fsync the contents, rename, fsync the
-parent directory.  Torch-free.
+The order is always the same: write under a temporary name, fsync the contents, rename, fsync the parent
+directory.  Torch-free.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pathlib import Path
 from editing.errors import StorageError
 
 STAGING = ".staging-"
-"""Prefix of everything that is not finished; whatever carries it may be deleted when no one is writing."""
+"""Prefix of unfinished files; they may be deleted when no process is writing."""
 
 _CHUNK = 1 << 20
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
 
 
 def staging_name(final: Path) -> Path:
-    """A fresh temporary name beside `final`, recognisable as unfinished."""
+    """A new temporary name in the directory of `final`, marked as unfinished."""
     return final.parent / f"{STAGING}{final.name}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
@@ -59,7 +59,7 @@ _ADVICE = {
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError raised inside while writing `path` into a StorageError with advice."""
+    """Convert an OSError raised in the block while writing `path` into a StorageError with advice."""
     try:
         yield
     except OSError as error:
@@ -70,7 +70,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def make_directory(path: Path) -> None:
-    """Create `path` and what is missing above it; raises StorageError."""
+    """Create `path` and its missing parents; raises StorageError."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -78,7 +78,7 @@ def make_directory(path: Path) -> None:
 def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Write `path` so that a reader sees either the old contents or all of `content`; raises StorageError.
 
-    `mode`: of the new file, before the process's umask.
+    `mode`: permissions of the new file, before the process's umask is applied.
     """
     with writing(path):
         _write_file(path, content, mode)
@@ -100,7 +100,7 @@ def _write_file(path: Path, content: bytes, mode: int) -> None:
 
 
 def sweep(directory: Path) -> tuple[str, ...]:
-    """Remove what killed writers left unfinished in `directory`; returns the names.
+    """Remove unfinished files of killed writers from `directory`; returns their names.
 
     Call it only while no other process writes there.
     """
@@ -133,9 +133,9 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """`path` opened for reading; raises OSError at once for what is no regular file.
+    """Open `path` for reading; raises OSError immediately if it is not a regular file.
 
-    Opening a pipe would wait for somebody to write to it, and a device may be endless.
+    Opening a pipe would block until another process writes to it, and a device may be endless.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:

@@ -1,20 +1,20 @@
-"""Everything that can go wrong in the editing room.
+"""The exceptions of the editing package.
 
     EditingError
     ├── SpecError              the build spec cannot be read, or asks for something impossible
-    ├── RequestError           an edit request the tokenizer or the prompt does not allow
+        ├── RequestError           an edit request that the tokenizer or the prompt does not allow
     ├── DataError              a file of facts, text or statistics cannot be used
-    ├── ModelError             a model directory cannot be loaded
+        ├── ModelError             a model directory cannot be loaded
     │   └── ArchitectureError  its architecture is not in the table, or cannot be edited
     ├── CheckpointError        a checkpoint directory cannot be written, read or switched to
     │   └── DamagedCheckpoint  its contents differ from its manifest
     ├── StorageError           a file cannot be written: no space, no permission, a lost file system
     ├── OutOfMemory            the smallest batch still does not fit
-    ├── NumericalError         a value that is not finite, or a system that has no solution
-    └── Stopped                asked to stop (SIGTERM), and stopped at a safe point
+        ├── NumericalError         a value that is not finite, or a linear system without a solution
+        └── Stopped                SIGTERM was received, and the work stopped at a safe point
 
-`SpecError`, `RequestError`, `DataError` and `ArchitectureError` say that the input must change:
-trying again is pointless.  Every message says what was wrong, where, and what to do.  Torch-free.
+`SpecError`, `RequestError`, `DataError` and `ArchitectureError` mean that the input must change: retrying
+does not help.  Every message says what was wrong, where, and what to do.  Torch-free.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from __future__ import annotations
 from typing import Literal
 
 FailureKind = Literal["killed", "out_of_memory", "hung", "wrong_version", "bad_spec", "data", "internal"]
-"""How a worker can fail, for the worker itself, for whoever watches it, and for the record of attempts:
+"""How a worker can fail, as used by the worker, the process that monitors it, and the record of attempts:
 
     killed         a signal ended the process
     out_of_memory  the smallest batch does not fit
-    hung           the process gave no sign of life for too long
-    wrong_version  worker and daemon speak different versions of the protocol
+        hung           the process sent no heartbeat for too long
+        wrong_version  worker and daemon use different versions of the protocol
     bad_spec       the spec cannot be read, or asks for something impossible
     data           a file that the build depends on, or its report, cannot be used
     internal       anything else
@@ -36,7 +36,7 @@ RequestFlaw = Literal["malformed", "label_special", "untokenised", "unsayable", 
 
 
 class EditingError(Exception):
-    """Base of all errors raised on purpose in this room."""
+    """Base of all exceptions that this package raises on purpose."""
 
 
 class SpecError(EditingError):
@@ -46,7 +46,7 @@ class SpecError(EditingError):
 class RequestError(EditingError):
     """An edit request that the tokenizer or the prompt does not allow.
 
-    `code` says of what kind: `malformed` (no subject, no target, no place for it), `label_special`,
+    `code` is the kind of error: `malformed` (no subject, no target, or no place for the subject), `label_special`,
     `untokenised`, `unsayable`, `too_long` or `conflict`; `editing.spec.FailureCode` explains them.
     """
 
@@ -76,7 +76,7 @@ class DamagedCheckpoint(CheckpointError):
 
 
 class StorageError(EditingError):
-    """A file that cannot be written: no space is left, or it is not allowed."""
+    """A file that cannot be written: no space left, or no permission."""
 
 
 class OutOfMemory(EditingError):
@@ -88,4 +88,4 @@ class NumericalError(EditingError):
 
 
 class Stopped(EditingError):
-    """Asked to stop, and stopped at a safe point; what was finished is kept."""
+    """The work was asked to stop and stopped at a safe point; finished work is kept."""

@@ -1,7 +1,7 @@
-"""When two texts read the same: one folding for prompts, labels, targets and answers.
+"""Deciding when two texts read the same: one folding for prompts, labels, targets and answers.
 
 `fold` is Unicode's NFKC_Casefold (The Unicode Standard, section 3.13, "Identifier Caseless Matching")
-with runs of white space counted as one space. It ignores what is invisible: default-ignorable code
+with runs of white space counted as one space.  It ignores invisible characters: default-ignorable code
 points (UAX #44), such as soft hyphens, variation selectors and the combining grapheme joiner.
 """
 
@@ -14,13 +14,13 @@ from typing import Literal
 import regex
 
 MAX_MARKS = 30
-"""Combining marks in a row that are kept, as in the Stream-Safe Text Format (UAX #15, section 13).
+"""Number of consecutive combining marks that are kept, as in the Stream-Safe Text Format (UAX #15, section 13).
 
-Normalising sorts each such run, which takes time in the square of its length: 40,000 marks take a second.
+Normalising sorts each run in time quadratic in its length: 40,000 marks take a second.
 """
 
 FOLDING = "nfkc_casefold"
-"""Names what `fold` does.  It changes whenever `fold` does: whoever keeps keys made with it makes them again."""
+"""Version of `fold`.  It changes whenever `fold` does, so that stored keys are computed again."""
 
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
 _SPACE = regex.compile(r"\s+")
@@ -29,16 +29,16 @@ _MARKS = regex.compile(rf"([\p{{M}}\uFF9E\uFF9F]{{{MAX_MARKS}}})[\p{{M}}\uFF9E\u
 
 
 def normalize(form: Literal["NFC", "NFKC"], text: str) -> str:
-    """`text` in a normalisation form, in time linear in its length: long runs of marks are cut short."""
+    """`text` in a normalisation form, in time linear in its length: long runs of combining marks are truncated."""
     return unicodedata.normalize(form, text if text.isascii() else _MARKS.sub(r"\1", text))
 
 
 @lru_cache(maxsize=65_536)
 def fold(text: str) -> str:
-    """The text as it reads: texts with the same fold cannot be distinguished with any confidence."""
+    """The folded text: texts with equal folds cannot be distinguished reliably."""
     if not text.isascii():
         text = _casefold_once(normalize("NFKC", text))
-        # Folding can leave something to fold (Ancient Greek), in at most two more rounds.
+        # The result of folding can itself fold further (Ancient Greek); at most two more rounds are needed.
         while (again := _casefold_once(text)) != text:
             text = again
     return str(_SPACE.sub(" ", text.casefold())).strip()

@@ -1,7 +1,7 @@
-"""Hyper-parameter files of other editors as a start: `hparams/*.json` of MEMIT, and EasyEdit's YAML.
+"""Importing hyper-parameter files of other editors: `hparams/*.json` of MEMIT, and EasyEdit's YAML.
 
-Both name the same things in the same way, by the released implementation's names; here they become ours.
-What has no counterpart is named with the reason, so that nobody believes it is in force.  Torch-free.
+Both use the names of the released implementation, which are translated into kbsync's settings here.  Keys
+without a counterpart are reported with the reason, so that nobody assumes they are in force.  Torch-free.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml  # type: ignore[import-untyped]
 from editing.errors import DataError
 
 LARGEST = 1 << 16
-"""Bytes of a file of hyper-parameters."""
+"""Largest hyper-parameter file, in bytes."""
 
 NAMES: dict[str, tuple[str, type]] = {
     "v_num_grad_steps": ("steps", int),
@@ -28,7 +28,7 @@ NAMES: dict[str, tuple[str, type]] = {
     "mom2_update_weight": ("lam", float),
     "mom2_n_samples": ("statistics_samples", int),
 }
-"""Their name → ours, and what it is."""
+"""Name in the file → name of our setting, and its type."""
 
 FIXED: dict[str, tuple[object, ...]] = {
     "fact_token": ("subject_last",),
@@ -37,7 +37,7 @@ FIXED: dict[str, tuple[object, ...]] = {
     "mom2_dtype": ("float32",),
     "alg_name": ("MEMIT",),
 }
-"""What kbsync always does: another value cannot be had."""
+"""Values that kbsync always uses; other values are not available."""
 
 OURS = {
     "model_name": "the model is named with --model",
@@ -56,12 +56,12 @@ OURS = {
     "lm_head_module": "the head is asked of the model",
     "v_loss_layer": "the loss is read at the model's output",
 }
-"""What a file may name that is decided elsewhere, and where."""
+"""Keys whose value is decided elsewhere in kbsync, and where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hparams:
-    """What a file of hyper-parameters says, in our names."""
+    """The contents of a hyper-parameter file, under our names."""
 
     settings: dict[str, Any]
     """Keys of [edit]."""
@@ -70,9 +70,9 @@ class Hparams:
 
 
 def read_hparams(file: Path) -> Hparams:
-    """The hyper-parameters in a JSON or YAML file in the shape of MEMIT's release or of EasyEdit.
+    """Read hyper-parameters from a JSON or YAML file in the format of MEMIT's release or of EasyEdit.
 
-    Raises DataError naming the key whose value is not of its kind, or that asks for another method.
+    Raises DataError naming the key if a value has the wrong type or asks for another method.
     """
     settings: dict[str, Any] = {}
     ignored: dict[str, str] = {}
@@ -115,7 +115,7 @@ def _values(file: Path) -> dict[Any, Any]:
 
 
 def _number(file: Path, key: str, value: object, kind: type) -> float | int:
-    """`value` as a number; YAML reads 5e-1 as text, so text that spells a number is one."""
+    """`value` as a number; YAML reads 5e-1 as text, so text that spells a number is converted."""
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError

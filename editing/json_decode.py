@@ -1,6 +1,6 @@
-"""JSON to frozen dataclasses, with nothing guessed: an unknown key or a wrong type names its place.
+"""Decoding JSON into frozen dataclasses, strictly: an error names the place of an unknown key or a wrong type.
 
-Covers what the borders of this room are made of: str, int, float, bool, None, Literal, tuples,
+Covers the types used at the borders of this package: str, int, float, bool, None, Literal, tuples,
 string-keyed dicts, unions with None, and dataclasses of these.  Torch-free.
 """
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def decode(kind: type[T], value: object, where: str) -> T:
-    """`value`, as `json.loads` gave it, as a `kind`; raises SpecError naming the offending place."""
+    """Convert `value`, as returned by `json.loads`, to `kind`; raises SpecError naming the offending place."""
     result: T = _decode(kind, value, where)
     return result
 

@@ -27,7 +27,7 @@ from editing.settings import EditSettings
 
 BESIDE = "kbsync-edit.json"
 PLANNING = frozenset({"variants"})
-"""Keys of that file which concern planning and are not settings of an edit."""
+"""Keys of `kbsync-edit.json` that concern planning and are not settings of an edit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class FactTaken:
     prompt: str
     target: str
     before: str
-    """What the model answered, greedily."""
+    """The model's greedy answer."""
     after: str
     took: bool
     """All tokens of the target are the strict argmax after the prompt."""
@@ -70,7 +70,7 @@ class EditReport:
 
 
 def hint(settings: EditSettings, lam: float) -> str:
-    """What to try where facts did not take with these settings, and this λ."""
+    """What to try for facts that did not take with these settings and this λ."""
     return (
         f"what to try: a smaller lam (now {lam:g}; a small model may need a hundredth), more steps "
         f"({settings.steps}), a larger clamp ({settings.clamp:g}), other layers (`kbsync trace` shows where the "
@@ -79,12 +79,12 @@ def hint(settings: EditSettings, lam: float) -> str:
 
 
 class Context(TypedDict, total=False):
-    """What an edit may take into account besides its requests."""
+    """Further inputs of an edit besides its requests."""
 
     kl_prompts: Mapping[str, Sequence[str]]
-    """Subject → prompts about it whose next token is to stay as it is."""
+    """Subject → prompts about it whose next-token distribution should not change."""
     preserved: Sequence[EditRequest]
-    """Requests that are already in the weights and are to stay there."""
+    """Requests that are already in the weights and must stay there."""
 
 
 def edit(
@@ -100,13 +100,13 @@ def edit(
 ) -> Edited:
     """Edit `model` in place with all `requests` at once; `.report` says which of them took.
 
-    `settings` are by default those in `kbsync-edit.json` in the directory the model was loaded from, as the
-    command finds them, or else the defaults.  `corpus` are the text files the keys' statistics are computed
-    from; without any, the model's own samples are taken.  With a `cache` directory, statistics and δs are kept
-    there and reused for this very model (its weights are digested).  `context` takes `kl_prompts` and `preserved`.
+    `settings` default to those in `kbsync-edit.json` in the directory the model was loaded from, as for the
+    command, or else to the defaults.  `corpus` lists the text files for the keys' statistics; without any,
+    samples of the model itself are used.  With a `cache` directory, statistics and δs are stored there and
+    reused for exactly this model (its weights are hashed).  `context` takes `kl_prompts` and `preserved`.
 
-    Raises SpecError for a file of settings that cannot be used, ModelError for a model with an adapter or with
-    parameters that are not in memory, and what the editor raises; the model is then unchanged.
+    Raises SpecError for a settings file that cannot be used, ModelError for a model with an adapter or with
+    parameters that are not in memory, and the errors of the editor; the model is then unchanged.
     """
     if unknown := context.keys() - Context.__annotations__.keys():
         raise TypeError(f"edit() got unexpected keyword arguments: {', '.join(sorted(unknown))}")

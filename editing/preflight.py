@@ -1,4 +1,4 @@
-"""What a build will take, as it is shown before the build begins.  `cost.py` fills it in.  Torch-free."""
+"""The estimate of a build, as shown before the build begins.  `cost.py` computes it.  Torch-free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from editing.errors import StorageError
 
 LITTLE = 0.3
-"""Below this share of its residual at a layer, an edit hardly ever changes the answer."""
+"""Below this share of its residual at a layer, an edit rarely changes the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,14 @@ class Preflight:
     groups: int
     """Key groups of the view."""
     optimised: int
-    """Those whose δ is not cached."""
+    """Key groups whose δ is not cached."""
     statistics: int
     """Layers whose second moments are not cached."""
     floor_flops: float
-    """What the optimisation cannot do without."""
+    """FLOPs that the optimisation requires at least."""
     bytes_model: int
     bytes_batch: int
-    """The widest batch of the optimisation."""
+    """The largest batch of the optimisation."""
     bytes_statistics: int
     bytes_solve: int
     seconds_targets: float
@@ -36,23 +36,23 @@ class Preflight:
     seconds_keys: float
     """Collecting keys and solving for all layers."""
     rate: float
-    """FLOP/s the times of `assumed` phases stand on: a part of the machine's matrix rate, measured now."""
+    """FLOP/s behind the times of `assumed` phases: a share of the machine's matrix rate, measured now."""
     assumed: int
-    """How many of the three times stand on `rate`, for want of an earlier build of this base here."""
+    """How many of the three times are based on `rate`, because no build of this base has run on this machine yet."""
     bytes_cache: int = 0
-    """What is written to the cache: δs, statistics, factors."""
+    """Bytes written to the cache: δs, statistics, factors."""
     bytes_result: int = 0
-    """What is written to the result: its editable tensors."""
+    """Bytes written to the result: its editable tensors."""
     bytes_free: int = 0
-    """Space left where the cache lies."""
+    """Free space on the file system of the cache."""
     lam: float = 0.0
-    """λ of the build; 0 where it depends on statistics that are not cached."""
+    """λ of the build; 0 if it depends on statistics that are not cached."""
     realised: float = 0.0
-    """The share of its residual that an edit realises at a layer with that λ; 0 where it is not known yet."""
+    """The share of its residual that an edit realises at a layer with that λ; 0 if it is not known yet."""
 
     @property
     def bytes(self) -> int:
-        """The most memory the build holds at once: the phases follow each other."""
+        """Peak memory of the build: the phases run one after the other."""
         return self.bytes_model + max(self.bytes_batch, self.bytes_statistics, self.bytes_solve)
 
     @property
@@ -68,7 +68,7 @@ class Preflight:
         }
 
     def entries(self) -> dict[str, float]:
-        """As entries of a report's `cost`."""
+        """The estimate as entries of a report's `cost`."""
         return {f"preflight_{name}": float(value) for name, value in asdict(self).items()}
 
     @classmethod
@@ -83,7 +83,7 @@ class Preflight:
         return cls(**values)
 
     def lines(self) -> tuple[tuple[str, str], ...]:
-        """For people: what, and how much."""
+        """(label, value) rows for display."""
         cached = self.groups - self.optimised
         work = f"{self.optimised} of {counted(self.groups, 'key group')} to optimise, {cached} cached"
         if self.statistics:
@@ -116,7 +116,7 @@ def mean_realised(leverage: Mapping[int, float], lam: float) -> float:
 
 
 def reach(lam: float, realised: float) -> str:
-    """What an edit reaches at this λ, with advice where that is too little to change an answer."""
+    """What an edit reaches at this λ, with advice if that is too little to change an answer."""
     text = f"at lam = {lam:g} an edit realises {realised:.0%} of its residual at a layer"
     if realised >= LITTLE:
         return text
@@ -124,7 +124,7 @@ def reach(lam: float, realised: float) -> str:
 
 
 def check_disk(expected: Preflight, cache: Path, out: Path | None = None) -> None:
-    """Raise StorageError if what the build writes to `cache` and `out` is more than there is room for."""
+    """Raise StorageError if the build would write more to `cache` and `out` than there is space."""
     needed: dict[int, int] = {}
     places: dict[int, Path] = {}
     for path, size in ((cache, expected.bytes_cache), (out, expected.bytes_result)):
@@ -143,12 +143,12 @@ def check_disk(expected: Preflight, cache: Path, out: Path | None = None) -> Non
 
 
 def existing(path: Path) -> Path:
-    """`path`, or the directory above it that exists."""
+    """`path`, or its nearest parent that exists."""
     return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
 def duration(seconds: float) -> str:
-    """`seconds` as people say it: `40 s`, `12 min`, `3 h 20 min`."""
+    """`seconds` for display: `40 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     minutes = round(seconds / 60)
@@ -161,7 +161,7 @@ def counted(count: int, what: str) -> str:
 
 
 def gib(count: int) -> str:
-    """Bytes in GiB, or in MiB or KiB where that says more."""
+    """Bytes in GiB, or in MiB or KiB for small numbers."""
     if count >= 2**30:
         return f"{count / 2**30:.1f} GiB"
     return f"{count / 2**20:.0f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"

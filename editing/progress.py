@@ -1,4 +1,4 @@
-"""How a build reports its progress, and how long the rest will take.  Torch-free."""
+"""Progress of a build, and the estimated time that remains.  Torch-free."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ Progress = Callable[[str, int, int], None]
 solve."""
 
 Tick = Callable[[int], None]
-"""Called with how many more items are done, by functions that do not know the phase they are part of."""
+"""Called with the number of further items done, by functions that do not know which phase they are part of."""
 
 PARTS = frozenset({"solve"})
-"""Phases that take turns with another one (the solves with `keys`) and are part of its time."""
+"""Phases that alternate with another one (the solves with `keys`) and count towards its time."""
 
 
 def silent(phase: str, done: int, total: int) -> None:
-    """Ignore what is reported."""
+    """Ignore progress."""
 
 
 def uncounted(count: int) -> None:
-    """Ignore what is counted."""
+    """Ignore counts."""
 
 
 class Counter:
@@ -32,13 +32,13 @@ class Counter:
         progress(phase, 0, total)
 
     def __call__(self, count: int) -> None:
-        """Add `count`; a total that turns out too small grows."""
+        """Add `count`; if the total turns out to be too small, it is raised."""
         self._done += count
         self._progress(self._phase, self._done, max(self._total, self._done))
 
 
 class Pace:
-    """The rate of the phase at work, and the time left over it and all phases that are still expected."""
+    """The rate of the current phase, and the time left for it and all phases that are still expected."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -48,11 +48,11 @@ class Pace:
         self._ends: float | None = None
 
     def expect(self, seconds: Mapping[str, float]) -> None:
-        """What phases to come will take, in their order (a preflight's estimate); adds to what is expected."""
+        """Add the expected seconds of phases to come, in their order (a preflight's estimate)."""
         self._expected |= seconds
 
     def at(self, phase: str, done: int, total: int) -> tuple[float | None, float | None]:
-        """(items a second, seconds left) now that `done` of `total` are done; None where unknown."""
+        """(items per second, seconds left) when `done` of `total` are done; None if unknown."""
         now = self._clock()
         rate = self._rate(phase, done, now)
         if phase not in PARTS:
@@ -61,7 +61,7 @@ class Pace:
         return rate, None if self._ends is None else max(self._ends - now, 0.0)
 
     def _rate(self, phase: str, done: int, now: float) -> float | None:
-        """Since the phase was first heard of; phases that take turns each keep their own time."""
+        """Seconds since the phase was first reported; alternating phases each keep their own time."""
         began, first = self._began.setdefault(phase, (now, done))
         if done < self._done.get(phase, 0):  # the phase has started again: another round
             began, first = self._began[phase] = (now, done)

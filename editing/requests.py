@@ -1,6 +1,6 @@
-"""Rendering a fact as a prompt, and the key that says when two facts are one prompt.
+"""Rendering a fact as a prompt, and the key that tells when two facts have the same prompt.
 
-Torch-free: admission calls this to find two entities whose labels make one prompt.
+Torch-free: admission uses this to find two entities whose labels give the same prompt.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ SLOT = "{}"
 class EditRequest:
     """A fact as the editor sees it: (s, r, o) of the paper, r as a template around the subject.
 
-    `prompt` holds exactly one `{}`, where the subject stands; `target` is spelled as in running
-    text, without the space that separates it from the prompt.
+    `prompt` contains exactly one `{}`, which stands for the subject; `target` is spelled as in running text,
+    without the space that separates it from the prompt.
     """
 
     id: str
@@ -41,6 +41,6 @@ def render(template: str, subject: str) -> str:
 def prompt_key(rendered: str) -> str:
     """Digest of a rendered prompt as a model reads it: equal keys are one prompt to the model.
 
-    Two prompts that read the same (`folding.fold`) cannot be given different answers with any confidence.
+    Two prompts that read the same (`folding.fold`) cannot reliably be given different answers.
     """
     return hashlib.sha256(fold(rendered).encode()).hexdigest()

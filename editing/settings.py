@@ -1,4 +1,4 @@
-"""Hyper-parameters of MEMIT, as one frozen value that takes part in cache keys.  Torch-free."""
+"""Hyper-parameters of MEMIT, as one frozen value that is part of cache keys.  Torch-free."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ AUTO: Literal["auto"] = "auto"
 
 @dataclass(frozen=True, slots=True)
 class EditSettings:
-    """Names as in the paper where it has one; defaults follow engine.md's table until measured otherwise."""
+    """Names follow the paper where it has one; docs/engine.md explains the defaults."""
 
     layers: tuple[int, ...] = ()
     """R, ascending; empty: chosen from the architecture's table and depth."""
     optimiser: Literal["adam", "lbfgs"] = "adam"
     """How δ is found: `adam` as in the paper, or `lbfgs`, which needs a third of the steps (docs/engine.md)."""
     steps: int = 25
-    """Losses evaluated for a δ; Adam, as in the released implementation, leaves out the last."""
+    """Number of losses evaluated per δ; Adam, as in the released implementation, skips the last one."""
     lr: float = 0.5
     """Adam's learning rate."""
     clamp: float = 0.75
@@ -27,23 +27,23 @@ class EditSettings:
     stop_loss: float = 0.05
     """A row whose total loss falls below this leaves the batch."""
     lam: float | Literal["auto"] = AUTO
-    """λ of Eqn. 15; `auto`: from the leverage of the edited keys, once the statistics are known
-    (`editing/memit/leverage.py`).  The paper has 15,000 for GPT-J and 20,000 for GPT-2 XL."""
+    """λ of Eqn. 15; `auto`: derived from the leverage of the edited keys, once the statistics are known
+    (`editing/memit/leverage.py`).  The paper uses 15,000 for GPT-J and 20,000 for GPT-2 XL."""
     ridge: float = 0.0
     """Added to the diagonal of E[k kᵀ], relative to its mean: protects directions that scarce text never showed."""
     keys: Literal["average", "all"] = "all"
-    """One key column a group, averaged over contexts (19), or one for every context: measured the better
-    default (docs/engine.md)."""
+    """One key column per group, averaged over contexts (19), or one for every context, which measured better
+    and is the default (docs/engine.md)."""
     prefixes: int = 5
     prefix_tokens: int = 10
     statistics_samples: int = 1_000
     statistics_tokens: int = 256
-    """Longest text read for the statistics, in tokens; never more than the model's window."""
+    """Longest text read for the statistics, in tokens; limited by the model's window."""
     statistics_field: str = "text"
-    """Which field of JSONL, Parquet and Arrow files holds the text."""
+    """Name of the field that holds the text in JSONL, Parquet and Arrow files."""
     seed: int = 0
     chat: bool = True
-    """Whether facts are edited with their question as well, where the tokenizer has a chat template."""
+    """Whether facts are also edited as questions, if the tokenizer has a chat template."""
     architecture_blocks: str = ""
     """Path of the list of blocks, for a model that is not in the table of architectures."""
     architecture_writer: str = ""

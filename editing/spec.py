@@ -1,7 +1,7 @@
-"""The border of the editing room: a build is a pure function from `BuildSpec` to `BuildReport`.
+"""The interface of the editing package: a build is a pure function from `BuildSpec` to `BuildReport`.
 
-Both are JSON files.  The worker that computes the function never sees the database; whoever
-writes the spec never sees a tensor.  Torch-free.
+Both are JSON files.  The worker that computes the function has no access to the database; the process that
+writes the spec handles no tensors.  Torch-free.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REPORT_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A prompt and what it is expected to be answered with (None: whatever the base answers)."""
+    """A prompt and its expected answer (None: whatever the base answers)."""
 
     prompt: str
     target: str | None = None
@@ -34,7 +34,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """One more way to state a fact, about another name: its own prompt, subject and answer."""
+    """A further statement of a fact with other names: its own prompt, subject and answer."""
 
     prompt: str
     """Template with one `{}`."""
@@ -52,41 +52,41 @@ class FactSpec:
     subject: str
     target: str
     previous: str | None = None
-    """What the slot held before (o_c of the paper), for the probability comparison of ES/PS."""
+    """The previous value of the slot (o_c of the paper), for the probability comparison of ES/PS."""
     known: bool | None = None
     """Whether this base states it unedited; None: the worker asks the base."""
     base_answer: str | None = None
-    """What the base answers, where that was asked before (with `known`): then it is not asked again."""
+    """The base's answer, if it was asked before (with `known`); it is then not asked again."""
     in_live: bool = False
-    """Whether the live checkpoint's view contains it (it then counts to retention)."""
+    """Whether the live checkpoint's view contains it (it then counts towards retention)."""
     variants: tuple[str, ...] = ()
-    """Further templates that are edited with, as facts of the same key group or groups of their own."""
+    """Further templates that are also edited, as facts of the same key group or of separate groups."""
     questions: tuple[str, ...] = ()
-    """Questions with one `{}` that are edited with as well, put through the base's chat template; the answer is
-    the fact's own prompt and target as a sentence."""
+    """Questions with one `{}` that are also edited, rendered with the base's chat template; the answer is the
+    fact's own prompt and target as a sentence."""
     further: tuple[Wording, ...] = ()
-    """Edited with as well: the fact under another name of its subject, or the other way round."""
+    """Further edits: the fact under another name of its subject, or in the inverse direction."""
     paraphrases: tuple[str, ...] = ()
     """Rendered prompts."""
     reversed: tuple[Case, ...] = ()
-    """The fact asked the other way round, each prompt with its answer; judged with the paraphrases."""
+    """The fact in the inverse direction, each prompt with its answer; judged with the paraphrases."""
     neighbours: tuple[Case, ...] = ()
     same_subject: tuple[Case, ...] = ()
 
     def wordings(self) -> tuple[Wording, ...]:
-        """Everything that the fact is edited with, its own prompt first."""
+        """All requests of the fact, its own prompt first."""
         own = (Wording(template, self.subject, self.target) for template in (self.prompt, *self.variants))
         return (*own, *self.further)
 
 
 @dataclass(frozen=True, slots=True)
 class BaseAnswer:
-    """What the unedited base answers to a fact's prompts."""
+    """The answers of the unedited base to a fact's prompts."""
 
     known: bool
     """Whether it states the fact on all of them."""
     answer: str
-    """To the fact's own prompt."""
+    """The answer to the fact's own prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,44 +98,43 @@ class BuildSpec:
     """Directory of the imported base."""
     base_digest: str
     out: str
-    """Where the finished checkpoint directory is to appear (built beside it, then renamed).
+    """Path of the finished checkpoint directory (built in the same parent directory, then renamed).
 
     What a killed attempt at the same spec left there is replaced, unless it is live."""
     cache: str
     """Directory of δs and statistics, shared by all runs."""
     corpus: tuple[str, ...]
-    """Text files the statistics are computed from."""
+    """Text files for the statistics."""
     heldout: str | None
-    """Text file perplexity is measured on."""
+    """Text file for measuring perplexity."""
     facts: tuple[FactSpec, ...]
     settings: EditSettings = field(default_factory=EditSettings)
     live: str | None = None
     """Directory of the live checkpoint, for comparison."""
     canaries: tuple[Case, ...] = ()
     generate: int = 64
-    """How many edited facts are asked by free generation (0: none)."""
+    """How many edited facts are tested by free generation (0: none)."""
     retention_sample: int = 5_000
-    """Above so many facts in live, retention is sampled."""
+    """If live has more facts than this, retention is sampled."""
     threads: int | None = None
     forms: tuple[str, ...] = ()
-    """Further forms that the candidate is written in, each in a folder of the checkpoint."""
+    """Further forms in which the candidate is written, each in a folder of the checkpoint."""
     device: str | None = None
-    """`cpu`, `cuda`, … or `auto` (spread over what there is); None: a GPU if there is one."""
+    """`cpu`, `cuda`, … or `auto` (distributed over the available devices); None: a GPU if there is one."""
     mode: Literal["build", "judge", "ask", "plan"] = "build"
-    """`build` edits and judges; `judge` re-measures the kept checkpoint that already lies in `out` (its
-    digest is verified, nothing is optimised or written); `ask` only asks the base every prompt, so that
-    the planner learns what is known before it plans (checkpoint and checkpoint_digest are then empty,
-    and `answer` is the base's); `plan` only says what a build would take, in the report's `cost`
-    (`cost.preflight`)."""
+    """`build` edits and judges.  `judge` measures the kept checkpoint in `out` again: its digest is verified, and
+    nothing is optimised or written.  `ask` only asks the base every prompt, so that the planner learns what is
+    known before it plans (checkpoint and checkpoint_digest are then empty, and `answer` is the base's).  `plan`
+    only estimates the cost of a build, in the report's `cost` (`cost.preflight`)."""
     version: int = SPEC_VERSION
 
     def write(self, path: Path) -> None:
-        """Write the spec to `path`: whole and synced, or not at all."""
+        """Write the spec to `path`, atomically and synced."""
         write_file(path, _to_json(asdict(self)))
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the file that `write` makes: a report names it as the spec that it answers."""
+        """SHA-256 of the file that `write` creates; a report uses it to identify its spec."""
         return hashlib.sha256(_to_json(asdict(self))).hexdigest()
 
     @classmethod
@@ -170,25 +169,25 @@ class BuildSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """One question that judged a new fact, beside its own prompt."""
+    """One question that judged a new fact, other than its own prompt."""
 
     kind: str
-    """What the measure that asked it calls its questions: `paraphrase`, `neighbour`, `same_subject`, …"""
+    """Name of the probe, given by its measure: `paraphrase`, `neighbour`, `same_subject`, …"""
     prompt: str
     expected: str
-    """What it has to be answered with: the fact's target, or what the base answers."""
+    """The expected answer: the fact's target, or what the base answers."""
     answer: str
-    """What the candidate answers; empty where too many failed for all of them to be asked again."""
+    """The candidate's answer; empty if too many questions failed to ask all of them again."""
     passed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure a gate can be put on.
+    """One measured figure that a gate can judge.
 
-    A proportion carries `k` of `n`; `exhaustive` says that the n are all there are.  `live` is the
-    same figure for the live checkpoint on the same cases, where there is one.  A sample also carries
-    (answered as expected, asked) of each fact in it: answers about one fact are not independent.
+    A proportion has `k` of `n`; `exhaustive` means that the n are all there are.  `live` is the same figure for
+    the live checkpoint on the same cases, if there is one.  A sample also has (answered as expected, asked) for each
+    fact in it, since answers about one fact are not independent.
     """
 
     name: str
@@ -212,16 +211,16 @@ FailureCode = Literal[
     "not_finite",
     "out_of_memory",
 ]
-"""Why one fact cannot be built:
+"""Why a fact cannot be built:
 
     malformed      its template has no place for the subject, or subject or target is empty
     label_special  subject or target contains a control token of the tokenizer (`<|im_start|>`)
     untokenised    the tokenizer drops the subject, refuses the text, or knows no part of the subject
-    unsayable      the tokenizer has no token of its own for the target, or none for one of its characters
-    too_long       prompt and target have more tokens than the model reads
+        unsayable      the tokenizer has no token for the target, or none for one of its characters
+        too_long       prompt and target have more tokens than the model can read
     conflict       another fact of the build gives the same prompt another answer
     not_finite     its optimisation or its keys are not finite numbers
-    out_of_memory  it alone does not fit in memory, though others do
+        out_of_memory  it does not fit in memory even alone, though others do
 """
 
 
@@ -232,14 +231,14 @@ class FactFailure:
     id: str
     code: FailureCode
     reason: str
-    """A sentence for people: what is wrong with it and what to do."""
+    """A sentence for display: what is wrong with it and what to do."""
     wording: str = ""
-    """The rendered prompt of a further wording that was left out; empty where the fact itself failed."""
+    """The rendered prompt of a further wording that was left out; empty if the fact itself failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class FactReport:
-    """What became of one fact of the view."""
+    """The outcome of one fact of the view."""
 
     id: str
     known: bool
@@ -248,21 +247,21 @@ class FactReport:
     efficacy: bool | None
     """All target tokens are the strict argmax on the prompt; None: not asked (retention was sampled)."""
     alone: bool | None = None
-    """Whether its δ, injected alone into the base, states it; asked of new facts of a build only."""
+    """Whether the base states it when only its δ is injected; measured only for new facts of a build."""
     outcomes: dict[str, tuple[bool, ...]] = field(default_factory=dict)
-    """Measure → for each question that it asked about this fact whether the answer was as expected."""
+    """Measure → for each of its questions about this fact, whether the answer was as expected."""
     live_answer: str | None = None
     p_new: float | None = None
     p_old: float | None = None
     group: str = ""
     """Content key of its key group."""
     probes: tuple[ProbeReport, ...] = ()
-    """What a new fact that failed any question was asked: all of it, with the answers."""
+    """All questions about a new fact that failed at least one of them, with the answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build did and what it measured."""
+    """The result of a build and its measurements."""
 
     run: str
     base_digest: str
@@ -276,11 +275,11 @@ class BuildReport:
     failures: tuple[FactFailure, ...] = ()
     """Facts of the spec that are in neither the checkpoint nor `facts`, and further wordings left out."""
     spec_digest: str = ""
-    """SHA-256 of the spec file this report answers: a retried worker recognises finished work by it."""
+    """SHA-256 of the spec file that this report answers; a retried worker uses it to recognise finished work."""
     version: int = REPORT_VERSION
 
     def write(self, path: Path) -> None:
-        """Write the report to `path`: whole and synced, or not at all."""
+        """Write the report to `path`, atomically and synced."""
         write_file(path, _to_json(asdict(self) | {"cost": self.cost.entries()}))
 
     @classmethod
@@ -297,7 +296,7 @@ def _to_json(value: dict[str, Any]) -> bytes:
 
 
 def _read(path: Path, *versions: int) -> object:
-    """The JSON in `path`, of one of `versions` if it is an object."""
+    """The JSON in `path`; an object must have one of `versions`."""
     try:
         value: object = json.loads(path.read_bytes())
     except OSError as error:
@@ -318,11 +317,11 @@ _FIRST_OUTCOMES = {
     "same_subject": "same_subject",
     "generated": "generation",
 }
-"""Key of a fact in a report of version 1 → the measure whose outcomes it held."""
+"""Key of a fact in a version 1 report → the measure whose outcomes it contains."""
 
 
 def _upgraded(report: dict[str, Any]) -> dict[str, Any]:
-    """A report of version 1, which had a key for every measure, as one of today's version."""
+    """Convert a version 1 report, which had a key for every measure, to the current version."""
     facts = report.get("facts")
     upgraded = [_upgraded_fact(fact) for fact in facts] if isinstance(facts, list) else facts
     return {**report, "facts": upgraded, "version": REPORT_VERSION}

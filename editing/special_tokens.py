@@ -1,4 +1,4 @@
-"""Tokens that steer a model instead of spelling a word, as a tokenizer's file lists them.  Torch-free."""
+"""Control tokens, as opposed to tokens that spell words, as listed in a tokenizer's file.  Torch-free."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MARKUP = re.compile(r"<\S+>|\[[A-Z/_]+\]")
 
 
 def is_control(content: str, *, special: bool) -> bool:
-    """Whether an added token steers a model rather than spelling a word.
+    """Whether an added token is a control token rather than part of a word.
 
-    Those marked special do, and those that look like markup (`<think>`, `[INST]`): chat templates are made
-    of both kinds.  Runs of spaces, which some tokenizers add as well, are ordinary text.
+    Those marked special are, and so are those that look like markup (`<think>`, `[INST]`), since chat templates
+    use both.  Runs of spaces, which some tokenizers also add, are ordinary text.
     """
     return bool(content.strip()) and (special or _MARKUP.fullmatch(content) is not None)
 
@@ -23,7 +23,7 @@ def is_control(content: str, *, special: bool) -> bool:
 def special_tokens(model: Path) -> frozenset[str]:
     """Spellings of the control tokens of the tokenizer in the model directory `model`.
 
-    Empty where there is no readable `tokenizer.json`: loading the tokenizer then says what is wrong.
+    Empty if there is no readable `tokenizer.json`; loading the tokenizer then reports what is wrong.
     """
     try:
         added = json.loads((model / "tokenizer.json").read_bytes()).get("added_tokens", ())
@@ -37,12 +37,12 @@ def special_tokens(model: Path) -> frozenset[str]:
 
 
 def control_token_in(text: str, tokens: frozenset[str]) -> str | None:
-    """The first of `tokens` that stands in `text`; None if there is none."""
+    """The first of `tokens` that occurs in `text`; None if there is none."""
     return min((token for token in tokens if token in text), key=text.index, default=None)
 
 
 def has_chat_template(model: Path) -> bool:
-    """Whether a chat template lies in the model directory `model`, in a file of its own or in the tokenizer's
+    """Whether the model directory `model` has a chat template, in a separate file or in the tokenizer's
     configuration."""
     if any((model / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
         return True

@@ -1,9 +1,9 @@
-"""One shot: an imported base and a file's records in, an edited model directory and what became of each fact out.
+"""Editing without a knowledge base: from an imported base and a file's records to an edited model directory.
 
-    load → ask → build (reusing every cached δ) → write the checkpoint → read it back → ask again
+        load → ask → build (reusing every cached δ) → write the checkpoint → read it back → ask again
 
-What is judged is what was written, in the dtype in which it will be served.  Interrupted anywhere, the
-same call carries on with the δs and statistics that were finished; `out` appears whole or not at all.
+The written checkpoint is what is judged, in the dtype in which it will be served.  After an interruption, the
+same call resumes with the finished δs and statistics; `out` is created atomically.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from editing.storage.loaded import LoadedBase, load_base
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What is to be edited, with what."""
+    """The inputs of an edit."""
 
     base: Path
     """Directory of the imported base (`checkpoints.import_base`)."""
@@ -45,7 +45,7 @@ class Edit:
     settings: EditSettings
     corpus: tuple[Path, ...]
     cache: Path
-    """δs, statistics and prefixes, shared by all edits of all bases."""
+    """Cache of δs, statistics and prefixes, shared by all edits of all bases."""
     device: str | None = None
     probes: bool = True
     """Whether paraphrases and neighbours are asked too, or only the facts' own prompts."""
@@ -53,10 +53,10 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class EditOutcome:
-    """What an edit did."""
+    """The result of an edit."""
 
     out: str
-    """Empty where no fact took and nothing was published."""
+    """Empty if no fact took and nothing was published."""
     digest: str
     base: str
     """Digest of the base."""
@@ -67,7 +67,7 @@ class EditOutcome:
     settings: dict[str, Any]
     cost: dict[str, float]
     statistics: dict[str, Any] = field(default_factory=dict)
-    """What the keys' second moments were computed from: the corpus' files, or the model's own samples."""
+    """The source of the statistics: the corpus' files, or samples of the model itself."""
     failed: dict[str, str] = field(default_factory=dict)
     """Id → why a fact could not be edited; those that cannot be asked either are not among `facts`."""
 
@@ -78,7 +78,7 @@ def load(edit: Edit, progress: Progress = silent) -> LoadedBase:
 
 
 def preflight(edit: Edit, loaded: LoadedBase) -> Preflight:
-    """What the edit's build would take; raises what it would raise before it begins."""
+    """Estimate the cost of the edit; raises the errors that it would raise before it begins."""
     editor = editor_named(edit.settings.editor)
     return editor.estimate(loaded.model, loaded.tokenizer, editor.arranged(_inputs(edit, loaded)))
 
@@ -94,9 +94,9 @@ def run(
 ) -> EditOutcome:
     """Edit, and write the edited model to `out`; `planned` is called with the estimate before the build begins.
 
-    Where no fact took, nothing is published unless `allow_failed`.  A fact that cannot be edited is left out
-    and named in the report; raises its error where that leaves none.  Raises CheckpointError where `out`
-    exists, and what the editor and `write_checkpoint` raise.
+    If no fact took, nothing is published unless `allow_failed`.  A fact that cannot be edited is left out and named
+    in the report; if none remains, its error is raised.  Raises CheckpointError if `out` exists, and the errors of
+    the editor and of `write_checkpoint`.
     """
     refuse_existing(out)
     started = time.perf_counter()
@@ -180,13 +180,13 @@ def _ask(edit: Edit, loaded: LoadedBase, phase: str, *, progress: Progress) -> S
 
 
 def refuse_existing(out: Path) -> None:
-    """Raise CheckpointError where `out` exists: nothing is ever overwritten."""
+    """Raise CheckpointError if `out` exists: nothing is ever overwritten."""
     if out.exists() or out.is_symlink():
         raise CheckpointError(f"{out} exists already: nothing is overwritten; choose another name")
 
 
 def _sweep(out: Path) -> None:
-    """Remove what a killed attempt at this very `out` left beside it."""
+    """Remove what a killed attempt at this `out` left in its parent directory."""
     # A checkpoint is staged beside the name that it is given, which is itself a staged one.
     for begin in (STAGING, STAGING + STAGING):
         for path in sorted(out.parent.glob(f"{begin}{glob.escape(out.name)}-*")):

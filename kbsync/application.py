@@ -1,4 +1,4 @@
-"""One kbsync: its home, settings and clock, and what is opened from them when first needed."""
+"""One kbsync instance: its home, settings and clock, and the resources that are opened on first use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Application:
-    """What every part of the daemon is handed; holds no state besides open handles."""
+    """The context passed to every part of the daemon; it holds no state besides open handles."""
 
     home: Home
     settings: Settings
@@ -43,15 +43,15 @@ class Application:
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set by SIGTERM: long work ends at its next safe point."""
     safe_point: Callable[[], None] = lambda: None
-    """Called by long work wherever it can be broken off without loss; whoever leads may raise there."""
+    """Called by long work wherever it can be interrupted without loss; the leader may raise an exception there."""
     _imported: Imported | None = field(default=None, init=False)
     """How the files of `base` looked when this process imported it."""
     _leadership: Leadership | None = field(default=None, init=False)
-    """While this process leads."""
+    """The lease, while this process is the leader."""
 
     @cached_property
     def state(self) -> State:
-        """The ledger, migrated."""
+        """The ledger, migrated to the current schema."""
         self.home.prepare()
         if self.settings.state.url is None:
             self.home.prepare_database()
@@ -74,7 +74,7 @@ class Application:
         return self.import_base()
 
     def import_base(self) -> Base:
-        """Import the base model, or verify what was imported: a damaged base is imported again."""
+        """Import the base model, or verify the imported one; a damaged base is imported again."""
         path = self.settings.model.path
         if path is None:
             raise BadConfiguration(
@@ -88,11 +88,11 @@ class Application:
         return base
 
     def imported_base(self) -> Imported | None:
-        """What is known of the last import of a base, without reading the model."""
+        """The record of the last import of a base, without reading the model."""
         return Imported.read(self.home.imported_base)
 
     def look_at_base(self) -> None:
-        """Let the base be imported again at its next use, where its files look different by now."""
+        """Import the base again at its next use if its files have changed."""
         path = self.settings.model.path
         if path is not None and self._imported is not None and not self._imported.looks_like(path):
             self.__dict__.pop("base", None)
@@ -100,12 +100,12 @@ class Application:
 
     @cached_property
     def canaries(self) -> tuple[Case, ...]:
-        """The operator's own questions; raises BadData naming the line that is wrong."""
+        """The operator's own questions; raises BadData that names the wrong line."""
         return read_canaries(self.settings.canaries)
 
     @cached_property
     def sources(self) -> dict[str, Source]:
-        """Every configured source by name; each is connected to when it is first asked."""
+        """Every configured source by name; each connects on first use."""
         deadline = self.settings.schedule.source_deadline
         return {
             name: Source(name, partial(self.connect, name), deadline, self.alive)
@@ -113,7 +113,7 @@ class Application:
         }
 
     def connect(self, name: str) -> Connector:
-        """A connector of one configured source; raises connectors.errors.SourceSettingsError."""
+        """Create the connector of one configured source; raises connectors.errors.SourceSettingsError."""
         from connectors.clock import Clock
         from connectors.registry import connect
 
@@ -126,7 +126,7 @@ class Application:
         )
 
     def alive(self) -> None:
-        """Called while sources are waited for: keeps the lease, feeds the watchdog, hears SIGTERM."""
+        """Called while waiting for sources: renews the lease, notifies the watchdog, reacts to SIGTERM."""
         if self._leadership is not None:
             self._leadership.renew()
         if self.stopping.is_set():
@@ -135,15 +135,15 @@ class Application:
             )
 
     def write(self, leadership: Leadership | None) -> AbstractContextManager[Transaction]:
-        """A transaction of the leader; without one, of a command that leads nothing.
+        """A transaction of the leader or, if `leadership` is None, of a command without a lease.
 
-        Such a command may write what is its own single step (a decision of a reviewer): whatever the
-        leader read before is compared again when it writes.
+        Such a command may write a single step of its own (a reviewer's decision), because the leader compares
+        what it has read before with the ledger again when it writes.
         """
         return self.state.write() if leadership is None else leadership.write()
 
     def intake(self, leadership: Leadership | None = None) -> Intake:
-        """One cycle's way in for observations; its volume breaker counts over all sources."""
+        """The intake of one cycle; its volume breaker counts over all sources."""
         return Intake(
             self.state,
             self.settings.policy,
@@ -155,7 +155,7 @@ class Application:
         )
 
     def executor(self, alive: Callable[[], None]) -> Executor:
-        """Where builds run; `alive` is called whenever a worker gives a sign of life."""
+        """The executor that runs builds; `alive` is called whenever a worker gives a sign of life."""
         settings = self.settings.executor
         return LocalExecutor(
             command=settings.command or WORKER,
@@ -169,9 +169,9 @@ class Application:
 
     @contextmanager
     def leading(self) -> Iterator[Leadership]:
-        """Lead this home and this ledger for a while; raises HomeInUse or state.LeaseHeld if another does."""
+        """Lead this home and ledger within the block; raises HomeInUse or state.LeaseHeld if another process does."""
         with self.home.prepare().locked("kbsync"):
-            # We hold the home's lock, so whoever led from this home before is gone: no lease to wait for.
+            # This process holds the home's lock, so no earlier leader of this home is alive: its lease can be replaced.
             lease = self.state.acquire_lease(LEASE_NAME, self.home.identity(), LEASE_TTL)
             leadership = Leadership(self.state, self.now, lease, safe_point=lambda: self.safe_point())
             self._leadership = leadership
@@ -184,9 +184,9 @@ class Application:
                 leadership.release()
 
     def _note_settings(self, leadership: Leadership) -> None:
-        """An event where the last leader ran with others.
+        """Write an event if the settings differ from those of the last leader.
 
-        Gates or canaries that cannot be read stop what needs them, not a rollback.
+        Gates or canaries that cannot be read must not prevent what does not need them, such as a rollback.
         """
         try:
             now = in_force(self.settings, self.gates, self.canaries)
@@ -203,7 +203,7 @@ class Application:
         self.close()
 
     def close(self) -> None:
-        """Close what was opened: connectors and the ledger's connections."""
+        """Close the connectors and the ledger's connections, as far as they were opened."""
         if "sources" in self.__dict__:
             for source in self.sources.values():
                 source.close()

@@ -1,4 +1,4 @@
-"""What people see in a terminal: results on stdout (a table, or JSON), progress and advice on stderr."""
+"""Terminal output: results on stdout (a table, or JSON), progress and advice on stderr."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from kbsync.executor import Progress
 
 UNSEEN_WIDTH = 160
-"""Columns of a table that goes into a pipe or a file, where nothing tells the width."""
+"""Width, in columns, of a table written to a pipe or a file."""
 
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else UNSEEN_WIDTH)
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: dataclasses as objects, instants as ISO 8601, numbers that are none as text."""
+    """`value` as JSON can hold it: dataclasses as objects, dates as ISO 8601, NaN and infinities as text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -50,14 +50,14 @@ def plain(value: Any) -> Any:
 
 
 def print_json(value: Any) -> None:
-    """`value` on stdout; code points that a terminal would obey or hide are JSON escapes."""
+    """Print `value` on stdout; code points that a terminal would interpret or hide become JSON escapes."""
     sys.stdout.write(visible_json(json.dumps(plain(value), ensure_ascii=False, indent=1)) + "\n")
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none"
 ) -> None:
-    """A table for people; cells are shown as text, None as nothing."""
+    """Print a table for people; cells are shown as plain text, None as an empty cell."""
     table = Table(
         title=shown(title), title_justify="left", title_style="bold", header_style="dim", expand=False
     )
@@ -74,13 +74,13 @@ def print_table(
 
 
 class Alarm(str):
-    """A cell that asks for somebody's attention: it is shown in red."""
+    """A cell that needs attention; it is shown in red."""
 
     __slots__ = ()
 
 
 def cell(value: Any) -> str:
-    """One value as people read it."""
+    """One value, formatted for people."""
     if value is None:
         return ""
     if isinstance(value, Alarm):
@@ -95,29 +95,29 @@ def cell(value: Any) -> str:
 
 
 def shown(text: str) -> str:
-    """Outside text as rich prints it literally: neither its markup nor its control characters act."""
+    """External text, escaped so that rich prints it literally: markup and control characters have no effect."""
     return escape(visible(text))
 
 
 def say(message: str = "") -> None:
-    """A line of progress or advice."""
+    """Print a line of progress or advice."""
     stderr.print(shown(message), soft_wrap=True)
 
 
 def say_error(message: str, advice: str | None = None) -> None:
-    """What went wrong and, on a line of its own, what to do."""
+    """Print what went wrong and, on a separate line, what to do."""
     stderr.print(f"[red]error[/]: {shown(message)}", soft_wrap=True)
     if advice:
         stderr.print(f"  → {shown(advice)}", soft_wrap=True)
 
 
 EVERY = 10.0
-"""Seconds between two lines of a phase, where stderr is no terminal."""
+"""Seconds between two lines of progress of a phase, if stderr is not a terminal."""
 
 
 @contextmanager
 def live_progress() -> Iterator[Progress]:
-    """A bar a phase on a terminal; elsewhere a line now and then, and one where a phase ends."""
+    """On a terminal a bar for each phase; elsewhere a line at intervals and one at the end of each phase."""
     if not stderr.is_terminal:
         yield lines(say)
         return
@@ -136,7 +136,7 @@ def live_progress() -> Iterator[Progress]:
 
 
 def lines(say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> Progress:
-    """Progress as lines of text; a phase that ends within a second is not worth one."""
+    """Progress as lines of text; a phase that ends within a second prints none."""
     began: dict[str, float] = {}
     said: dict[str, float] = {}
 
@@ -155,7 +155,7 @@ def lines(say: Callable[[str], None], now: Callable[[], float] = time.monotonic)
 
 
 def _columns() -> Iterator[ProgressColumn]:
-    """What a bar shows.  (Defined here so that `--help` need not import rich.progress.)"""
+    """The columns of a progress bar, defined here so that `--help` does not import rich.progress."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -167,7 +167,7 @@ def _columns() -> Iterator[ProgressColumn]:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Items a second, of the last half minute."""
+        """Items per second over the last half minute."""
 
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed

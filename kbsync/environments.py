@@ -1,7 +1,7 @@
-"""The environment that kbsync's own child processes see: what a program needs to start, and no secrets.
+"""The environment of kbsync's child processes: what a program needs to start, without secrets.
 
 The daemon's environment may hold the ledger's password and the tokens of several servers.  A child
-inherits only the variables named here, and those that its own settings name.
+inherits only the variables listed here and those named in its settings.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ COMPUTE_PREFIXES = (
     "HF_XET_",
     "SLURM_",
 )
-"""What torch and transformers read; no variable that holds a token (HF_TOKEN) is among them."""
+"""Variables that torch and transformers read; variables that hold a token (HF_TOKEN) are not included."""
 
 
 def minimal(

@@ -1,4 +1,4 @@
-"""What can go wrong, as a person running kbsync meets it.
+"""The errors that kbsync reports to its users.
 
     KbsyncError            1   unexpected
     ├── UsageError         2   the command was typed wrong
@@ -7,8 +7,8 @@
     ├── TryLater          75   a source, a lock or a worker is not available now
     └── BadConfiguration  78   a setting, a path or the environment is wrong
 
-The number is the exit code (sysexits.h where it has one).  Every message says what was wrong,
-where, and what to do.
+The number is the exit code (as in sysexits.h, where it defines one).  Every message says what is
+wrong, where, and what to do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import ClassVar
 
 
 class KbsyncError(Exception):
-    """Base of everything kbsync raises on purpose; `advice` is the line that says what to do."""
+    """Base class of all errors that kbsync raises intentionally; `advice` is the line that says what to do."""
 
     exit_code: ClassVar[int] = 1
 

@@ -1,9 +1,9 @@
-"""Where builds run.  The default is a subprocess of `python -m editing.worker` on this machine.
+"""Run builds in worker processes: by default a subprocess `python -m editing.worker` on this machine.
 
-A worker stays up for all rounds of one run, so that the model is loaded once.  It is watched:
-killed, out of memory, hung and wrong-version workers are distinguished, retried a bounded number of
-times where that can help, and otherwise fail the run with the reason.  What a killed worker had
-finished lies in the cache under content keys, so a retry is a resume.
+A worker runs for all rounds of one run, so that the model is loaded only once.  It is supervised: workers
+that are killed, out of memory, hung or of the wrong version are distinguished, retried a bounded number
+of times if that can help, and otherwise fail the run with the reason.  What a killed worker has finished
+is in the cache under content keys, so a retry resumes its work.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ log = structlog.get_logger()
 WORKER = (sys.executable, "-m", "editing.worker")
 
 Progress = Callable[[str, int, int, float | None], None]
-"""phase, done, total, seconds left (None: unknown)."""
+"""Called with phase, done, total and the seconds left (None: unknown)."""
 
 LOG = Path("runs", "worker.log")
-"""Where a worker's own output goes, below the home."""
+"""The file below the home to which a worker's own output goes."""
 
 
 def silent(phase: str, done: int, total: int, eta_s: float | None) -> None:
-    """A Progress that is shown nowhere."""
+    """A Progress that shows nothing."""
 
 
 class WorkerFailed(KbsyncError):
-    """The worker did not deliver a report; `retry` says whether the same spec may succeed another time.
+    """The worker did not deliver a report; `retry` says whether another attempt at the same spec may succeed.
 
-    `log` is the file with the worker's own output, which the advice names.
+    `log` is the file with the worker's own output; the advice names it.
     """
 
     def __init__(self, kind: FailureKind, message: str, *, retry: bool, log: Path = LOG) -> None:
@@ -59,32 +59,32 @@ class WorkerFailed(KbsyncError):
 
 
 class Stopping(KbsyncError):
-    """The daemon was asked to stop while a worker was at work; the run is resumed at the next start."""
+    """The daemon was asked to stop while a worker was running; the run resumes at the next start."""
 
     exit_code = 75
 
 
 class Worker(Protocol):
-    """One loaded model that answers specs."""
+    """A process with a loaded model that executes specs."""
 
     @property
     def name(self) -> str:
-        """Which executor, host and process: for the record of attempts."""
+        """Executor, host and process, for the record of attempts."""
         ...
 
     def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
         """The report for `spec`, tried once; raises WorkerFailed or Stopping.
 
-        After a failure the next call starts a fresh worker; what the failed one finished is in the cache.
+        After a failure the next call starts a new worker; what the failed one has finished is in the cache.
         """
         ...
 
 
 class Executor(Protocol):
-    """Where workers come from: this machine, or a cluster engine."""
+    """Starts workers, on this machine or through a cluster engine."""
 
     def worker(self, log_file: Path) -> AbstractContextManager[Worker]:
-        """A worker that is ended when the block is left."""
+        """A worker that is stopped when the block is left."""
         ...
 
 
@@ -94,18 +94,18 @@ class LocalExecutor:
 
     command: tuple[str, ...] = WORKER
     environment: tuple[str, ...] = ()
-    """Variables of this process that a worker sees beside the basic ones and those that computing needs."""
+    """Variables of this process that are passed to a worker, besides `BASIC` and `COMPUTE_PREFIXES`."""
     heartbeat_timeout_s: float = 120.0
-    """A worker silent for longer is hung."""
+    """A worker without a sign of life for longer counts as hung."""
     stop_timeout_s: float = 20.0
     stopping: threading.Event | None = None
-    """Set by the daemon's SIGTERM: the worker is ended and Stopping raised."""
+    """Set by the daemon's SIGTERM: the worker is stopped, and Stopping is raised."""
     alive: Callable[[], None] = lambda: None
-    """Called at every sign of life from a worker: the daemon renews its lease and feeds its watchdog."""
+    """Called at every sign of life from a worker: the daemon renews its lease and notifies its watchdog."""
     idle: Callable[[], None] = lambda: None
-    """Called several times a second while a worker is waited for.
+    """Called several times per second while waiting for a worker.
 
-    Where `alive` or `idle` raises, the worker is killed: what it finished lies in the cache.
+    If `alive` or `idle` raises, the worker is killed; what it has finished is in the cache.
     """
 
     @contextmanager
@@ -138,7 +138,7 @@ class LocalWorker:
             self.stop()
             raise
         except Exception:
-            # Somebody broke the wait off and has no time to lose; finished work is safe from SIGKILL.
+            # `alive` or `idle` interrupted the wait and must not be delayed; SIGKILL cannot harm finished work.
             if self._process is not None:
                 self._process.kill()
             self.stop()
@@ -193,16 +193,16 @@ class LocalWorker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                # The ledger's password and the servers' tokens are none of a worker's business.
+                # A worker must not see the ledger's password or the servers' tokens.
                 env=minimal(named=(VARIABLE, *self._settings.environment), prefixes=COMPUTE_PREFIXES),
                 text=True,
                 encoding="utf-8",
-                # Ctrl-C reaches a whole process group; the worker is stopped by us, after its safe point.
+                # Ctrl-C is sent to the whole process group; `stop` ends the worker instead, after its safe point.
                 start_new_session=True,
             )
 
     def _next_event(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        """The next line from the worker; raises when it is silent too long, dead, or we are stopping."""
+        """The next event from the worker; raises if it is hung or dead, or if the daemon is stopping."""
         deadline = time.monotonic() + self._settings.heartbeat_timeout_s
         while True:
             if self._settings.stopping is not None and self._settings.stopping.is_set():
@@ -247,7 +247,7 @@ class LocalWorker:
         return WorkerFailed(kind, message, retry=retry, log=self._log_file)
 
     def stop(self) -> None:
-        """End the process: SIGTERM, and SIGKILL where it has not ended in time."""
+        """End the process: SIGTERM, then SIGKILL if it has not ended in time."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -264,7 +264,7 @@ class LocalWorker:
 
 
 def _private(path: str, flags: int) -> int:
-    """An opener for files that only their owner may read: what libraries print may quote facts."""
+    """An opener for files that only their owner may read, because libraries' output may quote facts."""
     return os.open(path, flags, mode=0o600)
 
 

@@ -1,4 +1,4 @@
-"""The home directory: where everything lies, and the lock that keeps two daemons from sharing it."""
+"""The home directory: its paths, and the lock that prevents two daemons from sharing it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HomeInUse(TryLater):
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """Where a worker finds what it is asked and leaves its answer: one round of a run, or a question."""
+    """The directory in which a worker reads its spec and writes its report, for one round of a run or a question."""
 
     path: Path
 
@@ -36,7 +36,7 @@ class RunDirectory:
 
     @property
     def recipe(self) -> Path:
-        """What the spec's candidate is built with besides its facts (`runs/recipe.py`)."""
+        """What the spec's candidate is built with besides its facts (`kbsync/recipe.py`)."""
         return self.path / "recipe.json"
 
     def prepare(self) -> RunDirectory:
@@ -46,12 +46,12 @@ class RunDirectory:
 
 
 PRIVATE = 0o600
-"""Mode of files that hold settings, facts or what libraries print: for their owner alone."""
+"""Mode of files that contain settings, facts or libraries' output: only their owner may access them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Paths below `--home`, as design.md's section "On disk" draws them."""
+    """Paths below `--home`; the section "On disk" of docs/architecture.md describes them."""
 
     root: Path
 
@@ -69,7 +69,7 @@ class Home:
 
     @property
     def imported_base(self) -> Path:
-        """Which base was imported last, and how its files looked."""
+        """Which base was imported last, and the state of its files then."""
         return self.base / "imported.json"
 
     @property
@@ -90,11 +90,11 @@ class Home:
 
     @property
     def worker_log(self) -> Path:
-        """Stderr of every worker."""
+        """The stderr of all workers."""
         return self.runs / "worker.log"
 
     def checkpoint(self, name: str) -> Path:
-        """The directory of a checkpoint, by the name that the ledger has for it."""
+        """The directory of a checkpoint, given its name in the ledger."""
         return self.checkpoints / name
 
     def run(self, run_id: int) -> Path:
@@ -113,19 +113,19 @@ class Home:
         return RunDirectory(self.run(run_id) / f"round-{number}")
 
     def questions(self, name: str) -> RunDirectory:
-        """Spec and report of what is asked outside any run: `ask` (the base's answers), `plan` (a forecast)."""
+        """Spec and report of questions outside any run: `ask` (the base's answers), `plan` (a forecast)."""
         return RunDirectory(self.runs / name)
 
     def prepare(self) -> Home:
-        """Create the tree; raises BadConfiguration where the home cannot be written."""
+        """Create the directories; raises BadConfiguration if the home cannot be written."""
         try:
-            if not self.root.exists():  # what exists keeps its mode: a service manager may have chosen it
+            if not self.root.exists():  # an existing home keeps its mode: a service manager may have set it
                 self.root.parent.mkdir(parents=True, exist_ok=True)
                 self.root.mkdir(mode=0o700, exist_ok=True)
             for directory in (self.root, self.base, self.cache, self.runs, self.checkpoints):
                 directory.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
-                pass  # it has no name, so a killed process leaves none behind
+                pass  # the file has no name, so a killed process leaves none behind
         except OSError as error:
             raise BadConfiguration(
                 f"the home {self.root} cannot be written: {error.strerror or error}",
@@ -134,26 +134,26 @@ class Home:
         return self
 
     def prepare_database(self) -> None:
-        """An empty file for SQLite with its owner's mode, which its journal files inherit."""
+        """Create an empty file for SQLite that only its owner may access; its journal files inherit the mode."""
         os.close(os.open(self.database, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
 
     def identity(self) -> str:
-        """This home's name as a leader, made once: a restart after a crash is the same leader's next life.
+        """This home's name as a leader, created once, so that a restart after a crash continues as the same leader.
 
-        Call it under the home's lock.
+        Call it while holding the home's lock.
         """
         path, here = self.root / ".identity", f"{socket.gethostname()}:{self.root}#"
         name = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-        if not name.startswith(here):  # a copy of a home elsewhere is another home
+        if not name.startswith(here):  # a copied home is a different leader
             name = here + secrets.token_hex(4)
             write_file(path, f"{name}\n".encode())
         return name
 
     @contextmanager
     def locked(self, purpose: str) -> Iterator[None]:
-        """Hold the home's advisory lock; raises HomeInUse naming the holder if another process has it.
+        """Hold the home's advisory lock; raises HomeInUse, which names the holder, if another process has it.
 
-        The kernel drops the lock with the process, so a killed daemon leaves nothing behind.
+        The kernel releases the lock when the process ends, so a killed daemon leaves no lock behind.
         """
         path = self.root / ".lock"
         with path.open("a+", encoding="utf-8") as handle:

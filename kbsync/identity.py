@@ -1,4 +1,4 @@
-"""Who runs this process, as the operating system knows: the actor of a command is only what it claims."""
+"""The user who runs this process, according to the operating system; a command's `actor` is only a claim."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 _LOGIN = Path("/proc/self/loginuid")
 _NOBODY_LOGGED_IN = 2**32 - 1
-"""What Linux gives for processes that no login started: services, containers (audit(8))."""
+"""The value that Linux reports for processes that no login started: services, containers (audit(8))."""
 
 
 @cache
 def of_process() -> str:
-    """Such as `alice (uid 1000) on build-7`.
+    """The user and host, such as `alice (uid 1000) on build-7`.
 
-    After `su` or `sudo` also who logged in, where the kernel keeps that: `root (uid 0) on build-7,
+    After `su` or `sudo` this includes who logged in, if the kernel records it: `root (uid 0) on build-7,
     logged in as alice (uid 1000)`.
     """
     user, login = os.geteuid(), _login()
@@ -33,7 +33,7 @@ def _named(uid: int) -> str:
 
 
 def _login() -> int | None:
-    """The user who logged in; None where nobody did or the kernel does not say."""
+    """The user who logged in; None if there was no login or the kernel does not record it."""
     try:
         uid = int(_LOGIN.read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -25,39 +25,39 @@ LEASE_TTL = timedelta(minutes=5)
 
 @dataclass
 class Leadership:
-    """The lease this process holds; its generation fences promotions."""
+    """The lease that this process holds; its generation fences the leader's writes."""
 
     state: State
     now: Callable[[], datetime]
     lease: Lease
     pulse: Callable[[], None] = lambda: None
-    """Called with every sign of life: who renews has just seen its work go on."""
+    """Called at every renewal, as a sign that the caller's work makes progress."""
     safe_point: Callable[[], None] = lambda: None
-    """Called where work can be broken off without loss; may raise to break it off."""
+    """Called where work can be interrupted without loss; it may raise an exception to interrupt it."""
 
     disturbed: set[tuple[str, str]] = field(default_factory=set)
-    """Slots whose facts changed under a clock that was ahead: the next cycle admits them again."""
+    """Slots whose facts changed while the clock was ahead; the next cycle admits them again."""
 
     def renew(self) -> None:
         """Extend the lease when a quarter of it has passed; raises state.StaleLeader if it was lost.
 
-        Call it outside any transaction, where the caller's work can be broken off: it is a safe point.
+        Call it outside any transaction and where the caller's work can be interrupted: it is a safe point.
         """
         self.pulse()
         left = self.lease.expires - self.now()
-        if not LEASE_TTL * 3 / 4 <= left <= LEASE_TTL:  # beyond: the clock was set back meanwhile
+        if not LEASE_TTL * 3 / 4 <= left <= LEASE_TTL:  # more than the TTL: the clock was set back
             self.lease = self.state.renew_lease(self.lease, LEASE_TTL)
         self.safe_point()
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """A transaction of the leader; raises StaleLeader where this process was paused and replaced."""
+        """A transaction of the leader; raises StaleLeader if this process was paused and replaced."""
         with self.state.write() as tx:
             tx.check_lease(self.lease)
             yield tx
 
     def correct_instants(self) -> None:
-        """Let what was written by a clock that was ahead count as written now (`state.instants`)."""
+        """Treat what was written while the clock was ahead as written now (`state.instants`)."""
         with self.write() as tx:
             corrected, slots = tx.correct_instants(ACTOR)
         self.disturbed |= slots

@@ -1,7 +1,8 @@
 """Logging: JSON lines unless stderr is a terminal; everything goes to stderr, stdout is for results.
 
-Lines of the libraries and of the other packages, which use the standard library's `logging`, take the
-same form. Every value passes through `visible`: what sources and servers say is shown, not obeyed.
+Log records of libraries and of the other packages, which use the standard library's `logging`, have the
+same format. Every value passes through `visible`, so that text from sources and servers cannot control the
+terminal.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from kbsync.settings.sections import LogSettings
 from kbsync.visible import visible, visible_json, visible_traceback
 
 TRACEBACK = "exception"
-"""The key under which structlog renders a traceback; it has been made visible line by line."""
+"""The key under which structlog renders a traceback, which has already been escaped line by line."""
 
 
 _TEXT_TRACEBACKS = structlog.processors.ExceptionRenderer(lambda info: visible_traceback(info[1]))
 _JSON_TRACEBACKS = structlog.processors.ExceptionRenderer(
-    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # they may hold passwords
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # local variables may contain passwords
 )
 
 
 class _CurrentStderr(logging.StreamHandler[TextIO]):
-    """Writes to the stderr of the moment: whoever embeds or tests the command may put another in its place."""
+    """Writes to the current `sys.stderr`, which programs and tests that embed the command may replace."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -38,7 +39,7 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
 
 
 def configure(settings: LogSettings) -> None:
-    """Set logging up for the process; context variables (`run_id`) are bound into every line."""
+    """Configure logging for the process; context variables (`run_id`) are added to every line."""
     text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -72,7 +73,7 @@ def _as_json() -> list[structlog.types.Processor]:
 
 
 def _show(logger: Any, method: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
-    """Every value as it is safe on a terminal; ConsoleRenderer colours the line afterwards."""
+    """Escape every value for a terminal; ConsoleRenderer adds the colours afterwards."""
     return {key: _shown(key, value) for key, value in line.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a person gives as the reason of a decision."""
+"""Check the reason that a person gives for a decision."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kbsync.errors import UsageError
 
 
 def checked(reason: str) -> str:
-    """The reason as it goes into the audit log, trimmed; raises UsageError if it has no word in it."""
+    """The trimmed reason, as it is written to the audit log; raises UsageError if it contains no word."""
     trimmed = reason.strip()
     if not any(character.isalnum() for character in trimmed):
         raise UsageError(

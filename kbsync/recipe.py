@@ -1,7 +1,7 @@
-"""What a checkpoint was built with besides its facts: hyper-parameters, text and wordings.
+"""The recipe of a checkpoint, what it was built with besides its facts: hyper-parameters, text and wordings.
 
-Each candidate keeps its recipe.  A kept checkpoint is taken again only where today's settings would
-build it the same way, and `kbsync status` names what is different from live.
+Each candidate stores its recipe.  A kept checkpoint is reused only if today's settings would build it
+the same way, and `kbsync status` lists the differences from live.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from kbsync.settings.base_model import edit_settings_of
 from state.records import Checkpoint, Fact
 
 IMPLIED = {"optimiser": "adam", "chat": False}
-"""What recipes were built with that are older than the setting."""
+"""Values that apply to recipes older than the setting."""
 REBUILD = "kbsync rebuild"
-"""The command that builds what is wanted again with today's settings."""
+"""The command that rebuilds all wanted facts with today's settings."""
 
 
 def recipe(
@@ -32,8 +32,8 @@ def recipe(
 ) -> dict[str, Any]:
     """Today's recipe for facts of these relations, as plain JSON values; the base model is not part of it.
 
-    `known`: an earlier recipe; the text is not read again if its files look as they did then.  Raises
-    what the settings raise where they cannot be read, and OSError for the text.
+    `known`: an earlier recipe; the text is not read again if its files look unchanged since then.  Raises
+    the errors of settings that cannot be read, and OSError for the text.
     """
     plan, path = app.settings.plan, app.settings.model.path
     edit = app.settings.edit_settings(edit_settings_of(path)) if path is not None else None
@@ -49,14 +49,14 @@ def recipe(
 
 
 def same(kept: str, now: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint would be built the same way today; one older than recipes counts as such."""
+    """Whether a checkpoint would be built the same way today; one without a recipe (an older one) counts as such."""
     return not kept or not any(_compared(json.loads(kept), now))
 
 
 def differences(app: Application, live: Checkpoint, facts: Iterable[Fact]) -> list[str]:
-    """What today's settings and files would build differently than live, which states `facts`, in words.
+    """Describe what today's settings and files would build differently from live, which states `facts`.
 
-    No model is read: the base is known by the looks of its files when it was imported.
+    No model is read: the base is recognised by the state of its files at its import.
     """
     stated = tuple(facts)
     found = [difference] if (difference := _base(app, live)) else []
@@ -81,7 +81,7 @@ def _base(app: Application, live: Checkpoint) -> str:
 
 
 def _templates(app: Application, facts: Iterable[Fact]) -> Iterator[str]:
-    """Facts that keep the template they were pinned to, although their relation has another one now."""
+    """Facts that keep their pinned template although their relation has another one now."""
     kept = Counter(
         fact.relation
         for fact in facts
@@ -109,7 +109,7 @@ def _compared(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
 
 
 def edited_in_conversation(app: Application) -> bool:
-    """Whether facts are edited with their questions: the settings want it, and the base has a chat template."""
+    """Whether facts are edited with their questions: the settings require it, and the base has a chat template."""
     path = app.settings.model.path
     if path is None or not has_chat_template(path):
         return False
@@ -117,7 +117,7 @@ def edited_in_conversation(app: Application) -> bool:
 
 
 def _text(corpus: Iterable[Path], known: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a corpus by its digest; names, dates and places of the files only spare reading them."""
+    """A corpus, identified by its content's digest; paths, sizes and dates only avoid reading unchanged files again."""
     files = [file for path in corpus for file in _files(path)]
     looks = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     if looks == known.get("files"):
@@ -132,7 +132,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _wordings(app: Application, relations: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """What facts of a relation are edited with besides their pinned prompt, as a digest."""
+    """The wordings with which facts of a relation are edited besides their pinned prompt, as a digest."""
     for name in relations:
         relation = app.catalogue.get(name)
         if relation is None:

@@ -1,9 +1,9 @@
-"""Outside text on a terminal and in a log: nothing of it may move the cursor, reorder or hide other text.
+"""Escape external text for terminals and logs, so that it cannot move the cursor, reorder or hide other text.
 
 Labels, file names and error messages come from sources, servers and directories. Control characters
 (ESC, C1, newlines), direction marks, invisible and unassigned code points and lone surrogates are shown
 as `\\u…` escapes. `visible` is for text that people read, `visible_json` for JSON that programs read:
-there the escape is JSON's own, so nothing of the value is lost.
+its escapes are JSON's own, so that no part of the value is lost.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import traceback
 import regex
 
 BLANK = "\u2800\ufffc\U0001d159\U00013441\U00013442\U00016fe4"
-"""Assigned code points without ink that Unicode counts as letters or symbols, such as the empty braille
+"""Assigned code points without a visible glyph that Unicode counts as letters or symbols, such as the empty braille
 pattern; fillers and variation selectors are default-ignorable."""
 
 _UNSEEN = rf"[\p{{C}}\p{{Zl}}\p{{Zp}}\p{{Default_Ignorable_Code_Point}}{BLANK}]"
@@ -26,23 +26,23 @@ Zero-width joiners and non-joiners are correct spelling between letters of Persi
 """
 
 LONGEST = 2_000
-"""Characters of one value that are shown; a label may have a million."""
+"""Maximum number of characters shown of one value; a label may have a million."""
 
 
 def visible(text: str, longest: int = LONGEST) -> str:
-    """`text` as it is safe to print, on one line and at most `longest` characters of it."""
+    """`text` escaped for printing on one line, cut after `longest` characters."""
     rest = len(text) - longest
     shown = text if rest <= 0 else f"{text[:longest]}… ({rest} more characters)"
     return shown if shown.isascii() and shown.isprintable() else str(HIDDEN.sub(_escaped, shown))
 
 
 def visible_lines(text: str) -> str:
-    """The same for our own text of several lines, such as a help text."""
+    """The same for kbsync's own text of several lines, such as a help text."""
     return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def visible_traceback(error: BaseException) -> str:
-    """The traceback of `error`; its message stays on one line, so that it forges no others."""
+    """The traceback of `error`, with its message on one line, so that the message cannot imitate further lines."""
     parts = traceback.TracebackException.from_exception(error).format()
     frames = ("Traceback", "  File", "\n")
     return "\n".join(
@@ -52,7 +52,7 @@ def visible_traceback(error: BaseException) -> str:
 
 
 def visible_json(text: str) -> str:
-    """JSON text with the same code points as JSON escapes; the line ends between values stay."""
+    """JSON text with the same code points as JSON escapes; line breaks between values are kept."""
     return str(HIDDEN.sub(_json_escaped, text))
 
 

@@ -1,8 +1,8 @@
-"""Bounded, polite requests: what every connector that speaks HTTP does around each one of them.
+"""Bounded, rate-limited HTTP requests, shared by every connector that uses HTTP.
 
-A request has a deadline as a whole, a cap on bytes, an agent with contact data, a place in the
-host's queue, and retries that obey Retry-After.  All retries and waits of one step of a poll together
-have an allowance of time, so that no source holds up its caller for longer than that.
+Each request has a deadline, a byte limit, a User-Agent with contact data, a place in the host's queue,
+and retries that obey Retry-After.  All retries and waits of one step of a poll share a time allowance,
+so that no source delays its caller for longer than that.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Limits:
     """Bounds of one request and of its retries."""
 
     timeout_s: float = 30
-    """Longest silence on the socket."""
+    """Socket timeout."""
     deadline_s: float = 75.0
-    """Longest time for one whole request: the public query service itself gives up after 60 s."""
+    """Maximum time for one whole request; the public query service itself stops queries after 60 s."""
     max_bytes: int = 16 * 2**20
     """Largest body, after decoding; parsed JSON takes about twenty times as much memory."""
     attempts: int = 5
@@ -56,7 +56,7 @@ class Limits:
 
 
 def check_agent(agent: str) -> str:
-    """The agent itself, if it holds contact data; Wikimedia answers 403 to those that do not."""
+    """Return the agent if it contains contact data; Wikimedia answers 403 to agents that do not."""
     if not _CONTACT.search(agent):
         raise SourceSettingsError(
             f"agent {agent!r} holds no contact data: add an e-mail address or a URL, "
@@ -67,7 +67,7 @@ def check_agent(agent: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer with status 200."""
+    """A complete HTTP response with status 200."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -78,7 +78,7 @@ class Answer:
 
 
 class Requester:
-    """One host, asked within its published limits.  Thread-safe."""
+    """Sends requests to one host, within its published limits.  Thread-safe."""
 
     def __init__(
         self,
@@ -104,11 +104,11 @@ class Requester:
             self.client.close()
 
     def allow(self, seconds: float) -> None:
-        """From now on all requests, retries and waits together may take so long; then SourceTimeout."""
+        """Allow `seconds` for all requests, retries and waits from now on; beyond that SourceTimeout is raised."""
         self._allowed_s, self._until = seconds, self.clock.monotonic() + seconds
 
     def time_left_s(self) -> float:
-        """What is left of the allowance.  Raises SourceTimeout when it is used up."""
+        """The remaining time allowance.  Raises SourceTimeout when it is used up."""
         left = self._until - self.clock.monotonic()
         if left <= 0:
             raise SourceTimeout(
@@ -118,9 +118,9 @@ class Requester:
         return left
 
     def attempt(self, send: Send[T], give_up_on: tuple[type[ConnectorError], ...] = ()) -> T:
-        """`send(deadline)` until it succeeds, its error is final, or attempts or time are used up.
+        """Call `send(deadline)` until it succeeds, its error is final, or attempts or time are used up.
 
-        Errors in `give_up_on` come back at once, for callers that can ask for less instead.
+        Errors in `give_up_on` are raised at once, for callers that can request less instead.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda e: _passing(e) and not isinstance(e, give_up_on)),
@@ -165,7 +165,7 @@ class Requester:
     def _pause(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, SourceThrottled):
-            return 0.0  # the limiter holds everyone off this host for as long as it asked
+            return 0.0  # the limiter already delays all requests to this host by Retry-After
         return min(self.limits.max_wait_s, 0.5 * 2.0 ** (state.attempt_number - 1), self.time_left_s())
 
 
@@ -175,7 +175,7 @@ def _passing(error: BaseException) -> bool:
 
 
 def stepwise(steps: Iterable[T], requesters: Iterable[Requester], seconds: float) -> Iterator[T]:
-    """`steps`, each of which may take the requesters `seconds`; what their consumer does takes none of it."""
+    """Yield `steps`, allowing the requesters `seconds` for each; the consumer's time does not count."""
     iterator = iter(steps)
     while True:
         for requester in requesters:

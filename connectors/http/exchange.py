@@ -1,11 +1,11 @@
-"""One HTTP exchange with everything bounded: time as a whole, bytes after decoding, and where it may lead.
+"""One HTTP exchange with limits on total time, decoded bytes and redirects.
 
-httpx carries the request; what it leaves to its caller is done here.
+httpx sends the request; this module adds the limits that httpx does not enforce.
 
-* Socket timeouts restart with every byte, so a server that drips would hold us for ever: a `Deadline`
-  shuts the sockets down.
-* Content codings are decoded by us, one gzip layer at most and no byte beyond the cap: `gzip, gzip`
-  turns a kilobyte into a gigabyte.
+* Socket timeouts restart with every byte, so a server that sends slowly could block us forever: a
+  `Deadline` shuts the sockets down.
+* Content codings are decoded here, with at most one gzip layer and no byte beyond the limit, because
+  `gzip, gzip` can expand a kilobyte to a gigabyte.
 * A redirect is followed within one origin only (RFC 9110, section 15.4), so credentials never reach a
   host that the settings do not name, and the answers of that host never become facts.
 * Cookies are not kept.
@@ -68,7 +68,7 @@ class Deadline:
             self._sockets.clear()
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """For httpx's `trace` extension: takes note of every connection."""
+        """A callback for httpx's `trace` extension that records every connection."""
         if event == "connection.connect_tcp.complete":
             # A handle of our own: TLS takes the socket apart from the object that httpcore made.
             connected = info["return_value"].get_extra_info("socket").dup()

@@ -1,4 +1,4 @@
-"""Politeness towards one host: few requests at once, waits obeyed, budgets kept.
+"""Rate limits for one host: concurrent requests, Retry-After, and budgets of query time and errors.
 
 The defaults are the public Wikidata query service's rules (Wikidata Query Service, "Query limits"):
 60 s of query time and 30 errors a minute for one client, and a ban for ignoring Retry-After; and
@@ -22,7 +22,7 @@ _MINUTE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one host lets one client do."""
+    """The limits that one host sets for one client."""
 
     concurrent: int = 3
     query_seconds_per_minute: float = 60.0
@@ -74,7 +74,7 @@ class HostLimiter:
                 self._spent.append((end, end - start))
 
     def hold_off(self, seconds: float) -> None:
-        """Ask the host nothing for so many seconds (its Retry-After), anywhere in this process."""
+        """Send the host no request for `seconds` (its Retry-After), anywhere in this process."""
         with self._lock:
             self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
 

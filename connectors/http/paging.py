@@ -1,4 +1,4 @@
-"""Ask for less when an answer does not fit: a server's limit is found by halving, not by configuration."""
+"""Paging that finds a server's limit by halving the page when a response does not fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _SUCCESSES = 10
-"""So many pages in a row must fit before larger ones are tried again."""
+"""Number of successful pages after which larger ones are tried again."""
 
 
 def in_pages(

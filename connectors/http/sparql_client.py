@@ -1,4 +1,4 @@
-"""SPARQL over HTTP: SPARQLWrapper writes the request, our bounded exchange carries it.
+"""SPARQL over HTTP: SPARQLWrapper builds the request, and `connectors.http.exchange` sends it within limits.
 
 SPARQLWrapper 2.0 knows the protocol (POST, content negotiation, authentication: W3C SPARQL 1.1 Protocol,
 section 2.1.2).  Its own transport is not used: it follows redirects to anywhere, ftp included, with the
@@ -98,7 +98,7 @@ class SparqlClient:
 def parse_solutions(endpoint: str, answer: Answer) -> list[Solution]:
     """The solutions of a SPARQL JSON result (SPARQL 1.1 Query Results JSON Format).
 
-    A term that cannot be used is one of kind `unusable`: it costs its row, not the answer.  Raises
+    A term that cannot be used gets the kind `unusable`: only its row is rejected.  Raises
     UnexpectedAnswer for another content type or shape, TruncatedAnswer for JSON that breaks off: a server
     that runs into its own time limit while streaming has already sent status 200.
     """

@@ -19,12 +19,12 @@ from connectors.http.status import error_of
 _log = logging.getLogger(__name__)
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,16384}")
-"""Ids become a request header.  One that cannot be is not taken up, and its event is delivered again."""
+"""Ids are sent as a request header.  An id that cannot be is ignored, and its event is delivered again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One dispatched event; `id` is the last id that the stream has named up to here."""
+    """One dispatched event; `id` is the last id that the stream has sent so far."""
 
     id: str
     type: str
@@ -32,9 +32,9 @@ class Event:
 
 
 class EventParser:
-    """Bytes in, whole events out; an event that the stream breaks off is never dispatched.
+    """Parses bytes into complete events; an event that the stream truncates is never dispatched.
 
-    An event of more than `max_event` characters is dropped with a warning, the others go on.
+    An event of more than `max_event` characters is dropped with a warning, and parsing continues.
     """
 
     def __init__(self, max_event: int = 16 * 2**20) -> None:
@@ -45,11 +45,11 @@ class EventParser:
         self._type = ""
         self._data: list[str] = []
         self._size = 0
-        """Characters of the data so far."""
+        """Characters of the current event's data so far."""
         self._dropped = False
-        """Whether the event under way is too large."""
+        """Whether the current event is too large."""
         self._cut = False
-        """Whether the beginning of the line under way was thrown away."""
+        """Whether the beginning of the current line was discarded."""
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """The events that end within `piece`."""
@@ -92,11 +92,11 @@ class EventParser:
 def follow(
     requester: Requester, last_id: str | None, since: str | None, silence_s: float, deadline: Deadline
 ) -> Iterator[Event]:
-    """Events after `last_id`, or else since an instant, until the stream ends.
+    """Yield events after `last_id`, or else since an instant, until the stream ends.
 
-    Raises SourceTimeout after `silence_s` seconds without a byte and when the deadline passes (a stream
-    of comments never falls silent), SourceUnavailable when the connection breaks or is never answered;
-    what was yielded before stands.
+    Raises SourceTimeout after `silence_s` seconds without a byte, and when the deadline passes, because
+    a stream of comments never falls silent.  Raises SourceUnavailable when the connection breaks or no
+    stream begins.  Events that were already yielded stay valid.
     """
     limits = requester.limits
     requester.limiter.wait_turn(min(limits.max_wait_s, requester.time_left_s()))

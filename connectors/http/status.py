@@ -1,4 +1,4 @@
-"""Which error an HTTP status means, and whether to ask again (RFC 9110, section 15)."""
+"""Maps HTTP statuses to errors, and reads Retry-After (RFC 9110, section 15)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from connectors.errors import (
 )
 
 MAX_RETRY_AFTER_S = 86_400.0
-"""A host that asks for a longer rest is asked again after a day: nothing a server sends silences it for good."""
+"""A longer Retry-After is cut to a day, so that no server can stop requests to it permanently."""
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def error_of(url: str, status: int, headers: Mapping[str, str], detail: str, now: datetime) -> ConnectorError:
-    """The error that a status other than 200 means; `detail` is the beginning of the body."""
+    """The error for a status other than 200; `detail` is the beginning of the body."""
     what = f"{url}: HTTP {status}" + (f": {shown(detail, 400)}" if detail else "")
     wait = retry_after_s(headers.get("Retry-After"), now)
     if status == 429 or (status == 503 and wait is not None):

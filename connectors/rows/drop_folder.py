@@ -1,9 +1,9 @@
 """A folder that others write to, used so that nothing outside it is read or written.
 
-Whoever may drop a file may also drop a link, a pipe, or a name that we are about to use.  So the folder
-is held open and everything in it is reached through that descriptor, without following links; only
-regular files with one name are read; what we write is created under a random name that nobody can have
-taken (O_EXCL) and renamed into place; and nothing is ever renamed over a file.
+Anyone who can drop a file can also drop a link, a pipe, or a file with a name that kbsync is about to use.
+So the folder is held open and everything in it is accessed through that descriptor, without following
+links.  Only regular files with a single name are read.  kbsync writes under a random name (O_EXCL) that
+cannot exist already and renames the file into place, and a dropped file is never overwritten.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_READABLE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EACCES, errno.EPERM)
-"""Errors of opening a link, a socket or somebody else's file."""
+"""Errors when opening a link, a socket or a file without permission."""
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A file that was read whole."""
+    """A file that was read completely."""
 
     name: str
     data: bytes
     mode: int
     identity: str
-    """Digest of its bytes, inode and time of change: the same bytes dropped again are another file."""
+    """Digest of its bytes, inode and modification time, so that the same bytes dropped again differ."""
 
 
 class Refused(SourceDataError):
-    """What lies in the folder under a name is not a file that may be read."""
+    """A name in the folder does not belong to a file that may be read."""
 
 
 class DropFolder:
@@ -62,9 +62,9 @@ class DropFolder:
     @classmethod
     @contextmanager
     def opened(cls, source: str, path: Path) -> Iterator[DropFolder]:
-        """The folder for as long as the block lasts.
+        """Open the folder for the duration of the block.
 
-        Raises SourceUnavailable when it is not there, and for every OSError of the block.
+        Raises SourceUnavailable when the folder is missing, and for every OSError in the block.
         """
         try:
             descriptor = os.open(path, _FOLDER)
@@ -80,7 +80,7 @@ class DropFolder:
             os.close(descriptor)
 
     def names(self) -> list[str]:
-        """Of everything in the folder, sorted; what killed writers of ours left unfinished is removed."""
+        """All names in the folder, sorted; temporary files of killed kbsync processes are removed."""
         found = os.listdir(self._folder)
         for name in found:
             if name.startswith(_TEMPORARY):
@@ -88,10 +88,10 @@ class DropFolder:
         return sorted(name for name in found if not name.startswith(_TEMPORARY))
 
     def read(self, name: str, most: int, *, linked: bool = False) -> Dropped | None:
-        """The whole file; None if it is being written, or gone.
+        """Read the whole file; None if it is being written, or is gone.
 
-        Raises Refused for what is no regular file, or has a second name and may not (`linked`),
-        SourceDataError beyond `most` bytes.
+        Raises Refused for anything but a regular file, and for a file with a second name unless `linked`.
+        Raises SourceDataError beyond `most` bytes.
         """
         try:
             descriptor = os.open(name, _READ, dir_fd=self._folder)
@@ -116,7 +116,7 @@ class DropFolder:
         return Dropped(name, data, stat.S_IMODE(after.st_mode), _identity(data, after))
 
     def refusals(self, names: Iterable[str]) -> dict[str, str]:
-        """Why each of the names may not be read; those that may are absent.  Reads no file."""
+        """Why each name may not be read; names that may be read are absent.  Reads no file."""
         found = {}
         for name in names:
             try:
@@ -129,7 +129,7 @@ class DropFolder:
         return found
 
     def write_rejects(self, dropped: Dropped, rejects: Iterable[Mapping[str, Any]]) -> None:
-        """Puts `NAME.rejects.jsonl` beside the file, no more readable than the file; none if there are none."""
+        """Write `NAME.rejects.jsonl` with permissions no wider than the file's; remove it if there are no rejects."""
         beside = dropped.name + REJECTS
         lines = [json.dumps(reject, ensure_ascii=False) for reject in rejects]
         if not lines:
@@ -143,9 +143,9 @@ class DropFolder:
         os.rename(temporary, beside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def move_aside(self, name: str, identity: str, most: int) -> None:
-        """Into `done/`, with its rejects, if it is still the file that was read.
+        """Move the file to `done/`, with its rejects, if it is still the file that was read.
 
-        It is claimed by renaming before it is compared: a writer may replace it at any moment.
+        The file is claimed by a rename before it is compared, since a writer may replace it at any moment.
         """
         _require_name(name)
         with self._done() as done:
@@ -239,12 +239,12 @@ def _exists(folder: int, name: str) -> bool:
 
 
 def _unlink(folder: int, name: str) -> None:
-    with suppress(FileNotFoundError):  # someone else has removed it: that was all we wanted
+    with suppress(FileNotFoundError):  # already removed by another process
         os.unlink(name, dir_fd=folder)
 
 
 def _move(source: int, name: str, target: int, wanted: str, prefix: str) -> str:
-    """Renames without ever replacing anything: files of one name come day after day.  The name it got."""
+    """Rename without ever replacing a file, since file names repeat; returns the name that was free."""
     number = 0
     while True:
         free = f"{prefix}-{number}-{wanted}" if number else wanted
@@ -252,13 +252,13 @@ def _move(source: int, name: str, target: int, wanted: str, prefix: str) -> str:
             if _link(source, name, target, free):
                 return free
         elif os.path.samestat(_stat(source, name), _stat(target, free)):
-            os.unlink(name, dir_fd=source)  # what a killed mover of ours left: it had got this far
+            os.unlink(name, dir_fd=source)  # an earlier move was killed between link and unlink
             return free
         number += 1
 
 
 def _link(source: int, name: str, target: int, free: str) -> bool:
-    """Moves by a second name, since renaming would replace; False if the name was taken meanwhile."""
+    """Move by a hard link, since a rename would replace; False if the name was taken meanwhile."""
     try:
         os.link(name, free, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
     except FileExistsError:

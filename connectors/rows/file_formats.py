@@ -1,6 +1,6 @@
-"""Rows of one file, whatever its format, each with the line that it stands on.
+"""Rows of one file in any supported format, each with its line number.
 
-    .jsonl .ndjson     one JSON object a line
+    .jsonl .ndjson     one JSON object per line
     .csv               RFC 4180, UTF-8, with a header
     .nt .ttl           RDF: a query's solutions, or plain triples (N-Triples by line, else numbered)
     .parquet           needs the `parquet` extra (row numbers instead of lines)
@@ -43,10 +43,10 @@ class FileReader:
     query: str | None
     """RDF: a SELECT; None for plain triples."""
     relations: Collection[str]
-    """RDF: IRIs of the relations of plain triples; none: all."""
+    """RDF: IRIs of the relations to read from plain triples; if empty, all are read."""
     languages: Sequence[str]
     max_bytes: int
-    """Most bytes that a compressed file may unpack to."""
+    """Maximum decompressed size of a file."""
     max_rows: int
 
     def rows(self, name: str, data: bytes, shape: Shape) -> Iterator[Numbered]:

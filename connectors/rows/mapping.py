@@ -1,8 +1,8 @@
 """Rows of any table-shaped source (a query, a table, a file) to observations.
 
-One row is one statement.  Rows of one (subject, relation) become one observation of that slot, so
-the slot is reported whole or, if one of its rows is unusable, not at all: half a slot would turn two
-contradicting values into one that looks certain.
+One row is one statement.  The rows of one (subject, relation) become one observation of that slot.  The
+slot is reported whole or, if one of its rows is unusable, not at all: half a slot would make two
+contradicting values look like a single certain one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from connectors.rows.naming import Naming
 from connectors.rows.shape import FIELDS, MAX_NAMES, Name, Row, Shape, StatementRow
 
 MAX_REJECTS = 10_000
-"""Rejected rows that are kept with their reason; more are counted."""
+"""Maximum rejected rows stored with their reason; further ones are only counted."""
 MAX_STATEMENTS = 1_000
-"""Statements of one slot."""
+"""Maximum statements of one slot."""
 
 
 class MappingSettings(pydantic.BaseModel):
@@ -32,13 +32,15 @@ class MappingSettings(pydantic.BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     namespace: str = Field("", pattern=r"^[\w.-]*$", description="Prefix for ids that come without one")
-    relation: str | None = Field(None, description="The relation of every row, where rows name none")
-    columns: dict[str, str] = Field({}, description="Field → column, where the names differ")
+    relation: str | None = Field(None, description="Relation of rows that name none")
+    columns: dict[str, str] = Field({}, description="Field → column, if the names differ")
     prefixes: dict[str, str] = Field({}, description="Prefix → IRI, for ids that are IRIs")
-    max_rows: int = Field(500_000, ge=1, description="Rows of one reading; beyond it the reading fails")
+    max_rows: int = Field(
+        500_000, ge=1, description="Maximum rows of one reading; more rows fail the reading"
+    )
 
     def digest(self) -> str:
-        """Of the settings that decide what rows mean."""
+        """A digest of the settings that affect how rows are mapped."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @pydantic.field_validator("columns")
@@ -56,7 +58,7 @@ class Reject:
     line: int
     reason: str
     row: Row | None = None
-    """Its cells, where they are at hand."""
+    """Its cells, if they are available."""
 
 
 @dataclass(slots=True)
@@ -88,7 +90,7 @@ class _Slot:
 
 
 class Mapper:
-    """Collects the rows of one reading, then gives them as observations."""
+    """Collects the rows of one reading and converts them to observations."""
 
     def __init__(self, source: str, settings: MappingSettings, languages: Sequence[str] = ()) -> None:
         """`languages` are those of labels, best first, for sources whose labels have one."""
@@ -104,7 +106,7 @@ class Mapper:
         self.rows = 0
 
     def add(self, line: int, row: Row) -> None:
-        """Take in one row; `line` is where it stands.  A row without an object empties its slot.
+        """Add one row; `line` is its position.  A row without an object empties its slot.
 
         Raises SourceDataError beyond `max_rows`.
         """
@@ -116,12 +118,12 @@ class Mapper:
             self._reject(Reject(line, str(error), row))
 
     def add_error(self, line: int, error: SourceDataError) -> None:
-        """Take in a line that is no row at all."""
+        """Add a line that could not be parsed as a row."""
         self._count()
         self._reject(Reject(line, str(error)))
 
     def add_all(self, rows: Iterable[tuple[int, Row | SourceDataError]]) -> Mapper:
-        """Take in every numbered row; returns itself."""
+        """Add every numbered row; returns the mapper itself."""
         for line, row in rows:
             if isinstance(row, SourceDataError):
                 self.add_error(line, row)

@@ -1,4 +1,4 @@
-"""Ids as rows write them, and which of several names is the label."""
+"""Normalisation of ids as rows write them, and the choice of a label among several names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WIKIDATA_PAGE = re.compile(
 )
 _HIDDEN = ("Cc", "Cf", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"
-"""Persian and Indic names are spelled with them."""
+"""Joiners that Persian and Indic spelling needs."""
 
 
 class Naming:
@@ -68,14 +68,14 @@ class Naming:
         return f"{self._namespace}:{text}"
 
     def entity(self, text: str) -> Entity:
-        """What an id names.  A bare id is its own label, unless some row gives a better one."""
+        """The entity of an id.  A bare id is its own label, unless some row provides a label."""
         id = self.id_of(text)
         return Entity(id, None if id == text or self._iri(text) else text)
 
     def value(self, text: str, labelled: bool) -> Entity:
-        """An object: an entity where the text is an id or a label comes with it, else a text.
+        """The object that `text` stands for: an entity if it is an id or has a label, else a literal.
 
-        Raises SourceDataError where no id can be made of what must be one.
+        Raises SourceDataError if the text must be an id and cannot be one.
         """
         if labelled or self._is_id(text):
             return self.entity(text)
@@ -84,7 +84,7 @@ class Naming:
         return literal(text)
 
     def _is_id(self, text: str) -> bool:
-        """Whether a text without a label is an id: a node, an IRI of ours, or a CURIE with a known prefix."""
+        """Whether a text without a label is an id: a node, an IRI in a known namespace, or a CURIE."""
         if iri := self._iri(text):
             return isinstance(text, Iri) or self._namespaces.compact(iri) != iri
         return text.partition(":")[0] in self._prefixes and ":" in text
@@ -98,7 +98,7 @@ class Naming:
         return bare if isinstance(text, Iri) or "://" in bare.partition(" ")[0] else None
 
     def spellings(self, id: str) -> set[str]:
-        """How rows may write an id or a text: as it is, without `namespace`, as an IRI."""
+        """The ways in which rows may write an id or a text: as it is, without `namespace`, as an IRI."""
         found = {id, id.removeprefix(f"{self._namespace}:"), id.removeprefix(LITERAL)}
         if self._namespaces.knows(id):
             iri = self._namespaces.expand(id)
@@ -121,7 +121,7 @@ class Naming:
         return min(names, key=lambda item: item[:2])[2] if names else None
 
     def rank(self, name: Name) -> int | None:
-        """Position of the name's language, None if it is not wanted."""
+        """The position of the name's language; None if the language is not wanted."""
         return language_rank(name.language, self._languages)
 
 

@@ -1,8 +1,8 @@
-"""Rows of Parquet files, with bounds that the file cannot lie about.
+"""Rows of Parquet files, read within limits that a malicious file cannot bypass.
 
-A few kilobytes of Parquet can hold a long text once and refer to it from a million rows, or name pages
-that unpack to gigabytes.  So the declared sizes are checked first, texts stay in their dictionary until
-their length is known, and rows are made a few hundred at a time.
+A few kilobytes of Parquet can refer to one long text from a million rows, or contain pages that decompress
+to gigabytes.  So the declared sizes are checked first, texts stay in their dictionary until their length
+is known, and rows are created a few hundred at a time.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _is_text(type_: Any) -> bool:
 
 
 def _cells(column: Any) -> list[Any]:
-    """A column's cells as Python values; what has none is Unusable, and costs its row."""
+    """A column's cells as Python values; a cell without one is Unusable, which rejects its row."""
     from pyarrow import compute, types
 
     if types.is_dictionary(column.type):
@@ -98,7 +98,7 @@ def _from_dictionary(column: Any) -> list[Any]:
 
 
 def _text(value: Any) -> Any:
-    """A text of a bearable length, not copied before that is known."""
+    """A text of acceptable length; its length is checked before it is copied."""
     if not value.is_valid:
         return None
     size = value.as_buffer().size

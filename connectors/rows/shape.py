@@ -1,8 +1,8 @@
-"""The declared shape of a row: what its fields are, what each may hold, and errors that name them.
+"""The schema of a row: its fields, what each may hold, and errors that name them.
 
-A row is one statement, as a mapping of columns to cells.  Cells are whatever the format or the database
-driver gives: texts, numbers, instants, bytes, RDF terms.  They all cross `connectors.border`, so what a
-`StatementRow` holds can be stored and compared.
+A row is one statement, as a mapping of columns to cells.  Cells have whatever type the format or the
+database driver returns: texts, numbers, instants, bytes, RDF terms.  All of them are validated by
+`connectors.border`, so what a `StatementRow` holds can be stored and compared.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from connectors.terms import Term
 Row = Mapping[str, Any]
 """Column → cell."""
 Numbered = tuple[int, Row | SourceDataError]
-"""A line and its row, or why it has none."""
+"""A line number, and its row or the error that rejected the line."""
 T = TypeVar("T")
 _RANKS: Mapping[str, Rank] = {"preferred": "preferred", "normal": "normal", "deprecated": "deprecated"}
 _FOR_EVER = ("infinity", "-infinity")
@@ -39,7 +39,7 @@ _SHOWN_COLUMNS = 20
 
 
 class Iri(str):
-    """A node of a graph, which is never a text."""
+    """The IRI of a graph node, as opposed to plain text."""
 
     __slots__ = ()
 

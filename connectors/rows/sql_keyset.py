@@ -1,12 +1,12 @@
-"""Following a table by (updated_at, key): only what changed is read.
+"""Follows a table by (updated_at, key), so that only changed rows are read.
 
-Three things make this lose nothing.  Rows of one instant are ordered by key, so a page boundary
-between them is no gap.  A pass ends at the newest row that there was when it began.  And each pass
-looks back by an overlap before the last one's end, for transactions that stamped a row early and
-committed late; rows that are exactly as they were delivered are passed over.
+Three rules ensure that no change is lost.  Rows with equal times are ordered by key, so a page boundary
+between them leaves no gap.  A pass ends at the newest row that existed when it began.  Each pass looks
+back by an overlap, for transactions that set the time early and committed late; rows that are exactly
+as they were delivered are skipped.
 
-Rows that cannot be followed, because they have no key, no time, or one that cannot be true yet, are read
-at every pass and delivered when they are not as they were.
+Rows that cannot be followed, because they have no key, no time, or a time too far in the future, are read
+at every poll and delivered when they have changed.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from connectors.rows.whole_reading import first_reject, next_revision, report_re
 _FORMAT = 1
 _ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$", re.ASCII)
 _SEEN_IN_CURSOR = 5_000
-"""Delivered rows that a cursor remembers; more of them within one overlap are simply read again."""
+"""Maximum delivered rows that a cursor stores; if one overlap has more, they are read again."""
 _NOT_FOLLOWED = 5_000
-"""Rows that cannot be followed and are read all the same."""
+"""Maximum rows that are read although they cannot be followed."""
 _SUBJECTS_IN_QUERY = 400
 _AHEAD = timedelta(hours=15)
 """How far ahead of our clock a time may be: databases may keep the local time of any zone."""
 _FIRST = EARLIEST + timedelta(days=1)
-"""Times before it stand for none, such as PostgreSQL's `-infinity`."""
+"""Earlier times mean that there is none, such as PostgreSQL's `-infinity`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Cursor:
-    """Up to which row a table has been followed."""
+    """How far a table has been followed."""
 
     high: str | None = None
     """The highest updated_at delivered, as text."""
@@ -141,10 +141,10 @@ class KeysetPass:
         yield from self._unfollowed(where, sa.or_(key.is_(None), at.is_(None), sa.not_(followed)))
 
     def _look_back(self, where: _Cursor) -> datetime | None:
-        """From where on rows may have changed; None: all of them.
+        """The instant from which rows may have changed; None for all rows.
 
-        The end of the last pass, or its beginning if that was earlier: times ahead of the clock must not
-        hide those that come after them.
+        This is the end of the last pass, or its beginning if that was earlier: times ahead of the clock must
+        not hide later changes.
         """
         if where.high is None:
             return None
@@ -216,7 +216,7 @@ class KeysetPass:
             )
 
     def _step(self, changed: Sequence[Row], where: _Cursor) -> tuple[Mapper, Poll]:
-        """The whole slots that the changed rows belong to: a row alone is not what the slot holds."""
+        """Read the whole slots of the changed rows, since one row does not show everything that a slot holds."""
         wanted = {(o.subject.id, o.relation) for o in self.mapped(changed).observations(0, self.began)}
         subjects = {text: row[self.subject] for row in changed if (text := _usable(row[self.subject]))}
         values = [subjects[text] for text in sorted(subjects)]
@@ -252,14 +252,14 @@ class _Seen:
         self.rows[key] = at, digest
 
     def since(self, at: datetime) -> dict[str, str]:
-        """What a cursor remembers: forgets what is older, and everything if there is too much of it."""
+        """The rows that a cursor stores: older ones are dropped, and all of them if there are too many."""
         self.rows = {key: held for key, held in self.rows.items() if held[0] >= at}
         few = len(self.rows) <= _SEEN_IN_CURSOR
         return {key: digest for key, (_, digest) in self.rows.items()} if few else {}
 
 
 def _ahead_of_utc(text: str) -> timedelta:
-    """What the zone that a text names is ahead of UTC; nothing where it names none, or is no time."""
+    """The UTC offset of the time zone in a text; zero if there is none, or if the text is not a time."""
     local, at = _instant(_ZONE.sub("", text)), _instant(text)
     return local - at if local and at else timedelta()
 

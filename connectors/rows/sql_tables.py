@@ -80,10 +80,10 @@ class Table:
     def find(
         self, columns: Collection[str], column: str, texts: Sequence[str], limit: int | None = None
     ) -> Iterator[Row]:
-        """Rows of which a column holds one of the texts, in the type that it has.
+        """Rows in which a column holds one of the texts, converted to the column's type.
 
-        Texts that are spelled otherwise than the database would (padded, another number of decimals) may be
-        missed where an index is used; `find_spelled` finds them.
+        Texts that are written differently than the database would write them (padded, other decimals) may be
+        missed by this indexed search; `find_spelled` finds them.
         """
         if column not in self._examples:
             row = next(self.rows([column], _column(column).is_not(None), limit=1), None)
@@ -103,7 +103,7 @@ class Table:
     def find_spelled(
         self, columns: Collection[str], column: str, texts: Sequence[str], limit: int | None = None
     ) -> Iterator[Row]:
-        """The same by what the column's values look like as text: for every type, and without an index."""
+        """As `find`, but compares the text form of the values: for every type, and without an index."""
         spelled = sa.func.trim(sa.cast(_column(column), sa.Text))
         return self.rows(columns, spelled.in_(list(texts)), limit=limit)
 
@@ -132,7 +132,7 @@ class Table:
             raise SourceRefused(f"{self._source}: {where}: {_reason(error)}") from error
 
     def _require_file(self) -> None:
-        """SQLite creates a database that is not there, and then finds it empty."""
+        """Require SQLite's file, because SQLite would create a missing database and then find it empty."""
         database = self._url.database
         if self._url.get_backend_name() == "sqlite" and database and not Path(database).exists():
             raise SourceUnavailable(f"{self._source}: there is no database file {database}")

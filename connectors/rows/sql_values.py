@@ -1,5 +1,4 @@
-"""Values between a database and us: what its driver cannot read becomes a value all the same, and ids go
-back into the type that a column holds.
+"""Conversion of database values: values that a driver cannot read, and ids in a column's own type.
 
 A driver that raises in the middle of a result makes the whole table unreadable.  So PostgreSQL's
 `infinity` and dates beyond the calendar become its ends, SQLite's text that is not UTF-8 keeps its bytes

@@ -1,7 +1,7 @@
 """Rows of JSON Lines and CSV files, each with the line on which it begins.
 
-A line that cannot be read is a row with an error in its place, and the lines after it are read.  Files
-are gone through line by line, so what they take is their own size and that of a line.
+A line that cannot be read yields an error in its place, and reading continues with the next line.  Files
+are parsed line by line, so memory use is the size of the file plus one line.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _MAX_LINE = 2**20
 _MAX_LINES = 1_000
 """Physical lines of one CSV record: an opening quote that nothing closes takes no more with it."""
 _MAX_BAD_RECORDS = 1_000
-"""Records that are no CSV, after which a file is none."""
+"""A file with more invalid records is rejected as not CSV."""
 _BOM = "\ufeff"
 
 
 def json_lines(data: bytes, shape: Shape) -> Iterator[Numbered]:
-    """One JSON object a line (`shape` is checked row by row, since each names its own columns)."""
+    """One JSON object per line (`shape` is checked for each row, since each row names its own columns)."""
     for number, line in enumerate(io.BytesIO(data), 1):
         if not line.strip():
             continue

@@ -1,7 +1,8 @@
-"""What a source that can only be read whole held last time, small enough for a cursor.
+"""Comparison of complete readings, for sources that can only be read as a whole.
 
-Slots with a digest of what they held, compressed: about ten bytes a slot.  Comparing a new reading
-with it finds changed *and* vanished slots; no `updated_at` column shows the latter.
+The cursor stores each slot with a digest of its contents, compressed to about ten bytes per slot.
+Comparing a new reading with it finds changed *and* vanished slots; an `updated_at` column cannot show
+vanished ones.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from connectors.rows.mapping import Mapper
 
 _FORMAT = 1
 _FEW = 5
-"""So many slots may vanish at once from any source."""
+"""Number of slots that may always vanish at once, from any source."""
 _log = logging.getLogger(__name__)
 
 
@@ -30,7 +31,7 @@ class Held:
     """The cursor of a source that is read whole."""
 
     revision: int = 0
-    """The last revision given out.  Such sources have none, so readings are counted by instants."""
+    """The last revision assigned.  Such sources have no revisions, so the clock provides them."""
     digests: Mapping[SlotKey, str] = field(default_factory=dict)
 
     def dump(self) -> str:
@@ -111,7 +112,7 @@ class WholeReading:
     step: int
     """Slots in a step."""
     max_vanished: float
-    """Share of the slots that may vanish at once and be believed."""
+    """Maximum share of the slots that may vanish at once."""
 
     def steps(self, mapper: Mapper, held: Held, now: datetime) -> Iterator[Poll]:
         """What changed since `held`, in steps that can each be committed.

@@ -1,13 +1,13 @@
-"""What a poll remembers of the polls before it, and which subjects it therefore reads.
+"""The cursor of a watch list, and the plan of which subjects the next poll reads.
 
-All pure: `plan` decides from the cursor and a scan of versions.  Times are the source's own, since
-clocks differ.  Nothing is lost with equal timestamps, for these reasons together:
+All functions are pure: `plan` decides from the cursor and a scan of versions.  Times are the source's
+own, since clocks differ.  Four rules together ensure that equal timestamps lose nothing:
 
 * subjects are read in the order (modified, id), and each step's cursor names the last one read;
-* each pass looks back by an overlap, because replicas lag, and takes a subject again unless the very
-  version that it shows was delivered;
+* each pass looks back by an overlap, because replicas lag, and reads a subject again unless exactly the
+  version that it shows was already delivered;
 * a pass that was interrupted skips only what it had read *before* its own overlap;
-* a subject that a lagging replica showed older than the scan did stays due until it is read.
+* a subject that a lagging replica showed in an older version than the scan stays due until it is read.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A pass that was under way when this cursor was written."""
+    """A pass that was not finished when this cursor was written."""
 
     after: tuple[datetime, str]
     """(modified, id) of the last subject read."""
     high: datetime
-    """The newest change that the pass saw when it began."""
+    """The newest change at the time when the pass began."""
     watch: str
-    """The membership that it went by."""
+    """The watch list membership that the pass used."""
 
 
 @dataclass(frozen=True, slots=True)

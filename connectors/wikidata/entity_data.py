@@ -1,4 +1,4 @@
-"""An entity at one revision, from the wiki itself: the authoritative re-read.
+"""Reads an entity at one revision from the wiki itself, which is authoritative.
 
 `Special:EntityData/Q42.ttl?revision=N&flavor=dump` is never behind, while replicas of the query
 service lag, each its own way.  It has the same RDF shape as dumps, so the same queries read it.

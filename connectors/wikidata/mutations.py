@@ -1,4 +1,4 @@
-"""The events of `rdf-streaming-updater.mutation.v2`, as far as a trigger needs them.
+"""The events of `rdf-streaming-updater.mutation.v2`, reduced to what triggers a re-read.
 
 Schema `mediawiki/wikibase/entity/rdf_change/2.0.0`: operations `import`, `diff`, `delete` and
 `reconcile`; one change may come in several events (`sequence` of `sequence_length`).  The RDF that

@@ -1,7 +1,7 @@
-"""One pass over a watch list: scan versions, read what changed, step by step.
+"""One pass over a watch list: scan versions, then read the changed subjects in steps.
 
-Order within a pass: first what merged or vanished, then changed subjects by (modified, id), then the
-labels of objects in use.  Every step can be committed on its own, with its cursor.
+The order within a pass is: merged and vanished subjects, changed subjects by (modified, id), and labels
+of objects in use.  Every step can be committed on its own, with its cursor.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SEEN_IN_STEPS = 5_000
 for the pass's end: an interrupted pass then reads them again, but steps stay small."""
 _LABELS_IN_STEPS = 500
 FEW = 5
-"""So many subjects may vanish at once from any watch list."""
+"""Number of subjects that may always vanish at once, from any watch list."""
 
 _MERGES = 5
 """Longest chain of merges that is followed; it could be a circle."""
@@ -67,7 +67,7 @@ class Pass:
         self._everything = cursor == Cursor()
 
     def steps(self) -> Iterator[Poll]:
-        """Raises the ConnectorError tree between steps; what was yielded before stands."""
+        """Yield the steps of the pass.  May raise a ConnectorError between steps; earlier steps stay valid."""
         scan = self._scan()
         newest = max((version.number for version in scan.found.values()), default=0)
         self._cursor = replace(self._cursor, newest=max(self._cursor.newest, newest))

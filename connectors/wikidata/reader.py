@@ -51,13 +51,13 @@ class Described:
 
 
 class Graph(Protocol):
-    """What answers SELECT queries: an endpoint, or a document in memory."""
+    """Anything that answers SELECT queries: an endpoint, or a document in memory."""
 
     def select(self, query: str, *, splittable: bool = False) -> list[Solution]: ...
 
 
 class Reader:
-    """All questions that are put to one graph."""
+    """All queries to one graph."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""From solutions to entities and statements.
+"""Converts query solutions to entities and statements.
 
-Solutions are taken as a *set*: doubled or reordered ones change nothing.  What cannot be used costs what it
-belongs to and no more: a label the label, a statement its slot, a version its subject.  A slot is given
-whole or not at all, since half of one turns two contradicting values into one that looks certain.
+Solutions are treated as a *set*: duplicates and their order do not matter.  An unusable value rejects only
+what it belongs to: a label itself, a statement its slot, a version its subject.  A slot is returned whole
+or not at all, because half a slot would make two contradicting values look like a single certain one.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _StatementRows:
 
 @dataclass(slots=True)
 class Subject:
-    """All rows of one subject, sorted out."""
+    """The rows of one subject, grouped by meaning."""
 
     description: Description = field(default_factory=Description)
     statements: defaultdict[tuple[str, str], _StatementRows] = field(
@@ -93,7 +93,7 @@ class Subject:
     """Claim IRI → why the slot cannot be given; the empty IRI stands for all of them."""
 
     def reject(self, row: Solution, why: SourceDataError) -> None:
-        """Takes note of a row that cannot be used."""
+        """Record a row that cannot be used."""
         what, claim = _text(row, "is"), _text(row, "p")
         if what in ("label", "alias", "version"):
             _log.warning("a %s of %s cannot be used: %s", what, shown(_text(row, "s")), why)
@@ -284,7 +284,7 @@ def _value(rows: _StatementRows, vocabulary: Vocabulary) -> tuple[Kind, Entity |
     if value.kind == "uri" and id != value.value:
         vocabulary.namespaces.expand(id)  # no characters that no IRI may hold
         return "entity", Entity(id)
-    # An IRI in no namespace of ours is the value of a URL property: text.
+    # An IRI outside the known namespaces is the value of a URL property, so it is a literal.
     return "literal", literal(value.value)
 
 

@@ -31,9 +31,9 @@ class WatchSettings(HttpSettings, SparqlAccess):
     """One watch list at one SPARQL endpoint."""
 
     subjects: tuple[str, ...] = Field((), description="Subjects to watch, as CURIEs")
-    subjects_file: Path | None = Field(None, description="A file of them, one a line, # starts a comment")
+    subjects_file: Path | None = Field(None, description="File with one subject per line; # starts a comment")
     subjects_query: str | None = Field(
-        None, description="A SPARQL query that selects them, with one variable"
+        None, description="SPARQL query that selects the subjects, with one variable"
     )
     relations: tuple[str, ...] = Field((), description="Relations to watch; empty: the catalogue's")
     prefixes: dict[str, str] = Field({}, description="Prefixes besides wd:, wds:, wdt: and p:")
@@ -42,15 +42,17 @@ class WatchSettings(HttpSettings, SparqlAccess):
         PropertyIds(),
         description="Ids of start, end, instance_of and death, and the class human, where they are not Wikidata's",
     )
-    languages: tuple[str, ...] = Field(("en", "mul"), min_length=1, description="Of labels, best first")
+    languages: tuple[str, ...] = Field(("en", "mul"), min_length=1, description="Label languages, best first")
     overlap: Duration = Field(
         timedelta(minutes=15), ge=timedelta(), description="How far back each poll looks again: replicas lag"
     )
     watch_labels: bool = Field(True, description="Poll the labels of objects in use as well")
-    versions_per_request: int = Field(500, ge=1, description="Subjects whose version is asked for at once")
-    slots_per_step: int = Field(400, ge=1, description="About how many slots are read and committed at once")
+    versions_per_request: int = Field(500, ge=1, description="Subjects per version request")
+    slots_per_step: int = Field(
+        400, ge=1, description="Approximate number of slots read and committed per step"
+    )
     max_vanished: float = Field(
-        0.05, ge=0, le=1, description="Share of the watch list that may vanish at once and be believed"
+        0.05, ge=0, le=1, description="Maximum share of the watch list that may vanish at once"
     )
 
     @pydantic.model_validator(mode="after")

@@ -1,8 +1,8 @@
-"""The mutation stream as the trigger, for watch lists that are too long to poll: kind `wikidata-stream`.
+"""The mutation stream as a trigger, for watch lists that are too long to poll: kind `wikidata-stream`.
 
-A pass over the watch list comes first, and again every `list_every`.  It reads what the stream does not
-contain: subjects new to the list, labels of objects, and changes older than the stream's retention.  In
-between, the stream names the entities that changed, and only those are read.  The cursor holds both
+A pass over the watch list comes first, and is repeated every `list_every`.  It reads what the stream does
+not contain: subjects new to the list, labels of objects, and changes older than the stream's retention.  In
+between, the stream names the entities that changed, and only those are read.  The cursor stores both
 positions.
 """
 
@@ -215,7 +215,7 @@ class StreamConnector:
         return found, where
 
     def _read(self, id: str, mutation: Mutation) -> Reading | None:
-        """At the wiki by revision, if we may; else at the query service, which may lag."""
+        """Read the entity from the wiki by revision if configured, else from the query service, which may lag."""
         relations = self._list.relations
         if self._entity_data:
             try:
@@ -248,7 +248,7 @@ class StreamConnector:
             yield batch, last
 
     def _events(self, where: _Cursor, deadline: Deadline) -> Iterator[Event]:
-        """The stream, taken up again where it broke off; a few failures in a row end the poll."""
+        """The stream's events, reconnecting when it breaks off; several failures in a row end the poll."""
         last, failures = where.last, 0
         while not deadline.passed:
             try:

@@ -1,4 +1,4 @@
-"""Where a Wikibase keeps things: IRIs of the RDF shape ("Wikibase/Indexing/RDF Dump Format").
+"""IRIs of a Wikibase's RDF data ("Wikibase/Indexing/RDF Dump Format").
 
 `wdt:P6` names a relation.  Its statements hang on `p:P6`, their values on `ps:P6`, qualifiers on
 `pq:P6`, and `a wdno:P6` says that there is no value.  All of these follow from one base IRI.

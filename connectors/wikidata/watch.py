@@ -1,4 +1,4 @@
-"""The watch list: which subjects are looked at, and a digest of it that fits into a cursor."""
+"""The watch list: its subjects, and a digest of it that fits into a cursor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKED = 20_000
 
 
 def from_file(path: Path) -> tuple[str, ...]:
-    """CURIEs, one a line.  Raises SourceSettingsError when the file cannot be read."""
+    """CURIEs, one per line.  Raises SourceSettingsError when the file cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -48,10 +48,10 @@ def from_query(client: SparqlClient, query: str, namespaces: Namespaces) -> tupl
 class Membership:
     """Which (subject, relations) a watch list covers, in 5.5 kB whatever its length.
 
-    A subject that *enters* a watch list has old news: its last change may lie years before the
-    cursor.  So the cursor remembers what was covered, as one short digest for each of 1,024 hash
-    buckets of subjects.  A bucket whose digest changed holds new subjects, and all of it is read;
-    with up to a few thousand subjects that is hardly more than the new ones themselves.
+    The last change of a subject that *enters* a watch list may be years older than the cursor, so its
+    modification time does not reveal it.  Therefore the cursor stores what was covered, as one short digest
+    for each of 1,024 hash buckets of subjects.  A bucket whose digest changed holds new subjects, and all of
+    its subjects are read; with up to a few thousand subjects these are hardly more than the new ones.
     """
 
     def __init__(self, subjects: Iterable[str], relations: Iterable[str]) -> None:
@@ -82,7 +82,7 @@ def packed(ids: Iterable[str]) -> str:
 
 
 def unpacked(text: str) -> frozenset[str]:
-    """What `packed` took."""
+    """The inverse of `packed`."""
     return frozenset(unpack(text).splitlines()) if text else frozenset()
 
 

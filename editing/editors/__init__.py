@@ -1,1 +1,1 @@
-"""What turns a view into changed weights: the contract all editors keep, and the editors by name."""
+"""Editors, which turn a view into changed weights: their common contract, and the registry of editors by name."""

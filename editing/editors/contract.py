@@ -1,8 +1,8 @@
-"""What an editor is given, what it returns, and what of it may be reused.
+"""The contract of an editor: its inputs, its result, and which results can be reused.
 
-An editor is a pure function of a model and its `BuildInputs`: it leaves the model as it was, and returns
-the changed weights.  Everything around it (asking the base, writing the checkpoint, reading it back,
-judging) is the same for all editors.
+An editor is a pure function of a model and its `BuildInputs`: it returns the changed weights and leaves the
+model unchanged.  Everything around it (asking the base, writing the checkpoint, reading it back, judging) is the
+same for all editors.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ from editing.requests import EditRequest
 from editing.settings import EditSettings
 
 Reuse = Literal["fact", "view", "order"]
-"""What a result depends on, and so what a later build may reuse (the editor's *cache contract*).
+"""What a result depends on, and therefore what a later build may reuse (the editor's *cache contract*).
 
-`fact`: the expensive part of each fact (its key group) depends on the base and on that group alone; it
-is cached under a content key, and a changed view costs what changed.
-`view`: the result depends on the set of facts as a whole, in any order; a changed view costs the whole.
-`order`: the result depends also on the order in which the facts are given.
+`fact`: the expensive part of each fact (its key group) depends only on the base and that group; it is
+cached under a content key, so a changed view costs only what changed.
+`view`: the result depends on the set of facts as a whole, in any order; a changed view is rebuilt entirely.
+`order`: the result also depends on the order in which the facts are given.
 """
 
 Planned = Callable[[Preflight], None]
-"""Called with the estimate before the work begins; an exception from it calls the build off."""
+"""Called with the estimate before the work begins; raising an exception cancels the build."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildInputs:
-    """All that an edit depends on besides the model and its tokenizer."""
+    """Everything that an edit depends on besides the model and its tokenizer."""
 
     requests: Sequence[EditRequest]
     settings: EditSettings
     cache: Path
-    """Directory of what is kept between builds, shared by all bases."""
+    """Cache directory that is kept between builds and shared by all bases."""
     base_digest: str
-    """Of the weights the model has now: cached results are keyed by it."""
+    """Digest of the model's current weights; part of every cache key."""
     corpus: Sequence[Path]
-    """Files of ordinary text, for statistics."""
+    """Text files for the statistics."""
     kl_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Subject → prompts about it whose next token is to stay as it is."""
+    """Subject → prompts about it whose next-token distribution should not change."""
     preserved: Sequence[EditRequest] = ()
-    """Requests that are already in the weights and are to stay there (a build in chunks)."""
+    """Requests that are already in the weights and must stay there (a build in chunks)."""
     partial: bool = False
-    """Whether a request that cannot be edited (it cannot be tokenised, its optimisation is not finite, it
-    alone does not fit in memory) is left out and named in `EditResult.failed`; else its error is raised.
-    It is raised in any case where most of many requests fail: then the fault is not in single requests."""
+    """Whether a request that cannot be edited (it cannot be tokenised, its optimisation is not finite, or it does
+    not fit in memory even alone) is left out and named in `EditResult.failed`; otherwise its error is raised.  If most
+    of many requests fail, an error is always raised, since the cause is then not in single requests."""
 
 
 @dataclass(frozen=True)
 class Injection:
-    """How the change of each group can be tried by itself: added to the output of one block."""
+    """How the δ of each group can be tested alone: added to the output of one block."""
 
     blocks: str
     """Path of the model's list of blocks."""
     layer: int
     deltas: Mapping[str, Tensor]
-    """Group → [d], to be added at the subject's last token."""
+    """Group → δ [d], to be added at the subject's last token."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditResult:
-    """Changed weights.  The model itself is left as it was."""
+    """Changed weights.  The model itself is unchanged."""
 
     tensors: dict[str, Tensor]
     """Changed parameters by full state-dict name, in the model's dtype, ready to write."""
@@ -77,15 +77,15 @@ class EditResult:
     """R, the layers whose W_out changed."""
     cost: Cost
     groups: dict[str, str] = field(default_factory=dict)
-    """Request id → content key of its group, where the editor forms groups."""
+    """Request id → content key of its group, if the editor forms groups."""
     injection: Injection | None = None
-    """None where the editor has nothing that could be tried alone: `efficacy_alone` is then of no case."""
+    """None if the editor has no δs that can be tested alone; `efficacy_alone` then has no cases."""
     failed: Mapping[str, EditingError] = field(default_factory=dict)
-    """Request id → why it could not be edited; the weights are as if it had not been asked for."""
+    """Request id → why it could not be edited; the weights are as if it had not been requested."""
 
 
 class Edit(Protocol):
-    """Edits all requests of the inputs at once; raises EditingError."""
+    """Edit all requests of the inputs at once; raises EditingError."""
 
     def __call__(
         self,
@@ -99,21 +99,21 @@ class Edit(Protocol):
 
 
 class Estimate(Protocol):
-    """Says what `Edit` would take; raises what that would raise before it begins."""
+    """Estimate the cost of `Edit`; raises the errors that `Edit` would raise before its work begins."""
 
     def __call__(self, model: Any, tokenizer: Any, inputs: BuildInputs) -> Preflight: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Editor:
-    """One way from a view to changed weights."""
+    """One method that turns a view into changed weights."""
 
     reuse: Reuse
     edit: Edit
     estimate: Estimate
 
     def arranged(self, inputs: BuildInputs) -> BuildInputs:
-        """The inputs with their requests by id, so that equal views give equal bytes; as given where `reuse`
+        """The inputs with their requests sorted by id, so that equal views give equal bytes; unsorted if `reuse`
         says that their order matters."""
         if self.reuse == "order":
             return inputs
@@ -121,4 +121,4 @@ class Editor:
 
 
 def proceed(expected: Preflight) -> None:
-    """The `Planned` that lets every build begin."""
+    """The default `Planned`, which lets every build begin."""

@@ -1,7 +1,7 @@
 """Editors by name: the setting `editor` of [edit] picks one.
 
-The built-in ones are listed here; others come from installed packages through the entry-point group
-`kbsync.editors`, whose names are editors and whose objects are `Editor`s.
+Built-in editors are listed here; others come from installed packages through the entry-point group
+`kbsync.editors`, whose names are editors and whose objects are `Editor` instances.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _BUILT_IN: Mapping[str, str] = {"memit": "editing.memit.build:MEMIT"}
 
 
 def editors() -> tuple[str, ...]:
-    """The names of all editors that this installation has."""
+    """The names of all installed editors."""
     return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))}))
 
 
 def editor_named(name: str) -> Editor:
-    """The editor with this name.  Raises SpecError for an unknown one, listing those that there are."""
+    """The editor with this name.  Raises SpecError for an unknown one, listing the installed editors."""
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
         found: object = getattr(import_module(module), attribute)

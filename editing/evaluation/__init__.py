@@ -1,1 +1,1 @@
-"""What a model answers."""
+"""Evaluation: questions to a model, its answers, and the measures computed from them."""

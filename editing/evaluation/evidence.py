@@ -1,4 +1,4 @@
-"""Everything known about one candidate when it is measured."""
+"""Everything that is known about one candidate when its measures are computed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from editing.spec import BaseAnswer, FactSpec, Measure
 
 @dataclass(frozen=True)
 class Evidence:
-    """The questions, and what base, candidate and live answered."""
+    """The questions, and the answers of base, candidate and live."""
 
     tokenizer: Any
     facts: Sequence[FactSpec]
@@ -25,7 +25,7 @@ class Evidence:
     candidate: Responses
     live: Responses | None
     alone: Mapping[str, bool]
-    """Fact id → its δ, injected alone into the base, states it."""
+    """Fact id → whether the base states it when only its δ is injected."""
     groups: Mapping[str, str]
     """Fact id → content key of its key group."""
     growth: float
@@ -36,7 +36,7 @@ class Evidence:
 def counted(
     name: str, hits: Sequence[bool], live: Sequence[bool] | None = None, *, exhaustive: bool = True
 ) -> Measure:
-    """A proportion; of no case it has n = k = 0 and no value."""
+    """A proportion; without cases it has n = k = 0 and no value."""
     n = len(hits)
     return Measure(
         name,
@@ -50,10 +50,10 @@ def counted(
 
 
 def ratio(value: float | None, base: float | None) -> float | None:
-    """`value` over `base`, or None where that is not a finite number."""
+    """`value` over `base`, or None if that is not a finite number."""
     return None if value is None or base is None or base == 0 else finite(value / base)
 
 
 def finite(value: float | None) -> float | None:
-    """JSON has no NaN: what is not a number has no value, and a gate on it fails."""
+    """None for a value that is not finite, since JSON has no NaN; a gate on it fails."""
     return value if value is not None and math.isfinite(value) else None

@@ -1,7 +1,7 @@
-"""Free generation: does the model say it in its own words, and does it still write proper text?
+"""Free generation: whether the model states a fact in its own words, and still writes proper text.
 
-Teacher forcing hides failures (arXiv 2502.11177), so edited facts are also asked by sampling, and the
-texts are measured for degenerate repetition by their n-gram entropy (GE).
+Teacher forcing hides failures (arXiv 2502.11177), so edited facts are also tested by sampling, and the texts
+are checked for degenerate repetition by their n-gram entropy (GE).
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from editing.model.inference import Continuation, Ids
 from editing.progress import Tick, uncounted
 
 TOKENS = 100
-"""Length of a generated text, as the paper has it (shorter where the model's context is)."""
+"""Length of a generated text in tokens, as in the paper (shorter if the model's context is)."""
 TOP_K = 5
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedText:
-    """What was sampled after a prompt."""
+    """The text sampled after a prompt."""
 
     text: str
-    """All of it, which shows whether the model still speaks."""
+    """The whole text, which shows whether the model still writes properly."""
     answer: str
-    """Up to the first token that ends a text: what follows belongs to another text and answers nothing."""
+    """The text up to the first token that ends it: what follows belongs to another text and answers nothing."""
 
 
 @torch.inference_mode()
@@ -54,8 +54,8 @@ def generate(
 ) -> list[GeneratedText]:
     """A continuation of every prompt, each token drawn from the `top_k` likeliest.
 
-    Every prompt has a generator of its own, seeded by `seed` and the prompt: a text does not depend
-    on what else is in the batch.
+    Every prompt has a separate generator, seeded by `seed` and the prompt, so that a text does not depend on
+    what else is in the batch.
     """
     encoded = dict(zip(prompts, encode_prompts(tokenizer, prompts), strict=True))
     texts: dict[str, GeneratedText] = {}
@@ -100,16 +100,16 @@ def _sample(model: Any, prompts: Sequence[Ids], noise: Tensor) -> list[list[int]
 
 
 def ngram_entropy(text: str) -> float:
-    """GE as the paper's formula has it: ⅔·H₂ + 4⁄3·H₃, in bits (Zhang et al. 2018)."""
+    """GE by the paper's formula: ⅔·H₂ + 4⁄3·H₃, in bits (Zhang et al. 2018)."""
     divided = words(text)
     return 2 / 3 * _entropy(divided, 2) + 4 / 3 * _entropy(divided, 3)
 
 
 def ngram_entropy_released(text: str) -> float:
-    """GE as the released code computes it: the *mean* of the weighted terms, half the paper's formula.
+    """GE as computed by the released code: the *mean* of the weighted terms, half the paper's formula.
 
-    The published 619.9 is 100 times this.  (The released code splits words with NLTK; here white space
-    does, and Unicode's word boundaries in scripts written without it.)
+    The published 619.9 is 100 times this.  (The released code splits words with NLTK; here they are split at
+    white space, and at Unicode's word boundaries in scripts written without it.)
     """
     return ngram_entropy(text) / 2
 
@@ -121,7 +121,7 @@ def _entropy(words: Sequence[str], n: int) -> float:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """The mean, or None of nothing."""
+    """The mean, or None if there are no values."""
     return sum(values) / len(values) if values else None
 
 

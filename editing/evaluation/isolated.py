@@ -1,6 +1,6 @@
-"""Each δ by itself: does it state its fact when it is added to the unedited model and nothing else is?
+"""Testing each δ alone: does the unedited model state the fact when only this δ is added?
 
-A fact whose δ works alone but whose edit fails fails *in company*: optimising it again would not help.
+If a δ works alone but its edit fails, the cause is the other edits; optimising the δ again would not help.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def stated_alone(
 ) -> dict[str, bool]:
     """Request id → whether its target is the strict argmax with its group's δ injected (Eqn. 16).
 
-    Empty where the editor has nothing that could be injected.
+    Empty if the editor has no δs to inject.
     """
     injection = result.injection
     if injection is None:

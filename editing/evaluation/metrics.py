@@ -1,6 +1,6 @@
-"""What is measured of one model as it is: strict argmax, answers, perplexity and weight growth.
+"""Metrics of a single model: strict argmax, answers, perplexity and weight growth.
 
-Comparing two models is the caller's business.  The published scores are in `editing.evaluation.published`.
+Two models are compared by the caller.  The published scores are in `editing.evaluation.published`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from editing.model.loading import context_length
 from editing.progress import Tick, uncounted
 
 PERPLEXITY_TOKENS = 256
-"""Length of a window of held-out text."""
+"""Length of a window of held-out text, in tokens."""
 
 
 def strict_argmax(
     model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], *, tick: Tick = uncounted
 ) -> list[bool]:
-    """For every (prompt, target) whether all target tokens are the strict argmax, teacher-forced."""
+    """For every (prompt, target), whether all target tokens are the strict argmax, teacher-forced."""
     return [item.strict for item in score(model, encode_targets(tokenizer, pairs), tick=tick)]
 
 
 def answers(model: Any, tokenizer: Any, prompts: Sequence[str], *, tick: Tick = uncounted) -> list[str]:
-    """The greedy answer to each prompt, cut where the object ends: for people to read."""
+    """The greedy answer to each prompt, cut where the object ends, for display."""
     rows = greedy_answers(model, tokenizer, encode_prompts(tokenizer, prompts), tick=tick)
     return [cut_answer(tokenizer, row)[0] for row in rows]
 

@@ -1,7 +1,7 @@
-"""What became of each fact of a one-shot edit, and the published scores where the data set allows them.
+"""The outcome of each fact of a one-shot edit, and the published scores if the data set allows them.
 
-One sheet of questions is answered by the model before and after: each fact's own prompt, its
-paraphrases and its neighbours, with the new answer and the old one.
+The model answers the same questions before and after the edit: each fact's own prompt, its paraphrases and
+its neighbours, with the new answer and the old one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class FactOutcome:
     target: str
     previous: str | None
     before: str
-    """What the model answered, greedily."""
+    """The model's greedy answer."""
     after: str
     p_before: float
     """Length-normalised probability of the target on the prompt."""
@@ -38,14 +38,14 @@ class FactOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Means over facts, in [0, 1]; None where no fact has such prompts or no previous object."""
+    """Means over facts, in [0, 1]; None if no fact has such prompts or no previous object."""
 
     strict: float
-    """Facts whose target is the strict argmax on their own prompt."""
+    """Share of facts whose target is the strict argmax on their own prompt."""
     efficacy: float | None
     """ES: P[new] > P[old] on the edited prompt."""
     paraphrase: float | None
-    """PS: the same on paraphrases."""
+    """PS: the same for paraphrases."""
     neighbourhood: float | None
     """NS: P[answer] > P[new] on neighbours' prompts."""
     score: float | None
@@ -53,14 +53,14 @@ class Scores:
     accuracy: float
     """zsRE's efficacy: the share of target tokens that are top-1, teacher-forced."""
     paraphrase_accuracy: float | None
-    """The same on paraphrases."""
+    """The same for paraphrases."""
     specificity: float | None
     """The same for the answers of neighbours."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """The questions, and how one model answered them."""
+    """The questions, and one model's answers."""
 
     records: Sequence[Record]
     answers: Sequence[str]
@@ -89,7 +89,7 @@ class Sheet:
         return record.request.rendered, record.request.target
 
     def _case(self, record: Record, previous: str) -> CounterFactCase:
-        """The record as the published scores see it, with the prompts that were asked."""
+        """The record as a case of the published scores, with the prompts that were asked."""
         prompt, target = self._own(record)
         return CounterFactCase(
             prompt,
@@ -105,7 +105,7 @@ class Sheet:
 
 
 def questions(records: Sequence[Record], *, probes: bool) -> list[PromptAnswer]:
-    """All (prompt, answer) pairs to score, once each; without `probes` only the facts' own prompts."""
+    """All distinct (prompt, answer) pairs to score; without `probes` only the facts' own prompts."""
     pairs: dict[PromptAnswer, None] = {}
     for record in records:
         target, previous = record.request.target, record.previous
@@ -125,14 +125,14 @@ def answered(
     *,
     tick: Tick = uncounted,
 ) -> Sheet:
-    """The sheet as `model` fills it in; `tick` counts `len(records) + len(pairs)` answers at most."""
+    """The answers of `model`; `tick` counts at most `len(records) + len(pairs)` answers."""
     scores = score(model, encode_targets(tokenizer, pairs), tick=tick)
     greedy = answers(model, tokenizer, [record.request.rendered for record in records], tick=tick)
     return Sheet(records, greedy, dict(zip(pairs, scores, strict=True)))
 
 
 def outcomes(before: Sheet, after: Sheet) -> tuple[FactOutcome, ...]:
-    """Fact by fact, in the file's order."""
+    """The outcomes, in the file's order."""
     return tuple(
         FactOutcome(
             id=record.request.id,

@@ -1,6 +1,6 @@
-"""The published scores, from answers that were scored before: CounterFact's ES, PS, NS and S, and zsRE's accuracy.
+"""The published scores, computed from scored answers: CounterFact's ES, PS, NS and S, and zsRE's accuracy.
 
-Means are taken over a case's prompts first, then over the cases, as the paper has them (Meng et al. 2023, 5.1).
+Means are taken over a case's prompts first, then over the cases, as in the paper (Meng et al. 2023, 5.1).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from editing.evaluation.generation import mean
 from editing.evaluation.scoring import Score
 
 PromptAnswer = tuple[str, str]
-"""A rendered prompt and an answer whose probability after it is asked for."""
+"""A rendered prompt and an answer whose probability is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class CounterFactCase:
     old: str
     paraphrases: tuple[str, ...] = ()
     neighbours: tuple[PromptAnswer, ...] = ()
-    """Prompts about other subjects, each with the answer that is true of it (CounterFact's own have `old`)."""
+    """Prompts about other subjects, each with its true answer (CounterFact's own have `old`)."""
 
     def asked(self) -> Iterable[PromptAnswer]:
         """Every pair that has to be scored."""
@@ -37,12 +37,12 @@ class CounterFactCase:
 
 @dataclass(frozen=True, slots=True)
 class CounterFactScores:
-    """Means over cases, in [0, 1]; None where no case has such prompts."""
+    """Means over cases, in [0, 1]; None if no case has such prompts."""
 
     efficacy: float | None
     """ES: P[new] > P[old] on the edited prompt."""
     paraphrase: float | None
-    """PS: the same on paraphrases."""
+    """PS: the same for paraphrases."""
     neighbourhood: float | None
     """NS: P[true answer] > P[new] on neighbours' prompts."""
 
@@ -54,7 +54,7 @@ class CounterFactScores:
 
 
 def counterfact(cases: Sequence[CounterFactCase], scores: Mapping[PromptAnswer, Score]) -> CounterFactScores:
-    """ES, PS, NS and S; `scores` has every pair that the cases ask for."""
+    """ES, PS, NS and S; `scores` must contain every pair of the cases."""
 
     def ahead(prompt: str, first: str, second: str) -> float:
         return float(scores[prompt, first].logprob > scores[prompt, second].logprob)
@@ -73,5 +73,5 @@ def zsre_accuracy(
 
 
 def _mean_of_some(values: Sequence[float | None]) -> float | None:
-    """The mean of the cases that have such prompts; None where none has."""
+    """The mean over the cases that have such prompts; None if there are none."""
     return mean([value for value in values if value is not None])

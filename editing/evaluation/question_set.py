@@ -1,4 +1,4 @@
-"""Everything a model is asked about one view: base, candidate and live answer the same questions."""
+"""All questions about one view, which base, candidate and live answer alike."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from editing.progress import Tick
 from editing.spec import Case
 
 Reading = Callable[[Any, Any, "QuestionSet", Tick], float | None]
-"""(model, tokenizer, question set, tick) → a figure that is read off the running model; None: it has none."""
+"""(model, tokenizer, question set, tick) → a figure computed from the running model; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class FactQuestions:
-    """What is asked about one fact."""
+    """All questions about one fact."""
 
     own: Question
     """Its own prompt with its own target."""
     old: Question | None = None
     """Its own prompt with the slot's previous object."""
     scored: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
-    """By measure, what is answered right or wrong by the strict argmax."""
+    """By measure, the questions that are scored by the strict argmax."""
     sampled: Mapping[str, tuple[Case, ...]] = field(default_factory=dict)
-    """By measure, what is answered by text sampled after the prompt."""
+    """By measure, the questions that are answered by text sampled after the prompt."""
 
     def questions(self) -> Iterable[Question]:
-        """All that is scored."""
+        """All scored questions."""
         yield self.own
         if self.old is not None:
             yield self.old
@@ -38,7 +38,7 @@ class FactQuestions:
             yield from questions
 
     def probes(self) -> Iterable[tuple[str, Question]]:
-        """(measure, question) of everything that is scored besides its own prompt."""
+        """(measure, question) of every scored question besides the fact's own prompt."""
         for name, questions in self.scored.items():
             yield from ((name, question) for question in questions if question != self.own)
 
@@ -48,23 +48,23 @@ class QuestionSet:
     """All questions about one view."""
 
     facts: Mapping[str, FactQuestions]
-    """By fact id; a fact that was sampled out is absent."""
+    """By fact id; facts left out by sampling are absent."""
     candidate: Mapping[str, tuple[Question, ...]]
-    """By measure, what is asked of the candidate as a whole."""
+    """By measure, the questions about the candidate as a whole."""
     texts: tuple[str, ...]
     """Prompts that texts are generated from."""
     windows: tuple[Tensor, ...]
     """Held-out text, (1, T) token ids each."""
     seed: int
     readings: Mapping[str, Reading] = field(default_factory=dict)
-    """By measure, what is read off a model rather than asked."""
+    """By measure, the functions that compute a figure from a model instead of asking it."""
 
     def questions(self) -> list[Question]:
-        """All that is scored."""
+        """All scored questions."""
         about_facts = [question for fact in self.facts.values() for question in fact.questions()]
         return [*about_facts, *(question for asked in self.candidate.values() for question in asked)]
 
     @property
     def size(self) -> int:
-        """Number of answers that one model gives, for progress."""
+        """Number of answers per model, for progress."""
         return len(self.questions()) + len(self.texts) + len(self.windows)

@@ -1,7 +1,7 @@
-"""Writing the questions of a view: what each declared measure asks, and what is expected of the answer.
+"""Building the questions of a view: what each declared measure asks, and the expected answers.
 
-Expected answers come from three places: a fact's own target; what the *view* states, where a probe's
-prompt is a prompt the view edits; and what the base answers, for everything that should not change.
+Expected answers have three sources: a fact's own target; what the *view* states, if it edits the probe's
+prompt; and the base's answer, for everything that should not change.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from editing.requests import prompt_key, render
 from editing.spec import BaseAnswer, BuildSpec, Case, FactSpec
 
 FLUENCY_TEXTS = 32
-"""Texts generated at least, where there are facts enough, so that GE is a mean of something."""
+"""Minimum number of generated texts, if there are enough facts, so that GE is a meaningful average."""
 
 Known = Mapping[str, BaseAnswer]
 """By fact id."""
@@ -39,7 +39,7 @@ Asked = list[tuple[FactSpec, FactMeasure, tuple[Case, ...]]]
 
 @dataclass
 class Base:
-    """The unedited model, which is asked for whatever a question set cannot know."""
+    """The unedited model, which supplies the expected answers that the spec does not contain."""
 
     model: Any
     tokenizer: Any
@@ -54,7 +54,7 @@ class Base:
 
 
 def known_facts(base: Base, facts: Sequence[FactSpec]) -> dict[str, BaseAnswer]:
-    """What the base answers to each fact, by its id; asked where the spec does not say."""
+    """The base's answers to each fact, by its id; asked only if the spec does not contain them."""
     given = {
         f.id: BaseAnswer(f.known, f.base_answer)
         for f in facts
@@ -115,7 +115,7 @@ def build_questions(base: Base, spec: BuildSpec, known: Known, windows: Sequence
 
 
 def _usable(base: Base, asked: Asked) -> Asked:
-    """`asked` without the cases that cannot be tokenised or are longer than the model reads."""
+    """`asked` without the cases that cannot be tokenised or are longer than the model can read."""
     pairs = list(dict.fromkeys((case.prompt, case.target or "") for *_, cases in asked for case in cases))
     passages = [
         Passage(continued(prompt, target), len(prompt), len(prompt) if target else None)
@@ -130,7 +130,7 @@ def _usable(base: Base, asked: Asked) -> Asked:
 
 
 def _asked_facts(base: Base, spec: BuildSpec, known: Known) -> list[FactSpec]:
-    """The facts that are asked at all: every new one, and of the others as many as the spec's sample allows."""
+    """The facts that are asked about: every new one, and as many others as the spec's sample allows."""
     new = [fact for fact in spec.facts if "new" in populations(fact, known[fact.id].known)]
     old = [fact for fact in spec.facts if not known[fact.id].known and fact.in_live]
     unedited = [fact for fact in spec.facts if known[fact.id].known]
@@ -139,7 +139,7 @@ def _asked_facts(base: Base, spec: BuildSpec, known: Known) -> list[FactSpec]:
 
 
 def _drawn_for_sampling(spec: BuildSpec, known: Known) -> dict[str, set[str]]:
-    """For every measure that is answered by sampled text, the facts that are asked."""
+    """For every measure that is answered by sampled text, the facts that are asked about."""
     return {
         measure.name: {
             fact.id
@@ -155,7 +155,7 @@ def _drawn_for_sampling(spec: BuildSpec, known: Known) -> dict[str, set[str]]:
 
 
 def _texts(spec: BuildSpec, facts: Sequence[FactSpec], known: Known, asked: Asked) -> tuple[str, ...]:
-    """Prompts that texts are generated from: those that measures ask, and more where they are few for fluency."""
+    """Prompts to generate texts from: those of the measures, and further ones if these are too few for fluency."""
     if not spec.generate:
         return ()
     prompts = [case.prompt for _, measure, cases in asked for case in cases if measure.answered == "sampled"]
@@ -207,7 +207,7 @@ def _fact_questions(
 
 
 def _edited(facts: Sequence[FactSpec], known: Known) -> dict[str, str]:
-    """Key of each prompt that the view edits → what it is edited to say."""
+    """Key of each prompt that the view edits → its edited target."""
     return {
         prompt_key(render(wording.prompt, wording.subject)): wording.target
         for fact in sorted(facts, key=lambda fact: fact.in_live)
@@ -217,9 +217,9 @@ def _edited(facts: Sequence[FactSpec], known: Known) -> dict[str, str]:
 
 
 def _unchanged(base: Base, cases: Sequence[Case], edited: Mapping[str, str]) -> dict[Case, Question]:
-    """Each case with the tokens it is to be answered with.
+    """Each case with the expected answer's tokens.
 
-    A case without a single likeliest answer of the base (a tie, as 16-bit logits have them) is left out.
+    A case for which the base has no single likeliest answer (a tie, as in 16-bit logits) is left out.
     """
     cases = list(dict.fromkeys(cases))
     by_view = {case: edited.get(prompt_key(case.prompt)) for case in cases}
@@ -242,7 +242,7 @@ def _unchanged(base: Base, cases: Sequence[Case], edited: Mapping[str, str]) -> 
 
 
 def _required(base: Base, cases: Sequence[Case]) -> dict[Case, Question]:
-    """Cases that name their answer: it is required whatever the base answers."""
+    """Cases with a target: it is required whatever the base answers."""
     pairs = [(case.prompt, case.target or "") for case in cases]
     return dict(zip(cases, encode_targets(base.tokenizer, pairs), strict=True))
 
@@ -250,10 +250,10 @@ def _required(base: Base, cases: Sequence[Case]) -> dict[Case, Question]:
 def _sampled(
     base: Base, facts: Sequence[FactSpec], new: Sequence[FactSpec], limit: int, seed: int
 ) -> list[FactSpec]:
-    """At most `limit` of `facts`: half those whose subjects are closest to new ones, half at random.
+    """At most `limit` of `facts`: half with subjects closest to those of new facts, half at random.
 
-    What an edit disturbs first is what has keys close to its own.  Closeness is the cosine of mean
-    input embeddings, which costs no forward pass.
+    An edit first affects facts with similar keys.  Similarity is the cosine of mean input embeddings, which
+    needs no forward pass.
     """
     if len(facts) <= limit:
         return list(facts)
@@ -282,7 +282,7 @@ def _embedded(base: Base, facts: Sequence[FactSpec]) -> Tensor:
 
 
 def _drawn(facts: Sequence[FactSpec], count: int, seed: int) -> list[FactSpec]:
-    """`count` of `facts`, the same ones whatever order or company they come in."""
+    """`count` of `facts`, chosen independently of their order and of the other facts."""
 
     def lot(fact: FactSpec) -> bytes:
         return hashlib.sha256(f"{seed}\0{fact.id}".encode()).digest()

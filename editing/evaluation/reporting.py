@@ -1,4 +1,4 @@
-"""From answers to the report: the figures a gate can be put on, and what became of every fact."""
+"""Building a report from answers: the figures for the gates, and the outcome of every fact."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from editing.model.inference import Ids
 from editing.spec import FactReport, FactSpec, Measure, ProbeReport
 
 PROBES = {measure.name: measure.probe or measure.name for measure in FACT_MEASURES}
-"""Measure → what its questions are called in a fact's evidence."""
+"""Measure → name of its questions in a fact's evidence."""
 
 
 def measured(evidence: Evidence) -> tuple[Measure, ...]:
-    """Every measure that is declared, those of no case included; what cannot be measured here is absent."""
+    """Every declared measure, including those without cases; measures that are unavailable here are absent."""
     figures = [_candidate_figure(measure, evidence) for measure in CANDIDATE_MEASURES]
     return (
         *(_share_of_facts(measure, evidence) for measure in FACT_MEASURES),
@@ -52,7 +52,7 @@ def _asked(measure: FactMeasure, evidence: Evidence, fact: str) -> FactQuestions
 
 
 def _hits(measure: FactMeasure, questions: FactQuestions, responses: Responses) -> tuple[bool, ...]:
-    """Question by question whether it was answered as expected."""
+    """For each question, whether it was answered as expected."""
     if measure.answered == "sampled":
         return tuple(responses.mentions(case) for case in questions.sampled[measure.name])
     return tuple(responses.states(question) for question in questions.scored[measure.name])
@@ -67,7 +67,7 @@ def _candidate_figure(measure: CandidateMeasure, evidence: Evidence) -> Measure 
 
 
 def fact_reports(evidence: Evidence) -> tuple[FactReport, ...]:
-    """One report a fact, in the view's order."""
+    """One report per fact, in the view's order."""
     return tuple(_fact_report(fact, evidence) for fact in evidence.facts)
 
 
@@ -99,7 +99,7 @@ def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
 
 
 def _probe_reports(questions: FactQuestions, evidence: Evidence) -> tuple[ProbeReport, ...]:
-    """What a fact that failed any question was asked; nothing for one that failed none."""
+    """All questions about a fact that failed at least one of them; empty for a fact that failed none."""
     asked = list(questions.probes())
     sampled = [(name, case) for name, cases in questions.sampled.items() for case in cases]
     unmentioned = [(name, case) for name, case in sampled if not evidence.candidate.mentions(case)]
@@ -126,7 +126,7 @@ def _probe_report(kind: str, question: Question, evidence: Evidence) -> ProbeRep
 
 
 def _shown(evidence: Evidence, prompt: str) -> str:
-    """The text that the candidate generated, as far as it answers the prompt."""
+    """The text that the candidate generated, up to where it stops answering the prompt."""
     return evidence.candidate.texts[prompt].answer.strip()
 
 

@@ -1,4 +1,4 @@
-"""What one model answered, kept for later rounds: a model's answers do not change."""
+"""The answers of one model, kept for later rounds, since a model's answers do not change."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from editing.progress import Tick, uncounted
 from editing.spec import Case
 
 EXPLAINED = 500
-"""Failed probes of one candidate whose answers are looked up for people."""
+"""Maximum number of failed probes per candidate whose answers are generated for display."""
 
 
 @dataclass
 class Responses:
-    """The answers of one model, whose weights `model` has wherever one of these methods is given it."""
+    """The answers of one model; every method given `model` requires that it currently has that model's weights."""
 
     scores: dict[Question, Score] = field(default_factory=dict)
     greedy: dict[Ids, Ids] = field(default_factory=dict)
@@ -28,15 +28,15 @@ class Responses:
     texts: dict[str, GeneratedText] = field(default_factory=dict)
     """Prompt → generated text."""
     readings: dict[str, float | None] = field(default_factory=dict)
-    """Measure → what was read off the model."""
+    """Measure → the figure computed from the model."""
 
     def score(self, model: Any, questions: Iterable[Question], tick: Tick = uncounted) -> None:
-        """Score what was not scored before."""
+        """Score what has not been scored yet."""
         missing = [question for question in dict.fromkeys(questions) if question not in self.scores]
         self.scores.update(zip(missing, score(model, missing, tick=tick), strict=True))
 
     def answer(self, model: Any, tokenizer: Any, prompts: Iterable[Ids], tick: Tick = uncounted) -> None:
-        """Continue greedily what was not continued before."""
+        """Continue greedily what has not been continued yet."""
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.greedy]
         rows = greedy_answers(model, tokenizer, missing, tick=tick)
         self.greedy.update(zip(missing, rows, strict=True))
@@ -49,7 +49,7 @@ class Responses:
         self.speak(model, tokenizer, asked, tick)
 
     def speak(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
-        """Only generate texts and take readings: all that a candidate's figures are compared with the base in."""
+        """Only generate texts and compute readings: what a candidate's figures are compared with on the base."""
         missing = [prompt for prompt in asked.texts if prompt not in self.texts]
         texts = generate(model, tokenizer, missing, seed=asked.seed, tick=tick)
         self.texts.update(zip(missing, texts, strict=True))
@@ -60,7 +60,7 @@ class Responses:
     def explain(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
         """Continue the probes that were not answered as expected, at most `EXPLAINED` of them.
 
-        The answers are evidence for people: what the candidate answers instead.
+        The answers are evidence for reviewers: what the candidate answers instead.
         """
         probes = (probe for fact in asked.facts.values() for _, probe in fact.probes())
         failed = list(dict.fromkeys(probe.prompt for probe in probes if not self.states(probe)))
@@ -71,11 +71,11 @@ class Responses:
         return self.scores[question].strict
 
     def mentions(self, case: Case) -> bool:
-        """Whether the text that was generated after the prompt names the expected object before it ends."""
+        """Whether the text generated after the prompt names the expected object before it ends."""
         return contains(self.texts[case.prompt].answer, case.target or "")
 
     def text(self, tokenizer: Any, question: Question, target: str) -> str:
-        """The answer to `question` for people: `target` where that is what the model states."""
+        """The answer to `question` for display: `target` if the model states it."""
         if question in self.scores and self.states(question):
             return target
         return cut_answer(tokenizer, self.greedy[question.prompt], target)[0]

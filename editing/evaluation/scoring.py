@@ -19,12 +19,12 @@ from editing.progress import Tick, uncounted
 T = TypeVar("T")
 
 ANSWER_TOKENS = 12
-"""An answer that has not ended by then is cut."""
+"""Maximum tokens of an answer; a longer one is truncated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Token ids of a prompt, and of what is to follow it."""
+    """Token ids of a prompt and of its target."""
 
     prompt: Ids
     target: Ids
@@ -36,10 +36,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How a model takes one target after its prompt."""
+    """The scores of one target after its prompt."""
 
     right: tuple[bool, ...]
-    """For every target token whether it is the strict argmax, given the target tokens before it."""
+    """For every target token, whether it is the strict argmax, given the target tokens before it."""
     logprob: float
     """Mean log-probability of a target token (the length-normalised comparison of CounterFact)."""
 
@@ -65,7 +65,7 @@ def encode_targets(tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> list[Que
 
 
 def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[Ids]:
-    """Prompts as a model reads them before it goes on: without the EOS that some tokenizers append."""
+    """Tokenised prompts to be continued: without the EOS that some tokenizers append."""
     return [row.ids for row in locate(tokenizer, [Passage(prompt, len(prompt)) for prompt in prompts])]
 
 
@@ -95,7 +95,7 @@ def scored(logits: Tensor, target: Ids) -> Score:
 
 
 def sole_argmax(logits: Tensor) -> Tensor:
-    """Index of the largest logit, or -1 where it is not the only one or not a number: (…, V) -> (…)."""
+    """Index of the largest logit, or -1 if it is not unique or not a number: (…, V) -> (…)."""
     top = logits.float().topk(2, dim=-1)
     alone = top.values[..., 0] > top.values[..., 1]
     return torch.where(alone, top.indices[..., 0], -1)
@@ -112,7 +112,7 @@ def continue_greedily(
 ) -> list[Ids]:
     """The likeliest next tokens of every prompt, in order: `tokens` of them, or until all rows have `ended`.
 
-    A prompt that leaves less room in the model's context is continued to the end of that.
+    A prompt that leaves less space in the model's context is continued to the end of the context.
     """
     answers: dict[Ids, Ids] = {}
 
@@ -147,10 +147,10 @@ def for_each_room(
     run: Callable[[Sequence[T], int], None],
     tokens: int,
 ) -> None:
-    """Call `run(batch, room)` on batches of `items` that can be continued by the same number of tokens.
+    """Call `run(batch, room)` on batches of `items` that are continued by the same number of tokens.
 
-    That is `tokens`, or what the model's context leaves an item: how a prompt is continued does not depend
-    on how long the other prompts of its batch are.
+    That number is `tokens`, or what the model's context leaves for an item, so that the continuation of a prompt
+    does not depend on the length of the others in its batch.
     """
     context = context_length(model)
     rooms: dict[int, list[T]] = {}
@@ -163,9 +163,9 @@ def for_each_room(
 def greedy_answers(
     model: Any, tokenizer: Any, prompts: Sequence[Ids], *, tick: Tick = uncounted
 ) -> list[Ids]:
-    """Greedy continuations of `prompts`, long enough to see where the object ends.
+    """Greedy continuations of `prompts`, long enough to contain the whole object.
 
-    None goes on beyond its own end; one that begins with an end consists of that token.
+    None continues beyond its first end token; one that begins with an end token consists of that token.
     """
     ends = answer_ends(model, tokenizer)
 
@@ -198,12 +198,12 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
 
 
 def before_end(ids: Sequence[int], ends: Collection[int]) -> Ids:
-    """What comes before the first of `ends`: what follows an end belongs to another text."""
+    """The tokens before the first of `ends`: what follows an end belongs to another text."""
     return tuple(ids[: next((index for index, id in enumerate(ids) if id in ends), len(ids))])
 
 
 def answer_length(text: str, target: str = "") -> int:
-    """Where the object that `text` begins with ends, in characters: at a punctuation mark or a newline.
+    """Index of the character at which the object that begins `text` ends: a punctuation mark or a newline.
 
     Marks within `target`, if the text begins with it, belong to the object, and so does the full stop
     of an initial or a short abbreviation ("Joseph R. Biden", "St. Petersburg").
@@ -223,10 +223,10 @@ def answer_length(text: str, target: str = "") -> int:
 
 
 def cut_answer(tokenizer: Any, ids: Ids, target: str = "") -> tuple[str, Ids]:
-    """The object in a greedy continuation: its text for people, and the tokens that spell it.
+    """The object in a greedy continuation: its text for display, and its tokens.
 
-    A continuation that begins with `target` is not cut inside it.  One ends at its first special token at the
-    latest; where it begins with one, that token is the answer.
+    A continuation that begins with `target` is not cut inside it.  It ends at its first special token at the
+    latest; if it begins with one, that token is the answer.
     """
     ids = before_end(ids, special_ids(tokenizer)) or ids[:1]
     text = tokenizer.decode(ids, skip_special_tokens=True)

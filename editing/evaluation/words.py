@@ -1,8 +1,8 @@
-"""Words and stops of any language, by Unicode's own rules (UAX #29, as the `regex` library has them).
+"""Word boundaries and clause ends in any language, by Unicode's rules (UAX #29, as implemented in `regex`).
 
-Scripts written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) are divided where UAX #29 divides them
-without a dictionary: by characters, and by runs of katakana.  Korean writes particles onto a noun
-(서울은, 서울입니다), so there only a word's beginning counts.
+Scripts written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) are split where UAX #29 splits them without
+a dictionary: at characters, and at runs of katakana.  Korean attaches particles to a noun (서울은, 서울입니다), so only
+the beginning of a word has to match there.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _SPACELESS = regex.compile(
 _HANGUL = regex.compile(r"\p{Script=Hangul}")
 _WORD = regex.compile(r"\w")
 STOP = regex.compile(r"(?V1)\n|[.;:!?](?!\w)|,(?!\d)|[\p{Terminal_Punctuation}--[.,:;!?]](?!\d)|<\|")
-"""Where an object ends in running text: punctuation of any script that ends a clause, or a new line."""
+"""The end of an object in running text: punctuation of any script that ends a clause, or a new line."""
 INITIAL = regex.compile(r"(?:^|[\s.])(?:\p{Lu}|\p{Lu}\p{Ll}|Jr|Sr|\p{Lu}\.\p{Lu})$")
-"""Ends a text whose full stop belongs to an initial or a short abbreviation."""
+"""The end of a text whose full stop belongs to an initial or a short abbreviation."""
 
 
 def contains(text: str, target: str) -> bool:
-    """Whether `target` stands in `text` as words of its own, case, width and white space aside."""
+    """Whether `target` occurs in `text` as separate words, ignoring case, width and white space."""
     haystack, needle = f" {_folded(text)} ", _folded(target)
     if not needle:
         return False
@@ -42,7 +42,7 @@ def contains(text: str, target: str) -> bool:
 
 
 def words(text: str) -> list[str]:
-    """The words of `text`: divided at white space, and within scripts that are written without it."""
+    """The words of `text`: split at white space, and within scripts that are written without it."""
     found: list[str] = []
     for piece in text.split():
         if not _SPACELESS.search(piece):
@@ -59,5 +59,5 @@ def _folded(text: str) -> str:
 
 
 def _joined(char: str) -> bool:
-    """Whether a word may go on over this character: letters, digits, and marks written on them."""
+    """Whether this character can be part of a word: letters, digits, and marks on them."""
     return char.isalnum() or unicodedata.category(char).startswith("M")

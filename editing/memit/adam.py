@@ -13,10 +13,10 @@ EPSILON = 1e-8
 
 
 class Adam:
-    """A `Rule` whose last δ is the result, evaluated or not."""
+    """A `Rule` whose result is the last δ, even if its loss was not evaluated."""
 
     def __init__(self, norm: Tensor, width: int, settings: EditSettings) -> None:
-        """`norm` are the ‖h‖ [G] that the clamp is relative to."""
+        """`norm` is ‖h‖ [G], which the clamp is relative to."""
         self.norm, self.lr, self.clamp = norm, settings.lr, settings.clamp
         self.mean = norm.new_zeros(len(norm), width)
         self.square = torch.zeros_like(self.mean)
@@ -24,7 +24,7 @@ class Adam:
 
     @staticmethod
     def evaluations(steps: int) -> int:
-        """`steps` as the released implementation counts them: that many losses, one update fewer."""
+        """`steps` counted as in the released implementation: one update fewer than losses."""
         return steps - 1
 
     def accepts_failure(self) -> bool:
@@ -46,5 +46,5 @@ class Adam:
         return delta, loss
 
     def keep(self, kept: Tensor) -> None:
-        """Go on with the groups `kept` alone."""
+        """Keep only the groups `kept`."""
         self.norm, self.mean, self.square = self.norm[kept], self.mean[kept], self.square[kept]

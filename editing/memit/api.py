@@ -1,7 +1,7 @@
 """Editing a loaded model in place, and undoing it.
 
-`editing.edit` (`editing/notebook.py`) is what people call.  The daemon calls the editor itself
-(`editing.editors`), which leaves the model as it was.
+`editing.edit` (`editing/notebook.py`) is the public function.  The daemon calls the editor itself
+(`editing.editors`), which leaves the model unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from editing.progress import Progress, silent
 
 @dataclass(eq=False)
 class Edited:
-    """A model that has been edited in place, and the way back."""
+    """A model that was edited in place, and how to undo the edit."""
 
     model: Any
     result: EditResult
@@ -31,7 +31,7 @@ class Edited:
     _after: dict[str, Tensor] = field(repr=False)
     """The changed parameters with this edit, and without later ones."""
     report: object = None
-    """Which facts took (`editing.notebook.EditReport`), where `editing.edit` made the edit."""
+    """Which facts took (`editing.notebook.EditReport`), if `editing.edit` made the edit."""
 
     def __repr__(self) -> str:
         kind = type(unwrapped(self.model)).__name__
@@ -44,9 +44,8 @@ class Edited:
     def undo(self) -> None:
         """Undo this edit; a second call does nothing.
 
-        Edits of one model may be undone in any order.  Later ones stay in place: what they changed is
-        carried over to the weights without this one.  Once all are undone, the weights are bit for bit those
-        before the first.
+        Edits of one model may be undone in any order.  Later edits stay in place: their change is transferred to
+        the weights without this one.  Once all are undone, the weights are bit for bit those before the first edit.
         """
         edits = _edits_of(self.model)
         if self not in edits:
@@ -69,7 +68,7 @@ class Edited:
 
 
 _EDITS: weakref.WeakKeyDictionary[Any, list[weakref.ref[Edited]]] = weakref.WeakKeyDictionary()
-"""Model → the edits in its weights that can still be undone (someone holds a reference), oldest first."""
+"""Model → the edits in its weights that can still be undone (a reference to them exists), oldest first."""
 
 
 def _edits_of(model: Any) -> list[Edited]:
@@ -79,7 +78,7 @@ def _edits_of(model: Any) -> list[Edited]:
 
 @torch.no_grad()
 def _carried(weight: Tensor, gone: Edited, name: str) -> Tensor:
-    """`weight`, which was made from what `gone` wrote, as made from what was there before."""
+    """`weight`, which was computed from the weight that `gone` wrote, as if computed from the one before `gone`."""
     return (weight.double() - gone._after[name].double() + gone.before[name].double()).to(weight.dtype)
 
 
@@ -87,8 +86,8 @@ def edit_in_place(model: Any, tokenizer: Any, inputs: BuildInputs, *, progress: 
     """Edit `model` in place with all requests of `inputs` at once.
 
     A compiled model is edited through the module it was compiled from, and may be compiled again.  Raises
-    ModelError for a model with an adapter or with parameters that are not in memory, and what the editor
-    raises; the model is then unchanged.
+    ModelError for a model with an adapter or with parameters that are not in memory, and the errors of the
+    editor; the model is then unchanged.
     """
     plain = unwrapped(model)
     refuse_offloaded(plain)

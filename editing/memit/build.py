@@ -1,4 +1,4 @@
-"""MEMIT as an editor: from edit requests to changed weights, reusing every δ that is already known."""
+"""MEMIT as an editor: from edit requests to changed weights, reusing every cached δ."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from editing.progress import Progress, silent
 
 @dataclass(frozen=True, kw_only=True)
 class MemitResult(EditResult):
-    """What MEMIT returns besides the changed weights."""
+    """The result of MEMIT besides the changed weights."""
 
     deltas: dict[str, Delta]
     """Content key → δ of the group, to be added at the subject's last token to the output of `layer`."""
@@ -49,9 +49,9 @@ def build(
 ) -> MemitResult:
     """Edit `model`, as loaded from the base with `inputs.base_digest`, with all requests at once.
 
-    What the cache holds (prefixes, statistics, δs) is reused; what is computed is stored there at once,
-    so an interrupted build resumes.  `planned` is called with the estimate before the work begins; it may
-    raise to call the build off.  Where `inputs.partial` leaves nothing to edit, nothing is changed.
+    Cached prefixes, statistics and δs are reused; new ones are stored as soon as they are computed, so an
+    interrupted build resumes.  `planned` is called with the estimate before the work begins; it may raise to
+    cancel the build.  If `inputs.partial` leaves nothing to edit, no weight is changed.
     Raises RequestError, ArchitectureError, DataError, StorageError, OutOfMemory, NumericalError.
     """
     failed: dict[str, EditingError] = {}
@@ -91,7 +91,7 @@ def build(
 
 
 def _known_scale(job: Job) -> Scale | None:
-    """λ and leverage where the statistics are cached; None where they have still to be computed."""
+    """λ and leverage if the statistics are cached; None if they have not been computed yet."""
     work = job.work
     if not job.groups or job.statistics.missing(work.layers):
         return None
@@ -112,7 +112,7 @@ def _spread_usable(
     *,
     progress: Progress,
 ) -> tuple[Sequence[Group], Spread]:
-    """Spread the groups whose keys are finite, as if the others had never been there; the model is restored."""
+    """Spread the groups whose keys are finite, as if the others did not exist; the model is restored."""
     work = job.work
     site = Site(work.model, work.parts, work.layers, replace(job.inputs.settings, lam=lam))
     while groups:
@@ -133,14 +133,14 @@ def _spread_usable(
 
 
 def estimate(model: Any, tokenizer: Any, inputs: BuildInputs) -> Preflight:
-    """What `build` would take with the same inputs; raises what it would raise before it begins."""
+    """Estimate the cost of `build` with the same inputs; raises the errors that it would raise before it begins."""
     with frozen(model), fused(model):
         job = prepare(model, tokenizer, inputs, (lambda id, error: None) if inputs.partial else None)
         return _preflight(job, Rates.of(model, inputs.base_digest, inputs.cache), _known_scale(job))
 
 
 MEMIT = Editor(reuse="fact", edit=build, estimate=estimate)
-"""Each key group's δ depends on the base and on that group alone, and is cached under a key that covers both."""
+"""Each key group's δ depends only on the base and that group, and is cached under a key that covers both."""
 
 
 def _cost(

@@ -1,4 +1,4 @@
-"""‖δ‖ is held to a fraction of ‖h‖, as in the released implementation."""
+"""Limiting ‖δ‖ to a multiple of ‖h‖, as in the released implementation."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Ordinary text from files, streamed: a seeded sample of their documents, never a whole file in memory.
+"""Streaming text from files: a seeded sample of their documents, without holding a whole file in memory.
 
-A document is a line of a text file, a row of a JSONL or Parquet file, or of a Hugging Face dataset
+A document is a line of a text file, or a row of a JSONL file, a Parquet file or a Hugging Face dataset
 saved to disk (a directory of Arrow files).
 """
 
@@ -26,7 +26,7 @@ SETTLED = 2.0
 """Seconds after which an unchanged modification time means unchanged contents."""
 
 LONGEST = 1 << 18
-"""Characters of a document that are looked at: many more than the statistics read of it in tokens."""
+"""Characters of a document that are read: many more than the statistics need in tokens."""
 JSON_LINE = 64 << 20
 """Longest line of a JSON Lines file, in characters."""
 JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz")
@@ -45,11 +45,11 @@ def draw(corpus: Sequence[Path], count: int, seed: int, *, field: str = "text") 
 
 
 class Drawn:
-    """A sample of a corpus, drawn when it is first looked at, with a digest of its texts.
+    """A sample of a corpus, drawn on first use, with a digest of its texts.
 
-    The digest is kept in `hints` under what identifies the files (path, size, time of change, inode), so that a
-    corpus that has not changed need not be read to be recognised.  A file that changed within the last
-    `SETTLED` seconds is always read: its time might not show another change.
+    The digest is stored in `hints` under an identification of the files (path, size, time of change, inode), so
+    that an unchanged corpus need not be read again.  A file that changed within the last `SETTLED` seconds is
+    always read, since another change might leave its modification time the same.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Drawn:
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """The texts; raises DataError where there is none."""
+        """The texts; raises DataError if there are none."""
         texts = draw(self._corpus, self._count, self._seed, field=self._field)
         if not texts:
             raise DataError(
@@ -76,11 +76,11 @@ class Drawn:
         return texts
 
     def read(self, progress: Progress = silent) -> tuple[str, ...]:
-        """The texts; there is nothing to wait for."""
+        """The texts; they are already available."""
         return self.texts
 
     def estimated_tokens(self, limit: int) -> int:
-        """About how many tokens of at most `limit` a text they have, at four characters a token."""
+        """Approximate number of tokens, at most `limit` per text, at four characters per token."""
         return sum(min(limit, len(text) // 4 + 1) for text in self.texts)
 
     @cached_property
@@ -97,7 +97,7 @@ class Drawn:
         return digest
 
     def _identity(self) -> str | None:
-        """What the sample depends on, without reading a text; None where the files are not yet at rest."""
+        """What the sample depends on, without reading a text; None if a file changed too recently to tell."""
         parts = [str(self._count), str(self._seed), self._field]
         for path in self._corpus:
             files = sorted(path.rglob("*.arrow")) if path.is_dir() else [path]
@@ -115,9 +115,9 @@ class Drawn:
 
 
 def documents(corpus: Sequence[Path], *, field: str = "text") -> Iterator[str]:
-    """All documents with something in them, each cut to `LONGEST` characters.
+    """All documents that are not blank, each cut to `LONGEST` characters.
 
-    Raises DataError for a file that cannot be read as text, whatever is wrong with it.
+    Raises DataError for a file that cannot be read as text, whatever the cause.
     """
     for path in corpus:
         if not path.exists():
@@ -131,7 +131,7 @@ def documents(corpus: Sequence[Path], *, field: str = "text") -> Iterator[str]:
 
 @contextmanager
 def _as_data_error(path: Path) -> Iterator[None]:
-    """Turn what a library raises inside for a damaged or unreadable file into a DataError that names the file."""
+    """Convert a library's error about a damaged or unreadable file into a DataError that names the file."""
     try:
         yield
     except (EditingError, MemoryError):
@@ -144,7 +144,7 @@ def _as_data_error(path: Path) -> Iterator[None]:
 
 
 def _readable(document: str) -> str:
-    """The document as a tokenizer takes it: no longer than needed, and of characters that are encodable."""
+    """The document as passed to a tokenizer: truncated, and without characters that cannot be encoded."""
     text = document[:LONGEST].strip()
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
@@ -168,7 +168,7 @@ def _of_file(path: Path, field: str) -> Iterator[str]:
 
 
 def _lines(path: Path, limit: int) -> Iterator[tuple[str, bool]]:
-    """(a line, cut to `limit` characters; whether it was longer), without ever holding a longer one."""
+    """(a line, cut to `limit` characters; whether it was longer), without holding the whole line in memory."""
     with open_regular(path) as binary:
         source = gzip.GzipFile(fileobj=binary) if path.suffix == ".gz" else binary
         file = io.TextIOWrapper(source, encoding="utf-8", errors="replace")

@@ -1,6 +1,6 @@
-"""What a build will take, before it is begun: arithmetic, memory, time.
+"""Estimating a build before it begins: arithmetic, memory, time.
 
-The floor counts only what the method cannot do without: the tokens from the subject's last one on,
+The floor counts only the work that the method requires: the tokens from the subject's last one on,
 through the blocks above L, forward and backward (activations only), with logits where they are read.
 """
 
@@ -23,23 +23,23 @@ from editing.model.memory import free_bytes, pass_bytes
 from editing.preflight import Preflight, existing
 
 TOKENS = {"cpu": 1024, "cuda": 2048}
-"""Suffix tokens run at a time: enough to keep the device busy; on a CPU more only leave its caches."""
+"""Suffix tokens in one pass: enough to keep the device busy; on a CPU, more would exceed its caches."""
 BATCH_FLOPS = {"cpu": 2e12, "cuda": 1e16}
-"""The floor of one batch: δs are stored when they are done, so this is what an interruption may cost."""
+"""Work of one batch in FLOPs: δs are stored when a batch is done, so an interruption may cost this much."""
 SMALLEST = 64
-"""The least number of groups in a batch, whatever they cost."""
+"""Smallest number of groups in a batch, whatever they cost."""
 
 
 ASSUMED = {"targets": 0.2, "statistics": 0.6, "keys": 0.2}
-"""Part of the measured matrix rate that a phase is assumed to reach until a build has shown it."""
+"""Assumed share of the measured matrix rate for each phase, until a build has measured it."""
 HEADER, BLOCK = 512, 4096
-"""Bytes of a δ's file besides δ, and of the blocks that file systems give."""
+"""Bytes of the header of a δ's file, and of a file-system block."""
 CALL = {"cpu": 4e-4, "cuda": 4e-5}
-"""Seconds it takes to call one block at all: what small models spend their time on."""
+"""Seconds of overhead for one call of a block, which dominates for small models."""
 
 
 def block_flops(block: nn.Module) -> int:
-    """FLOPs of one token through the matrices of one block: 2 a weight."""
+    """FLOPs of one token through the matrices of one block: 2 per weight."""
     return sum(2 * weight.numel() for weight in block.parameters() if weight.dim() == 2)
 
 
@@ -63,7 +63,7 @@ def matrix_rate(
     seconds: float = 0.2,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Measured FLOP/s of square matrix products: the best of those that fit into `seconds`."""
+    """Measured FLOP/s of square matrix products: the best of those measured within `seconds`."""
     a = torch.randn(size, size, device=device).to(dtype)
     best, end = 0.0, clock() + seconds
     while best == 0.0 or clock() < end:
@@ -76,7 +76,7 @@ def matrix_rate(
 
 
 def group_bytes(parts: Parts, group: Group, layer: int, itemsize: int) -> int:
-    """Memory one group holds while it is optimised: keys and values of its own past, states of layer L."""
+    """Memory of one group during its optimisation: keys and values of its own past, states of layer L."""
     above = len(parts.blocks) - layer - 1
     tokens = sum(
         2 * above * term.text.subject + len(term.text.ids) - term.text.subject for term in group.terms
@@ -85,7 +85,7 @@ def group_bytes(parts: Parts, group: Group, layer: int, itemsize: int) -> int:
 
 
 def step_bytes(model: Any, parts: Parts, layer: int, tokens: int) -> int:
-    """Memory one bucket takes for its activations, kept for backward, and for its logits."""
+    """Memory of one bucket for its activations, kept for the backward pass, and for its logits."""
     above = len(parts.blocks) - layer - 1
     activations = above * (12 * parts.width + 8 * parts.key_width(layer))
     logits = 4 * int(model.config.get_text_config().vocab_size) // 2  # about every other token is read
@@ -93,7 +93,7 @@ def step_bytes(model: Any, parts: Parts, layer: int, tokens: int) -> int:
 
 
 def batch_share(model: Any, parts: Parts, layer: int, steps: int) -> Callable[[Group], float]:
-    """Which part of a batch one group takes up: of the memory, or of the work an interruption may cost."""
+    """The share of a batch that one group uses: of the memory, or of the work that an interruption may cost."""
     device = model.device.type
     free = free_bytes(model.device)
     room = max(free - step_bytes(model, parts, layer, TOKENS[device]), free // 4)
@@ -115,15 +115,15 @@ class Work:
     layers: tuple[int, ...]
     steps: int
     groups: Sequence[Group]
-    """All that are spread, preserved ones included."""
+    """All groups that are spread, preserved ones included."""
     missing: Sequence[Group]
-    """Those to be optimised."""
+    """Groups to be optimised."""
     columns: int
-    """Key columns of a layer."""
+    """Number of key columns of a layer."""
     statistics: int
-    """Layers without second moments."""
+    """Number of layers without cached second moments."""
     tokens: int
-    """Tokens of the statistics' sample, where they are to be computed."""
+    """Tokens of the statistics' sample, if the statistics must be computed."""
 
     @property
     def widest(self) -> int:
@@ -136,7 +136,7 @@ class Work:
         return sum(len(ids) for group in self.groups for ids in group.contexts)
 
     def flops(self) -> dict[str, float]:
-        """By phase; `targets` holds the floor, and every text once through all blocks."""
+        """FLOPs by phase; `targets` holds the floor, and one pass of every text through all blocks."""
         blocks = [block_flops(block) for block in self.parts.blocks]
         top = self.layers[-1]
         read = sum(len(term.text.ids) for group in self.missing for term in group.terms)
@@ -153,7 +153,7 @@ class Work:
         }
 
     def calls(self) -> dict[str, float]:
-        """Seconds by phase that do not depend on the matrices' size."""
+        """Seconds by phase that do not depend on the size of the matrices."""
         device = self.model.device.type
         above = len(self.parts.blocks) - self.layers[-1] - 1
         suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
@@ -164,7 +164,7 @@ class Work:
         return {phase: count * CALL[device] for phase, count in calls.items()}
 
     def memory(self) -> dict[str, int]:
-        """Bytes by phase, beside the model itself."""
+        """Bytes by phase, in addition to the model itself."""
         width, d, item = self.widest, self.parts.width, self.model.dtype.itemsize
         layer = self.layers[-1]
         share = batch_share(self.model, self.parts, layer, self.steps)
@@ -195,15 +195,15 @@ class Work:
         return cache, editable * self.model.dtype.itemsize
 
     def _step(self) -> int:
-        """Suffix tokens of the widest step."""
+        """Suffix tokens of the largest step."""
         suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
         return min(TOKENS[self.model.device.type], suffix)
 
 
 def preflight(work: Work, known: Mapping[str, float], cache: Path) -> Preflight:
-    """What `work` will take on the model's device, with what it keeps in `cache`.
+    """Estimate the cost of `work` on the model's device, including what it stores in `cache`.
 
-    `known` are rates that earlier builds reached, by phase.
+    `known` are the rates that earlier builds reached, by phase.
     """
     bytes_cache, bytes_result = work.disk()
     flops, calls, memory = work.flops(), work.calls(), work.memory()

@@ -1,7 +1,7 @@
-"""Optimised residuals δ, one file a key group, under a key that covers all they depend on.
+"""Optimised residuals δ, one file per key group, under a key that covers everything they depend on.
 
-A δ costs an optimisation and is a durable input of every later build, so it is stored the moment it
-is done: an interrupted build resumes with what it had.
+A δ is expensive to optimise and is an input of every later build, so it is stored as soon as it is
+optimised: an interrupted build resumes with the δs that were finished.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Delta:
     norm: float
     """‖h‖ at the target layer, which the clamp is relative to."""
     loss: float
-    """The last loss evaluated: of the δ before the last update, where it ran out of steps."""
+    """The last loss evaluated; if the steps ran out, that of the δ before the last update."""
     updates: int
 
 
@@ -37,7 +37,7 @@ class DeltaStore:
         return self.directory / f"{key}.safetensors"
 
     def get(self, key: str) -> Delta | None:
-        """The stored δ; None if there is none, or none that is as it was written."""
+        """The stored δ; None if there is none, or if it is damaged."""
         found = tensor_cache.load(self.path(key))
         if found is None:
             return None

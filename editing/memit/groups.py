@@ -1,8 +1,8 @@
 """Key groups: edit requests that share one key, and therefore one δ.
 
-MEMIT writes at the subject's last token.  Prompts that are token-identical up to there have one and
-the same key, whatever follows; separate δs for them would fight over it (MEMIT-Merge,
-arXiv 2502.07322), so a group gets one δ that serves all its facts.
+MEMIT writes at the subject's last token.  Prompts that are token-identical up to there have the same key,
+whatever follows.  Separate δs for one key would conflict (MEMIT-Merge, arXiv 2502.07322), so a group gets
+one δ that serves all its facts.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from editing.requests import SLOT, EditRequest
 from editing.settings import EditSettings
 
 FORMAT = 1
-"""Raised when the meaning of a stored δ changes."""
+"""Version of stored δs; raised when their meaning changes."""
 
 KL_TEMPLATE = "{} is a"
 
 Failed = Callable[[str, EditingError], object]
-"""Called with the id of a request that cannot be edited and the reason; the others go on without it."""
+"""Called with the id of a request that cannot be edited and the reason; the build continues without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One row of a group's loss (16): a tokenised text, and what is read from it."""
+    """One row of a group's loss (16): a tokenised text, and the positions read from it."""
 
     text: Located
     context: int
@@ -37,16 +37,16 @@ class Term:
 
     @property
     def kl(self) -> bool:
-        """Whether the term keeps the next-token distribution at the text's last token; else it predicts the target."""
+        """Whether the term preserves the next-token distribution at the text's end; else it predicts the target."""
         return self.context < 0
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Edit requests with one key."""
+    """Edit requests that share one key."""
 
     key: str
-    """Content key: a digest of all that δ depends on."""
+    """Content key: a digest of everything δ depends on."""
     requests: tuple[EditRequest, ...]
     terms: tuple[Term, ...]
     """NLL terms, fact by fact and context by context (the bare prompt first), then KL terms."""
@@ -66,11 +66,11 @@ def form_groups(
 ) -> list[Group]:
     """The key groups of `requests`, ordered by key.
 
-    `kl_prompts` maps a subject to prompts (with `{}`, or rendered) whose next token is to stay as it is;
-    one that cannot be tokenised is left out.  `identity` is what all groups depend on (base, layer,
-    hyper-parameters, prefixes, tokenizer); `limit` is what the model can read.
+    `kl_prompts` maps a subject to prompts (with `{}`, or rendered) whose next-token distribution should not
+    change; one that cannot be tokenised is left out.  `identity` is what all groups depend on (base, layer,
+    hyper-parameters, prefixes, tokenizer); `limit` is the longest text the model can read.
 
-    A request that cannot be tokenised, or contradicts another one (5), is left out and named to `failed`;
+    A request that cannot be tokenised, or contradicts another one (5), is left out and reported to `failed`;
     without `failed`, its RequestError is raised.
     """
     contexts = ("", *prefixes)
@@ -99,7 +99,7 @@ def _tokenised(
     limit: Readable | None,
     failed: Failed | None,
 ) -> Tokenised:
-    """The requests that can be tokenised, with one call of the tokenizer for each kind of text."""
+    """The requests that can be tokenised, with one tokenizer call for each kind of text."""
     passages: dict[EditRequest, list[Passage]] = {}
     for request in requests:
         try:
@@ -122,7 +122,7 @@ def _tokenised(
 
 
 def fail_requests(failed: Failed | None, requests: Iterable[EditRequest], error: EditingError) -> None:
-    """Name `requests` to `failed` with the error that is theirs; without `failed`, raise it."""
+    """Report each of `requests` to `failed` with its error; without `failed`, raise it."""
     for request in requests:
         if failed is None:
             raise error
@@ -143,7 +143,7 @@ class _Draft:
         kl_prompts: Mapping[str, Sequence[str]],
         identity: Mapping[str, object],
     ) -> _Draft:
-        """The group before its terms are tokenised; `kl_prompts` that it edits itself are left out."""
+        """The group before its terms are tokenised; KL prompts that the group itself edits are left out."""
         ordered = sorted(requests, key=lambda request: (request.rendered, request.target, request.id))
         distinct = {(request.rendered, request.target): request for request in reversed(ordered)}
         facts = tuple(sorted(distinct.values(), key=lambda request: (request.rendered, request.target)))
@@ -168,8 +168,8 @@ class _Draft:
     def group(
         self, texts_of: Mapping[EditRequest, Sequence[Located]], kl: Sequence[Located | RequestError]
     ) -> Group:
-        """The group, from its facts' texts in every context and its KL prompts; one of those that cannot be
-        tokenised is left out."""
+        """The group, with its facts' texts in every context and its KL prompts; KL prompts that cannot be
+        tokenised are left out."""
         texts = [texts_of[fact] for fact in self.distinct]
         terms = [Term(text, context) for rows in texts for context, text in enumerate(rows)]
         first, *others = kl
@@ -181,7 +181,7 @@ class _Draft:
 
 
 def _kl_passage(prompt: str, subject: str) -> Passage:
-    """Where `subject` ends in a KL prompt; `{} is a` is read at the subject's last token itself."""
+    """Where `subject` ends in a KL prompt; `{} is a` is read at the subject's last token."""
     if SLOT in prompt:
         before, _, after = prompt.partition(SLOT)
         text = before + subject + after
@@ -193,12 +193,12 @@ def _kl_passage(prompt: str, subject: str) -> Passage:
 
 
 def _until_subject(text: Located) -> Located:
-    """The text cut after the subject's last token: what follows cannot be seen from there."""
+    """The text cut after the subject's last token, which cannot attend to what follows."""
     return Located(text.ids[: text.subject + 1], text.subject, text.subject + 1)
 
 
 def without_conflicts(requests: Sequence[EditRequest], failed: Failed | None) -> list[EditRequest]:
-    """Eqn. 5 on the rendered prompt: one prompt cannot be given two answers, so neither is edited."""
+    """Eqn. 5 on the rendered prompts: requests that give one prompt different answers are not edited."""
     first: dict[str, EditRequest] = {}
     conflicts: dict[str, RequestError] = {}
     for request in requests:
@@ -223,9 +223,9 @@ def without_conflicts(requests: Sequence[EditRequest], failed: Failed | None) ->
 def identity_of(
     settings: EditSettings, *, base_digest: str, tokenizer: str, layer: int, prefixes: Sequence[str]
 ) -> dict[str, object]:
-    """What every δ of a build depends on.  R itself is not part of it: δ knows only the target layer L.
+    """What every δ of a build depends on.  R is not part of it: δ depends only on the target layer L.
 
-    Adam is not named, and L-BFGS has no learning rate: so keys from before there was a choice stay valid.
+    Adam is not named, and L-BFGS has no learning rate, so keys from before `optimiser` existed stay valid.
     """
     by_optimiser: dict[str, object] = (
         {"lr": settings.lr} if settings.optimiser == "adam" else {"optimiser": settings.optimiser}

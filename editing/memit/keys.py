@@ -1,8 +1,8 @@
-"""Keys and residuals (19, 20): what each layer is asked to do, collected in batches of key groups.
+"""Keys and residuals (19, 20) of each layer, collected in batches of key groups.
 
 A key is read at the subject's last token, so every text is cut there and every pass ends at layer L.
-The pass for one layer of R leaves what enters that layer; the next one resumes there, below the only
-weights that have changed since, wherever memory allows to hold that.
+The pass for one layer of R keeps the states that enter that layer.  The pass for the next layer resumes from
+them, since only weights above have changed, if there is enough memory to hold them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class UnusableKeys(NumericalError):
 
 
 def context_weights(count: int) -> list[float]:
-    """Weight of each context: ½ for the bare prompt, ½ shared by the prefixes (the released average by type)."""
+    """Weight of each context: ½ for the bare prompt, ½ shared by the prefixes (as the released code averages)."""
     return [1.0] if count == 1 else [0.5] + [0.5 / (count - 1)] * (count - 1)
 
 
@@ -55,19 +55,19 @@ class Site:
 
     @property
     def lam(self) -> float:
-        """λ; raises ValueError where it has not been resolved yet (`scale.py`)."""
+        """λ; raises ValueError if it has not been resolved yet (`scale.py`)."""
         return float(self.settings.lam)
 
 
 KEYS_AT_ONCE = 32
-"""Texts in one pass of `bare_keys`."""
+"""Number of texts in one pass of `bare_keys`."""
 
 
 @torch.no_grad()
 def bare_keys(model: Any, parts: Parts, layers: Sequence[int], groups: Sequence[Group]) -> dict[int, Tensor]:
-    """Layer → [G, d_k], the keys of `groups` in their bare prompts under the present weights, in fp32 or better.
+    """Layer → [G, d_k], the keys of `groups` in their bare prompts with the current weights, in fp32 or better.
 
-    A prompt that alone does not fit into memory has NaN for its keys.
+    The keys of a prompt that does not fit in memory even alone are NaN.
     """
     dtype = torch.promote_types(model.dtype, torch.float32)
     order = sorted(range(len(groups)), key=lambda index: len(groups[index].contexts[0]))
@@ -98,7 +98,7 @@ def bare_keys(model: Any, parts: Parts, layers: Sequence[int], groups: Sequence[
 
 
 class Collector:
-    """Keys and residuals of all groups, layer after layer, summed as they come."""
+    """Keys and residuals of all groups, layer by layer, summed batch by batch."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Collector:
         preserved: Sequence[Group] = (),
         memory: float | None = None,
     ) -> None:
-        """`memory`: bytes for states between passes (None: half of what is free)."""
+        """`memory`: bytes for states kept between passes (None: half of the free memory)."""
         model, parts, layers, settings = site.model, site.parts, site.layers, site.settings
         self.model, self.parts, self.settings = model, parts, settings
         self.top = layers[-1]
@@ -126,7 +126,7 @@ class Collector:
         self.resumes = (
             not self.whole and len(layers) > 1 and held <= (0.5 * free if memory is None else memory)
         )
-        # Fixed for all layers, so that a pass finds what the one before left.
+        # The batches are the same for all layers, so that a pass finds the states of the previous one.
         self.chunks = list(batches(self.order, self._cost, free - held if self.resumes else free))
         self.unusable: set[int] = set()
         """Indices of groups whose columns are not finite."""
@@ -136,9 +136,9 @@ class Collector:
     def sums(
         self, layer: int, share: float, *, first: bool, progress: Progress = silent
     ) -> tuple[Tensor, Tensor]:
-        """(K Kᵀ [d_k, d_k], K Rᵀ [d_k, d]) of `layer` under the present weights, in fp64.
+        """(K Kᵀ [d_k, d_k], K Rᵀ [d_k, d]) of `layer` with the current weights, in fp64.
 
-        Raises UnusableKeys; so does `stacked`.
+        Raises UnusableKeys, as does `stacked`.
         """
         width = self.parts.key_width(layer)
         device = self.model.device
@@ -155,7 +155,7 @@ class Collector:
     def stacked(
         self, layer: int, share: float, *, first: bool, progress: Progress = silent
     ) -> tuple[Tensor, Tensor]:
-        """(Kᵀ [n, d_k], Rᵀ [n, d]) of `layer` under the present weights, in fp64."""
+        """(Kᵀ [n, d_k], Rᵀ [n, d]) of `layer` with the current weights, in fp64."""
         keys: list[Tensor] = []
         residuals: list[Tensor] = []
 
@@ -169,7 +169,7 @@ class Collector:
     def _each(
         self, add: Callable[[Tensor, Tensor], None], layer: int, share: float, first: bool, progress: Progress
     ) -> None:
-        """Give `add` the columns of all groups, batch by batch."""
+        """Call `add` with the columns of all groups, batch by batch."""
         done = 0
 
         def run(chunk: Sequence[int]) -> None:
@@ -188,13 +188,13 @@ class Collector:
             raise UnusableKeys([self.groups[index] for index in sorted(self.unusable)], layer)
 
     def _place(self, index: int) -> tuple[int, str]:
-        """Groups of like length go together: padding is wasted work."""
+        """Batches of groups of similar length, to keep padding small."""
         return len(self.groups[index].contexts[0]), self.groups[index].key
 
     def columns(
         self, chunk: Sequence[int], layer: int, share: float, *, first: bool
     ) -> list[tuple[Tensor, Tensor]]:
-        """Weighted (keys [n, d_k], residuals [n, d]) of the groups in `chunk`: averaged (19), or one a context."""
+        """Weighted (keys [n, d_k], residuals [n, d]) of the groups in `chunk`: averaged (19), or one per context."""
         seen = [self._look(chunk, context, layer) for context in range(len(self.weights))]
         index = torch.tensor(chunk)
         deltas = self.deltas[index.to(self.deltas.device)]
@@ -221,7 +221,7 @@ class Collector:
         return torch.stack(weighted).sum(0)
 
     def _look(self, chunk: Sequence[int], context: int, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(k^l, h^L, what enters the norm after W_out) at the subject's last token, which ends each row."""
+        """(k^l, h^L, input of the norm after W_out) at the subject's last token, which ends each row."""
         rows = [self.groups[index].contexts[context] for index in chunk]
         # An averaged key's residual is the bare prompt's, so other contexts need not go up to L.
         needed = context == 0 or self.settings.keys == "all"
@@ -238,7 +238,7 @@ class Collector:
     def _seen(
         self, batch: Rows, last: Tensor, layer: int, stop: nn.Module, start: Start
     ) -> dict[str, Tensor]:
-        """What a pass over the own tokens of `batch` has at [row, last[row]]."""
+        """What a pass over the own tokens of `batch` yields at [row, last[row]]."""
         each = torch.arange(len(last), device=last.device)
         seen: dict[str, Tensor] = {}
 
@@ -259,7 +259,7 @@ class Collector:
 
     @contextmanager
     def _leaving(self, place: tuple[tuple[int, ...], int], layer: int) -> Iterator[None]:
-        """Passes inside leave what enters `layer`, from where the next layer's pass resumes."""
+        """Passes in the block keep the states that enter `layer`, from which the next layer's pass resumes."""
         if not self.resumes or layer == 0 or layer == self.top:
             yield
             return

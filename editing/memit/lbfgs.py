@@ -1,12 +1,12 @@
-"""L-BFGS for a batch of δs, each group by itself: a third of Adam's evaluations for the same targets.
+"""L-BFGS for a batch of δs, each group on its own: a third of Adam's evaluations for the same targets.
 
-Two-loop recursion over the last `MEMORY` pairs (Nocedal and Wright, *Numerical Optimization*, algorithm 7.4), with a
-cap on the step in place of a line search, so that every evaluation serves all groups of the batch at once: the cap
-grows where the loss fell, and where it did not the group goes on from the best δ so far with a shorter step.
-The result is the best δ that was evaluated; where the clamp binds, later ones may be worse.
+Two-loop recursion over the last `MEMORY` pairs (Nocedal and Wright, *Numerical Optimization*, algorithm 7.4), with
+a cap on the step instead of a line search, so that every evaluation serves all groups of the batch at once.  The cap
+grows if the loss fell; otherwise the group continues from the best δ so far with a shorter step.  The result is the
+best δ that was evaluated; when the clamp is active, later ones may be worse.
 
-Every quantity is a group's own, so that a group's steps depend on its batch only through the last bits of its loss
-and gradient.  Curvature pairs amplify those more than Adam does.
+All state is per group, so the batch affects a group's steps only through rounding in its loss and gradient.
+Curvature pairs amplify rounding more than Adam does.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from editing.settings import EditSettings
 
 MEMORY = 8
 FIRST_CAP, LARGEST_CAP = 0.3, 1.0
-"""Caps on the length of a step, as a share of ‖h‖."""
+"""Initial and largest cap on the step length, relative to ‖h‖."""
 GROW, SHRINK = 1.5, 0.4
-"""What the cap is multiplied by where the loss fell, and where it did not."""
+"""Factors for the cap: if the loss fell, and if it did not."""
 
 
 class Lbfgs:
     """A `Rule` whose result is the best δ evaluated."""
 
     def __init__(self, norm: Tensor, width: int, settings: EditSettings) -> None:
-        """`norm` are the ‖h‖ [G] that the clamp and the caps are relative to."""
+        """`norm` is ‖h‖ [G], which the clamp and the caps are relative to."""
         self.norm, self.limit = norm, settings.clamp * norm
         self.cap = FIRST_CAP * norm
         self.best = norm.new_zeros(len(norm), width)
@@ -41,15 +41,15 @@ class Lbfgs:
 
     @staticmethod
     def evaluations(steps: int) -> int:
-        """Every one of `steps` evaluates a loss and its gradient."""
+        """Every one of the `steps` evaluates a loss and its gradient."""
         return steps
 
     def accepts_failure(self) -> bool:
-        """A loss that is not finite is a step too long, once there is a δ to return to."""
+        """A loss that is not finite means that the step was too long, if there is a δ to return to."""
         return self.updates > 0
 
     def update(self, delta: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
-        """The next δ to evaluate, [G, d], now that the loss and gradient of `delta` are known."""
+        """The next δ to evaluate, [G, d], given the loss and gradient of `delta`."""
         better = (loss < self.value) & torch.isfinite(gradient).all(dim=1)
         if self.updates:
             self._remember(delta, gradient)
@@ -63,7 +63,7 @@ class Lbfgs:
         return clamped(self.best + clamped(self._direction(), self.cap), self.limit)
 
     def _remember(self, delta: Tensor, gradient: Tensor) -> None:
-        """Add the pair of every group whose curvature is positive: a step too long measures it as well."""
+        """Add the pair of every group whose curvature is positive, including steps that were too long."""
         move, bend = delta - self.best, gradient - self.slope
         curvature = (move * bend).sum(1)
         new = ((curvature > 0) & torch.isfinite(bend).all(dim=1)).nonzero()[:, 0]
@@ -71,7 +71,7 @@ class Lbfgs:
             pairs[:, new] = torch.cat([newest[None, new], pairs[:-1, new]])
 
     def _direction(self) -> Tensor:
-        """−H g at the best δ by the two-loop recursion; without pairs the step of Polyak, −g · f / ‖g‖²: [G, d]."""
+        """−H g at the best δ by the two-loop recursion; without pairs, Polyak's step −g · f / ‖g‖²: [G, d]."""
         steepest = -self.slope * _ratio(self.value, self.slope.square().sum(1))[:, None]
         left, shares = self.slope, []
         for move, bend, weight in zip(self.moves, self.bends, self.weight, strict=True):
@@ -91,7 +91,7 @@ class Lbfgs:
         return self.best, self.value
 
     def keep(self, kept: Tensor) -> None:
-        """Go on with the groups `kept` alone."""
+        """Keep only the groups `kept`."""
         for name in ("norm", "limit", "cap", "best", "value", "slope"):
             setattr(self, name, getattr(self, name)[kept])
         for name in ("moves", "bends", "weight"):
@@ -99,5 +99,5 @@ class Lbfgs:
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    """`above` / `below`, and 0 where `below` is."""
+    """`above` / `below`, and 0 where `below` is 0."""
     return torch.where(below > 0, above / below, torch.zeros_like(above))

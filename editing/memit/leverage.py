@@ -1,11 +1,11 @@
-"""The scale of λ, read off without editing anything: the leverage of the edited keys.
+"""The scale of λ, computed without any edit: the leverage of the edited keys.
 
 A single edit with key k at a layer whose statistics are C = E[k kᵀ] realises h / (1 + h) of its residual there,
 with h = kᵀ C⁻¹ k / λ: by Sherman and Morrison, kᵀ (λ C + k kᵀ)⁻¹ k = h / (1 + h).  kᵀ C⁻¹ k is the key's leverage.
-It differs between models by orders of magnitude, and with it the λ that fits.
+Leverage differs between models by orders of magnitude, and with it the suitable λ.
 
-The layers of R share a residual: layer i of N takes 1 / (N − i) of what is left (20), so that the share left
-over after all of them is Π (1 − p_i / (N − i)), p_i being what layer i realises.
+The layers of R share a residual: layer i of N takes 1 / (N − i) of what remains (20), so the share that
+remains after all of them is Π (1 − p_i / (N − i)), where p_i is what layer i realises.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor
 from editing.memit.solve import factorise
 
 RIDGE = 1e-3
-"""Smallest ridge, relative to the mean diagonal of C: directions that scarce text never showed have no leverage
-worth counting."""
+"""Smallest ridge, relative to the mean diagonal of C: directions that the text never showed would otherwise have
+arbitrarily large leverage."""
 REALISED = 0.94
 """The share of a residual that `lam_for` lets all layers together realise."""
 DIGITS = 3
-"""Significant digits of leverage and λ: the last bits of a matrix product are not part of a setting."""
+"""Significant digits of leverage and λ, so that rounding in matrix products does not change the setting."""
 
 
 def leverages(moment: Tensor, keys: Tensor) -> Tensor:
@@ -40,12 +40,12 @@ def leverages(moment: Tensor, keys: Tensor) -> Tensor:
 
 
 def realised(leverage: float, lam: float) -> float:
-    """The share of its residual that an edit of this leverage realises at one layer: h / (1 + h)."""
+    """The share of its residual that an edit with this leverage realises at one layer: h / (1 + h)."""
     return leverage / (leverage + lam)
 
 
 def realised_by_all(by_layer: Sequence[float], lam: float) -> float:
-    """The share of its residual that an edit realises over the layers of R, ascending, each with its leverage."""
+    """The share of its residual that an edit realises over the layers of R (ascending), given the leverage at each."""
     left = 1.0
     for index, leverage in enumerate(by_layer):
         left *= 1.0 - realised(leverage, lam) / (len(by_layer) - index)
@@ -53,9 +53,9 @@ def realised_by_all(by_layer: Sequence[float], lam: float) -> float:
 
 
 def lam_for(by_layer: Mapping[int, float], share: float = REALISED) -> float:
-    """The λ at which an edit of these leverages, by layer, realises `share` of its residual over all layers.
+    """The λ at which an edit with these leverages, by layer, realises `share` of its residual over all layers.
 
-    Raises ValueError where no leverage is positive.
+    Raises ValueError if no leverage is positive.
     """
     ordered = [by_layer[layer] for layer in sorted(by_layer)]
     if not ordered or min(ordered) <= 0:
@@ -69,5 +69,5 @@ def lam_for(by_layer: Mapping[int, float], share: float = REALISED) -> float:
 
 
 def rounded(value: float) -> float:
-    """`value` to `DIGITS` significant digits."""
+    """`value` rounded to `DIGITS` significant digits."""
     return float(f"{value:.{DIGITS}g}")

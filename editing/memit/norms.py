@@ -1,7 +1,7 @@
 """Mapping a residual back through the norm that follows W_out (Gemma 2 and 3, OLMo 2, OPT-350m).
 
-Eqn. 14 wants Δ k = r in the residual stream.  Where a norm n stands between W_out and the stream,
-the update of its input u must satisfy J(u) Δ k = r, J the norm's Jacobian.
+Eqn. 14 requires Δ k = r in the residual stream.  If a norm n lies between W_out and the stream, the
+update of its input u must satisfy J(u) Δ k = r, where J is the norm's Jacobian.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 PROBE = 1e3
-"""Size of the vectors a norm is probed with: its ε vanishes beside their square."""
+"""Magnitude of the vectors that probe a norm: large enough for its ε to be negligible."""
 
 
 def through_norm(norm: nn.Module, entering: Tensor, residual: Tensor) -> Tensor:
     """J⁺ r: the smallest change of `entering` [n, d] whose effect on the norm's output comes closest to
     `residual` [n, d], to first order.
 
-    With gain g and scale σ, J = diag(g) / σ · P, where P removes what the norm divides out: the
-    radial direction, for LayerNorm also the mean.  So all of r but its part along u / g (and 1 / g)
-    can be had: J⁺ r = σ r′ / g, r′ the rest.  What cannot be had, no W_out can give.
+    With gain g and scale σ, J = diag(g) / σ · P, where P removes what the norm divides out: the radial
+    direction, and for LayerNorm also the mean.  So only the component of r along u / g (and 1 / g) is
+    unreachable: J⁺ r = σ r′ / g, where r′ is the rest.  No W_out can produce the unreachable component.
     """
     gain, bias, centred = _affine(norm, entering)
     u = entering - entering.mean(-1, keepdim=True) if centred else entering
@@ -43,7 +43,7 @@ def _apply(norm: nn.Module, states: Tensor) -> Tensor:
 
 
 def _affine(norm: nn.Module, like: Tensor) -> tuple[Tensor, Tensor, bool]:
-    """(g [d], b [d], whether the mean is subtracted), by probing: norms differ in how they store them."""
+    """(g [d], b [d], whether the mean is subtracted), found by probing, since norms store them differently."""
     signs = like.new_ones(1, like.shape[-1])
     signs[:, 1::2] = -1  # mean 0, as d is even, and unit variance
     up, down = _apply(norm, PROBE * signs), _apply(norm, -PROBE * signs)

@@ -1,7 +1,7 @@
-"""δ of every key group: from the store, or optimised in batches and stored the moment it is done.
+"""δ of every key group: read from the cache, or optimised in batches and stored as soon as it is finished.
 
-A group whose optimisation fails loses its own facts alone.  Where most of many groups fail, the cause is
-in the settings or the machine, and the build ends with the error.
+A group whose optimisation fails loses only its own facts.  If most of many groups fail, the cause is in the
+settings or the machine, and the build ends with the error.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from editing.progress import Progress, silent
 from editing.requests import EditRequest
 
 MANY = 4
-"""From this many groups on, failures of more than `MOST` of them have a common cause."""
+"""Minimum number of groups for which failures of more than `MOST` of them indicate a common cause."""
 MOST = 0.75
 
 
 def is_systematic(failing: int, of: int) -> bool:
-    """Whether so many failures among so many groups have a common cause."""
+    """Whether this many failures among this many groups have a common cause."""
     return of >= MANY and failing > MOST * of
 
 
@@ -40,8 +40,8 @@ class Targets:
     def of(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, Delta]]:
         """(the groups that have a δ, ordered by key; content key → δ).
 
-        The facts of a group without one are tried apart: those that fail alone as well are named to
-        `job.failed`, and the others form a group again.  Without that, the first error is raised.
+        The facts of a group that has none are then tried one by one: those that also fail alone are reported to
+        `job.failed`, and the others form a group again.  Without `job.failed`, the first error is raised.
         """
         self._optimise(groups)
         broken = [group for group in groups if group.key in self.errors]
@@ -81,9 +81,9 @@ class Targets:
         in_batches(missing, share, 1.0, run, too_large=lost)
 
     def _raise_if_common(self, broken: Sequence[Group], groups: Sequence[Group]) -> None:
-        """Raise where single failures are not reported, or where they have a common cause.
+        """Raise the error if single failures are not reported, or if they have a common cause.
 
-        Where no group at all fits in memory, the machine is the cause, and another attempt may succeed.
+        If no group at all fits in memory, the machine is the cause, and another attempt may succeed.
         """
         if not broken:
             return
@@ -97,7 +97,7 @@ class Targets:
             raise first
 
     def _apart(self, group: Group) -> list[Group]:
-        """Split a group that has no δ: the facts that have one alone form a group again."""
+        """Split a group that has no δ: the facts that can be optimised alone form a group again."""
         facts: dict[tuple[str, str], list[EditRequest]] = {}
         for request in group.requests:
             facts.setdefault((request.rendered, request.target), []).append(request)

@@ -1,8 +1,8 @@
-"""Text for the statistics where there is no corpus: what the model itself writes, plain and in conversation.
+"""Text for the statistics if there is no corpus: samples of the model itself, plain and as conversations.
 
-Second moments have to show the keys of the texts the model will meet.  A model that is talked to through a
-chat template meets questions and answers, so half of the samples are those: its own question after the
-template's opening, then its own answer.  Samples are seeded, drawn once per base and kept in the cache.
+Second moments should cover the keys of the texts that the model will read.  A model that is used through a
+chat template reads questions and answers, so half of the samples are conversations: a question sampled after
+the template's opening, then the answer.  Samples are seeded, drawn once per base and cached.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from editing.progress import Progress, silent
 from editing.settings import EditSettings
 
 FORMAT = 1
-"""Raised when samples are drawn otherwise than before."""
+"""Version of the sampling; raised when samples are drawn differently."""
 MOST = 256
-"""Samples, half of them conversations where there is a chat template; `statistics_samples` may ask for fewer."""
+"""Number of samples, half of them conversations if there is a chat template; `statistics_samples` may lower it."""
 TOKENS = 96
-"""Length of a sample, or of an answer, in tokens; `statistics_tokens` may ask for less."""
+"""Length of a sample, or of an answer, in tokens; `statistics_tokens` may lower it."""
 QUESTION_TOKENS = 24
 TOP = 50
-"""Every token is drawn from so many of the likeliest ones."""
+"""Every token is drawn from this many of the likeliest ones."""
 BATCH = 32
 
 
 class OwnSamples:
-    """The model's own samples: the same interface as a sample of a corpus (`corpus.Drawn`)."""
+    """The model's own samples, with the same interface as a sample of a corpus (`corpus.Drawn`)."""
 
     def __init__(
         self, model: Any, tokenizer: Any, settings: EditSettings, *, base_digest: str, cache: Path
@@ -52,16 +52,16 @@ class OwnSamples:
         parts = [str(FORMAT), base_digest, tokenizer_digest(tokenizer), str(model.dtype), template]
         parts += [str(self._count), str(self._tokens), str(self._seed)]
         self.digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()
-        """Of all that the samples depend on: they need not be drawn to be told apart."""
+        """Digest of everything the samples depend on; they need not be drawn to compute it."""
         self._path = cache / "samples" / f"{self.digest[:40]}.json"
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """The samples; raises DataError where the model writes nothing."""
+        """The samples; raises DataError if the model generates no text."""
         return self.read()
 
     def read(self, progress: Progress = silent) -> tuple[str, ...]:
-        """The samples, from the cache or drawn now; raises DataError where the model writes nothing."""
+        """The samples, from the cache or drawn now; raises DataError if the model generates no text."""
         kept = self._stored()
         if kept is None:
             kept = self._drawn(progress)
@@ -85,11 +85,11 @@ class OwnSamples:
         }
 
     def estimated_tokens(self, limit: int) -> int:
-        """About how many tokens of at most `limit` a text the samples have, drawn or not."""
+        """Approximate number of tokens, at most `limit` per text, whether or not the samples are drawn."""
         return self._count * min(self._tokens, limit)
 
     def _stored(self) -> tuple[str, ...] | None:
-        """None where nothing is kept, or nothing that is as it was written: it is drawn again."""
+        """None if nothing is cached, or if it is damaged; samples are then drawn again."""
         try:
             content = json.loads(self._path.read_bytes())
             texts = tuple(content["texts"])
@@ -132,7 +132,7 @@ class OwnSamples:
         total: int,
         done: int = 0,
     ) -> list[str]:
-        """Each of `texts` with what the model writes after it, up to its end or for so many `tokens`."""
+        """Each of `texts` with its continuation by the model, until its end or for at most `tokens` tokens."""
         found = []
         for start in range(0, len(texts), BATCH):
             batch = list(texts[start : start + BATCH])
@@ -148,7 +148,7 @@ class OwnSamples:
 
     @property
     def _ends(self) -> frozenset[int]:
-        """Every special token ends what is written: what follows belongs to another text."""
+        """Every special token ends a continuation: what follows belongs to another text."""
         return frozenset(self._tokenizer.all_special_ids)
 
 
@@ -156,9 +156,9 @@ class OwnSamples:
 def sampled(
     model: Any, prompts: Sequence[Ids], tokens: int, generator: torch.Generator, *, ends: frozenset[int]
 ) -> list[Ids]:
-    """What `model` writes after each of `prompts`, drawn token by token until one of `ends` (left out).
+    """Continuations of `prompts` by `model`, sampled token by token until one of `ends` (left out).
 
-    Drawn on the CPU with `generator`, so that a seed means the same everywhere.
+    Sampling uses `generator` on the CPU, so that a seed gives the same result on every device.
     """
     continuation = Continuation(model, prompts)
     written: list[list[int]] = [[] for _ in prompts]

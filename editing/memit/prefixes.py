@@ -1,7 +1,7 @@
-"""Context prefixes x_j of Eqn. 16 and 19: sampled once per base by the model itself, seeded, and kept.
+"""Context prefixes x_j of Eqn. 16 and 19: sampled once per base by the model itself, seeded, and cached.
 
 The released implementation samples them again in every process, unseeded.  Here they are an input of every δ,
-so they are stored beside the δs and are part of their content keys.
+so they are stored with the δs and are part of their content keys.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from editing.model.tokens import tokenizer_digest
 from editing.settings import EditSettings
 
 STARTS = ("The", "Therefore", "Because", "I", "You")
-"""First words, in turn, as in the released implementation."""
+"""First words, used in rotation, as in the released implementation."""
 
 
 def context_prefixes(
     model: Any, tokenizer: Any, settings: EditSettings, *, base_digest: str, cache: Path
 ) -> tuple[str, ...]:
-    """The prefixes that `settings` ask for on this base, from `cache` or sampled and stored there."""
+    """The prefixes for `settings` on this base, from `cache`, or sampled and stored there."""
     count, tokens, seed = settings.prefixes, settings.prefix_tokens, settings.seed
     parts = [base_digest, tokenizer_digest(tokenizer), str(count), str(tokens), str(seed)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -40,7 +40,7 @@ def context_prefixes(
 
 
 def _stored(path: Path) -> tuple[str, ...] | None:
-    """None where there is no such file, or one that is not as it was written: they are sampled again."""
+    """None if there is no such file, or if it is damaged; prefixes are then sampled again."""
     try:
         content = json.loads(path.read_bytes())
         prefixes = tuple(content["prefixes"])
@@ -57,7 +57,7 @@ def _digest(prefixes: Sequence[str]) -> str:
 def sample_prefixes(model: Any, tokenizer: Any, *, count: int, tokens: int, seed: int) -> tuple[str, ...]:
     """`count` texts of about `tokens` tokens, each sampled from the five likeliest next tokens.
 
-    Sampled on the CPU with a generator of their own, so that a seed means the same everywhere.
+    Sampled on the CPU with a separate generator, so that a seed gives the same result on every device.
     """
     generator = torch.Generator().manual_seed(seed)
     prefixes = []
@@ -77,5 +77,5 @@ def sample_prefixes(model: Any, tokenizer: Any, *, count: int, tokens: int, seed
 
 
 def _plain(text: str) -> str:
-    """One line, without a character cut in half at the end."""
+    """The text on one line, without an incomplete character at the end."""
     return " ".join(text.replace("\ufffd", " ").split())

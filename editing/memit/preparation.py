@@ -1,4 +1,4 @@
-"""A build before its first optimisation: everything is tokenised, and what is cached is known."""
+"""Preparing a build before its first optimisation: everything is tokenised, and the cache is looked up."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from editing.storage.self_tests import tested
 
 @dataclass(frozen=True)
 class Job:
-    """What a build has to do."""
+    """The work of a build."""
 
     inputs: BuildInputs
     tokenizer: Any
     failed: Failed | None
-    """Called with requests that cannot be edited; None: they raise."""
+    """Called with requests that cannot be edited; None: their errors are raised."""
     prefixes: tuple[str, ...]
     groups: Sequence[Group]
     preserved: Sequence[Group]
@@ -51,10 +51,10 @@ class Job:
 
 
 def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | None) -> Job:
-    """Tokenise the requests and look up what the cache has of them.
+    """Tokenise the requests and look up their δs in the cache.
 
-    A request that cannot be tokenised is named to `failed` and left out, or raises RequestError.  Raises
-    ArchitectureError where the model fails its self-test.
+    A request that cannot be tokenised is reported to `failed` and left out, or raises RequestError.  Raises
+    ArchitectureError if the model fails its self-test.
     """
     if not inputs.requests:
         raise RequestError("no requests: there is nothing to build")
@@ -124,7 +124,7 @@ class _Grouping:
 
 
 def chosen_layers(parts: Parts, settings: EditSettings) -> tuple[int, ...]:
-    """R as the settings have it, or the default for this architecture and depth."""
+    """R as set, or the default for this architecture and depth."""
     layers = tuple(settings.layers) or parts.default_layers()
     count = len(parts.blocks)
     if list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] > count - 2:

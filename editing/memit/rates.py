@@ -1,8 +1,8 @@
-"""How fast earlier builds went: FLOP/s reached by phase, kept in the cache, so that estimates become measured.
+"""Measured speed of earlier builds: FLOP/s by phase, kept in the cache, for more accurate estimates.
 
-The time of a phase is its arithmetic over a rate.  Where no build of this base ran on this machine yet, the
-rate is a part of the machine's matrix rate; afterwards it is what was reached, which knows of everything
-that arithmetic does not: edits that end early, small matrices, memory that is slow.
+The time of a phase is its arithmetic divided by a rate.  Until a build of this base has run on this machine,
+the rate is a share of the machine's matrix rate.  Afterwards it is the measured one, which includes effects
+that the arithmetic does not: edits that end early, small matrices, memory bandwidth.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Rates:
         return cls(cache / "rates.json", " ".join(parts))
 
     def known(self) -> dict[str, float]:
-        """Phase → FLOP/s reached by the last build that had enough to do."""
+        """Phase → FLOP/s reached by the last build in which that phase was long enough."""
         known: dict[str, float] = self._read().get(self.key, {})
         return known
 
     def learn(self, flops: Mapping[str, float], seconds: Mapping[str, float]) -> None:
-        """Remember what a build reached."""
+        """Store the rates of a build."""
         reached = {
             phase: count / seconds[phase]
             for phase, count in flops.items()
@@ -57,7 +57,7 @@ class Rates:
         write_file(self.file, json.dumps(everything, indent=1, sort_keys=True).encode() + b"\n")
 
     def _read(self) -> dict[str, dict[str, float]]:
-        """The rates in the file; if it is no longer JSON, only estimates are lost."""
+        """The rates in the file; empty if it is not valid JSON, since only estimates depend on it."""
         try:
             found: dict[str, dict[str, float]] = json.loads(self.file.read_bytes())
         except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""λ of one build: as set, or from the leverage of the keys it edits (`leverage.py`), and what it lets an edit reach."""
+"""λ of one build: as set, or derived from the leverage of the edited keys (`leverage.py`)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from editing.preflight import mean_realised
 from editing.settings import AUTO
 
 SAMPLE = 256
-"""Key groups whose leverage is measured: its median needs no more."""
+"""Number of key groups whose leverage is measured; enough for its median."""
 FALLBACK = 15_000.0
-"""λ where no key is finite or has any leverage.  Nothing can be written there, and the spread reports why."""
+"""λ if no key is finite or has positive leverage.  No edit is then possible, and the spread reports why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Scale:
 def scale_of(job: Job, moments: Moments, groups: Sequence[Group]) -> Scale:
     """λ of a build that edits `groups` (ordered by key), with the statistics `moments`.
 
-    It depends on the view, the base and the statistics alone: the same build has the same λ.
+    It depends only on the view, the base and the statistics, so equal builds have equal λ.
     """
     work = job.work
     step = -(-len(groups) // SAMPLE)

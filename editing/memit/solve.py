@@ -1,9 +1,9 @@
-"""Solving the normal equations of Eqn. 14, in fp64, by one of two routes.
+"""Solving the normal equations of Eqn. 14, in fp64, in one of two ways.
 
 Directly: factorise C0 + K Kᵀ.  With few columns (n ≪ d_k): factorise C0 and use Woodbury,
 (C0 + K Kᵀ)⁻¹ K = C0⁻¹ K (I + Kᵀ C0⁻¹ K)⁻¹, whose cost grows with n.  C0's factor serves all builds, and in a wide
-model it is kept.  Which way is gone is decided by counting the first solve, that of a cold cache; never by
-what is cached, which would change last bits.
+model it is cached.  The choice is made by counting the operations of the first solve, with a cold cache; it never
+depends on what is cached, since that would change the last bits of a result.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch import Tensor
 from editing.errors import NumericalError
 
 RIDGES = (0.0, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3)
-"""Tried in turn, relative to the mean of a diagonal.
+"""Ridges tried in turn, relative to the mean of a diagonal.
 
-Dead neurons and scarce text make C0 singular, and sums in fp32 blur its smallest eigenvalues.
+Dead neurons and scarce text make C0 singular, and rounding of fp32 sums affects its smallest eigenvalues.
 """
 
 
 BYTE_FLOPS = {"cpu": 400.0, "cuda": 100_000.0}
-"""Operations that take as long as it takes to digest and write one byte of a factor, or to read and check it."""
+"""Operations that take as long as hashing and writing one byte of a factor, or reading and verifying it."""
 
 
 def direct_flops(d_k: int, d: int, n: int) -> float:
-    """Operations of a layer's update by `solve`, from K [d_k, n] and R [d, n] on."""
+    """Operations of a layer's update by `solve`, given K [d_k, n] and R [d, n]."""
     sums = 2.0 * n * d_k**2 + 2.0 * n * d_k * d
     return sums + d_k**3 / 3 + 2.0 * d_k**2 * d
 
@@ -37,24 +37,24 @@ def woodbury_flops(d_k: int, d: int, n: int) -> float:
 
 
 def prefers_woodbury(d_k: int, d: int, n: int) -> bool:
-    """Whether Woodbury's form is no more work even when C0 has still to be factorised.
+    """Whether Woodbury's form needs no more work even if C0 has yet to be factorised.
 
-    It is then also the better conditioned one: C0's smallest eigenvalues do not drown in K Kᵀ.
+    It is then also better conditioned: the smallest eigenvalues of C0 are not dominated by K Kᵀ.
     """
     return woodbury_flops(d_k, d, n) <= direct_flops(d_k, d, n)
 
 
 def keeps_factor(d_k: int, d: int, n: int, device: str) -> bool:
-    """Whether that holds with the work of writing the factor, for later builds, as well."""
+    """Whether that still holds if writing the factor, for later builds, is counted."""
     written = 8.0 * d_k**2 * BYTE_FLOPS[device]
     return woodbury_flops(d_k, d, n) + written <= direct_flops(d_k, d, n)
 
 
 def factorise(normal: Tensor, *scales: float) -> tuple[Tensor, float]:
-    """(lower Cholesky factor, ridge added to the diagonal) of a symmetric `normal` [n, n], overwritten there.
+    """(lower Cholesky factor, ridge added to the diagonal) of a symmetric `normal` [n, n], which is overwritten.
 
-    The smallest ridge that works is taken and reported; ridges are relative to each of `scales` and to the
-    mean of the diagonal.  Raises NumericalError if none does.
+    Uses and reports the smallest ridge that works; ridges are relative to each of `scales` and to the mean of
+    the diagonal.  Raises NumericalError if none works.
     """
     mean = float(normal.diagonal().mean())
     if not mean > 0:
@@ -75,7 +75,7 @@ def factorise(normal: Tensor, *scales: float) -> tuple[Tensor, float]:
 def solve(moment: Tensor, lam: float, normal: Tensor, cross: Tensor) -> tuple[Tensor, float]:
     """((C0 + K Kᵀ)⁻¹ K Rᵀ [d_k, d], ridge) from `moment` = C0 / λ, `normal` = K Kᵀ, overwritten, and `cross` = K Rᵀ.
 
-    A ridge stands in for what scarce text has not shown, so those relative to C0 are tried before larger ones.
+    A ridge compensates for directions that scarce text never showed, so those relative to C0 are tried first.
     """
     normal.add_(moment.to(normal), alpha=lam)
     factor, ridge = factorise(normal, lam * float(moment.diagonal().double().mean()))

@@ -1,7 +1,7 @@
 """Spreading δ over the layers R (14, 17–20): keys, residuals, and a least-squares update of each W_out.
 
-K is not held: λ E[k kᵀ] + K Kᵀ and K Rᵀ are summed over batches of key groups.  Where it is narrow
-(`solve.prefers_woodbury`), it is held, and C0's own factor is used.
+K is not held in memory: λ E[k kᵀ] + K Kᵀ and K Rᵀ are summed over batches of key groups.  If K has few columns
+(`solve.prefers_woodbury`), it is held, and the factor of C0 is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from editing.progress import Progress, silent
 
 @dataclass
 class Spread:
-    """What an update of all layers did."""
+    """The result of updating all layers."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """New weights by name in the state dict, in the model's dtype."""
@@ -42,12 +42,12 @@ def spread(
     woodbury: bool | None = None,
     progress: Progress = silent,
 ) -> Spread:
-    """Update W_out of each layer of R, ascending, in place; `deltas` is [G, d], a row a group.
+    """Update W_out of each layer of R, ascending, in place; `deltas` is [G, d], one row per group.
 
-    Each layer takes an equal share of what is left to do, measured again after each update (20).
-    The keys of `preserved` groups, already in the weights, join the bracket as K_p K_pᵀ; leave out
-    those of superseded facts, or a new edit of them realises only a part of its residual.  `woodbury` chooses
-    the form of the solve; None: by counting.
+    Each layer takes an equal share of the remaining residual, which is measured again after each update (20).
+    The keys of `preserved` groups, already in the weights, are added to the normal equations as K_p K_pᵀ; leave out
+    those of superseded facts, or a new edit of them realises only a part of its residual.  `woodbury` selects
+    the form of the solve; None: by counting operations.
     """
     parts, layers, lam = site.parts, site.layers, site.lam
     collected = Collector(site, groups, deltas, preserved)
@@ -76,5 +76,5 @@ def spread(
 
 
 def _part(progress: Progress, index: int, layers: Sequence[int]) -> Progress:
-    """Progress of one layer as a part of all."""
+    """Progress of one layer as a part of the progress of all."""
     return lambda phase, done, total: progress(phase, index * total + done, len(layers) * total)

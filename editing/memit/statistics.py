@@ -1,4 +1,4 @@
-"""Second moments of the keys over ordinary text: C0 / λ of Eqn. 15, uncentred, cached under its content.
+"""Second moments of the keys over text: C0 / λ of Eqn. 15, uncentred, cached under a content key.
 
 Far fewer samples than the customary 100,000 suffice (FastMEMIT, arXiv 2506.04226).
 """
@@ -34,7 +34,7 @@ from editing.settings import EditSettings
 Ids = tuple[int, ...]
 
 SEGMENT = 256
-"""Texts between two chances to save what has been summed so far."""
+"""Number of texts between two checks whether to save the sums so far."""
 SAVE_EVERY = 60.0
 """Seconds of work that an interruption may cost."""
 
@@ -46,12 +46,12 @@ class Moments:
     load: Callable[[int], Tensor]
     """Layer → [d_k, d_k], in fp32 or better, on the model's device, where it is then factorised."""
     stored: Callable[[int], Path] | None = None
-    """Where a layer's factor is kept, if anywhere."""
+    """Where a layer's factor is cached, if anywhere."""
 
     def factor(self, layer: int, *, store: bool = True) -> tuple[Tensor, float]:
-        """(lower factor of E[k kᵀ] in fp64, ridge): independent of λ, so one is enough for all builds.
+        """(lower factor of E[k kᵀ] in fp64, ridge): independent of λ, so one serves all builds.
 
-        It is read where it lies; computed, it is written there where the caller wants to `store` it.
+        It is read from the cache if present; otherwise it is computed, and written there if `store` is set.
         """
         path = self.stored(layer) if self.stored else None
         if path is not None and (found := tensor_cache.load(path)) is not None:
@@ -64,10 +64,10 @@ class Moments:
 
 
 class Statistics:
-    """The second moments of one model over one sample of text: where they lie, and what is still missing.
+    """The second moments of one model over one sample of text: where they are stored, and which are missing.
 
-    Without a corpus, the text is what the model itself writes (`OwnSamples`).  The texts are read when they
-    are needed: where `Drawn` recognises the corpus' files, and all layers are there, none is opened.
+    Without a corpus, the text is sampled from the model itself (`OwnSamples`).  The texts are read when they are
+    needed: if `Drawn` recognises the corpus' files, and all layers are cached, none is opened.
     """
 
     def __init__(
@@ -99,20 +99,20 @@ class Statistics:
 
     @cached_property
     def content(self) -> str:
-        """Digest of all that the moments depend on; raises DataError for a corpus without text."""
+        """Digest of everything the moments depend on; raises DataError for a corpus without text."""
         content = f"{self._identity}\x00{self._drawn.digest}"
         return hashlib.sha256(content.encode()).hexdigest()[:40]
 
     def path(self, layer: int) -> Path:
-        """Where the moments of `layer` lie, or will."""
+        """Path of the moments of `layer`, whether or not they exist yet."""
         return self._directory / f"{self.content}-{layer}.safetensors"
 
     def missing(self, layers: Sequence[int]) -> list[int]:
-        """Those of `layers` whose moments are still to be computed."""
+        """Those of `layers` whose moments have not been computed yet."""
         return [layer for layer in layers if not self.path(layer).exists()]
 
     def estimated_tokens(self) -> int:
-        """About how many tokens the sample has, at four characters a token."""
+        """Approximate number of tokens of the sample, at four characters per token."""
         return self._drawn.estimated_tokens(self.limit)
 
     def counted(self, layer: int) -> dict[str, int]:
@@ -122,7 +122,7 @@ class Statistics:
         return {name: int(metadata[name]) for name in ("samples", "tokens")}
 
     def compute(self, parts: Parts, layers: Sequence[int], progress: Progress = silent) -> Moments:
-        """The moments of `layers`, those that are missing computed in one pass; interrupted, it resumes."""
+        """The moments of `layers`; missing ones are computed in one pass, which resumes after an interruption."""
         self._fill(parts, self.missing(layers), progress)
         ridge = f"-{self.settings.ridge!r}" if self.settings.ridge else ""
         return Moments(
@@ -143,7 +143,7 @@ class Statistics:
             partial.unlink(missing_ok=True)
 
     def _rows(self, progress: Progress) -> list[Ids]:
-        """The sample as the model reads it; what has no row in its embedding is left out."""
+        """The tokenised sample; ids without a row in the model's embedding are left out."""
         size = int(self.model.get_input_embeddings().weight.shape[0])
         texts = self.tokenizer(list(self._drawn.read(progress)))["input_ids"]
         rows = [tuple(id for id in ids if id < size)[: self.limit] for ids in texts]
@@ -170,7 +170,7 @@ class Sums:
     of: dict[int, Tensor] = field(default_factory=dict)
     tokens: int = 0
     rows: int = 0
-    """How many texts, in order of length, are in it."""
+    """Number of texts, in order of length, that are included."""
 
     def save(self, path: Path) -> None:
         tensors = {str(layer): total.cpu() for layer, total in self.of.items()}
@@ -178,7 +178,7 @@ class Sums:
 
     @classmethod
     def resumed(cls, path: Path | None, device: torch.device) -> Sums:
-        """The sums that an interrupted pass left in `path`, or empty ones."""
+        """The sums that an interrupted pass saved in `path`, or empty ones."""
         found = None if path is None else tensor_cache.load(path, str(device))
         if found is None:
             return cls()
@@ -197,7 +197,7 @@ def accumulate(
     partial: Path | None = None,
     progress: Progress = silent,
 ) -> Sums:
-    """Σ k kᵀ of each layer over all tokens of `rows`; what is done is saved in `partial` now and then."""
+    """Σ k kᵀ of each layer over all tokens of `rows`; the sums so far are saved in `partial` periodically."""
     sums = Sums.resumed(partial, model.device)
     ordered = sorted(rows, key=lambda row: (len(row), row))
     saved = time.monotonic()

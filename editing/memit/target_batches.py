@@ -1,7 +1,7 @@
-"""The constants of an optimisation: what lies before the subject's last token, and below layer L.
+"""The constants of an optimisation: states before the subject's last token, and below layer L.
 
-The texts of a batch are cut at the subject's last token.  Rows are put into buckets of one context
-prefix and like length, so that little is padded and the prefix is run, and kept, once a bucket.
+The texts of a batch are cut at the subject's last token.  Rows are put into buckets of one context prefix and
+similar length, so that there is little padding and the prefix is run, and kept, once per bucket.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from editing.model.prefix_cache import runs_suffixes
 Past = list[tuple[Tensor, Tensor]]
 
 FEW = 48
-"""A context with fewer rows than this gets no bucket of its own: reading the weights would dominate."""
+"""A context with fewer rows than this gets no separate bucket: reading the weights would dominate."""
 ENOUGH = 32
-"""A bucket of this many rows is closed where the next row is longer by half."""
+"""A bucket with this many rows is closed if the next row is longer by half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class TermRow:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The tokens to run: a target's last token predicts nothing that is asked."""
+        """The tokens to run: the last token of a target predicts nothing that is needed."""
         ids = self.term.text.ids
         return ids if self.term.kl else ids[:-1]
 
@@ -71,7 +71,7 @@ def buckets(groups: Sequence[Group], tokens: int) -> Iterator[list[TermRow]]:
 
 @dataclass
 class Bucket:
-    """B rows from the subject's last token on, with all they need of what comes before."""
+    """B rows from the subject's last token on, with everything they need from the tokens before."""
 
     ids: Tensor
     """[B, T]"""
@@ -86,17 +86,17 @@ class Bucket:
     shared: Past
     """Keys and values [1, heads, S, d_head] of each layer above L, of the tokens all rows begin with."""
     past: Past
-    """The same, [B, heads, P, d_head], of the tokens between those and the subject's last."""
+    """The same, [B, heads, P, d_head], for the tokens between those and the subject's last."""
     bare: Tensor
     """[B] whether a row is a fact's bare prompt."""
     row: Tensor
-    """[n] Logits are read in this row …"""
+    """[n] row of each logit that is read"""
     position: Tensor
-    """[n] … at this position …"""
+    """[n] its position"""
     weight: Tensor
-    """[n] … count this much in the loss …"""
+    """[n] its weight in the loss"""
     label: Tensor
-    """[n] … and are to say this token; −1: are to stay as they were."""
+    """[n] the token to predict; −1: the distribution should not change"""
     unedited: Tensor | None = None
     """[entries with label −1, V] log-probabilities without δ, once known."""
     subject: Tensor | None = None
@@ -104,7 +104,7 @@ class Bucket:
     only the state at the subject."""
 
     def select(self, staying: Tensor, renumbered: Tensor) -> Bucket:
-        """The rows whose group stays ([G] bool), with the groups' new numbers."""
+        """The rows of the groups that remain ([G] bool), with the groups renumbered."""
         rows = staying[self.group].nonzero()[:, 0]
         reads = staying[self.group[self.row]]
         row_number = torch.full_like(self.group, -1)
@@ -143,7 +143,7 @@ def collect(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype
 
 
 def _whole(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype: torch.dtype) -> Bucket:
-    """The bucket of a model that cannot go on from keys and values: its rows are run from their first token."""
+    """The bucket of a model that cannot continue from keys and values: its rows are run from their first token."""
     batch = prepare(model, [row.ids for row in rows], below=0, whole=True)
     seen: list[Tensor] = []
     with on_output(parts.blocks[layer], seen.append):
@@ -169,14 +169,14 @@ def _whole(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype:
 
 
 def _window(model: Any) -> int:
-    """Over how many tokens attention sees at least; a large number where there is no window."""
+    """Smallest number of tokens that attention covers; a large number if there is no window."""
     config = model.config.get_text_config()
     spans = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
     return min(span or 1 << 30 for span in spans)
 
 
 def _cut(batch: Rows, hidden: Tensor, rows: Sequence[TermRow], layer: int, dtype: torch.dtype) -> Bucket:
-    """Cut a batch that was run whole at each row's subject: what lies before becomes the past."""
+    """Cut a batch that was run whole at each row's subject: the tokens before it become the past."""
     device = hidden.device
     subject = torch.tensor([row.term.text.subject for row in rows], device=device)
     length = torch.tensor([len(row.ids) for row in rows], device=device)

@@ -1,10 +1,10 @@
-"""Targets (16): δ_i that makes the model say o_i, optimised for many key groups at once.
+"""Targets (16): δ_i that makes the model predict o_i, optimised for many key groups at once.
 
 δ enters at layer L at the subject's last token, so everything before that token, at any layer, and
 everything up to layer L is constant (`target_batches.py`); each step runs only the remaining tokens
 through the layers above L, forward and backward, with logits only where they are read.
-Groups are independent: each has its own optimiser state (`adam.py`, `lbfgs.py`), clamp and end, so batching
-them changes nothing but the last bits of losses and gradients.
+Groups are independent: each has its own optimiser state (`adam.py`, `lbfgs.py`), clamp and stopping point, so
+batching changes only the last bits of losses and gradients.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from editing.settings import EditSettings
 
 Done = Callable[[Group, Delta], None]
 Lost = Callable[[Group, NumericalError], None]
-"""Called with a group whose loss is not finite; the others of its batch go on without it."""
+"""Called with a group whose loss is not finite; the others of its batch continue without it."""
 
 
 class Rule(Protocol):
-    """How δs follow from losses and gradients; all state is a group's own."""
+    """An update rule: how δs follow from losses and gradients; all state is per group."""
 
     def evaluations(self, steps: int) -> int:
-        """How many losses are evaluated where the settings ask for `steps`."""
+        """How many losses are evaluated for `steps` steps."""
 
     def accepts_failure(self) -> bool:
-        """Whether a loss that is not finite is survived."""
+        """Whether the optimisation of a group continues after a loss that is not finite."""
 
     def update(self, delta: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
         """The next δ [G, d], from the loss and gradient of `delta`."""
 
     def result(self, delta: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
-        """(δ [G, d], its loss [G]) at the end, where `delta` is the last δ proposed and `loss` the last one found."""
+        """(δ [G, d], its loss [G]) at the end; `delta` is the last δ proposed and `loss` the last loss evaluated."""
 
     def keep(self, kept: Tensor) -> None:
-        """Go on with the groups `kept` alone."""
+        """Keep only the groups `kept`."""
 
 
 RULES: dict[str, type[Adam] | type[Lbfgs]] = {"adam": Adam, "lbfgs": Lbfgs}
@@ -59,7 +59,7 @@ RULES: dict[str, type[Adam] | type[Lbfgs]] = {"adam": Adam, "lbfgs": Lbfgs}
 
 
 class Optimisation:
-    """δ of a batch of key groups, step by step."""
+    """Optimises the δs of a batch of key groups, step by step."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Optimisation:
         layer: int,
         tokens: int | None = None,
     ) -> None:
-        """`tokens` are run at a time: enough to keep the device busy, so few that a step stays small."""
+        """`tokens` are run at a time: enough to keep the device busy, and few enough that a step stays small."""
         self.model, self.parts, self.settings, self.layer = model, parts, settings, layer
         self.groups = list(groups)
         self.dtype = torch.promote_types(model.dtype, torch.float32)
@@ -94,9 +94,9 @@ class Optimisation:
     def run(self, done: Done, lost: Lost | None = None, progress: Progress = silent) -> None:
         """All steps, as the optimiser counts them.
 
-        `progress` counts groups, those at work by the share of their steps that is done.  An exception from it
-        ends the run; what has been handed to `done` stays done.  Without `lost`, a group whose loss is not
-        finite raises NumericalError.
+        `progress` counts groups, those in progress by the share of their steps that is done.  An exception raised by
+        it ends the run; δs already passed to `done` are kept.  Without `lost`, a group whose loss is not finite
+        raises NumericalError.
         """
         updates, total = self.rule.evaluations(self.settings.steps), len(self.groups)
         for _ in range(updates):
@@ -114,7 +114,7 @@ class Optimisation:
         self.leave(torch.ones_like(self.loss, dtype=torch.bool), done)
 
     def _lose(self, values: Tensor, lost: Lost | None) -> Tensor:
-        """Go on without groups whose row of `values` is not finite; the indices of those that stay."""
+        """Drop groups whose row of `values` is not finite; returns the indices of those that remain."""
         finite = torch.isfinite(values).all(dim=1)
         stayed = finite.nonzero()[:, 0]
         for index in (~finite).nonzero()[:, 0].tolist():
@@ -131,7 +131,7 @@ class Optimisation:
         return stayed
 
     def gradient(self) -> Tensor:
-        """d loss / d δ, [G, d]; the groups' losses are left in `self.loss`."""
+        """d loss / d δ, [G, d]; the groups' losses are stored in `self.loss`."""
         delta = self.delta.detach().requires_grad_(True)
         with torch.enable_grad():
             decay = self.settings.weight_decay * delta.norm(dim=1) / self.norm**2
@@ -192,7 +192,7 @@ class Optimisation:
         return logits
 
     def _logits_of_whole(self, bucket: Bucket, subject: Tensor, delta: Tensor) -> Tensor:
-        """The same where the rows are run from their first token."""
+        """The same for rows that are run from their first token."""
         rows = torch.arange(len(bucket.ids), device=bucket.ids.device)
         block = self.parts.blocks[self.layer]
 
@@ -204,12 +204,12 @@ class Optimisation:
         return logits
 
     def update(self, gradient: Tensor) -> None:
-        """Move every group's δ by the gradient at it, and the loss left by `gradient()`."""
+        """Update every group's δ from its gradient and the loss stored by `gradient()`."""
         self.updates += 1
         self.delta = self.rule.update(self.delta, self.loss, gradient)
 
     def leave(self, finished: Tensor, done: Done) -> Tensor:
-        """Hand finished groups to `done` and go on without them; returns the indices of those that stay."""
+        """Pass finished groups to `done` and drop them; returns the indices of those that remain."""
         stayed = (~finished).nonzero()[:, 0]
         for index in finished.nonzero()[:, 0].tolist():
             delta = Delta(

@@ -1,7 +1,7 @@
-"""Tensors kept in the cache: each file carries a digest of what it holds.
+"""Tensors in the cache: each file contains a digest of its contents.
 
-A damaged file (a flipped byte, a cut end) counts as absent: it is removed, and what it held is computed
-again.  A content key identifies what a file is for; the digest proves that it still holds it.
+A damaged file (a flipped byte, a truncated end) counts as absent: it is removed, and its contents are computed
+again.  A content key identifies what a file is for; the digest verifies that the contents are intact.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ DIGEST = "sha256"
 
 
 def store(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write `tensors` with `metadata` to `path`: whole and synced, or not at all."""
+    """Write `tensors` with `metadata` to `path`, atomically and synced."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     make_directory(path.parent)
     write_file(path, save(ready, {**metadata, DIGEST: _digest(ready, metadata)}))
 
 
 def load(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """(tensors, metadata) from `path`; None where there is no such file, or a damaged one."""
+    """(tensors, metadata) from `path`; None if there is no such file, or if it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = dict(file.metadata() or {})

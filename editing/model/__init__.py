@@ -1,1 +1,1 @@
-"""A model's parts, and running it."""
+"""Loading a model, finding its parts, and running it."""

@@ -1,7 +1,7 @@
-"""The table of parts: where a model keeps its blocks, its MLP's W_out, and the norm that may follow it.
+"""Table of architectures: where a model has its blocks, its MLP's W_out, and the norm that may follow it.
 
-Nothing here looks at a model's name or path: the table is keyed by `config.model_type`, and a model
-outside it can be described in the settings (`architecture_blocks`, `architecture_writer`).
+Nothing depends on a model's name or path: the table is keyed by `config.model_type`, and a model outside it
+can be described in the settings (`architecture_blocks`, `architecture_writer`).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Architecture:
     writer: str
     """Path of W_out within a block: the linear map whose input is the key."""
     norm: str | None = None
-    """Path, within a block, of a norm that W_out's output passes on its way to the residual stream."""
+    """Path, within a block, of a norm applied to W_out's output before it is added to the residual stream."""
     mlp: str | None = None
-    """Path, within a block, of the whole MLP, where it is a module that maps each token by itself."""
+    """Path, within a block, of the whole MLP, if it is a module that maps each token independently."""
     depth: tuple[float, float] = (0.12, 0.26)
-    """First and last edited layer as fractions of the depth, where the settings name none."""
+    """First and last edited layer as fractions of the depth, used if the settings name none."""
 
 
 EDITABLE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-"""What a weight may be stored in to be edited."""
+"""Dtypes in which a weight can be edited."""
 
 _LLAMA = Architecture("model.layers", "mlp.down_proj", mlp="mlp")
 _POST_NORM = Architecture("model.layers", "mlp.down_proj", norm="post_feedforward_layernorm", mlp="mlp")
@@ -59,15 +59,15 @@ TABLE: dict[str, Architecture] = {
     "stablelm": _LLAMA,
     "olmo2": _POST_NORM,
 }
-"""`config.model_type` → parts.  Depths follow the layers published for each family; of models that also see
-(`gemma3`) the parts are those of the language model."""
+"""`config.model_type` → parts.  Depths follow the layers published for each family; for models with vision
+(`gemma3`), the parts are those of the language model."""
 
 
 POST_NORM: dict[str, str] = {
     **dict.fromkeys(("bart", "blenderbot-small", "marian", "mvp", "plbart", "trocr"), "final_layer_norm"),
     "openai-gpt": "ln_2",
 }
-"""Families whose residual stream itself passes a norm when the MLP has written: no module tree shows that."""
+"""Families that normalise the residual stream itself after the MLP, which the module tree does not show."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,17 @@ class Parts:
     width: int
     """d, the width of the residual stream."""
     inside: tuple[BlockParts, ...]
-    """What each block has, in the order of the blocks."""
+    """The parts of each block, in the order of the blocks."""
     scale: float = 1.0
-    """By how much every block scales what its MLP writes (Granite's residual multiplier)."""
+    """Factor by which every block scales its MLP's output (Granite's residual multiplier)."""
 
     @property
     def editable(self) -> tuple[int, ...]:
-        """The layers that have a W_out: all, but for hybrid models and mixtures of experts."""
+        """The layers that have a W_out: all, except in hybrid models and mixtures of experts."""
         return tuple(layer for layer, found in enumerate(self.inside) if found.writer is not None)
 
     def writer(self, layer: int) -> nn.Module:
-        """W_out of `layer`; raises ArchitectureError where the layer has none."""
+        """W_out of `layer`; raises ArchitectureError if the layer has none."""
         return self.blocks[layer].get_submodule(self._writer(layer))
 
     def norm(self, layer: int) -> nn.Module | None:
@@ -100,12 +100,12 @@ class Parts:
         return None if path is None else self.blocks[layer].get_submodule(path)
 
     def mlp(self, layer: int) -> nn.Module | None:
-        """The whole MLP of `layer`, where it is a module that maps each token by itself."""
+        """The whole MLP of `layer`, if it is a module that maps each token independently."""
         path = self.inside[layer].mlp
         return None if path is None else self.blocks[layer].get_submodule(path)
 
     def gain(self, layer: int) -> float:
-        """By how much `layer` scales what its MLP writes on the way to the block's output."""
+        """Factor by which `layer` scales its MLP's output before adding it to the block's output."""
         own = getattr(self.blocks[layer], "layer_scalar", None)  # Gemma 4
         return self.scale * (1.0 if own is None else float(own))
 
@@ -131,7 +131,7 @@ class Parts:
         return int(weight.shape[0] if self.transposed(layer) else weight.shape[1])
 
     def default_layers(self) -> tuple[int, ...]:
-        """R where the settings name none: the published fraction of this depth, among the layers with a W_out."""
+        """R if the settings name none: the published fraction of this depth, among the layers with a W_out."""
         first, last = (round(part * len(self.blocks)) for part in self.architecture.depth)
         within = tuple(layer for layer in self.editable if first <= layer <= max(first, last))
         below = [layer for layer in self.editable if layer < len(self.blocks) - 1]
@@ -139,7 +139,7 @@ class Parts:
 
 
 def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
-    """The parts of `model`, as found in its modules or as `described`; raises ArchitectureError if it has none."""
+    """The parts of `model`, found in its modules or as `described`; raises ArchitectureError if it has none."""
     kind = model.config.model_type
     refuse_adapters(model)
     width = blocks_width(model)
@@ -173,7 +173,7 @@ def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
 
 
 def candidates(model: Any) -> str:
-    """What an unknown model has that could be its blocks and their W_out, for people to choose from."""
+    """Modules of an unknown model that could be its blocks and their W_out, for the user to choose from."""
     width = blocks_width(model)
     found = []
     for path, module in model.named_modules():
@@ -193,7 +193,7 @@ def _in_width(part: Any) -> int:
 
 
 def described(settings: EditSettings) -> Architecture | None:
-    """The architecture the settings describe, or None: then the table decides."""
+    """The architecture described in the settings, or None to use the table."""
     if not settings.architecture_blocks and not settings.architecture_writer:
         return None
     if not settings.architecture_blocks or not settings.architecture_writer:
@@ -206,12 +206,12 @@ def described(settings: EditSettings) -> Architecture | None:
 
 
 def blocks_width(model: Any) -> int:
-    """d of the residual stream, from the model's configuration."""
+    """d, the width of the residual stream, from the model's configuration."""
     return int(model.config.get_text_config().hidden_size)
 
 
 def _scale(config: Any) -> float:
-    """Granite, MiniCPM and their kin multiply what attention and MLP write by a constant of the configuration."""
+    """Granite, MiniCPM and similar models multiply the outputs of attention and MLP by a configured constant."""
     text = config.get_text_config()
     depth = getattr(text, "scale_depth", None)
     if depth:
@@ -220,14 +220,14 @@ def _scale(config: Any) -> float:
 
 
 def _as_built(architecture: Architecture, config: Any) -> Architecture:
-    """OPT-350m is the one OPT whose blocks end in a LayerNorm (`do_layer_norm_before` false)."""
+    """OPT-350m is the only OPT whose blocks end in a LayerNorm (`do_layer_norm_before` is false)."""
     if config.model_type == "opt" and not config.do_layer_norm_before:
         return replace(architecture, norm="final_layer_norm")
     return architecture
 
 
 def refuse_adapters(model: Any) -> None:
-    """An adapter's layers stand between the weights and what they do; without it the edit would be another."""
+    """Reject an adapter: its layers change what the weights compute, so the edit would not be the intended one."""
     adapted = [name for name, module in model.named_modules() if type(module).__module__.startswith("peft.")]
     if adapted:
         raise ArchitectureError(
@@ -253,7 +253,7 @@ def _check_writers(parts: Parts, kind: str) -> None:
 
 
 def _is_plain_matrix(weight: object) -> bool:
-    """Whether an update of it can be written into it: no packed values, and no part of it elsewhere."""
+    """Whether an update can be written into it: no packed values, and no part of it stored elsewhere."""
     return (
         isinstance(weight, nn.Parameter)
         and type(weight.data) is Tensor

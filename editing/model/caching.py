@@ -1,8 +1,8 @@
-"""Keys and values that a pass attends to, handed over as the installed transformers asks for them.
+"""Passing cached keys and values to a model under the argument name that its transformers release uses.
 
 Transformers 5.24 renamed the argument `past_key_values` to `cache` and removes the old name in 5.40; model
-classes of other packages may still have the old one.  The name is read off the class, so that neither an
-older release nor a newer one warns or fails.
+classes of other packages may still use the old one.  The name is read from the class's signature, so that neither
+older nor newer releases warn or fail.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import DynamicLayer
 
 
 class FixedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one layer that every pass attends to and none adds to."""
+    """Keys and values of one layer that every pass attends to and none extends."""
 
     def __init__(self, length: int, *pasts: tuple[Tensor, Tensor]) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class FixedLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def attending_to(model: Any, cache: Any) -> dict[str, Any]:
-    """Keyword arguments that make a forward pass of `model` attend to `cache` and add to it."""
+    """Keyword arguments that make a forward pass of `model` attend to `cache` and extend it."""
     kind: type = type(model)
     return {_argument(kind): cache, "use_cache": True}
 
 
 @remembered
 def _argument(kind: type) -> str:
-    """What the forward pass of this class calls its cache."""
+    """Name of the cache argument of this class's forward pass."""
     parameters = inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
     return "cache" if "cache" in parameters else "past_key_values"

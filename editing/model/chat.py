@@ -1,7 +1,7 @@
-"""A tokenizer's chat template, as text: how a conversation opens, and how a question is put.
+"""A tokenizer's chat template, as text: the opening of a conversation, and a rendered question.
 
-Texts are given without the BOS token that the tokenizer puts before every text by itself, so that they are
-tokenised like any other text.
+Texts are returned without the BOS token that the tokenizer adds to every text, so that they are tokenised
+like any other text.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 from jinja2 import TemplateError
 
 _MARK = "\u2060question\u2060"
-"""Stands for the question while the template is rendered; no template contains it."""
+"""Placeholder for the question while the template is rendered; no template contains it."""
 
 
 def opening(tokenizer: Any) -> str | None:
-    """What stands before the user's first words; None where there is no template, or none that puts them as
-    they are."""
+    """The text before the user's first words; None if there is no template, or none that inserts them
+    unchanged."""
     rendered = _rendered(tokenizer, _MARK, answer=False)
     if rendered is None or rendered.count(_MARK) != 1:
         return None
@@ -25,7 +25,7 @@ def opening(tokenizer: Any) -> str | None:
 
 def asked(tokenizer: Any, question: str) -> str:
     """`question` as the user's only turn, up to where the answer begins; raises ValueError without a template
-    that puts it as it is."""
+    that inserts it unchanged."""
     rendered = _rendered(tokenizer, question, answer=True)
     if rendered is None or question not in rendered:
         raise ValueError(f"the tokenizer has no chat template that can put {question!r}")

@@ -1,4 +1,4 @@
-"""Prompts continued token by token: from cached keys and values, or read again as a whole each time."""
+"""Continuing prompts token by token: from cached keys and values, or by running the whole text every time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Ids = tuple[int, ...]
 
 
 def logits_from(model: Any, ids: Tensor, first: int, **more: Any) -> Tensor:
-    """Logits [B, T − first, V] of the positions from `first` on; the others are not computed where the class allows."""
+    """Logits [B, T − first, V] of the positions from `first` on; the others are skipped if the class allows it."""
     kept = ids.shape[1] - first
     if "logits_to_keep" in inspect.signature(type(model).forward).parameters:
         logits: Tensor = model(ids, **more, logits_to_keep=kept).logits
@@ -27,7 +27,7 @@ def logits_from(model: Any, ids: Tensor, first: int, **more: Any) -> Tensor:
 
 
 class FromCache:
-    """A batch that is being continued, its keys and values kept."""
+    """A batch in progress whose keys and values are cached."""
 
     def __init__(self, model: Any, prompts: Sequence[Ids]) -> None:
         self._model = model
@@ -40,7 +40,7 @@ class FromCache:
         self.logits: Tensor = logits[torch.arange(len(ids), device=ids.device), self._lengths - 1 - first]
 
     def append(self, tokens: Tensor) -> None:
-        """Say `tokens` (B,), one a row."""
+        """Append `tokens` (B,), one per row."""
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
         self.logits = logits_from(
             self._model,
@@ -54,7 +54,7 @@ class FromCache:
 
 
 class FromWhole:
-    """A batch that is being continued and read from its first token each time."""
+    """A batch in progress that is run from its first token every time."""
 
     def __init__(self, model: Any, prompts: Sequence[Ids]) -> None:
         self._model = model
@@ -62,7 +62,7 @@ class FromWhole:
         self.logits: Tensor = self._read()
 
     def append(self, tokens: Tensor) -> None:
-        """Say `tokens` (B,), one a row."""
+        """Append `tokens` (B,), one per row."""
         for row, token in zip(self._rows, tokens.tolist(), strict=True):
             row.append(token)
         self.logits = self._read()

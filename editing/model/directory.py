@@ -1,9 +1,9 @@
-"""The border to a model directory that somebody else wrote: what of it is read, and what is refused.
+"""Reading a model directory from an untrusted source: which files are read, and what is refused.
 
-A directory from a hub or a colleague may hold anything: links to private files, pipes, code, files that name
-other files, JSON of any depth.  So only files with known names are read, each as a regular file of bounded
-size that lies in the directory itself (or in the cache of a hub that the directory is a snapshot of), and
-what would run code or fetch something is refused by name before transformers sees it.  Torch-free.
+A downloaded directory may contain anything: links to private files, pipes, code, files that name other files,
+deeply nested JSON.  So only files with known names are read, each as a regular file of bounded size that lies in
+the directory itself (or in the hub cache of which it is a snapshot), and settings that would run code or fetch
+something are refused by name before transformers reads them.  Torch-free.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from editing.errors import ModelError
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 TEMPLATES = "additional_chat_templates"
-"""The one subdirectory that belongs to a model: chat templates by name (transformers, since 4.51)."""
+"""The only subdirectory that belongs to a model: chat templates by name (transformers, since 4.51)."""
 
 MIB = 1 << 20
 SMALL = 8 * MIB
-"""Largest configuration, licence or template."""
+"""Largest configuration, licence or template, in bytes."""
 LARGE = 256 * MIB
-"""Largest vocabulary; Gemma 3's tokenizer.json has 32 MiB."""
+"""Largest vocabulary, in bytes; Gemma 3's tokenizer.json has 32 MiB."""
 
 KNOWN: dict[str, int] = {
     "config.json": SMALL,
@@ -57,7 +57,7 @@ KNOWN: dict[str, int] = {
     "README.md": SMALL,
     "USE_POLICY.md": SMALL,
 }
-"""Files that belong to a model besides its weights, and how large they may be."""
+"""Files that belong to a model besides its weights, and their maximum sizes."""
 _KNOWN_KINDS = (
     (re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.ASCII | re.IGNORECASE), SMALL),
     (re.compile(r"[\w-][\w.-]*\.tiktoken", re.ASCII), LARGE),
@@ -80,13 +80,13 @@ _ADAPTER = "adapter_config.json"
 
 @dataclass(frozen=True)
 class ModelDirectory:
-    """A model directory, looked at with suspicion.  All its methods raise ModelError."""
+    """An untrusted model directory.  All its methods raise ModelError."""
 
     path: Path
 
     @classmethod
     def at(cls, path: Path) -> ModelDirectory:
-        """The directory at `path`; raises ModelError where there is none, or it is an adapter."""
+        """The directory at `path`; raises ModelError if there is none, or if it is an adapter."""
         if not path.is_dir():
             raise ModelError(f"no model directory at {path}: give the path of a local Hugging Face model")
         if os.path.lexists(path / _ADAPTER):
@@ -98,7 +98,7 @@ class ModelDirectory:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """`config.json`, once nothing in any of the JSON files asks for code, a kernel or a quantiser."""
+        """`config.json`, after checking that no JSON file asks for code, a kernel or a quantiser."""
         if not os.path.lexists(self.path / "config.json"):
             raise ModelError(f"{self.path} has no readable config.json: it is not a Hugging Face model")
         self._refuse_pipes()
@@ -111,7 +111,7 @@ class ModelDirectory:
         return config
 
     def small_files(self) -> tuple[str, ...]:
-        """Names of the small files that belong to the model, in order; a template's with its folder."""
+        """Names of the small files that belong to the model, in order; a template's includes its folder."""
         names = [entry.name for entry in self._entries(self.path)]
         if TEMPLATES in names and not (self.path / TEMPLATES).is_symlink():
             names += [f"{TEMPLATES}/{entry.name}" for entry in self._entries(self.path / TEMPLATES)]
@@ -129,7 +129,7 @@ class ModelDirectory:
         return content
 
     def weight_map(self) -> dict[str, str] | None:
-        """Tensor name → file, from the index; None where all weights are in one file."""
+        """Tensor name → file, from the index; None if all weights are in one file."""
         index, single = (os.path.lexists(self.path / name) for name in (INDEX, SINGLE))
         if index and single:
             raise ModelError(
@@ -187,7 +187,7 @@ class ModelDirectory:
             raise ModelError(f"{directory} cannot be read: {error.strerror}") from error
 
     def _opened(self, name: str) -> IO[bytes]:
-        """A regular file of the model, opened; whatever else goes by the name is refused unread."""
+        """Open a regular file of the model; anything else with that name is refused unread."""
         path = self.path / name
         try:
             file = open_regular(path)
@@ -201,7 +201,7 @@ class ModelDirectory:
         return file
 
     def _refuse_pipes(self) -> None:
-        """Loaders open more names than are known here, and opening a pipe waits for ever."""
+        """Check all names: loaders open more names than are known here, and opening a pipe blocks forever."""
         for entry in self._entries(self.path):
             with suppress(OSError):  # a link that leads nowhere is no file
                 mode = entry.stat().st_mode
@@ -209,9 +209,9 @@ class ModelDirectory:
                     raise ModelError(f"{entry.path} is not a regular file: a model consists of files")
 
     def _belongs(self, path: Path) -> bool:
-        """Whether `path` leads to a file of this directory, or of the hub's cache it is a snapshot in.
+        """Whether `path` leads to a file of this directory, or of the hub cache that it is a snapshot in.
 
-        That cache keeps files by digest: models--ORG--NAME/blobs/DIGEST, linked to from
+        That cache stores files by digest: models--ORG--NAME/blobs/DIGEST, linked to from
         models--ORG--NAME/snapshots/REVISION/.
         """
         own, real = self.path.resolve(), path.resolve()
@@ -235,7 +235,7 @@ def _limit(name: str) -> int | None:
 
 
 def _refuse(value: object, path: Path) -> None:
-    """Raise ModelError if a key that runs code, or decides what is not a file's to decide, occurs anywhere."""
+    """Raise ModelError if a key that runs code, or overrides a decision of the loader, occurs anywhere."""
     waiting = [value]
     while waiting:
         found = waiting.pop()

@@ -1,9 +1,9 @@
-"""Where a model keeps its blocks, and where each block keeps W_out, read off the module tree.
+"""Finding a model's blocks, and W_out in each block, from the module tree.
 
-A causal model is a list of blocks; a block mixes tokens (attention, a state-space layer) and then, for each
-token by itself, an MLP writes into the residual stream.  W_out is the linear map that does the writing: d
-wide, and no part of the mixing.  What is found here is a guess from shapes and from how modules are called in
-practice; `self_test.py` proves it on the model itself.  Works on the meta device.
+A causal model is a list of blocks; a block mixes tokens (attention, a state-space layer), and then an MLP maps each
+token independently and adds to the residual stream.  W_out is the linear map whose output is added: it has width
+d, and is not part of the mixing.  The result is a guess from shapes and from common module names;
+`self_test.py` verifies it on the model itself.  Works on the meta device.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from editing.errors import ArchitectureError
 _ASIDE = re.compile(
     r"vision|visual|image|audio|speech|acoustic|depth_decoder|codec|talker|mtp|nextn|predictor|projector"
 )
-"""Towers beside the language model."""
+"""Towers that are not part of the language model."""
 _MIXING = re.compile(r"attn|attention|mamba|ssm|conv|rnn|recurrent|delta|temporal|retention", re.IGNORECASE)
 _MIXING_CLASS = re.compile(
     r"Attention|Attn|Mamba|Mixer|Conv(?!1D$)|DeltaNet|mLSTM|sLSTM|LSTMLayer|RGLRU|RecurrentBlock|KDA|Lightning|TimeMix"
 )
-"""What moves information between tokens: by the name of a module, and of its class."""
+"""Modules that mix information between tokens: by the name of a module, and of its class."""
 _BESIDE = re.compile(
     r"router|gate$|altup|laurel|per_layer|indexer|engram|adapter|lora|norm|emb|hyper|_hc", re.IGNORECASE
 )
@@ -35,9 +35,9 @@ _EXPERTS = re.compile(r"Experts|SparseMoe|MoE|Moe(?!.*(Attention|DecoderLayer))|
 _AFTER = re.compile(
     r"(post_?(feed_?forward|mlp|ffn|ff|ffw)\w*norm\d*)|(post_mlp_ln)|(post_norm2)", re.IGNORECASE
 )
-"""What norms between W_out and the residual stream are called."""
+"""Names of norms between W_out and the residual stream."""
 _NAMES = ("down_proj", "dense_4h_to_h", "c_proj", "fc_out", "fc2", "w2", "wo", "output_linear")
-"""What W_out is called, where more than one matrix could be it."""
+"""Names of W_out, used if more than one matrix is possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class BlockParts:
     """The parts of one block, as paths within it."""
 
     writer: str | None
-    """W_out; None where the block has none that can be edited."""
+    """W_out; None if the block has none that can be edited."""
     norm: str | None = None
     mlp: str | None = None
     reason: str = ""
@@ -53,7 +53,7 @@ class BlockParts:
 
 
 def find_blocks(model: Any) -> str:
-    """Path of the list of blocks of the language model; raises ArchitectureError where nothing looks like one."""
+    """Path of the language model's list of blocks; raises ArchitectureError if nothing looks like one."""
     depth = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     lists: dict[str, nn.ModuleList] = {
         path: module
@@ -117,7 +117,7 @@ def _inner(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _candidates(block: nn.Module, width: int) -> Iterator[str]:
-    """Linear maps into the residual stream that stand in no module that mixes tokens."""
+    """Linear maps into the residual stream that are not inside a module that mixes tokens."""
     for path, module in _inner(block):
         if not isinstance(module, nn.Linear | Conv1D) or out_width(module) != width:
             continue
@@ -164,7 +164,7 @@ def _norm_after(block: nn.Module, writer: str) -> str | None:
 
 
 def _mlp_around(block: nn.Module, writer: str) -> str | None:
-    """The module around W_out, if it is made of maps of single tokens only and takes nothing else."""
+    """The module around W_out, if it maps each token independently and takes no other input."""
     parent = writer.rpartition(".")[0]
     if not parent or "." in parent:
         return None
@@ -181,5 +181,5 @@ def _mlp_around(block: nn.Module, writer: str) -> str | None:
 
 
 def out_width(part: Any) -> int:
-    """How wide the output of a linear map is."""
+    """Width of the output of a linear map."""
     return int(part.weight.shape[1] if isinstance(part, Conv1D) else part.weight.shape[0])

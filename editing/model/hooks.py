@@ -1,7 +1,7 @@
-"""Looking into a model, and leaving parts of it out, as `with` blocks.
+"""Context managers that observe a model's activations, or skip parts of it.
 
-Every hook is removed when its block ends, on errors too.  Blocks of some architectures return a
-tensor and of others a tuple or list that begins with it; `hidden_of` and `with_hidden` hide the difference.
+Every hook is removed when its block ends, also after an error.  Blocks of some architectures return a tensor
+and of others a tuple or list that begins with it; `hidden_of` and `with_hidden` hide the difference.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 
 class StopForward(Exception):
-    """Raised inside a forward pass that has computed all that was asked for."""
+    """Raised inside a forward pass once everything that is needed has been computed."""
 
 
 def hidden_of(output: Any) -> Tensor:
-    """The hidden state in what a block returned."""
+    """The hidden state in the output of a block."""
     return output[0] if isinstance(output, tuple | list) else output  # type: ignore[no-any-return]
 
 
@@ -30,7 +30,7 @@ def with_hidden(output: Any, hidden: Tensor) -> Any:
 
 @contextmanager
 def on_input(module: nn.Module, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-    """Call `see` with the module's first input; what it returns, if anything, takes the input's place."""
+    """Call `see` with the module's first input; a result other than None replaces the input."""
 
     def hook(_: nn.Module, args: tuple[Any, ...]) -> Any:
         seen = see(args[0])
@@ -45,7 +45,7 @@ def on_input(module: nn.Module, see: Callable[[Tensor], Tensor | None]) -> Itera
 
 @contextmanager
 def on_output(module: nn.Module, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-    """Call `see` with the module's hidden state; what it returns, if anything, takes its place."""
+    """Call `see` with the module's hidden state; a result other than None replaces it."""
 
     def hook(_: nn.Module, __: Any, output: Any) -> Any:
         seen = see(hidden_of(output))
@@ -60,7 +60,7 @@ def on_output(module: nn.Module, see: Callable[[Tensor], Tensor | None]) -> Iter
 
 @contextmanager
 def only_at(module: nn.Module, row: Tensor, position: Tensor) -> Iterator[None]:
-    """Run a module that maps each token by itself at [row, position] only, inside; elsewhere it gives zeros."""
+    """Run a module that maps each token independently only at [row, position]; elsewhere it returns zeros."""
     shape: list[torch.Size] = []
 
     def gather(states: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def only_at(module: nn.Module, row: Tensor, position: Tensor) -> Iterator[None]:
 
 @contextmanager
 def stopped_after(block: nn.Module) -> Iterator[None]:
-    """End the forward pass inside this `with` when `block` has returned (register other hooks first)."""
+    """End the forward pass inside this block when `block` has returned (register other hooks first)."""
 
     def hook(*_: Any) -> None:
         raise StopForward
@@ -92,7 +92,7 @@ def stopped_after(block: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def returns_tuple(model: Any, block: nn.Module) -> bool:
-    """Whether `block` returns a tuple that begins with the hidden state, asked with one token."""
+    """Whether `block` returns a tuple that begins with the hidden state, tested with one token."""
     seen: list[bool] = []
     handle = block.register_forward_hook(lambda _, __, output: seen.append(isinstance(output, tuple)))
     try:
@@ -105,9 +105,9 @@ def returns_tuple(model: Any, block: nn.Module) -> bool:
 
 @contextmanager
 def instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """`forward` in place of the module's own, inside.
+    """Replace the module's own `forward` inside the block.
 
-    After, the module has what it had: accelerate, for one, gives modules a `forward` of their own.
+    Afterwards the module is as it was: accelerate, for example, sets a `forward` on modules itself.
     """
     own = vars(module)
     before = own.get("forward")
@@ -123,7 +123,7 @@ def instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def bypassed(blocks: Iterable[nn.Module], *, tuples: bool) -> Iterator[None]:
-    """Let `blocks` return their input; `tuples`: whether blocks of this model return tuples."""
+    """Make `blocks` return their input; `tuples`: whether blocks of this model return tuples."""
 
     def passed(hidden_states: Tensor, *_: Any, **__: Any) -> Any:
         return (hidden_states, None) if tuples else hidden_states
@@ -136,7 +136,7 @@ def bypassed(blocks: Iterable[nn.Module], *, tuples: bool) -> Iterator[None]:
 
 @contextmanager
 def starting_with(states: Tensor, below: Sequence[nn.Module], *, tuples: bool) -> Iterator[None]:
-    """Forward passes begin above the blocks `below`, with `states` as their output; without any, as usual."""
+    """Forward passes start above the blocks `below`, with `states` as their output; without any, as usual."""
     with ExitStack() as stack:
         if below:
             stack.enter_context(bypassed(below, tuples=tuples))
@@ -146,10 +146,10 @@ def starting_with(states: Tensor, below: Sequence[nn.Module], *, tuples: bool) -
 
 @contextmanager
 def fused(model: nn.Module) -> Iterator[None]:
-    """Activations that are written out in elementary steps run as one kernel, inside.
+    """Activations that are implemented in elementary steps run as one kernel inside the block.
 
-    The same function: GPT-2's and GPT-J's "gelu_new" is the tanh approximation of GELU.  Written out
-    it took half of an optimisation's time on a CPU.
+    The function is the same: GPT-2's and GPT-J's "gelu_new" is the tanh approximation of GELU.  The elementary
+    steps took half of an optimisation's time on a CPU.
     """
 
     def gelu(states: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def fused(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def uncompiled(model: nn.Module) -> Iterator[None]:
-    """What `torch.compile` made of the model or of its parts runs as it was written, inside: hooks are then called."""
+    """What `torch.compile` made of the model or its parts runs uncompiled inside the block: hooks are then called."""
     compiled = any(
         hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
         for module in model.modules()
@@ -176,7 +176,7 @@ def uncompiled(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter asks for a gradient, dropout is off and nothing runs compiled, inside; all as before after."""
+    """No parameter requires a gradient, dropout is off and nothing runs compiled inside; all is restored afterwards."""
     asked = [parameter for parameter in model.parameters() if parameter.requires_grad]
     training = [module for module in model.modules() if module.training]
     for parameter in asked:
@@ -194,9 +194,9 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def injected(block: nn.Module, rows: Tensor, positions: Tensor, deltas: Tensor) -> Iterator[None]:
-    """Add `deltas` [n, d] to the output of `block` at (row, position), as Eqn. 16 has it.
+    """Add `deltas` [n, d] to the output of `block` at (row, position), as in Eqn. 16.
 
-    How a group's δ is judged alone, without any weight changed.
+    This tests a group's δ alone, without changing any weight.
     """
 
     def see(hidden: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Forward passes for short questions: batches of like length, and their continuation token by token.
+"""Forward passes for short questions: batches of similar length, and their continuation token by token.
 
-Rows are padded on the right.  In a causal model nothing to the right of a token can reach it, so a pass
-over whole texts needs neither mask nor positions of any architecture; only a batch that is *continued*
-needs both, since the next token then comes after the padding.
+Rows are padded on the right.  In a causal model no token attends to those on its right, so a pass over
+whole texts needs neither a mask nor positions; only a batch that is *continued* needs both, since the
+next token then comes after the padding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Continuation", "Ids", "for_each_batch", "target_logits"]
 T = TypeVar("T")
 
 LOGIT_BYTES = 12
-"""A logit in the model's dtype, and twice in fp32 (itself and its log-probability)."""
+"""Bytes per logit: once in the model's dtype, and twice in fp32 (itself and its log-probability)."""
 
 
 def for_each_batch(
@@ -34,10 +34,10 @@ def for_each_batch(
     read: Callable[[T], int] = lambda _: 1,
     extra: int = 0,
 ) -> None:
-    """Call `run` on batches of `items` of like `length` (plus `extra` tokens to come), shortest first.
+    """Call `run` on batches of `items` of similar `length` (plus `extra` tokens to come), shortest first.
 
-    `read` says at how many positions an item's logits are read.  A batch that runs out of memory is
-    halved; raises OutOfMemory if a single item does not fit.
+    `read` gives the number of positions at which an item's logits are read.  A batch that runs out of memory
+    is halved; raises OutOfMemory if a single item does not fit.
     """
     ordered = sorted(items, key=lambda item: (length(item), read(item)))
     for batch in _batches(model, ordered, length, read, extra):
@@ -66,7 +66,7 @@ def _batches(
 
 
 def target_logits(model: Any, rows: Sequence[Ids], starts: Sequence[int]) -> Iterator[Tensor]:
-    """For every row the logits that predict its tokens from `starts` on: (len(row) − start, V)."""
+    """For every row, the logits that predict its tokens from `starts` on: (len(row) − start, V)."""
     ids, _ = padded(rows, model.device)
     first = min(starts) - 1
     logits = logits_from(model, ids, first, use_cache=False)  # (B, T - first, V)
@@ -75,7 +75,7 @@ def target_logits(model: Any, rows: Sequence[Ids], starts: Sequence[int]) -> Ite
 
 
 class Continuation:
-    """A batch of prompts that is being continued: `logits` (B, V) predict each row's next token."""
+    """A batch of prompts in progress: `logits` (B, V) predict each row's next token."""
 
     def __init__(self, model: Any, prompts: Sequence[Ids]) -> None:
         self._way = (FromCache if runs_suffixes(model) else FromWhole)(model, prompts)
@@ -86,5 +86,5 @@ class Continuation:
         return self._way.logits
 
     def append(self, tokens: Tensor) -> None:
-        """Say `tokens` (B,), one a row."""
+        """Append `tokens` (B,), one per row."""
         self._way.append(tokens)

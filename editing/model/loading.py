@@ -1,7 +1,7 @@
 """Loading a local Hugging Face directory, with its tokenizer, for editing and judging.
 
 Never from the network, never with code from the directory, and only with a tokenizer that gives
-character offsets (`tokens.py` stands on them).
+character offsets (required by `tokens.py`).
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from editing.model.tokens import Readable
 from editing.model.weights import refuse_offloaded
 
 ATTENTION = ("sdpa", "eager")
-"""Attention by torch itself, fused where the architecture allows it; never a kernel that a file asks for."""
+"""PyTorch's own attention, fused if the architecture allows it; never a kernel named in a file."""
 MANY = 1024
-"""Layers, experts or labels that a configuration may name however few tensors are stored."""
+"""Maximum number of layers, experts or labels in a configuration, even if few tensors are stored."""
 ROOM = 1 << 30
-"""Values that a model may have beyond those that are stored: buffers such as causal masks."""
+"""Values that a model may have in addition to those that are stored: buffers such as causal masks."""
 
 
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | None = None) -> Any:
-    """The causal language model in `path`, in evaluation mode, asking for no gradients.
+    """Load the causal language model in `path`, in evaluation mode, without gradients.
 
-    `device` is `cpu`, `cuda`, … or `auto` (spread over what there is, by accelerate); by default a GPU
-    if there is one.  `dtype` is by default what is stored on a GPU, fp32 on a CPU, where 16-bit
+    `device` is `cpu`, `cuda`, … or `auto` (distributed over the available devices by accelerate); by default a
+    GPU if there is one.  `dtype` is by default the stored one on a GPU, and fp32 on a CPU, where 16-bit
     arithmetic is far slower.  Raises ModelError.
     """
     directory = ModelDirectory.at(path)
@@ -79,10 +79,10 @@ def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | No
 
 
 def load_tokenizer(path: Path) -> Any:
-    """The tokenizer beside the model in `path`; raises ModelError if there is none with offsets.
+    """Load the tokenizer of the model in `path`; raises ModelError if there is none with offsets.
 
-    Tokens that were added beyond the model's embedding (Gemma 3's image token in a model of text alone) are
-    left out: no text is then read as one of them.
+    Added tokens beyond the model's embedding (Gemma 3's image token in a text-only model) are removed, so
+    that no text is tokenised to them.
     """
     directory = ModelDirectory.at(path)
     config = _configuration(directory)
@@ -99,7 +99,7 @@ def load_tokenizer(path: Path) -> Any:
 
 
 def stored_dtype(config: dict[str, Any]) -> torch.dtype:
-    """The dtype of the weights by the configuration; fp32 where it names none."""
+    """The dtype of the weights according to the configuration; fp32 if it names none."""
     name = config.get("dtype") or config.get("torch_dtype") or "float32"
     dtype = getattr(torch, name, None) if isinstance(name, str) else None
     if not isinstance(dtype, torch.dtype):
@@ -108,10 +108,10 @@ def stored_dtype(config: dict[str, Any]) -> torch.dtype:
 
 
 def editable_tensors(path: Path, described: Architecture | None = None) -> list[str]:
-    """Parameter names of W_out of every block that has one, of the model in `path`, without loading its weights.
+    """Names of the W_out parameters of all blocks that have one, for the model in `path`, without loading weights.
 
     The architecture is found in the model's modules, or is as `described`.
-    Raises ModelError for a directory that is no model, ArchitectureError for one that cannot be edited.
+    Raises ModelError if the directory is not a model, ArchitectureError if it cannot be edited.
     """
     skeleton = _skeleton(ModelDirectory.at(path))
     parts = locate_parts(skeleton, described)
@@ -119,19 +119,19 @@ def editable_tensors(path: Path, described: Architecture | None = None) -> list[
 
 
 def context_length(model: Any) -> int:
-    """How many tokens the model can read at once."""
+    """Maximum number of tokens that the model can read at once."""
     config = model.config.get_text_config()
     length = getattr(config, "max_position_embeddings", None)
     return int(length) if length else 2048
 
 
 def readable(model: Any) -> Readable:
-    """What the model can read: texts of how many tokens, and which ids."""
+    """What the model can read: the maximum length in tokens, and the ids in its embedding."""
     return Readable(context_length(model), int(model.get_input_embeddings().weight.shape[0]))
 
 
 def _configuration(directory: ModelDirectory) -> Any:
-    """transformers' reading of config.json, checked to ask for nothing unbounded."""
+    """config.json as parsed by transformers, after checking that its sizes are bounded."""
     config = _concrete(directory.config)
     stored_dtype(config)
     stored = _stored_tensors(directory)
@@ -150,7 +150,7 @@ def _configuration(directory: ModelDirectory) -> Any:
 
 
 def _concrete(config: dict[str, Any]) -> dict[str, Any]:
-    """`config` without `dtype: "auto"`, which stands for whatever is stored."""
+    """`config` without `dtype: "auto"`, which stands for the stored dtype."""
     return {
         key: _concrete(value) if isinstance(value, dict) else value
         for key, value in config.items()
@@ -159,7 +159,7 @@ def _concrete(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counts(config: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers in a configuration that decide how many modules or entries are made one by one."""
+    """The numbers in a configuration that determine how many modules or entries are created."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from _counts(value)
@@ -168,7 +168,7 @@ def _counts(config: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _stored_tensors(directory: ModelDirectory) -> int:
-    """How many tensors the weight files hold."""
+    """Number of tensors in the weight files."""
     count = 0
     for path in directory.weight_files():
         with (
@@ -180,7 +180,7 @@ def _stored_tensors(directory: ModelDirectory) -> int:
 
 
 def _skeleton(directory: ModelDirectory) -> Any:
-    """The model without its weights (on the meta device), built with the attention it is to be loaded with."""
+    """The model without its weights (on the meta device), built with the attention it will be loaded with."""
     config = _configuration(directory)
     with _as_model_error(f"{directory.path / 'config.json'} describes no causal language model"):
         skeleton = _built(config)
@@ -195,10 +195,10 @@ def _skeleton(directory: ModelDirectory) -> Any:
 
 
 def class_for(config: Any) -> Any:
-    """The class that builds a model with this configuration and reads text alone.
+    """The class that builds a text-only model from this configuration.
 
-    What sees as well is mostly known to transformers as a model of images and text; its language model is
-    then used without any.
+    Transformers lists most models with vision as image-and-text models; their language model is used without
+    images.
     """
     seeing = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
@@ -218,7 +218,7 @@ def _built(config: Any) -> Any:
 
 
 def _leave_out_unreadable(tokenizer: Any, config: Any, path: Path) -> None:
-    """Drop the added tokens that have no row in the embedding; raises ModelError where others have none."""
+    """Drop the added tokens that have no row in the embedding; raises ModelError if other tokens have none."""
     size = int(config.get_text_config().vocab_size)
     backend = tokenizer.backend_tokenizer
     largest = max(backend.get_vocab(with_added_tokens=False).values(), default=-1)
@@ -235,10 +235,10 @@ def _leave_out_unreadable(tokenizer: Any, config: Any, path: Path) -> None:
 
 @contextmanager
 def _as_model_error(what: str, advice: str = "copy or download the model again") -> Iterator[None]:
-    """Whatever transformers, tokenizers or safetensors raise over a file's contents is a ModelError.
+    """Convert errors that transformers, tokenizers or safetensors raise about a file's contents to ModelError.
 
-    Their errors are of any kind, down to a panic of Rust code, which is no Exception.  Errors of
-    exhausted memory pass unchanged: the files are not to blame.
+    Their errors may be of any kind, including a panic of Rust code, which is not an Exception.  Out-of-memory
+    errors pass unchanged, since the files are not the cause.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""How much fits: batch sizes from free memory, halved when that was too hopeful."""
+"""Batch sizes from the free memory, halved if they turn out too large."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory a batch may be planned with: what is free, less a margin."""
+    """Memory that a batch may use: the free memory, less a margin."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -23,15 +23,15 @@ def free_bytes(device: torch.device) -> int:
 
 
 def pass_bytes(device: torch.device) -> int:
-    """Memory for a forward pass over many texts and what it leaves behind.
+    """Memory for a forward pass over many texts and the states it keeps.
 
-    On a CPU more is no faster, and memory is to stay flat as a view grows.
+    More is no faster on a CPU, and memory should not grow with the view.
     """
     return min(free_bytes(device), 512 << 20) if device.type == "cpu" else free_bytes(device)
 
 
 def _available() -> int:
-    """MemAvailable of Linux; elsewhere a guess that the halving corrects."""
+    """MemAvailable on Linux; elsewhere a guess, which halving corrects."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
@@ -41,7 +41,7 @@ def _available() -> int:
 
 
 def ran_out(error: RuntimeError) -> bool:
-    """Whether `error` is an allocation that failed, on either kind of device."""
+    """Whether `error` is a failed allocation, on either kind of device."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
@@ -55,7 +55,7 @@ def in_batches(
 ) -> None:
     """Call `run` on consecutive batches whose `cost` stays within `budget`; halve one that runs out of memory.
 
-    A single item that does not fit goes to `too_large`, or raises OutOfMemory where that is not given.
+    A single item that does not fit is passed to `too_large`, or raises OutOfMemory without it.
     """
     for batch in batches(items, cost, budget):
         halving(batch, run, too_large=too_large)
@@ -82,7 +82,7 @@ def halving(
 ) -> None:
     """Call `run` on `batch`, or on its halves in turn where it runs out of memory.
 
-    A single item that does not fit goes to `too_large`, or raises OutOfMemory where that is not given.
+    A single item that does not fit is passed to `too_large`, or raises OutOfMemory without it.
     """
     try:
         run(batch)

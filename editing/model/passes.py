@@ -1,7 +1,7 @@
-"""Forward passes over many short texts: padded, and with the tokens they all begin with run once.
+"""Forward passes over many short texts: padded, with their common first tokens run once.
 
-The texts of an edit share their context prefix (and BOS) with those of every other edit, so a batch
-sorted by context runs those tokens for one row and lets the others attend to their keys and values.
+The texts of all edits share their context prefix (and BOS), so a batch sorted by context runs those tokens for
+one row and lets the others attend to their keys and values.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Start:
-    """Where passes over a batch begin: above the blocks `below`, with states that an earlier pass saw there."""
+    """Where passes over a batch start: above the blocks `below`, with states kept from an earlier pass."""
 
     below: Sequence[nn.Module] = ()
     tuples: bool = False
     """Whether blocks of the model return tuples."""
     shared: Tensor | None = None
-    """[1, S, d] what the shared tokens have there."""
+    """[1, S, d] states of the shared tokens there."""
     own: Tensor | None = None
-    """[B, T, d] what the own tokens have there."""
+    """[B, T, d] states of the own tokens there."""
 
 
 BEGINNING = Start()
-"""The embeddings."""
+"""The start at the embeddings."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A padded batch, less the tokens that all its rows begin with."""
+    """A padded batch, without the tokens that all its rows begin with."""
 
     ids: Tensor
     """[B, T] own tokens, padded on the right."""
@@ -49,11 +49,11 @@ class Rows:
     shared: int
     """S, the number of tokens run once for all rows."""
     cache: Any
-    """Keys and values of the shared tokens, and of the own ones once run; None where none are kept."""
+    """Keys and values of the shared tokens, and of the own ones once run; None if none are kept."""
 
 
 def common_length(rows: Sequence[Ids]) -> int:
-    """How many first tokens all `rows` have in common (the extremes in order decide it)."""
+    """Number of first tokens that all `rows` have in common (found by comparing the smallest and largest row)."""
     low, high = min(rows), max(rows)
     for index, (a, b) in enumerate(zip(low, high, strict=False)):
         if a != b:
@@ -64,7 +64,7 @@ def common_length(rows: Sequence[Ids]) -> int:
 def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """(ids [B, T], lengths [B]) of `rows`, padded on the right with token 0.
 
-    Padding on the right needs no mask: no real token sees what comes after it.
+    Padding on the right needs no mask: no real token attends to what comes after it.
     """
     lengths = torch.tensor([len(row) for row in rows])
     ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
@@ -85,10 +85,10 @@ def prepare(
 ) -> Rows:
     """A batch of `rows`, its common tokens (fewer than `below`) already run, from `start` up to block `stop`.
 
-    `whole`: nothing is run beforehand, for models that cannot go on from keys and values (`prefix_cache`).
+    `whole`: nothing is run in advance, for models that cannot continue from keys and values (`prefix_cache`).
 
-    `below` is at most the smallest index the caller wants to look at, so that nothing it wants
-    lies among the shared tokens.
+    `below` is at most the smallest index that the caller reads, so that no such index lies among the shared
+    tokens.
     """
     device = model.device
     shared = min(common_length(rows), below, min(map(len, rows)) - 1)
@@ -122,7 +122,7 @@ def _read_shared(model: Any, ids: Ids, cache: Any, count: int, stop: nn.Module |
 def read(model: Any, rows: Rows, *, stop: nn.Module | None = None, start: Start = BEGINNING) -> None:
     """Run the own tokens of `rows` through the blocks (not the head), from `start` up to `stop`.
 
-    Hooks do the looking.
+    Activations are read by hooks.
     """
     with ExitStack() as stack:
         if start.own is not None:

@@ -1,8 +1,8 @@
-"""Whether a model can be continued from keys and values alone: asked of the model, not looked up.
+"""Testing whether a model can be continued from keys and values alone, by running it.
 
-The engine runs what texts have in common once, and afterwards only what is new.  That is right where all
-a token sees of the ones before it is their keys and values.  State-space layers, layers that share keys
-with others, and positions that are not counted from 0 break it; such models are run as whole sequences.
+The engine runs the common beginning of texts once, and afterwards only the rest.  That is correct if a token
+depends on earlier ones only through their keys and values.  State-space layers, layers that share keys with others,
+and positions that are not counted from 0 break it; such models are run on whole sequences.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from editing.model.hooks import frozen, on_output, returns_tuple, starting_with
 from editing.model.passes import prepare, read
 
 LENGTH = 9
-"""Tokens of a probe."""
+"""Length of a probe in tokens."""
 SPLIT = 4
-"""Where its suffix begins."""
+"""Index at which its suffix begins."""
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
-"""Largest deviation, beside the largest value; models compute parts in fp32 whatever their dtype."""
+"""Largest deviation, relative to the largest value; models compute parts in fp32 whatever their dtype."""
 ROUGH = 6e-2
 """The same in 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Whether suffixes may be run alone, and where not, why."""
+    """Whether suffixes may be run alone, and if not, why."""
 
     exact: bool
     deviation: float
@@ -47,19 +47,19 @@ _found: weakref.WeakKeyDictionary[nn.Module, Finding] = weakref.WeakKeyDictionar
 
 def runs_suffixes(model: Any) -> bool:
     """Whether `model` computes the same from cached keys and values as from whole sequences."""
-    # Families of the table are held to it by the tests' fp64 oracle.
+    # Families of the table are verified by the tests' fp64 oracle.
     return model.config.model_type in TABLE or prefix_cache(model).exact
 
 
 def prefix_cache(model: Any, parts: Parts | None = None) -> Finding:
-    """What a probe of a few tokens found; a model is asked once."""
+    """The result of a probe of a few tokens; each model is tested once."""
     if model not in _found:
         _found[model] = _probe(model, parts or locate_parts(model))
     return _found[model]
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """How far two ways of computing the same may be apart, beside the largest value."""
+    """Allowed difference between two ways of computing the same, relative to the largest value."""
     return TOLERANCE.get(dtype, ROUGH)
 
 
@@ -71,7 +71,7 @@ def probe_ids(model: Any, length: int = LENGTH) -> Tensor:
 
 
 def deviation(found: Tensor, expected: Tensor) -> float:
-    """Largest difference, beside the largest entry; infinite where anything is not finite."""
+    """Largest difference, relative to the largest entry; infinite if anything is not finite."""
     if found.shape != expected.shape:
         return float("inf")
     scale = expected.double().abs().max().clamp(min=1e-30)
@@ -106,7 +106,7 @@ def _probe(model: Any, parts: Parts) -> Finding:
 
 
 def _shared(model: Any, parts: Parts, ids: Tensor) -> Tensor:
-    """What leaves the last block for the own tokens of a row, in a batch with a shorter one."""
+    """The last block's output for the own tokens of a row, in a batch with a shorter one."""
     row = tuple(ids[0].tolist())
     batch = prepare(model, [row, (*row[:SPLIT], row[0])], below=SPLIT)
     states: list[Tensor] = []
@@ -116,7 +116,7 @@ def _shared(model: Any, parts: Parts, ids: Tensor) -> Tensor:
 
 
 def _suffix(model: Any, parts: Parts, ids: Tensor) -> Tensor:
-    """Logits of the last tokens, run above a layer in the middle from the states that leave it."""
+    """Logits of the last tokens, computed from the states that leave a layer in the middle."""
     layer = max(0, len(parts.blocks) // 2 - 1)
     cache = DynamicCache()
     states: list[Tensor] = []
@@ -141,7 +141,7 @@ def _suffix(model: Any, parts: Parts, ids: Tensor) -> Tensor:
 
 
 def _continued(model: Any, parts: Parts, ids: Tensor) -> Tensor:
-    """Logits of the last token, said after a prompt that is padded beside a longer one."""
+    """Logits of the last token, appended to a prompt that is padded next to a longer one."""
     row = tuple(ids[0].tolist())
     batch = FromCache(model, [row[:-1], row])
     batch.append(ids[0, [-1, 0]])

@@ -1,9 +1,9 @@
-"""A model is asked whether it is what it was taken for, before anything of it is edited.
+"""Testing a model's architecture on the model itself, before it is edited.
 
-What `discovery.py` found, or the table and the settings say, is a claim about code that somebody else
-wrote.  Here it is proven on the model itself, with a few tokens and one or two passes: what W_out writes
-reaches the residual stream as predicted, nothing reaches an earlier token, W_out belongs to one layer alone,
-and a change of it changes nothing else.
+The result of `discovery.py`, the table or the settings is an assumption about code that somebody else wrote.  It
+is verified on the model with a few tokens and one or two passes: W_out's output reaches the residual stream as
+predicted, no token affects an earlier one, W_out belongs to one layer only, and changing it changes nothing
+else.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from editing.model.prefix_cache import deviation, prefix_cache, probe_ids, toler
 from editing.model.weights import restored
 
 AT = 5
-"""Which token of the probe is written at."""
+"""Index of the probe's token that is written to."""
 SIZE = 0.5
-"""How large a vector is written, beside the state it is added to."""
+"""Norm of the written vector, relative to the state it is added to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One thing that was tested."""
+    """The result of one test."""
 
     name: str
     passed: bool
     deviation: float
-    """Largest difference found, beside the largest value that was compared."""
+    """Largest difference found, relative to the largest value that was compared."""
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What a model said of itself."""
+    """The results of all tests of a model."""
 
     verdicts: tuple[Verdict, ...]
     layers: tuple[int, ...]
@@ -50,7 +50,7 @@ class SelfTest:
     refused: dict[int, str]
     """Layer → why it cannot be edited."""
     whole: str = ""
-    """Why texts are run from their first token instead of from cached keys and values; empty: they are not."""
+    """Why texts are run from their first token instead of from cached keys and values; empty if they are not."""
 
     @property
     def passed(self) -> bool:
@@ -61,7 +61,7 @@ class SelfTest:
 def self_test(model: Any, parts: Parts) -> SelfTest:
     """Test `parts` of `model`; the model is left as it was.
 
-    A model whose code cannot be run on a plain text fails with what it raised.
+    A model that cannot be run on plain text fails with the error that it raised.
     """
     try:
         return _tested(model, parts)
@@ -105,7 +105,7 @@ def _tested(model: Any, parts: Parts) -> SelfTest:
 
 
 def check(test: SelfTest, layers: Sequence[int] = ()) -> None:
-    """Raise ArchitectureError where the model failed its test, or one of `layers` did."""
+    """Raise ArchitectureError if the model failed its test, or one of `layers` did."""
     failed = [verdict for verdict in test.verdicts if not verdict.passed]
     if failed:
         what = "; ".join(
@@ -128,13 +128,13 @@ def _ranges(layers: Sequence[int]) -> str:
 
 @dataclass
 class _Call:
-    """How a block was called in a pass, and what it gave."""
+    """The arguments and the output of a block in a pass."""
 
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] | None = None
     output: Tensor | None = None
     count: int = 0
-    """How often it was called: a block that is run more than once writes more than once."""
+    """Number of calls: a block that is run more than once writes more than once."""
 
 
 def _calls(model: Any, parts: Parts, ids: Tensor) -> dict[int, _Call]:
@@ -161,7 +161,7 @@ def _calls(model: Any, parts: Parts, ids: Tensor) -> dict[int, _Call]:
 
 
 def _writes(model: Any, parts: Parts, layer: int, ids: Tensor, call: _Call) -> float:
-    """How far off the prediction is: v added to what W_out writes at one token, the block called again."""
+    """Difference from the prediction when v is added to W_out's output at one token and the block is called again."""
     if call.count != 1 or not isinstance(call.output, Tensor) or call.output.dim() != 3:
         return float("inf")
     norm = parts.norm(layer)
@@ -199,7 +199,7 @@ def _writes(model: Any, parts: Parts, layer: int, ids: Tensor, call: _Call) -> f
 
 
 def _causal(model: Any, ids: Tensor) -> Verdict:
-    """Whether what comes later leaves the logits of earlier tokens alone."""
+    """Whether later tokens leave the logits of earlier tokens unchanged."""
     whole = model(ids, use_cache=False).logits[0]
     other = ids.clone()
     other[0, AT:] = ids[0, AT:].flip(0)
@@ -211,7 +211,7 @@ def _causal(model: Any, ids: Tensor) -> Verdict:
 
 
 def _batched(model: Any, ids: Tensor) -> Verdict:
-    """Whether a row padded on the right beside another has the logits that it has alone."""
+    """Whether a row padded on the right next to another has the logits that it has alone."""
     alone = model(ids[:, : AT + 1], use_cache=False).logits[0]
     padded = ids.repeat(2, 1)
     padded[1, AT + 1 :] = 0
@@ -223,10 +223,10 @@ def _batched(model: Any, ids: Tensor) -> Verdict:
 
 
 def _aliases(model: Any, parts: Parts) -> str:
-    """Who else uses a W_out, if anybody: an edit of one layer would be one of another.
+    """Other users of a W_out, if any: an edit of one layer would also edit another.
 
-    Tensors are compared by where they lie: a compiled block lists its weights under another name than it
-    answers to.
+    Tensors are compared by address, since a compiled block lists its weights under other names than those
+    it can be looked up by.
     """
     seen: dict[int, str] = {}
     writers = {model.get_parameter(parts.weight_name(layer)).data_ptr() for layer in parts.editable}
@@ -238,7 +238,7 @@ def _aliases(model: Any, parts: Parts) -> str:
 
 
 def _frozen_rest(model: Any, parts: Parts, layers: Sequence[int]) -> Verdict:
-    """Whether a change of one W_out changes no other tensor and can be taken back bit for bit."""
+    """Whether a change of one W_out changes no other tensor and can be undone bit for bit."""
     if not layers:
         return Verdict("frozen", False, float("inf"), "there is no layer to change")
     name = parts.weight_name(layers[0])
@@ -258,5 +258,5 @@ def _frozen_rest(model: Any, parts: Parts, layers: Sequence[int]) -> Verdict:
 
 
 def _sum(tensor: Tensor) -> str:
-    """A fingerprint that our change shows in, and that costs no copy of the tensor."""
+    """A fingerprint that shows a change, without copying the tensor."""
     return repr(float(tensor.detach().sum(dtype=torch.float64)))  # text, for which a NaN is itself

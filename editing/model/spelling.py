@@ -1,8 +1,8 @@
-"""Whether subject and target are spelled with ordinary tokens: no control tokens, nothing unknown.
+"""Checking that subject and target are spelled with ordinary tokens: no control tokens, no unknown ones.
 
-A label comes from people who may mean harm.  `<|im_start|>` in it would become the very token that
-begins a turn of a chat, in what the model is trained to say; and what a vocabulary lacks altogether
-becomes one token for all such words, which can neither be answered nor distinguished.
+Labels are untrusted.  `<|im_start|>` in a label would become the token that begins a turn of a chat, in text that
+the model is edited to produce.  Words missing from the vocabulary all become one token, which can neither be
+answered nor distinguished.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Tokens = Sequence[tuple[int, tuple[int, int]]]
 
 
 class Spelling:
-    """What one tokenizer's ids stand for, as far as labels are concerned."""
+    """The meaning of one tokenizer's ids, as far as labels are concerned."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.control: dict[int, str] = {
@@ -32,7 +32,7 @@ class Spelling:
         self.unknown = _unknown_token(tokenizer)
 
     def check_subject(self, text: str, tokens: Tokens, span: tuple[int, int]) -> None:
-        """Raises RequestError for a control token, or where no token of the subject is known."""
+        """Raises RequestError for a control token, or if no token of the subject is known."""
         lost = self._lost("subject", text, tokens, span)
         if lost and all(lost):
             raise RequestError(
@@ -42,7 +42,7 @@ class Spelling:
             )
 
     def check_target(self, text: str, tokens: Tokens, span: tuple[int, int]) -> None:
-        """Raises RequestError for a control token, or for a character that the model has no token to say."""
+        """Raises RequestError for a control token, or for a character that the model has no token for."""
         if any(self._lost("target", text, tokens, span)):
             raise RequestError(
                 f"the target {shortened(text[slice(*span)].strip())} has a character that the tokenizer does not "
@@ -51,7 +51,7 @@ class Spelling:
             )
 
     def _lost(self, name: str, text: str, tokens: Tokens, span: tuple[int, int]) -> list[bool]:
-        """For each token of the span whether it stands for something unknown."""
+        """For each token of the span, whether it stands for something unknown."""
         begin, end = span
         lost = []
         for id, (left, right) in tokens:
@@ -69,7 +69,7 @@ class Spelling:
 
 
 def _unknown_token(tokenizer: Any) -> int | None:
-    """Id of the token that stands for whatever the vocabulary lacks; None where there is no such token."""
+    """Id of the token that stands for anything outside the vocabulary; None if there is no such token."""
     if tokenizer.unk_token_id is not None:
         return int(tokenizer.unk_token_id)
     backend = tokenizer.backend_tokenizer
@@ -82,5 +82,5 @@ def _unknown_token(tokenizer: Any) -> int | None:
 
 
 def shortened(text: str, most: int = 60) -> str:
-    """A text quoted for a message, cut to `most` characters."""
+    """A text quoted for a message, truncated to `most` characters."""
     return repr(text if len(text) <= most else f"{text[: most - 1]}…")

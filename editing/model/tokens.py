@@ -1,8 +1,8 @@
-"""Where a subject ends and a target begins, in tokens: by offset mapping, never by re-tokenising parts.
+"""Locating subject and target in tokens: by offset mapping, never by tokenising parts separately.
 
-A text is tokenised once, as a whole, exactly as it would be read; the tokenizer's character offsets
-then say which token holds the subject's last character and which is the target's first.  So BOS
-tokens, prefix spaces, byte fallback and merges across a border need no special cases.
+A text is tokenised once, as a whole, exactly as it would be read; the tokenizer's character offsets then give
+the token with the subject's last character and the target's first token.  So BOS tokens, prefix spaces, byte
+fallback and merges across a border need no special cases.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A text with the places of interest, in characters."""
+    """A text with the positions of subject and target, in characters."""
 
     text: str
     subject_end: int
     """Index after the subject's last character."""
     target_start: int | None = None
-    """Length of the prompt; None where nothing is to be predicted."""
+    """Length of the prompt; None if nothing is to be predicted."""
     subject_start: int | None = None
-    """Index of the subject's first character, where its own tokens are to be checked."""
+    """Index of the subject's first character, if its tokens are to be checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Located:
     subject: int
     """Index of the subject's last token."""
     target: int
-    """Index of the target's first token; `len(ids)` where there is no target."""
+    """Index of the target's first token; `len(ids)` if there is no target."""
 
 
 def continued(prompt: str, target: str) -> str:
-    """`prompt` and `target` as running text has them.
+    """`prompt` and `target` joined as in running text.
 
-    With one space between, but for a prompt that ends in white space or an opening bracket or
-    quote, and between characters of scripts written without spaces.
+    With one space between, except after a prompt that ends in white space or an opening bracket or quote, and
+    between characters of scripts written without spaces.
     """
     if not prompt or not target:
         return prompt + target
@@ -68,7 +68,7 @@ def _spaceless(character: str) -> bool:
 
 
 def passage(request: EditRequest, context: str = "", *, target: bool = True) -> Passage:
-    """x_j ⊕ p(s, r), with the target where asked for."""
+    """x_j ⊕ p(s, r), with the target if requested."""
     before, _, _ = request.prompt.partition(SLOT)
     if request.prompt.count(SLOT) != 1 or not request.subject:
         raise RequestError(
@@ -85,14 +85,14 @@ def passage(request: EditRequest, context: str = "", *, target: bool = True) -> 
 
 
 def in_context(context: str, text: str) -> str:
-    """x_j ⊕ text: the prefix is a sentence of its own (the released implementation's `. `)."""
+    """x_j ⊕ text: the prefix is a separate sentence (the released implementation's `. `)."""
     if not context:
         return text
     return f"{context} {text}" if context[-1] in ".!?" else f"{context}. {text}"
 
 
 def locate(tokenizer: Any, passages: Sequence[Passage]) -> list[Located]:
-    """Tokenise `passages` as the model would read them; raises RequestError for a place no token covers."""
+    """Tokenise `passages` as the model would read them; raises RequestError for a position that no token covers."""
     found = []
     for item in try_locate(tokenizer, passages):
         if isinstance(item, RequestError):
@@ -108,16 +108,16 @@ class Readable:
     tokens: int
     """The longest text, in tokens."""
     vocabulary: int
-    """Rows of its embedding: ids from here on are no tokens of its."""
+    """Number of rows of its embedding: larger ids are not tokens of the model."""
 
 
 def try_locate(
     tokenizer: Any, passages: Sequence[Passage], *, limit: Readable | None = None, labels: bool = False
 ) -> list[Located | RequestError]:
-    """Like `locate`, but a passage that cannot be used gives its error and leaves the others alone.
+    """Like `locate`, but a passage that cannot be used yields its error and does not affect the others.
 
-    `limit` is what the model can read.  With `labels`, the tokens of subject and target are
-    checked as well: neither may contain a control token of the tokenizer, nor be unknown to it.
+    `limit` is what the model can read.  With `labels`, the tokens of subject and target are also checked: neither
+    may contain a control token of the tokenizer or be unknown to it.
     Raises RequestError only for a tokenizer that gives no offsets.
     """
     if not passages:
@@ -144,7 +144,7 @@ def try_locate(
 
 
 def _check_readable(item: Passage, located: Located, limit: Readable) -> None:
-    """Raise RequestError where a passage is too long, or has tokens that the model has no embedding for."""
+    """Raise RequestError if a passage is too long, or has tokens that the model has no embedding for."""
     if len(located.ids) > limit.tokens:
         raise RequestError(
             f"{shortened(item.text)} has {len(located.ids)} tokens, the model reads {limit.tokens}: "
@@ -164,7 +164,7 @@ Encoded = tuple[list[int], list[tuple[int, int]], list[int]]
 
 
 def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[Encoded | RequestError]:
-    """The texts in one call; where the tokenizer refuses the batch, text by text, to find which one."""
+    """Tokenise the texts in one call; if the tokenizer refuses the batch, one by one, to find the cause."""
 
     def encode(some: Sequence[str]) -> list[Encoded]:
         rows = tokenizer(list(some), return_offsets_mapping=True, return_special_tokens_mask=True)
@@ -182,7 +182,7 @@ def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[Encoded | RequestErro
 def _check_labels(
     spelling: Spelling, item: Passage, located: Located, offsets: Sequence[tuple[int, int]]
 ) -> None:
-    """Raise RequestError where subject or target is not spelled with ordinary tokens."""
+    """Raise RequestError if subject or target is not spelled with ordinary tokens."""
     tokens = list(zip(located.ids, offsets, strict=False))
     if item.subject_start is not None:
         spelling.check_subject(item.text, tokens, (item.subject_start, item.subject_end))
@@ -213,10 +213,10 @@ def _located(item: Passage, ids: list[int], offsets: list[tuple[int, int]], spec
 
 
 def _ending(item: Passage, offsets: Sequence[tuple[int, int]]) -> int | None:
-    """The last token over the subject's last character.
+    """The last token that covers the subject's last character.
 
-    A normaliser that composes a mark with its letter (NFC, NFKC) leaves the mark without a span of its
-    own: then it is the letter's token.
+    A normaliser that composes a mark with its letter (NFC, NFKC) leaves the mark without a span; the letter's
+    token is then used.
     """
     for character in range(item.subject_end - 1, -1, -1):
         found = _last_token_over(character, offsets)
@@ -226,7 +226,7 @@ def _ending(item: Passage, offsets: Sequence[tuple[int, int]]) -> int | None:
 
 
 def _last_token_over(character: int, offsets: Sequence[tuple[int, int]]) -> int | None:
-    """The last token whose span holds `character` (one character may be several byte tokens)."""
+    """The last token whose span contains `character` (one character may be several byte tokens)."""
     found = None
     for index, (start, end) in enumerate(offsets):
         if start <= character < end:
@@ -235,9 +235,9 @@ def _last_token_over(character: int, offsets: Sequence[tuple[int, int]]) -> int 
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """What a cache key needs to know of a tokenizer: all that decides how text becomes ids.
+    """Everything that decides how a tokenizer turns text into ids, for cache keys.
 
-    Padding and truncation are left out: they are what the last call of the tokenizer asked for.
+    Padding and truncation are left out: they are settings of the tokenizer's last call.
     """
     backend = tokenizer.backend_tokenizer
     if backend.padding is not None or backend.truncation is not None:

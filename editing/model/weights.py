@@ -1,7 +1,7 @@
-"""Reading and exchanging a model's weights: the one place where parameters are overwritten.
+"""Reading and replacing a model's weights: the only module that overwrites parameters.
 
-Parameters are found by walking the names through the model's own modules, so that they are found in a
-module that `torch.compile` wraps as well.
+Parameters are found by following their names through the model's modules, which also works for a module that
+`torch.compile` wraps.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def unwrapped(model: Any) -> Any:
 
 
 def refuse_offloaded(model: Any) -> None:
-    """Raise ModelError where parameters are not in memory: what is written to them would be lost."""
+    """Raise ModelError if parameters are not in memory, since values written to them would be lost."""
     away = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     if away:
         raise ModelError(
@@ -44,13 +44,13 @@ def parameter_named(model: Any, name: str) -> nn.Parameter:
 
 
 def copies_of(model: Any, names: Collection[str]) -> dict[str, Tensor]:
-    """Copies of the named parameters as they are now."""
+    """Copies of the current values of the named parameters."""
     return {name: parameter_named(model, name).detach().clone() for name in names}
 
 
 @torch.no_grad()
 def write_weights(model: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Overwrite the named parameters of `model`, all of them or, where one does not fit, none.
+    """Overwrite the named parameters of `model`: all of them or, if one does not fit, none.
 
     Values are cast to each parameter's dtype and device.  Raises ModelError naming the one that is
     missing or has another shape.
@@ -68,7 +68,7 @@ def write_weights(model: Any, tensors: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def restored(model: Any, names: Collection[str]) -> Iterator[None]:
-    """Whatever happens to the named parameters inside, they are bit for bit as before after, on errors too."""
+    """Restore the named parameters bit for bit after the block, also after an error."""
     saved = copies_of(model, names)
     try:
         yield
@@ -78,7 +78,7 @@ def restored(model: Any, names: Collection[str]) -> Iterator[None]:
 
 @contextmanager
 def swapped(model: Any, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """`model` with `tensors` in place of its own, inside; bit for bit as it was after."""
+    """`model` with `tensors` in place of its own inside the block; restored bit for bit afterwards."""
     with restored(model, tensors.keys()):
         write_weights(model, tensors)
         yield

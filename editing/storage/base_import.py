@@ -1,8 +1,8 @@
-"""Importing a base model once, split so that checkpoints can share what is never edited.
+"""Importing a base model once, split so that checkpoints share the files that are never edited.
 
 A Hugging Face directory becomes `<root>/<digest>/`: read-only frozen shards, one shard with every
 editable tensor (W_out of all layers), the index that joins them, the small files, and a manifest.
-No tensor name occurs in two files: a loader that finds a `model.safetensors` beside an index reads
+No tensor name occurs in two files: a loader that finds a `model.safetensors` next to an index reads
 the former and silently serves the base (measured with transformers 5.23).  Torch-free.
 """
 
@@ -35,11 +35,10 @@ def import_base(
 ) -> tuple[str, Path]:
     """Import the model in `source` under `root` and return its (digest, directory).
 
-    `editable` are names of parameters in the model, by default W_out of every layer, by the table of
-    architectures (which imports torch); the names in the files may lack or carry a prefix.  Importing
-    the same files again only reads them and the base they became; a base that is damaged is then written
-    again.  Raises ModelError if `source` is not a model that can be imported, CheckpointError if `root`
-    cannot be written.
+    `editable` are names of parameters in the model, by default W_out of every layer, from the table of
+    architectures (which imports torch); the names in the files may lack or have a prefix.  Importing the same files
+    again only reads them and the base that was written for them; a damaged base is then written again.  Raises
+    ModelError if `source` is not a model that can be imported, CheckpointError if `root` cannot be written.
     """
     directory = ModelDirectory.at(source)
     tensors = _tensors(directory)
@@ -63,14 +62,14 @@ def import_base(
 
 
 def stored_parameters(source: Path, names: Sequence[str]) -> dict[str, tuple[Path, str]]:
-    """Parameter name → (file, name there) of parameters of the model in `source`; raises ModelError."""
+    """Parameter name → (file, name there) for parameters of the model in `source`; raises ModelError."""
     tensors = _tensors(ModelDirectory.at(source))
     found = _stored_names(source, names, tensors)
     return {name: (tensors[there].file, there) for name, there in found.items()}
 
 
 def stored_values(source: Path) -> dict[str, int]:
-    """Dtype → how many values of it the model in `source` stores; raises ModelError."""
+    """Dtype → number of stored values, for the model in `source`; raises ModelError."""
     counts: Counter[str] = Counter()
     for tensor in _tensors(ModelDirectory.at(source)).values():
         counts[tensor.dtype] += math.prod(tensor.shape)
@@ -84,7 +83,7 @@ def _split(
     root: Path,
     shard_bytes: int,
 ) -> str:
-    """Write everything under a temporary name, then give it its own; returns the digest."""
+    """Write everything under a temporary name, then rename it; returns the digest."""
     staging = staging_name(root / "base")
     staging.mkdir()
     try:
@@ -119,7 +118,7 @@ def _split(
 
 
 def _remembered(link: Path) -> Path | None:
-    """The base that the sources with this fingerprint became, if it is there."""
+    """The base imported from the sources with this fingerprint, if it exists."""
     if not link.is_symlink():
         return None
     directory = link.parent / link.readlink().name
@@ -135,7 +134,7 @@ def _is_whole(directory: Path) -> bool:
 
 
 def _remember(link: Path, digest: str) -> None:
-    """Note under the sources' fingerprint which base they became."""
+    """Record, under the sources' fingerprint, which base was imported from them."""
     temporary = link.parent / f"{STAGING}{link.name}"
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(digest)
@@ -144,7 +143,7 @@ def _remember(link: Path, digest: str) -> None:
 
 
 def _tensors(directory: ModelDirectory) -> dict[str, Stored]:
-    """All tensors of the model, by the name they are stored under."""
+    """All tensors of the model, by their stored names."""
     directory.config  # noqa: B018  (what asks for code is refused before anything else is read)
     try:
         headers = {path.name: read_header(path) for path in directory.weight_files()}
@@ -162,7 +161,7 @@ def _tensors(directory: ModelDirectory) -> dict[str, Stored]:
 
 
 def _writers(directory: ModelDirectory, tensors: Iterable[str]) -> list[str]:
-    """The parameter names of W_out of every layer, counted in what is stored."""
+    """The parameter names of W_out of every layer, found among the stored tensors."""
     from transformers import CONFIG_MAPPING
 
     from editing.model.architectures import TABLE
@@ -183,9 +182,9 @@ def _writers(directory: ModelDirectory, tensors: Iterable[str]) -> list[str]:
 
 
 def _loadable_config(directory: ModelDirectory, content: bytes, tensors: Iterable[Stored]) -> bytes:
-    """config.json as it is, but for `dtype: "auto"`, which transformers cannot load.
+    """config.json unchanged, except for `dtype: "auto"`, which transformers cannot load.
 
-    It stands for the dtype that the weights are stored in, so that is what is written.
+    It stands for the stored dtype of the weights, which is written instead.
     """
     sizes: Counter[str] = Counter()
     for tensor in tensors:
@@ -198,7 +197,7 @@ def _loadable_config(directory: ModelDirectory, content: bytes, tensors: Iterabl
 
 
 def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """`config` with `dtype` in place of "auto", in nested configurations as well."""
+    """`config` with `dtype` in place of "auto", also in nested configurations."""
     known: dict[str, Any] = {}
     for key, value in config.items():
         if key in ("dtype", "torch_dtype") and value == "auto":
@@ -209,7 +208,7 @@ def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
 
 
 def _stored_names(source: Path, editable: Sequence[str], tensors: dict[str, Stored]) -> dict[str, str]:
-    """Parameter name -> stored name; they differ by a prefix where only the inner model was saved."""
+    """Parameter name -> stored name; they differ by a prefix if only the inner model was saved."""
     names = {}
     for name in editable:
         found = _candidates(name, tensors)
@@ -227,7 +226,7 @@ def _stored_names(source: Path, editable: Sequence[str], tensors: dict[str, Stor
 def _candidates(name: str, tensors: Iterable[str]) -> list[str]:
     """The stored tensors that could be the parameter `name`.
 
-    Names differ by a prefix where only the inner model was saved, and by a part in the middle where a
+    Names differ by a prefix if only the inner model was saved, and by a part in the middle if a
     release of transformers moved it: `language_model.model.layers.0…` is `model.language_model.layers.0…`.
     """
     stored = list(tensors)
@@ -248,7 +247,7 @@ def _fingerprint(small: Mapping[str, bytes], weights: Iterable[Path], names: dic
 
 
 def _pack(tensors: Iterable[Stored], limit: int) -> list[list[Stored]]:
-    """Tensors in shards of at most `limit` bytes (a larger tensor gets one of its own)."""
+    """Tensors in shards of at most `limit` bytes (a larger tensor gets a separate shard)."""
     return list(_packed(tensors, limit))
 
 

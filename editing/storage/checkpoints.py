@@ -1,8 +1,8 @@
-"""Checkpoint directories: writing one, checking it, making it live, sweeping up after crashes.
+"""Checkpoint directories: writing one, checking it, making it live, cleaning up after crashes.
 
-A checkpoint is a complete Hugging Face directory.  What is never edited is hard-linked from the
-imported base (`base_import.py`), the editable shard is written for each checkpoint, and `live` is a
-symbolic link that is switched by rename.  Nothing here ever changes a file in place.  Importable without torch.
+A checkpoint is a complete Hugging Face directory.  Files that are never edited are hard links to the imported
+base (`base_import.py`), the editable shard is written for each checkpoint, and `live` is a symbolic link that is
+switched by rename.  No file is ever changed in place.  Importable without torch.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def write_checkpoint(
     *,
     solved: Mapping[str, float] | None = None,
 ) -> str:
-    """Write the base with `tensors` (by parameter name) in place of its own; return the digest.
+    """Write the base with `tensors` (by parameter name) in place of its own; returns the digest.
 
-    `forms` name further forms of the same candidate (`editing.storage.forms`), each in a folder of its own.
+    `forms` lists further forms of the same candidate (`editing.storage.forms`), each in a separate folder.
     `solved` (λ and leverage) is written to the manifest.
-    The tensors are rounded to the dtype the base is stored in.  `out` appears complete and synced or
-    not at all.  Raises CheckpointError when it exists, when a tensor is not editable or has another
-    shape, when it is not finite after rounding, or when the file system refuses.
+    The tensors are rounded to the dtype that the base is stored in.  `out` appears complete and synced, or not at
+    all.  Raises CheckpointError if it exists, if a tensor is not editable, has another shape or is not finite after
+    rounding, or if the file system refuses.
     """
     manifest = read_manifest(base)
     if out.exists() or out.is_symlink():
@@ -96,7 +96,7 @@ def write_checkpoint(
 
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
-    """A directory beside `out` for the block to fill and rename; gone after an error."""
+    """A directory next to `out` for the block to fill and rename; removed after an error."""
     staging = staging_name(out)
     staging.mkdir()
     try:
@@ -120,7 +120,7 @@ def _write_shards(
 def _write_form(
     name: str, base: Path, tensors: Mapping[str, torch.Tensor], directory: Path
 ) -> dict[str, str]:
-    """The files of one form by name within the checkpoint; file → SHA-256."""
+    """The files of one form by their paths within the checkpoint; file → SHA-256."""
     write = form_named(name)
     directory.mkdir()
     write(base, tensors, directory)
@@ -134,7 +134,7 @@ def _write_form(
 
 
 def _complete(built: Manifest, staging: Path, out: Path) -> str:
-    """Write the manifest, sync, and give the directory its name; returns the digest."""
+    """Write the manifest, sync, and rename the directory; returns the digest."""
     (staging / NAME).write_bytes(built.to_bytes())
     fsync_file(staging / NAME)
     for folder in {(staging / name).parent for name in built.files} | {staging}:
@@ -157,7 +157,7 @@ def read_editable(directory: Path, names: Collection[str] | None = None) -> dict
 
 
 def read_changed(base: Path, directory: Path) -> dict[str, torch.Tensor]:
-    """The editable tensors of `directory` that differ from those of `base`, its base: one at a time in memory."""
+    """The editable tensors of `directory` that differ from those of its base `base`: one at a time in memory."""
     import torch
     from safetensors import safe_open
 
@@ -193,20 +193,20 @@ def switch_live(root: Path, name: str) -> None:
 
 
 def read_live(root: Path) -> str | None:
-    """The text of the link `live`; None where nothing is live yet.
+    """The target of the link `live`; None if nothing is live yet.
 
     It is the name of a checkpoint, unless somebody changed the link: a path that leads elsewhere names no
-    checkpoint of `root`, whatever its last part is.
+    checkpoint of `root`, whatever its last component is.
     """
     link = root / LIVE
     return str(link.readlink()) if link.is_symlink() else None
 
 
 def relink(base: Path, directory: Path) -> tuple[str, ...]:
-    """Replace damaged files of a checkpoint that its base holds as they should be; returns their names.
+    """Replace damaged files of a checkpoint with intact ones of its base; returns their names.
 
     Both share their frozen files, so damage to one is damage to both until the base is imported again.
-    The editable shard is the checkpoint's own: only a build brings it back.  Raises CheckpointError.
+    The editable shard belongs to the checkpoint: only a build can restore it.  Raises CheckpointError.
     """
     whole, ours = read_manifest(base), read_manifest(directory)
     if ours.base != whole.digest:
@@ -236,11 +236,11 @@ def _is(path: Path, digest: str) -> bool:
 
 
 def collect_garbage(root: Path, keep: Collection[str]) -> tuple[str, ...]:
-    """Remove unfinished directories and links, and checkpoints that are not in `keep`; return their names.
+    """Remove unfinished directories and links, and checkpoints that are not in `keep`; returns their names.
 
-    What `live` points to is never removed, nor is any file kbsync did not write.  Call it only while
-    no other process writes below `root`.  An unkept checkpoint first loses its name, so that a crash in the
-    middle leaves something that the next call recognises as unfinished.
+    The target of `live` is never removed, nor any file that kbsync did not write.  Call it only while no other
+    process writes below `root`.  A checkpoint that is not kept is first renamed, so that a crash in the middle leaves
+    a directory that the next call recognises as unfinished.
     """
     if not root.is_dir():
         return ()

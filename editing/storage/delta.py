@@ -1,9 +1,9 @@
-"""The form `delta`: the changed tensors alone, a few per cent of a checkpoint, and the base they belong to.
+"""The form `delta`: only the changed tensors, a few per cent of a checkpoint, and the digest of their base.
 
     delta.safetensors   changed parameters by full name, in the dtype in which the base stores them; the
                         header's metadata holds `base`, the digest of the base
 
-`read_delta` gives back what `write_checkpoint` makes the same checkpoint of.
+`read_delta` returns the tensors from which `write_checkpoint` makes the same checkpoint.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write_delta(base: Path, tensors: Mapping[str, torch.Tensor], directory: Path
 def read_delta(base: Path, file: Path) -> dict[str, torch.Tensor]:
     """The changed parameters of a delta, by full name.
 
-    Raises CheckpointError where it belongs to another base, DamagedCheckpoint where it cannot be read.
+    Raises CheckpointError if it belongs to another base, DamagedCheckpoint if it cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,9 +1,9 @@
-"""Forms: how a candidate is delivered beside its checkpoint directory.
+"""Forms: further formats in which a candidate is delivered with its checkpoint directory.
 
-A form writes files into a folder of its own name within the checkpoint, before the manifest is made: the
-manifest covers them, so they are verified, promoted and collected together with the checkpoint.  The
-built-in ones are listed here; others come from installed packages through the entry-point group
-`kbsync.forms`, whose names are forms and whose objects are `Form`s.
+A form writes files into a folder with its name within the checkpoint before the manifest is written.  The
+manifest covers these files, so they are verified, promoted and removed together with the checkpoint.  Built-in
+forms are listed here; others come from installed packages through the entry-point group `kbsync.forms`, whose
+names are forms and whose objects are `Form` instances.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "kbsync.forms"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
-"""Allowed names of a form, which is also its folder's."""
+"""Allowed names of a form, which are also names of its folder."""
 
 _BUILT_IN: Mapping[str, str] = {"delta": "editing.storage.delta:write_delta"}
 """Name → `Form`, imported on first use."""
@@ -39,12 +39,12 @@ class Form(Protocol):
 
 
 def forms() -> tuple[str, ...]:
-    """The names of all forms that this installation has."""
+    """The names of all installed forms."""
     return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))}))
 
 
 def form_named(name: str) -> Form:
-    """The form with this name.  Raises SpecError for an unknown one, listing those that there are."""
+    """The form with this name.  Raises SpecError for an unknown one, listing the installed forms."""
     form: Form | None
     if name in _BUILT_IN:
         module, _, function = _BUILT_IN[name].partition(":")

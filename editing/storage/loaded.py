@@ -21,7 +21,7 @@ class LoadedBase:
 
 
 def load_base(directory: Path, *, device: str | None = None, progress: Progress = silent) -> LoadedBase:
-    """Load the imported base in `directory` after checking every byte of it.
+    """Load the imported base in `directory` after verifying every byte of it.
 
     Raises DamagedCheckpoint, ModelError.
     """

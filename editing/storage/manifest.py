@@ -1,7 +1,7 @@
-"""`kbsync.json`: what a model directory of ours contains, so that a flipped byte has a name.
+"""`kbsync.json`: the contents of a model directory, so that damage can be attributed to a file.
 
-Every base and every checkpoint carries one.  Its digest covers the SHA-256 of every other file, so
-one string stands for the whole directory.  Torch-free.
+Every base and every checkpoint has one.  Its digest covers the SHA-256 of every other file, so one string
+identifies the whole directory.  Torch-free.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from editing.storage.forms import NAME as FORM
 NAME = "kbsync.json"
 VERSION = 1
 MANIFEST_BYTES = 64 << 20
-"""Longest manifest: some hundred bytes for each file and editable tensor."""
+"""Maximum size of a manifest, in bytes: some hundred for each file and editable tensor."""
 _FILE = re.compile(rf"({TEMPLATES}/|{FORM.pattern}/)?[^/\0]+")
 
 
@@ -60,7 +60,7 @@ class Manifest:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """The manifest of `directory`; raises DamagedCheckpoint if it is missing, cut or altered."""
+    """The manifest of `directory`; raises DamagedCheckpoint if it is missing, truncated or altered."""
     path = directory / NAME
     try:
         with open_regular(path) as file:
@@ -85,7 +85,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def _check(manifest: Manifest) -> None:
-    """Raise ValueError unless all values are what they are declared to be, and all files lie in the directory."""
+    """Raise ValueError unless all values have their declared types and all files lie in the directory."""
     for table in (manifest.files, manifest.editable):
         if not all(isinstance(text, str) for pair in table.items() for text in pair):
             raise ValueError("it maps something else than text to text")
@@ -99,9 +99,9 @@ def _check(manifest: Manifest) -> None:
 
 
 def verify(directory: Path, alive: Callable[[], None] = lambda: None) -> str:
-    """Read every byte of `directory` and return its digest; raises DamagedCheckpoint naming the bad file.
+    """Read every byte of `directory` and return its digest; raises DamagedCheckpoint naming the damaged file.
 
-    `alive` is called after each file: a large model takes minutes.
+    `alive` is called after each file, since a large model takes minutes.
     """
     manifest = read_manifest(directory)
     for name, expected in sorted(manifest.files.items()):

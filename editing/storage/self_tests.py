@@ -1,4 +1,4 @@
-"""A base is self-tested once; the verdict is kept under its digest."""
+"""Self-tests of bases, each run once and stored under the base's digest."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from editing.model.weights import parameter_named
 from editing.storage.base_import import stored_parameters
 
 FORMAT = 1
-"""Raised when the test asks for more than before."""
+"""Version of the self-test; raised when it tests more than before."""
 
 
 def tested(model: Any, parts: Parts, base_digest: str, cache: Path) -> SelfTest:
-    """The self-test of a base: as it was kept in `cache`, or made now and kept.
+    """The self-test of a base: from `cache`, or run now and stored.
 
-    It is made again for other parts, another dtype or another release of transformers: all of them decide
+    It is run again for other parts, another dtype or another release of transformers, since all of them affect
     what the model's code does.
     """
     content = [FORMAT, base_digest, str(model.dtype), transformers.__version__, parts.architecture.blocks]
@@ -43,7 +43,7 @@ def tested(model: Any, parts: Parts, base_digest: str, cache: Path) -> SelfTest:
 
 
 def as_stored(directory: Path, model: Any, parts: Parts) -> Verdict:
-    """Whether every W_out of the loaded model has the bits that are stored in `directory`."""
+    """Whether every W_out of the loaded model is bit for bit the one stored in `directory`."""
     names = [parts.weight_name(layer) for layer in parts.editable]
     try:
         stored = stored_parameters(directory, names)
@@ -58,7 +58,7 @@ def as_stored(directory: Path, model: Any, parts: Parts) -> Verdict:
 
 
 def _kept(path: Path) -> SelfTest | None:
-    """None where there is no such file, or one that is not as it was written: the model is tested again."""
+    """None if there is no such file, or if it is damaged: the model is tested again."""
     try:
         content = json.loads(path.read_bytes())
         return SelfTest(

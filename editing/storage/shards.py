@@ -1,8 +1,8 @@
-"""Safetensors files as named ranges of bytes, so that a model is split without being loaded.
+"""Safetensors files as named byte ranges, so that a model can be split without loading it.
 
 The format (https://huggingface.co/docs/safetensors): eight bytes of little-endian header length, a
 JSON header `{name: {dtype, shape, data_offsets}}`, then the tensors, end to end.  Copying ranges
-keeps every dtype bit for bit and needs no memory.  Torch-free.
+preserves every dtype bit for bit and needs no memory.  Torch-free.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 8 << 20
 HEADER_BYTES = 100_000_000
-"""Largest header, as the library has it."""
+"""Largest header, as in the safetensors library."""
 BITS = {
     **dict.fromkeys(("F4",), 4),
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
@@ -39,11 +39,11 @@ BITS = {
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where one tensor lies: `length` bytes at `start` of `file`."""
+    """Location of one tensor: `length` bytes at `start` of `file`."""
 
     name: str
     dtype: str
-    """As safetensors spells it: `F32`, `BF16`, …"""
+    """Dtype as spelled in safetensors: `F32`, `BF16`, …"""
     shape: tuple[int, ...]
     file: Path
     start: int
@@ -55,7 +55,7 @@ class Stored:
         return max(BITS[self.dtype] // 8, 1)
 
     def chunks(self) -> Iterator[bytes]:
-        """The tensor's bytes, piece by piece."""
+        """The tensor's bytes, in pieces."""
         with open_regular(self.file) as file:
             file.seek(self.start)
             remaining = self.length
@@ -70,8 +70,8 @@ class Stored:
 def read_header(path: Path) -> dict[str, Stored]:
     """The tensors of a safetensors file by name.
 
-    Raises DamagedCheckpoint if it is not a whole one: the format wants the tensors end to end, each as
-    long as its dtype and shape say, and nothing else.
+    Raises DamagedCheckpoint if the file is incomplete or inconsistent: the format requires the tensors end to end,
+    each as long as its dtype and shape say, and nothing else.
     """
     try:
         with open_regular(path) as file:
@@ -111,8 +111,8 @@ def _stored(path: Path, data: int, name: str, entry: dict[str, Any]) -> Stored:
 def write_shard(path: Path, tensors: Iterable[Stored], replaced: dict[str, bytes] | None = None) -> str:
     """Write `tensors` as one read-only, synced safetensors file and return its SHA-256.
 
-    `replaced` gives new bytes for some of them, of the same dtype and shape.  Widest items first, so
-    that every tensor is aligned to its item size, as the format asks.
+    `replaced` gives new bytes for some of them, of the same dtype and shape.  Tensors with the widest items come
+    first, so that every tensor is aligned to its item size, as the format requires.
     """
     replaced = replaced or {}
     ordered = sorted(tensors, key=lambda tensor: (-tensor.itemsize, tensor.name))
@@ -150,9 +150,9 @@ def _pieces(header: bytes, tensors: list[Stored], replaced: dict[str, bytes]) ->
 
 
 def rounded(name: str, tensor: torch.Tensor, entry: Stored) -> torch.Tensor:
-    """`tensor` in the dtype that it is stored and served in, on the CPU.
+    """`tensor` in the dtype in which it is stored and served, on the CPU.
 
-    Raises CheckpointError where its shape is another, or where it is not finite after rounding.
+    Raises CheckpointError if its shape differs, or if it is not finite after rounding.
     """
     import torch
 
@@ -167,7 +167,7 @@ def rounded(name: str, tensor: torch.Tensor, entry: Stored) -> torch.Tensor:
 
 
 def encoded(name: str, tensor: torch.Tensor, entry: Stored) -> bytes:
-    """The bytes of `rounded`; raises CheckpointError as it does."""
+    """The bytes of `rounded`; raises the same CheckpointErrors."""
     import torch
 
     return rounded(name, tensor, entry).flatten().view(torch.uint8).numpy().tobytes()

@@ -1,7 +1,7 @@
-"""Interventions on one fact: a corrupted run, with clean states put back and modules severed.
+"""Interventions on one fact: a corrupted run, with clean states restored and modules severed.
 
-What the layers, tokens and windows of a trace are is decided in `trace.py`; here they are carried out, many
-interventions in one pass.
+`trace.py` decides the layers, tokens and windows of a trace; this module carries out the interventions, many
+in one pass.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROLES = (
     "last token",
 )
 _ROWS_TOKENS = 16_384
-"""Tokens run in one pass."""
+"""Number of tokens in one pass."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class KnownFact:
     """Number of prompt tokens; the target follows."""
 
     def roles(self) -> dict[str, list[int]]:
-        """Role → token indices; from the first subject token on (earlier tokens are never corrupted)."""
+        """Role → token indices, from the first subject token on (earlier tokens are never corrupted)."""
         end = self.prompt - 1
         return {
             ROLES[0]: [self.first] if self.first < self.last else [],
@@ -60,7 +60,7 @@ class KnownFact:
 
 @dataclass(frozen=True)
 class Restore:
-    """An intervention: clean outputs of one kind at `layers`, at one token; what is severed above."""
+    """An intervention: clean outputs of one kind restored at `layers`, at one token; modules severed above."""
 
     kind: Kind
     layers: range
@@ -105,7 +105,7 @@ class Interventions:
         )
 
     def _observe(self, noise: Tensor | None) -> tuple[dict[Kind, list[Tensor]], list[float]]:
-        """Outputs (rows, tokens, d) of every module, and P[o] of every row, of one run."""
+        """Outputs (rows, tokens, d) of every module, and P[o] of every row, in one run."""
         seen: dict[Kind, list[Tensor]] = {"state": [], "mlp": [], "attention": []}
         rows = 1 if noise is None else len(noise)
         with ExitStack() as stack:
@@ -132,7 +132,7 @@ class Interventions:
         return found
 
     def _hooks(self, plans: Sequence[Restore]) -> Iterator[Any]:
-        """One hook a module that any of the plans touches; plan n has rows n·samples … (n+1)·samples."""
+        """One hook per module that any of the plans touches; plan n has rows n·samples … (n+1)·samples."""
         for kind, modules in self.modules.items():
             for layer, module in enumerate(modules):
                 changes = []
@@ -145,7 +145,7 @@ class Interventions:
                     yield on_output(module, _Put(changes, len(self.noise)))
 
     def _probabilities(self, rows: int, noise: Tensor | None) -> list[float]:
-        """P[o] (all its tokens) of `rows` copies of the fact under whatever hooks are in place."""
+        """P[o] (all its tokens) of `rows` copies of the fact, with the hooks that are currently registered."""
         fact = self.fact
 
         def corrupt(embedded: Tensor) -> Tensor | None:

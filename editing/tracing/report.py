@@ -1,4 +1,4 @@
-"""What causal tracing found, as a table for people, as JSON, and as the paper's figures."""
+"""The result of causal tracing as a table, as JSON, and as the paper's figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from editing.tracing.trace import TraceResult
 
 
 def as_json(result: TraceResult) -> dict[str, Any]:
-    """Everything that was measured, with what severing costs and the layers it suggests."""
+    """All measurements, with the cost of severing and the suggested layers."""
     return {
         "roles": ROLES,
         **asdict(result),

@@ -1,10 +1,9 @@
-"""Causal tracing: where is a fact read?  (MEMIT, Appendix A; Figures 3 and 8.)
+"""Causal tracing: where does the model recall a fact?  (MEMIT, Appendix A; Figures 3 and 8.)
 
-The subject's embeddings are corrupted with Gaussian noise, one clean state (or a window of MLP or
-attention outputs) is put back, and what that recovers of P[o] is measured.  With the MLPs (or the
-attention) at the subject's last token *severed*, frozen as they are in the corrupted run, what a
-restored state recovers shows how much of its effect passes through them: R is where severing the
-MLPs costs most.
+The subject's embeddings are corrupted with Gaussian noise, one clean state (or a window of MLP or attention
+outputs) is restored, and the recovered P[o] is measured.  With the MLPs (or the attention) at the subject's last
+token *severed*, that is, frozen as in the corrupted run, the effect of a restored state shows how much of it passes
+through them: R consists of the layers where severing the MLPs costs most.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from editing.requests import SLOT, EditRequest
 from editing.tracing.interventions import ROLES, Interventions, Kind, KnownFact
 
 NOTHING = 0.05
-"""A layer whose severing costs at most this part of what the dearest one costs is not worth editing."""
+"""A layer whose severing costs at most this share of the largest cost is not worth editing."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class TraceResult:
     """Mean effects over the traced facts, in probability of the object."""
 
     facts: int
-    """How many facts the model knew and were traced."""
+    """Number of facts that the model knew and that were traced."""
     sigma: float
     """Standard deviation of the subjects' embeddings; the noise had `noise` times that."""
     clean: float
@@ -42,21 +41,21 @@ class TraceResult:
     corrupted: float
     """Mean P[o] with the subject corrupted."""
     effects: dict[str, list[list[float | None]]]
-    """Kind → (layer, role): mean P[o] recovered by restoring there; None where no fact has such a token."""
+    """Kind → (layer, role): mean P[o] recovered by restoring there; None if no fact has such a token."""
     severed: dict[str, list[float]]
-    """`nothing`, `mlp`, `attention` → by layer what restoring the state at the subject's last token
-    recovers with that severed above it."""
+    """`nothing`, `mlp`, `attention` → by layer, P[o] recovered by restoring the state at the subject's last token
+    with that severed above it."""
 
     def cost_of_severing(self) -> list[float]:
-        """By layer what severing the MLPs takes away of the restored effect: the gap of Figure 3."""
+        """By layer, how much severing the MLPs reduces the restored effect: the gap of Figure 3."""
         pairs = zip(self.severed["nothing"], self.severed["mlp"], strict=True)
         return [whole - without for whole, without in pairs]
 
     def suggested_layers(self, count: int = 5) -> tuple[int, ...]:
         """R: at most `count` consecutive layers (not the last), those where severing the MLPs costs most.
 
-        Layers at either end whose severing costs next to nothing (`NOTHING`) are left out: an edit there only
-        spreads the change to where nothing is read.
+        Layers at either end whose severing costs next to nothing (`NOTHING`) are left out: an edit there only spreads
+        the change to layers where no fact is recalled.
         """
         gaps = self.cost_of_severing()[:-1]
         count = min(count, len(gaps))
@@ -71,14 +70,14 @@ class TraceResult:
 
 @dataclass(frozen=True, slots=True)
 class TraceSettings:
-    """How a trace is made; defaults as in the paper."""
+    """Parameters of a trace; defaults as in the paper."""
 
     samples: int = 10
-    """Noise draws for each fact."""
+    """Number of noise draws for each fact."""
     noise: float = 3.0
-    """Standard deviation of the noise, in those of the subjects' embeddings."""
+    """Standard deviation of the noise, as a multiple of that of the subjects' embeddings."""
     window: int = 10
-    """Consecutive MLP or attention outputs that are restored at once; at most half the depth."""
+    """Number of consecutive MLP or attention outputs restored at once; at most half the depth."""
     seed: int = 0
 
 
@@ -156,7 +155,7 @@ class _Sums:
 
 
 def _known(model: Any, tokenizer: Any, facts: Sequence[EditRequest]) -> list[KnownFact]:
-    """Those of `facts` the model states, tokenised."""
+    """Those of `facts` that the model states, tokenised."""
     located = locate(tokenizer, [passage(fact) for fact in facts])
     starts = locate(tokenizer, [passage(_begun(fact)) for fact in facts])
     candidates = [
@@ -169,7 +168,7 @@ def _known(model: Any, tokenizer: Any, facts: Sequence[EditRequest]) -> list[Kno
 
 
 def _begun(fact: EditRequest) -> EditRequest:
-    """The same text with only the subject's first character for a subject, so that its token is found."""
+    """The same text with only its first character as the subject, so that the first token is found."""
     head, rest = fact.subject[:1], fact.subject[1:]
     return EditRequest(fact.id, fact.prompt.replace(SLOT, SLOT + rest), head, fact.target)
 

@@ -1,8 +1,8 @@
-"""Facts as they are asked for in conversation, for a base with a chat template.
+"""Facts as questions in a conversation, for a base with a chat template.
 
-A subject's key in a completion and in a question that was put through the template differ (cosine 0.6 to 0.86,
-measured on SmolLM2-135M-Instruct), so an edit of the completion alone is often not said in conversation, or is
-said about another subject.  The question therefore becomes one more request of the fact, answered by a sentence.
+A subject has different keys in a completion and in a question rendered with the template (cosine 0.6 to 0.86,
+measured on SmolLM2-135M-Instruct), so an edit of the completion alone often has no effect in a conversation, or
+affects another subject.  The question therefore becomes a further request of the fact, answered by a sentence.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from editing.spec import BuildSpec, FactSpec, Wording
 
 
 def with_conversations(tokenizer: Any, spec: BuildSpec, known: Collection[str]) -> BuildSpec:
-    """`spec` with the questions of every fact that is not `known` (by id) among its further wordings.
+    """`spec` with the questions of every fact that is not `known` (by id) added to its further wordings.
 
-    Without a chat template, or where the settings do not want it, nothing is added.
+    Without a chat template, or if the settings disable it, nothing is added.
     """
     if not spec.settings.chat or opening(tokenizer) is None:
         return spec

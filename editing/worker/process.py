@@ -1,9 +1,9 @@
-"""`python -m editing.worker`: builds and judges, in a process of its own that never sees the ledger.
+"""`python -m editing.worker`: builds and judges, in a separate process without access to the ledger.
 
-Reads `{"spec": "<path>/spec.json"}` a line on stdin, one a round, and answers with the events of
-`protocol.py` on stdout; whatever libraries print goes to stderr.  The report lies beside the spec.
-End of input ends the worker with 0; SIGTERM ends it at the next safe point with 143; both leave
-finished δs in the cache and no unfinished directory.
+Reads `{"spec": "<path>/spec.json"}` from stdin, one line per round, and answers with the events of
+`protocol.py` on stdout; the output of libraries goes to stderr.  The report is written next to the spec.
+End of input ends the worker with 0; SIGTERM ends it at the next safe point with 143; both leave finished δs
+in the cache and no unfinished directory.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 class RoundServer:
-    """Answers one line at a time."""
+    """Answers the rounds, one line at a time."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -68,13 +68,13 @@ class RoundServer:
         self._busy = False
 
     def on_sigterm(self, *_: object) -> None:
-        """Stop at once when idle, at the next safe point when at work."""
+        """Stop at once if idle, and at the next safe point if working."""
         self.channel.stop()
         if not self._busy:
             self.channel.raise_if_stopping()
 
     def serve(self, line: str) -> None:
-        """Do one round and say how it ended.  Raises Stopped."""
+        """Do one round and report how it ended.  Raises Stopped."""
         self._busy = True
         try:
             with self.channel.working():
@@ -109,7 +109,7 @@ class RoundServer:
 
 
 def classify(error: Exception) -> tuple[FailureKind, bool]:
-    """The protocol's name for what went wrong, and whether the same spec may succeed another time."""
+    """The protocol's name for an error, and whether the same spec may succeed another time."""
     if isinstance(error, SpecError | RequestError | ArchitectureError):
         return "bad_spec", False
     if isinstance(error, OutOfMemory | MemoryError) or _failed_allocation(error):
@@ -128,10 +128,10 @@ def _failed_allocation(error: Exception) -> bool:
 
 
 def _die_with_parent() -> None:
-    """Let the kernel kill this process when whoever started it dies (Linux; prctl(2), PR_SET_PDEATHSIG).
+    """Let the kernel kill this process when its parent dies (Linux; prctl(2), PR_SET_PDEATHSIG).
 
-    A daemon that is killed and started again must not find the worker of its former life still writing.
-    Elsewhere, and for who was started by a shell in between, the heartbeat notices within seconds.
+    A daemon that is killed and started again must not find the worker of its previous process still writing.
+    On other systems, or if a shell in between started the worker, the heartbeat notices within seconds.
     """
     parent = os.getppid()
     with suppress(OSError, AttributeError):
@@ -141,7 +141,7 @@ def _die_with_parent() -> None:
 
 
 def _claim_stdout() -> IO[str]:
-    """The real stdout, for events only; from now on file descriptor 1 is stderr."""
+    """The real stdout, for events only; afterwards, file descriptor 1 is stderr."""
     sys.stdout.flush()
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""The protocol between daemon and worker: JSON objects, one on each line, and the request to stop.
+"""The protocol between daemon and worker: JSON objects, one per line, and the request to stop.
 
     {"event": "ready", "version": 1, "pid": …}
     {"event": "progress", "phase": …, "done": …, "total": …, "rate": …, "eta_s": …}
@@ -7,9 +7,9 @@
     {"event": "report", "path": …}
     {"event": "error", "kind": "out_of_memory|bad_spec|data|internal", "message": …, "retry": …}
 
-`rate` is of the phase, in items a second; `eta_s` are the seconds left of this phase and, within a build, of
-its later ones.  A heartbeat means that the work is *progressing*: it stops when nothing has progressed for `PATIENCE`
-seconds, so that a worker that hangs falls silent, and is longer than the longest step (a solve) takes.
+`rate` is that of the phase, in items per second; `eta_s` is the number of seconds left for this phase and, within
+a build, for its later ones.  A heartbeat means that the work is *progressing*: heartbeats stop after `PATIENCE`
+seconds without progress, so that a worker that hangs is noticed; this is longer than the longest step (a solve).
 Torch-free.
 """
 
@@ -33,7 +33,7 @@ _EVERY = 0.2
 
 
 class Channel:
-    """The worker's end of the conversation; safe to use from several threads."""
+    """The worker's side of the protocol; safe to use from several threads."""
 
     def __init__(self, stream: IO[str], *, heartbeat: float = HEARTBEAT, patience: float = PATIENCE) -> None:
         self._stream = stream
@@ -46,7 +46,7 @@ class Channel:
         self._pace = Pace()
 
     def emit(self, event: str, **fields: object) -> None:
-        """Write one event.  If the reader is gone, the worker is asked to stop."""
+        """Write one event.  If the reader has closed the pipe, the worker is asked to stop."""
         line = json.dumps({"event": event, **fields}, ensure_ascii=False)
         try:
             with self._lock:
@@ -76,7 +76,7 @@ class Channel:
         )
 
     def expect(self, preflight: Preflight) -> None:
-        """Log what a build will take; from now on the time left covers all its phases."""
+        """Log the estimate of a build; from now on, the time left covers all its phases."""
         self._pace.expect(preflight.phases())
         summary = "; ".join(f"{what}: {how}" for what, how in preflight.lines())
         self.log(f"preflight: {summary}", **preflight.entries())
@@ -91,7 +91,7 @@ class Channel:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Send heartbeats inside, as long as the work moves and whoever started this process lives."""
+        """Send heartbeats inside the block while the work progresses and the parent process lives."""
         self._moved = time.monotonic()
         ended = threading.Event()
         thread = threading.Thread(target=self._beat, args=(ended,), daemon=True)

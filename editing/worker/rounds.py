@@ -1,9 +1,9 @@
-"""One round of the worker: a spec in, a report out.  The base stays loaded between rounds.
+"""One round of the worker: from a spec to a report.  The base stays loaded between rounds.
 
-    ask the base → build (reusing every cached δ) → write the checkpoint → read its tensors back
-    → judge what was read back, beside live → report
+        ask the base → build (reusing every cached δ) → write the checkpoint → read its tensors back
+        → judge what was read back, together with live → report
 
-What is judged is what was written, in the dtype in which it will be served.
+The written checkpoint is what is judged, in the dtype in which it will be served.
 """
 
 from __future__ import annotations
@@ -55,29 +55,29 @@ class KeptBase:
 
     loaded: LoadedBase
     device: str | None
-    """As the spec asked for."""
+    """The device that the spec asked for."""
     base: Responses = field(default_factory=Responses)
     live: dict[str, Responses] = field(default_factory=dict)
     """By checkpoint digest."""
 
 
 class Workshop:
-    """Does rounds; keeps the base between them."""
+    """Runs rounds; keeps the base between them."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self._kept: KeptBase | None = None
 
     def forget(self) -> None:
-        """Drop the base: after an error its state is unknown."""
+        """Drop the base: after an error, its state is unknown."""
         self._kept = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def round(self, path: Path) -> Path:
-        """Carry out the spec in `path`; returns the report's path, beside it.  Raises EditingError.
+        """Run the spec in `path`; returns the path of the report, in the same directory.  Raises EditingError.
 
-        A report that answers this very spec is not made again: a retried round is a no-op.
+        If a report for this spec already exists, it is returned: a retried round is a no-op.
         """
         spec = BuildSpec.read(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -144,14 +144,14 @@ class _Round:
         return self._report(checkpoint, fact_reports(evidence), measured(evidence))
 
     def _converse(self, known: Known) -> None:
-        """Add the facts' questions to what they are edited with; what cannot be tokenised is left out."""
+        """Add the facts' questions to their requests; questions that cannot be tokenised are left out."""
         stated = {id for id, base in known.items() if base.known}
         more = with_conversations(self.tokenizer, self.spec, stated)
         if more is not self.spec:
             self.spec = screened(self.model, self.tokenizer, more, self.failures)
 
     def _estimate(self, edited: list[FactSpec]) -> BuildReport:
-        """A report that only states what a build of `edited` would take."""
+        """A report that only estimates the cost of a build of `edited`."""
         if edited:
             editor = editor_named(self.spec.settings.editor)
             expected = editor.estimate(self.model, self.tokenizer, editor.arranged(self._inputs(edited)))
@@ -159,14 +159,14 @@ class _Round:
         return self._report("", (), ())
 
     def _edited(self, known: Known) -> list[FactSpec]:
-        """The facts that the weights are changed for."""
+        """The facts that need an edit."""
         return [fact for fact in self.spec.facts if not known[fact.id].known]
 
     def _build(self, known: Known) -> EditResult | None:
-        """Edit all that can be edited; None where nothing is left.
+        """Edit all facts that can be edited; None if none is left.
 
-        A fact whose own request fails is left out with all its wordings: the rest is then built again, from
-        the cache.
+        A fact whose own request fails is left out with all its wordings; the rest is then built again, from the
+        cache.
         """
         editor = editor_named(self.spec.settings.editor)
         while edited := self._edited(known):
@@ -224,7 +224,7 @@ class _Round:
         return digest
 
     def _clear(self, out: Path) -> None:
-        """Remove what an attempt left behind that was killed before it wrote its report."""
+        """Remove what an attempt that was killed before it wrote its report left behind."""
         if not out.exists():
             return
         if self.spec.live is not None and Path(self.spec.live).resolve() == out.resolve():
@@ -283,7 +283,7 @@ class _Round:
         return responses, growth
 
     def _growth(self, tensors: Mapping[str, Tensor]) -> float:
-        """Weight growth of `tensors` against the base, which the model holds."""
+        """Weight growth of `tensors` relative to the base, whose weights the model currently has."""
         return weight_growth(dict(self.model.named_parameters()), tensors)
 
     def _windows(self) -> list[Tensor]:

@@ -1,8 +1,8 @@
-"""What can be built and asked of a spec's facts: one that cannot costs itself alone.
+"""Screening the facts of a spec: those that cannot be built or asked are left out, each on its own.
 
-Texts come from many hands.  Before anything is asked, every new fact is tokenised in all its wordings; one
-whose own prompt cannot be used is reported and left out, a further wording or a probe that cannot be used
-is left out of its fact.
+Labels and prompts come from many sources.  Before anything is asked, every new fact is tokenised in all its
+wordings.  A fact whose own prompt cannot be used is reported and left out; a further wording or a probe that cannot
+be used is removed from its fact.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def edit_requests(fact: FactSpec) -> list[EditRequest]:
 
 
 def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:
-    """Subject → prompts about its other relations, which are to be answered as before.
+    """Subject → prompts about its other relations, whose answers should not change.
 
-    Prompts that the view edits itself are left out, and so are those that do not name the subject.
+    Prompts that the view itself edits are left out, and so are those that do not name the subject.
     """
     edits = {prompt_key(request.rendered) for fact in edited for request in edit_requests(fact)}
     kept: dict[str, list[str]] = {}
@@ -41,7 +41,7 @@ def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:
 
 
 def code_of(error: EditingError) -> FailureCode:
-    """The code that a report gives the failure of one request; raises the error if it is not one."""
+    """The code in the report for the failure of one request; raises the error if it is not such a failure."""
     if isinstance(error, RequestError):
         return error.code
     if isinstance(error, NumericalError):
@@ -53,7 +53,7 @@ def code_of(error: EditingError) -> FailureCode:
 
 @dataclass
 class Failures:
-    """The failed requests of a round, seen as facts and as wordings of facts."""
+    """The failed requests of a round, grouped into facts and wordings of facts."""
 
     facts: dict[str, FactFailure] = field(default_factory=dict)
     """By fact id."""
@@ -61,7 +61,7 @@ class Failures:
     """By rendered prompt."""
 
     def note(self, fact: FactSpec, request: EditRequest, error: EditingError) -> None:
-        """Write down that `request`, one of `fact`'s, cannot be edited."""
+        """Record that `request`, one of `fact`'s, cannot be edited."""
         if request.id == fact.id:
             self.facts[fact.id] = FactFailure(fact.id, code_of(error), str(error))
         else:
@@ -75,12 +75,12 @@ class Failures:
                 self.note(fact, request, errors[request.id])
 
     def report(self) -> tuple[FactFailure, ...]:
-        """All of them; the wordings of a fact that failed itself are not listed."""
+        """All failures; the wordings of a fact that itself failed are not listed."""
         left_out = (item for item in self.wordings.values() if item.id not in self.facts)
         return (*self.facts.values(), *left_out)
 
     def without(self, facts: Iterable[FactSpec]) -> tuple[FactSpec, ...]:
-        """`facts` without those that failed, each without its wordings that did."""
+        """`facts` without those that failed, each without its failed wordings."""
         return tuple(self._kept(fact) for fact in facts if fact.id not in self.facts)
 
     def _kept(self, fact: FactSpec) -> FactSpec:
@@ -92,9 +92,9 @@ class Failures:
 
 
 def screened(model: Any, tokenizer: Any, spec: BuildSpec, failures: Failures) -> BuildSpec:
-    """`spec` without what cannot be tokenised or is too long; what was left out is noted in `failures`.
+    """`spec` without what cannot be tokenised or is too long, which is recorded in `failures`.
 
-    Facts that are in live passed before, and their probes are not asked again.
+    Facts that are in live passed before, so their probes are not checked again.
     """
     limit = readable(model)
     new = [fact for fact in spec.facts if not fact.in_live]
@@ -119,7 +119,7 @@ def screened(model: Any, tokenizer: Any, spec: BuildSpec, failures: Failures) ->
 
 
 def _with_usable_probes(tokenizer: Any, facts: Sequence[FactSpec], limit: Readable) -> tuple[FactSpec, ...]:
-    """`facts` without probes that cannot be tokenised with the answers they are compared with."""
+    """`facts` without probes that cannot be tokenised together with their expected answers."""
     texts = dict.fromkeys(pair for fact in facts if not fact.in_live for pair in _probes(fact))
     rows = try_locate(tokenizer, [_asked(*pair) for pair in texts], limit=limit)
     usable = {pair: not isinstance(row, RequestError) for pair, row in zip(texts, rows, strict=True)}
@@ -129,7 +129,7 @@ def _with_usable_probes(tokenizer: Any, facts: Sequence[FactSpec], limit: Readab
 
 
 def _probes(fact: FactSpec) -> Iterator[tuple[str, str]]:
-    """(prompt, answer) of everything that the fact is judged by."""
+    """(prompt, answer) of every question that judges the fact."""
     yield from ((prompt, fact.target) for prompt in fact.paraphrases)
     if fact.previous:
         yield render(fact.prompt, fact.subject), fact.previous

@@ -1,6 +1,6 @@
-"""Every reason that the ledger may hold, by its code: those of admission's verdicts and of what others find.
+"""Every reason code that the ledger may contain, from admission's verdicts and from later steps.
 
-`docs/admission.md` describes each and the setting behind it, held to it by a test.
+`docs/admission.md` describes each code and the setting behind it; a test keeps the two in step.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CODES: dict[str, str] = {
     "homonym": "another slot makes the same prompt and has another answer",
     **{rule.code: rule.text for rule in RULES},
     "volume": "more facts than the volume breaker allows were accepted in one cycle",
-    # what others than admission find out about a value that was let in
+    # found later about an accepted value: by the gates, the build, a rollback or a reviewer
     "gate": "the value failed a gate",
     "control_token": "the model's tokenizer reads a control token in a label",
     "untokenised": "the model's tokenizer cannot read the subject",
@@ -58,7 +58,7 @@ CODES: dict[str, str] = {
     "rolled_back": "the checkpoint that brought the value was rolled back",
     "restored": "the value that replaced this one failed a gate or was rolled back",
     "reopened": "a reviewer's decision about the value was taken back",
-    # how intake moves the rows that a verdict leaves behind
+    # how intake moves the rows that a verdict does not name
     "successor": "the slot has another value now",
     "respelled": "the value waits with the relation's new template",
     "retemplated": "the fact was moved to the relation's new template",
@@ -67,16 +67,16 @@ CODES: dict[str, str] = {
 }
 
 UNAPPROVABLE = frozenset({"denied", "living_off"}) | {rule.code for rule in RULES if not rule.approvable}
-"""Refusals that an approval does not lift: the settings forbid the fact, or it cannot be rendered."""
+"""Refusals that an approval does not override: the settings forbid the fact, or it cannot be rendered."""
 
 JUDGED = (
     UNAPPROVABLE
     | {rule.code for rule in RULES}
     | {"several_values", "sources_disagree", "homonym", "reopened"}
 )
-"""Quarantines that admission itself may end, once it finds the doubt gone; any other waits for a reviewer."""
+"""Quarantines that admission may end by itself once the reason no longer holds; any other waits for a reviewer."""
 
 
 def because(code: str, what: str) -> Reason:
-    """The reason of this code; `what` it is about follows in parentheses."""
+    """The reason with this code; `what` it concerns follows in parentheses."""
     return Reason(code, f"{CODES[code]} ({what})")

@@ -1,9 +1,9 @@
-"""What can speak against one value by itself: each rule is a declaration, and adding one is adding it here.
+"""Rules that may doubt a single value: each is a declaration, and a new rule is added to `RULES`.
 
 A rule has a code for machines, a sentence for people, the setting behind it (a field of `Rules` in
-`policy.py`), and a pure function that says what is wrong, or None.  The first rule that finds something
-puts the value into quarantine.  `docs/admission.md` lists them, made from `RULES`; how to add one is
-described in `docs/howto/add-a-rule.md`.
+`policy.py`), and a pure function that returns what is wrong, or None.  The first rule that finds something
+quarantines the value.  `docs/admission.md` lists the rules in a table generated from `RULES`;
+`docs/howto/add-a-rule.md` describes how to add one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kbsync.admission.verdicts import Reason
 from kbsync.catalogue import labels
 
 Finding = Callable[[History, Offer], str | None]
-"""What is wrong with the offer, in a few words; None: nothing that this rule knows of."""
+"""What is wrong with the offer, in a few words; None if the rule finds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,15 @@ class Rule:
     """The sentence of the reason; what was found follows in parentheses."""
     find: Finding
     settings: tuple[str, ...] = ()
-    """The fields of `Rules` that it obeys."""
+    """The fields of `Rules` that the rule reads."""
     approvable: bool = True
-    """Whether a reviewer can let the value in all the same."""
+    """Whether a reviewer can approve the value despite the finding."""
 
 
 def is_living(history: History) -> bool:
     """Whether the subject counts as a living person.
 
-    A human not known to be dead does; so does one of whom nothing is known, if the relation is one of
-    humans.
+    If the ledger does not know, the subject counts as living where the relation's subjects are humans.
     """
     living = history.entity(history.slot.subject).living
     return history.relation.subject_type == "human" if living is None else living
@@ -86,11 +85,11 @@ RULES: tuple[Rule, ...] = (
     Rule("unreferenced", "the value has too few references", _unreferenced, ("min_references",)),
     Rule("flips", "the value went back and forth too often", _restless, ("max_flips", "flip_window")),
 )
-"""In the order in which they are asked."""
+"""In the order in which they are applied."""
 
 
 def doubt(history: History, offer: Offer) -> Reason | None:
-    """The first thing that speaks against a value."""
+    """The reason of the first rule that finds something wrong with the value, or None."""
     for rule in RULES:
         if (found := rule.find(history, offer)) is not None:
             return Reason(rule.code, f"{rule.text} ({found})")

@@ -1,8 +1,8 @@
-"""What a verdict does to the ledger's rows of one slot: a pure function from both to moves and new rows.
+"""Turn the verdict on a slot into moves and new rows of the ledger: a pure function.
 
-Rules that every verdict shares: a held row that is not the one being waited for is superseded; a
-quarantined row stays for its reviewer only as long as some source states its object; a wanted row
-carries, as `held_until`, the instant at which time alone may change the verdict.
+Three rules apply to every verdict: a held row other than the one the verdict holds is superseded; a
+quarantined row is kept for its reviewer only while some source states its object; a wanted row stores in
+`held_until` when its verdict may change without a new statement.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kbsync.admission.verdicts import (
 from state.records import Fact, FactStatus, Move, NewFact
 
 MAX_CANDIDATES = 8
-"""Values of one slot put before a reviewer; a slot that states more is a mistake as a whole."""
+"""Maximum number of a slot's values that a reviewer is shown; a slot with more is wrong as a whole."""
 
 _GONE = Reason("gone", CODES["gone"])
 _SUCCESSOR = Reason("successor", CODES["successor"])
@@ -34,14 +34,14 @@ _REJECTED = Reason("rejected", CODES["rejected"])
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """Moves come first: the slot's old object leaves before the new one enters."""
+    """Rows to write, moves first: the slot's old object must leave before the new one enters."""
 
     moves: tuple[Move, ...] = ()
     puts: tuple[NewFact, ...] = ()
 
 
 def consequences(history: History, verdict: Verdict) -> Consequences:
-    """The rows to write; none if the ledger already is as the verdict says."""
+    """The moves and new rows of `verdict`; none if the ledger already agrees with it."""
     named, status, until = _named(history, verdict)
     rows = [history.row(value) for value in named]
     puts = [
@@ -67,10 +67,10 @@ def consequences(history: History, verdict: Verdict) -> Consequences:
 
 
 def _is_stale(history: History, fact: Fact, stated: frozenset[str]) -> bool:
-    """Whether a waiting row waits for nothing: it is not what is held now, or what a reviewer would decide
-    on is no longer stated, or is spelled otherwise by now.
+    """Whether a held or quarantined row that the verdict does not name is obsolete.
 
-    A value that is barred waits under whatever name it is stated."""
+    A held row always is; a quarantined row is if its object is no longer stated or its labels have changed.
+    A barred value stays as long as it is stated under any name."""
     if fact.status == "quarantined":
         if fact.decision == "barred":
             return not any(history.means(fact, object) for object in stated)
@@ -80,12 +80,12 @@ def _is_stale(history: History, fact: Fact, stated: frozenset[str]) -> bool:
 
 
 def _is_refused(history: History, fact: Fact) -> bool:
-    """Whether a row waits with a value that a reviewer has rejected, under this name or another."""
+    """Whether a held or quarantined row has a value that a reviewer has rejected, under this name or another."""
     return fact.status in ("held", "quarantined") and history.rejected(fact.object)
 
 
 def _named(history: History, verdict: Verdict) -> tuple[tuple[Value, ...], FactStatus, datetime | None]:
-    """The values that the verdict gives a status, that status, and until when."""
+    """The values to which the verdict gives a status, that status, and its `held_until`."""
     match verdict:
         case Hold(value=Value() as value):
             return (value,), "held", verdict.until
@@ -97,7 +97,7 @@ def _named(history: History, verdict: Verdict) -> tuple[tuple[Value, ...], FactS
 
 
 def _of_wanted(history: History, verdict: Verdict) -> Move | None:
-    """What becomes of the wanted row, if there is one."""
+    """The move of the wanted row, if there is one to move."""
     if history.refused is not None:
         return _move(history.refused, "retracted", _REJECTED)
     match verdict:
@@ -113,7 +113,7 @@ def _of_wanted(history: History, verdict: Verdict) -> Move | None:
 
 
 def _for_reviewer(history: History, verdict: Quarantine) -> tuple[Value, ...]:
-    """Values that need a row of their own: not what stays wanted, nor what is moved there anyway."""
+    """Values that need a new row: all except that of the wanted row, which stays or is moved itself."""
     return tuple(
         value
         for value in verdict.values
@@ -145,7 +145,7 @@ def _row(
 
 
 def renewed(fact: Fact, reason: Reason) -> NewFact:
-    """`fact` as a new row that is wanted from now on; the caller replaces what is to differ."""
+    """`fact` as a new row that is wanted from now on; the caller replaces the fields that differ."""
     return fact.offered(status="wanted", reason=reason.text, reason_code=reason.code, since=None)
 
 
@@ -159,7 +159,7 @@ def _move(fact: Fact, to: FactStatus, reason: Reason) -> Move:
 
 
 def _look_again(history: History, at: datetime | None) -> Move | None:
-    """Keep what is wanted and look at it again at `at`."""
+    """Keep the wanted row, and judge it again at `at`."""
     wanted: Fact | None = history.wanted
     if wanted is None or wanted.held_until == at:
         return None

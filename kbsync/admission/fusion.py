@@ -1,8 +1,8 @@
-"""Of the values that several sources state for a slot, the one that counts.
+"""Choose a slot's value from the statements of several sources.
 
-Sources without a current value abstain.  Of the others those of the highest priority decide, and have
-to agree.  A value that a reviewer has rejected is left out; one that a reviewer has approved is chosen
-even where other values stand beside it.
+Sources without a current value abstain.  Of the others, those with the highest priority decide, and they
+have to agree.  Values that a reviewer has rejected are left out; an approved value is chosen even if
+other values are stated too.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from kbsync.admission.verdicts import Value
 from state.records import Entity
 
 Clash = Literal["several", "sources", "rejected"]
-"""Why values are stated and yet none is chosen: one source has several, sources differ, all were rejected."""
+"""Why no stated value is chosen: one source states several, sources disagree, or all were rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One value that a source states, with what counts for and against it."""
+    """One value that a source states, with the figures by which it is judged."""
 
     value: Value
     rules: Rules
     since: datetime
-    """The source's statements have stood unchanged since then."""
+    """Since when the source's statements have been unchanged."""
     flips: int
     references: int
 
     @property
     def settles(self) -> datetime:
-        """When the value has stood long enough."""
+        """When the value has been unchanged for long enough."""
         rules = self.rules
         return self.since + (
             rules.settle_with_reference if self.references else rules.settle_without_reference
@@ -47,25 +47,25 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the sources state, taken together."""
+    """The combined statements of all sources about a slot."""
 
     offer: Offer | None = None
-    """The one value that is stated, if there is one."""
+    """The chosen value, if there is one."""
     values: tuple[Value, ...] = ()
-    """All that the deciding sources state and no reviewer has rejected, by object."""
+    """The deciding sources' values that no reviewer has rejected, one for each object."""
     clash: Clash | None = None
     stated: frozenset[str] = frozenset()
-    """Objects that any source states, now or as upcoming, whatever its priority and whoever rejected them."""
+    """Objects that any source states as current or upcoming, whatever its priority, rejected ones included."""
     upcoming: tuple[Value, datetime] | None = None
-    """With no current value: the one that begins later, and when."""
+    """If there is no current value: the value that begins later, and when."""
     absence: Absence = "removed"
-    """With no current value: why."""
+    """If there is no current value: the reason."""
     since: datetime = NEVER
-    """When the last of the deciding sources (without a current value: of all) last changed."""
+    """When a deciding source (if there is no current value: any source) last changed."""
     settles: datetime = NEVER
-    """When the last of the values has stood long enough."""
+    """When all values have been unchanged for long enough."""
     recheck: datetime | None = None
-    """When time alone changes this choice."""
+    """When this choice may change without a new statement."""
 
 
 def choose_value(policy: Policy, history: History, now: datetime) -> Choice:
@@ -101,9 +101,9 @@ def choose_value(policy: Policy, history: History, now: datetime) -> Choice:
 
 
 def same_meaning(mode: str, one: Entity, other: Entity) -> bool:
-    """Whether two items are called alike enough that a change between them is no change of fact.
+    """Whether two entities' names are so alike that replacing one by the other does not change the fact.
 
-    `mode` is the rule `same_meaning`: labels must be equal, or one's label be among the other's names.
+    `mode` is the setting `same_meaning`: the labels must be equal, or one's label an alias of the other.
     """
     if mode == "off" or one.label is None or other.label is None:
         return False
@@ -122,7 +122,7 @@ def _stated(stands: Sequence[Standing]) -> frozenset[str]:
 
 
 def _offers(history: History, stand: Standing, rules: Rules) -> list[Offer]:
-    """What one source states, without what a reviewer has rejected."""
+    """The values that one source states, without those that a reviewer has rejected."""
     return [
         Offer(_value(history, stand, one, rules), rules, stand.since, stand.flips, one.references)
         for one in stand.reading.values
@@ -158,7 +158,7 @@ def _of_highest_priority(stands: Sequence[Standing], rules: Mapping[str, Rules])
 def _upcoming(
     history: History, stands: Sequence[Standing], rules: Mapping[str, Rules]
 ) -> tuple[Value, datetime] | None:
-    """The only value that begins later; several are left until they have begun."""
+    """The value that begins later, if there is exactly one; several are ignored until they have begun."""
     later = [(stand, one) for stand in stands for one in stand.reading.upcoming]
     if len({one.object.id for _, one in later if one.object is not None}) != 1:
         return None

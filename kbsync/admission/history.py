@@ -1,4 +1,4 @@
-"""All that admission knows of one slot: what sources said, what the ledger holds, how things are called."""
+"""What admission knows about one slot: the sources' statements, the ledger's facts, the entities' names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kbsync.catalogue.relations import Relation
 from state.records import Decision, Entity, Fact, Slot
 
 _BARE_ID = re.compile(r"[QPL][0-9]+|[a-z][a-z0-9+.-]*://\S*")
-"""What label services give for an entity without a label: its own id, or its IRI."""
+"""What label services return for an entity without a label: its own id, or its IRI."""
 
 
 def _is_id(label: str, identifier: str) -> bool:
@@ -35,7 +35,7 @@ def _is_id(label: str, identifier: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What one source stated of a slot from one revision on."""
+    """What one source stated about a slot from one revision on."""
 
     source: str
     revision: int
@@ -53,19 +53,19 @@ class History:
     slot: Slot
     relation: Relation
     observations: tuple[Stated, ...]
-    """Of all sources, each source's in its own order, the current one last."""
+    """Observations of all sources, each source's in its own order, the current one last."""
     facts: tuple[Fact, ...] = ()
     entities: Mapping[str, Entity] = field(default_factory=dict)
     """The subject, and the objects of the observations and facts, by id."""
     special_tokens: frozenset[str] = frozenset()
-    """Spellings of the model's control tokens."""
+    """The model's control tokens, as text."""
     deny: Denied = NOTHING_DENIED
     """The names of the policy's denied objects."""
     bootstrap: bool = False
-    """An operator asked for a bootstrap: values that the source does not date count as settled, and what
-    the volume breaker stopped is let in."""
+    """An operator requested a bootstrap: values that the source does not date count as settled, and values
+    that the volume breaker stopped are accepted."""
     forgotten: bool = False
-    """An operator has removed what a source stated: what no other source states is retracted."""
+    """An operator has removed a source's statements: a value that no other source states is retracted."""
 
     @cached_property
     def wanted(self) -> Fact | None:
@@ -74,7 +74,7 @@ class History:
 
     @cached_property
     def refused(self) -> Fact | None:
-        """A fact that is still wanted although a reviewer has rejected its value: it has to leave."""
+        """A fact that is still wanted although a reviewer has rejected its value: it is to be retracted."""
         row = self._wanted_row
         return row if row is not None and self.rejected(row.object) else None
 
@@ -90,10 +90,10 @@ class History:
         return self.wanted is not None and self.wanted.object == object
 
     def decision(self, object: str) -> Decision | None:
-        """The newest decision about `object` in this slot, by whatever id or name it was made.
+        """The newest decision about `object` in this slot, whichever id or name it was made under.
 
-        What was decided holds for the value, not for one source's way to write it: an entity of that
-        name, another entity with that label or alias, and the same text without an id are one value.
+        A decision holds for the value, not for one spelling of it: an entity of that name, another entity
+        with that label or alias, and the same text without an id are one value.
         """
         return newest_decision(self.facts, self.entities, object)
 
@@ -101,12 +101,12 @@ class History:
         return self.decision(object) == "rejected"
 
     def barred(self, object: str) -> bool:
-        """Whether a gate or a rollback has put the value out, and no reviewer has let it in since."""
+        """Whether a gate or a rollback has barred the value, and no reviewer has decided about it since."""
         return self.decision(object) == "barred"
 
     def approved(self, value: Value) -> bool:
-        """Whether a reviewer has approved `value` as it is spelled now: a new label is a new question, a new
-        template is not."""
+        """Whether a reviewer has approved `value` with its current labels: a new label needs a new approval,
+        a new template does not."""
         made = [fact for fact in self.facts if fact.decision is not None and self.spells(fact, value)]
         newest = max(made, key=lambda fact: (fact.decided or fact.updated, fact.id), default=None)
         return newest is not None and newest.decision == "approved"
@@ -116,7 +116,7 @@ class History:
         return means(fact, object, self.entities)
 
     def denied(self, object: str, objects: Collection[str]) -> str | None:
-        """Which of these denied objects the value is, by id or by name; None: none of them."""
+        """The one of these denied objects that the value is, by id or by name, or None."""
         if object in objects:
             return object
         return self.deny.find(names_of(self.entity(object))) if objects else None
@@ -125,23 +125,23 @@ class History:
         return entity_of(identifier, self.entities)
 
     def label_of(self, identifier: str) -> str | None:
-        """The label as it stands in running text; None if there is none, or if it is but the id itself."""
+        """The label as it appears in running text; None if there is none, or if it is only the id."""
         entity = self.entity(identifier)
         label = labels.clean(entity.label) if entity.label is not None else ""
         return None if not label or _is_id(label, identifier) else label
 
     def row(self, value: Value) -> Fact | None:
-        """The ledger's row for `value` under the prompt that the slot renders to now, if it has one."""
+        """The ledger's row for `value` with the slot's current prompt, if there is one."""
         return next(
             (f for f in self.facts if self.spells(f, value) and f.template == self.slot.template), None
         )
 
     def waiting(self, value: Value) -> Fact | None:
-        """The row in which `value` waits, held or quarantined, under the prompt of now or an older template."""
+        """The held or quarantined row of `value`, with the current template or an older one."""
         rows = [f for f in self.facts if f.status in ("held", "quarantined") and self.spells(f, value)]
         return max(rows, key=lambda fact: (fact.template == self.slot.template, fact.id), default=None)
 
     def spells(self, fact: Fact, value: Value) -> bool:
-        """Whether `fact` is `value` with the labels of now, whatever its template."""
+        """Whether `fact` is `value` with the current labels, whatever its template."""
         spelled = (fact.object, fact.target, fact.subject_label)
         return spelled == (value.object, value.target, self.slot.subject_label)

@@ -1,6 +1,6 @@
-"""When two ways to write an object stand for one value.
+"""Decide whether two objects are the same value under different names.
 
-A decision (rejected, barred, denied) is about the value, not about one source's way to write it: an
+A decision (rejected, barred, denied) is about the value, not about one source's spelling of it: an
 entity, another entity with its label or alias, and the same text without an id are one value in a slot.
 Names are compared after the folding that admission uses for prompts.
 """
@@ -17,10 +17,10 @@ from state.records import Decision, Entity, Fact
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What one value goes by, folded."""
+    """The names of one value, folded."""
 
     labels: frozenset[str]
-    """What it is called now, and was called in the fact that is compared."""
+    """Its current label, and its label in the fact that is compared."""
     aliases: frozenset[str]
     ids: frozenset[str]
     """An entity's id, with and without its namespace; a literal has none."""
@@ -28,7 +28,7 @@ class Names:
     def means(self, other: Names) -> bool:
         """Whether one's label is among the other's labels and aliases, or one is the other's id as text.
 
-        An alias that both have proves nothing: `GE` is Georgia and General Electric.
+        A shared alias proves nothing: `GE` is both Georgia and General Electric.
         """
         return (
             not self.labels.isdisjoint(other.labels | other.aliases)
@@ -39,7 +39,7 @@ class Names:
 
 
 def names_of(entity: Entity, *more: str) -> Names:
-    """The names of an entity or a literal; `more` are labels that it had elsewhere."""
+    """The names of an entity or a literal; `more` are further labels of it."""
     called = frozenset(fold(label) for label in (entity.label, *more) if label)
     if entity.id.startswith(LITERAL):
         return Names(called, frozenset(), frozenset())
@@ -48,7 +48,7 @@ def names_of(entity: Entity, *more: str) -> Names:
 
 
 def entity_of(identifier: str, known: Mapping[str, Entity]) -> Entity:
-    """The entity of that id, as far as it is known; a literal is its own label."""
+    """The entity with that id, without a label if it is not known; a literal is its own label."""
     found = known.get(identifier)
     if found is None:
         text = identifier.removeprefix(LITERAL) if identifier.startswith(LITERAL) else None
@@ -65,7 +65,7 @@ def means(fact: Fact, object: str, known: Mapping[str, Entity]) -> bool:
 
 
 def newest_decision(facts: Iterable[Fact], known: Mapping[str, Entity], object: str) -> Decision | None:
-    """The newest decision about the value `object` among the facts of its slot, by whatever name it was made."""
+    """The newest decision about the value `object` among its slot's facts, whichever name it was made under."""
     made = [fact for fact in facts if fact.decision is not None and means(fact, object, known)]
     newest = max(made, key=lambda fact: (fact.decided or fact.updated, fact.id), default=None)
     return None if newest is None else newest.decision
@@ -73,7 +73,7 @@ def newest_decision(facts: Iterable[Fact], known: Mapping[str, Entity], object: 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The objects of a deny-list, found by any of their names: one look-up a name, however long the list."""
+    """The objects of a deny-list, indexed by name: the cost of a lookup does not depend on the list's length."""
 
     by_label: dict[str, str] = field(default_factory=dict)
     by_name: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Denied:
         return denied
 
     def find(self, names: Names) -> str | None:
-        """The denied object that goes by these names; the rule is that of `Names.means`."""
+        """The denied object that has one of these names, by the rule of `Names.means`."""
         tables = [(names.labels, self.by_name), (names.aliases, self.by_label)]
         if not names.ids:
             tables.append((names.labels, self.by_id))

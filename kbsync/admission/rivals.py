@@ -1,7 +1,7 @@
 """The no-conflict constraint (Eqn. 5 of the MEMIT paper) on the rendered prompt: one prompt has one answer.
 
-Rivals are slots that make the same prompt.  Each enters as the `Claim` that it makes by itself, so both
-sides of a conflict come to the same conclusion, whichever was there first.
+Rivals are slots that render to the same prompt.  Each is represented by the `Claim` that it makes on its
+own, so both sides of a conflict come to the same conclusion, whichever came first.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from kbsync.admission.verdicts import Accept, Hold, Quarantine, Retract, Unchang
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a slot by itself would have its prompt answered with; targets are folded."""
+    """The answer that a slot on its own requires for its prompt; targets are folded."""
 
     subject: str
     relation: str
     targets: frozenset[str]
-    """What it wants or is about to want, else what it waits for or puts before a reviewer."""
+    """Its wanted or newly accepted value; if there is none, its held or quarantined values."""
     pending: frozenset[str]
-    """What it wants from `until` on, if that is something else."""
+    """The value that is wanted from `until` on, if it differs."""
     wanted: str | None
-    """What the ledger has as wanted now."""
+    """The target of the fact that the ledger wants now."""
     until: datetime | None
-    """When `wanted` gives way; None: at once, or never."""
+    """When `wanted` is replaced or retracted; None: at once, or never."""
     approved: bool
     """Whether a reviewer has approved it."""
 
     def agrees(self, other: Claim) -> bool:
-        """Whether both can be true of one prompt, if need be by waiting for one of them."""
+        """Whether one answer can satisfy both claims, if necessary after one of them has changed."""
         ways = ((self.targets, other.targets), (self.pending, other.targets), (self.targets, other.pending))
         if not self.targets or not other.targets:
             return True
@@ -42,7 +42,7 @@ class Claim:
 
 
 def check_rivals(verdict: Verdict, history: History, rivals: Sequence[Claim]) -> Verdict:
-    """`verdict` among the slots that make the same prompt (Eqn. 5 on the rendered prompt)."""
+    """`verdict` after comparison with the slots that render to the same prompt (Eqn. 5)."""
     if not rivals:
         return verdict
     own = claim_of(verdict, history)
@@ -54,7 +54,7 @@ def check_rivals(verdict: Verdict, history: History, rivals: Sequence[Claim]) ->
             )
     if isinstance(verdict, Accept):
         waits = [r.until for r in rivals if r.until is not None and r.wanted not in (None, *own.targets)]
-        if waits:  # a rival still wants its old object: both change over together
+        if waits:  # a rival still wants its old object: both change together
             return Hold(
                 max(waits), because("settling", "together with the slots of one prompt"), verdict.value
             )
@@ -62,7 +62,7 @@ def check_rivals(verdict: Verdict, history: History, rivals: Sequence[Claim]) ->
 
 
 def claim_of(verdict: Verdict, history: History) -> Claim:
-    """What a slot with this verdict claims; what no approval could let in claims nothing."""
+    """The claim of a slot with this verdict; values that no approval could admit claim nothing."""
     wanted = fold(history.wanted.target) if history.wanted else None
     values = frozenset(fold(value.target) for value in values_of(verdict))
     pending: frozenset[str] = frozenset()

@@ -1,8 +1,8 @@
-"""Whether what the sources state becomes what is wanted: a pure function of policy, history, rivals and now.
+"""Decide whether a stated value becomes wanted: a pure function of policy, history, rivals and time.
 
-`admit` is the whole rule.  `judge` weighs a slot by itself: deny-lists, which source decides, how many
-values, change of meaning, doubts about the value (`doubts.py`), settling.  Then its rivals, the other
-slots that make the same prompt, have their say (`rivals.py`).
+`admit` is the whole rule.  `judge` considers a slot on its own: deny-lists, which source decides, how many
+values there are, change of meaning, doubts about the value (`doubts.py`), settling.  The verdict is then
+compared with its rivals, the other slots that render to the same prompt (`rivals.py`).
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from kbsync.admission.verdicts import (
 
 
 def admit(policy: Policy, history: History, rivals: Sequence[Claim], now: datetime) -> Verdict:
-    """The verdict on one slot.  `rivals`: claims of the other slots that make the same prompt."""
+    """The verdict on one slot.  `rivals`: claims of the other slots that render to the same prompt."""
     return check_rivals(judge(policy, history, now), history, rivals)
 
 
 def claim(policy: Policy, history: History, now: datetime) -> Claim:
-    """What a slot by itself would have its prompt answered with, for `admit` of its rivals."""
+    """The claim of a slot on its own, for the `admit` of its rivals."""
     return claim_of(judge(policy, history, now), history)
 
 
 def judge(policy: Policy, history: History, now: datetime) -> Verdict:
-    """The verdict on a slot as if no other made the same prompt."""
+    """The verdict on a slot, without regard to its rivals."""
     if history.forgotten and not history.observations and history.wanted is not None:
         return Retract(because("forgotten", f"{history.wanted.object} of {history.wanted.source}"))
     if not history.relation.enabled:
@@ -63,7 +63,7 @@ def _weigh(policy: Policy, history: History, choice: Choice, now: datetime) -> V
 
 
 def _forbidden(policy: Policy, history: History, choice: Choice) -> Verdict | None:
-    """Deny-lists, and living persons where they are off: no approval lifts these."""
+    """Quarantine what the deny-lists or `living = "off"` forbid; no approval overrides these."""
     if not choice.values and history.wanted is None:
         return None
     slot = history.slot
@@ -82,7 +82,7 @@ def _forbidden(policy: Policy, history: History, choice: Choice) -> Verdict | No
 
 
 def _clash(policy: Policy, history: History, choice: Choice, now: datetime) -> Verdict:
-    """Values are stated, and none of them is the one."""
+    """The verdict where values are stated but none is chosen."""
     objects = [value.object for value in choice.values]
     if choice.clash == "rejected":
         return Unchanged(because("rejected", history.slot.subject), choice.recheck)
@@ -98,8 +98,8 @@ def _clash(policy: Policy, history: History, choice: Choice, now: datetime) -> V
 
 
 def _disagreement(choice: Choice, now: datetime) -> Verdict:
-    """Sources of one priority differ: while one of the values is fresh, what is wanted stands; once all
-    have settled, both sides are doubted, whichever came first."""
+    """Sources of one priority disagree: the wanted fact stays until all values have settled; then both
+    sides are quarantined, whichever came first."""
     why = because("sources_disagree", ", ".join(f"{value.source}: {value.object}" for value in choice.values))
     if choice.settles <= now:
         return Quarantine(why, choice.values, withdraw=True, recheck=choice.recheck)
@@ -108,7 +108,7 @@ def _disagreement(choice: Choice, now: datetime) -> Verdict:
 
 
 def _without_value(policy: Policy, history: History, choice: Choice, now: datetime) -> Verdict:
-    """No source states a value: what is wanted is retracted once that has stood long enough."""
+    """No source states a current value: the wanted fact is retracted after `settle_ended`."""
     if choice.upcoming is not None:
         value, begins = choice.upcoming
         waiting = _kept_out(history, value)
@@ -128,7 +128,7 @@ def _retracted(why: Reason, rules: Rules, choice: Choice, now: datetime) -> Verd
 
 
 def _with_value(history: History, choice: Choice, offer: Offer, now: datetime) -> Verdict:
-    """Exactly one value is stated."""
+    """The verdict where one value is chosen."""
     value, wanted = offer.value, history.wanted
     relabelled = wanted is not None and wanted.object == value.object
     if wanted is not None and relabelled and _spelled_alike(history, value):
@@ -148,9 +148,9 @@ def _with_value(history: History, choice: Choice, offer: Offer, now: datetime) -
 
 
 def _kept_out(history: History, value: Value) -> Verdict | None:
-    """A value that was put out (by a gate, a rollback, the breaker) is not let in again by itself.
+    """Do not accept a value again by itself that a gate, a rollback or the volume breaker has quarantined.
 
-    A barred value stays barred under another name or spelling, and after it was away for a while.
+    A barred value stays barred under another name or spelling, and after a time in which no source stated it.
     """
     row = history.waiting(value)
     if history.barred(value.object):
@@ -165,9 +165,9 @@ def _kept_out(history: History, value: Value) -> Verdict | None:
 
 
 def _relabelled(history: History, offer: Offer, choice: Choice, now: datetime) -> Verdict:
-    """The object's label changed: the fact is edited again once the new label is stable.
+    """A label of the fact changed: the fact is edited again once the new label has settled.
 
-    Labels have no date at the source; the clock starts with the row that is held for the new spelling.
+    Sources do not date labels, so settling starts when a row with the new label is first held.
     """
     row = history.waiting(offer.value)
     started = row is not None and row.status == "held" and row.held_until is not None
@@ -188,7 +188,7 @@ def _settled(history: History, offer: Offer, choice: Choice, now: datetime) -> V
 
 
 def _spelled_alike(history: History, value: Value) -> bool:
-    """Whether what is wanted is spelled as the labels are now, but for case and spacing."""
+    """Whether the wanted fact has the current labels, apart from what folding ignores."""
     wanted = history.wanted
     return wanted is not None and (
         fold(wanted.target) == fold(value.target)
@@ -197,7 +197,7 @@ def _spelled_alike(history: History, value: Value) -> bool:
 
 
 def _rules(policy: Policy, history: History, choice: Choice) -> Rules:
-    """Of the source that speaks; in silence, of the one that stated what is wanted."""
+    """The rules of the deciding source; if there is none, of the source of the wanted fact."""
     sources = [value.source for value in choice.values]
     if history.wanted is not None:
         sources.append(history.wanted.source)

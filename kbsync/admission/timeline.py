@@ -1,7 +1,7 @@
-"""Where a source stands with a slot: its current values, since when, and how often it went back and forth.
+"""A source's standing on a slot: its current values, since when, and how often they went back and forth.
 
-Pure readings of a slot's history.  Time is the source's own wherever it has a clock, so that a first
-import of old knowledge does not wait.
+These are pure functions of a slot's history.  They use the source's own dates where it has them, so that
+old values need not settle again at a first import.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One source and one slot."""
+    """The standing of one source on one slot."""
 
     source: str
     revision: int
     reading: Reading
     since: datetime
-    """The statements have stood unchanged since then; `NEVER`: since before anyone looked."""
+    """Since when the statements have been unchanged; `NEVER`: they count as settled."""
     flips: int
     """Returns to an earlier value within the flip window."""
 
@@ -37,7 +37,7 @@ def standings(
     *,
     bootstrap: bool,
 ) -> tuple[Standing, ...]:
-    """Every source's standing, by name; `history` is in each source's own order, `flip_windows` by source."""
+    """Every source's standing, sorted by name; `history` is in each source's own order, `flip_windows` by source."""
     by_source: dict[str, list[Stated]] = {}
     for observation in history:
         by_source.setdefault(observation.source, []).append(observation)
@@ -81,7 +81,7 @@ class _Step:
 
 
 def _unchanged_since(steps: list[_Step]) -> datetime:
-    """When the last change was made that is more than a change of references."""
+    """When the newest change was made that is more than a change of references."""
     newest = _signature(steps[-1].held)
     since = steps[-1].at
     for step in reversed(steps[:-1]):
@@ -92,7 +92,7 @@ def _unchanged_since(steps: list[_Step]) -> datetime:
 
 
 def _flips(steps: list[_Step], after: datetime) -> int:
-    """Returns, at or after `after`, to a value that the slot held before."""
+    """The number of returns, at or after `after`, to a value that the slot had before."""
     if len(steps) < 3 or steps[-1].at < after:
         return 0
     flips = 0
@@ -108,7 +108,7 @@ def _flips(steps: list[_Step], after: datetime) -> int:
 
 
 def _signature(held: Sequence[Statement]) -> list[tuple[object, ...]]:
-    """What a change of the slot is: anything but references and statement ids."""
+    """What counts as a change of the slot: everything except references and statement ids."""
     return sorted(
         (
             statement.kind,

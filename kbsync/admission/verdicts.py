@@ -1,6 +1,6 @@
-"""What admission can say of a slot, and why: the words of its verdicts.
+"""The verdicts that admission can give on a slot.
 
-Every refusal carries a `Reason`: a code for machines, a sentence for people; `codes.py` has them all.
+Every verdict has a `Reason`: a code for machines and a sentence for people; `codes.py` lists them all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why: a code for machines and a sentence for people, a column each of the ledger's facts."""
+    """A code for machines and a sentence for people; each is a column of the ledger's facts."""
 
     code: str
     text: str
@@ -27,48 +27,48 @@ class Value:
 
     object: str
     target: str
-    """The object's label as it stands in running text."""
+    """The object's label as it appears in running text."""
     statement: str
     source: str
     revision: int
     priority: int
 
 
-# Every verdict carries as `stated` the objects that any source states for the slot now: a row in
-# quarantine stays before its reviewer only as long as its object is among them.
+# `stated` of a verdict contains the objects that any source states for the slot now: a quarantined row
+# is kept for its reviewer only while its object is among them.
 
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Nothing is to be done."""
+    """The slot stays as it is."""
 
     reason: Reason
     recheck: datetime | None = None
-    """When time alone may change the verdict."""
+    """When the verdict may change without a new statement."""
     stated: frozenset[str] = frozenset()
     kind: Literal["unchanged"] = "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Wait until `until`; what was wanted meanwhile stays wanted."""
+    """Wait until `until`; the wanted fact, if there is one, stays wanted."""
 
     until: datetime
     reason: Reason
     value: Value | None
-    """None: what is held is the *retraction* of what is wanted."""
+    """None: the *retraction* of the wanted fact is held."""
     stated: frozenset[str] = frozenset()
     kind: Literal["hold"] = "hold"
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """A person has to look; each of `values` is put before a reviewer."""
+    """A reviewer has to decide about each of `values`."""
 
     reason: Reason
     values: tuple[Value, ...]
     withdraw: bool = False
-    """Whether what was wanted in the slot is quarantined too, or stands on as the last trusted value."""
+    """Whether the slot's wanted fact is quarantined too; otherwise it stays, as the last trusted value."""
     recheck: datetime | None = None
     stated: frozenset[str] = frozenset()
     kind: Literal["quarantine"] = "quarantine"
@@ -95,7 +95,7 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Retract:
-    """The slot has no object any more: what the base model says is restored by leaving the fact out."""
+    """The slot no longer has an object: leaving the fact out restores the base model's answer."""
 
     reason: Reason
     stated: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
-"""Wordings that two relations share: what one is taught, the other is judged by.
+"""Find wordings that two relations share: an edit of one relation would then answer the other's questions.
 
-An edit of "The seat of Acme is" for one relation answers the question of another relation that has the same
-wording.  Where the objects differ, one of the two fails its gate for no fault of its own.
+An edit of "The seat of Acme is" for one relation also answers the question of another relation with the same
+wording.  If the objects differ, one of the two facts fails its gate although its edit is not at fault.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Collision:
     one: str
     other: str
     taught: bool
-    """Whether facts of one of them are edited with it; else both are judged by it."""
+    """Whether facts of one relation are edited with it; otherwise both relations are judged by it."""
 
     def __str__(self) -> str:
         if self.taught:
@@ -32,9 +32,9 @@ class Collision:
 def collisions(relations: Iterable[Relation], variants: int = 0) -> Iterator[Collision]:
     """Every wording that two of the relations share.
 
-    `variants`: further templates that facts are edited with (`[plan] variants`).  Inverse templates count where
-    a relation is edited the other way round: around the object, they ask what a template asks around a
-    subject of that name.
+    `variants`: number of further templates that facts are edited with (`[plan] variants`).  Inverse templates
+    are included for relations with `edit_inverse`, because an inverse prompt of an object equals the prompt of
+    a subject with the same name.
     """
     seen: dict[str, list[tuple[Relation, bool]]] = {}
     for relation in relations:
@@ -47,7 +47,7 @@ def collisions(relations: Iterable[Relation], variants: int = 0) -> Iterator[Col
 
 
 def _wordings(relation: Relation, variants: int) -> Iterator[tuple[str, bool]]:
-    """Each wording of a relation once, with whether it is edited with."""
+    """Each wording of a relation once, and whether facts are edited with it."""
     inverse = relation.inverse if relation.edit_inverse else ()
     taught = {*relation.templates[: 1 + variants], *inverse[:1]}
     for wording in dict.fromkeys((*relation.templates, *inverse)):

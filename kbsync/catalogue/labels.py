@@ -1,9 +1,9 @@
-"""Whether a label may stand in a prompt or as a target, and when two labels are one.
+"""Check whether a label can be used in a prompt or as a target.
 
-A label comes from people who may mean harm: it is checked for what a reader cannot see (control
-and direction characters, zero-width spaces), for what would break a template (braces), and for
-letters that only look like others (mixed scripts, styled letters), after Unicode UTS #39.  `FLAWS`
-declares what is looked for.
+Labels may come from malicious authors: they are checked for characters that a reader cannot see
+(control and direction characters, zero-width spaces), for characters that would break a template
+(braces), and for letters that look like others (mixed scripts, styled letters), following Unicode
+UTS #39.  `FLAWS` declares the checks.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from editing.special_tokens import control_token_in
 from kbsync.visible import HIDDEN
 
 CONFUSABLE = frozenset({"LATIN", "CYRILLIC", "GREEK", "COPTIC", "ARMENIAN", "CHEROKEE", "LISU"})
-"""Scripts with letters that look like each other's: not two of them in one word."""
+"""Scripts whose letters look alike: a word may use only one of them."""
 STYLED = re.compile(r"<(font|wide|narrow|circle|square)>")
 MAX_MARKS = 4
-"""Combining marks on one letter; the most that living orthographies need after composition."""
+"""Maximum number of combining marks on one letter; living orthographies need no more after composition."""
 
 
 @lru_cache(maxsize=65_536)
 def clean(text: str) -> str:
-    """`text` as it stands in running text: composed (NFC), white space runs as one space, trimmed.
+    """`text` as it appears in running text: composed (NFC), with runs of spaces as one space, trimmed.
 
     Only space separators are folded: a tab or a line break is left for `flaw` to refuse.
     """
@@ -37,24 +37,24 @@ def clean(text: str) -> str:
 
 
 class Limits(NamedTuple):
-    """What labels are held to."""
+    """The limits that labels are checked against."""
 
     longest: int
-    """In characters."""
+    """Maximum length in characters."""
     scripts: Collection[str] = ()
-    """As Unicode names them; hashable; empty: any."""
+    """Allowed scripts by their Unicode names, as a hashable collection; empty: any."""
     special: frozenset[str] = frozenset()
-    """Spellings of the model's control tokens."""
+    """The model's control tokens, as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """One way in which a label cannot be used; as a rule of admission it has a code and a setting."""
+    """One reason why a label cannot be used, with its code and setting as a rule of admission."""
 
     code: str
     text: str
     find: Callable[[str, Limits], str | None]
-    """What is wrong with a `clean` label, None if nothing is."""
+    """Returns what is wrong with a `clean` label, or None."""
     settings: tuple[str, ...] = ()
     approvable: bool = False
 
@@ -63,7 +63,7 @@ class Flaw:
 def flaw(
     text: str, longest: int, scripts: Collection[str] = (), special: frozenset[str] = frozenset()
 ) -> tuple[str, str] | None:
-    """What is wrong with a `clean` label as (code, what is wrong); None if nothing is.  See `Limits`."""
+    """The first flaw of a `clean` label as (code, what is wrong), or None.  For the arguments see `Limits`."""
     limits = Limits(longest, scripts, special)
     for one in FLAWS:
         if (found := one.find(text, limits)) is not None:
@@ -134,7 +134,7 @@ FLAWS: tuple[Flaw, ...] = (
         approvable=True,
     ),
 )
-"""In the order in which they are looked for."""
+"""In the order in which they are checked."""
 
 
 def _most_marks(text: str) -> int:

@@ -1,8 +1,8 @@
-"""The relation catalogue: what a relation is called, whether it has one value, and its templates.
+"""The relation catalogue: each relation's label, whether it is single-valued, and its templates.
 
-A template is what stands before the object: one `{}` for the subject, the object last, no space
-at the end.  The first template is edited with, the others are paraphrases; a fact pins the
-template it was first rendered with, so a changed catalogue changes no fact.
+A template is the text before the object: it contains one `{}` for the subject and does not end with
+a space.  Facts are edited with the first template, and the others are paraphrases that judge them.  A fact is
+pinned to the template that it was first rendered with, so a changed catalogue changes no existing fact.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kbsync.errors import BadConfiguration
 
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 MIN_TEMPLATES = 2
-"""One to edit with and one, at the very least, to judge it by (kbsync's own entries have five)."""
+"""One to edit with, and at least one to judge the edit by (kbsync's own entries have five)."""
 
 _CURIE = re.compile(r"[A-Za-z][\w.-]*:\S+")
 
@@ -37,43 +37,43 @@ class Relation:
     """What its subjects are: `country`, `company`, `human`, … (`human` brings the living-persons policy)."""
     templates: tuple[str, ...]
     inverse: tuple[str, ...] = ()
-    """Templates around the *object*, subject last: the fact the other way round, an edit of its own."""
+    """Templates around the *object*, with the subject last: they state the inverse fact, which is a separate edit."""
     edit_inverse: bool = False
-    """Whether facts are edited the other way round as well, with the first inverse template."""
+    """Whether the inverse of each fact is edited as well, with the first inverse template."""
     questions: tuple[str, ...] = ()
-    """What a person asks to learn the object; the first is edited with where the base has a chat template."""
+    """Questions whose answer is the object; facts are also edited with the first if the base has a chat template."""
     enabled: bool = True
-    """False: known to the catalogue, but nothing is learnt of it until the settings say so."""
+    """False: the relation is in the catalogue, but no facts of it are learnt until the settings enable it."""
 
     @property
     def template(self) -> str:
-        """The template that is edited with."""
+        """The template that facts are edited with."""
         return self.templates[0]
 
 
 class RelationEntry(BaseModel):
-    """One table of a catalogue file or of the settings' [relations]; what is unset is kept."""
+    """One table of a catalogue file or of the settings' [relations]; unset keys keep their values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    label: str | None = Field(None, description="its name for people")
-    single_valued: bool | None = Field(None, description="at most one current object a subject")
-    subject_type: str | None = Field(None, description="what its subjects are; `human` for persons")
+    label: str | None = Field(None, description="name shown to people")
+    single_valued: bool | None = Field(None, description="whether a subject has at most one current object")
+    subject_type: str | None = Field(None, description="type of its subjects; `human` for persons")
     templates: tuple[str, ...] | None = Field(
-        None, description="one {} each, object last; first: edited with"
+        None, description="text with one {} each, followed by the object; the first is edited with"
     )
     inverse: tuple[str, ...] | None = Field(
-        None, description="templates for the fact the other way round: {} for the object, the subject last"
+        None, description="templates of the inverse fact: {} stands for the object, and the subject follows"
     )
     edit_inverse: bool | None = Field(
         None,
-        description="whether a fact is edited the other way round too, where its object is nobody else's",
+        description="whether the inverse of a fact is edited too, if no other subject has its object",
     )
     questions: tuple[str, ...] | None = Field(
         None,
-        description="questions with one {}, for models with a chat template; first: edited with",
+        description="questions with one {}, for models with a chat template; the first is edited with",
     )
-    enabled: bool | None = Field(None, description="whether anything is learnt of it")
+    enabled: bool | None = Field(None, description="whether facts of it are learnt")
 
 
 class Catalogue(Mapping[str, Relation]):
@@ -101,14 +101,14 @@ class Catalogue(Mapping[str, Relation]):
         return self[relation]
 
     def paraphrases(self, relation: str, subject: str) -> tuple[str, ...]:
-        """The relation's other templates around `subject`; empty for a relation no longer listed."""
+        """The relation's other templates rendered with `subject`; empty for a relation no longer listed."""
         return render(self[relation], subject)[1:] if relation in self else ()
 
     def enabled(self) -> tuple[Relation, ...]:
         return tuple(relation for relation in self.values() if relation.enabled)
 
     def overridden(self, tables: Mapping[str, Mapping[str, Any]], where: str = "[relations]") -> Catalogue:
-        """This catalogue with `tables` laid over it; a new id needs at least label and templates.
+        """This catalogue with the overrides in `tables`; a new id needs at least label and templates.
 
         Raises BadConfiguration naming the relation and what is wrong with it.
         """
@@ -136,12 +136,12 @@ def load_catalogue(
 
 
 def render(relation: Relation, subject: str) -> tuple[str, ...]:
-    """Every template of `relation` around `subject`, the one that is edited with first."""
+    """Every template of `relation` rendered with `subject`, the one for editing first."""
     return tuple(requests.render(template, subject) for template in relation.templates)
 
 
 def render_inverse(relation: Relation, object: str) -> tuple[str, ...]:
-    """Every inverse template of `relation` around `object`, the one that is edited with first."""
+    """Every inverse template of `relation` rendered with `object`, the one for editing first."""
     return tuple(requests.render(template, object) for template in relation.inverse)
 
 

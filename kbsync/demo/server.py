@@ -21,7 +21,7 @@ START_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class SparqlServer:
-    """A running server; `query_url` is what a connector is pointed at."""
+    """A running server; `query_url` is the endpoint for a connector."""
 
     base_url: str
 
@@ -30,7 +30,7 @@ class SparqlServer:
         return f"{self.base_url}/query"
 
     def load(self, ntriples: str) -> None:
-        """Replace nothing, add everything: the triples go into the default graph."""
+        """Add the triples to the default graph; nothing is replaced."""
         self._post("/store?default", ntriples, "application/n-triples")
 
     def update(self, sparql: str) -> None:
@@ -46,7 +46,7 @@ class SparqlServer:
 
 @contextmanager
 def serving(location: Path | None = None, port: int | None = None) -> Iterator[SparqlServer]:
-    """A server for the length of the block, in memory or with its store in `location`."""
+    """Run a server within the block, in memory or with its store in `location`."""
     port = port or free_port()
     command = [_executable(), "serve", "--bind", f"127.0.0.1:{port}"]
     if location is not None:

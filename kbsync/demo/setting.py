@@ -1,4 +1,4 @@
-"""The demo's home: its settings file, written as a user would write it, and a clock that can be turned."""
+"""The demo's home: a settings file as a user would write it, and a clock that can be set forward."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ HERE = Path(__file__).parent
 MODEL = HERE / "model"
 TEXT = HERE / "text"
 MARK = ".demo"
-"""A file that says: this home was made by the demo and may be replaced by it."""
+"""A file that marks a home as created by the demo, which may replace it."""
 
 
 class StoryClock:
-    """Time as the story tells it: settle windows pass by turning the clock, not by waiting."""
+    """The clock of the story: it is set forward to let settling times pass without waiting."""
 
     def __init__(self, start: datetime) -> None:
         self._now = start
@@ -34,7 +34,7 @@ class StoryClock:
 
 
 def prepare(home: Home) -> None:
-    """An empty home for the demo; raises UsageError where somebody else's things lie there."""
+    """Create an empty home for the demo; raises UsageError if the directory contains other files."""
     if home.root.exists() and any(home.root.iterdir()):
         if not (home.root / MARK).exists():
             raise UsageError(
@@ -47,7 +47,7 @@ def prepare(home: Home) -> None:
 
 
 def write_settings(home: Home, world: World, endpoint: str) -> Path:
-    """The settings file of the demo's home."""
+    """Write the settings file of the demo's home."""
     measured = measured_settings()
     subjects = " ".join(f"wdt:{relation.removeprefix('wdt:')}" for relation in world.wordings)
     query = (

@@ -1,7 +1,7 @@
-"""The story that `kbsync demo` tells: 2021, four years of news, a bad batch, and the way back.
+"""The story of `kbsync demo`: the world of 2021, four years of news, a bad batch, and a rollback.
 
-Every part is the real one: the connector reads a real SPARQL server over HTTP, the worker is a process
-of its own, gates judge the real candidate.  Only the clock is the story's.
+All parts are real: the connector reads a SPARQL server over HTTP, the worker is a separate process, and
+the gates judge the actual candidate.  Only the clock is simulated.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def tell(home: Home, *, serve: bool = False, quiet: bool = False) -> Outcome:
-    """Tell the story in `home`, which is left behind; `quiet`: no tables on stdout."""
+    """Run the story in `home`, which is kept; `quiet`: print no tables on stdout."""
     started = time.monotonic()
     prepare(home)
     with serving() as server, nullcontext(silent) if quiet else live_progress() as progress:
@@ -95,7 +95,7 @@ class _Story:
         moves = list(self.world.moves)
         self._apply(move for move in moves if move.at <= HALFWAY)
         self.clock.turn_to(HALFWAY)
-        # The daemon polls all the time; one look in between is what lets it see a value go and come back.
+        # A daemon polls regularly; one poll in between is needed to see a value change and change back.
         pull(self.app)
         self._apply(move for move in moves if HALFWAY < move.at <= VANDALISED)
         self.clock.turn_to(VANDALISED)
@@ -139,7 +139,7 @@ class _Story:
         )
 
     def _release(self, view: str) -> None:
-        """What a reviewer does with `kbsync checkpoints release` and `kbsync quarantine approve`."""
+        """Do what a reviewer does with `kbsync checkpoints release` and `kbsync quarantine approve`."""
         from kbsync.intake.quarantine import approve
 
         with self.app.state.write() as tx:
@@ -148,7 +148,7 @@ class _Story:
         for fact in back:
             approve(self.app.intake(), fact.id, "demo: it was right after all", "operator")
 
-    # How it is told
+    # Steps and output of the story
 
     def _sync(self, leadership: Leadership, *, bootstrap: bool = False) -> CycleReport:
         report = cycle(
@@ -166,7 +166,7 @@ class _Story:
         return report
 
     def _sync_until_live(self, leadership: Leadership, *, bootstrap: bool = False) -> None:
-        """Each rejected run quarantines its worst facts, so that the next goes with the rest."""
+        """Sync until no run is rejected: a rejected run quarantines its worst facts, and the next builds the rest."""
         for _ in range(MOST_RUNS):
             report = self._sync(leadership, bootstrap=bootstrap)
             if all(run.state != "rejected" for run in report.runs):

@@ -1,4 +1,4 @@
-"""What came of the story, fact by fact: read from the ledger, and asked of live itself."""
+"""The results of the story for each fact, from the ledger and from the answers of live."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ToldFact:
     relation: str
     prompt: str
     old: str
-    """The object that the base knew, or that the slot held before."""
+    """The slot's previous object, or the object itself if there is none."""
     new: str
     base_answer: str
     live_answer: str
@@ -47,7 +47,7 @@ class ToldRun:
 
 
 def facts(app: Application) -> list[ToldFact]:
-    """One line for every slot's newest fact: what was, what is wanted, what the models say, and why."""
+    """One row for each slot's current facts: old and new object, the models' answers, the verdict and its reason."""
     with app.state.read() as tx:
         everything = tx.facts()
         live = tx.live()
@@ -79,13 +79,13 @@ def facts(app: Application) -> list[ToldFact]:
 
 
 def _cut(answer: str, target: str) -> str:
-    """`target` where the answer begins with it as whole words: a small model may run on after it."""
+    """`target` if the answer begins with it as whole words, because a small model may continue after it."""
     rest = answer.removeprefix(target)
     return target if rest != answer and not rest[:1].isalnum() else answer
 
 
 def _shown(slot: Sequence[Fact]) -> list[Fact]:
-    """The facts of a slot that still mean something: not those that a newer one replaced."""
+    """The facts of a slot that are not superseded; the newest retracted one only if there are no others."""
     current = [fact for fact in slot if fact.status != "superseded"]
     retracted = [fact for fact in current if fact.status == "retracted"]
     others = [fact for fact in current if fact.status != "retracted"]
@@ -117,7 +117,7 @@ def runs(app: Application) -> list[ToldRun]:
 
 
 def show(told: Sequence[ToldFact], judged: Sequence[ToldGate], done: Sequence[ToldRun]) -> None:
-    """The end of the story for people."""
+    """Print the results of the story."""
     by_run: dict[int, list[ToldGate]] = {}
     for gate in judged:
         by_run.setdefault(gate.run, []).append(gate)

@@ -1,13 +1,13 @@
-"""Serve a promotion and verify it: servers are notified, and only what they are seen to serve is believed.
+"""Serve a promotion and verify it: servers are notified, and then asked what they serve.
 
     hooks.py      what a hook is: `deploy(version)`, `observed_version()`, `rollback(version)`
     link.py, program.py, webhook.py, vllm.py, sglang.py   the kinds
-    http.py, patience.py   bounded requests; waiting without being held
-    connect.py    from a table of the settings to the hook it describes
+        http.py, patience.py   bounded requests; waiting without blocking the daemon
+        connect.py    creates the hook that a table of the settings describes
     canaries.py   facts asked of the server after a deploy
     outbox.py     the rows that a promotion creates for its hooks, processed at least once
-    served.py     what each server was last seen to serve
-    checks.py     what `config check` looks at
+        served.py     what each server was last observed to serve
+        checks.py     the checks of `config check`
 
 The settings of a hook are in `kbsync.settings.deploy`; how a promoted run ends is in `kbsync.runs.rollout`.
 

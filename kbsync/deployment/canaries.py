@@ -1,8 +1,8 @@
-"""Facts asked of a server after a deploy: only its answers prove that it has the weights.
+"""Canary facts, asked of a server after a deploy: its answers prove that it has the new weights.
 
-What is asked: a sample of the facts that this checkpoint was edited with, the newest first, as far
-as its own gates saw them answered; and the operator's canaries.  How: `POST /v1/completions` of the
-OpenAI API, which vLLM and SGLang serve, greedily and for as many tokens as the answer can have.
+The questions are a sample of the facts that this checkpoint was edited with, newest first, restricted to those
+that its own gates found answered, and the operator's canaries.  They are sent as `POST /v1/completions` of the
+OpenAI API, which vLLM and SGLang serve, greedily and with as many tokens as the answer can have.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from kbsync.settings.deploy import HookSettings
 from state.records import Checkpoint, Fact
 
 _FEWEST, _MOST = 8, 64
-"""Tokens of an answer; a token is at least a byte, so as many as the target has bytes are enough."""
+"""Maximum tokens of an answer; a token is at least one byte, so the target's length in bytes is enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What came of it."""
+    """The result of asking the canaries."""
 
     answered: int
     of: int
     wrong: str
-    """The first question that was not answered, and what the server answered instead."""
+    """The first question that was not answered correctly, and the server's answer."""
 
     @property
     def share(self) -> float:
@@ -42,7 +42,7 @@ class Asked:
 
 
 def questions_for(app: Application, checkpoint: Checkpoint, settings: HookSettings) -> tuple[Case, ...]:
-    """The questions for this checkpoint: the same ones at every attempt."""
+    """The questions for this checkpoint, the same for every attempt."""
     own = app.canaries if settings.canaries_file else ()
     return (*_edited(app, checkpoint, settings.canaries), *(case for case in own if case.target is not None))
 
@@ -64,9 +64,9 @@ def _edited(app: Application, checkpoint: Checkpoint, count: int) -> tuple[Case,
 
 
 def _learnt(app: Application, checkpoint: Checkpoint) -> set[int] | None:
-    """Facts that this checkpoint states, as measured when it was built; None where no report is left.
+    """Facts that this checkpoint states, as measured when it was built; None if there is no report any more.
 
-    A fact that was not learnt, although its gates passed, proves nothing about a server.
+    A fact that was not learnt, although its gates passed, says nothing about a server.
     """
     round = checkpoint.path.rpartition("-")[2]
     try:
@@ -77,7 +77,7 @@ def _learnt(app: Application, checkpoint: Checkpoint) -> set[int] | None:
 
 
 def ask(server: Server, cases: Sequence[Case], model: str | None) -> Asked:
-    """Ask them all, greedily; raises HookFailed where the server cannot be asked."""
+    """Ask all of them, greedily; raises HookFailed if the server cannot be asked."""
     if not cases:
         return Asked(0, 0, "")
     model = model or _first_model(server)

@@ -1,4 +1,4 @@
-"""What `config check` looks at in `[deploy.NAME]`: well-formed hooks that cannot work.  Asks no server."""
+"""Checks of `config check` for `[deploy.NAME]`: valid settings of hooks that cannot work.  Contacts no server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kbsync.settings.deploy import AnyHookSettings, ExecSettings, SymlinkSetting
 
 
 def hook_problems(hooks: Mapping[str, AnyHookSettings]) -> Iterator[tuple[str, BadConfiguration]]:
-    """Where in the settings something cannot work, and why."""
+    """The place in the settings, and why it cannot work."""
     for name, settings in hooks.items():
         where = f"[deploy.{name}]"
         if name == LINK:

@@ -1,4 +1,4 @@
-"""From a table of the settings to the hook it describes."""
+"""Creating a hook from a table of the settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kbsync.settings.deploy import (
 
 
 def connect_hook(settings: AnyHookSettings, call: Call, now: Callable[[], datetime]) -> Hook:
-    """The hook; nothing is asked of its server yet.  Raises BadConfiguration where its token is missing."""
+    """The hook; its server is not contacted yet.  Raises BadConfiguration if its token is missing."""
     match settings:
         case SymlinkSettings():
             return SymlinkHook(settings)

@@ -1,4 +1,4 @@
-"""What a deploy hook is: three operations, and the ways in which they fail."""
+"""The interface of a deploy hook: three operations, and the ways in which they fail."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from state.records import Checkpoint
 
 
 class HookFailed(KbsyncError):
-    """A server did not do, or did not say, what was asked; the deployment is tried again later."""
+    """A server did not do what was asked, or did not answer; the deployment is tried again later."""
 
     exit_code: ClassVar[int] = 75
 
 
 class ServerUnreachable(HookFailed):
-    """The server could not be reached: it has not received the request."""
+    """The server could not be reached: it did not receive the request."""
 
 
 class LoadFailed(HookFailed):
-    """The server tried to load the weights and could not: what it serves now is in doubt.
+    """The server tried to load the weights and failed: it is unknown what it serves now.
 
-    Its hook is asked to go back to the version before, explicitly.
+    The hook is then asked explicitly to return to the previous version.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One checkpoint as servers are notified of it."""
+    """One checkpoint, in the form in which servers are notified of it."""
 
     id: str
-    """`<run>-<round>@<first 12 digits of the digest>`: the name alone could mean another home's bytes."""
+    """`<run>-<round>@<first 12 digits of the digest>`; run and round alone are not unique across homes."""
     path: Path
     """The checkpoint's directory on this machine."""
     digest: str
@@ -52,18 +52,18 @@ def version_id(name: str, digest: str) -> str:
 
 
 def version_in(directory: Path) -> str:
-    """The version that lies in a checkpoint directory, by its manifest; raises DamagedCheckpoint."""
+    """The version in a checkpoint directory, from its manifest; raises DamagedCheckpoint."""
     return version_id(directory.name, read_manifest(directory).digest)
 
 
 LONGEST_VERSION = 200
-"""Characters of a version's name; ours have about 20."""
+"""Maximum length of a version's name; kbsync's have about 20 characters."""
 
 
 def version_named(text: str) -> str | None:
-    """What a server calls the version it serves, from text that it sent; None where it names none.
+    """The version in a server's answer; None if it names none.
 
-    Raises HookFailed for text that can be no name: too long, or with characters that cannot be printed.
+    Raises HookFailed if the text cannot be a name: too long, or with unprintable characters.
     """
     name = text.removeprefix("\ufeff").strip()
     if len(name) > LONGEST_VERSION or not name.isprintable():
@@ -74,15 +74,15 @@ def version_named(text: str) -> str | None:
 class Hook(Protocol):
     """One server, or group of servers, that serves checkpoints.
 
-    Calls may be repeated after a crash: each verb leaves the same state when it is called twice.
+    Calls may be repeated after a crash, so each operation must be idempotent.
     """
 
     def deploy(self, version: Version) -> None:
-        """Make the server serve `version`; raises HookFailed, or LoadFailed where weights are in doubt."""
+        """Make the server serve `version`; raises HookFailed, or LoadFailed if the state of the weights is unknown."""
         ...
 
     def observed_version(self) -> str | None:
-        """The id of the version the server says it serves; None where it can name none.
+        """The id of the version that the server reports; None if it cannot name one.
 
         Raises HookFailed when it cannot be asked.
         """
@@ -95,16 +95,16 @@ class Hook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What surrounds every call of a hook: how long it may take, and whether anybody still waits for it."""
+    """The limits of a hook's call: how long it may take, and whether its result is still needed."""
 
     timeout_s: float
     """Longest silence on a socket, or longest time of a program."""
     abandoned: threading.Event
-    """Set when nobody waits any more: a hook that can stop early does."""
+    """Set when the result is no longer needed: a hook that can stop early does."""
 
 
 def mapped(path: Path, prefixes: Mapping[str, str]) -> str:
-    """`path` as the server sees it: its longest prefix in `prefixes` replaced, else as it is."""
+    """`path` as the server sees it: its longest prefix in `prefixes` is replaced."""
     for ours in sorted(prefixes, key=lambda prefix: len(Path(prefix).parts), reverse=True):
         if path.is_relative_to(ours):
             return str(PurePosixPath(prefixes[ours]) / path.relative_to(ours))

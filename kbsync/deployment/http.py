@@ -1,4 +1,4 @@
-"""Requests to servers: bounded, authorised, and with errors that say which server refused what."""
+"""HTTP requests to servers: bounded, authorised, with errors that name the server and the request."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from kbsync.deployment.hooks import HookFailed, ServerUnreachable
 from kbsync.visible import visible
 
 MAX_BYTES = 1 << 20
-"""Answers to control requests are small; more than this is not one."""
+"""Maximum size of an answer; those to control requests are much smaller."""
 
 
 class Server:
-    """One base URL; a connection a request, so that a server that was restarted is simply asked again."""
+    """One base URL; every request opens a new connection, so that a restarted server needs no special handling."""
 
     def __init__(self, url: str, token: str | None, timeout_s: float) -> None:
         self.url = url
@@ -29,7 +29,7 @@ class Server:
             self._headers["Authorization"] = f"Bearer {token}"
 
     def get(self, path: str = "", *, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        """The answer, whatever its status; raises HookFailed where there is none."""
+        """The answer, whatever its status; raises HookFailed if there is none."""
         return self._send("GET", path, headers=headers)
 
     def post(
@@ -41,7 +41,7 @@ class Server:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """As `get`; `json` is sent in ASCII, so that no text of a server's own can make it unsendable."""
+        """Like `get`; `json` is sent in ASCII, so that no text from a server can make it unsendable."""
         headers = {**({} if json is None else {"Content-Type": "application/json"}), **(headers or {})}
         content = body if json is None else dumps(json).encode("ascii")
         return self._send("POST", path, content=content, params=params, headers=headers)
@@ -71,9 +71,9 @@ class Server:
 
 
 def _body_of(answer: httpx.Response) -> bytes:
-    """The body as it came over the wire, at most MAX_BYTES; raises HookFailed for more.
+    """The body as received, at most MAX_BYTES; raises HookFailed if it is larger.
 
-    Compressed answers were not asked for and are refused: a few bytes may unpack to gigabytes.
+    Compressed answers are refused: they were not requested, and a few bytes may decompress to gigabytes.
     """
     where = f"{answer.request.method} {answer.request.url}"
     if (encoding := answer.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
@@ -88,15 +88,15 @@ def _body_of(answer: httpx.Response) -> bytes:
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """Read once: the certificates of a whole system take longer to load than a request.
+    """Created once: loading the system's certificates takes longer than a request.
 
-    SSL_CERT_FILE names another authority, as everywhere; a proxy of the environment is not for servers.
+    SSL_CERT_FILE names another authority, as usual; proxies in the environment are not used for servers.
     """
     return httpx.create_ssl_context()
 
 
 def described(answer: httpx.Response) -> str:
-    """Which request was answered how, for messages; control characters are shown as escapes."""
+    """The request and its answer, for messages; control characters are escaped."""
     text = visible(" ".join(answer.text.split())[:200])
     where = f" to {visible(answer.headers['Location'])}" if answer.has_redirect_location else ""
     request = f"{answer.request.method} {answer.request.url}"
@@ -113,7 +113,7 @@ def require_ok(answer: httpx.Response) -> httpx.Response:
 
 
 def json_of(answer: httpx.Response) -> Any:
-    """The JSON value of an answer; raises HookFailed where its body is none, or nested too deeply to read."""
+    """The JSON value of an answer; raises HookFailed if its body is not JSON, or is nested too deeply."""
     try:
         return loads(answer.content.removeprefix(codecs.BOM_UTF8))
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or 100,000 brackets
@@ -129,7 +129,7 @@ def object_of(answer: httpx.Response) -> dict[str, Any]:
 
 
 def flag_of(answer: httpx.Response, key: str) -> bool | None:
-    """The boolean `key` of an answer's JSON object, whatever its status; None where it has none."""
+    """The boolean `key` of an answer's JSON object, whatever its status; None if there is none."""
     try:
         found = json_of(answer)
     except HookFailed:

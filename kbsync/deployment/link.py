@@ -1,7 +1,7 @@
-"""The kind `symlink`, and the built-in `live` link: a server that loads a path needs nothing else.
+"""The kind `symlink`, and the built-in `live` link, for servers that load a path.
 
-A link cannot be asked questions: what it points to, and the digest in the manifest there, is all the
-evidence there is.
+A link cannot be asked what it serves, so the only evidence is the directory that it points to and the digest in
+the manifest there.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def observe_link(home: Home, promoted: Checkpoint) -> str:
 
 
 def read_live_link(home: Home) -> str:
-    """The version that `live` points to; empty where it is no name of a checkpoint beside it."""
+    """The version that `live` points to; empty if that is not a checkpoint of the same home."""
     text = read_live(home.checkpoints)
     return read_link(home.live) if text is not None and Path(text).name == text else ""
 
 
 def read_link(link: Path) -> str:
-    """The version a link points to; empty where there is none or nothing that can be trusted lies there."""
+    """The version that a link points to; empty if there is none, or if its manifest cannot be trusted."""
     try:
         return version_in(link.resolve(strict=True))
     except (OSError, EditingError):
@@ -47,7 +47,7 @@ def read_link(link: Path) -> str:
 
 
 class SymlinkHook:
-    """A link anywhere, switched by an atomic rename: a reader always sees the old or the new checkpoint."""
+    """A link at any path, switched by an atomic rename: a reader always sees the old or the new checkpoint."""
 
     def __init__(self, settings: SymlinkSettings) -> None:
         self.settings = settings
@@ -69,7 +69,7 @@ class SymlinkHook:
             ) from error
 
     def observed_version(self) -> str | None:
-        """By the manifest of what it points to, found under our own name for that path."""
+        """The version in the manifest that the link leads to, found under our own name for that path."""
         link = self.settings.path
         if not link.is_symlink():
             return ""

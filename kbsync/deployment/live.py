@@ -10,7 +10,7 @@ from state.records import Checkpoint
 
 
 def absent(home: Home, checkpoint: Checkpoint) -> str:
-    """Why the checkpoint's directory is not there to be served, or nothing: cheap, no weights are read."""
+    """Why the checkpoint's directory cannot be served; empty if it can.  A cheap check that reads no weights."""
     directory = home.checkpoint(checkpoint.path)
     if not directory.exists():
         return f"{directory} is missing"
@@ -24,7 +24,7 @@ def absent(home: Home, checkpoint: Checkpoint) -> str:
 
 
 def lost(app: Application) -> str:
-    """Why live has to be built again, or nothing: it is absent, or its bytes were found damaged."""
+    """Why live has to be built again, if it has: it is missing, or its bytes were found damaged."""
     with app.state.read() as tx:
         live, checked = tx.live(), tx.checks().get("live")
     if live is None:

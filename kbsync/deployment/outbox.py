@@ -1,13 +1,13 @@
 """The outbox: every promotion creates a row for each hook, and each row is processed at least once.
 
-    pending ── deploying ── deployed        notified, seen to serve it, canary facts answered
-       ↑          │  └───── failed ── deploying …   after a wait that doubles
-       └──────────┘ killed meanwhile
+        pending ── deploying ── deployed        notified, observed to serve it, canary facts answered
+           ↑          │  └───── failed ── deploying …   after a delay that doubles
+           └──────────┘ the process was killed
 
-A row is `deploying` before its server is notified, so a process that is killed anywhere in between
-leaves a row whose server the next start notifies again; hooks are idempotent.  The wait is counted by
-the application's clock from the row's own date, so it survives restarts.  Only the promotion that is
-live is announced: rows of superseded ones are closed with it.
+A row is set to `deploying` before its server is notified, so if the process is killed at any point, the next start
+notifies the server again; hooks are idempotent.  The delay is measured from the row's own date with the application's
+clock, so it survives restarts.  Only the live promotion is deployed: rows of superseded promotions are closed
+together with them.
 
 Crash points (`editing/crashpoints.py`): `kbsync.deploying:before-telling`, the row is `deploying`;
 `kbsync.deploying:after-telling`, the server was notified and names the version; `kbsync.deploying:after-row`.
@@ -39,9 +39,9 @@ log = structlog.get_logger()
 ACTOR = "kbsync"
 LONGEST_WAIT = timedelta(hours=1)
 _MARGIN_S = 5.0
-"""What a hook's own timeout has before the wait for it ends: its own words say more."""
+"""Extra seconds to wait beyond a hook's own timeout, since its own error message is more precise."""
 _WATCH_S = 10.0
-"""Longest wait for a server that is only asked what it serves."""
+"""Longest wait for a server that is only asked what it serves, in seconds."""
 _POLL_S = 0.5
 
 
@@ -50,9 +50,9 @@ class Outstanding:
     """The state of the deployments of the live promotion."""
 
     waiting: tuple[Deployment, ...] = ()
-    """Not there yet; will be notified (again)."""
+    """Not deployed yet; servers will be notified (again)."""
     dead: tuple[Deployment, ...] = ()
-    """Failed as often as their hook's `attempts` allows."""
+    """Failed as often as the hook's `attempts` allows."""
 
 
 def due(row: Deployment, settings: AnyHookSettings) -> datetime:
@@ -68,11 +68,11 @@ class Outbox:
         self.patience = Patience(leadership.renew, app.stopping)
 
     def work(self, *, asked: bool = False, bounded: bool = False) -> Outstanding:
-        """Notify every hook of what is live that has not confirmed it and whose time has come.
+        """Notify every hook that has not confirmed the live promotion and whose delay is over.
 
-        `asked`: a person wants it now, so nothing waits.  `bounded`: a run decides by the outcome, so
-        what has failed `attempts` times is left alone; otherwise it goes on being tried, at most hourly.
-        Raises Stopping, and state.StaleLeader when another process leads.
+        `asked`: an operator wants it now, so there is no delay.  `bounded`: a run waits for the outcome, so a row that
+        has failed `attempts` times is not tried again; otherwise it is, at most hourly.
+        Raises Stopping, and state.StaleLeader if another process leads.
         """
         rows = self._rows()
         for row in rows:
@@ -94,7 +94,7 @@ class Outbox:
         return row.state == "failed" and row.attempts >= self.app.settings.deploy[row.hook].attempts
 
     def _rows(self) -> list[Deployment]:
-        """Of the live promotion, one a configured hook; what a killed process left is pending again."""
+        """Rows of the live promotion, one per configured hook; those left by a killed process become pending again."""
         hooks = self.app.settings.deploy
         with self.app.state.read() as tx:
             live = tx.live()
@@ -121,7 +121,7 @@ class Outbox:
             return [row for row in tx.deployments(promotion=live.promotion) if row.hook in hooks]
 
     def _drifted(self, row: Deployment, settings: AnyHookSettings) -> bool:
-        """Whether a server that had confirmed its version serves something else by now (a restart forgets)."""
+        """Whether a server that had confirmed its version now serves another one (after a restart, for example)."""
         version = self._version(row)
         call = Call(_WATCH_S, threading.Event())
         try:
@@ -133,7 +133,7 @@ class Outbox:
         except Unanswered as error:
             observed = str(error)
         except (HookFailed, BadConfiguration) as error:
-            # Not reached is not forgotten: it may come back as it was.
+            # An unreachable server is left alone: it may come back with the same weights.
             log.warning("deploy.unreachable", hook=row.hook, reason=str(error))
             return False
         if observed != version.id:
@@ -186,7 +186,7 @@ class Outbox:
     def _notified(
         self, hook: Hook, row: Deployment, settings: AnyHookSettings, version: Version, call: Call
     ) -> str | None:
-        """Notify the server; returns what it says it serves after that (as soon as it is right, at most `settle`)."""
+        """Notify the server; returns the version it reports, as soon as it is the right one or after `settle`."""
         verb = hook.rollback if self._had_before(row) else hook.deploy
         settle = settings.settle.total_seconds()
 
@@ -203,7 +203,7 @@ class Outbox:
     def _confirm(
         self, row: Deployment, settings: AnyHookSettings, version: Version, observed: str | None
     ) -> str:
-        """What was seen, in words; raises HookFailed unless it is the version, and it answers."""
+        """What was observed, in words; raises HookFailed unless the server names the version and answers its facts."""
         if observed is not None and observed != version.id:
             raise HookFailed(
                 f"it was notified of {version.id} and says that it serves {observed!r}",
@@ -215,7 +215,7 @@ class Outbox:
         return str(asked) if asked.of else "its version was read; no canary facts were asked"
 
     def _ask(self, row: Deployment, settings: AnyHookSettings) -> canaries.Asked:
-        """The canary facts; raises Unanswered where too few of them are answered."""
+        """Ask the canary facts; raises Unanswered if too few of them are answered."""
         if settings.asks is None:
             return canaries.Asked(0, 0, "")
         cases = canaries.questions_for(self.app, self._checkpoint(row), settings)
@@ -229,7 +229,7 @@ class Outbox:
         return asked
 
     def _restore(self, row: Deployment, settings: AnyHookSettings) -> str:
-        """Push what the server had before, by its own path: after a failed load its weights are in doubt."""
+        """Deploy the previous version again by its own path, since a failed load leaves the weights in doubt."""
         before = self._before(row)
         if before is None:
             return "there is no version before to go back to"
@@ -256,7 +256,7 @@ class Outbox:
         return any(one.checkpoint == row.checkpoint and one.attempts for one in self._earlier(row))
 
     def _before(self, row: Deployment) -> Version | None:
-        """What this hook's server served last, if it is still there."""
+        """The version that this hook's server served last, if it still exists."""
         served = [one for one in self._earlier(row) if one.state == "deployed"]
         if not served:
             return None

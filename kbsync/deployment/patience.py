@@ -1,7 +1,7 @@
 """Waiting for a server without blocking the daemon.
 
-A load takes minutes and a hanging server for ever: the call runs on a thread of its own, while this
-one renews the lease, feeds the watchdog, hears SIGTERM and looks at the clock.
+Loading takes minutes, and a hanging server never answers.  So the call runs on a separate thread, while this one
+renews the lease, notifies the watchdog, handles SIGTERM and checks the time.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 _LOOK_S = 0.2
-"""How often the waiting thread checks for signals."""
+"""How often the waiting thread checks for signals, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     alive: Callable[[], None]
-    """Called while waiting; raises state.StaleLeader when another process leads by now."""
+    """Called while waiting; raises state.StaleLeader if another process leads."""
     stopping: threading.Event
 
     def wait(self, call: Callable[[], T], seconds: float, abandoned: threading.Event) -> T:
-        """`call()`, or HookFailed after `seconds`; sets `abandoned` when its result is waited for no more.
+        """`call()`, or HookFailed after `seconds`; sets `abandoned` when its result is no longer needed.
 
-        Raises Stopping at SIGTERM, and the error that `call` raises: a HookFailed too where it was none that
-        a hook declares, so that one server's oddity never keeps the others from being served.
+        Raises Stopping at SIGTERM, and the error that `call` raises.  An unexpected error becomes a HookFailed, so that
+        one hook's defect never keeps the other servers from being served.
         """
         results: list[T] = []
         errors: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""The kind `exec`: a program of the operator's own, given as a list and started without a shell.
+"""The kind `exec`: a program of the operator, given as a list and started without a shell.
 
 It sees KBSYNC_ACTION (`deploy`, `rollback` or `observe`), KBSYNC_VERSION, KBSYNC_PATH and
 KBSYNC_DIGEST, the token (if one is configured) as KBSYNC_TOKEN, the basic variables of
@@ -25,11 +25,11 @@ from kbsync.visible import visible
 
 _POLL_S = 0.1
 _LAST_WORDS = 400
-"""Characters of a failed program's stderr that the error message quotes."""
+"""Maximum number of characters of a failed program's stderr in the error message."""
 _KEPT_BYTES = 1 << 16
-"""Of stdout the first, of stderr the last so many bytes are kept; the rest is read and thrown away."""
+"""Number of bytes kept of stdout (the first) and of stderr (the last); the rest is read and discarded."""
 _PIPE_BYTES = 1 << 20
-"""More than a pipe holds on Linux by default: whatever an ended program wrote is among the next so many bytes."""
+"""More than a pipe holds on Linux by default, so one read gets everything that an ended program wrote."""
 
 
 class ProgramHook:
@@ -41,7 +41,7 @@ class ProgramHook:
         self._run(self.settings.deploy, "deploy", self._facts(version))
 
     def observed_version(self) -> str | None:
-        """Stdout of `observe`; None without one."""
+        """Stdout of `observe`; None without such a program."""
         if not self.settings.observe:
             return None
         return version_named(self._run(self.settings.observe, "observe", {}))
@@ -54,7 +54,7 @@ class ProgramHook:
         return {"version": version.id, "path": path, "digest": version.digest}
 
     def _run(self, command: tuple[str, ...], action: str, facts: Mapping[str, str]) -> str:
-        """The program's stdout; raises HookFailed where it cannot start, fails or is out of time."""
+        """The program's stdout; raises HookFailed if it cannot start, fails or times out."""
         arguments = [_filled(argument, facts) for argument in command]
         environment = minimal(named=self.settings.environment) | {"KBSYNC_ACTION": action}
         environment |= {f"KBSYNC_{name.upper()}": value for name, value in facts.items()}
@@ -85,7 +85,7 @@ class ProgramHook:
         return out.text
 
     def _wait(self, process: subprocess.Popen[bytes], action: str, outputs: tuple[_Kept, ...]) -> int:
-        """Its exit status; its whole process group is killed when its time is up or nobody waits any more."""
+        """Its exit status; its process group is killed after the timeout, or when its result is no longer needed."""
         deadline = time.monotonic() + self.call.timeout_s
         with selectors.DefaultSelector() as selector:
             for output in outputs:
@@ -108,7 +108,7 @@ class ProgramHook:
 
 
 class _Kept:
-    """A pipe that is read to the end and of which a bounded part is kept."""
+    """A pipe that is read to the end, keeping a bounded part of the output."""
 
     def __init__(self, pipe: IO[bytes], *, first: bool) -> None:
         self.pipe = pipe
@@ -121,7 +121,7 @@ class _Kept:
         return self._bytes.decode(errors="replace")
 
     def read(self) -> int:
-        """Read what is there; 0 at the end of the pipe.  Raises BlockingIOError where nothing is there yet."""
+        """Read what is available; 0 at the end of the pipe.  Raises BlockingIOError if nothing is available yet."""
         piece = os.read(self.pipe.fileno(), _KEPT_BYTES)
         self._bytes += piece
         if self._first:
@@ -131,10 +131,10 @@ class _Kept:
         return len(piece)
 
     def finish(self) -> None:
-        """Read what the ended program left in the pipe.
+        """Read what an ended program left in the pipe.
 
-        A process that it left behind may hold the pipe open for ever: a thread empties it from then on,
-        so that the process neither blocks nor is killed by SIGPIPE, and nobody waits for it.
+        A child process that it left behind may keep the pipe open forever: from then on a thread drains it, so that
+        the child neither blocks nor is killed by SIGPIPE, and the daemon does not wait for it.
         """
         taken = 0
         try:

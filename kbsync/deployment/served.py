@@ -1,4 +1,4 @@
-"""What each server serves, as it was last seen: for `kbsync status`, `kbsync deployments` and the metrics."""
+"""What each server was last observed to serve: for `kbsync status`, `kbsync deployments` and the metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kbsync.errors import BadConfiguration
 from state.records import Deployment, DeploymentState
 
 LINK = "live"
-"""The built-in link, named like a hook."""
+"""Name of the built-in link, listed like a hook."""
 _ASK_S = 10.0
 
 
@@ -27,16 +27,16 @@ class Served:
     hook: str
     kind: str
     version: str
-    """What is live, and should be served; empty where nothing is live."""
+    """The live version, which should be served; empty if nothing is live."""
     observed: str
-    """What it was last seen to serve; empty where it never was."""
+    """The version it was last observed to serve; empty if none was observed yet."""
     matches: bool
     state: DeploymentState | None
-    """None: the link, or a hook that has not been named in an outbox row yet."""
+    """None for the link, or for a hook without an outbox row yet."""
     attempts: int = 0
     next_try: datetime | None = None
     spent: bool = False
-    """Failed as often as the hook's `attempts` allows: a person has to look at it."""
+    """Failed as often as the hook's `attempts` allows: an operator should look at it."""
     detail: str = ""
     updated: datetime | None = None
 
@@ -52,7 +52,7 @@ class Served:
 
 
 def served(app: Application) -> tuple[Served, ...]:
-    """The link, then every configured hook: read from the disk and the ledger; no server is asked."""
+    """The link, then every configured hook: read from the disk and the ledger, without contacting a server."""
     with app.state.read() as tx:
         live = tx.live()
         rows = tx.deployments()
@@ -86,14 +86,14 @@ def served(app: Application) -> tuple[Served, ...]:
 
 
 def ask_now(app: Application) -> tuple[Served, ...]:
-    """As `served`, with what each server says at this moment; one that cannot be asked says why."""
+    """Like `served`, with what each server reports now; for one that cannot be asked, the reason."""
     return tuple(one if one.hook == LINK else _asked(app, one) for one in served(app))
 
 
 def ask_hook(app: Application, name: str) -> str | None:
-    """What the server of a configured hook serves at this moment; None where it can name no version.
+    """The version that a configured hook's server reports now; None if it cannot name one.
 
-    Raises HookFailed where it cannot be asked, BadConfiguration where its settings do not let us.
+    Raises HookFailed if it cannot be asked, BadConfiguration if its settings cannot work.
     """
     call = Call(_ASK_S, threading.Event())
     hook = connect_hook(app.settings.deploy[name], call, app.now)
@@ -111,6 +111,6 @@ def _asked(app: Application, one: Served) -> Served:
 
 
 def history(app: Application, limit: int) -> tuple[Deployment, ...]:
-    """The outbox, newest first."""
+    """Rows of the outbox, newest first."""
     with app.state.read() as tx:
         return tuple(reversed(tx.deployments()))[:limit]

@@ -1,13 +1,13 @@
-"""SGLang: `POST /update_weights_from_disk`, which waits for requests at work, loads and flushes.
+"""SGLang: `POST /update_weights_from_disk`, which waits for running requests, loads and flushes the cache.
 
-The requests are those of its "SGLang for RL Systems" and of `entrypoints/http_server.py`:
+The requests follow its "SGLang for RL Systems" and `entrypoints/http_server.py`:
 
     POST /update_weights_from_disk {"model_path", "weight_version", "flush_cache", "abort_all_requests"}
          200 {"success": true, …}, 400 {"success": false, "message": …}
-    GET  /model_info {"model_path", "weight_version", …}; before that name, /get_model_info
+        GET  /model_info {"model_path", "weight_version", …}; /get_model_info in older releases
 
-A failed load may leave the new weights in part, under the old version's name: LoadFailed, so that
-the version before is pushed explicitly by its path.
+A failed load may leave part of the new weights under the old version's name; LoadFailed is raised, so that the
+previous version is pushed explicitly by its path.
 """
 
 from __future__ import annotations

@@ -11,14 +11,14 @@ Reinforcement Learning", "Weight Transfer" and the routers `entrypoints/rl/onlin
     POST /update_weight_version {"new_version": …}
     POST /resume
 
-A reload alone keeps prefix caches of the old weights.  The name `loading …` stands first, so that a
-reload that was cut off never leaves the old name on new weights.  Servers from before the weight
-version (404 on `/weight_info`) are believed only by their canary facts.
+A reload alone keeps prefix caches of the old weights.  The name `loading …` is set first, so that an interrupted
+reload never leaves the old name on new weights.  For servers without a weight version (404 on `/weight_info`),
+only the canary facts are accepted as proof.
 
-Before anything is paused, the server's own list of requests (`GET /openapi.json`, where it has one) is
-asked whether it can reload at all.  Where a reload was refused before it can have begun, the old name
-is put back and the server resumes.  After any other failure it stays paused until some version is
-whole on it: half-loaded weights answer nobody.
+Before anything is paused, the server's own list of requests (`GET /openapi.json`, if it has one) is checked for
+those of a reload.  If a reload was refused before it can have begun, the old name is restored and the server
+resumes.  After any other failure it stays paused until a version is loaded completely, so that no request is
+answered from partly loaded weights.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from kbsync.deployment.http import Server, described, flag_of, json_of, object_o
 from kbsync.settings.deploy import VllmSettings
 
 _MISSING = (404, 405)
-"""What a server answers for a request that its version does not have."""
+"""Status codes for a request that the server's version does not have."""
 _REFUSED = (400, 401, 403, 404, 405, 415, 422)
-"""The request itself was refused, so no worker heard of it."""
+"""Status codes for a request that was refused, so that no worker received it."""
 _NEEDED = ("/pause", "/resume", "/collective_rpc", "/reset_prefix_cache")
 
 
 class CannotReload(HookFailed):
-    """The server has no such requests, or none of its workers began to load: its weights are as they were."""
+    """The server has no such requests, or none of its workers began to load: its weights are unchanged."""
 
 
 class VllmHook:
@@ -87,7 +87,7 @@ class VllmHook:
         self.deploy(version)
 
     def _require_requests(self) -> None:
-        """Raises CannotReload where the server lists its requests and one of ours is not among them."""
+        """Raises CannotReload if the server lists its requests and one of ours is not among them."""
         answer = self.server.get("/openapi.json")
         if not answer.is_success:
             return  # switched off, as `--disable-fastapi-docs` does: the requests themselves will tell
@@ -103,14 +103,14 @@ class VllmHook:
             )
 
     def _pause(self) -> httpx.Response:
-        """Raises CannotReload where the server has no such request."""
+        """Raises CannotReload if the server has no such request."""
         answer = self.server.post("/pause", params={"mode": self.settings.drain})
         if answer.status_code in _MISSING:
             raise CannotReload(described(answer), "start the server with VLLM_SERVER_DEV_MODE=1")
         return answer
 
     def _reload(self, path: str) -> None:
-        """Raises CannotReload where the answer proves that no weight was touched, HookFailed otherwise."""
+        """Raises CannotReload if the answer proves that no weight was changed, HookFailed otherwise."""
         request = {"method": "reload_weights", "kwargs": {"weights_path": path}}
         answer = self.server.post("/collective_rpc", json=request)
         if answer.status_code in _REFUSED:
@@ -124,7 +124,7 @@ class VllmHook:
         require_ok(answer)
 
     def _resumed_as(self, before: str | None) -> str:
-        """Let the server go on with the weights that it has; what became of that, in words."""
+        """Let the server continue with its current weights; returns the outcome in words."""
         try:
             if before is not None:
                 self._name(before)
@@ -144,7 +144,7 @@ class VllmHook:
         return answer.status_code not in _MISSING and bool(object_of(answer).get("is_paused"))
 
     def _name(self, version: str) -> None:
-        """Name what the server holds, where it knows such names."""
+        """Set the name of the server's version, if it supports names."""
         answer = self.server.post("/update_weight_version", json={"new_version": version})
         if answer.status_code not in _MISSING:
             require_ok(answer)
@@ -158,10 +158,10 @@ class VllmHook:
 
 
 def _names_no_directory(text: str, path: str) -> bool:
-    """Whether a server complains that the directory `path` itself is not there.
+    """Whether a server complains that the directory `path` itself does not exist.
 
-    A file missing *in* it may be the second shard of a load that has begun; the directory is looked
-    for before any weight is read.
+    A file missing *in* it may be the second shard of a load that has begun; the directory is checked before any
+    weight is read.
     """
     complains = re.search(r"no such file|not found|does not exist|cannot find", text, re.IGNORECASE)
     return bool(complains) and re.search(rf"{re.escape(path)}(?![\w/.-])", text) is not None

@@ -11,8 +11,8 @@
     X-Kbsync-Timestamp: 1767225600
     X-Kbsync-Signature: sha256=<hex HMAC-SHA256 of "<timestamp>.GET <path and query>" under the token>
 
-The time is signed too, so that a receiver can refuse what was recorded and sent again (RFC 2104).  The
-key itself never travels; a service that wants a bearer token for the GET gets one of its own.
+The timestamp is signed too, so that a receiver can refuse a replayed request (RFC 2104 defines HMAC).  The key
+itself is never sent; a service that requires a bearer token for the GET gets a separate one.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class WebhookHook:
         if isinstance(found, str):
             return version_named(found)
         if isinstance(found, int | float) and not isinstance(found, bool):
-            return version_named(text)  # a version such as `12` is a JSON number, too
+            return version_named(text)  # a version such as `12` is also a JSON number
         raise HookFailed(f"{described(answer)} names no version")
 
     def rollback(self, version: Version) -> None:

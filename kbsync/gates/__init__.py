@@ -1,10 +1,10 @@
-"""Gates decide whether a candidate may go live.  Pure functions of what was measured.
+"""Gates decide whether a candidate may go live: pure functions of its measures.
 
-A candidate goes live only if no gate fails.  A gate whose measure is missing, or not a finite
-number, has failed; one that no case applies to is not judged, and fails only if it is required.
-A measure over *every* case is compared as it is; a measure over a sample is compared by its
-confidence bound; where live's own figure on the same cases is known, a gate may ask for no worse
-than live by more than a margin (non-inferiority).
+A candidate goes live only if no gate fails.  A gate fails if its measure is missing or not a finite
+number; a gate to which no case applies is not judged, and fails only if it is required.  A measure
+over *all* cases is compared directly, a measure over a sample by its confidence bound.  If live's own
+figure on the same cases is known, a gate may also require that the candidate is not worse than live by
+more than a margin (non-inferiority).
 
 To add a gate, declare its measure in `editing.evaluation.measures` and the gate in `kbsync.gates.declared`.
 """

@@ -1,4 +1,4 @@
-"""Which facts a failed gate is blamed on, and when looking for them is pointless."""
+"""Find the facts that made a gate fail, and decide whether a retry without them can succeed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GATES = {gate.name: gate for gate in DEFAULT_GATES}
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """A fact whose own figures pulled a failed gate down, with the sentence that goes into the log."""
+    """A fact whose own figures lowered a failed gate's measure, with a sentence for the log."""
 
     fact: str
     gate: str
@@ -24,11 +24,11 @@ class Blame:
 
 
 def blame(report: BuildReport, verdicts: Iterable[GateVerdict], new: set[str]) -> tuple[Blame, ...]:
-    """The fewest worst facts of `new` without which each failed gate's own figures would reach its threshold.
+    """The fewest, worst facts of `new` without which each failed gate's figures would reach its threshold.
 
     A fact's own figure is the share of the gate's questions about it that were answered as expected.  Only
-    what this run adds can be blamed: a fact that was already live passed its gates before.  Of two facts
-    that are equally bad, the one whose δ does not state it even alone goes first.
+    facts that this run adds can be blamed: those already in live passed their gates before.  Of two equally
+    bad facts, the one whose δ does not state it even alone is blamed first.
     """
     facts = [fact for fact in report.facts if not fact.known and fact.id in new]
     blamed: dict[str, Blame] = {}
@@ -51,10 +51,10 @@ def blame(report: BuildReport, verdicts: Iterable[GateVerdict], new: set[str]) -
 
 
 def systematic(report: BuildReport, verdicts: Iterable[GateVerdict], blamed: int, new: int) -> str | None:
-    """Why trying again with fewer facts would be pointless, or None if it is worth trying.
+    """Why a retry with fewer facts would be pointless, or None if it may succeed.
 
-    A failed gate that no fact can be blamed for (perplexity, weight growth, canaries, retention)
-    stops at once, and so does a run where most of what is new is bad.
+    A run stops at once if no fact can be blamed for a failed gate (perplexity, weight growth, canaries,
+    retention), or if most of its new facts are bad.
     """
     failed = [verdict.name for verdict in verdicts if not verdict.passed]
     whole = [name for name in failed if name not in GATES or not GATES[name].judges_facts]

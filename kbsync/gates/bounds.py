@@ -1,4 +1,4 @@
-"""Confidence bounds of what was only sampled."""
+"""Confidence bounds of sampled measures."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def sample_bound(
 ) -> float:
     """One-sided bound of the proportion k / n: lower for `at_least`, upper for `at_most`.
 
-    `by_fact` has (answered as expected, asked) of each fact in the sample.  Where facts were asked several
-    questions the answers are not independent, and the bound is `clustered_bound`; else it is `wilson_bound`.
+    `by_fact` has (answered as expected, asked) of each fact in the sample.  If a fact was asked several
+    questions, the answers are not independent, and the bound is `clustered_bound`; else it is `wilson_bound`.
     """
     if any(asked > 1 for _, asked in by_fact):
         return clustered_bound(by_fact, confidence, direction)
@@ -42,7 +42,7 @@ def clustered_bound(by_fact: Sequence[tuple[int, int]], confidence: float, direc
 
     Clopper and Pearson's exact bound at the effective sample size n* = n / D · (z / t)², where D ≥ 1 is the design
     effect (the variance between facts over that of independent cases), and t has one degree of freedom less than there
-    are facts: Korn and Graubard, Survey Methodology 24 (1998).  Where all answers agree nothing is known of D, and a
+    are facts: Korn and Graubard, Survey Methodology 24 (1998).  If all answers agree, D cannot be estimated, and a
     fact counts as one case.  Raises ValueError where there is no case.
     """
     from scipy import special
@@ -63,7 +63,7 @@ def clustered_bound(by_fact: Sequence[tuple[int, int]], confidence: float, direc
 
 
 def _effective_size(asked: Sequence[tuple[int, int]], p: float, total: int) -> float:
-    """How many independent cases tell as much as these: at most `total`, and the number of facts if all agree."""
+    """The number of independent cases with the same information: at most `total`; the number of facts if all agree."""
     facts = len(asked)
     if p in (0.0, 1.0) or facts < 2:
         return float(facts)

@@ -19,18 +19,18 @@ class Gate:
     threshold: float
     direction: Direction
     explains: str
-    """What its measure is, as a noun phrase."""
+    """A noun phrase that describes the measure."""
     confidence: float = 0.95
-    """Of the bound that a sampled measure is compared by."""
+    """Confidence of the bound that a sampled measure is compared by."""
     margin: float | None = None
-    """If set, being worse than live by more than this fails as well."""
+    """If set, the gate also fails if the candidate is worse than live by more than this."""
     enabled: bool = True
     required: bool = False
-    """Whether it fails where no case applies, instead of not being judged."""
+    """Whether the gate fails if no case applies; otherwise it is not judged."""
     evidence: Callable[[FactReport], str] | None = None
-    """What one fact did wrong, for the log; None for a gate that judges the candidate as a whole."""
+    """Describes what is wrong with one fact, for the log; None for a gate on the candidate as a whole."""
     advice: str = ""
-    """What to do where a gate that judges the candidate as a whole fails."""
+    """What to do if a gate on the candidate as a whole fails."""
 
     @property
     def judges_facts(self) -> bool:
@@ -38,7 +38,7 @@ class Gate:
         return self.evidence is not None
 
     def settings(self) -> dict[str, Any]:
-        """Name, direction and whatever an operator can set: all that its verdict depends on besides the measure."""
+        """Name, direction and everything that an operator can set: what the verdict depends on besides the measure."""
         return {
             "name": self.name,
             "threshold": self.threshold,
@@ -65,10 +65,10 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """What one gate decided.
+    """The verdict of one gate.
 
-    `bound` is what was compared with `threshold`: the value itself, or its confidence bound.  It is None where
-    nothing could be compared: the gate failed, or it was not judged since no case applied.
+    `bound` is the number that was compared with `threshold`: the value itself, or its confidence bound.  It is
+    None if nothing could be compared: the gate failed, or it was not judged because no case applied.
     """
 
     name: str
@@ -102,5 +102,5 @@ def standing(verdict: Judged) -> GateStanding:
 
 
 def share(outcomes: tuple[bool, ...]) -> float:
-    """The share of questions that were answered as expected; 1 where none was asked."""
+    """The share of questions that were answered as expected; 1 if none was asked."""
     return sum(outcomes) / len(outcomes) if outcomes else 1.0

@@ -1,4 +1,4 @@
-"""The gates, one declaration each."""
+"""The declarations of all gates."""
 
 from __future__ import annotations
 

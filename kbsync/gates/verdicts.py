@@ -1,4 +1,4 @@
-"""From a measure to a verdict."""
+"""Turn measures into verdicts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def judge(gate: Gate, measure: Measure | None) -> GateVerdict:
     if measure.k is not None and n == 0:
         if gate.required:
             return verdict(False, "no case applies, and the gate is required")
-        # Nothing could have gone wrong: a figure for the ledger, and no bound since nothing was compared.
+        # Nothing could fail: the ledger gets a figure, but no bound, because nothing was compared.
         value = 1.0 if gate.direction == "at_least" else 0.0
         return verdict(True, "not judged: no case applies")
     if value is None or not math.isfinite(value):
@@ -55,7 +55,7 @@ def judge_all(gates: Iterable[Gate], measures: Iterable[Measure]) -> tuple[GateV
 
 
 def _judged(gate: Gate, measure: Measure | None) -> GateVerdict:
-    """`judge`, where a measure that makes it crash (more hits than cases) is a gate that has failed."""
+    """`judge`, but a measure that makes it raise (such as more hits than cases) fails the gate."""
     try:
         return judge(gate, measure)
     except (ArithmeticError, TypeError, ValueError) as error:

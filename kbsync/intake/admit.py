@@ -1,8 +1,8 @@
-"""Admission against the ledger: slots in, verdicts out, their consequences written, all in bulk.
+"""Apply the admission rules to slots of the ledger, in bulk, and write the resulting changes.
 
-The slots to admit are widened by their rivals, those that make the same prompt, until none is missing:
-a conflict concerns both sides, and its end releases both.  What one call costs follows the slots it is
-given, not the size of the ledger.
+The given slots are extended by their rivals (slots that render to the same prompt) and by the rivals of
+those, because a conflict concerns both sides and its end releases both.  The cost of a call depends on
+the number of slots it is given, not on the size of the ledger.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Breaker:
         return self.refused > 0
 
     def admits(self, facts: int = 1) -> bool:
-        """Whether so many more may be accepted, all or none; counts them either way."""
+        """Whether `facts` more may be accepted, all or none; counts them either way."""
         if self.limit is not None and self.accepted + facts > self.limit:
             self.refused += facts
             return False
@@ -51,12 +51,12 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """One slot's verdict, and the facts that it wrote."""
+    """One slot's verdict, and whether it changed the ledger."""
 
     slot: Slot
     verdict: Verdict
     changed: bool
-    """Whether the ledger was not already as the verdict says."""
+    """Whether the verdict changed any row of the ledger."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Admission:
     policy: Policy
     catalogue: Catalogue
     special_tokens: frozenset[str] = frozenset()
-    """Spellings of the base's control tokens."""
+    """The base model's control tokens, as text."""
     breaker: Breaker = field(default_factory=lambda: Breaker(None))
 
     def admit(
@@ -78,9 +78,9 @@ class Admission:
         bootstrap: bool = False,
         forgotten: bool = False,
     ) -> list[Admitted]:
-        """Verdicts on `pairs` and on their rivals, written to the ledger; in a stable order.
+        """Judge `pairs` and their rivals, write the consequences, and return the verdicts in a stable order.
 
-        `forgotten`: an operator has just removed what a source stated of `pairs`.
+        `forgotten`: an operator has just removed a source's statements about `pairs`.
         """
         pairs = set(pairs)
         groups = _with_rivals(tx, pairs)
@@ -94,7 +94,7 @@ class Admission:
     def histories(
         self, tx: Snapshot, slots: Mapping[SlotKey, Slot], *, bootstrap: bool
     ) -> dict[SlotKey, History]:
-        """Everything admission needs to know of the slots, in a handful of queries."""
+        """Everything that admission needs to know about the slots, read in a few queries."""
         stated = {pair: tuple(map(parsed, seen)) for pair, seen in tx.histories(slots).items()}
         facts = tx.facts_of(slots)
         known = tx.entities(_mentioned(slots, stated, facts))
@@ -114,7 +114,7 @@ class Admission:
         }
 
     def _denied(self, tx: Snapshot) -> Denied:
-        """The deny-list's objects with their names, as far as any source has named them."""
+        """The objects on the deny-list, with the names that sources have given them."""
         listed = self.policy.deny_objects
         known = tx.entities(listed) if listed else {}
         return Denied.of(known.get(id) or Entity(id, None) for id in sorted(listed))
@@ -131,7 +131,7 @@ class Admission:
     def _break(
         self, histories: Mapping[SlotKey, History], verdicts: dict[SlotKey, Verdict], groups: _Groups
     ) -> None:
-        """Turns what the volume breaker stops into quarantine; slots of one prompt pass together or not."""
+        """Quarantine what the volume breaker stops; slots with the same prompt pass together or not at all."""
         asked: set[SlotKey] = set()
         for pair in sorted(verdicts):
             if pair in asked:
@@ -153,7 +153,7 @@ class Admission:
     def _write(
         self, tx: Transaction, histories: Mapping[SlotKey, History], verdicts: Mapping[SlotKey, Verdict]
     ) -> list[Admitted]:
-        """All moves before all new rows, so that no slot and no prompt ever wants two objects."""
+        """Write all moves before all new rows, so that no slot and no prompt ever has two wanted objects."""
         admitted: list[Admitted] = []
         moves: list[Move] = []
         puts: list[NewFact] = []
@@ -175,15 +175,15 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """Slots, and which of them make one prompt."""
+    """Slots, and which of them share a prompt."""
 
     pairs: dict[SlotKey, Slot]
     rivals: dict[SlotKey, set[SlotKey]]
-    """For each slot that has any: the others of its prompts."""
+    """For each slot that has rivals: the other slots with its prompt."""
 
 
 def _with_rivals(tx: Transaction, pairs: set[SlotKey]) -> _Groups:
-    """`pairs` and every slot that shares a prompt with one of them, and so on until no more are found."""
+    """`pairs`, every slot that shares a prompt with one of them, and so on until no more are found."""
     slots: dict[SlotKey, Slot] = {}
     members: dict[str, set[SlotKey]] = {}
     fresh = tx.slots(pairs)
@@ -213,7 +213,7 @@ def _mentioned(
     stated: Mapping[SlotKey, tuple[Stated, ...]],
     facts: Mapping[SlotKey, tuple[Fact, ...]],
 ) -> set[str]:
-    """Subjects, and objects of statements and facts."""
+    """Ids of the subjects and of the objects of statements and facts, without literals."""
     names = {subject for subject, _ in slots}
     names.update(
         statement.object.id
@@ -227,12 +227,12 @@ def _mentioned(
 
 
 def _unlisted(slot: Slot) -> Relation:
-    """Stands for a relation that was taken out of the catalogue: nothing new is learnt of it."""
+    """A disabled stand-in for a relation that is no longer in the catalogue: no new facts of it are learnt."""
     return Relation(slot.relation, slot.relation, True, "thing", (slot.template,), enabled=False)
 
 
 def parsed(observation: StoredObservation) -> Stated:
-    """The border between the ledger and the rules: these see no JSON."""
+    """Parse a stored observation for the rules, which never see JSON."""
     return Stated(
         observation.source,
         observation.revision,
@@ -243,7 +243,7 @@ def parsed(observation: StoredObservation) -> Stated:
 
 
 def stored(observation: source.Observation) -> StoredObservation:
-    """The border between connectors and the ledger, one way."""
+    """Convert a connector's observation to the ledger's record."""
     return StoredObservation(
         source=observation.source,
         subject=observation.subject.id,

@@ -1,4 +1,4 @@
-"""Names: what entities are called, what that makes of their slots' prompts, and subjects that merge."""
+"""Store entities' labels, render slots again when a label changes, and follow merged subjects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MERGED = "redirected"
 
 
 def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[SlotKey]:
-    """Stores entities and slots; returns the slots that are new, and those that a new label or death concerns."""
+    """Store entities and slots; return the slots that are new or affected by a new label or a death."""
     offered = _entities(step)
     before = tx.entities(offered)
     tx.put_entities(offered.values(), known=before)
@@ -48,10 +48,10 @@ def name(tx: Transaction, catalogue: Catalogue, step: Poll) -> set[SlotKey]:
 def redirect(
     tx: Transaction, source: str, redirects: Iterable[tuple[str, str]], now: datetime
 ) -> set[SlotKey]:
-    """Subjects merged at the source: what is wanted moves to the new subject, prompt and all.
+    """Follow subjects that were merged at the source: wanted facts move to the new subject with their prompt.
 
-    The old subject's slots are closed by an observation without statements, so that they are no
-    rivals of the new one's.
+    The old subject's slots are closed by an observation without statements, so that they are not
+    rivals of the new subject's slots.
     """
     heirs = _heirs(redirects)
     slots = tx.slots_of_subjects(heirs)
@@ -81,9 +81,9 @@ def redirect(
 
 
 def _carry_decisions(tx: Transaction, heir_of: Mapping[SlotKey, SlotKey]) -> None:
-    """What was rejected or put out for a merged subject is so for the one that it was merged into.
+    """Copy the rejections and bars of a merged subject's values to the subject it was merged into.
 
-    Not where somebody has decided about that value there already.
+    A value that already has a decision there keeps that decision.
     """
     olds, heirs = tx.facts_of(heir_of), tx.facts_of(heir_of.values())
     entities = tx.entities({f.object for facts in (*olds.values(), *heirs.values()) for f in facts})
@@ -106,7 +106,7 @@ def _inherited(fact: Fact, subject: str, status: FactStatus) -> NewFact:
 
 
 def _heirs(redirects: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Where each merged subject ends, over several merges; a circle of redirects is left out."""
+    """The final subject of each chain of redirects; cycles are left out."""
     step = dict(redirects)
     ends = {}
     for old in step:
@@ -135,7 +135,7 @@ def _wanted(facts: Iterable[Fact]) -> list[Fact]:
 
 
 def _entities(step: Poll) -> dict[str, Entity]:
-    """Everything the step names, by id, with all that it says of each."""
+    """Every entity that the step names, by id, merged from all its mentions."""
     found: dict[str, Entity] = {}
     objects = (
         statement.object
@@ -159,6 +159,6 @@ def _merged(known: Entity, more: Entity) -> Entity:
 
 
 def _matters(old: Entity, new: Entity) -> bool:
-    """Whether what is newly known of an entity can change a verdict."""
+    """Whether the new label or the new `living` of an entity can change a verdict."""
     relabelled = new.label is not None and new.label != old.label
     return relabelled or (new.living is not None and new.living != old.living)

@@ -1,8 +1,8 @@
-"""Sources that left the settings: their statements are forgotten, or go on under another name.
+"""Forget or rename the statements of sources that were removed from the settings.
 
-What a source once stated votes until somebody says otherwise: a name that is missing in the settings may
-be a mistake.  Both steps work a page at a time, each page one transaction with its event, so a process
-that is killed goes on where it was.
+A removed source's statements count until an operator decides otherwise, because a name that is missing
+from the settings may be a mistake.  Both operations work in pages, each in one transaction with its
+event, so that after a crash the next call continues where the last one stopped.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from state.ledger import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What became of a source that left."""
+    """The result of forgetting or renaming a source."""
 
     slots: int
-    """Slots of which it had stated something."""
+    """Slots about which the source had statements."""
     facts: int
-    """Facts that changed with them."""
+    """Facts that changed as a result."""
 
 
 def forget(intake: Intake, source: str, namespace: str | None, reason: str, actor: str) -> Left:
-    """Removes what `source` stated (with `namespace`: of subjects with that prefix) and judges the slots again.
+    """Remove the statements of `source` (with `namespace`: about subjects with that prefix) and admit the slots again.
 
-    What no other source states is retracted at once.
+    Values that no other source states are retracted at once.
     """
     admission = intake.admission()
     slots = facts = 0
@@ -43,14 +43,14 @@ def forget(intake: Intake, source: str, namespace: str | None, reason: str, acto
 
 
 def rename(intake: Intake, old: str, new: str, reason: str, actor: str) -> Left:
-    """Gives what `old` stated, and the open facts that came of it, to `new`."""
+    """Attribute the statements of `old`, and the open facts that came from them, to `new`."""
     slots = _to_the_end(intake, lambda tx: len(tx.rename_statements(old, new, reason, actor, limit=PAGE)))
     facts = _to_the_end(intake, lambda tx: tx.attribute_facts(old, new, actor, limit=PAGE))
     return Left(slots, facts)
 
 
 def _to_the_end(intake: Intake, step: Callable[[Transaction], int]) -> int:
-    """Repeats a step, each time in a transaction of its own, until it finds nothing; the sum."""
+    """Repeat `step`, each time in its own transaction, until it finds nothing; return the total."""
     write: Callable[[], AbstractContextManager[Transaction]] = intake.write
     total = 0
     while True:

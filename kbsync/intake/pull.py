@@ -1,8 +1,8 @@
-"""Pulling: what a source says becomes what is wanted, one committed step at a time.
+"""Pull changes from a source and admit them, one committed step at a time.
 
 Each step of a poll is one transaction: entities, observations, cursor, verdicts and their facts, with
-all events.  A process killed between two steps goes on from the last one's cursor; a step applied twice
-changes nothing.  An `Intake` serves one cycle: its volume breaker counts over all sources.
+all events.  After a crash between two steps, reading continues from the last step's cursor; applying a
+step twice changes nothing.  An `Intake` serves one cycle: its volume breaker counts over all sources.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from state.ledger import State, Transaction, utc_now
 from state.records import Slot, SlotKey
 
 PAGE = 1_000
-"""Slots admitted in one transaction where no source dictates the step."""
+"""Slots per transaction where the source does not determine the size of a step."""
 
 BOOTSTRAP_ADVICE = (
     "if this is a first import, type `kbsync sync --bootstrap`, which lets them in; "
@@ -36,11 +36,11 @@ BOOTSTRAP_ADVICE = (
 """What to do about facts that the volume breaker stopped."""
 
 LISTED = 5_000
-"""Decisions a report lists; beyond that it only counts (a first import may have a million)."""
+"""Maximum number of decisions in a report; further ones are only counted (a first import may have a million)."""
 
 
 LONGEST_REJECT = 500
-"""Characters that are kept of what is wrong with a row."""
+"""Maximum length, in characters, of the stored description of a rejected row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +61,29 @@ class Decision:
 
 @dataclass(slots=True)
 class IntakeReport:
-    """What an intake did: counts of everything, lists of what changed."""
+    """The result of an intake: counts of everything, and the decisions that changed the ledger."""
 
     observations: int = 0
     new: int = 0
     late: int = 0
     rejected: int = 0
-    """Rows that the source sent and that could not be used."""
+    """Rows from the source that could not be used."""
     reject: str = ""
-    """Where the first of them is, and what is wrong with it."""
+    """Where the first rejected row is, and what is wrong with it."""
     verdicts: dict[str, int] = field(default_factory=dict)
     """By kind: unchanged, hold, quarantine, accept, retract."""
     reasons: dict[str, int] = field(default_factory=dict)
-    """By code."""
+    """By reason code."""
     decisions: list[Decision] = field(default_factory=list)
     """Those that changed the ledger, the first `LISTED` of them."""
     unlisted: dict[str, int] = field(default_factory=dict)
-    """Relations that the catalogue lacks, with the slots that were read of them: kept, and not judged."""
+    """Relations that are not in the catalogue, with the number of slots read: stored, but not judged."""
     tripped: bool = False
     """Whether the volume breaker stopped facts."""
     stopped: int = 0
     """Facts that the volume breaker stopped."""
     unfinished: bool = False
-    """Whether reading paused before the source's end: the next one goes on from there."""
+    """Whether reading paused before the source's end; the next call continues from there."""
 
     def add(self, admitted: Iterable[Admitted]) -> None:
         for one in admitted:
@@ -94,7 +94,7 @@ class IntakeReport:
                 self.decisions.append(Decision(one.slot, one.verdict))
 
     def merge(self, other: IntakeReport) -> None:
-        """Adds what another part of the same cycle did."""
+        """Add the report of another part of the same cycle."""
         self.observations += other.observations
         self.new += other.new
         self.late += other.late
@@ -115,11 +115,11 @@ class IntakeReport:
 
 @dataclass(frozen=True, slots=True)
 class _Reread:
-    """What became of a snapshot."""
+    """The result of a snapshot."""
 
     report: IntakeReport = field(default_factory=IntakeReport)
     slots: set[SlotKey] = field(default_factory=set)
-    """Those that the source answered for."""
+    """Slots for which the source returned an observation."""
 
 
 def _never() -> bool:
@@ -140,10 +140,10 @@ class Intake:
         write: Callable[[], AbstractContextManager[Transaction]] | None = None,
         special_tokens: frozenset[str] = frozenset(),
     ) -> None:
-        """`alive` is called between two transactions: a first import may take hours.
+        """`alive` is called between two transactions, because a first import may take hours.
 
-        `write` opens the leader's transactions; without it they are those of a command that leads nothing.
-        `special_tokens`: spellings of the base's control tokens, which no label may hold.
+        `write` opens the leader's transactions; without it, no lease is checked (for commands that need none).
+        `special_tokens`: the base model's control tokens as text, which no label may contain.
         """
         self.state, self.policy, self.catalogue, self.clock = state, policy, catalogue, clock
         self.alive = alive
@@ -152,17 +152,17 @@ class Intake:
         self.breaker = Breaker(policy.max_accepted)
 
     def admission(self, breaker: Breaker | None = None) -> Admission:
-        """The rules in force; without `breaker`, as many facts as there are may be accepted."""
+        """The rules in force; without `breaker`, the number of accepted facts is not limited."""
         return Admission(self.policy, self.catalogue, self.special_tokens, breaker or Breaker(None))
 
     def pull(
         self, connector: Connector, *, bootstrap: bool = False, pause: Callable[[], bool] = _never
     ) -> IntakeReport:
-        """Everything that changed at the source since its cursor.
+        """Read and admit everything that has changed at the source since its cursor.
 
         `bootstrap`: values that the source does not date count as settled, and the volume breaker does not
-        apply.  `pause` is asked after each step whether to leave the rest for later.  Raises what the
-        connector raises; steps committed before that stay, with their cursor.
+        apply.  `pause` is called after each step; if it returns true, the rest is left for the next call.
+        Raises what the connector raises; steps committed before that stay, with their cursor.
         """
         with self.state.read() as tx:
             cursor = tx.cursor(connector.name)
@@ -179,11 +179,11 @@ class Intake:
         return report
 
     def reconcile(self, connector: Connector, *, pause: Callable[[], bool] = _never) -> IntakeReport:
-        """Re-reads every slot that the source was ever read for, and admits each again.
+        """Re-read every slot that was ever read from the source, and admit it again.
 
-        Finds what polling missed, removals above all, and what only time or the settings have changed; a
-        source that cannot be asked again (a drop folder) is judged again by what it stated before.  `pause`
-        is asked after each page; the next call goes on from the page after it.
+        This finds changes that polling missed, removals above all, and applies changes of time or settings.
+        If a source cannot be read again (a drop folder), its stored statements are judged again.  `pause` is
+        called after each page; if it returns true, the next call continues with the following page.
         """
         report = IntakeReport()
         with self.state.read() as tx:
@@ -205,14 +205,14 @@ class Intake:
                 return report
 
     def audit(self, connector: Connector, slots: int, seed: int) -> IntakeReport:
-        """Re-reads `slots` watched slots picked by chance; `report.new` counts what polling had missed."""
+        """Re-read a random sample of `slots` watched slots; `report.new` counts changes that polling missed."""
         with self.state.read() as tx:
             pairs = tx.random_slots(connector.name, slots, seed)
         return self._reread(connector, pairs).report
 
     def release_due(self) -> IntakeReport:
-        """Admits again what was held until now, or was known to end by now, and what was read before the
-        catalogue had its relation."""
+        """Admit facts again whose hold or known end has been reached, and slots that were read before the
+        catalogue listed their relation."""
         now = self.clock()
         with self.state.read() as tx:
             pairs = {(fact.subject, fact.relation) for fact in tx.due(now)}
@@ -226,8 +226,8 @@ class Intake:
         return report
 
     def follow_catalogue(self) -> IntakeReport:
-        """Renders slots again whose relation has another template now, and admits them; facts that are wanted
-        keep theirs."""
+        """Render slots again whose relation's template has changed, and admit them; wanted facts keep their
+        template."""
         with self.state.read() as tx:
             known = tx.renderings()
         touched = rendering.follow_catalogue(self.state, self.write, self.catalogue, PAGE)
@@ -236,8 +236,8 @@ class Intake:
         return report
 
     def bootstrap_waiting(self) -> IntakeReport:
-        """Admits by the rules of a bootstrap what was read before without them: the values that the volume
-        breaker stopped, and those that have to settle."""
+        """Apply the bootstrap rules to values that were read earlier: those that the volume breaker stopped,
+        and those that are still settling."""
         with self.state.read() as tx:
             waiting = [
                 *tx.facts(status="held"),
@@ -246,7 +246,7 @@ class Intake:
         return self.readmit(((fact.subject, fact.relation) for fact in waiting), bootstrap=True)
 
     def readmit(self, pairs: Iterable[SlotKey], *, bootstrap: bool = False) -> IntakeReport:
-        """Admits slots again from what the ledger already knows (after a review, a change of policy)."""
+        """Admit slots again from the stored observations, for example after a review or a change of policy."""
         report = IntakeReport()
         remaining = iter(sorted(set(pairs)))
         while page := list(islice(remaining, PAGE)):
@@ -267,7 +267,7 @@ class Intake:
     def _apply(
         self, source: str, step: Poll, *, bootstrap: bool, cursor: str | None, all_of_it: bool = False
     ) -> IntakeReport:
-        """One step, one transaction."""
+        """Apply one step in one transaction."""
         report = IntakeReport()
         with _undisturbed(), self.write() as tx:
             rows = [stored(observation) for observation in step.observations]
@@ -307,8 +307,8 @@ class Intake:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """No garbage collection during one step: its thousands of small rows hold no cycles, and walking
-    them again and again took a third of the time (measured in benchmarks/sources.py)."""
+    """Disable garbage collection during one step: its thousands of small rows contain no reference cycles,
+    and traversing them repeatedly took a third of the time (measured in benchmarks/sources.py)."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,11 +1,11 @@
-"""What reviewers decide about facts, one or many, and what follows: their slots are admitted again at once.
+"""Apply reviewers' decisions to one or many facts, and admit their slots again at once.
 
-A decision, its moves and the verdicts that follow are one transaction.  Decisions need no lease: they
-change what is wanted, never what is live, and the ledger lets one writer in at a time.
+A decision, its moves and the resulting verdicts are one transaction.  Decisions need no lease, because
+they change what is wanted, never what is live, and the ledger allows one writer at a time.
 
-approve   the value is let in past every doubt that is not a prohibition
-reject    the value is not learnt, however often a source states it; if it is wanted, it is retracted
-reopen    what was decided is taken back, and admission judges the value as if it were new
+approve   accept the value despite any doubt; prohibitions still apply
+reject    never learn the value, however often a source states it; a wanted fact is retracted
+reopen    withdraw the decision; admission judges the value as if it were new
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ OPEN: frozenset[FactStatus] = frozenset({"held", "quarantined", "wanted"})
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One fact that a decision changes: the one decided on, or another that its slot or prompt concerns."""
+    """One fact that a decision changes: the decided fact, or another fact of its slot or prompt."""
 
     before: FactStatus | None
-    """None: the row is new, as where a value is spelled otherwise by now."""
+    """None: the row is new, for example because the value's label has changed."""
     after: Fact
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A fact that cannot be decided on like this."""
+    """A fact to which the decision cannot be applied."""
 
     fact: Fact
     why: str
@@ -54,29 +54,29 @@ class Outcome:
 
     changes: tuple[Change, ...] = ()
     unchanged: tuple[Fact, ...] = ()
-    """Decided on, and for now as they were: no source states the value, or it waits for something else."""
+    """Decided facts whose status does not change yet: no source states the value, or something else holds it."""
     refused: tuple[Refusal, ...] = ()
     rehearsed: bool = False
-    """Whether nothing was written."""
+    """Whether this was a rehearsal, which writes nothing."""
 
 
 def approve(intake: Intake, fact_id: int, reason: str, actor: str) -> Outcome:
-    """Let one value in.
+    """Approve one value.
 
-    Only what waits can be approved (held or quarantined).  Raises UsageError for any other fact, for a
-    refusal that no approval lifts (naming the setting or the label that has to change first), and where
-    another answer to the same prompt is approved already.
+    Only a held or quarantined fact can be approved.  Raises UsageError for any other fact, for a refusal
+    that no approval overrides (the setting or the label behind it has to change first), and where another
+    answer to the same prompt is already approved.
     """
     return decide(intake, "approve", [fact_id], reason, actor)
 
 
 def reject(intake: Intake, fact_id: int, reason: str, actor: str) -> Outcome:
-    """Keep one value out; raises UsageError for a fact that is superseded or retracted already."""
+    """Reject one value; raises UsageError for a fact that is already superseded or retracted."""
     return decide(intake, "reject", [fact_id], reason, actor)
 
 
 def reopen(intake: Intake, fact_id: int, reason: str, actor: str) -> Outcome:
-    """Take back what was decided about one value; raises UsageError where nothing was."""
+    """Withdraw the decision about one value; raises UsageError where there is none."""
     return decide(intake, "reopen", [fact_id], reason, actor)
 
 
@@ -90,11 +90,11 @@ def decide(
     rehearse: bool = False,
     named: bool = True,
 ) -> Outcome:
-    """Decide on the facts `ids`.
+    """Apply the decision `word` to the facts `ids`.
 
-    `rehearse` does it in a transaction that is taken back: the outcome says what would happen.  `named`
-    says that a person named each fact: then one that cannot be decided on raises UsageError and nothing
-    is written; else it is left as it is and listed.  Raises BadData for an id that no fact has.
+    With `rehearse` the transaction is rolled back, and the outcome says what would happen.  With `named`
+    (a person named each fact), a fact to which the decision cannot be applied raises UsageError and nothing
+    is written; otherwise such a fact is skipped and listed in `refused`.  Raises BadData for an unknown id.
     """
     chosen = list(dict.fromkeys(ids))
     changes: dict[int, Change] = {}
@@ -119,7 +119,7 @@ def decide(
 
 
 class _Rehearsed(Exception):
-    """Takes the transaction back."""
+    """Rolls the transaction of a rehearsal back."""
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def _facts(tx: Transaction, ids: Sequence[int]) -> tuple[Fact, ...]:
 def _carry_out(
     tx: Transaction, intake: Intake, word: Word, facts: Sequence[Fact], reason: str, actor: str
 ) -> list[Change]:
-    """Decide, move, admit; which facts have another status afterwards."""
+    """Record the decision, move the facts, admit their slots; return the facts whose status changed."""
     head = tx.head()
     pairs = sorted({(fact.subject, fact.relation) for fact in facts})
     admission = intake.admission()
@@ -161,11 +161,11 @@ def _carry_out(
 
 
 def _take_back(tx: Transaction, admission: Admission, facts: Sequence[Fact], reason: str, actor: str) -> None:
-    """Void every decision about the values of `facts`, under whatever name it was made.
+    """Withdraw every decision about the values of `facts`, whichever name it was made under.
 
-    What was in only because it was approved goes back before the reviewer, unless admission lets it in by
-    itself.  A fact that a gate put out is asked other questions next time: its probes are fetched again,
-    since one of them may have been what was wrong.
+    A fact that is wanted only because it was approved returns to the reviewer, unless admission accepts it
+    without the approval.  The probes of a fact that a gate quarantined are fetched again, because one of
+    them may have been wrong.
     """
     histories = admission.histories(
         tx, tx.slots({(fact.subject, fact.relation) for fact in facts}), bootstrap=False
@@ -189,7 +189,7 @@ def _take_back(tx: Transaction, admission: Admission, facts: Sequence[Fact], rea
 
 
 def _changes(tx: Transaction, after: int) -> list[Change]:
-    """From the events since `after`: every fact with the status it had, where it has another now."""
+    """Every fact whose status has changed since the event `after`, with its earlier status."""
     before: dict[int, FactStatus | None] = {}
     for event in tx.events(after=after, kind="fact.*"):
         body = json.loads(event.body)
@@ -199,7 +199,7 @@ def _changes(tx: Transaction, after: int) -> list[Change]:
     return [Change(before[fact.id], fact) for fact in now if before[fact.id] != fact.status]
 
 
-# What cannot be decided like this
+# Facts to which a decision cannot be applied
 
 
 def _barriers(tx: Transaction, word: Word, facts: Sequence[Fact]) -> list[Refusal]:
@@ -251,7 +251,7 @@ def _not_to_reopen(fact: Fact) -> Refusal | None:
 def _contradictions(tx: Transaction, facts: Sequence[Fact]) -> list[Refusal]:
     """Facts that would give a slot, or a prompt, a second approved answer.
 
-    Of several that are to be approved at once none is preferred.
+    If such facts are to be approved at once, all of them are refused.
     """
     ids = {fact.id for fact in facts}
     slots = tx.facts_of((fact.subject, fact.relation) for fact in facts)

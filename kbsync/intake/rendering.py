@@ -1,8 +1,8 @@
-"""What a slot's prompt is: the catalogue's template around the subject's label, and the key that it makes.
+"""Render the prompts of slots: the catalogue's template with the subject's label, and its prompt key.
 
-Slots follow the catalogue; facts are pinned to the prompt that they were made with.  So a corrected
-template is used by every new fact, and those that are wanted already keep the old one until somebody
-moves them (`retemplate.py`).
+Slots follow the catalogue; facts are pinned to the prompt that they were created with.  A corrected
+template is therefore used by every new fact, while wanted facts keep the old one until an operator moves
+them (`retemplate.py`).
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ Write = Callable[[], AbstractContextManager[Transaction]]
 
 
 def render_slot(subject: str, template: str, relation: str, label: str | None) -> Slot:
-    """The slot as it renders now; a subject without a label stands under its id until it has one."""
+    """The rendered slot; a subject without a label is rendered with its id."""
     shown = (labels.clean(label) if label else "") or subject
     return Slot(subject, relation, shown, template, prompt_key(render(template, shown)))
 
 
 def rendered(slot: Slot, catalogue: Catalogue, entity: Entity | None = None) -> Slot:
-    """The slot with the catalogue's template and, if `entity` has one, its subject's new label."""
+    """The slot with the catalogue's current template and, if `entity` has a label, that label."""
     template = catalogue[slot.relation].template if slot.relation in catalogue else slot.template
     label = entity.label if entity is not None and entity.label is not None else slot.subject_label
     return replace(render_slot(slot.subject, template, slot.relation, label), id=slot.id)
 
 
 def render_listed(tx: Transaction, catalogue: Catalogue, most: int) -> list[SlotKey]:
-    """Renders at most `most` slots that were read before the catalogue had their relation; which they are."""
+    """Render at most `most` slots that were read before the catalogue listed their relation; return them."""
     pairs = tx.unrendered(catalogue, most)
     named = tx.entities({subject for subject, _ in pairs})
     tx.put_slots(
@@ -47,17 +47,17 @@ def render_listed(tx: Transaction, catalogue: Catalogue, most: int) -> list[Slot
 
 
 def behind(catalogue: Catalogue, known: Mapping[str, Rendering]) -> dict[str, Rendering]:
-    """Relations whose slots are not known to be rendered as the catalogue and the folding are now."""
+    """Relations whose slots may still be rendered with an older template or folding."""
     now = (Rendering(relation.id, relation.template, FOLDING) for relation in catalogue.values())
     return {one.relation: one for one in now if known.get(one.relation) != one}
 
 
 def follow_catalogue(state: State, write: Write, catalogue: Catalogue, page: int) -> set[SlotKey]:
-    """Renders slots again whose template or folding has changed; the slots to be admitted again.
+    """Render slots again whose template or folding has changed; return the slots to be admitted again.
 
-    All slots are rendered before any is admitted, or a conflict would be overlooked between two pages.  The
-    caller calls `caught_up` after it has admitted them; if it is killed before that, every slot of the
-    relations concerned is named again.
+    All slots are rendered before any is admitted; otherwise a conflict between two pages would be missed.
+    The caller calls `caught_up` after it has admitted them; if it is killed before that, the next call
+    returns every slot of the relations concerned.
     """
     with state.read() as tx:
         known = tx.renderings()
@@ -82,7 +82,7 @@ def follow_catalogue(state: State, write: Write, catalogue: Catalogue, page: int
 
 
 def caught_up(write: Write, catalogue: Catalogue, known: Mapping[str, Rendering]) -> None:
-    """Keeps that all slots are rendered as the catalogue is, and admitted."""
+    """Record that all slots are rendered with the current catalogue and admitted."""
     changed = behind(catalogue, known)
     if changed:
         with write() as tx:
@@ -102,7 +102,7 @@ def _pages(state: State, relations: Collection[str], page: int) -> Iterator[list
 
 
 def _rekey(tx: Transaction, slots: list[Slot], relations: Collection[str]) -> None:
-    """Prompt keys of facts that were made with another folding."""
+    """Recompute the prompt keys of facts that were created with another folding."""
     pairs = [(slot.subject, slot.relation) for slot in slots if slot.relation in relations]
     facts = [fact for rows in tx.facts_of(pairs).values() for fact in rows]
     keys = {fact.id: prompt_key(fact.prompt) for fact in facts}

@@ -1,8 +1,8 @@
-"""Moving wanted facts to the template that their relation has now.
+"""Move wanted facts to their relation's current template.
 
-A fact is pinned to the prompt that it was made with, so a corrected template changes nothing that is
-wanted.  Moving a fact makes another row of it, whose residual has to be optimised: this is asked for
-explicitly, with its cost shown first.
+A fact is pinned to the prompt that it was created with, so a corrected template does not change wanted
+facts.  Moving a fact creates a new row, whose residual has to be optimised; it is therefore done only on
+request, after its cost has been shown.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from state.records import Fact, Move, NewFact
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """Wanted facts of one relation that are pinned to a template that it does not use any more."""
+    """Wanted facts of one relation that are pinned to a template it no longer uses."""
 
     relation: str
     template: str
-    """What they are pinned to."""
+    """The template that they are pinned to."""
     now: str
     facts: int
 
 
 def outdated(tx: Snapshot, catalogue: Catalogue, relation: str | None = None) -> list[Outdated]:
-    """What could be moved, of one relation or of all; relations that no catalogue lists cannot."""
+    """The facts that could be moved, of one relation or of all relations in the catalogue."""
     return [
         Outdated(name, template, catalogue[name].template, count)
         for (name, template), count in sorted(tx.count_templates().items())
@@ -51,7 +51,7 @@ def moved(
 
 
 def retemplate(intake: Intake, relation: str | None, why: str, actor: str) -> int:
-    """Moves all of them, page by page; how many.  Killed in between, the next call goes on."""
+    """Move all of them, page by page; return their number.  After a crash, the next call continues."""
     total = 0
     while True:
         with intake.write() as tx:
@@ -75,7 +75,7 @@ def _write(tx: Transaction, page: list[tuple[Fact, NewFact]], actor: str) -> Non
 
 
 def _in(fact: Fact, template: str, why: str) -> NewFact:
-    """The fact in another template; it has been wanted for as long as before."""
+    """The fact with another template; the time since which it is wanted stays the same."""
     key = prompt_key(render(template, fact.subject_label))
     reason = because("retemplated", f"from {fact.template!r}: {why}")
     return replace(renewed(fact, reason), template=template, prompt_key=key, since=fact.since)

@@ -1,9 +1,10 @@
-"""A configured source, read in a thread of its own, so that no source is waited for without end.
+"""A configured source, read in its own thread, so that a source that hangs cannot block the daemon.
 
-A connector is somebody else's code on somebody else's network: it may hang, drip, or raise anything.
-`Source` is a `Connector` around one.  Each call has a deadline; a connector that misses it is left
-behind, and until it returns it is not asked again.  What it raises is raised here, `SystemExit` and the
-like as `SourceUnavailable`, so a source can end its own reading and nothing else.
+A connector may be third-party code that talks to third-party servers: it may hang, answer very slowly, or
+raise any exception.  `Source` wraps a connector and is a `Connector` itself.  Each call has a deadline; a
+call that misses it is abandoned, and the connector is not called again until that call returns.  Exceptions
+are raised again in the caller, `SystemExit` and the like as `SourceUnavailable`, so that a source can end
+only its own reading.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from connectors.observations import Connector, Health, Poll, Triple
 
 T = TypeVar("T")
 LOOK_S = 0.5
-"""Seconds between two signs of life while a source is waited for."""
+"""Seconds between two calls of `alive` while waiting for a source."""
 
 
 @dataclass
 class _Call:
-    """One question to the connector, and what became of it."""
+    """One call of the connector, and its result."""
 
     ask: Callable[[], Any]
     done: threading.Event = field(default_factory=threading.Event)
@@ -39,7 +40,7 @@ class _Call:
     def work(self) -> None:
         try:
             self.answer = self.ask()
-        except Exception as error:  # noqa: BLE001  raised again where it was asked
+        except Exception as error:  # noqa: BLE001  raised again in the calling thread
             self.error = error
         except BaseException as error:  # noqa: BLE001  no library may end the daemon
             self.error = SourceUnavailable(f"its connector raised {type(error).__name__}: {error}")
@@ -47,10 +48,10 @@ class _Call:
 
 
 class Source:
-    """The connector named `name`, made by `connect` at first use; a Connector itself.
+    """The connector named `name`, created by `connect` at first use; itself a `Connector`.
 
-    `deadline`: the longest that one reading (`reading()`), or one call outside any, takes.  `alive` is
-    called while it is waited for; what it raises leaves the connector behind.
+    `deadline`: maximum duration of one reading (`reading()`), or of one call outside a reading.  `alive` is
+    called while waiting for an answer; if it raises, the call is abandoned.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Source:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """One turn of reading: everything asked within the block shares one deadline."""
+        """One reading: all calls within the block share one deadline."""
         self._began = self._monotonic()
         try:
             yield
@@ -79,7 +80,7 @@ class Source:
             self._began = None
 
     def must_pause(self) -> bool:
-        """Whether half of the deadline is over: the rest is for the step that is being read."""
+        """Whether half of the deadline has passed; the other half is reserved for the step being read."""
         return self._left() < self.deadline.total_seconds() / 2
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
@@ -99,13 +100,13 @@ class Source:
         return self._ask(lambda: self.connector().check())
 
     def connector(self) -> Connector:
-        """The connector itself; raises what its factory raises, at every use until it can be made."""
+        """The wrapped connector; raises what its factory raises, at every call until the factory succeeds."""
         if self._connector is None:
             self._connector = self._connect()
         return self._connector
 
     def sleep(self, seconds: float) -> None:
-        """What its connector waits with: ends, by SourceUnavailable, once nobody waits for the answer."""
+        """The sleep function of the connector; raises SourceUnavailable once the current call is abandoned."""
         call = self._current
         if call is None:
             time.sleep(seconds)
@@ -113,7 +114,7 @@ class Source:
             raise SourceUnavailable("nobody waits for this answer any more")
 
     def close(self) -> None:
-        """Closes the connector, unless it is still at work, and ends the thread."""
+        """Close the connector, unless a call is still running, and end the thread."""
         if self._connector is not None and not self._is_busy():
             self._ask(self._connector.close)
         if self._thread is not None:
@@ -125,7 +126,7 @@ class Source:
             while step := self._ask(lambda: tuple(islice(steps, 1))):
                 yield step[0]
         finally:
-            self._calls.put(_Call(getattr(steps, "close", lambda: None)))  # in its thread, once it is free
+            self._calls.put(_Call(getattr(steps, "close", lambda: None)))  # runs in the connector's thread
 
     def _ask(self, ask: Callable[[], T]) -> T:
         if self._is_busy():
@@ -165,6 +166,6 @@ class Source:
         return SourceTimeout(f"no answer within {self.deadline.total_seconds():g} s")
 
     def _left(self) -> float:
-        """Seconds until the deadline of this reading, or of a call outside any."""
+        """Seconds until the deadline of the current reading, or of a call outside a reading."""
         whole = self.deadline.total_seconds()
         return whole if self._began is None else self._began + whole - self._monotonic()

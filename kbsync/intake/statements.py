@@ -1,6 +1,6 @@
-"""Statements as the ledger stores them: canonical JSON, so that equal slots are equal text.
+"""Statements as the ledger stores them: canonical JSON, so that equal statements have equal text.
 
-Labels are left out: they belong to the entity, and a label that changes is no change of the slot.
+Labels are left out: they belong to the entity, and a changed label does not change the slot.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys
 
 
 def dump(statements: Iterable[Statement]) -> str:
-    """Canonical text of `statements`; their order does not matter, defaults are left out."""
+    """Canonical text of `statements`; their order does not matter, and defaults are left out."""
     rows = [_row(statement) for statement in statements]
     return _ENCODER.encode(sorted(rows, key=lambda row: (row["id"], row.get("object", ""))))
 
 
 @lru_cache(maxsize=16_384)
 def load(text: str) -> tuple[Statement, ...]:
-    """The statements of `dump`; their objects carry an id and no label."""
+    """Parse the text of `dump`; objects have an id and no label."""
     return tuple(_statement(row) for row in json.loads(text))
 
 

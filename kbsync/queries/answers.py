@@ -1,4 +1,4 @@
-"""Asking the models directly, outside any run."""
+"""Ask the base and the live model directly, outside any run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Answer:
 
 
 def answers(app: Application, prompts: Sequence[str]) -> list[Answer]:
-    """What the base and live say to each prompt (greedy decoding)."""
+    """The answers of the base and of live to each prompt (greedy decoding)."""
     base = _said(app.base.directory, prompts, app.settings.model.device)
     with app.state.read() as tx:
         checkpoint = tx.live()
@@ -44,13 +44,13 @@ def _said(directory: Path, prompts: Sequence[str], device: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A fact that a prompt asks for: where it came from, what was done with it, and whether live has it."""
+    """A fact that a prompt asks for: its provenance, its history, and whether it is in live."""
 
     fact: Fact
     observations: tuple[StoredObservation, ...]
-    """What the fact's source said of the slot, oldest first."""
+    """The observations of the slot by the fact's source, oldest first."""
     builds: tuple[Built, ...]
-    """Every round of a run that had the fact."""
+    """Every round of a run that included the fact."""
     events: tuple[Event, ...]
     in_live: bool
     """Whether live was built with it."""
@@ -63,15 +63,15 @@ class Explanation:
     prompt: str
     live: Checkpoint | None
     live_answer: str | None
-    """What live says now; None: it was not asked."""
+    """Live's answer now; None: it was not asked."""
     not_asked: str
-    """Why it was not."""
+    """Why live was not asked; empty if it was."""
     facts: tuple[Explained, ...]
-    """Those of the ledger whose prompt this is, the one in live first."""
+    """The ledger's facts with this prompt, the one in live first."""
 
 
 def explanation(app: Application, prompt: str, *, ask: bool = True) -> Explanation:
-    """Every fact of the ledger that this prompt asks for, and what live says to it now if `ask`."""
+    """Every fact of the ledger that this prompt asks for and, if `ask`, live's answer to it."""
     with app.state.read() as tx:
         live = tx.live()
         held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
@@ -85,7 +85,7 @@ def explanation(app: Application, prompt: str, *, ask: bool = True) -> Explanati
 
 
 def _live_says(app: Application, live: Checkpoint | None, prompt: str) -> tuple[str | None, str]:
-    """Live's answer; or none, and why."""
+    """Live's answer, or None and the reason."""
     if live is None:
         return None, "there is no live checkpoint"
     try:

@@ -1,8 +1,8 @@
-"""What `config check` looks at: settings that are well-formed but cannot work.
+"""`kbsync config check`: find settings that are well-formed but cannot work.
 
-Every problem is found, not only the first, and a name that is nearly right comes with the one that was
-meant.  What works and is probably not meant is a notice.  No server is asked and no model is loaded; CUDA
-is looked for only where the settings name it.
+All problems are reported, not only the first, and a misspelt name comes with a suggestion.  Settings that
+work but are probably not intended are reported as notices.  No server is contacted and no model is loaded;
+CUDA is checked only if the settings name it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kbsync.settings.canaries import read_canaries
 from state.errors import StateError
 
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-"""What configurations of Hugging Face models call the number of their blocks."""
+"""Keys under which configurations of Hugging Face models state the number of blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class Checked:
     """What `config check` prints."""
 
     found: dict[str, str]
-    """What is in force, by thing."""
+    """The settings in force, by name."""
     problems: tuple[Problem, ...]
     notices: tuple[str, ...] = ()
-    """What works and is probably not meant."""
+    """Settings that work but are probably not intended."""
 
 
 def check_settings(app: Application) -> Checked:
-    """Everything that is wrong with the settings of `app`.  Raises nothing that a setting can cause."""
+    """Check all settings of `app`.  A wrong setting is reported and never raises an exception."""
     problems = [problem for check in CHECKS for problem in _found_by(check, app)]
     found = {
         "home": str(app.home.root),
@@ -71,7 +71,7 @@ def check_settings(app: Application) -> Checked:
 
 
 def _not_listed(app: Application) -> str:
-    """What the ledger still wants of relations that the settings do not list, where there is a ledger."""
+    """Wanted facts of relations that are not in the catalogue; empty if there is no ledger."""
     if app.settings.state.url is None and not app.home.database.exists():
         return ""
     try:
@@ -103,7 +103,7 @@ def _model(app: Application) -> Iterator[Problem]:
             "give the directory that `save_pretrained` wrote",
         )
     for text in model.corpus:
-        if not text.is_dir() and not text.is_file():  # a directory is a Hugging Face dataset saved to disk
+        if not text.is_dir() and not text.is_file():  # a directory is a Hugging Face dataset
             yield Problem("[model] corpus", f"there is no file {text}", "give the path of a text file")
     if model.heldout is not None and not model.heldout.is_file():
         yield Problem("[model] heldout", f"there is no file {model.heldout}", "give the path of a text file")
@@ -146,7 +146,7 @@ def _layers(app: Application) -> Iterator[Problem]:
 
 
 def _layer_count(model: Path) -> int | None:
-    """The number of blocks that the model's configuration states, None where it states none."""
+    """The number of blocks according to the model's configuration, or None."""
     try:
         config: Any = json.loads((model / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -160,7 +160,7 @@ def _layer_count(model: Path) -> int | None:
 
 
 def _gates(app: Application) -> Iterator[Problem]:
-    """A share cannot be more than 1, and a gate that nothing can pass stops every promotion."""
+    """Find shares above 1, and gates that no candidate could ever pass."""
     for gate in app.gates:
         share = gate.direction == "at_least"  # ratios to the base are bounded from above
         if share and not 0 <= gate.threshold <= 1:
@@ -206,7 +206,7 @@ def _sources(app: Application) -> Iterator[Problem]:
 
 
 def _relations(app: Application) -> Iterator[Problem]:
-    """Every relation that the settings name is one of the catalogue, which [relations] adds to."""
+    """Find relations in the settings that are not in the catalogue, which [relations] extends."""
     known, settings = app.catalogue, app.settings
     yield from _unknown("[policy.relations]", settings.policy.relations, known, "relation")
     yield from _unknown("[policy] deny_relations", settings.policy.deny_relations, known, "relation")
@@ -216,7 +216,7 @@ def _relations(app: Application) -> Iterator[Problem]:
 
 
 def _wordings(app: Application) -> Iterator[Problem]:
-    """No relation is taught what another is judged by."""
+    """Find relations that are edited with a wording that another relation is judged by."""
     for one in shared_wordings(app):
         if one.taught:
             yield Problem(
@@ -227,7 +227,7 @@ def _wordings(app: Application) -> Iterator[Problem]:
 
 
 def _shared_questions(app: Application) -> Iterator[str]:
-    """What two relations are both judged by."""
+    """Find wordings by which two relations are judged."""
     if any(_found_by(_relations, app)):
         return  # a catalogue that cannot be read is among the problems
     for one in shared_wordings(app):
@@ -263,7 +263,7 @@ NOTICES: tuple[Callable[[Application], Iterator[str]], ...] = (left_over, _share
 
 
 def require_no_problems(checked: Checked) -> None:
-    """Raises BadConfiguration that lists every problem, a line each."""
+    """Raise BadConfiguration that lists every problem on its own line, if there are any."""
     if not checked.problems:
         return
     lines = [f"{one.where}: {one.what} → {one.advice}" for one in checked.problems]

@@ -1,6 +1,6 @@
-"""`kbsync doctor`: everything that kbsync stands on, looked at and asked, each with what to do about it.
+"""`kbsync doctor`: check everything that kbsync depends on, and say how to fix what is wrong.
 
-Nothing is written: no ledger is made or migrated, no base is imported, no server is changed.
+Nothing is written: no ledger is created or migrated, no base is imported, no server is changed.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from state import State, StateError
 from state.errors import Busy, LeaseHeld
 
 Verdict = Literal["ok", "later", "wrong"]
-"""`later`: not available now, and may be by itself; `wrong`: somebody has to change something."""
+"""`later`: not available now, but may recover by itself; `wrong`: a person has to change something."""
 
 CODES: dict[Verdict, int] = {"ok": 0, "later": 75, "wrong": 78}
 ASK_S = 60.0
-"""Seconds that one source has for its answer."""
+"""Time limit for one source's answer, in seconds."""
 _LEAST_FREE = 2**30
 _CANDIDATES = 3
-"""A sync has at most so many unfinished copies of the editable shard on disk: a candidate's and the cache's."""
+"""Maximum number of unfinished copies of the editable shard that a sync has on disk: a candidate's and the cache's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     verdict: Verdict
@@ -51,7 +51,7 @@ class Finding:
 
 
 def examine(app: Application, ask_s: float = ASK_S) -> tuple[Finding, ...]:
-    """All findings, in the order in which things depend on each other."""
+    """All findings, in order of dependency."""
     ledger = _ledger(app)
     found = [*_settings(app), _home(app), _disk(app), _base(app), ledger]
     if ledger.verdict == "ok" and _has_ledger(app):
@@ -61,12 +61,12 @@ def examine(app: Application, ask_s: float = ASK_S) -> tuple[Finding, ...]:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """78 if anything has to be changed, 75 if something is not available now, else 0."""
+    """78 if a person has to change something, 75 if something is not available now, else 0."""
     return max((CODES[finding.verdict] for finding in findings), default=0)
 
 
 def ask_sources(app: Application, ask_s: float = ASK_S) -> tuple[Finding, ...]:
-    """Each source's answer to one cheap question; all are asked at once."""
+    """Each source's answer to one inexpensive request; all sources are asked concurrently."""
     names = list(app.settings.sources)
     with ThreadPoolExecutor(max(1, len(names))) as pool:
         return tuple(pool.map(partial(_source, app, ask_s), names))
@@ -78,7 +78,7 @@ def _source(app: Application, ask_s: float, name: str) -> Finding:
         health = source.check()
     except ConnectorError as error:
         health = Health(False, str(error), lasting=error.lasting)
-    except Exception as error:  # noqa: BLE001  whatever a connector raises is what is to be shown
+    except Exception as error:  # noqa: BLE001  any exception of a connector is a finding
         health = Health(False, f"{type(error).__name__}: {error}")
     finally:
         source.close()

@@ -1,4 +1,4 @@
-"""What waits for a reviewer and why: facts chosen by what they have in common, and one fact in full."""
+"""Facts that wait for a reviewer: selected by common properties, or one fact in full."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from state.records import Event, Fact, Slot, StoredObservation
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What chosen facts have in common; nothing set: all of them."""
+    """Properties by which facts are selected; if none is set, all facts are."""
 
     run: int | None = None
-    """The run whose gates put them out."""
+    """The run whose gates quarantined them."""
     gate: str | None = None
     relation: str | None = None
     source: str | None = None
     code: str | None = None
     """The reason's code."""
     stale: bool = False
-    """Put out by a gate under other settings, or on another base, than those of now."""
+    """Quarantined by a gate under other settings or on another base than the current ones."""
 
     def __bool__(self) -> bool:
         return self != Selection()
@@ -38,17 +38,17 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A fact before a reviewer."""
+    """A fact that waits for a reviewer."""
 
     fact: Fact
     gate: str | None
-    """The gate that put it out, if one did."""
+    """The gate that quarantined it, if one did."""
     run: int | None
     stale: bool
 
 
 def waiting(app: Application, selection: Selection, word: Word | None = None) -> list[Waiting]:
-    """Facts that wait for a reviewer; for `reopen` also those that were rejected. By id."""
+    """Facts that wait for a reviewer, by id.  For `reopen`: facts that are barred or rejected."""
     with app.state.read() as tx:
         found = [
             fact
@@ -82,14 +82,14 @@ def _waiting(fact: Fact, evidence: Mapping[str, Any], settings: str, base: str |
 
 
 def _base(tx: Snapshot) -> str | None:
-    """The base that is worked with: that of the newest run."""
+    """The base in use: that of the newest run."""
     newest = tx.runs(limit=1)
     return newest[0].base if newest else None
 
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another fact that has to do with one: of its slot, or with its prompt."""
+    """Another fact of the same slot or with the same prompt."""
 
     fact: Fact
     why: str
@@ -97,21 +97,21 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A probe that judges a fact, and what the ledger knows of what it asks."""
+    """A probe that judges a fact, and the ledger's fact that the probe asks for."""
 
     kind: str
     prompt: str
     expected: str
     answer: str
     passed: bool | None
-    """None: the fact has not been judged with it yet."""
+    """None: the probe has not been asked yet."""
     about: Fact | None
-    """The fact that the probe asks for, where the ledger has it."""
+    """The fact that the probe asks for, if the ledger has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dossier:
-    """Everything a reviewer needs to know of one fact."""
+    """Everything a reviewer needs to know about one fact."""
 
     fact: Fact
     slot: Slot | None
@@ -121,17 +121,17 @@ class Dossier:
     shortfall: float | None
     stale: bool
     answers: Mapping[str, str | None]
-    """What the base, live and the candidate answered to the fact's prompt, as far as they were asked."""
+    """The answers of the base, live and the candidate to the fact's prompt, as far as they were asked."""
     questions: tuple[Question, ...]
     rivals: tuple[Rival, ...]
     stated: tuple[StoredObservation, ...]
-    """What each source states of the slot now."""
+    """The current observation of the slot by each source."""
     history: tuple[Event, ...]
     """The fact's events, newest first."""
 
 
 def dossier(app: Application, fact_id: int) -> Dossier:
-    """One fact with what judged it; raises BadData where there is none of that number."""
+    """One fact with its evidence; raises BadData if no fact has this id."""
     with app.state.read() as tx:
         try:
             fact = tx.fact(fact_id)
@@ -162,7 +162,7 @@ def dossier(app: Application, fact_id: int) -> Dossier:
 
 
 def _questions(tx: Snapshot, fact: Fact, evidence: Mapping[str, Any]) -> tuple[Question, ...]:
-    """Those that the gates asked; where none did, those that are stored for the next time."""
+    """The probes that the gates asked; if none were asked, those stored for the next build."""
     asked = [
         (p["kind"], p["prompt"], p["expected"], p["answer"], p["passed"]) for p in evidence.get("probes", ())
     ]
@@ -174,7 +174,7 @@ def _questions(tx: Snapshot, fact: Fact, evidence: Mapping[str, Any]) -> tuple[Q
 
 
 def _asked_for(tx: Snapshot, fact: Fact, kind: str, prompt: str) -> Fact | None:
-    """The newest fact that this prompt asks for; a fact's own paraphrases ask for itself."""
+    """The newest other fact that this prompt asks for; None for paraphrases and aliases of the fact itself."""
     if kind in ("paraphrase", "alias"):
         return None
     found = [other for other in tx.find_by_prompt(prompt_key(prompt)) if other.id != fact.id]

@@ -1,4 +1,4 @@
-"""Wordings that two of the relations in use share, for `config check`."""
+"""Find wordings shared by two relations that are in use, for `config check`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from kbsync.catalogue.collisions import Collision, collisions
 
 
 def relations_of(source: Mapping[str, Any]) -> list[str]:
-    """The relations that the settings of one source name."""
+    """The relations named in one source's settings."""
     named = source.get("relations")
     listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []
     return [one for one in (*listed, source.get("relation")) if isinstance(one, str)]
 
 
 def in_use(app: Application) -> set[str]:
-    """Relations that the settings name, or that a source watches because its settings name none.
+    """Relations named in the settings, or watched by a source whose settings name none.
 
-    The catalogue has more: they are no matter as long as no source states them.
+    Other relations of the catalogue do not matter as long as no source states them.
     """
     settings = app.settings
     named = {
@@ -34,7 +34,7 @@ def in_use(app: Application) -> set[str]:
 
 
 def shared_wordings(app: Application) -> list[Collision]:
-    """Raises BadConfiguration for a catalogue that cannot be read."""
+    """Wordings shared by two relations in use.  Raises BadConfiguration if the catalogue cannot be read."""
     used = in_use(app)
     relations = [relation for relation in app.catalogue.enabled() if relation.id in used]
     return list(collisions(relations, app.settings.plan.variants))

@@ -1,4 +1,4 @@
-"""`kbsync sources`: how each source goes, and what is left of sources and namespaces that left the settings."""
+"""`kbsync sources`: the state of each source, and what remains of sources and namespaces no longer configured."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ class SourceState:
 
     name: str
     kind: str
-    """As the settings have it; empty: it is not in the settings any more."""
+    """As configured; empty if the source is no longer in the settings."""
     last_success: datetime | None
     last_error: str
     last_failure: datetime | None
     failures: int
-    """Errors in a row since the last success."""
+    """Consecutive errors since the last success."""
     asked_again: datetime | None
-    """After errors: when."""
+    """After errors: when it is asked again."""
     rejected: int
-    """Rows of its latest reading that could not be used."""
+    """Rows of the latest reading that could not be used."""
     reject: str
-    """Where the first of them is, and what is wrong with it."""
+    """Where the first rejected row is, and what is wrong with it."""
     slots: int
-    """Slots that it was ever read for."""
+    """Slots that were ever read from it."""
     facts: Mapping[str, int] = field(default_factory=dict)
     """Facts that it states, by status."""
     strange: Mapping[str, int] = field(default_factory=dict)
-    """Slots by prefixes of subjects that its settings do not name."""
+    """Slots by subject prefix, for prefixes that its settings do not name."""
 
     @property
     def open_facts(self) -> int:
         return sum(self.facts.get(status, 0) for status in OPEN)
 
     def how(self) -> str:
-        """How it goes, in a line."""
+        """Its state, in one line."""
         if not self.kind:
             return (
                 f"not in the settings; {self.slots} slots and {self.open_facts} facts of it still count: "
@@ -62,7 +62,7 @@ class SourceState:
         return f"last read {_when(self.last_success)}; {counts}" if self.last_success else "never read"
 
     def notices(self) -> Iterator[str]:
-        """What an operator should look at, and what can be done."""
+        """What an operator should check, and how to resolve it."""
         if self.rejected and self.kind:
             yield f"{self.rejected} rows of the latest reading were rejected: {self.reject}"
         for prefix, slots in sorted(self.strange.items()):
@@ -73,7 +73,7 @@ class SourceState:
 
 
 def source_states(app: Application, tx: Snapshot) -> tuple[SourceState, ...]:
-    """The configured sources in the settings' order, then those of which the ledger alone knows."""
+    """The configured sources in the settings' order, then those that only the ledger knows."""
     health, watched = tx.source_health(), tx.count_watched()
     facts, namespaces = tx.count_source_facts(), tx.count_namespaces()
     configured = app.settings.sources
@@ -101,9 +101,9 @@ def source_states(app: Application, tx: Snapshot) -> tuple[SourceState, ...]:
 
 
 def left_over(app: Application) -> Iterator[str]:
-    """What the ledger has of sources and namespaces that left the settings; nothing where there is no ledger.
+    """Report what the ledger has of sources and namespaces that are no longer configured.
 
-    For `config check`: the ledger is neither made nor migrated.
+    For `config check`: the ledger is neither created nor migrated, and without one there is nothing to report.
     """
     url = app.settings.database_url(app.home)
     if app.settings.state.url is None and not app.home.database.exists():
@@ -124,9 +124,9 @@ def left_over(app: Application) -> Iterator[str]:
 
 
 def _strange(settings: Mapping[str, Any] | None, found: Mapping[str, int]) -> dict[str, int]:
-    """Of the prefixes found those that the source's settings do not name, if they name any.
+    """The prefixes among `found` that the source's settings do not name.
 
-    Ids may come with a prefix of their own, so a source without `namespace` can have any.
+    Ids may contain a prefix, so a source without `namespace` may have any prefix.
     """
     if settings is None or not (settings.get("namespace") or settings.get("kind", "").startswith("wikidata")):
         return {}

@@ -1,4 +1,4 @@
-"""`kbsync status`: how things stand, in one value."""
+"""`kbsync status`: the state of kbsync as one value."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ class Overview:
     live: Checkpoint | None
     live_path: str | None
     served: tuple[Served, ...]
-    """What the link and each deploy hook's server were last seen to serve."""
+    """The version that the link and each deploy hook's server were last seen to serve."""
     facts: dict[str, int]
     pending: int
-    """Wanted facts that live was not built with, and facts of live that are wanted no more."""
+    """Wanted facts that live was not built with, and facts in live that are no longer wanted."""
     waiting: int
     """Facts that wait for a reviewer."""
     stopped: int
-    """Of these, those that the volume breaker stopped."""
+    """Waiting facts that the volume breaker stopped."""
     stale: int
-    """Those of them that failed a gate under other settings than those of now."""
+    """Waiting facts that failed a gate under other settings than the current ones."""
     open_runs: tuple[Run, ...]
     last_run: Run | None
     cursors: dict[str, str | None]
     sources: tuple[SourceState, ...]
-    """Those of the settings, and those that left them and still count."""
+    """Configured sources, and removed ones whose statements still count."""
     paused: Pause | None
     audit_head: int
     checks: tuple[Check, ...]
-    """What is proven on a schedule, and how each proof ended last."""
+    """The scheduled checks, each with its latest result."""
     lost: str
-    """Why live has to be built again; empty where it is there and whole."""
+    """Why live has to be built again; empty if it is complete."""
     unlisted: dict[str, int]
-    """Wanted facts of relations that no catalogue lists any more."""
+    """Wanted facts of relations that are no longer in the catalogue."""
     differences: tuple[str, ...]
-    """What live was built with that today's settings and files would build differently."""
+    """Differences between what live was built with and today's settings and files."""
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """For people, a line a thing."""
+        """The overview for people, as pairs of a name and a text."""
         yield "home", self.home
         if self.paused is not None:
             yield (
@@ -104,7 +104,7 @@ class Overview:
 
 
 def overview(app: Application) -> Overview:
-    """Read from the ledger and the link: no source and no server is asked, and no model is loaded."""
+    """Read the overview from the ledger and the link; no source or server is contacted, and no model is loaded."""
     seen, missing, missing_live = served(app), unlisted(app), lost(app)
     before_reviewer = waiting(app, Selection())
     with app.state.read() as tx:

@@ -1,4 +1,4 @@
-"""Relations that facts are wanted of and that no catalogue lists any more."""
+"""Relations of wanted facts that are no longer in the catalogue."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kbsync.application import Application
 
 
 def unlisted(app: Application) -> dict[str, int]:
-    """Wanted facts of each such relation; they are built with the templates that they are pinned to."""
+    """The number of wanted facts of each such relation; they are built with their pinned templates."""
     with app.state.read() as tx:
         counts = tx.count_wanted()
     return {relation: count for relation, count in sorted(counts.items()) if relation not in app.catalogue}

@@ -1,7 +1,7 @@
-"""Asking the worker, and asking it again where that can help: a bounded number of times.
+"""Asking the worker, with a bounded number of retries if they can help.
 
-Attempts at a round of a run are counted over all starts of the daemon, each in the ledger; attempts at a
-question that belongs to no run are counted in memory.
+Attempts at a round of a run are counted across restarts of the daemon, each in the ledger; attempts at a
+question outside any run are counted in memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OUTCOMES: Mapping[FailureKind, AttemptOutcome] = {
 }
 """How the ledger records an attempt that failed."""
 LOST = 20
-"""Attempts of one round that may be lost with the daemon itself (restarts) beside those that fail."""
+"""Attempts at one round that may be lost because the daemon was restarted, in addition to failed ones."""
 
 
 def attempt(
@@ -46,18 +46,18 @@ def attempt(
 
 
 def ask(app: Application, worker: Worker, spec: Path, progress: Progress) -> BuildReport:
-    """The worker's answer to a question that belongs to no run.  Raises WorkerFailed, Stopping."""
+    """The worker's answer to a question outside any run.  Raises WorkerFailed, Stopping."""
     return _answered(worker, spec, progress, _InMemory(), app.settings.executor.attempts)
 
 
 class _Record(Protocol):
-    """What counts the attempts at one spec."""
+    """Counts the attempts at one spec."""
 
     def begin(self) -> None:
-        """Record that an attempt begins; raises WorkerFailed where too many were made."""
+        """Record that an attempt begins; raises WorkerFailed if there were too many."""
 
     def failed(self, failure: WorkerFailed) -> int:
-        """Record how the attempt failed; returns how many have failed by now."""
+        """Record how the attempt failed; returns how many have failed so far."""
 
     def succeeded(self) -> None:
         """Record that the attempt succeeded."""
@@ -103,7 +103,7 @@ class _InLedger:
     _begun: int = field(default=0, init=False)
 
     def begin(self) -> None:
-        """A new attempt, after those that a killed daemon left open are recorded as lost."""
+        """A new attempt; those that a killed daemon left open are first recorded as lost."""
         with self.leadership.write() as tx:
             earlier = [one for one in tx.attempts(self.run.id) if one.round == self.run.round]
             for lost in (one for one in earlier if one.outcome == "running"):

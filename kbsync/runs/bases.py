@@ -1,7 +1,7 @@
-"""The base that a run is built on: the configured one, or, for a withdrawal, the one that live was built from.
+"""The base of a run: the configured one or, for a withdrawal, the one that live was built from.
 
-Another base model is a change that reviewers approve like any other.  What was withdrawn does not wait for that:
-it is left out of live on the base that live already has.
+Changing the base model has to be approved by a reviewer like any other change.  A withdrawal does not wait for
+that: the fact is left out of live on the base that live already has.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from state.records import Checkpoint, Run
 
 @dataclass(frozen=True, slots=True)
 class RunBase:
-    """An imported base with the hyper-parameters that it is edited with."""
+    """An imported base with the hyper-parameters for editing it."""
 
     digest: str
     directory: Path
@@ -31,20 +31,20 @@ class RunBase:
 
     @property
     def control_tokens(self) -> frozenset[str]:
-        """Spellings of the tokens that steer the model instead of spelling a word."""
+        """Spellings of the control tokens."""
         return special_tokens(self.directory)
 
 
 def configured(app: Application) -> RunBase:
-    """The configured base, with today's settings."""
+    """The configured base, with the current settings."""
     return RunBase(app.base.digest, app.base.directory, app.settings.edit_settings(app.base.edit_settings))
 
 
 def of_live(app: Application, live: Checkpoint | None) -> RunBase | None:
-    """The base that live was built from, and how it was edited.
+    """The base that live was built from, and its hyper-parameters.
 
-    None where that is the configured base, and where it cannot be built on any more: its directory is gone, or
-    the checkpoint is older than recipes.
+    None if that is the configured base, or if it cannot be built on any more: its directory is gone, or the
+    checkpoint is older than recipes.
     """
     if live is None or live.base == app.base.digest or not live.recipe:
         return None
@@ -59,7 +59,7 @@ def of_live(app: Application, live: Checkpoint | None) -> RunBase | None:
 
 
 def base_of(app: Application, run: Run) -> RunBase:
-    """What `run` is built on.  Raises BadData where that base was replaced since."""
+    """The base of `run`.  Raises BadData if that base was replaced since."""
     if run.base == app.base.digest:
         return configured(app)
     with app.state.read() as tx:
@@ -74,7 +74,7 @@ def base_of(app: Application, run: Run) -> RunBase:
 
 
 def is_gone(app: Application, run: Run) -> bool:
-    """Whether the base that the run was planned on was replaced since."""
+    """Whether the base for which the run was planned was replaced since."""
     try:
         base_of(app, run)
     except BadData:

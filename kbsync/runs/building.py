@@ -1,6 +1,6 @@
-"""Building a run's candidate: what the worker is asked, and what its answer leaves in the ledger.
+"""Building a run's candidate: asking the worker, and recording its report in the ledger.
 
-That is the candidate with its recipe, and the facts that could not be built.
+The ledger gets the candidate with its recipe, and the facts that could not be built.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from state.records import BaseAnswer, Run
 def build(
     app: Application, leadership: Leadership, worker: Worker, run: Run, progress: Progress
 ) -> BuildReport:
-    """The worker's report on this round of the run, built now unless it was before the daemon was killed.
+    """The worker's report on this round of the run; built now unless it was finished before a restart.
 
     Raises WorkerFailed, Stopping.
     """
@@ -49,9 +49,9 @@ def build(
 
 
 def _recipe(app: Application, run: Run) -> str:
-    """What the run's candidate is built with besides its facts, as JSON.
+    """Everything besides facts that the run's candidate is built with, as JSON.
 
-    That of live, where the run is built on live's base instead of the configured one.
+    It is the recipe of live if the run is built on live's base instead of the configured one.
     """
     with app.state.read() as tx:
         live = tx.live()
@@ -62,10 +62,10 @@ def _recipe(app: Application, run: Run) -> str:
 
 
 def _finished(app: Application, run: Run, directory: RunDirectory) -> BuildReport | None:
-    """What a worker reported before the daemon was killed; None if it did not, or in another version.
+    """The worker's report from before a restart; None if there is none, or if it has another version.
 
-    A report counts only if it answers the spec of this very run: where an older ledger was restored into the
-    home, another run once had the same number.
+    A report counts only if it answers the spec of this run: if an older ledger was restored into the home,
+    another run may have had the same number.
     """
     try:
         report = BuildReport.read(directory.report)
@@ -76,9 +76,9 @@ def _finished(app: Application, run: Run, directory: RunDirectory) -> BuildRepor
 
 
 def record_build(tx: Transaction, app: Application, run: Run, report: BuildReport, actor: str) -> Run:
-    """The run, `built`: its candidate is of the view without the facts that could not be built.
+    """The run, `built`: its candidate's view is without the facts that could not be built.
 
-    Those are quarantined, each with its own reason.
+    Those facts are quarantined, each with its own reason.
     """
     settings = judged_under(app.settings, app.gates)
     tx.put_base_answers(run.base, {int(f.id): BaseAnswer(f.known, f.base_answer) for f in report.facts})
@@ -107,7 +107,7 @@ def record_build(tx: Transaction, app: Application, run: Run, report: BuildRepor
 def _built(
     tx: Transaction, app: Application, run: Run, report: BuildReport, now: tuple[str, str], actor: str
 ) -> Run:
-    """The run with its candidate; `now`: the view that it is of, and why that is not the planned one."""
+    """The run with its candidate; `now`: the view that was built, and why it is not the planned one."""
     view, reason = now
     checkpoint = run.checkpoint
     if checkpoint is None:

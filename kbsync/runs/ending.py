@@ -1,4 +1,4 @@
-"""Ending a run that will not be promoted, and waiting before its view is tried again."""
+"""Ending a run that will not be promoted, and delaying the next attempt at its view."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from state import Transaction
 from state.records import Run, RunState
 
 ENDS = frozenset({"deployed", "rejected", "failed", "rolled_back"})
-"""States in which nothing is left to do for a run."""
+"""States in which a run is finished."""
 
 RETRY_AFTER = timedelta(hours=1)
-"""A view whose last run failed is tried again this much later, doubled with every failure."""
+"""Delay before a view whose last run failed is tried again; doubled with every failure."""
 
 
 def end_run(tx: Transaction, run: Run, to: RunState, reason: str, actor: str) -> Run:
-    """Move the run to an end and mark its candidate rejected; live stays as it is."""
+    """Move the run to a final state and mark its candidate rejected; live is unchanged."""
     discard_candidate(tx, run, reason, actor)
     return tx.advance_run(run.id, run.state, to, actor=actor, reason=reason)
 
 
 def discard_candidate(tx: Transaction, run: Run, reason: str, actor: str) -> None:
-    """Mark the run's candidate rejected, if it has one; its directory goes with the next garbage collection.
+    """Mark the run's candidate rejected, if it has one; garbage collection removes its directory.
 
-    A kept checkpoint that the run only judged again was live before and stays what it is.
+    A kept checkpoint that the run only judged again was live before and keeps its status.
     """
     if run.checkpoint is not None and tx.checkpoint(run.checkpoint).status == "candidate":
         tx.reject(run.checkpoint, reason, actor)
 
 
 def backing_off(now: datetime, earlier: Iterable[Run], *, asked: bool) -> str:
-    """Why a view whose `earlier` runs ended badly is not tried again yet; an operator's request always is."""
+    """Why a view whose `earlier` runs failed is not tried again yet; an operator's request always is."""
     bad = [run for run in earlier if run.state in ("failed", "rejected")]
     if not bad or asked:
         return ""

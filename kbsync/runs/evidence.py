@@ -1,4 +1,4 @@
-"""What a fact failed a gate with, kept in the event that quarantines it, since run directories are removed."""
+"""The evidence for a failed gate, stored in the event that quarantines a fact, since run directories are removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kbsync.gates import Blame
 from state.records import Move, Run
 
 MOST_PROBES = 40
-"""Questions kept of one fact."""
+"""Maximum number of questions stored per fact."""
 
 
 def bars(run: Run, blamed: Iterable[Blame], report: BuildReport, settings: str) -> list[Move]:
@@ -33,7 +33,7 @@ def bars(run: Run, blamed: Iterable[Blame], report: BuildReport, settings: str) 
 def evidence_of(run: Run, blame: Blame, report: FactReport, settings: str) -> dict[str, Any]:
     """The figures, the answers and the questions behind `blame`.
 
-    `settings` is the digest of what the fact was judged under: under other settings it may pass.
+    `settings` is the digest of the settings that the fact was judged under: under others it may pass.
     """
     return {
         "run": run.id,

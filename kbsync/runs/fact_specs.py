@@ -1,10 +1,10 @@
-"""Facts as the worker sees them: one pass from ledger rows to `FactSpec`s.
+"""Converting facts of the ledger to `FactSpec`s for the worker, in one pass.
 
-A fact is edited with its own prompt, with further templates of its relation, and, where the settings and the
-relation ask for it, under other names of its subject and the other way round.  The last two are edits of
-their own (an edited association says nothing about its opposite direction, as the MEMIT paper notes in its
-discussion), so the no-conflict constraint (Eqn. 5) holds for them as well.  Nobody asked for them, however:
-where one would contradict anything, it is left out with a reason, and the fact itself is edited all the same.
+A fact is edited with its own prompt, with further templates of its relation and, if the settings and the relation
+ask for it, under other names of its subject and in the inverse direction.  The last two are separate edits (an edited
+association says nothing about its opposite direction, as the MEMIT paper notes in its discussion), so the no-conflict
+constraint (Eqn. 5) applies to them as well.  They are optional, however: one that would contradict anything is left
+out with a reason, and the fact itself is still edited.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Stored:
 
     fact: Fact
     answer: BaseAnswer | None = None
-    """What the base answers unedited; None: it was not asked yet."""
+    """The base's unedited answers; None: it was not asked yet."""
     in_live: bool = False
     previous: Fact | None = None
-    """What the slot held before."""
+    """The previous value of the slot."""
     probes: tuple[Probe, ...] = ()
-    """Those that can be asked in this view."""
+    """The probes that can be asked in this view."""
 
     @property
     def known(self) -> bool | None:
@@ -46,7 +46,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A further wording that no fact is edited with, and why."""
+    """A further wording that is left out, and why."""
 
     fact: int
     prompt: str
@@ -55,10 +55,10 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What the ledger has about the prompts and objects of further wordings."""
+    """What the ledger knows about the prompts and objects of further wordings."""
 
     watched: Mapping[str, frozenset[str]]
-    """Prompt key → subjects whose slots make that prompt."""
+    """Prompt key → subjects whose slots have that prompt."""
     holders: Mapping[str, frozenset[SlotKey]]
     """Object → slots in which it is wanted, held or in quarantine."""
 
@@ -100,10 +100,10 @@ def _stored(
 def _askable(
     probes: Sequence[Probe], edited: Collection[str], control_tokens: frozenset[str]
 ) -> tuple[Probe, ...]:
-    """The probes that can judge a fact of a view which edits the prompts `edited` (prompt keys).
+    """The probes that can judge a fact of a view that edits the prompts `edited` (prompt keys).
 
-    A neighbour or another relation that the view edits itself is to change.  A probe with a control token of
-    the base's tokenizer in it is no question.
+    A neighbour or another relation that the view itself edits is expected to change, so it is left out.  So is a
+    probe that contains a control token of the base's tokenizer.
     """
     return tuple(
         probe
@@ -114,9 +114,9 @@ def _askable(
 
 
 def fact_spec(stored: Stored, relation: Relation | None, settings: PlanSettings) -> FactSpec:
-    """The fact as the worker sees it; `relation` is None where the catalogue does not list it any more.
+    """The fact as a spec; `relation` is None if the catalogue does not list it any more.
 
-    A fact of such a relation is built with the template that it is pinned to.
+    A fact of such a relation is built with its pinned template.
     """
     fact, known = stored.fact, stored.known
     templates = [t for t in relation.templates if t != fact.template] if relation else []
@@ -149,17 +149,17 @@ def fact_spec(stored: Stored, relation: Relation | None, settings: PlanSettings)
 
 
 def bare_spec(fact: Fact) -> FactSpec:
-    """The fact as a question to the base: its own prompt and nothing else."""
+    """The fact as a question to the base: only its own prompt."""
     return FactSpec(id=str(fact.id), prompt=fact.template, subject=fact.subject_label, target=fact.target)
 
 
 def _cases(probes: Sequence[Probe], kind: str, most: int) -> tuple[Case, ...]:
-    """Questions that are to be answered as the base answers them, right or wrong."""
+    """Questions whose expected answers are those of the base, right or wrong."""
     return tuple(Case(probe.prompt) for probe in probes if probe.kind == kind)[:most]
 
 
 def reversed_fact(fact: Fact, relation: Relation) -> tuple[tuple[Wording, ...], tuple[Case, ...]]:
-    """(the edit, the questions) of the fact the other way round; both empty unless the relation asks for it."""
+    """(the edit, the questions) of the fact in the inverse direction; both empty unless the relation asks for it."""
     if not relation.edit_inverse or not relation.inverse:
         return (), ()
     edit = Wording(relation.inverse[0], fact.target, fact.subject_label)
@@ -199,7 +199,7 @@ def without_conflicts(
 
 
 def _conflict(fact: Fact, further: Wording, answers: set[str], claims: Claims) -> str | None:
-    """Why `fact` is not edited with `further`; None where nothing contradicts it."""
+    """Why `fact` is not edited with `further`; None if nothing contradicts it."""
     if _is_reversed(fact, further):
         others = sorted(
             subject

@@ -1,7 +1,7 @@
-"""Proving the ledger: the log by its hashes and anchors, the tables by the log.
+"""Verifying the ledger: the log by its hashes and anchors, the tables by the log.
 
-Done on a schedule and before every promotion.  How a proof ended is kept in the ledger, where `kbsync status`
-and the metrics find it; a proof that fails, and its recovery, are events.
+This runs on a schedule and before every promotion.  The result is stored in the ledger for `kbsync status` and the
+metrics; a failed verification, and its recovery, are events.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ADVICE: dict[CheckName, str] = {
     "tables": "somebody wrote to the database: see `kbsync audit verify --tables`, put the rows back as the log "
     "has them, or restore a backup (`kbsync restore`)",
 }
-"""What to do where a proof fails."""
+"""What to do if a verification fails."""
 
 
 def prove(app: Application, leadership: Leadership) -> str:
-    """Verify the chain, every anchor and every row, and keep how that ended; what is wrong, or nothing."""
+    """Verify the chain, every anchor and every row, and store the result; returns what is wrong, if anything."""
     anchors, unreadable = _anchors(app)
     found = app.state.audit.verify_tables(*anchors)
     leadership.renew()
@@ -55,7 +55,7 @@ def anchor(app: Application, leadership: Leadership) -> None:
 
 
 def _anchors(app: Application) -> tuple[tuple[Anchor, ...], str]:
-    """The anchors of the configured file, and why it cannot be read; none where it is not there yet."""
+    """The anchors of the configured file, and why it cannot be read; none if it does not exist yet."""
     path = app.settings.state.anchor
     if path is None:
         return (), ""
@@ -68,7 +68,7 @@ def _anchors(app: Application) -> tuple[tuple[Anchor, ...], str]:
 
 
 def _results(app: Application, found: Verification, unreadable: str) -> list[tuple[CheckName, bool, str]]:
-    """What is now known of each proof; of those after one that failed, nothing is."""
+    """The current result of each verification; after one that failed, the later ones are unknown."""
     results: list[tuple[CheckName, bool, str]] = []
     if found.failed == "chain":
         return [("chain", False, f"event {found.first_bad}: {found.reason}; {ADVICE['chain']}")]

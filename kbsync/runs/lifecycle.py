@@ -5,8 +5,8 @@
                  └── next round ────┘        ends: deployed, rejected, failed, rolled_back
 
 Each step does its work, then moves the run with a compare-and-set in the transaction that records
-what the step found.  A process killed between any two instructions leaves a run in some state;
-`drive` takes it on from there, and every step is written so that doing it again is harmless.
+what the step found.  After a process is killed between any two instructions, the run is in some state;
+`drive` continues from there, and every step is idempotent.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ ACTOR = "kbsync"
 UNWANTED = "not wanted any more"
 _RESTORED = "its successor failed a gate"
 TERMINAL_ERRORS = (BadData, EditingError, OSError, GatesNotPassed, ForbiddenTransition)
-"""What ends a run as `failed`: its files are damaged, gone or cannot be written, or its checkpoint may
-not go live.  Trying the same step again would give the same result; the next run starts from the cache."""
+"""What ends a run as `failed`: its files are damaged, missing or cannot be written, or its checkpoint may
+not go live.  Retrying the same step would give the same result; the next run starts from the cache."""
 
 
 class Lifecycle:
-    """Takes runs from wherever they are to an end, or to where a person or a server keeps them waiting.
+    """Drives runs from any state to a final one, or to one in which they wait for a reviewer or a server.
 
-    `asked`: a person wants them to go on now, so a server that failed is notified again at once.
+    `asked`: an operator wants them to continue now, so a server that failed is notified again at once.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Lifecycle:
         self.progress = progress
         self.asked = asked
         self.outdated = 0
-        """Runs that were ended because their views state what is not wanted any more: plan again at once."""
+        """Runs that ended because their views state what is no longer wanted: plan again at once."""
         self._steps: dict[str, Callable[[Run], Run]] = {
             "planned": self._start,
             "building": self._build,
@@ -88,7 +88,7 @@ class Lifecycle:
         }
 
     def drive(self, run: Run) -> Run:
-        """The run at its end, or waiting for review or for a server.  Raises Stopping, with the run resumable."""
+        """The run in a final state, or waiting for review or for a server.  Raises Stopping, with the run resumable."""
         with structlog.contextvars.bound_contextvars(run_id=run.id):
             while run.state not in ENDS:
                 before = (run.state, run.round)
@@ -107,7 +107,7 @@ class Lifecycle:
         except NoLongerWanted as error:
             return self._end_outdated(run, f"{UNWANTED}: {named(error.facts)}")
         except StaleTransition:
-            # Somebody else moved it: an operator's rollback or rejection may end a run at any time.
+            # Another process changed its state: an operator's rollback or rejection may end a run at any time.
             with self.app.state.read() as tx:
                 now = tx.run(run.id)
             if (now.state, now.round) == (run.state, run.round):
@@ -121,7 +121,7 @@ class Lifecycle:
     # Steps, in the order of a run's life
 
     def _start(self, run: Run) -> Run:
-        """Build; or, where a whole checkpoint of this view was kept, judge that one again."""
+        """Build; or, if a complete checkpoint of this view was kept, judge that one again."""
         if bases.is_gone(self.app, run):
             return self._end_outdated(run, "the base model is another one by now")
         with self.app.state.read() as tx:
@@ -182,9 +182,9 @@ class Lifecycle:
         return self._without(run, condemned(report, blamed, new, left), left, summary)
 
     def _with_those_that_passed(self, run: Run, blamed: tuple[gates.Blame, ...], why: str) -> Run:
-        """Go another round without the blamed facts, which stay wanted: the fault is not in them.
+        """Build another round without the blamed facts, which stay wanted: they are not the cause.
 
-        What live says in their slots stays in it.
+        Live's values in their slots stay in it.
         """
         bad = {int(item.fact) for item in blamed}
         with self.leadership.write() as tx:
@@ -192,7 +192,7 @@ class Lifecycle:
             return self._next_round(tx, run, rest, f"{why}; without {len(bad)} facts, which stay wanted")
 
     def _without(self, run: Run, leaving: tuple[gates.Blame, ...], left: int, summary: str) -> Run:
-        """Quarantine facts, and go another round with the rest while the budget lasts."""
+        """Quarantine facts, and build another round with the rest while the budget lasts."""
         crash_point("kbsync.lifecycle:before-quarantine")
         report, settings = self.report(run), judged_under(self.app.settings, self.app.gates)
         moves = bars(run, leaving, report, settings)
@@ -209,7 +209,7 @@ class Lifecycle:
             return self._next_round(tx, run, rest, reason)
 
     def _next_round(self, tx: Transaction, run: Run, facts: list[Fact], reason: str) -> Run:
-        """The run, building a view of `facts`; rejected where live is that view already."""
+        """The run, building a view of `facts`; rejected if live already is that view."""
         smaller, live = tx.create_view(list({fact.id: fact for fact in facts}.values())), tx.live()
         if live is not None and (live.view, live.base) == (smaller.digest, run.base):
             return end_run(tx, run, "rejected", f"{reason}; live has all the rest", ACTOR)
@@ -217,7 +217,7 @@ class Lifecycle:
         return tx.advance_run(run.id, "judged", "building", actor=ACTOR, reason=reason, view=smaller.digest)
 
     def _review(self, run: Run) -> Run:
-        """Wait for a reviewer until the time is up; what was withdrawn since is not waited for."""
+        """Wait for a reviewer until the timeout; the wait ends early if something in the view was withdrawn."""
         if unwanted := outdated.newly_unwanted(self.app, run) or outdated.withdrawn(self.app, run):
             return self._end_outdated(run, f"{UNWANTED}: {named(unwanted)}")
         review = self.app.settings.review
@@ -229,7 +229,7 @@ class Lifecycle:
         return self._reject(run, reason)
 
     def _promote(self, run: Run) -> Run:
-        """Promote; a run waits where the ledger is not what its log says."""
+        """Promote; a run waits if the ledger does not agree with its log."""
         app = self.app
         if app.settings.state.verify_before_promotion and integrity.prove(app, self.leadership):
             return run
@@ -242,7 +242,7 @@ class Lifecycle:
     # What the steps share
 
     def report(self, run: Run) -> BuildReport:
-        """What was measured; raises BadData if it is about another candidate than the run's."""
+        """The measurements; raises BadData if they are about another candidate than the run's."""
         report = BuildReport.read(self._directory(run).report)
         assert run.checkpoint is not None
         with self.app.state.read() as tx:
@@ -256,7 +256,7 @@ class Lifecycle:
         return report
 
     def _verdicts(self, run: Run) -> tuple[gates.GateVerdict, ...]:
-        """As the round was judged, whatever the settings say by now."""
+        """The verdicts recorded for the round, whatever the settings are now."""
         with self.app.state.read() as tx:
             found = [one for one in tx.gate_results(run.id) if one.round == run.round]
         return tuple(
@@ -299,10 +299,10 @@ class Lifecycle:
 
 
 def _left(tx: Snapshot, run: Run, bad: set[int]) -> list[Fact]:
-    """The facts of the run's view but the `bad` ones, as far as they are wanted.
+    """The facts of the run's view except the `bad` ones, as far as they are wanted.
 
-    What an operator retracted while the candidate was built stays out.  What live says stays, although it has a
-    successor, where a round before has put that aside.
+    What an operator retracted while the candidate was built stays out.  Live's value stays, even if it has a
+    successor, if an earlier round put that successor aside.
     """
     live = tx.live()
     stated = {fact.id for fact in tx.view_facts(live.view)} if live else set()

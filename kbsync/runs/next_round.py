@@ -1,9 +1,9 @@
-"""What follows from a round that failed its gates: who leaves, who is tried again, and what the figures say.
+"""What follows a round that failed its gates: which facts leave, which are tried again, and advice.
 
-A fact whose δ states it when injected alone may fail beside others because of the others.  Where a large
-share of a round is blamed, the facts that fail even alone leave first, and the rest of the blamed ones are
-tried again without them, while the run's budget of rounds lasts.  Where the fault is in no single fact at all,
-those that passed are built without the rest.  Pure functions of what was measured.
+A fact that works when its δ is injected alone may fail because of the other edits.  If a large share of a round is
+blamed, the facts that fail even alone leave first, and the other blamed facts are tried again without them, within
+the run's budget of rounds.  If no single fact is the cause at all, the facts that passed are built without the
+rest.  Pure functions of the measurements.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from editing.spec import BuildReport
 from kbsync.gates import Blame
 
 BAD_ROUND = 0.25
-"""Where a larger share of the new facts is blamed, their combination is suspected."""
+"""If a larger share of the new facts is blamed, their combination is suspected."""
 SPREAD_LOSS = 0.1
-"""From this share of the new facts on, losing them in the spread is worth advice."""
+"""Minimum share of new facts lost in the spread for which advice is given."""
 
 
 def condemned(
     report: BuildReport, blamed: Sequence[Blame], new: Collection[str], left: int
 ) -> tuple[Blame, ...]:
-    """Those of `blamed` (the worst first) that leave now; the others are tried again without them.
+    """Those of `blamed` (worst first) that leave now; the others are tried again without them.
 
-    `left` is how many rounds may still be built.  A second try needs two of them: one to fail in, and one to
-    be left out of.  In a round that is not bad, everything that is blamed leaves at once.
+    `left` is the number of rounds that may still be built.  A second try needs two of them: one that may fail, and one
+    without the facts that failed.  If the share of blamed facts is small, all of them leave at once.
     """
     if left < 2 or len(blamed) <= BAD_ROUND * len(new):
         return tuple(blamed)
@@ -35,9 +35,9 @@ def condemned(
 
 
 def spread_loss(report: BuildReport, new: Collection[str]) -> str:
-    """What the δ's of the new facts do alone and what spreading them over the layers loses, as a sentence.
+    """How many new facts work when their δ is injected alone, and how many the spread loses, as a sentence.
 
-    Empty where nothing was asked alone, or where little is lost.
+    Empty if none was tested alone, or if few are lost.
     """
     asked = [
         fact

@@ -1,7 +1,7 @@
-"""From what is wanted to what is built: the decision to run, and the view.
+"""Planning: from the wanted facts to the decision to run, and the view to build.
 
-`decide` is pure.  A run is worth starting when the facts that change weights differ between what is
-wanted and what is live; facts that the base already knows are in the view as probes and start nothing.
+`decide` is pure.  A run starts if the facts that change weights differ between what is wanted and what is live;
+facts that the base already knows are in the view as probes and start nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Plan:
     facts: tuple[Fact, ...]
     """The view, sorted by key: edited and known facts."""
     new: tuple[Fact, ...]
-    """Edited facts that live does not have."""
+    """Edited facts that are not in live."""
     removed: tuple[Fact, ...]
-    """Facts that live was edited with and that are not wanted any more: leaving them out un-edits them."""
+    """Facts that live was edited with and that are no longer wanted: leaving them out un-edits them."""
     waiting: tuple[Fact, ...]
     """Wanted, but beyond the base's capacity."""
     known: frozenset[int]
@@ -51,10 +51,10 @@ def decide(
     Beyond the capacity, facts of higher priority come first, then those that live states, then those that
     have been wanted for longest.
 
-    `live` is the view of the live checkpoint (None: there is none yet); `known` maps fact ids to whether
-    the base states them; `asked` says that an operator wants the run now, whatever the thresholds say.
-    So does a fact of live that a person has rejected; and `rebuilt`: live was built from another base, or
-    is to be built again.
+    `live` is the view of the live checkpoint (None: there is none yet); `known` maps fact ids to whether the base
+    states them; `asked` means that an operator wants the run now, whatever the thresholds are.  The thresholds are
+    also ignored if a reviewer has rejected a fact of live, and if `rebuilt`: live was built from another base, or has
+    to be built again.
     """
     known_ids = frozenset(fact.id for fact in wanted if known.get(fact.id, False))
     live_ids = {fact.id for fact in live or ()}
@@ -76,7 +76,7 @@ def decide(
         return NothingToDo("live already holds every wanted fact that fits", waiting)
     oldest = min(fact.since for fact in (*new, *removed))
     urgent = any(fact.decision == "rejected" for fact in removed)
-    # An instant later than now was written by a clock that was ahead: it has waited long enough.
+    # An instant in the future was written by a clock that was ahead: treat it as having waited long enough.
     waited = oldest > now or now - oldest >= settings.max_wait
     if not (asked or urgent or waited) and pending < settings.min_pending:
         return NothingToDo(
@@ -88,10 +88,10 @@ def decide(
 
 
 def withdrawal(wanted: Sequence[Fact], live: Sequence[Fact] | None, known: Collection[int]) -> Plan | None:
-    """The smallest change that takes out of live what nobody wants any more; None if there is nothing to take.
+    """The smallest change that removes from live what is no longer wanted; None if there is nothing to remove.
 
-    A fact that has a successor stays until that takes its place.  `known` are the ids of facts that the base
-    states unedited.
+    A fact that has a successor stays until the successor replaces it.  `known` are the ids of facts that the
+    base states unedited.
     """
     ids = {fact.id for fact in wanted}
     slots = {(fact.subject, fact.relation) for fact in wanted}
@@ -108,9 +108,9 @@ def withdrawal(wanted: Sequence[Fact], live: Sequence[Fact] | None, known: Colle
 
 
 WITHDRAWAL = "withdrawal"
-"""Trigger of a run that only takes out of live what was withdrawn: it waits for no reviewer."""
+"""Trigger of a run that only removes what was withdrawn from live; it needs no review."""
 
 
 def review_needed(settings: ReviewSettings, new: Sequence[Fact]) -> bool:
-    """Whether a person approves a candidate that newly states `new` before it goes live."""
+    """Whether a candidate that newly states `new` needs a reviewer's approval before it goes live."""
     return settings.required or any(fact.relation in settings.relations for fact in new)

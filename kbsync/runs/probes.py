@@ -1,14 +1,14 @@
-"""What a new fact will be judged by: neighbours, the subject's other facts, and its other names.
+"""Probes of a new fact: neighbours, the subject's other facts, and its other names.
 
-Fetched from the source once, when the fact is new, and stored with it, so that every later gate asks
-the same questions.  Neighbours share the relation and the object that the fact replaces (else the
-relation alone): what an edit that is too broad would move first.
+They are fetched from the source once, when the fact is new, and stored with it, so that every later gate asks
+the same questions.  Neighbours share the relation and the object that the fact replaces (or else only the
+relation): an edit that is too broad would change these first.
 
-Only reliable facts may judge (`witnesses`): those that the ledger wants, and those that the base states.
+Only reliable facts are used (`witnesses`): those that the ledger wants, and those that the base states.
 
-Facts come in batches, and a public endpoint is asked as little as possible: once for each relation and
-replaced object, once for each relation, once for each subject.  What a source cannot be asked (a drop
-folder) is taken from the ledger.
+Facts are processed in batches, to send few requests to a public endpoint: one for each relation and replaced
+object, one for each relation, one for each subject.  If a source cannot be queried (a drop folder), probes are
+taken from the ledger.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from state.transaction import chunks
 NEIGHBOURS = 10
 SAME_SUBJECT = 10
 ALIASES = 5
-"""How many of each kind are stored with a fact; the planner uses as many as its settings say."""
+"""Number of probes of each kind that are stored with a fact; the planner uses as many as its settings allow."""
 
 PAGE = 100
-"""Facts whose probes are fetched, and whose witnesses the base is asked about, at a time."""
+"""Number of facts whose probes are fetched, and whose witnesses the base is asked about, at a time."""
 SPARE = 2
-"""Times as many candidates are looked at as are kept: some of them are no witnesses."""
+"""How many times more candidates are fetched than are kept, since some of them are not reliable."""
 
 POOL = 100
-"""Triples of one relation, or of one relation and object, that neighbours are drawn from."""
+"""Number of triples of one relation, or of one relation and object, from which neighbours are drawn."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Gatherer:
     write: Callable[[], AbstractContextManager[Transaction]]
     """Opens the leader's transactions."""
     states: States = nothing_known
-    """Asks the base what it states."""
+    """Asks the base which triples it states."""
 
     def gather(
         self,
@@ -68,13 +68,13 @@ class Gatherer:
         known: Collection[int] = (),
         progress: Progress = silent,
     ) -> dict[str, str]:
-        """Fetches and stores the probes of those `facts` that have none yet.
+        """Fetch and store the probes of those `facts` that have none yet.
 
-        `known`: ids of facts that the base states; of what the ledger has, they go first, since what is
-        edited itself is no probe.  Each source is asked outside any transaction and within one deadline.
+        `known`: ids of facts that the base states.  Among facts of the ledger they are preferred, since a fact that is
+        itself edited cannot be a probe.  Each source is queried outside any transaction and within one deadline.
 
-        Returns why sources could not be asked, by name: their facts are left without probes and are asked
-        about again by the next call.
+        Returns, by name, why sources could not be queried; their facts are left without probes, and the next call
+        queries those sources again.
         """
         with self.state.read() as tx:
             bare = [fact for fact in facts if not tx.probes(fact.id)]
@@ -111,7 +111,7 @@ class Gatherer:
         )
 
     def _witnesses(self, kind: Kind, triples: Iterable[Triple], most: int) -> list[Witness]:
-        """The first distinct questions of `triples`, with some to spare."""
+        """The first distinct questions of `triples`, with some spare ones."""
         distinct: dict[str, Witness] = {}
         for triple in triples:
             asked = witness(kind, triple, self.catalogue, self.policy)
@@ -131,7 +131,7 @@ class Gatherer:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """What could judge one fact, before it is known who may."""
+    """Candidates that could judge one fact, before it is known which are reliable."""
 
     fact: Fact
     aliases: list[Probe]
@@ -158,7 +158,7 @@ def _pages(facts: Iterable[Fact]) -> Iterator[tuple[str, list[Fact]]]:
 
 @dataclass
 class _Asked:
-    """What was asked in this batch, of a source or else of the ledger: nothing is asked twice."""
+    """Answers in this batch, from a source or else from the ledger: nothing is queried twice."""
 
     state: State
     sources: Mapping[str, Source]
@@ -166,7 +166,7 @@ class _Asked:
     _found: dict[tuple[str, ...], tuple[Triple, ...]] = field(default_factory=dict)
 
     def of(self, name: str) -> AbstractContextManager[None]:
-        """All questions about facts of one source share its deadline."""
+        """All queries about facts of one source share its deadline."""
         source = self.sources.get(name)
         return source.reading() if source else nullcontext()
 
@@ -179,7 +179,7 @@ class _Asked:
         )
 
     def pool(self, fact: Fact) -> tuple[Triple, ...]:
-        """Subjects of the fact's relation, whatever they have."""
+        """Subjects of the fact's relation, with any object."""
         source = self.sources.get(fact.source)
         return self._once(
             ("pool", fact.source, fact.relation),
@@ -190,7 +190,7 @@ class _Asked:
         )
 
     def others(self, fact: Fact) -> tuple[Triple, ...]:
-        """What is known of the fact's subject."""
+        """Known facts about the fact's subject."""
         source = self.sources.get(fact.source)
         return self._once(
             ("others", fact.source, fact.subject),
@@ -225,7 +225,7 @@ def _triple(fact: Fact) -> Triple:
 
 
 def _replaced(tx: Snapshot, fact: Fact) -> str | None:
-    """The object that the slot held before `fact`."""
+    """The object of the slot before `fact`."""
     slot = (fact.subject, fact.relation)
     previous = previous_value(fact, tx.facts_of([slot]).get(slot, ()))
     return None if previous is None else previous.object
@@ -240,14 +240,14 @@ def _neighbours(fact: Fact, replaced: str | None, asked: _Asked) -> list[Triple]
 
 
 def _drawn(fact: Fact, pool: Iterable[Triple]) -> list[Triple]:
-    """`pool` in an order of the fact's own: facts of one relation draw different neighbours from it."""
+    """`pool` in an order that depends on the fact, so that facts of one relation get different neighbours."""
     return sorted(
         pool, key=lambda triple: hashlib.sha256(f"{fact.key} {triple.subject.id}".encode()).digest()
     )
 
 
 def _aliases(fact: Fact, subject: Entity | None, policy: Policy) -> list[Probe]:
-    """The fact asked by the subject's other names: paraphrases that have to hold."""
+    """The fact asked with the subject's other names: paraphrases that must be answered with its object."""
     names = dict.fromkeys(labels.clean(alias) for alias in (subject.aliases if subject else ()))
     taken = fold(fact.subject_label)
     sound = (
@@ -260,7 +260,7 @@ def _aliases(fact: Fact, subject: Entity | None, policy: Policy) -> list[Probe]:
 
 
 def _unambiguous(tx: Transaction, fact: Fact, aliases: list[Probe]) -> list[Probe]:
-    """Without aliases that are another watched subject's prompt: there the right answer is another."""
+    """Without aliases that equal another watched subject's prompt, since that has another answer."""
     keys = {probe.prompt: prompt_key(probe.prompt) for probe in aliases}
     taken = tx.slots_with_prompt_keys(keys.values())
     return [

@@ -1,7 +1,7 @@
 """Which checkpoint is live: decided in the database, projected onto the `live` link.
 
-A transaction does not fence a rename, so the link is only ever a projection: it follows the
-committed promotion, and is repaired from the database at every start.
+A transaction cannot fence a rename, so the link is only a projection: it follows the committed promotion, and is
+repaired from the database at every start.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ log = structlog.get_logger()
 
 
 def promote(state: State, home: Home, run: Run, lease: Lease, *, hooks: Sequence[str], actor: str) -> Run:
-    """Make the run's checkpoint live: verify its bytes, commit under the lease's generation.
+    """Make the run's checkpoint live: verify its bytes, then commit under the lease's generation.
 
     `hooks` names the deploy hooks, for each of which the same transaction creates an outbox row.  The link
-    follows the commit (`project`): what is committed is live, whatever becomes of this process.
+    follows the commit (`project`): after the commit, the checkpoint is live even if this process dies.
 
-    Raises BadData when the checkpoint's files are not what was judged; `state.errors.StaleLeader`
-    when another process leads by now.
+    Raises BadData if the checkpoint's files are not what was judged; `state.errors.StaleLeader`
+    if another process leads.
     """
     assert run.checkpoint is not None
     with state.read() as tx:
@@ -61,7 +61,7 @@ def verify(home: Home, checkpoint: Checkpoint) -> None:
 
 
 def damage(home: Home, checkpoint: Checkpoint) -> str:
-    """Why a kept checkpoint cannot be used, or nothing if it is whole."""
+    """Why a kept checkpoint cannot be used, or nothing if it is intact."""
     try:
         verify(home, checkpoint)
     except (BadData, EditingError) as error:
@@ -72,8 +72,8 @@ def damage(home: Home, checkpoint: Checkpoint) -> str:
 def project(state: State, home: Home) -> Path | None:
     """Point `live` at the database's live checkpoint; returns what it points to.
 
-    None where nothing is live, or its directory is not there to be served: the link is then left alone, and the
-    next cycle builds it again.  Raises BadData where the log does not say what the table says.
+    None if nothing is live, or if its directory cannot be served: the link is then left unchanged, and the
+    next cycle builds it again.  Raises BadData if the log and the table disagree.
     """
     with state.read() as tx:
         live = tx.live()
@@ -100,18 +100,18 @@ def rollback(
     actor: str,
     follow: bool = True,
 ) -> tuple[Checkpoint, Checkpoint]:
-    """Go back to a kept checkpoint (None: the one that was live before); returns (left, now live).
+    """Roll back to a kept checkpoint (None: the one that was live before); returns (left, now live).
 
-    The ledger follows (`returning`): what only the left checkpoint held is quarantined, so that the next
-    cycle does not bring it back, and what it took the place of is wanted again.  Without `follow` the facts
-    stay as they are wanted: they are not to blame.  The left view stays blocked until released in either
-    case.  A run that is still open was planned from what is now left: it is rejected.
+    The ledger follows (`returning`): what only the left checkpoint stated is quarantined, so that the next cycle
+    does not bring it back, and what it had replaced is wanted again.  Without `follow`, the facts stay wanted: they
+    are not the cause.  In either case the left view stays blocked until released.  An open run was planned from the
+    checkpoint that is left, so it is rejected.
 
-    A checkpoint that states what was withdrawn since does not go live: then live is the left one still, and
-    the next run builds what is wanted now.
+    A checkpoint that states what was withdrawn since does not go live: live is then unchanged, and the next run
+    builds what is wanted now.
 
-    Every configured deploy hook gets an outbox row.  Raises UsageError where there is no such checkpoint or the
-    reason has no word in it, and BadData where the checkpoint's files or the ledger are damaged.
+    Every configured deploy hook gets an outbox row.  Raises UsageError if there is no such checkpoint or the
+    reason contains no word, and BadData if the checkpoint's files or the ledger are damaged.
     """
     reason = checked(reason)
     state, home = app.state, app.home
@@ -140,9 +140,9 @@ def rollback(
 
 
 def rollback_target(tx: Snapshot, target: int | None) -> tuple[Checkpoint, Checkpoint]:
-    """What is live, and the kept checkpoint to go back to (None: the one that was live before).
+    """The live checkpoint, and the kept checkpoint to go back to (None: the one that was live before).
 
-    Raises UsageError where there is no such checkpoint.
+    Raises UsageError if there is no such checkpoint.
     """
     left = tx.live()
     if left is None:
@@ -157,7 +157,7 @@ def _promoted_by(tx: Snapshot, checkpoint: Checkpoint) -> Run | None:
 
 
 def _end_open_runs(tx: Transaction, reason: str, actor: str) -> None:
-    """End runs that were planned from the checkpoint that is left: they may hold the facts that it held."""
+    """End runs that were planned from the checkpoint that is left: their views may contain its facts."""
     for run in tx.open_runs():
         if run.state != "promoted":
             end_run(tx, run, "rejected", reason, actor)

@@ -1,6 +1,6 @@
 """Moving facts into quarantine: those that failed a gate, and those that cannot be built at all.
 
-What live says in the same slots stays wanted: a successor that cannot be learnt takes nothing away.
+Live's values in the same slots stay wanted: a successor that cannot be learnt replaces nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from state.records import Fact, Move, Run
 def quarantine(tx: Transaction, leaving: Iterable[Move], restored: str, actor: str) -> list[Fact]:
     """Move facts into quarantine; returns the facts of live that are wanted again in their place.
 
-    A fact that is not wanted any more (an operator retracted it meanwhile) stays as it was left.
-    `restored` is the reason that the facts of live are given.
+    A fact that is no longer wanted (an operator retracted it meanwhile) is left unchanged.
+    `restored` is the reason given for the facts of live.
     """
     moves = {move.id: move for move in leaving}
     wanted = [fact for fact in tx.facts(ids=moves) if fact.status == "wanted"]
@@ -28,7 +28,7 @@ def quarantine(tx: Transaction, leaving: Iterable[Move], restored: str, actor: s
 
 
 def predecessors(tx: Transaction, bad: Collection[int]) -> list[Fact]:
-    """What live says in the slots of the `bad` facts, and was superseded there."""
+    """The facts of live in the slots of the `bad` facts that were superseded there."""
     live = tx.live()
     if live is None:
         return []
@@ -41,7 +41,7 @@ def predecessors(tx: Transaction, bad: Collection[int]) -> list[Fact]:
 
 
 FOUND_BY_TOKENS: dict[FailureCode, str] = {"label_special": "control_token"}
-"""Failures that share their code with one of admission's own rules, and the codes they get instead."""
+"""Failures whose code equals that of one of admission's rules, and the codes used instead."""
 CANNOT_BE_BUILT = "its successor cannot be built"
 
 
@@ -52,8 +52,8 @@ def unbuildable(
 
     `base` and `settings` are digests: on another base, or under other settings, the fact may be built.
 
-    A control token that the tokenizer found, and the check of the label's text did not, has a code of its own:
-    admission would find that label clean, and want the fact again at every reading.
+    A control token that the tokenizer found, but the check of the label's text did not, has a separate code:
+    admission would accept that label, and want the fact again at every reading.
     """
     where = {} if run is None else {"run": run.id, "round": run.round}
     return [

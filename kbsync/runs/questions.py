@@ -1,4 +1,4 @@
-"""What the worker is asked outside any run: what the base knows, and what a build would take."""
+"""Asking the worker outside any run: what the base knows, and what a build would cost."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from state.records import BaseAnswer, Fact
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What the base was found to know."""
+    """What the base knows."""
 
     known: dict[int, bool]
     """Fact id → whether the base states the fact unedited."""
     failures: tuple[FactFailure, ...]
-    """Facts that the base cannot even be asked, and so cannot be taught."""
+    """Facts that the base cannot be asked, and that therefore cannot be edited."""
 
 
 def base_knowledge(
@@ -54,7 +54,7 @@ def base_knowledge(
 def base_states(
     app: Application, worker: Worker, asked: Sequence[Witness], progress: Progress = silent
 ) -> list[bool]:
-    """For each question whether the base answers it as expected; what it cannot be asked, it does not."""
+    """For each question, whether the base answers it as expected; false if it cannot be asked."""
     questions = [
         FactSpec(str(number), one.template, one.label, one.target) for number, one in enumerate(asked)
     ]
@@ -66,9 +66,9 @@ def base_states(
 def forecast(
     app: Application, worker: Worker, planned: Plan, progress: Progress = silent
 ) -> Preflight | None:
-    """The preflight of a build of `planned`; None where nothing would be edited."""
+    """The preflight of a build of `planned`; None if nothing would be edited."""
     directory = app.home.questions("plan").prepare()
-    # The same spec takes less another time, as the cache fills: an earlier report is no answer.
+    # The same spec costs less later, as the cache fills, so an earlier report is not reused.
     directory.report.unlink(missing_ok=True)
     return _ask(app, worker, plan_spec(app, planned.facts), directory, progress).cost.preflight
 

@@ -1,7 +1,7 @@
-"""Rebuilding a lost live checkpoint: its directory is gone, is another one's, or has damaged bytes.
+"""Rebuilding a lost live checkpoint: its directory is missing, is another one's, or has damaged bytes.
 
-The ledger says what live states, and the cache has its residuals: the view is built again, judged, and promoted
-in place of what was lost.  What is not wanted any more is left out: a recovery brings nothing back.
+The ledger has the view of live, and the cache has its residuals: the view is built again, judged, and promoted in
+place of what was lost.  What is no longer wanted is left out, so a recovery restores no withdrawn fact.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from state.records import Run
 log = structlog.get_logger()
 
 TRIGGER = "live is lost"
-"""How the trigger of a run that builds live again begins."""
+"""Beginning of the trigger of a run that builds live again."""
 
 
 def rebuild(app: Application, leadership: Leadership, reason: str, *, asked: bool) -> Run | None:
-    """A run that builds what live states, as far as it is still wanted.
+    """A run that rebuilds live, as far as its facts are still wanted.
 
-    The run that already does so is carried on instead.  None where nothing of it is wanted, or where the last
-    try ended badly a short while ago and nobody `asked`.
+    If such a run already exists, it is continued instead.  None if none of the facts is wanted, or if the last
+    attempt failed a short while ago and no operator `asked`.
     """
     with leadership.write() as tx:
         live = tx.live()

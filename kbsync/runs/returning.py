@@ -1,7 +1,7 @@
 """What happens to facts when live goes back to an earlier checkpoint.
 
-Only what the left checkpoint took the place of comes back.  What was retracted, rejected, denied, put out
-or removed since stays out, although the earlier checkpoint states it.
+Only facts that the left checkpoint replaced come back.  What was retracted, rejected, denied, quarantined or
+removed since stays out, although the earlier checkpoint states it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from state.records import Checkpoint, Fact, Move, SlotKey
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """What going back from one view to an earlier one does to the facts of both."""
+    """The effect of going back from one view to an earlier one on the facts of both."""
 
     leaving: tuple[Fact, ...]
-    """Wanted, and only in the view that is left: they are put before a reviewer."""
+    """Wanted, and only in the view that is left: quarantined for review."""
     back: tuple[Fact, ...]
-    """In the earlier view, and superseded by what the left view has in their slots: wanted again."""
+    """In the earlier view, and superseded by values of the left view: wanted again."""
     out: tuple[Fact, ...]
-    """In the earlier view, and not wanted afterwards either."""
+    """In the earlier view, and not wanted after the rollback either."""
     withdrawn: tuple[Fact, ...]
-    """Those of `out` that nothing will take the place of: the earlier checkpoint must not go live with them."""
+    """Those of `out` that nothing will replace: the earlier checkpoint must not go live with them."""
 
 
 def returning(tx: Snapshot, left: Checkpoint, target: Checkpoint) -> Returning:
-    """What a rollback from `left` to `target` would do.  A slot that wants something newer than both keeps it."""
+    """The effect of a rollback from `left` to `target`.  A slot that wants something newer than both keeps it."""
     earlier, own = tx.view_facts(target.view), tx.view_facts(left.view)
     earlier_ids = {fact.id for fact in earlier}
     leaving = tuple(fact for fact in own if fact.id not in earlier_ids and fact.status == "wanted")
@@ -55,7 +55,7 @@ def returning(tx: Snapshot, left: Checkpoint, target: Checkpoint) -> Returning:
 
 
 def apply(tx: Transaction, what: Returning, reason: str, actor: str) -> None:
-    """Desired state follows: what leaves goes first, for a slot wants one fact at a time."""
+    """Update the desired state: what leaves goes first, since a slot wants one fact at a time."""
     leaving = (
         Move(fact.id, "quarantined", reason, "wanted", reason_code="rolled_back", bars=True)
         for fact in what.leaving

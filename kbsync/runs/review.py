@@ -1,4 +1,4 @@
-"""What reviewers decide about candidates: approve one, and it goes live; reject it, and live stays."""
+"""Decisions of reviewers about candidates: approve one, and it goes live; reject it, and live is unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kbsync.runs.lifecycle import Lifecycle
 from state.records import Run
 
 APPROVED = ("staged", "promoted", "deployed", "rolled_back")
-"""Where a run may be after its approval."""
+"""States in which a run may be after its approval."""
 
 
 def approve_run(
@@ -19,7 +19,7 @@ def approve_run(
 ) -> Run:
     """Promote a candidate that waits for review; raises UsageError if it does not wait, or without a reason.
 
-    `again`: the approval may have been written already by a process that died; the run then goes on.
+    `again`: a process that died may have recorded the approval already; the run then continues.
     """
     reason = checked(reason)
     with leadership.write() as tx:
@@ -35,7 +35,7 @@ def approve_run(
 def reject_run(app: Application, run_id: int, reason: str, actor: str) -> Run:
     """End a run that waits for review, its candidate rejected; raises UsageError like `approve_run`.
 
-    One transaction that no leader needs to carry out: what the leader does meanwhile finds the run ended.
+    One transaction, which does not need the leader: if the leader is working on the run, it finds it ended.
     """
     reason = checked(reason)
     with app.state.write() as tx:

@@ -21,7 +21,7 @@ from state.records import Run, RunState
 
 
 def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = False) -> Run:
-    """The run at its end; or still `promoted`, where a server is to be notified again later."""
+    """The run in a final state; or still `promoted`, if a server is to be notified again later."""
     promotion.project(app.state, app.home)
     with app.state.read() as tx:
         live = tx.live()
@@ -41,9 +41,9 @@ def finish(app: Application, leadership: Leadership, run: Run, *, asked: bool = 
 
 
 def _go_back(app: Application, leadership: Leadership, run: Run, reason: str) -> Run:
-    """The checkpoint before goes live again, and every hook is notified; the facts stay wanted.
+    """Make the previous checkpoint live again and notify every hook; the facts stay wanted.
 
-    Not where that checkpoint states what was withdrawn since: then live stays, and the run has failed.
+    If that checkpoint states what was withdrawn since, live is unchanged, and the run has failed.
     """
     with app.state.read() as tx:
         before = tx.previous()

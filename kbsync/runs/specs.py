@@ -18,10 +18,10 @@ LISTED = 100
 
 
 def build_spec(app: Application, leadership: Leadership, run: Run) -> BuildSpec:
-    """What the worker has to do for this round of `run`.
+    """The worker's task for this round of `run`.
 
-    A run that already has a checkpoint when it starts to build was given a kept one of the same view:
-    it is judged again and nothing is rebuilt.
+    A run that already has a checkpoint when it starts to build was given a kept one of the same view: it is judged
+    again and nothing is rebuilt.
     """
     spec, skipped = round_spec(app, run)
     if skipped:
@@ -53,17 +53,17 @@ def round_spec(app: Application, run: Run) -> tuple[BuildSpec, tuple[Skipped, ..
 
 
 def ask_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
-    """Ask the base what it answers to each fact's prompt, so that the planner knows what is known."""
+    """Ask the base for its answer to each fact's prompt, so that the planner knows what is known."""
     return question_spec(app, [bare_spec(fact) for fact in facts])
 
 
 def question_spec(app: Application, questions: Sequence[FactSpec]) -> BuildSpec:
-    """Ask the base what it answers to each question, whether or not the ledger has a fact for it."""
+    """Ask the base each question, whether or not the ledger has a fact for it."""
     return _spec(app, configured(app), run="ask", out="", facts=tuple(questions), live=None, mode="ask")
 
 
 def plan_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
-    """Ask what building a view of `facts` would take, without building it."""
+    """Ask what building a view of `facts` would cost, without building it."""
     base = configured(app)
     specs, _ = fact_specs(app, base, facts, set())
     return _spec(app, base, run="plan", out="", facts=specs, live=None, mode="plan")
@@ -76,7 +76,7 @@ def _record_skipped(leadership: Leadership, run: Run, skipped: Sequence[Skipped]
 
 
 def record_left_out(tx: Transaction, run: Run, failures: Sequence[FactFailure]) -> None:
-    """The same event for the further wordings that the worker had to leave out, if there are any."""
+    """The same event for the further wordings that the worker had to leave out, if any."""
     skipped = [Skipped(int(item.id), item.wording, item.reason) for item in failures if item.wording]
     if skipped:
         _emit_skipped(tx, run, skipped)
@@ -88,7 +88,7 @@ def _emit_skipped(tx: Transaction, run: Run, skipped: Sequence[Skipped]) -> None
 
 
 def _spec(app: Application, base: RunBase, **particular: object) -> BuildSpec:
-    """`particular` and everything that is the same for all builds of this home on this base."""
+    """`particular`, completed with everything that is the same for all builds of this home on this base."""
     settings = app.settings
     return BuildSpec(
         base=str(base.directory),

@@ -1,4 +1,4 @@
-"""Starting a run: decide what to build, fetch what judges it, and write the run into the ledger."""
+"""Starting a run: decide what to build, fetch its probes, and write the run into the ledger."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACTOR = "kbsync"
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What is wanted, what is live, and what the base states anyway."""
+    """The wanted facts, the live view, and what the base states unedited."""
 
     wanted: tuple[Fact, ...]
     live: tuple[Fact, ...] | None
@@ -39,7 +39,7 @@ class Pending:
     def plan(
         self, app: Application, *, asked: bool, rebuild: bool = False
     ) -> planning.Plan | planning.NothingToDo:
-        """What to build of it now; `rebuild`: even if nothing has changed."""
+        """What to build now; `rebuild`: even if nothing has changed."""
         return planning.decide(
             self.wanted,
             self.live,
@@ -52,10 +52,10 @@ class Pending:
 
 
 def pending(app: Application, leadership: Leadership, worker: Worker, progress: Progress = silent) -> Pending:
-    """What a run would be planned from, after asking the base about facts it was never asked about.
+    """What a run would be planned from, after asking the base about facts it was not asked about yet.
 
-    A fact that cannot be asked cannot be built either: it goes into quarantine with its reason, and what live
-    says in its place is wanted again.
+    A fact that cannot be asked cannot be built either: it is quarantined with its reason, and live's value in
+    its slot is wanted again.
     """
     known: dict[int, bool] = {}
     while True:
@@ -85,10 +85,10 @@ def fetch_probes(
     known: Collection[int] = (),
     progress: Progress = silent,
 ) -> None:
-    """Ask the sources, once for each new fact, what it will be judged by, and the base who may judge.
+    """Fetch the probes of each new fact from the sources, once, and ask the base which of them are reliable.
 
-    A source that cannot be asked now leaves its facts to the gates that need no probe; it is asked again
-    when they are built again.
+    If a source is unavailable, its facts are judged only by the gates that need no probe; the source is queried
+    again when they are built again.
     """
     gatherer = probes.Gatherer(
         app.state,
@@ -106,7 +106,7 @@ def fetch_probes(
 class Started:
     run: Run
     partial: bool
-    """It only takes facts out; what needs a review is still to be planned."""
+    """It only removes facts; what needs a review still has to be planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +114,13 @@ class Occasion:
     """Why a run may be started now."""
 
     trigger: str
-    """Who or what asked, as the run keeps it."""
+    """Who or what requested the run, as recorded in it."""
     asked: bool
-    """Somebody wants it now, whatever the thresholds of [plan] say."""
+    """An operator wants it now, whatever the thresholds of [plan] say."""
     in_review: bool = False
     """A candidate waits for a reviewer."""
     rebuild: bool = False
-    """What is wanted is built again, even if nothing has changed."""
+    """Build what is wanted again, even if nothing has changed."""
     overtaken: bool = False
     """A candidate was ended because something that it states was withdrawn while it waited or was built."""
 
@@ -134,9 +134,9 @@ def start(
 ) -> Started | str:
     """A new run, or why there is none.
 
-    What a person has withdrawn, or what was withdrawn while a candidate waited, does not wait for a
-    reviewer: where the plan needs a review, or a candidate is in review, a run that only takes facts out
-    goes first.  It is built on the base that live was built from: another base has to be approved.
+    What a person has withdrawn, or what was withdrawn while a candidate waited, does not wait for a reviewer: if the
+    plan needs a review, or a candidate is in review, a run that only removes facts goes first.  It is built on the
+    base that live was built from, since another base has to be approved.
     """
     found = pending(app, leadership, worker, progress)
     planned = found.plan(app, asked=occasion.asked, rebuild=occasion.rebuild)
@@ -166,10 +166,10 @@ def _waits_for_review(
 
 
 def _withdrawal(app: Application, found: Pending, occasion: Occasion) -> tuple[planning.Plan, str] | None:
-    """What takes out of live, without a review, what was withdrawn, and the digest of the base to build it on.
+    """The plan that removes withdrawn facts from live without a review, and the digest of the base to build it on.
 
-    None where nothing was, where a source withdrew it (that is approved with the candidate which leaves it out),
-    and where live's base cannot be built on any more (that is approved with the other base).
+    None if nothing was withdrawn, if a source withdrew it (that is approved with the candidate that leaves it out),
+    or if live's base cannot be built on any more (that is approved with the other base).
     """
     planned = planning.withdrawal(found.wanted, found.live, found.stated_by_lives_base)
     if planned is None or not (occasion.overtaken or any(fact.decision for fact in planned.removed)):
@@ -221,7 +221,7 @@ def _create(
 
 
 def _rejected_before(tx: Snapshot, earlier: list[Run], verdicts: str) -> str:
-    """Why a view is not built that its gates have rejected under the very settings that are in force."""
+    """Why a view is not built if its gates rejected it under the current settings."""
     rejected = [run for run in earlier if run.state == "rejected"]
     if not rejected:
         return ""

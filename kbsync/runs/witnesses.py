@@ -1,10 +1,9 @@
 """Which other facts may judge a fact: reliable ones.
 
-A neighbour must be answered as the base answers it.  Where that answer is a guess, a small change of the
-weights changes it, and the neighbour condemns facts that have nothing to do with it.  So a question is
-asked only about what the ledger wants, or, where the ledger does not watch it, about what the base states.
-What the ledger doubts (held, in quarantine, retracted) is no witness, nor is a subject whose prompt is
-another watched subject's too.
+A neighbour must be answered as the base answers it.  If that answer is a guess, a small change of the weights
+changes it, and unrelated facts would be blamed.  So questions are asked only about what the ledger wants or, if the
+ledger does not watch it, about what the base states.  What the ledger doubts (held, in quarantine, retracted) is not
+used, nor is a subject whose prompt is also another watched subject's.
 """
 
 from __future__ import annotations
@@ -47,11 +46,11 @@ class Witness:
 
 
 States = Callable[[Sequence[Witness]], Sequence[bool]]
-"""Asks the base, for each, whether it states the witness unedited."""
+"""Asks the base, for each witness, whether it states it unedited."""
 
 
 def nothing_known(witnesses: Sequence[Witness]) -> Sequence[bool]:
-    """For a base that cannot be asked: none of the witnesses counts as known."""
+    """For a base that cannot be asked: no witness counts as known."""
     return [False] * len(witnesses)
 
 
@@ -70,7 +69,7 @@ def witness(kind: Kind, triple: Triple, catalogue: Catalogue, policy: Policy) ->
 
 
 def sort_out(tx: Snapshot, asked: Iterable[Witness]) -> tuple[frozenset[Witness], tuple[Witness, ...]]:
-    """Those of `asked` that the ledger vouches for, and those that it does not watch: the base decides."""
+    """Those of `asked` that the ledger wants, and those that it does not watch, for which the base decides."""
     distinct = list(dict.fromkeys(asked))
     pairs = {(one.subject, one.relation) for one in distinct}
     slots, facts = tx.slots(pairs), tx.facts_of(pairs)

@@ -1,1 +1,1 @@
-"""What keeps kbsync going: the cycle, the daemon, its health and its metrics."""
+"""The long-running service: the cycle, the daemon, its health and its metrics."""

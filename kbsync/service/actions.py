@@ -1,7 +1,7 @@
-"""What operators can ask of whoever leads; each action may be begun more than once and ends the same.
+"""Actions that operators can request from the leader; each is idempotent, so that it can be restarted.
 
-An action gets an `Errand` and returns what its command prints, as plain JSON values.  What it raises
-on purpose is its refusal.
+An action gets an `Errand` and returns the output of its command, as plain JSON values.  The exceptions that it
+raises on purpose are refusals.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REPORTS = TypeAdapter(CycleReport)
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One request on its way."""
+    """One request that is being carried out."""
 
     app: Application
     leadership: Leadership
@@ -46,11 +46,11 @@ class Errand:
 class Action:
     carry_out: Callable[[Errand], Mapping[str, Any]]
     urgency: int = 0
-    """A request breaks off the scheduled work and the requests that are less urgent than itself, unless it is 0."""
+    """A request interrupts scheduled work and less urgent requests, unless its urgency is 0."""
 
 
 def sync(errand: Errand) -> Mapping[str, Any]:
-    """One cycle that a person asked for."""
+    """One cycle that an operator asked for."""
     report = cycle(
         errand.app,
         errand.leadership,
@@ -63,19 +63,19 @@ def sync(errand: Errand) -> Mapping[str, Any]:
 
 
 def rebuild_again(errand: Errand) -> Mapping[str, Any]:
-    """Build what is wanted again, with today's settings."""
+    """Build what is wanted again, with the current settings."""
     return _plain(rebuild(errand.app, errand.leadership, progress=errand.progress))
 
 
 def _plain(report: CycleReport) -> Mapping[str, Any]:
-    # The single decisions are in the ledger; the answer keeps the counts.
+    # The individual decisions are in the ledger; the answer contains only the counts.
     counts = {name: replace(one, decisions=[]) for name, one in report.intake.items()}
     answer: dict[str, Any] = REPORTS.dump_python(replace(report, intake=counts), mode="json")
     return answer
 
 
 def dry_run(errand: Errand) -> Mapping[str, Any]:
-    """What the next run would build, by the facts' numbers, and what that would take."""
+    """What the next run would build, as ids of facts, and what that would cost."""
     app = errand.app
     with workers(app, errand.leadership) as worker:
         planned = pending(app, errand.leadership, worker, errand.progress).plan(app, asked=True)
@@ -93,9 +93,9 @@ def dry_run(errand: Errand) -> Mapping[str, Any]:
 
 
 def resolve_rollback(tx: Transaction, target: int | None) -> dict[str, Any]:
-    """Which checkpoint is to be left for which: fixed when it is asked, so that it cannot happen twice.
+    """Which checkpoint is left, and for which: fixed when the rollback is requested, so that it cannot happen twice.
 
-    Raises UsageError where there is nothing to go back to.
+    Raises UsageError if there is nothing to go back to.
     """
     left, chosen = promotion.rollback_target(tx, target)
     return {"left": left.id, "to": chosen.id}
@@ -104,7 +104,7 @@ def resolve_rollback(tx: Transaction, target: int | None) -> dict[str, Any]:
 def rollback(errand: Errand) -> Mapping[str, Any]:
     """Go back to a checkpoint that was live before.
 
-    Where that states what was withdrawn since, a checkpoint without it is built and takes its place.
+    If that states what was withdrawn since, a checkpoint without it is built and takes its place.
     """
     app, left, to = errand.app, int(errand.arguments["left"]), int(errand.arguments["to"])
     trigger = f"rollback (request {errand.request.id})"
@@ -176,7 +176,7 @@ def forget_source(errand: Errand) -> Mapping[str, Any]:
 
 
 def rename_source(errand: Errand) -> Mapping[str, Any]:
-    """Give what a source stated to another name; see `leavers.rename`."""
+    """Rename a source in everything that it stated; see `leavers.rename`."""
     app, old, new = errand.app, str(errand.arguments["source"]), str(errand.arguments["to"])
     check_left(app, old)
     check_configured(app, new)
@@ -185,7 +185,7 @@ def rename_source(errand: Errand) -> Mapping[str, Any]:
 
 
 def retemplate(errand: Errand) -> Mapping[str, Any]:
-    """Move wanted facts to their relations' templates of now; with `rehearse`, only what that would take."""
+    """Move wanted facts to the current templates of their relations; with `rehearse`, only estimate the cost."""
     app, relation = errand.app, errand.arguments["relation"]
     if not errand.arguments["rehearse"]:
         intake = app.intake(errand.leadership)
@@ -204,7 +204,7 @@ def retemplate(errand: Errand) -> Mapping[str, Any]:
 
 
 def check_left(app: Application, source: str, namespace: str | None = None) -> None:
-    """Raises UsageError for a source that is still read, unless a namespace of it is meant."""
+    """Raises UsageError for a source that is still configured, unless only a namespace of it is meant."""
     if source in app.settings.sources and namespace is None:
         raise UsageError(
             f"{source} is a source of the settings that are in force",
@@ -213,7 +213,7 @@ def check_left(app: Application, source: str, namespace: str | None = None) -> N
 
 
 def check_configured(app: Application, source: str) -> None:
-    """Raises UsageError for a name that is no source of the settings."""
+    """Raises UsageError for a name that is not a source in the settings."""
     if source not in app.settings.sources:
         raise UsageError(
             f"{source} is no source of the settings that are in force",

@@ -1,13 +1,13 @@
-"""The file of a backup: a tar archive whose last member says what it holds, byte for byte.
+"""The format of a backup: a tar archive whose last member lists the others with their hashes.
 
-    ledger.db                 the ledger, as one SQLite file whatever database it lies in
+        ledger.db                 the ledger, as one SQLite file whatever its database is
     kbsync.toml               the settings
     anchors.jsonl             the anchor file, for comparison
-    cache/deltas/…            the optimised residuals, and cache/prefixes/… that they were optimised with
-    cache/stats/…             the statistics of the base, if asked for
+        cache/deltas/…            the optimised residuals, and in cache/prefixes/… their context prefixes
+        cache/stats/…             the statistics of the base, if requested
     backup.json               format, version, when and where, the log's head, SHA-256 of every other member
 
-The last member is written last, so an archive that was cut off has none.
+The last member is written last, so a truncated archive has none.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ _MOST_CONTENTS = 1 << 28
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a backup holds, and of which ledger."""
+    """The contents of a backup, and the ledger it was taken from."""
 
     format: int
     version: str
-    """Of kbsync."""
+    """Version of kbsync."""
     made: str
-    """When, in UTC."""
+    """Time of the backup, in UTC."""
     home: str
-    """Where the home lay, on which machine."""
+    """Path of the home, and its machine."""
     instance: str
     revision: str
-    """Of the ledger's tables."""
+    """Version of the ledger's tables."""
     head: int
     """Number of the newest event."""
     hash: str
-    """Its hash; empty in an empty log."""
+    """Hash of the newest event; empty in an empty log."""
     files: dict[str, str]
     """SHA-256 of every other member."""
 
 
 def write(target: Path, members: Iterable[tuple[str, Path]], contents: Mapping[str, Any]) -> Contents:
-    """Write the archive, readable by its owner alone: it appears whole and synced, or not at all.
+    """Write the archive atomically and synced, readable only by its owner.
 
-    `contents`: everything of `Contents` but the files.  A member whose file is gone meanwhile is left out.
-    Raises OSError.
+    `contents`: everything of `Contents` except the files.  A member whose file has meanwhile been removed is left
+    out.  Raises OSError.
     """
     staging = staging_name(target)
     files: dict[str, str] = {}
@@ -93,9 +93,9 @@ def write(target: Path, members: Iterable[tuple[str, Path]], contents: Mapping[s
 
 
 def extract(source: Path, into: Path) -> Contents:
-    """Unpack an archive into an empty directory and compare every byte; returns what it holds.
+    """Unpack an archive into an empty directory and verify every byte; returns its contents.
 
-    Raises NoInput where there is no such file, BadData where it is no whole backup of ours.
+    Raises NoInput if there is no such file, BadData if it is not a complete backup.
     """
     try:
         with source.open("rb") as file:

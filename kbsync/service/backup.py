@@ -1,9 +1,9 @@
-"""`kbsync backup` and `kbsync restore`: a home in one file, and a home out of it.
+"""`kbsync backup` and `kbsync restore`: saving a home to one file, and restoring it.
 
-The ledger and the residuals are what cannot be computed again; checkpoints can.  A backup is taken while a daemon
-runs.  A restore makes the ledger a new *instance* whose past is the backup's: the next cycle reads the sources from
-the cursors of then, builds live again from the cache where its checkpoint is not there, and gives its runs numbers
-that no file in the home has.
+The ledger and the residuals cannot be computed again; checkpoints can.  A backup can be taken while a daemon runs.
+A restore makes the ledger a new *instance* with the backup's history: the next cycle reads the sources from the
+backup's cursors, builds live again from the cache if its checkpoint is missing, and gives its runs numbers that no
+file in the home uses.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from state.hash_chain import instant
 from state.records import Fact
 
 EVERY = ("deltas", "prefixes")
-"""Folders of the cache that go together: a residual holds for the prefixes that it was optimised with."""
+"""Folders of the cache that belong together: a residual is valid for the prefixes it was optimised with."""
 STATISTICS = "stats"
 SUFFIX = ".tar"
 
@@ -41,10 +41,10 @@ SUFFIX = ".tar"
 def backup(
     app: Application, target: Path, *, deltas: bool = True, statistics: bool = False
 ) -> tuple[Path, Contents]:
-    """Write everything that a home can be made of again into one file; returns its path and what it holds.
+    """Write everything needed to restore a home into one file; returns its path and contents.
 
-    `target`: the file, or a directory, in which the file gets a name with the date.  Others may write to the
-    ledger meanwhile.  Raises BadData where the file exists or cannot be written.
+    `target`: the file, or a directory in which the file gets a name with the date.  Other processes may write to the
+    ledger meanwhile.  Raises BadData if the file exists or cannot be written.
     """
     now = app.now()
     file = target / f"kbsync-{now:%Y%m%dT%H%M%SZ}{SUFFIX}" if target.is_dir() else target
@@ -79,7 +79,7 @@ def _members(app: Application, copy: Path, folders: tuple[str, ...]) -> Iterator
 
 
 def _about(app: Application, copy: Path, now: datetime) -> dict[str, object]:
-    """What the copy is of, read from the copy."""
+    """The contents of the backup, read from the copy of the ledger."""
     taken = State.open(f"sqlite:///{copy}", clock=app.now)
     with taken.read() as tx:
         head, instance = tx.head(), tx.instance()
@@ -98,32 +98,32 @@ def _about(app: Application, copy: Path, now: datetime) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore did."""
+    """The result of a restore."""
 
     contents: Contents
     instance: str
-    """The new name of the ledger."""
+    """The new instance id of the ledger."""
     settings: bool
     """Whether the backup's settings are now the home's."""
     files: int
     """Files that were added to the cache."""
     aside: Path | None
-    """Where the ledger that was there before lies now."""
+    """Where the previous ledger was moved to."""
     anchor: Path | None
-    """The anchor file of the settings, if it has lines already: a new one has to be started."""
+    """The anchor file of the settings, if it already has lines: a new one has to be started."""
     decisions: int
-    """Facts that stay out by decisions made after the backup, in the ledger that was there."""
+    """Facts that stay out because of decisions made after the backup, in the previous ledger."""
 
 
 def restore(
     home: Home, source: Path, *, config: Path | None, replace: bool, actor: str, now: datetime
 ) -> Restored:
-    """Make a home of a backup; as far as the ledger is concerned, wholly or not at all.
+    """Restore a home from a backup; the ledger is restored entirely or not at all.
 
-    `replace`: also where a ledger or anything else is there; an SQLite ledger is set aside.  Settings that are
-    there stay.  What the ledger that is there was told to keep out since the backup stays out (`later_decisions`).
-    Raises UsageError where the home is not empty and `replace` is not set, HomeInUse where a process works in it,
-    state.errors.LeaseHeld where another home leads the ledger, BadData for a damaged backup.
+    `replace`: restore even if there is a ledger or anything else; an SQLite ledger is moved aside.  Existing settings
+    stay.  What the existing ledger has decided to keep out since the backup stays out (`later_decisions`).
+    Raises UsageError if the home is not empty and `replace` is not set, HomeInUse if a process works in it,
+    state.errors.LeaseHeld if another home leads the ledger, BadData for a damaged backup.
     """
     if not replace:
         _check_empty(home)
@@ -160,7 +160,7 @@ def _restore(
 
 
 def _check_empty(home: Home) -> None:
-    """Raise UsageError where anything but settings lies in the home."""
+    """Raise UsageError if the home contains anything but settings."""
     folders = (home.base, home.cache, home.runs, home.checkpoints)
     found = [place for place in folders if place.is_dir() and any(place.iterdir())]
     if home.database.exists():
@@ -173,7 +173,7 @@ def _check_empty(home: Home) -> None:
 
 
 def _check_replaceable(state: State, home: Home, replace: bool, now: datetime) -> None:
-    """Raise where the ledger's place is taken: by a ledger, without `replace`; by one that another home leads."""
+    """Raise if a ledger exists and `replace` is not set, or if another home leads it."""
     if is_empty(state.url):
         return
     if not replace:
@@ -193,9 +193,9 @@ def _check_replaceable(state: State, home: Home, replace: bool, now: datetime) -
 
 
 def _begin_instance(ledger: Path, contents: Contents, later: Sequence[Fact], actor: str) -> tuple[str, int]:
-    """Prove the backup's ledger, migrate it and give it a new instance id.
+    """Verify the backup's ledger, migrate it and give it a new instance id.
 
-    Returns the id, and how many of the facts in `later` are kept out as they were decided.
+    Returns the id, and how many of the facts in `later` are kept out as decided.
     """
     check_file(ledger)
     state = State.open(f"sqlite:///{ledger}")
@@ -218,7 +218,7 @@ def _begin_instance(ledger: Path, contents: Contents, later: Sequence[Fact], act
 
 
 def _answer_requests(tx: Transaction, actor: str) -> None:
-    """What operators had asked of the leader back then is not carried out now."""
+    """Withdraw the requests to the leader that were open when the backup was made."""
     for request in tx.open_requests():
         if request.state == "waiting":
             tx.withdraw_request(request.id, actor)
@@ -227,7 +227,7 @@ def _answer_requests(tx: Transaction, actor: str) -> None:
 
 
 def _fill_cache(given: Path, cache: Path) -> int:
-    """Move the backup's files into the cache; those that are there are the same, by their names."""
+    """Move the backup's files into the cache; existing files with the same names have the same contents."""
     added = 0
     for path in sorted(given.glob("*/*")):
         target = cache / path.parent.name / path.name
@@ -242,7 +242,7 @@ def _fill_cache(given: Path, cache: Path) -> int:
 
 
 def _aside(home: Home, state: State, now: datetime) -> Path | None:
-    """Where the SQLite ledger that is there is kept."""
+    """Where an existing SQLite ledger is kept."""
     place = Path(str(state.url.database))
     if state.url.get_backend_name() != "sqlite" or not place.exists():
         return None

@@ -1,4 +1,4 @@
-"""One sync cycle: finish what is open, pull and admit, plan, and take the new run to its end."""
+"""One sync cycle: finish open runs, pull and admit, plan, and drive the new run to its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kbsync.service.reading import pull
 from state.records import Run
 
 MOST_RUNS = 3
-"""New runs of one cycle; what is still to be built then waits for the next."""
+"""Maximum number of new runs in one cycle; anything left to build waits for the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class CycleReport:
     """What one cycle did, for the command line and the daemon's log."""
 
     runs: tuple[Run, ...] = ()
-    """Runs that this cycle carried on or started, as they are now."""
+    """Runs that this cycle continued or started, in their current state."""
     intake: dict[str, IntakeReport] = field(default_factory=dict)
     """By source; `due` is what was held until now."""
     unavailable: dict[str, str] = field(default_factory=dict)
@@ -50,9 +50,9 @@ def cycle(
 ) -> CycleReport:
     """Run one cycle to its end.  Raises Stopping (the run is resumed by the next cycle).
 
-    `asked` says that a person wants a run now; the daemon's schedule obeys the thresholds of [plan].
-    `worker` is one that the caller keeps for several cycles; by default a cycle has its own, which
-    starts only if there is something to build.
+    `asked`: an operator wants a run now; the daemon's schedule follows the thresholds of [plan].
+    `worker` is kept by the caller for several cycles; by default a cycle has its own, which starts only if there is
+    something to build.
     """
     leadership.correct_instants()
     clean_up(app, leadership)
@@ -67,7 +67,7 @@ def cycle(
             notify_servers(app, leadership, asked=asked and not runs)
         reports, unavailable = pull(app, leadership, bootstrap=bootstrap, asked=asked, progress=progress)
         leadership.renew()
-        # What was pulled may have withdrawn what a waiting candidate states.
+        # What was pulled may withdraw facts of a waiting candidate.
         runs = [lifecycle.drive(run) if run.state == "awaiting_review" else run for run in runs]
         new, nothing = _new_runs(lifecycle, runs, Occasion(trigger, asked))
     clean_up(app, leadership)
@@ -77,7 +77,7 @@ def cycle(
 def rebuild(
     app: Application, leadership: Leadership, *, worker: Worker | None = None, progress: Progress = silent
 ) -> CycleReport:
-    """Build what is wanted again with today's settings, though nothing has changed; no source is read."""
+    """Build what is wanted again with the current settings, although nothing has changed; no source is read."""
     leadership.correct_instants()
     clean_up(app, leadership)
     app.look_at_base()
@@ -92,7 +92,7 @@ def rebuild(
 
 
 def _recover(app: Application, leadership: Leadership, lifecycle: Lifecycle) -> list[Run]:
-    """Build live again where it is lost; the run that does so, if there is one."""
+    """Build live again if it is lost; returns the run that does so, if there is one."""
     reason = lost(app)
     if not reason:
         return []
@@ -112,10 +112,10 @@ def _recover(app: Application, leadership: Leadership, lifecycle: Lifecycle) -> 
 
 
 def _new_runs(lifecycle: Lifecycle, unfinished: list[Run], occasion: Occasion) -> tuple[list[Run], str]:
-    """Start what is to be started and drive it; the new runs, and why there is no further one.
+    """Start and drive new runs; returns them, and why there is no further one.
 
-    Usually one.  Another follows where the first only took facts out, or was overtaken by a decision
-    that was made while it was built.
+    Usually there is one.  Another follows if the first only removed facts, or was made obsolete by a decision while
+    it was built.
     """
     runs: list[Run] = []
     while len(runs) < MOST_RUNS:
@@ -141,14 +141,14 @@ def _new_runs(lifecycle: Lifecycle, unfinished: list[Run], occasion: Occasion) -
 
 
 def workers(app: Application, leadership: Leadership) -> AbstractContextManager[Worker]:
-    """A worker for as long as the block lasts; every sign of life from it renews the lease."""
+    """A worker for the duration of the block; every heartbeat from it renews the lease."""
     return app.executor(alive=leadership.renew).worker(app.home.worker_log)
 
 
 def notify_servers(app: Application, leadership: Leadership, *, asked: bool = False) -> tuple[Run, ...]:
-    """Go on with promoted runs, and see that every server still serves what is live; the runs that ended.
+    """Continue promoted runs, and check that every server still serves what is live; returns the runs that ended.
 
-    Covers what no open run does: rollbacks, servers that were restarted, hooks that failed for good.
+    Covers what no open run does: rollbacks, restarted servers, hooks whose attempts are spent.
     """
     if promotion.project(app.state, app.home) is None:
         return ()

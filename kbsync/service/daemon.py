@@ -1,7 +1,7 @@
 """`kbsync run`: cycles on schedule until SIGTERM.
 
-The schedule only puts the names of jobs into a queue: one loop works it off in turn, so two cycles never
-run at once, and a heartbeat says that the loop is alive.  Everything that must survive lies in the ledger.
+The schedule only puts the names of jobs into a queue.  One loop processes it in order, so two cycles never run at
+once, and a heartbeat shows that the loop is alive.  All durable state is in the ledger.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ log = structlog.get_logger()
 Job = Callable[[Leadership], None]
 
 HANDOVER_S = 30.0
-"""How long a daemon that starts waits for a command that leads; after that the service manager tries again."""
+"""How long a starting daemon waits for a command that leads; after that, the service manager starts it again."""
 
 
 class Daemon:
     """Runs jobs one after the other, as leader, until it is asked to stop."""
 
     def __init__(self, app: Application, reload: Callable[[], Settings] | None = None) -> None:
-        """`reload` reads the settings again, at SIGHUP; without it that signal changes nothing."""
+        """`reload` reads the settings again at SIGHUP; without it, that signal is ignored."""
         self.app = app
         self._reload = reload
         self._hung_up = threading.Event()
@@ -66,13 +66,13 @@ class Daemon:
             self._jobs["deploy"] = self._deploy
         self._heartbeat = Heartbeat()
         self._seen = 0
-        """Number of the newest event that was looked at."""
+        """Number of the newest event that was processed."""
         self._clock_reported = False
         self._ledger_reported = False
         self._last_job = time.monotonic()
 
     def run(self) -> Settings | None:
-        """Blocks until SIGTERM or SIGINT, or until SIGHUP brings other settings, which are returned.
+        """Blocks until SIGTERM or SIGINT, or until SIGHUP loads other settings, which are returned.
 
         Raises TryLater or LeaseHeld if another daemon leads.
         """
@@ -102,7 +102,7 @@ class Daemon:
 
     @contextmanager
     def _leading(self) -> Iterator[Leadership]:
-        """Lead, as soon as a command that is at work in this home has ended; waits a while for that."""
+        """Become leader as soon as a command that is running in this home has ended; waits a while for that."""
         deadline = time.monotonic() + HANDOVER_S
         with ExitStack() as stack:
             while True:
@@ -135,12 +135,12 @@ class Daemon:
             self._queue.put(name)
 
     def _beat(self) -> None:
-        """Every turn of the loop and, during long work, every sign that it goes on."""
+        """Called at every turn of the loop and, during long work, at every sign of progress."""
         self._heartbeat.beat()
         notify("WATCHDOG=1")
 
     def _work(self, leadership: Leadership, schedule: Schedule) -> Settings | None:
-        """Turn after turn, until the daemon is to stop or SIGHUP has brought other settings."""
+        """Run turns until the daemon is to stop or SIGHUP has loaded other settings."""
         desk = Desk(self.app, leadership)
         self._last_job = time.monotonic()
         while not self.app.stopping.is_set():
@@ -154,7 +154,7 @@ class Daemon:
         return None
 
     def _turn(self, leadership: Leadership, schedule: Schedule, desk: Desk) -> Settings | None:
-        """One look at everything that may be to do, and at most one thing done; other settings end the loop.
+        """One turn: check everything that may be due, and do at most one thing; other settings end the loop.
 
         Raises state.errors.Unavailable while the ledger's database cannot be reached.
         """
@@ -177,12 +177,12 @@ class Daemon:
             self._watch(schedule, self._last_job)
             return None
         self._last_job = time.monotonic()
-        if not self._paused():  # asked now: a pause may have come while the queue was waited for
+        if not self._paused():  # checked now, since a pause may have come while the queue was waited for
             self._perform(name, leadership, desk)
         return None
 
     def _wait_for_the_ledger(self, error: Unavailable) -> None:
-        """Do nothing for a moment, and say why once: a database that restarts is no reason to end."""
+        """Wait for a moment, and log why once: a database that restarts is no reason to exit."""
         if not self._ledger_reported:
             self._ledger_reported = True
             log.error(
@@ -192,7 +192,7 @@ class Daemon:
         self.app.stopping.wait(1.0)
 
     def _new_settings(self) -> Settings | None:
-        """The settings as they are now, if they can work; else the log says why not, and the old ones stay."""
+        """The current settings, if they are valid; otherwise the log says why not, and the old ones stay."""
         self._hung_up.clear()
         if self._reload is None:
             return None
@@ -208,7 +208,7 @@ class Daemon:
         return None if problems else settings
 
     def _retracted(self) -> bool:
-        """Whether a person has retracted something that live states since this was asked last."""
+        """Whether an operator has retracted something that live states since the last call."""
         with self.app.state.read() as tx:
             head, seen = tx.head(), self._seen
             self._seen = head.seq if head else 0
@@ -218,7 +218,7 @@ class Daemon:
             return live is not None and any(fact.decision for fact in tx.withdrawn(live.view, live.base))
 
     def _serve(self, desk: Desk) -> bool:
-        """Carry out one request, if one waits."""
+        """Carry out one request, if one is waiting."""
         request = desk.next()
         if request is None:
             return False
@@ -231,7 +231,7 @@ class Daemon:
         return True
 
     def _wait_for_the_clock(self) -> None:
-        """Do nothing for a moment, and say why once."""
+        """Wait for a moment, and log why once."""
         if not self._clock_reported:
             self._clock_reported = True
             log.error(
@@ -240,7 +240,7 @@ class Daemon:
         self.app.stopping.wait(1.0)
 
     def _watch(self, schedule: Schedule, last: float) -> None:
-        """Raise KbsyncError where no job came for much longer than it should: the service restarts us."""
+        """Raise KbsyncError if no job came for much longer than it should: the service manager then restarts us."""
         overdue = 3 * self.app.settings.schedule.sync + timedelta(minutes=1)
         if not schedule.running or time.monotonic() - last > overdue.total_seconds():
             raise KbsyncError("the scheduler has stalled", "the service manager restarts the daemon")
@@ -250,7 +250,7 @@ class Daemon:
             return tx.paused() is not None
 
     def _perform(self, name: str, leadership: Leadership, desk: Desk) -> None:
-        """One job; what it raises on purpose is logged and tried again at its next time."""
+        """Run one job; an expected error is logged, and the job runs again at its next time."""
         started = time.monotonic()
         try:
             with desk.interruptible():

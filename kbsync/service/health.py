@@ -1,10 +1,10 @@
 """`/livez`, `/readyz` and `/metrics` over HTTP, while the daemon runs.
 
-    /livez    the loop gave a sign of life lately; 503 tells the orchestrator to restart it
-    /readyz   the ledger answers and has this version's tables; never asks a source or a server
-    /metrics  Prometheus, read from the ledger when asked (metrics.py)
+        /livez    the loop was active recently; 503 tells the orchestrator to restart it
+        /readyz   the ledger answers and has this version's tables; never contacts a source or a server
+        /metrics  Prometheus, read from the ledger at every scrape (metrics.py)
 
-No answer names a fact, and nothing can be changed here; it still belongs on the loopback interface or
+No answer names a fact, and nothing can be changed here; the port should still be on the loopback interface or
 behind a network policy.
 """
 
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Health:
-    """The WSGI application behind the three addresses."""
+    """The WSGI application that serves the three paths."""
 
     def __init__(self, app: Application, heartbeat: Heartbeat) -> None:
         self.app = app
@@ -82,9 +82,9 @@ class Health:
 
 @contextmanager
 def serving(app: Application, heartbeat: Heartbeat) -> Iterator[str | None]:
-    """Serve while the block lasts, if `[health] listen` says where; gives the address that is bound.
+    """Serve for the duration of the block, if `[health] listen` is set; yields the bound address.
 
-    Raises BadConfiguration where it cannot be bound.
+    Raises BadConfiguration if it cannot be bound.
     """
     listen = app.settings.health.listen
     if listen is None:

@@ -1,4 +1,4 @@
-"""The daemon's heartbeat: when its loop was last seen to work."""
+"""The daemon's heartbeat: when its loop was last active."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Heartbeat:
-    """Remembers the last sign of life; `clock` counts seconds and never goes back."""
+    """Remembers the last activity; `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -18,5 +18,5 @@ class Heartbeat:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the last sign of life."""
+        """Seconds since the last activity."""
         return self._clock() - self._last

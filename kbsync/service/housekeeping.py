@@ -1,4 +1,4 @@
-"""Keeping the home in order: `live` follows the ledger, and what no root holds is removed."""
+"""Housekeeping: `live` follows the ledger, and unreferenced directories and unfinished files are removed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 def clean_up(app: Application, leadership: Leadership) -> None:
-    """Make `live` follow the database and remove what no root holds; done at every start.
+    """Make `live` follow the database and remove what is not referenced; runs at every start.
 
     Retired checkpoints beyond `state.keep` are removed unless they are pinned, and so are the unfinished
     files of processes that were killed.
@@ -34,7 +34,7 @@ def clean_up(app: Application, leadership: Leadership) -> None:
         )
         open_runs = {run.id: run for run in tx.open_runs()}
     keep = {c.path for c in roots.checkpoints} | {c.path for c in retired[: app.settings.state.keep]}
-    # The directory of an open run's round has its name before it has its row.
+    # The directory of an open run's round exists before its row does.
     keep |= {f"{run.id}-{run.round}" for run in open_runs.values()}
     removed = [*checkpoints.collect_garbage(app.home.checkpoints, keep), *_sweep(app, open_runs)]
     gone = [

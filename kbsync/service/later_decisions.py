@@ -1,9 +1,9 @@
-"""Decisions made after a backup: a restore keeps those that keep a value out.
+"""Decisions made after a backup: a restore preserves those that keep a value out.
 
-What came after a backup is gone with its restore: sources are read again, gates judge again.  Nobody would repeat
-what a person decided, so whatever was rejected, retracted, put out by a gate or rolled back since the backup stays
-out in the restored ledger.  Approvals and what was taken back (`reopen`, `unretract`) are not carried over: a
-reviewer can give them again, and until then the value is out.
+A restore discards what came after the backup: sources are read again, and gates judge again.  Decisions of people
+would be lost, so whatever was rejected, retracted, removed by a gate or rolled back since the backup stays out in the
+restored ledger.  Approvals and reversals (`reopen`, `unretract`) are not carried over: a reviewer can repeat them,
+and until then the value is out.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _OUT: tuple[FactStatus, ...] = ("quarantined", "retracted", "superseded")
 def made_since(state: State, contents: Contents) -> tuple[Fact, ...]:
     """Facts of the ledger in `state` that a decision made after the backup keeps out.
 
-    Empty where that ledger is not a continuation of the backup's (its log does not hold the backup's head), and
-    where it cannot be read: a damaged ledger is what restores are for.
+    Empty if that ledger is not a continuation of the backup's (its log does not contain the backup's head), or if it
+    cannot be read: a damaged ledger is a common reason to restore.
     """
     try:
         with state.read() as tx:
@@ -40,7 +40,7 @@ def made_since(state: State, contents: Contents) -> tuple[Fact, ...]:
 
 
 def keep_out(tx: Transaction, decided: Sequence[Fact], actor: str) -> int:
-    """Decide in the restored ledger as it was decided in the other; returns of how many facts that is news."""
+    """Repeat the other ledger's decisions in the restored one; returns how many facts that changes."""
     slots = tx.facts_of({(fact.subject, fact.relation) for fact in decided})
     kept = 0
     for fact in decided:

@@ -1,8 +1,8 @@
-"""An HTTP server for probes that idle, slow or many clients can neither hold nor starve.
+"""An HTTP server for probes, with limits so that idle, slow or many clients cannot block it.
 
-At most `CLIENTS` connections are open, each on a thread of its own and for at most `LONGEST_S` seconds.
-One more takes the place of the oldest: a probe is answered however many others do nothing.  The daemon
-keeps its threads and file descriptors for its work.
+At most `CLIENTS` connections are open, each on a separate thread and for at most `LONGEST_S` seconds.  A further
+one replaces the oldest, so a probe is answered however many others are idle, and the daemon keeps its threads and
+file descriptors for its work.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LimitedServer(ThreadingMixIn, WSGIServer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._open: dict[socket.socket, float] = {}
-        """Connections by the instant at which they began, oldest first."""
+        """Connections by their start time, oldest first."""
         self._lock = threading.Lock()
         super().__init__(*arguments, **options)
 
@@ -64,7 +64,7 @@ class LimitedServer(ThreadingMixIn, WSGIServer):
         self._hang_up(longest=LONGEST_S)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Not logged: the client went away, or its connection was closed for a newer one."""
+        """Not logged: the client closed the connection, or it was replaced by a newer one."""
 
     def server_close(self) -> None:
         self._hang_up(longest=0.0)
@@ -83,7 +83,7 @@ class LimitedServer6(LimitedServer):
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Requests of probes are not logged: they come every few seconds."""
+    """Requests of probes are not logged, since they come every few seconds."""
 
     timeout = LONGEST_S
 
@@ -92,6 +92,6 @@ class QuietHandler(WSGIRequestHandler):
 
 
 def _shut(request: socket.socket) -> None:
-    """End both directions, so that the thread that reads from it comes back and closes it."""
+    """Shut down both directions, so that the thread that reads from it returns and closes it."""
     with suppress(OSError):
         request.shutdown(socket.SHUT_RDWR)

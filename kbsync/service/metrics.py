@@ -1,6 +1,6 @@
-"""The metrics of `/metrics`, read from the ledger when it is asked for: the daemon keeps no counters to lose.
+"""The metrics of `/metrics`, read from the ledger at every scrape: the daemon keeps no counters to lose.
 
-No label holds a subject, an object or a prompt: labels are states, gates, sources and hooks.
+Labels are states, gates, sources and hooks, never a subject, an object or a prompt.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ METRICS = {
     "kbsync_paused": "1 while an operator has paused the daemon",
     "kbsync_loop_heartbeat_age_seconds": "Seconds since the loop's last sign of life",
 }
-"""Every metric and its description; docs/deploying.md lists them, held by a test."""
+"""Every metric and its description; a test checks that docs/deploying.md lists them."""
 
 
 class LedgerCollector(Collector):
-    """One consistent snapshot of the ledger a scrape."""
+    """One consistent snapshot of the ledger per scrape."""
 
     def __init__(self, app: Application, heartbeat: Heartbeat) -> None:
         self.app = app
@@ -118,7 +118,7 @@ def _gates(tx: Snapshot) -> Iterator[Metric]:
 
 
 def _counted(name: str, label: str, known: tuple[str, ...], counts: Mapping[Any, int]) -> Metric:
-    """A series for every state there is: a series that does not exist yet cannot be alerted on."""
+    """A series for every possible state, since a series that does not exist yet cannot be alerted on."""
     gauge = _gauge(name, label)
     for state in known:
         gauge.add_metric([state], counts.get(state, 0))

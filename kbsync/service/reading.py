@@ -1,8 +1,8 @@
-"""Reading every source in turn: each has a deadline, and the trouble of one is its own.
+"""Reading every source in turn, each with a deadline, so that one failing source does not affect the others.
 
-A source that raises anything, or misses its deadline, is unavailable: an event says so, its cursor
-stays, and it is asked again after a wait that doubles with every failure and survives restarts.  What
-the *ledger* raises ends the cycle: no source is to blame for it.
+A source that raises an error, or misses its deadline, is unavailable: this is recorded as an event, its cursor
+stays, and it is read again after a delay that doubles with every failure and survives restarts.  An error of the
+*ledger* ends the cycle, since no source caused it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ log = structlog.get_logger()
 
 ACTOR = "intake"
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
-"""How long a source that failed is left alone: doubled with every failure in a row."""
+"""Delay after a source's first failure, doubled with every further one in a row, and the longest delay."""
 LONGEST_REFUSAL = timedelta(days=1)
-"""The longest Retry-After that is obeyed; a server that asks for years is asked again."""
+"""The longest Retry-After that is obeyed; a server that asks for years is read again after this."""
 LONGEST_ERROR = 1_000
-"""Characters of an error that are kept."""
+"""Maximum characters of an error that are stored."""
 
 
 def wait_after(failures: int, error: BaseException | None = None) -> timedelta:
-    """How long a source is left alone after so many failures in a row, the last one being `error`."""
+    """The delay after this many failures in a row, the last one being `error`."""
     wait = min(FIRST_WAIT * 2.0 ** min(failures - 1, 16), LONGEST_WAIT)
     if isinstance(error, SourceThrottled):
         return max(wait, min(timedelta(seconds=error.retry_after_s), LONGEST_REFUSAL))
@@ -44,9 +44,9 @@ def wait_after(failures: int, error: BaseException | None = None) -> timedelta:
 
 
 def rests_until(health: SourceHealth, now: datetime) -> datetime | None:
-    """When a source that failed may be asked again; None: now.
+    """When a source that failed may be read again; None: now.
 
-    A failure that lies later than now was written by a clock that was wrong: it counts for nothing.
+    A failure in the future was written by a clock that was wrong, and is ignored.
     """
     if health.retry is None or health.failed is None or health.failed > now or health.retry <= now:
         return None
@@ -55,17 +55,17 @@ def rests_until(health: SourceHealth, now: datetime) -> datetime | None:
 
 @dataclass
 class Reader:
-    """Gives sources their turns and keeps what became of each."""
+    """Gives each source its turns and records the results."""
 
     app: Application
     leadership: Leadership | None
     asked: bool
-    """An operator waits: sources in trouble are asked too, unless they forbade it themselves."""
+    """An operator is waiting: sources in delay are read too, unless their server asked for the delay."""
     reports: dict[str, IntakeReport] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
 
     def turn(self, name: str, read: Callable[[Source], IntakeReport]) -> IntakeReport | None:
-        """One turn of one source: `read` until it ends, fails, or its deadline is over; None: it failed."""
+        """One turn of one source: `read` until it ends, fails, or reaches its deadline; None: it failed."""
         source = self.app.sources[name]
         if reason := self._rests(name):
             self.unavailable[name] = reason
@@ -87,7 +87,7 @@ class Reader:
             tx.source_read(name, ACTOR)
 
     def _rests(self, name: str) -> str:
-        """Why a source is left alone now; empty: it is not."""
+        """Why a source is not read now; empty if it is."""
         with self.app.state.read() as tx:
             health = tx.source_health([name])[name]
         until = rests_until(health, self.app.now())
@@ -125,7 +125,7 @@ def pull(
 ) -> tuple[dict[str, IntakeReport], dict[str, str]]:
     """Read and admit every source; (reports by source, why sources were not read).
 
-    Each source has one turn, and the next pull goes on from its cursor; in a `bootstrap` the turns go round
+    Each source has one turn, and the next pull continues from its cursor; in a `bootstrap`, turns are repeated
     until all sources are read.  Raises Stopping, which loses nothing.
     """
     intake = app.intake(leadership)
@@ -163,9 +163,9 @@ def reconcile(
 ) -> dict[str, IntakeReport]:
     """Re-read watched slots, all or a random sample: finds what polling missed, and removals.
 
-    Each source has one turn; where its slots are more than it can answer in that time, its report is
-    `unfinished` and the next call goes on from there.  A source that cannot be read now is read again at
-    the next time.
+    Each source has one turn; if it has more slots than it can answer in that time, its report is `unfinished` and
+    the next call continues from there.  A source that cannot be read now is read again at the next scheduled
+    time.
     """
     intake = app.intake(leadership)
     reader = Reader(app, leadership, asked=False)

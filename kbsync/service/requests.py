@@ -1,12 +1,12 @@
-"""Requests: how a command has something done by whoever leads, be it the daemon or itself.
+"""Requests: how a command asks the leader to do something; the leader is the daemon or the command itself.
 
-A command writes a request into the ledger (`ask`) and waits for its answer (`wait_for`).  The daemon looks
-for requests between its jobs, and several times a second while it waits for a worker, a source or a
-server: something urgent breaks that work off, which is safe wherever SIGTERM would be, and the work is
-resumed afterwards.  Where nobody leads, the command takes the lead and carries the request out itself.
+A command writes a request into the ledger (`ask`) and waits for its answer (`wait_for`).  The daemon checks for
+requests between its jobs, and several times a second while it waits for a worker, a source or a server.  An urgent
+request interrupts that work, which is safe wherever SIGTERM would be; the work is resumed afterwards.  If no process
+leads, the command becomes leader and carries the request out itself.
 
-Either side may be killed at any instant.  A request that was begun by a process that died is begun again
-by the next leader; a command that was killed leaves its request to be carried out.
+Either process may be killed at any time.  A request that was begun by a process that died is begun again by the
+next leader; the request of a command that was killed is still carried out.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ log = structlog.get_logger()
 ACTOR = "kbsync"
 ENDED = ("done", "refused", "withdrawn")
 MOST_ATTEMPTS = 3
-"""Leaders that may die of one request before it is refused."""
+"""Number of leaders that may die while carrying out one request before it is refused."""
 LOOK_S = 0.3
-"""Between two looks into the ledger: of a command for its answer, of the leader for what is urgent."""
+"""Seconds between two checks of the ledger: of a command for its answer, of the leader for urgent requests."""
 EXPECTED = (KbsyncError, ConnectorError, EditingError, StateError, OSError)
-"""What an action refuses with; anything else is a defect, and ends the process as well."""
+"""Exceptions with which an action refuses; any other exception is a defect and also ends the process."""
 
 
 class Interrupted(KbsyncError):
-    """Work was broken off for an operator's request that is more urgent; it is resumed after that."""
+    """Work was interrupted for a more urgent request of an operator; it is resumed afterwards."""
 
 
 def ask(
@@ -69,9 +69,9 @@ def wait_for(
     progress: Progress = silent,
     waiting: Callable[[], None] = lambda: None,
 ) -> Request:
-    """The answered request; carries it out here as soon as nobody else leads.
+    """The answered request; carries it out in this process as soon as no other process leads.
 
-    `waiting` is called at every look while another process leads.
+    `waiting` is called at every check while another process leads.
     """
     if not clock_is_set(app.now()):
         raise TryLater(f"the clock says {app.now():%Y-%m-%d}: it is not set", "set it, then ask again")
@@ -93,7 +93,7 @@ def wait_for(
 
 
 def notify_servers_unless_led(app: Application) -> bool:
-    """Tell the servers what is live now; False, with nothing done, where another process leads and does it."""
+    """Notify the servers of what is live now; False if another process leads, which then does it."""
     with ExitStack() as stack:
         try:
             leadership = stack.enter_context(app.leading())
@@ -111,15 +111,15 @@ class Desk:
         self._looked = 0.0
 
     def next(self, only: int | None = None) -> Request | None:
-        """The most urgent open request, the oldest of these first; `only`: the urgent ones and this one."""
+        """The most urgent open request, the oldest of these first; `only`: only urgent ones and this one."""
         with self.app.state.read() as tx:
             found = [one for one in tx.open_requests() if only is None or one.id == only or _urgency(one)]
         return min(found, key=lambda one: (-_urgency(one), one.id), default=None)
 
     def carry_out(self, request: Request) -> bool:
-        """Carry one request out and answer it; False where it was broken off and waits again.
+        """Carry one request out and answer it; False if it was interrupted and waits again.
 
-        Raises Stopping at SIGTERM, StaleLeader, and StateError where the answer cannot be written.
+        Raises Stopping at SIGTERM, StaleLeader, and StateError if the answer cannot be written.
         """
         with self.leadership.write() as tx:
             request = tx.begin_request(request.id, ACTOR)

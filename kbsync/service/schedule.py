@@ -1,7 +1,7 @@
-"""When the daemon does what: intervals that a wrong clock can neither stall nor flood.
+"""The daemon's schedule: intervals that a wrong clock can neither stall nor flood.
 
-APScheduler counts by the wall's clock.  Of the times that were missed (the machine slept, the clock was
-in 1970 until it was set) one is made up for; where the clock was set back, the intervals begin again.
+APScheduler uses the wall clock.  If several times were missed (the machine slept, the clock was in 1970 until it
+was set), the job runs once; if the clock was set back, the intervals begin again.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from apscheduler.triggers.base import BaseTrigger
 log = structlog.get_logger()
 
 PLAUSIBLE = datetime(2024, 1, 1, tzinfo=UTC)
-"""A clock before this has not been set yet: kbsync is younger."""
+"""A clock before this date, which is before kbsync was written, has not been set yet."""
 _JUMP_S = 60.0
-"""The clock was set back if it lost so much against the monotonic one."""
+"""The clock was set back if it lost this much against the monotonic one."""
 _SHORTEST = timedelta(seconds=1)
 
 
 def clock_is_set(now: datetime) -> bool:
-    """Whether `now` can be true.  A machine without a battery for its clock starts in 1970.
+    """Whether `now` is plausible.  A machine without a battery for its clock starts in 1970.
 
-    Under such a clock every value would begin in the future and every source would be read too early.
+    With such a clock, every value would begin in the future and every source would be read too early.
     """
     return now >= PLAUSIBLE
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler 3 has no types
-    """Fires once in each interval; however many times were missed, the next one lies after now.
+    """Fires once in each interval; however many times were missed, the next one is after now.
 
-    `IntervalTrigger` gives every missed time by itself, and APScheduler lists them all before it drops
-    them: from 1970 to today that is gigabytes.
+    `IntervalTrigger` returns every missed time, and APScheduler lists them all before it drops them: from 1970 to
+    today, that list takes gigabytes.
     """
 
     def __init__(self, interval: timedelta) -> None:
@@ -84,9 +84,9 @@ class Schedule:
         return bool(self.scheduler.running)
 
     def look(self) -> bool:
-        """Begin the intervals again where the clock was set back since the last look; whether it was.
+        """Begin the intervals again if the clock was set back since the last call; returns whether it was.
 
-        Until then APScheduler waits for instants that lie in the future again.
+        Otherwise APScheduler would wait for times that are in the future again.
         """
         skew = self._skew()
         lost, self._last_skew = self._last_skew - skew, skew
@@ -98,5 +98,5 @@ class Schedule:
         return True
 
     def _skew(self) -> float:
-        """The wall's clock against the monotonic one, in seconds."""
+        """The wall clock minus the monotonic clock, in seconds."""
         return self._wall() - self._monotonic()

@@ -1,8 +1,8 @@
 """Scrubbing: every byte of the base and of live is read again and compared with its digest.
 
-Disks lose bits, and people change files.  What can be put right by copying is put right at once: a damaged base
-is imported again from its origin, the files that live shares with the base are linked again, the link `live` is
-switched back.  A damaged shard of live's own is built again by the next cycle (`runs/recovery.py`).
+Disks lose bits, and people change files.  Damage that copying can repair is repaired at once: a damaged base is
+imported again from its origin, files that live shares with the base are linked again, and the link `live` is switched
+back.  A damaged shard of live's own is built again by the next cycle (`runs/recovery.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 def scrub(app: Application, leadership: Leadership) -> str:
-    """Prove base and live, repair what copying can repair; what stays wrong, or nothing."""
+    """Verify base and live, and repair what copying can repair; returns what is still wrong, if anything."""
     with app.state.read() as tx:
         live = tx.live()
     if live is None:
@@ -34,7 +34,7 @@ def scrub(app: Application, leadership: Leadership) -> str:
 
 
 def check_link(app: Application, leadership: Leadership) -> None:
-    """Note where `live` leads out of the checkpoints' directory: nothing of ours writes such a link."""
+    """Record where `live` leads if that is outside the checkpoints' directory: kbsync never writes such a link."""
     text = checkpoints.read_live(app.home.checkpoints)
     if text is not None and Path(text).name != text:
         _failed(leadership, "live", f"{app.home.live} led to {text}, which is no name of a checkpoint")
@@ -75,7 +75,7 @@ def _live(app: Application, leadership: Leadership, live: Checkpoint) -> str:
 
 
 def _relinked(app: Application, leadership: Leadership, live: Checkpoint) -> str:
-    """What is still wrong with live once the files that it shares with its base were linked again."""
+    """What is still wrong with live after the files that it shares with its base were linked again."""
     directory, base = app.home.checkpoint(live.path), app.home.base / live.base
     try:
         replaced = checkpoints.relink(base, directory)
@@ -87,7 +87,7 @@ def _relinked(app: Application, leadership: Leadership, live: Checkpoint) -> str
 
 
 def _damage(directory: Path, digest: str, leadership: Leadership) -> str:
-    """Why the directory is not the one of that digest, or nothing; reads every byte."""
+    """Why the directory does not have that digest, or nothing if it does; reads every byte."""
     try:
         found = checkpoints.verify(directory, leadership.renew)
     except EditingError as error:

@@ -1,4 +1,4 @@
-"""Status notifications for the service manager, as datagrams of sd_notify(3); none where there is no socket."""
+"""Status notifications for the service manager, as sd_notify(3) datagrams; none are sent without a socket."""
 
 from __future__ import annotations
 

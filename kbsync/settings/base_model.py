@@ -1,7 +1,7 @@
-"""The base model: imported into the home once, then named by its digest for ever.
+"""The base model: imported into the home once, and identified by its digest from then on.
 
-`kbsync-edit.json` travels with a model: the hyper-parameters somebody measured to be good for it.  The
-settings file of a home overrides them in [edit], and `--settings FILE` overrides both.
+`kbsync-edit.json` is a file in the model's directory with hyper-parameters measured for that model.  [edit]
+in the home's settings file overrides them, and `--settings FILE` overrides both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kbsync.settings.sections import EditOverrides
 
 BESIDE = "kbsync-edit.json"
 NOT_OURS = frozenset({"variants"})
-"""Keys of `kbsync-edit.json` that plan an edit instead of making it: they belong to [plan]."""
+"""Keys of `kbsync-edit.json` that belong to [plan], not to [edit]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +34,20 @@ class Base:
     digest: str
     directory: Path
     edit_settings: EditSettings
-    """Hyper-parameters where the settings name none: `kbsync-edit.json` beside the model, or the defaults."""
+    """Hyper-parameters that the settings do not override: `kbsync-edit.json` beside the model, or the defaults."""
 
     @property
     def control_tokens(self) -> frozenset[str]:
-        """Spellings of the tokens that steer the model instead of spelling a word."""
+        """The control tokens, as text: tokens that steer the model instead of spelling a word."""
         return special_tokens(self.directory)
 
 
 def import_base(path: Path, home: Home, overrides: EditOverrides) -> Base:
-    """The base in `path`, split into frozen and editable shards under the home.
+    """Import the base model in `path`, split into frozen and editable shards under the home.
 
     `overrides` may describe an architecture that is not in the table.  Importing the same files again
-    only reads them.  Raises BadConfiguration where `path` is no model directory,
-    `editing.errors.ModelError` or `ArchitectureError` where it cannot be edited.
+    only reads them.  Raises BadConfiguration if `path` is not a model directory, and
+    `editing.errors.ModelError` or `ArchitectureError` if the model cannot be edited.
     """
     if not path.is_dir():
         raise BadConfiguration(
@@ -66,14 +66,14 @@ def import_base(path: Path, home: Home, overrides: EditOverrides) -> Base:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How a base's files looked when it was imported: to know it again without reading gigabytes."""
+    """The state of a base's files when it was imported, to recognise the base without reading gigabytes."""
 
     digest: str
     path: str
     looks: str
 
     def looks_like(self, path: Path) -> bool:
-        """Whether the files at `path` look as they did then."""
+        """Whether the files at `path` look unchanged since the import."""
         return (self.path, self.looks) == (str(path), looks_of(path))
 
     def write(self, file: Path) -> None:
@@ -81,7 +81,7 @@ class Imported:
 
     @classmethod
     def read(cls, file: Path) -> Imported | None:
-        """What was written at the last import; None where nothing was, or nothing that can be read."""
+        """The record of the last import; None if there is none or it cannot be read."""
         try:
             return cls(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -89,7 +89,7 @@ class Imported:
 
 
 def looks_of(path: Path) -> str:
-    """A digest over name, size, date and inode of every file of a model: where it differs, content may too."""
+    """A digest of every model file's name, size, date and inode; if it differs, the content may differ too."""
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()) if path.is_dir() else ():
         try:
@@ -102,15 +102,15 @@ def looks_of(path: Path) -> str:
 
 
 def edit_settings_of(model: Path) -> EditSettings:
-    """The defaults, with what lies beside the model in `kbsync-edit.json`, if anything does."""
+    """The defaults, overridden by `kbsync-edit.json` beside the model, if it exists."""
     file = model / BESIDE
     return read_overrides(file).over(EditSettings()) if file.is_file() else EditSettings()
 
 
 def read_overrides(file: Path) -> EditOverrides:
-    """The edit settings in a TOML file (its [edit] table, where it has one) or a JSON object.
+    """The edit settings in a TOML file (in its [edit] table, if it has one) or in a JSON file.
 
-    Raises BadConfiguration naming the file and the key that is wrong.
+    Raises BadConfiguration that names the file and the wrong key.
     """
     values = _json(file) if file.suffix == ".json" else read_toml(file)
     if isinstance(values.get("edit"), dict):

@@ -1,4 +1,4 @@
-"""The operator's own questions: a JSONL file of prompts and what every candidate must answer."""
+"""The operator's own questions: a JSONL file of prompts, each with the answer that every candidate must give."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kbsync.errors import BadConfiguration, BadData
 from kbsync.settings.loading import describe_validation_error
 
 MOST_BYTES = 16 << 20
-"""Canaries are asked of every candidate; a file of this size is none."""
+"""Maximum size of the file: every candidate is asked all canaries, so a larger file must be a mistake."""
 
 
 class Canary(BaseModel):
@@ -24,9 +24,9 @@ class Canary(BaseModel):
 
 
 def read_canaries(path: Path | None) -> tuple[Case, ...]:
-    """The questions in `path`, none where it is None.
+    """The questions in `path`, or none if `path` is None.
 
-    Raises BadConfiguration where the file cannot be read, BadData naming the line that is wrong.
+    Raises BadConfiguration if the file cannot be read, and BadData that names the wrong line.
     """
     if path is None:
         return ()

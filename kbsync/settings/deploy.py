@@ -1,7 +1,7 @@
-"""`[deploy.NAME]`: one typed table for each hook; `kind` selects its type.
+"""`[deploy.NAME]`: one table for each hook, whose `kind` selects its type.
 
-Secrets are never in the file: `token_env` names an environment variable, `token_file` a file such as
-systemd's LoadCredential= or a mounted Kubernetes secret gives.
+Secrets are never in the settings file: `token_env` names an environment variable, and `token_file` a file,
+such as one provided by systemd's LoadCredential= or a mounted Kubernetes secret.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from kbsync.errors import BadConfiguration
 _HTTP = TypeAdapter(AnyHttpUrl)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset({"version", "path", "digest"})
-"""What a program's arguments may name in braces."""
+"""Placeholders in braces that a program's arguments may contain."""
 PROGRAM_VARIABLES = frozenset(f"KBSYNC_{name}" for name in ("ACTION", "VERSION", "PATH", "DIGEST", "TOKEN"))
-"""What a program finds in its environment; one that calls `kbsync` passes them on."""
+"""Variables set in a program's environment; a program that runs `kbsync` passes them on to it."""
 
 
 def _checked_url(value: str) -> str:
-    """Without its last slash; pydantic's message where it is no http(s) URL."""
+    """The URL without a trailing slash; raises pydantic's error if it is not an http(s) URL."""
     url = _HTTP.validate_python(value)
     if url.username or url.password:
         raise ValueError("a password does not belong into a URL: use token_env or token_file")
@@ -45,7 +45,7 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 def check_secret(key: str, variable: str | None, file: Path | None) -> None:
-    """Raises ValueError where `<key>_env` and `<key>_file` cannot both be right."""
+    """Raise ValueError if `<key>_env` and `<key>_file` are both set, or if the variable's name is reserved."""
     if variable and file:
         raise ValueError(f"give {key}_env or {key}_file, not both")
     if variable and variable.startswith("KBSYNC_"):
@@ -55,9 +55,9 @@ def check_secret(key: str, variable: str | None, file: Path | None) -> None:
 def read_secret(
     variable: str | None, file: Path | None, environment: Mapping[str, str] | None = None
 ) -> str | None:
-    """The secret that a variable or a file holds, None where neither is named.
+    """The secret in the variable or the file, or None if neither is named.
 
-    Raises BadConfiguration where it is not there or cannot be sent in a header.
+    Raises BadConfiguration if the secret is missing or cannot be sent in a header.
     """
     if variable is not None:
         found = (os.environ if environment is None else environment).get(variable, "")
@@ -80,38 +80,43 @@ def read_secret(
 
 
 class HookSettings(BaseModel):
-    """What every kind has."""
+    """Settings of every kind of hook."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout: PositiveDuration = Field(
         timedelta(minutes=10),
-        description="longest time that one notification may take, loading included",
+        description="maximum duration of one notification, including the time to load the model",
     )
     settle: Duration = Field(
-        timedelta(seconds=10), description="how long the server may take until it names the new version"
+        timedelta(seconds=10), description="how long the server may take until it reports the new version"
     )
-    attempts: int = Field(5, ge=1, description="attempts before the deployment counts as failed for good")
+    attempts: int = Field(5, ge=1, description="attempts before the deployment counts as permanently failed")
     backoff: Duration = Field(
-        timedelta(seconds=30), description="wait after the first failure; doubled each time, at most 1h"
+        timedelta(seconds=30),
+        description="wait after the first failure; doubled after each further one, up to 1h",
     )
     on_failure: Literal["keep", "rollback"] = Field(
-        "keep", description="failed for good: keep the promotion, or go back to the checkpoint before"
+        "keep",
+        description="after a permanent failure: keep the promotion, or roll back to the previous checkpoint",
     )
     paths: dict[str, str] = Field(
-        {}, description="path prefixes of this machine and what the server calls them"
+        {}, description="path prefixes on this machine, mapped to the server's names for them"
     )
     completions: Url | None = Field(
-        None, description="OpenAI-compatible server the canary facts are asked of (its base URL, without /v1)"
+        None,
+        description="base URL, without /v1, of the OpenAI-compatible server that is asked the canary facts",
     )
     served_model: str | None = Field(
-        None, description="`model` of these requests; unset: the first that the server lists"
+        None, description="`model` of these requests; unset: the first model that the server lists"
     )
-    canaries: int = Field(5, ge=0, description="newly edited facts that are asked after a deploy")
-    canaries_file: bool = Field(True, description="whether the questions of `canaries` are asked too")
-    canaries_share: float = Field(0.8, gt=0, le=1, description="share that must be answered")
+    canaries: int = Field(5, ge=0, description="number of newly edited facts to ask after a deploy")
+    canaries_file: bool = Field(True, description="whether to ask the questions of `canaries` too")
+    canaries_share: float = Field(
+        0.8, gt=0, le=1, description="share of the questions that must be answered correctly"
+    )
     token_env: str | None = Field(None, description="environment variable that holds the server's token")
-    token_file: AbsolutePath | None = Field(None, description="file that holds it")
+    token_file: AbsolutePath | None = Field(None, description="file that holds the server's token")
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:
@@ -130,35 +135,37 @@ class HookSettings(BaseModel):
 
     @property
     def asks(self) -> str | None:
-        """Base URL of the server the canary facts are asked of; None: nobody can be asked."""
+        """Base URL of the server that is asked the canary facts; None: no server can be asked."""
         return self.completions
 
     def token(self, environment: Mapping[str, str] | None = None) -> str | None:
-        """The secret, read when it is needed; raises BadConfiguration where it is not there."""
+        """The secret, read each time it is needed; raises BadConfiguration if it is missing."""
         return read_secret(self.token_env, self.token_file, environment)
 
 
 class SymlinkSettings(HookSettings):
-    """A symbolic link somewhere else than in the home."""
+    """A symbolic link outside the home."""
 
     kind: Literal["symlink"]
-    path: AbsolutePath = Field(description="the link; what it is now is replaced by rename")
+    path: AbsolutePath = Field(description="path of the link, which is replaced atomically by a rename")
 
 
 class ExecSettings(HookSettings):
-    """A program of one's own, started without a shell."""
+    """Your own program, started without a shell."""
 
     kind: Literal["exec"]
     deploy: tuple[str, ...] = Field(
         min_length=1, description="program and arguments; {version}, {path} and {digest} are filled in"
     )
     rollback: tuple[str, ...] = Field(
-        (), description="the same for going back to a version served before; none: `deploy`"
+        (), description="program and arguments for a rollback to an earlier version; none: `deploy`"
     )
-    observe: tuple[str, ...] = Field((), description="prints the version that is served, and nothing else")
+    observe: tuple[str, ...] = Field(
+        (), description="program and arguments; it prints the served version and nothing else"
+    )
     environment: tuple[str, ...] = Field(
         (),
-        description="further variables of the daemon's environment that the program sees; without it only the "
+        description="further variables of the daemon's environment that are passed to the program, besides the "
         "basic ones (PATH, HOME, LANG, TZ, TMPDIR, …)",
     )
 
@@ -174,18 +181,19 @@ class WebhookSettings(HookSettings):
     """An HTTP service of your own, notified by a signed POST."""
 
     kind: Literal["webhook"]
-    url: Url = Field(description="where the POST goes")
+    url: Url = Field(description="URL to which the POST is sent")
     observe_url: Url | None = Field(
-        None, description="a signed GET answers with the version: text, a JSON string, or JSON {version}"
+        None,
+        description="URL that answers a signed GET with the version: text, a JSON string, or JSON {version}",
     )
     observe_token_env: str | None = Field(
         None,
-        description="environment variable that holds a bearer token for `observe_url`, where it wants one",
+        description="environment variable that holds a bearer token for `observe_url`, if it requires one",
     )
-    observe_token_file: AbsolutePath | None = Field(None, description="file that holds it")
+    observe_token_file: AbsolutePath | None = Field(None, description="file that holds this bearer token")
 
     def observe_token(self, environment: Mapping[str, str] | None = None) -> str | None:
-        """The bearer token of `observe_url`, never the signing key; raises as `token` does."""
+        """The bearer token for `observe_url`, never the signing key; raises like `token`."""
         return read_secret(self.observe_token_env, self.observe_token_file, environment)
 
     @model_validator(mode="after")
@@ -206,7 +214,7 @@ class VllmSettings(HookSettings):
     kind: Literal["vllm"]
     url: Url = Field(description="base URL of the server")
     drain: Literal["wait", "abort"] = Field(
-        "wait", description="what becomes of requests at work: finished first, or cut off"
+        "wait", description="what happens to running requests: finish them first, or abort them"
     )
 
     @property
@@ -219,7 +227,7 @@ class SglangSettings(HookSettings):
 
     kind: Literal["sglang"]
     url: Url = Field(description="base URL of the server")
-    abort_requests: bool = Field(False, description="cut off requests at work instead of waiting for them")
+    abort_requests: bool = Field(False, description="abort running requests instead of waiting for them")
 
     @property
     def asks(self) -> str | None:

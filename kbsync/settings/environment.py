@@ -1,6 +1,6 @@
 """Settings from the environment: `[plan] capacity` is KBSYNC_PLAN__CAPACITY.
 
-Unknown variables are errors: one that is mistyped and silently ignored is worse than none.
+Unknown variables are errors, because a mistyped variable that is silently ignored is worse than an error.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from kbsync.settings.deploy import PROGRAM_VARIABLES
 
 PREFIX = "KBSYNC_"
 RESERVED_VARIABLES = frozenset({"KBSYNC_HOME", "KBSYNC_CONFIG", "KBSYNC_CRASH"}) | PROGRAM_VARIABLES
-"""Variables that are not settings: where things lie, the tests' crash points, what deploy programs see."""
+"""Variables that are not settings: paths, the tests' crash points, and what deploy programs receive."""
 
 _KUBERNETES = re.compile(
     r"(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
 )
-"""What Kubernetes sets in every pod beside a Service named `kbsync` (its documentation: "Discovering services")."""
+"""Variables that Kubernetes sets in pods if there is a Service named `kbsync` (see "Discovering services" there)."""
 
 
 class Environment(EnvSettingsSource):
-    """pydantic-settings' own source, with errors that name the variable and the form that it expects."""
+    """pydantic-settings' own source, with errors that name the variable and the expected format."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         try:
@@ -46,7 +46,7 @@ class Environment(EnvSettingsSource):
 
 
 def reject_unknown_variables(settings: type[BaseSettings], environment: Mapping[str, str]) -> None:
-    """pydantic-settings ignores a variable that it has no field for (seen with 2.16): raise BadConfiguration."""
+    """Raise BadConfiguration for unknown variables, which pydantic-settings ignores (seen with 2.16)."""
     for variable in sorted(environment):
         name = variable.removeprefix(PREFIX)
         if name == variable or variable in RESERVED_VARIABLES or _KUBERNETES.fullmatch(name):
@@ -63,7 +63,7 @@ def reject_unknown_variables(settings: type[BaseSettings], environment: Mapping[
 
 
 def variable_of(loc: tuple[int | str, ...], environment: Mapping[str, str]) -> str | None:
-    """The variable that set the key `loc` of the settings, or a part of it; None where no variable did."""
+    """The variable that set the key `loc` of the settings, or a section around it; None if no variable did."""
     upper = {name.upper(): name for name in environment}
     for end in range(len(loc), 0, -1):
         name = PREFIX + "__".join(str(part) for part in loc[:end]).upper()

@@ -1,6 +1,6 @@
-"""Digests of everything that decides what kbsync does, so that the audit log tells when it changed.
+"""Digests of everything that decides what kbsync does, so that the audit log records when it changed.
 
-Secrets are hidden before anything is digested: a digest of a short password is as good as the password.
+Secrets are removed before digesting, because a short password could be recovered from its digest.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ JUDGED_BY: dict[str, Any] = {
     "plan": {"variants", "aliases", "neighbours", "same_subject", "paraphrases", "generate"},
     "relations": True,
 }
-"""What decides, besides the gates, how a fact is taught and judged."""
+"""Settings that decide, besides the gates, how a fact is edited and judged."""
 
 
 def in_force(settings: Settings, gates: Iterable[Gate], canaries: Iterable[Case]) -> InForce:
-    """The digest of every section; of `gates` and `canaries` what they amount to, not how they are written."""
+    """The digest of every section; for `gates` and `canaries`, of the effective values, not of how they are written."""
     gates = tuple(gates)
     values: dict[str, Any] = redacted(settings.model_dump(mode="json"))
     values["gates"] = [gate.settings() for gate in gates]
@@ -48,7 +48,7 @@ def in_force(settings: Settings, gates: Iterable[Gate], canaries: Iterable[Case]
 def judged_under(settings: Settings, gates: Iterable[Gate]) -> str:
     """Digest of the settings that decide whether a fact passes its gates.
 
-    A fact that failed a gate under other settings may well pass under these.
+    A fact that failed a gate under other settings may pass under these.
     """
     values: dict[str, Any] = settings.model_dump(mode="json", include=JUDGED_BY)
     values["gates"] = [gate.settings() for gate in gates if gate.judges_facts]
@@ -56,7 +56,7 @@ def judged_under(settings: Settings, gates: Iterable[Gate]) -> str:
 
 
 def verdicts_under(settings: Settings, gates: Iterable[Gate], canaries: Iterable[Case]) -> str:
-    """Digest of the settings that decide whether a whole candidate passes: the same view gets the same verdict."""
+    """Digest of the settings that decide whether a candidate passes: if equal, a view gets the same verdict."""
     gates = tuple(gates)
     everything = [gate.settings() for gate in gates]
     asked = [[case.prompt, case.target] for case in canaries]
@@ -64,9 +64,9 @@ def verdicts_under(settings: Settings, gates: Iterable[Gate], canaries: Iterable
 
 
 def is_stale(evidence: Mapping[str, Any], settings: str, base: str | None) -> bool:
-    """Whether a fact failed a gate, or could not be built, under other settings or on another base than now.
+    """Whether a fact failed a gate or could not be built under other settings or on another base than now.
 
-    `base` is that of the newest run.  Evidence of older versions does not say: it counts as stale.
+    `base` is that of the newest run.  Evidence written by older versions lacks the settings and counts as stale.
     """
     if not evidence.keys() & {"gate", "failure"}:
         return False

@@ -1,6 +1,6 @@
-"""Reading the settings: the file, overridden by the environment.  `load` is the only way they are made.
+"""Load the settings from the file, overridden by the environment; `load` is the only constructor.
 
-Everything that is wrong is named by where it stands: the file and the key, or the variable.
+Every error names its place: the file and the key, or the environment variable.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def load(
 ) -> Settings:
     """The settings in `file` (None: defaults) and the environment.
 
-    Raises BadConfiguration naming the file and the key, or the variable, that is wrong.
-    Relative paths in the file are relative to `directory`, by default to the file's.
+    Raises BadConfiguration that names the file and the key, or the variable, that is wrong.
+    Relative paths in the file are relative to `directory`, by default the file's directory.
     """
     environment = os.environ if environment is None else environment
     reject_unknown_variables(Settings, environment)
@@ -48,7 +48,7 @@ def load(
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """The tables of a TOML file; raises BadConfiguration where it is missing or none."""
+    """The tables of a TOML file; raises BadConfiguration if it is missing or not valid TOML."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
@@ -64,7 +64,7 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def _anchored(values: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Paths of the [model] section, canaries and anchor made absolute against the file's directory."""
+    """Make the paths of [model], `canaries` and `[state] anchor` absolute, relative to `directory`."""
 
     def absolute(value: Any) -> Any:
         if isinstance(value, list):
@@ -83,7 +83,7 @@ def _anchored(values: dict[str, Any], directory: Path) -> dict[str, Any]:
 
 
 def describe_validation_error(error: ValidationError) -> str:
-    """pydantic's first complaints as `section.key: what is wrong`, one line."""
+    """pydantic's first errors as `section.key: what is wrong`, on one line."""
     return "; ".join(_complaint(item) for item in error.errors()[:3])
 
 
@@ -101,7 +101,7 @@ def _complaint(item: ErrorDetails) -> str:
 
 
 def _known(loc: tuple[int | str, ...]) -> Iterable[str]:
-    """The keys beside the one at `loc`, of the sections that are one model each; none of deeper ones."""
+    """The keys allowed at the place of `loc`, as far as they are known: top-level keys, and those of plain sections."""
     if len(loc) == 1:
         return Settings.model_fields
     section = Settings.model_fields.get(str(loc[0])) if len(loc) == 2 else None
@@ -109,7 +109,7 @@ def _known(loc: tuple[int | str, ...]) -> Iterable[str]:
 
 
 def _complaints(error: ValidationError, file: Path | None, environment: Mapping[str, str]) -> str:
-    """The first complaints, each after the variable or the file that it is about."""
+    """The first errors, each preceded by the variable or the file that it concerns."""
     lines = []
     for item in error.errors()[:3]:
         variable = variable_of(item["loc"], environment)

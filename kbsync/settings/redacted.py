@@ -10,7 +10,7 @@ HIDDEN = "**********"
 _SECRET_KEY = re.compile(
     r"(^|_)(password|passwd|secret|token|api_?key|credentials?|authorization)$", re.IGNORECASE
 )
-"""Keys that hold a secret themselves; `token_env` and `token_file` only say where one is."""
+"""Keys whose value is a secret; `token_env` and `token_file` only name where a secret is."""
 _USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/?#\s]*@", re.IGNORECASE)
 """User and password in front of a URL's host (RFC 3986, section 3.2.1)."""
 _PARAMETER = re.compile(
@@ -19,7 +19,7 @@ _PARAMETER = re.compile(
 
 
 def redacted(value: Any) -> Any:
-    """`value` (of JSON's types) with secrets hidden: whole values of telling keys, and parts of URLs."""
+    """`value` (of JSON types) with secrets hidden: values of keys that name a secret, and secret parts of URLs."""
     if isinstance(value, Mapping):
         return {
             key: HIDDEN if item and _SECRET_KEY.search(str(key)) else redacted(item)

@@ -1,7 +1,7 @@
-"""The engine on any local model: edit a file of facts, compute statistics, trace: no source, ledger or daemon.
+"""Use the engine on any local model, without source, ledger or daemon: edit facts, compute statistics, trace.
 
-A home is still where bases and the cache live, so a second edit of the same model pays only for what is
-new; it is locked meanwhile, so that a daemon's cleaning meets no writer.
+Bases and the cache are still kept in a home, so that a second edit of the same model computes only what is
+new.  The home is locked meanwhile, so that a daemon's clean-up cannot remove files that are being written.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def edit(
     announce: Announce,
     progress: Progress,
 ) -> EditOutcome | None:
-    """Edit `records` into the chosen model and write it to `out`; with no `out` only announce what it would take."""
+    """Edit `records` into the chosen model and write it to `out`; without `out`, only announce the expected cost."""
     corpus = chosen.text()
     if out is not None:
         _refuse(out, chosen.home)
@@ -79,7 +79,7 @@ class LayerStatistics:
     tokens: int
     key_width: int
     computed: bool
-    """Just now; else they were there."""
+    """Whether they were computed by this call; otherwise they were in the cache."""
     file: str
 
 
@@ -124,7 +124,7 @@ def statistics(chosen: Chosen, progress: Progress) -> tuple[LayerStatistics, ...
 
 
 def trace(chosen: Chosen, records: Sequence[Record], *, samples: int, progress: Progress) -> TraceResult:
-    """Causal tracing of those facts that the chosen model knows."""
+    """Causal tracing of the facts that the chosen model knows."""
     from editing.model.architectures import described
     from editing.model.loading import load_model, load_tokenizer
     from editing.tracing import trace
@@ -141,13 +141,13 @@ def trace(chosen: Chosen, records: Sequence[Record], *, samples: int, progress: 
 
 
 def known_statement(record: Record) -> EditRequest:
-    """What the unedited model may know: what was true before, where the record tells (CounterFact does)."""
+    """What the unedited model may know: the previous object, if the record has one (as in CounterFact)."""
     request = record.request
     return EditRequest(request.id, request.prompt, request.subject, record.previous or request.target)
 
 
 def paced(progress: Progress, pace: Pace) -> Callable[[str, int, int], None]:
-    """The editing room's progress as the command line shows it, with the time left."""
+    """Pass the engine's progress on to the command line, with the time left."""
 
     began = 0.0
 
@@ -155,7 +155,7 @@ def paced(progress: Progress, pace: Pace) -> Callable[[str, int, int], None]:
         nonlocal began
         if phase == "ask before":
             began = began if done else time.monotonic()
-            if done >= total:  # the same questions come again at the end
+            if done >= total:  # the same questions are asked again at the end
                 pace.expect({"ask after": time.monotonic() - began})
         progress(phase, done, total, pace.at(phase, done, total)[1])
 
@@ -163,7 +163,7 @@ def paced(progress: Progress, pace: Pace) -> Callable[[str, int, int], None]:
 
 
 def _refuse(out: Path, home: Home) -> None:
-    """Say before the work begins that the result could not be kept."""
+    """Refuse, before the work begins, an output directory that cannot be used."""
     if out.exists() or out.is_symlink():
         raise UsageError(
             f"{out} exists already", "nothing is overwritten: choose another --out, or move it away"
@@ -176,7 +176,7 @@ def _refuse(out: Path, home: Home) -> None:
 
 @contextmanager
 def _at_work(chosen: Chosen, purpose: str) -> Iterator[None]:
-    """The home locked, and what killed writers left in it removed."""
+    """Lock the home, and remove what killed writers left in it."""
     home = chosen.home.prepare()
     _settle(chosen)
     with home.locked(purpose):
@@ -186,7 +186,7 @@ def _at_work(chosen: Chosen, purpose: str) -> Iterator[None]:
 
 
 def _settle(chosen: Chosen) -> None:
-    """Threads as the settings say, and no progress bars besides ours."""
+    """Set the number of threads, and disable the libraries' own progress bars."""
     import torch
     from transformers.utils import logging
 

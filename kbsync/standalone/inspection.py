@@ -1,4 +1,4 @@
-"""What a model is made of, whether that is so, and what an edit of it needs: `kbsync inspect`."""
+"""`kbsync inspect`: find a model's parts, test them on the model, and estimate an edit's memory."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
     from editing.model.architectures import Parts
 
 EDITS = 100
-"""Edits that the memory is reckoned for."""
+"""The number of edits for which memory is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """W_out of one layer."""
+    """One layer and its W_out."""
 
     layer: int
     writer: str | None
-    """Name of its weight; None where the layer has none that can be edited."""
+    """Name of W_out's weight; None if the layer has none that can be edited."""
     shape: tuple[int, ...]
-    """Of the weight as it is stored."""
+    """Shape of the weight as it is stored."""
     norm: str | None
-    """The norm that what it writes passes."""
+    """The norm that is applied to W_out's output, if there is one."""
     edited: bool
-    """Whether it is edited where nothing else is said."""
+    """Whether the layer is edited with the chosen settings."""
     reason: str
-    """Why it cannot be edited."""
+    """Why the layer cannot be edited; empty if it can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tested on the model itself."""
+    """The result of one test on the model itself."""
 
     name: str
     passed: bool
@@ -46,7 +46,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """All that `kbsync inspect` prints."""
+    """Everything that `kbsync inspect` prints."""
 
     model: str
     family: str
@@ -55,10 +55,10 @@ class Inspection:
     """Its class in transformers."""
     supported: bool
     reason: str
-    """Why it is not supported; empty where it is."""
+    """Why the model is not supported; empty if it is."""
     parameters: int
     dtypes: dict[str, int]
-    """Stored dtype → values."""
+    """Stored dtype → number of values."""
     blocks: str
     """Path of the list of blocks."""
     width: int
@@ -73,19 +73,19 @@ class Inspection:
     """The token that texts begin with, if the tokenizer adds one."""
     chat_template: bool
     prefix_cache: bool
-    """Whether texts are continued from keys and values; else they are run whole."""
+    """Whether texts are continued from cached keys and values; otherwise each text is run in full."""
     why_whole: str
     tests: tuple[Finding, ...]
     memory: dict[str, int]
-    """Bytes: of the weights, and beside them of the phases of an edit of `edits` facts."""
+    """Bytes of the weights and, in addition to them, of each phase of an edit of `edits` facts."""
     edits: int
 
 
 def inspect(chosen: Chosen) -> Inspection:
-    """Load the chosen model, name its parts and test them; nothing is written.
+    """Load the chosen model, find its parts and test them; nothing is written.
 
-    Raises ModelError for a directory that cannot be loaded; a model that cannot be edited is described with the
-    reason.
+    Raises ModelError for a directory that cannot be loaded; for a model that cannot be edited, the inspection
+    contains the reason.
     """
     from editing.model.architectures import described, locate_parts
     from editing.model.loading import load_model, load_tokenizer
@@ -100,7 +100,7 @@ def inspect(chosen: Chosen) -> Inspection:
 
 
 def _known(path: Path, model: Any, tokenizer: Any) -> dict[str, Any]:
-    """What is known of any model."""
+    """The part of the report that any model has."""
     from editing.model.loading import context_length
 
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
@@ -130,7 +130,7 @@ def _stored_dtypes(path: Path) -> dict[str, int]:
 
 
 def _nothing(reason: str) -> dict[str, Any]:
-    """The rest of the report of a model that cannot be edited."""
+    """The rest of the report for a model that cannot be edited."""
     return {
         "supported": False,
         "reason": reason,
@@ -146,7 +146,7 @@ def _nothing(reason: str) -> dict[str, Any]:
 
 
 def _parts(chosen: Chosen, model: Any, parts: Parts) -> dict[str, Any]:
-    """The parts, the tests and the memory of a model whose parts were found."""
+    """The rest of the report for a model whose parts were found: parts, tests and memory."""
     from editing.memit.preparation import chosen_layers
     from editing.model.self_test import check, self_test
     from editing.storage.self_tests import as_stored
@@ -194,7 +194,7 @@ def _layer(parts: Parts, layer: int, refused: dict[int, str], edited: tuple[int,
 
 
 def _final_norm(model: Any, parts: Parts) -> str:
-    """Name of the last norm beside the list of blocks; empty where none is found."""
+    """Name of the last norm beside the list of blocks; empty if there is none."""
     beside = parts.architecture.blocks.rpartition(".")[0]
     home = model.get_submodule(beside) if beside else model
     norms = [name for name, module in home.named_children() if "norm" in type(module).__name__.lower()]
@@ -202,7 +202,7 @@ def _final_norm(model: Any, parts: Parts) -> str:
 
 
 def _memory(model: Any, parts: Parts, layers: tuple[int, ...], chosen: Chosen) -> dict[str, int]:
-    """Bytes of the weights, and beside them of each phase of an edit of `EDITS` facts in `layers`."""
+    """Bytes of the weights and, in addition to them, of each phase of an edit of `EDITS` facts in `layers`."""
     from editing.memit.cost import TOKENS, Work, step_bytes
 
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())

@@ -1,4 +1,4 @@
-"""Which model a one-shot command works on, with which settings and text: typed, or the configured base."""
+"""The model, settings and text of a one-shot command: from its options, or those of the configured base."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from kbsync.settings.sections import EditOverrides, Settings
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A model directory and all that decides how it is edited."""
+    """A model directory and everything that decides how it is edited."""
 
     home: Home
     path: Path
     overrides: EditOverrides
     settings: EditSettings
-    """The model's own (`kbsync-edit.json`, or the defaults) with `overrides`."""
+    """The model's own settings (`kbsync-edit.json`, or the defaults) with `overrides` applied."""
     corpus: tuple[Path, ...]
     device: str | None
     threads: int | None
 
     def imported(self) -> Base:
-        """The model as a base of the home: frozen and editable shards."""
+        """Import the model as a base of the home, split into frozen and editable shards."""
         return import_base(self.path, self.home, self.overrides)
 
     def text(self) -> tuple[Path, ...]:
-        """The text the statistics are computed from; without any, the model's own samples are taken.
+        """The text that the statistics are computed from; if there is none, the model generates it.
 
         Raises BadConfiguration for a corpus that does not exist.
         """
@@ -55,10 +55,10 @@ def choose(
     corpus: Sequence[Path] = (),
     device: str | None = None,
 ) -> Chosen:
-    """What was typed, or else what the settings of the home say.
+    """The choice given by a command's options or, where they are not given, by the home's settings.
 
-    Hyper-parameters: the defaults; over them `kbsync-edit.json` beside the model; over that [edit] of the
-    settings file where the model is the configured base; over that `file`; over that `layers`.
+    Hyper-parameters, each overriding those before: the defaults, `kbsync-edit.json` beside the model, [edit]
+    of the settings file if the model is the configured base, `file`, `layers`.
     """
     base = settings.model.path
     path = model or base
@@ -89,21 +89,21 @@ def choose(
 
 
 def with_samples(chosen: Chosen, samples: int | None) -> Chosen:
-    """The same with another size of the statistics' sample."""
+    """The same choice with another number of statistics samples; None keeps it."""
     if samples is None:
         return chosen
     return replace(chosen, settings=replace(chosen.settings, statistics_samples=samples))
 
 
 def with_hparams(chosen: Chosen, found: Hparams) -> Chosen:
-    """The same, starting from another editor's hyper-parameters: whatever was set for kbsync goes over them."""
+    """The same choice on top of another editor's hyper-parameters, which kbsync's own settings override."""
     start = EditOverrides(**found.settings)
     settings = chosen.overrides.over(start.over(edit_settings_of(chosen.path)))
     return replace(chosen, overrides=_over(start, chosen.overrides), settings=settings)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """`3-8` or `3,4,5`; raises UsageError."""
+    """Parse `3-8` or `3,4,5`; raises UsageError."""
     try:
         numbers: list[int] = []
         for part in text.split(","):

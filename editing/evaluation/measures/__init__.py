@@ -1,1 +1,1 @@
-"""What is measured of a candidate: a declaration each, about single facts or about the candidate as a whole."""
+"""Measures of a candidate: one declaration each, about single facts or about the candidate as a whole."""

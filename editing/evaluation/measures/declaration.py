@@ -1,8 +1,8 @@
-"""How a measure is declared: what is asked, of whom, and how an answer becomes a figure.
+"""Declaring a measure: what is asked, about which facts, and how answers become a figure.
 
-A `FactMeasure` asks questions about single facts; each fact's report carries its own outcomes under the measure's
-name, so that a gate on it can name the facts that failed.  A `CandidateMeasure` is one figure of the
-candidate as a whole.
+A `FactMeasure` asks questions about single facts.  Each fact's report contains its outcomes under the measure's
+name, so that a gate on it can name the facts that failed.  A `CandidateMeasure` is one figure of the candidate as
+a whole.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Answered = Literal["scored", "sampled"]
 """
 
 Expected = Literal["stated", "unchanged"]
-"""What a question is to be answered with:
+"""The expected answer of a question:
 
-    stated     the target that the case names
-    unchanged  what the view states where it edits that prompt; else the case's target if the base states it,
-               or whatever the base answers
+        stated     the target of the case
+        unchanged  what the view states, if it edits that prompt; else the case's target if the base states it,
+                   or else whatever the base answers
 """
 
 
@@ -50,7 +50,7 @@ class FactMeasure:
     expects: Expected = "stated"
     answered: Answered = "scored"
     probe: str = ""
-    """What its questions are called in a fact's evidence; the measure's name if empty."""
+    """Name of its questions in a fact's evidence; the measure's name if empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +59,11 @@ class CandidateMeasure:
 
     name: str
     figure: Callable[[Evidence], Measure | None] | None = None
-    """From the evidence to the figure, None where it cannot be measured; by default the share of what it `asks`."""
+    """Computes the figure from the evidence, or None if it cannot be measured; by default the share answered right."""
     asks: Callable[[BuildSpec], Sequence[Case]] | None = None
-    """Questions of its own.  A case that names its target requires it; others are to be answered as by the base."""
+    """Its questions.  A case with a target requires that answer; others are to be answered as by the base."""
     reads: Reading | None = None
-    """What is read off each model, kept in `Responses.readings` under the measure's name."""
+    """Computes a figure from each model, stored in `Responses.readings` under the measure's name."""
 
 
 def populations(fact: FactSpec, known: bool) -> frozenset[Population]:

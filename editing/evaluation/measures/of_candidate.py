@@ -16,12 +16,12 @@ from editing.spec import BuildSpec, Case, Measure
 
 
 def _efficacy_alone(evidence: Evidence) -> Measure:
-    """New facts that each δ, injected alone into the base, makes it state."""
+    """New facts that the base states when only their δ is injected."""
     return counted("efficacy_alone", list(evidence.alone.values()))
 
 
 def _fluency(evidence: Evidence) -> Measure:
-    """n-gram entropy of generated texts, as a share of the base's on the same prompts."""
+    """n-gram entropy of generated texts, relative to the base's on the same prompts."""
     base = _entropy(evidence.base, evidence, ngram_entropy)
     own = _entropy(evidence.candidate, evidence, ngram_entropy)
     live = _entropy(evidence.live, evidence, ngram_entropy)
@@ -39,7 +39,7 @@ def _fluency_bits(evidence: Evidence) -> Measure | None:
 
 
 def _fluency_released(evidence: Evidence) -> Measure | None:
-    """GE as the released code computes it."""
+    """GE as computed by the released code."""
     own = _entropy(evidence.candidate, evidence, ngram_entropy_released)
     texts = len(evidence.asked.texts)
     return Measure("fluency_released", own, texts, unit="bits") if texts else None

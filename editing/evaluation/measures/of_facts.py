@@ -15,7 +15,7 @@ def own_prompt(fact: FactSpec) -> Sequence[Case]:
 
 
 def restated(fact: FactSpec) -> Sequence[Case]:
-    """Everything besides its own prompt that states the fact: its paraphrases, and the fact the other way round."""
+    """All other prompts that state the fact: its paraphrases, and the fact in the inverse direction."""
     return (*(Case(prompt, fact.target) for prompt in fact.paraphrases), *fact.reversed)
 
 

@@ -1,4 +1,4 @@
-"""What must hold of the world's files, whoever edits them.
+"""Checks that the world's files must pass after every edit.
 
 Every check yields sentences that name the culprit; an empty list is a sound world.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"demo:[a-z0-9]+(-[a-z0-9]+)*")
 _SPELT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .&'-]*")
-"""Plain letters: what a small vocabulary spells without effort."""
+"""Plain letters, which a small vocabulary can spell."""
 _AFTER_SUBJECT = re.compile(r"\{\}\W*")
 
 
@@ -120,7 +120,7 @@ def _trials(world: World) -> Iterator[str]:
 
 
 def _newcomers(world: World) -> Iterator[str]:
-    """A person who becomes an object must be a subject in training text, or a model cannot spell the name."""
+    """A person who becomes an object must be a subject in training text; otherwise a model cannot spell the name."""
     told = Counter(fact.subject for fact in world.facts_2021)
     for entity in world.entities.values():
         if entity.type == "person" and told[entity.id] < 2:

@@ -1,4 +1,4 @@
-"""What the world's files hold, row by row, as plain values."""
+"""The rows of the world's files, as plain values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Expected = Literal["unchanged", "accepted", "retracted", "quarantined"]
 
 
 class WorldError(BadData):
-    """A file of the demo's world is not what its first lines promise; the message names file and line."""
+    """A file of the demo's world violates its declared format; the message names file and line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A thing of the world, with its one English label and the other names it goes by."""
+    """An entity of the world, with its English label and its aliases."""
 
     id: str
     label: str
@@ -30,7 +30,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """How one relation (`wdt:P36`) is said."""
+    """The wordings of one relation (`wdt:P36`)."""
 
     id: str
     label: str
@@ -44,7 +44,7 @@ class Wording:
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """As a relation catalogue wants them: `{}` for the subject, the object last, the edit's first."""
+        """The templates in the catalogue's format: `{}` for the subject, the object last, the one for editing first."""
         return (*self.open, *self.close)
 
 
@@ -62,7 +62,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One edit of the knowledge base, at an instant of the world's own clock (UTC)."""
+    """One edit of the knowledge base, at a time of the world's own clock (UTC)."""
 
     at: datetime
     do: Do
@@ -96,7 +96,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An awkward case: a slot, its story, the moves that tell it, and what admission ought to make of it."""
+    """An awkward case: a slot, its story, the moves that produce it, and the verdict expected from admission."""
 
     kind: str
     subject: str

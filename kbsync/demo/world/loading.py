@@ -1,4 +1,4 @@
-"""Reading the world's files, and asking the world what was true when."""
+"""Read the world's files, and query what was true at a given time."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ DAY_ZERO = date(2021, 1, 1)
 
 @dataclass(frozen=True)
 class World:
-    """Everything the files say."""
+    """The contents of all files."""
 
     entities: Mapping[str, Entity]
     invented: Mapping[str, Entity]
-    """The made-up objects of the second act; in no other place, so that no model has seen them."""
+    """The invented objects of the second act; they occur nowhere else, so that no model has seen them."""
     wordings: Mapping[str, Wording]
     """By relation, `wdt:P36`."""
     facts_2021: tuple[Fact, ...]
@@ -73,7 +73,7 @@ class World:
         return tuple(sorted((t.move for t in self.trials), key=lambda move: (move.at, *move.slot)))
 
     def statements(self, until: datetime) -> Slots:
-        """What the knowledge base holds at an instant, ended and deprecated statements included."""
+        """The knowledge base's statements at a given time, including ended and deprecated ones."""
         slots = first_statements(self.facts_2021)
         for move in (*self.moves, *self.second_act):
             if move.at <= until:
@@ -81,7 +81,7 @@ class World:
         return slots
 
     def at(self, day: date) -> tuple[Fact, ...]:
-        """The current facts at the end of `day`; a slot has several where the world has."""
+        """The current facts at the end of `day`; a slot may have several."""
         slots = self.statements(datetime.combine(day, time.max, UTC))
         return tuple(held.fact for slot in slots.values() for held in slot if held.current)
 
@@ -100,7 +100,7 @@ class World:
 
 
 def load(directory: Path = HERE) -> World:
-    """The world in `directory`; raises WorldError naming everything that is wrong with it."""
+    """The world in `directory`; raises WorldError that lists everything that is wrong with it."""
     trials, invented = _trials(directory)
     world = World(
         entities=_entities(directory),

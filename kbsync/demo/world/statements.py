@@ -1,4 +1,4 @@
-"""What the knowledge base holds for a slot, and how one move changes it.
+"""The knowledge base's statements for a slot, and how one move changes them.
 
 A real change does not overwrite: it is a new statement, and an end time on the old one.
 """
@@ -42,7 +42,7 @@ Slots = dict[tuple[str, str], tuple[Held, ...]]
 
 
 def first_statements(facts: Iterable[Fact]) -> Slots:
-    """One statement a fact."""
+    """One statement for each fact."""
     slots: Slots = {}
     for fact in facts:
         before = slots.get(fact.slot, ())

@@ -19,7 +19,7 @@ from kbsync.demo.world.statements import Held, first_statements, moved
 
 DEMO = "https://demo.kbsync.example/"
 PREFIXES = {"demo": f"{DEMO}entity/"}
-"""What a source's settings must know besides Wikidata's own prefixes."""
+"""Prefixes that a source's settings need besides Wikidata's own."""
 
 _PROP = "http://www.wikidata.org/prop/"
 _ONTOLOGY = "http://wikiba.se/ontology#"
@@ -79,7 +79,7 @@ class Wikibase:
         return "".join(f"{line}\n" for line in lines)
 
     def apply(self, move: Move) -> str:
-        """Take the move and return it as one SPARQL UPDATE; raises WorldError if it cannot be taken."""
+        """Apply the move and return it as one SPARQL UPDATE; raises WorldError if it cannot be applied."""
         after = moved(self._slots.get(move.slot, ()), move)
         new = self._newcomer(move.object, move.at)
         self._slots[move.slot] = after
@@ -102,7 +102,7 @@ class Wikibase:
         return " ;\n".join([self.apply(move) for move in moves])
 
     def _newcomer(self, id: str, at: datetime) -> list[str]:
-        """The triples of an entity that the server has not met."""
+        """The triples of an entity that the server does not have yet."""
         if id in self._entities:
             return []
         entity = self._entities[id] = self._world.entity(id)
@@ -131,7 +131,7 @@ class Wikibase:
 
 
 def statement_node(id: str) -> str:
-    """The node of a statement id: all but letters, digits, `_` and `-` become `-`, as Wikibase does it."""
+    """The node of a statement id: all characters except letters, digits, `_` and `-` become `-`, as in Wikibase."""
     return f"<{DEMO}entity/statement/{re.sub(r'[^A-Za-z0-9_-]', '-', id)}>"
 
 
@@ -160,7 +160,7 @@ def _statement(held: Held, value: str, best: bool) -> Iterator[str]:
 
 
 def _reference(node: str, held: Held) -> Iterator[str]:
-    """A reference is a node named by what it says (P813, retrieved): equal references are shared."""
+    """A reference is a node named by its content (P813, retrieved), so that equal references are shared."""
     retrieved = _instant(_midnight(max(DAY_ZERO, held.end or held.start or DAY_ZERO)))
     reference = f"<{DEMO}reference/{hashlib.sha1(retrieved.encode(), usedforsecurity=False).hexdigest()}>"
     yield f"{node} {_DERIVED_FROM} {reference} ."
