@@ -83,12 +83,12 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from kbsync.deployment.connect import connect
+from kbsync.deployment.connect import connect_hook
 from kbsync.deployment.hooks import Call, Version
 from kbsync.settings.loading import load
 folder = Path(tempfile.mkdtemp())
 (folder / "kbsync.toml").write_text(f"[deploy.log]\\nkind = 'notebook'\\nfile = '{folder}/log'\\n")
-hook = connect(load(folder / "kbsync.toml", {}).deploy["log"], Call(1, Event()), lambda: datetime.now(UTC))
+hook = connect_hook(load(folder / "kbsync.toml", {}).deploy["log"], Call(1, Event()), lambda: datetime.now(UTC))
 hook.deploy(Version("1-1@0", folder, "0"))
 assert hook.observed_version() == "1-1@0"
 """,
