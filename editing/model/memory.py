@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -104,3 +105,17 @@ def halving(
     half = len(batch) // 2
     halving(batch[:half], run, too_large=too_large)
     halving(batch[half:], run, too_large=too_large)
+
+
+def peak_bytes() -> int:
+    """Peak memory of this process in bytes: on the GPU where there is one, else the peak of its resident set.
+
+    Linux counts VmHWM (proc_pid_status(5)) from the start of the program.  `ru_maxrss`, the fallback
+    elsewhere, starts with what the parent process held when it forked.
+    """
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="ascii", errors="replace").splitlines() if status.exists() else []
+    peak = next((line for line in lines if line.startswith("VmHWM:")), None)
+    return int(peak.split()[1]) * 1024 if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import resource
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -38,6 +37,7 @@ from editing.evaluation.questions import Base, Known, build_questions, known_fac
 from editing.evaluation.reporting import fact_reports, measured
 from editing.evaluation.responses import Responses
 from editing.model.hooks import fused
+from editing.model.memory import peak_bytes
 from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk, reach
 from editing.progress import Counter
@@ -91,7 +91,7 @@ class Workshop:
         with fused(kept.loaded.model):
             report = _Round(spec, digest, kept, self.channel).run()
         seconds = {**report.cost.seconds, "total": time.perf_counter() - started}
-        cost = replace(report.cost, seconds=seconds, peak_memory_bytes=_peak_memory())
+        cost = replace(report.cost, seconds=seconds, peak_memory_bytes=peak_bytes())
         report = replace(report, cost=cost)
         crash_point("editing.worker:before-report")
         report.write(report_path)
@@ -334,10 +334,3 @@ def _answers(report: Path, spec_digest: str) -> bool:
         )
     except EditingError:
         return False
-
-
-def _peak_memory() -> int:
-    """Peak memory in bytes: of the GPU where there is one, else of the process."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

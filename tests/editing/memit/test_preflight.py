@@ -81,6 +81,7 @@ from pathlib import Path
 import torch
 from editing.editors.contract import BuildInputs
 from editing.memit.build import build
+from editing.model.memory import peak_bytes
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 from tests.support.zoo import TEXT, tiny, tokenizer
@@ -97,7 +98,7 @@ def planned(expected):
     before.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
 inputs = BuildInputs(requests, settings, cache=scratch, base_digest="b", corpus=[scratch / "corpus.txt"])
 build(model, tokenizer("byte-bpe"), inputs, planned=planned)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = peak_bytes()
 print(json.dumps({"said": told[0].bytes - told[0].bytes_model, "took": peak - before[0]}))
 """
 
