@@ -287,7 +287,7 @@ def check_same(world: World, twin: World, *, weights: bool = True) -> None:
     """The same ledger, files and weights as the twin's, which nothing befell."""
     ours, theirs = tables(world), tables(twin)
     for part in theirs:
-        assert (part, ours[part]) == (part, theirs[part])
+        assert ours[part] == theirs[part], f"{part} differ:\n  {ours[part]}\n  undisturbed: {theirs[part]}"
     assert names(world.home) ^ names(twin.home) == set(), names(world.home) ^ names(twin.home)
     if weights:
         for name in {path for path, _, status in ours["checkpoints"] if status != "rejected"}:
