@@ -231,9 +231,10 @@ def _many(value: object, most: int, what: str) -> tuple[Any, ...]:
 
 
 def _count(value: object, what: str, most: int) -> int:
-    if isinstance(value, bool) or not 0 <= _of(value, int, what) <= most:
+    number = _of(value, int, what)
+    if isinstance(value, bool) or not 0 <= number <= most:
         raise SourceDataError(f"{what} is {shown(value)}, not a whole number from 0 to {most}")
-    return _of(value, int, what)
+    return number
 
 
 def _instant(value: object, what: str) -> datetime:

@@ -118,12 +118,9 @@ def check(test: SelfTest, layers: Sequence[int] = ()) -> None:
     wrong = [layer for layer in layers if layer in test.refused]
     if wrong:
         raise ArchitectureError(
-            f"layer {wrong[0]} cannot be edited: {test.refused[wrong[0]]}. Layers that can: {_ranges(test.layers)}"
+            f"layer {wrong[0]} cannot be edited: {test.refused[wrong[0]]}. Layers that can: "
+            + ", ".join(map(str, test.layers))
         )
-
-
-def _ranges(layers: Sequence[int]) -> str:
-    return ", ".join(map(str, layers))
 
 
 @dataclass

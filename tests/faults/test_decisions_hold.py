@@ -1,6 +1,6 @@
 """Time does not undo a decision: histories of sources, reviewers, operators, restores, clocks and settings.
 
-After each step live states nothing anew that was not wanted when it was promoted; after each cycle nothing
+After each step nothing that was not wanted at its promotion has gone live; after each cycle nothing
 that a person withdrew is live, nor what a source withdrew unless a candidate without it waits for review; and
 at the end of a history what is wanted gets there, and only that.
 

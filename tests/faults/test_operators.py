@@ -3,7 +3,7 @@
 What comes of a schedule is one that could have happened one command after the other
 (`tests/support/serial_history.py`): requests are carried out in turn and answered once, an exit code says what
 the log says, a command that ended before another was started comes before it in the log, promotions follow
-one after the other, nothing unwanted went live anew, and no scheduled run was planned while the daemon was paused.
+one after the other, nothing unwanted went live, and no scheduled run was planned while the daemon was paused.
 """
 
 from __future__ import annotations

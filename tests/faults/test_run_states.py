@@ -179,7 +179,7 @@ class Runs(Histories):
     # What holds
 
     @invariant()
-    def nothing_unwanted_went_live_anew(self) -> None:
+    def nothing_unwanted_went_live(self) -> None:
         if hasattr(self, "state"):
             assert newly_unwanted(self.state) == []
 

@@ -1,4 +1,4 @@
-"""What the audit log must show: nothing went live anew that was not wanted in that transaction."""
+"""What the audit log must show: nothing went live that was not wanted in the transaction of its promotion."""
 
 from __future__ import annotations
 
