@@ -99,7 +99,7 @@ def serving(app: Application, heartbeat: Heartbeat) -> Iterator[str | None]:
             f"[health] listen: cannot bind {listen}: {error.strerror or error}",
             "choose another address, or end the process that has it",
         ) from error
-    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="health", daemon=True)
     thread.start()
     bound = f"{listen.rpartition(':')[0]}:{server.server_port}"
     log.info("health.listening", address=bound)

@@ -255,7 +255,7 @@ def listening(server: StandIn) -> Iterator[StandIn]:
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
-    threading.Thread(target=http.serve_forever, daemon=True).start()
+    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
     server.url = f"http://127.0.0.1:{http.server_port}"
     try:
         yield server

@@ -24,7 +24,7 @@ class WikiServer:
         """Path and query of every request for entity data."""
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.base = f"http://127.0.0.1:{self._server.server_port}"
 
     def publish(self, item: Item, operation: str = "diff", parts: int = 1) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import chain, repeat
 
 import pytest
 
@@ -33,7 +34,8 @@ from tests.support.wikibase_world import World
 
 
 def drip_headers(request: http.server.BaseHTTPRequestHandler) -> None:
-    for byte in b"HTTP/1.0 200 OK\r\nX-Slow: " + b"x" * 40:
+    """A header without end: only a client that has had enough ends it."""
+    for byte in chain(b"HTTP/1.0 200 OK\r\nX-Slow: ", repeat(ord("x"))):
         request.wfile.write(bytes([byte]))
         request.wfile.flush()
         time.sleep(0.05)
@@ -102,10 +104,8 @@ def test_the_deadline_holds_for_the_whole_request_however_slowly_it_drips(
     server: ObedientServer, asker: Open
 ) -> None:
     server.handle = drip_headers
-    begun = time.monotonic()
     with pytest.raises(SourceTimeout):
         asker(attempts=1, deadline_s=0.3).ask()
-    assert time.monotonic() - begun < 1.5
 
 
 def test_retry_after_is_waited_out_and_not_by_one_second_less(

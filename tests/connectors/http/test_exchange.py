@@ -186,16 +186,14 @@ def test_a_body_without_a_length_that_drips_ends_at_the_deadline(
 ) -> None:
     def drip(request: http.server.BaseHTTPRequestHandler) -> None:
         request.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: application/sparql-results+json\r\n\r\n")
-        for _ in range(200):
+        while True:  # until the client has had enough
             request.wfile.write(b" ")
             request.wfile.flush()
             time.sleep(0.05)
 
     server.handle = drip
-    begun = time.monotonic()
     with pytest.raises(SourceTimeout, match=r"no whole answer within 0\.4 s"):
         Asker(server, transport, attempts=1, deadline_s=0.4).ask()
-    assert time.monotonic() - begun < 5
 
 
 def test_all_attempts_of_a_step_have_one_allowance_of_time(server: ObedientServer, transport: str) -> None:
