@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +29,7 @@ from state.records import Anchor, Difference, Verification
 from state.replay import Replay
 from state.table_proof import differences
 from state.transaction import EVENTS, chunks
+from state.tree import Recomputed
 
 COLUMNS = ("seq", "at", "kind", "actor", "run", "fact", "body", "previous", "hash", "rows")
 _PAGE = 2000
@@ -43,8 +45,10 @@ class Audit:
 
     def verify(self, *kept: Anchor) -> Verification:
         """Recomputes the whole chain, from the first event, and compares it with anchors `kept` outside."""
-        with self._rows() as rows:
-            return verify_rows(rows, *kept)
+        with translated(self._url), self._reader.begin() as connection, _any_bytes(connection):
+            tree = Recomputed()
+            found = verify_rows(_grown(events(connection), tree), *kept)
+            return _with_tables(found, tree.differences(connection)) if found.ok else found
 
     def verify_tables(self, *kept: Anchor) -> Verification:
         """As `verify`, and compares every row of the tables with its events.
@@ -57,8 +61,10 @@ class Audit:
             _any_bytes(connection),
             Replay() as replay,
         ):
-            found = verify_rows(_replayed(events(connection), replay), *kept)
-            return _with_tables(found, differences(connection, replay)) if found.ok else found
+            tree = Recomputed()
+            found = verify_rows(_grown(_replayed(events(connection), replay), tree), *kept)
+            unlike = chain(tree.differences(connection), differences(connection, replay))
+            return _with_tables(found, unlike) if found.ok else found
 
     def anchor(self) -> Anchor | None:
         """The head of the chain now; None while the log is empty."""
@@ -159,6 +165,13 @@ def _replayed(rows: Iterable[dict[str, Any]], replay: Replay) -> Iterator[dict[s
     for row in rows:
         yield row
         replay.event(row)
+
+
+def _grown(rows: Iterable[dict[str, Any]], tree: Recomputed) -> Iterator[dict[str, Any]]:
+    """The rows as they come; each is added to the tree once its own hash has been checked."""
+    for row in rows:
+        yield row
+        tree.append(row["hash"])
 
 
 def _with_tables(found: Verification, unlike: Iterable[Difference]) -> Verification:

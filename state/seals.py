@@ -19,12 +19,15 @@ from sqlalchemy import Column, Connection, Table, select, tuple_
 
 from state.hash_chain import canonical, exact
 
-UNSEALED = frozenset({"events", "ledger", "checks", "leases", "cursors", "sources", "views", "view_facts"})
+UNSEALED = frozenset(
+    {"events", "subtrees", "ledger", "checks", "leases", "cursors", "sources", "views", "view_facts"}
+)
 """Tables without seals.
 
-The chain covers the events, and a view's digest its facts.  A lease is renewed every minute, and its generation
-is in the log.  Cursors, and how sources go, change whenever a source is read, news or not; what a cursor passes
-over is found by the next reconciliation.  The others are about this installation.
+The chain covers the events, from which the subtrees are computed again, and a view's digest its facts.  A lease is
+renewed every minute, and its generation is in the log.  Cursors, and how sources go, change whenever a source is
+read, news or not; what a cursor passes over is found by the next reconciliation.  The others are about this
+installation.
 """
 
 LEFT_OUT: Mapping[str, frozenset[str]] = {

@@ -35,6 +35,7 @@ from state.errors import Unstorable
 from state.event_kinds import EventKind
 from state.records import Event, SlotKey
 from state.tables import Events, Slots, table
+from state.tree import SPAN, Tree
 
 T = TypeVar("T")
 AnyRow = Row[*tuple[Any, ...]]
@@ -204,6 +205,8 @@ class Writer(Reader):
             rows.append(row)
             made.append(Event(**{**{name: row[name] for name in _EVENT_NAMES}, "at": now}))
         self.connection.execute(insert(EVENTS), rows)
+        if seq // SPAN > (seq - len(rows)) // SPAN:
+            Tree(self.connection).grow()
         self._link = (seq, previous)
         return made
 

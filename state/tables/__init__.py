@@ -12,7 +12,7 @@ dense and a bulk insert knows them beforehand.
 
 from __future__ import annotations
 
-from state.tables.audit import Events
+from state.tables.audit import Events, Subtrees
 from state.tables.base import Base, table
 from state.tables.checkpoints import BlockedViews, Checkpoints, Deployments
 from state.tables.facts import BaseAnswers, Facts, Probes, ViewFacts, Views
@@ -46,6 +46,7 @@ __all__ = [
     "Runs",
     "Slots",
     "Sources",
+    "Subtrees",
     "ViewFacts",
     "Views",
     "table",

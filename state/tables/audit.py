@@ -43,3 +43,12 @@ class Events(Base, table=True):
     previous: str
     hash: str
     rows: str | None = Field(sa_type=Text, nullable=True)
+
+
+class Subtrees(Base, table=True):
+    """The Merkle tree over the events: roots of full subtrees of 256 to the power of `height` events (`tree.py`)."""
+
+    __tablename__ = "subtrees"
+    height: int = key()
+    number: int = key()
+    hash: str
