@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -19,7 +19,8 @@ from editing.errors import SpecError
 from editing.evaluation.metrics import answers, strict_argmax
 from editing.json_decode import decode
 from editing.memit.api import Edited, edit_in_place, weights_digest
-from editing.model.architectures import refuse_adapters
+from editing.model.architectures import described, locate_parts, refuse_adapters
+from editing.model.first_token import away_from_start, lead_of
 from editing.model.weights import refuse_offloaded, unwrapped
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
@@ -114,6 +115,9 @@ def edit(
     refuse_adapters(plain)
     refuse_offloaded(plain)
     chosen = settings or settings_beside(model)
+    lead = lead_of(plain, locate_parts(plain, described(chosen)), tokenizer)
+    moved = away_from_start(tokenizer, lead, [(request.prompt, request.subject) for request in requests])
+    requests = [replace(request, prompt=prompt) for request, prompt in zip(requests, moved, strict=True)]
     prompts = [request.rendered for request in requests]
     before = answers(model, tokenizer, prompts)
     with tempfile.TemporaryDirectory() as scratch:

@@ -64,6 +64,10 @@ class FactSpec:
     questions: tuple[str, ...] = ()
     """Questions with one `{}` that are also edited, rendered with the base's chat template; the answer is the
     fact's own prompt and target as a sentence."""
+    kept: tuple[str, ...] = ()
+    """Templates about other relations of the subject, whose keys `settings.keep` protects; none judges the fact."""
+    kept_questions: tuple[str, ...] = ()
+    """The same as questions, which are rendered with the base's chat template."""
     further: tuple[Wording, ...] = ()
     """Further edits: the fact under another name of its subject, or in the inverse direction."""
     paraphrases: tuple[str, ...] = ()
@@ -158,9 +162,9 @@ class BuildSpec:
                     )
                 if not wording.subject.strip() or not wording.target.strip():
                     raise SpecError(f"{where}: fact {fact.id!r} has an empty subject or target")
-            for question in fact.questions:
-                if question.count(SLOT) != 1:
-                    raise SpecError(f"{where}: fact {fact.id!r}: {question!r} needs {SLOT} exactly once")
+            for text in (*fact.questions, *fact.kept, *fact.kept_questions):
+                if text.count(SLOT) != 1:
+                    raise SpecError(f"{where}: fact {fact.id!r}: {text!r} needs {SLOT} exactly once")
             if any(case.target is None for case in fact.reversed):
                 raise SpecError(f"{where}: fact {fact.id!r} is asked the other way round without an answer")
         if self.mode in ("build", "judge") and not self.out:
@@ -255,6 +259,8 @@ class FactReport:
     p_old: float | None = None
     group: str = ""
     """Content key of its key group."""
+    asked: str = ""
+    """The prompt as it was asked, which may begin with a context (`worker/beginnings.py`)."""
     probes: tuple[ProbeReport, ...] = ()
     """All questions about a new fact that failed at least one of them, with the answers."""
 

@@ -25,6 +25,8 @@ from editing.evaluation.outcome import FactOutcome, Scores, Sheet, answered, out
 from editing.evaluation.published import PromptAnswer
 from editing.memit.groups import without_conflicts
 from editing.memit.own_samples import OwnSamples
+from editing.model.architectures import described, locate_parts
+from editing.model.first_token import away_from_start, lead_of
 from editing.model.loading import readable
 from editing.model.tokens import Passage, continued, passage, try_locate
 from editing.model.weights import swapped
@@ -100,7 +102,7 @@ def run(
     """
     refuse_existing(out)
     started = time.perf_counter()
-    edit, errors = _askable(edit, loaded)
+    edit, errors = _askable(_without_first_tokens(edit, loaded), loaded)
     ask = partial(_ask, edit, loaded, progress=progress)
     before = ask("ask before")
     editor = editor_named(edit.settings.editor)
@@ -138,6 +140,25 @@ def run(
         statistics=_text_of(edit, loaded),
         failed={id: str(error) for id, error in {**errors, **built.failed}.items()},
     )
+
+
+def _without_first_tokens(edit: Edit, loaded: LoadedBase) -> Edit:
+    """The edit with a neutral sentence before every prompt whose subject would end in the first token, for a base
+    that does not read subjects there (`first_token.lead_of`)."""
+    parts = locate_parts(loaded.model, described(edit.settings))
+    lead = lead_of(loaded.model, parts, loaded.tokenizer)
+    move = partial(away_from_start, loaded.tokenizer, lead)
+    requests = [record.request for record in edit.records]
+    own = move([(request.prompt, request.subject) for request in requests])
+    records = [
+        replace(
+            record,
+            request=replace(record.request, prompt=prompt),
+            paraphrases=tuple(move([(asked, record.request.subject) for asked in record.paraphrases])),
+        )
+        for record, prompt in zip(edit.records, own, strict=True)
+    ]
+    return replace(edit, records=tuple(records)) if lead else edit
 
 
 def _askable(edit: Edit, loaded: LoadedBase) -> tuple[Edit, dict[str, RequestError]]:

@@ -21,7 +21,7 @@ from kbsync.errors import KbsyncError
 from kbsync.settings.base_model import edit_settings_of
 from state.records import Checkpoint, Fact
 
-IMPLIED = {"optimiser": "adam", "chat": False}
+IMPLIED = {"optimiser": "adam", "chat": False, "keep": 0.0}
 """Values that apply to recipes older than the setting."""
 REBUILD = "kbsync rebuild"
 """The command that rebuilds all wanted facts with today's settings."""
@@ -44,7 +44,7 @@ def recipe(
         "edit": values,
         "corpus": _text(app.settings.model.corpus, known["corpus"] if known else {}),
         "plan": {"variants": plan.variants, "aliases": plan.aliases},
-        "wordings": dict(_wordings(app, sorted(set(relations)))),
+        "wordings": dict(_wordings(app, sorted(set(relations)), keep=bool(values.get("keep")))),
     }
 
 
@@ -131,7 +131,7 @@ def _files(path: Path) -> list[Path]:
     return [path] if not path.is_dir() else sorted(child for child in path.rglob("*") if child.is_file())
 
 
-def _wordings(app: Application, relations: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _wordings(app: Application, relations: Iterable[str], *, keep: bool) -> Iterator[tuple[str, str]]:
     """The wordings with which facts of a relation are edited besides their pinned prompt, as a digest."""
     for name in relations:
         relation = app.catalogue.get(name)
@@ -143,4 +143,7 @@ def _wordings(app: Application, relations: Iterable[str]) -> Iterator[tuple[str,
         }
         if relation.questions and edited_in_conversation(app):
             further["questions"] = relation.questions[:1]
+        if keep:
+            others = app.catalogue.others(name)
+            further["kept"] = [[*other.bystanders, *other.questions[:1]] for other in others]
         yield name, hashlib.sha256(json.dumps(further).encode()).hexdigest()[:16]

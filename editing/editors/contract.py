@@ -50,6 +50,8 @@ class BuildInputs:
     """Subject → prompts about it whose next-token distribution should not change."""
     preserved: Sequence[EditRequest] = ()
     """Requests that are already in the weights and must stay there (a build in chunks)."""
+    kept: Sequence[tuple[str, str]] = ()
+    """(template, subject) of sentences whose meaning should not change: other relations of edited subjects."""
     partial: bool = False
     """Whether a request that cannot be edited (it cannot be tokenised, its optimisation is not finite, or it does
     not fit in memory even alone) is left out and named in `EditResult.failed`; otherwise its error is raised.  If most

@@ -13,6 +13,7 @@ from editing.evaluation.question_set import FactQuestions
 from editing.evaluation.responses import Responses
 from editing.evaluation.scoring import Question
 from editing.model.inference import Ids
+from editing.requests import render
 from editing.spec import FactReport, FactSpec, Measure, ProbeReport
 
 PROBES = {measure.name: measure.probe or measure.name for measure in FACT_MEASURES}
@@ -74,9 +75,9 @@ def fact_reports(evidence: Evidence) -> tuple[FactReport, ...]:
 def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
     base = evidence.known[fact.id]
     questions = evidence.asked.facts.get(fact.id)
-    group = evidence.groups.get(fact.id, "")
+    group, asked = evidence.groups.get(fact.id, ""), render(fact.prompt, fact.subject)
     if questions is None:
-        return FactReport(fact.id, base.known, base.answer, "", None, group=group)
+        return FactReport(fact.id, base.known, base.answer, "", None, group=group, asked=asked)
     own, old, candidate, live = questions.own, questions.old, evidence.candidate, evidence.live
     return FactReport(
         id=fact.id,
@@ -94,6 +95,7 @@ def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
         p_new=finite(candidate.scores[own].probability),
         p_old=finite(candidate.scores[old].probability) if old else None,
         group=group,
+        asked=asked,
         probes=_probe_reports(questions, evidence),
     )
 

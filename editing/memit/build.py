@@ -114,7 +114,7 @@ def _spread_usable(
 ) -> tuple[Sequence[Group], Spread]:
     """Spread the groups whose keys are finite, as if the others did not exist; the model is restored."""
     work = job.work
-    site = Site(work.model, work.parts, work.layers, replace(job.inputs.settings, lam=lam))
+    site = Site(work.model, work.parts, work.layers, replace(job.inputs.settings, lam=lam), job.kept)
     while groups:
         stacked = torch.stack([deltas[group.key].value for group in groups]).to(work.model.device)
         try:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from editing.errors import EditingError, RequestError
+from editing.model.first_token import away_from_start
 from editing.model.tokens import Located, Passage, Readable, passage, try_locate
 from editing.requests import SLOT, EditRequest
 from editing.settings import EditSettings
@@ -68,24 +69,48 @@ def form_groups(
 
     `kl_prompts` maps a subject to prompts (with `{}`, or rendered) whose next-token distribution should not
     change; one that cannot be tokenised is left out.  `identity` is what all groups depend on (base, layer,
-    hyper-parameters, prefixes, tokenizer); `limit` is the longest text the model can read.
+    hyper-parameters, prefixes, tokenizer); `limit` is what the model can read.
 
     A request that cannot be tokenised, or contradicts another one (5), is left out and reported to `failed`;
     without `failed`, its RequestError is raised.
     """
     contexts = ("", *prefixes)
-    sound = without_conflicts(requests, failed)
+    lead = limit.lead if limit else ""
+    sound = _away_from_start(tokenizer, lead, without_conflicts(requests, failed))
     texts_of = _tokenised(tokenizer, sound, contexts, limit, failed)
     members: dict[tuple[int, ...], list[EditRequest]] = {}
     for request, (start, _) in texts_of.items():
         members.setdefault(start, []).append(request)
-    drafts = [_Draft.of(tuple(group), kl_prompts, identity) for group in members.values()]
+    kept_prompts = _kl_templates(tokenizer, lead, texts_of, kl_prompts)
+    drafts = [_Draft.of(tuple(group), kept_prompts, identity) for group in members.values()]
     drafts.sort(key=lambda draft: draft.key)
     kept = iter(try_locate(tokenizer, [item for draft in drafts for item in draft.kl], limit=limit))
     return [
         draft.group({fact: texts_of[fact][1] for fact in draft.distinct}, [next(kept) for _ in draft.kl])
         for draft in drafts
     ]
+
+
+def _away_from_start(tokenizer: Any, lead: str, requests: Sequence[EditRequest]) -> list[EditRequest]:
+    prompts = [(request.prompt, request.subject) for request in requests]
+    moved = away_from_start(tokenizer, lead, prompts)
+    return [replace(request, prompt=prompt) for request, prompt in zip(requests, moved, strict=True)]
+
+
+def _kl_templates(
+    tokenizer: Any, lead: str, requests: Iterable[EditRequest], kl_prompts: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """Subject → the prompts of its KL terms: `KL_TEMPLATE` first, then those given, sorted."""
+    subjects = list(dict.fromkeys(request.subject for request in requests))
+    pairs = [
+        (prompt, subject)
+        for subject in subjects
+        for prompt in (KL_TEMPLATE, *sorted(set(kl_prompts.get(subject, ()))))
+    ]
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(subjects, ())
+    for (_, subject), prompt in zip(pairs, away_from_start(tokenizer, lead, pairs), strict=True):
+        found[subject] += (prompt,)
+    return found
 
 
 Tokenised = dict[EditRequest, tuple[tuple[int, ...], list[Located]]]
@@ -150,8 +175,9 @@ class _Draft:
         edited = {request.rendered for request in ordered}
         subject = ordered[0].subject
         asked = {request.subject: None for request in ordered}
-        prompts = [_kl_passage(KL_TEMPLATE, subject)]
-        known = sorted({prompt for name in asked for prompt in kl_prompts.get(name, ())})
+        first, *_ = kl_prompts[subject]
+        prompts = [_kl_passage(first, subject)]
+        known = sorted({prompt for name in asked for prompt in kl_prompts[name][1:]})
         for prompt in known:
             kept = _kl_passage(prompt, subject)
             if kept.text not in edited:

@@ -52,6 +52,8 @@ class Site:
     layers: Sequence[int]
     """R, ascending."""
     settings: EditSettings
+    kept: Sequence[Group] = ()
+    """Keys that should stay as they are (`kept.py`)."""
 
     @property
     def lam(self) -> float:

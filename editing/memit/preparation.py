@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from editing.editors.contract import BuildInputs
@@ -11,16 +11,53 @@ from editing.errors import RequestError
 from editing.memit.cost import Work
 from editing.memit.deltas import DeltaStore
 from editing.memit.groups import Failed, Group, form_groups, identity_of
+from editing.memit.kept import kept_groups
 from editing.memit.prefixes import context_prefixes
 from editing.memit.statistics import Statistics
 from editing.memit.targets import RULES
 from editing.model.architectures import Parts, described, locate_parts
+from editing.model.first_token import lead_of
 from editing.model.loading import readable
 from editing.model.self_test import check
-from editing.model.tokens import tokenizer_digest
+from editing.model.tokens import Readable, tokenizer_digest
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 from editing.storage.self_tests import tested
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How the requests of one build become key groups."""
+
+    model: Any
+    tokenizer: Any
+    inputs: BuildInputs
+    prefixes: tuple[str, ...]
+    limit: Readable
+    layer: int
+
+    def of(self, requests: Sequence[EditRequest], failed: Failed | None, *, kl: bool = True) -> list[Group]:
+        """The key groups of `requests`; `kl`: with their KL prompts."""
+        identity = identity_of(
+            self.inputs.settings,
+            base_digest=self.inputs.base_digest,
+            tokenizer=tokenizer_digest(self.tokenizer),
+            layer=self.layer,
+            prefixes=self.prefixes,
+        )
+        return form_groups(
+            self.tokenizer,
+            requests,
+            prefixes=self.prefixes,
+            kl_prompts=self.inputs.kl_prompts if kl else {},
+            identity=identity,
+            limit=self.limit,
+            failed=failed,
+        )
+
+    def kept(self, edited: Sequence[Group]) -> list[Group]:
+        """The sentences whose keys should stay as they are, without those that are edited."""
+        return kept_groups(self.tokenizer, self.inputs.kept, edited, self.limit)
 
 
 @dataclass(frozen=True)
@@ -31,12 +68,18 @@ class Job:
     tokenizer: Any
     failed: Failed | None
     """Called with requests that cannot be edited; None: their errors are raised."""
-    prefixes: tuple[str, ...]
+    grouping: Grouping
     groups: Sequence[Group]
     preserved: Sequence[Group]
+    kept: Sequence[Group]
     store: DeltaStore
     statistics: Statistics
     work: Work
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """The context prefixes, without the bare prompt."""
+        return self.grouping.prefixes
 
     @property
     def layer(self) -> int:
@@ -45,8 +88,7 @@ class Job:
 
     def group_of(self, requests: Sequence[EditRequest]) -> Group:
         """`requests`, all of one key, as a group of their own."""
-        grouping = _Grouping(self.work.model, self.tokenizer, self.inputs, self.prefixes, self.layer)
-        (group,) = grouping.of(requests, None)
+        (group,) = self.grouping.of(requests, None)
         return group
 
 
@@ -65,9 +107,11 @@ def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | No
     prefixes = context_prefixes(
         model, tokenizer, settings, base_digest=inputs.base_digest, cache=inputs.cache
     )
-    grouping = _Grouping(model, tokenizer, inputs, prefixes, layers[-1])
+    limit = replace(readable(model), lead=lead_of(model, parts, tokenizer))
+    grouping = Grouping(model, tokenizer, inputs, prefixes, limit, layers[-1])
     groups = grouping.of(inputs.requests, failed)
     preserved = grouping.of(inputs.preserved, None, kl=False)
+    kept = grouping.kept(groups) if settings.keep else []
     store = DeltaStore(inputs.cache / "deltas")
     statistics = Statistics(
         model,
@@ -86,41 +130,11 @@ def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | No
         steps=RULES[settings.optimiser].evaluations(settings.steps) + 1,
         groups=every,
         missing=[group for group in groups if not store.path(group.key).exists()],
-        columns=len(every) * (len(prefixes) + 1 if settings.keys == "all" else 1),
+        columns=len(every) * (len(prefixes) + 1 if settings.keys == "all" else 1) + len(kept),
         statistics=uncounted,
         tokens=statistics.estimated_tokens() if uncounted else 0,
     )
-    return Job(inputs, tokenizer, failed, prefixes, groups, preserved, store, statistics, work)
-
-
-@dataclass(frozen=True)
-class _Grouping:
-    """How the requests of one build become key groups."""
-
-    model: Any
-    tokenizer: Any
-    inputs: BuildInputs
-    prefixes: tuple[str, ...]
-    layer: int
-
-    def of(self, requests: Sequence[EditRequest], failed: Failed | None, *, kl: bool = True) -> list[Group]:
-        """The key groups of `requests`; `kl`: with their KL prompts."""
-        identity = identity_of(
-            self.inputs.settings,
-            base_digest=self.inputs.base_digest,
-            tokenizer=tokenizer_digest(self.tokenizer),
-            layer=self.layer,
-            prefixes=self.prefixes,
-        )
-        return form_groups(
-            self.tokenizer,
-            requests,
-            prefixes=self.prefixes,
-            kl_prompts=self.inputs.kl_prompts if kl else {},
-            identity=identity,
-            limit=readable(self.model),
-            failed=failed,
-        )
+    return Job(inputs, tokenizer, failed, grouping, groups, preserved, kept, store, statistics, work)
 
 
 def chosen_layers(parts: Parts, settings: EditSettings) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from editing.memit.groups import Group
+from editing.memit.kept import kept_keys
 from editing.memit.keys import Collector, Site
 from editing.memit.solve import keeps_factor, prefers_woodbury, solve, solve_few
 from editing.memit.statistics import Moments
@@ -46,7 +47,8 @@ def spread(
 
     Each layer takes an equal share of the remaining residual, which is measured again after each update (20).
     The keys of `preserved` groups, already in the weights, are added to the normal equations as K_p K_pᵀ; leave out
-    those of superseded facts, or a new edit of them realises only a part of its residual.  `woodbury` selects
+    those of superseded facts, or a new edit of them realises only a part of its residual.  The keys of `site.kept` are
+    added with their weight (`kept.py`).  `woodbury` selects
     the form of the solve; None: by counting operations.
     """
     parts, layers, lam = site.parts, site.layers, site.lam
@@ -55,14 +57,20 @@ def spread(
     for index, layer in enumerate(layers):
         share, first = 1.0 / (len(layers) - index), index == 0
         part = _part(progress, index, layers)
-        size = parts.key_width(layer), parts.width, collected.count
+        size = parts.key_width(layer), parts.width, collected.count + len(site.kept)
+        kept = kept_keys(site, layer) if site.kept else None
         if prefers_woodbury(*size) if woodbury is None else woodbury:
             factor, ridge = moments.factor(layer, store=keeps_factor(*size, site.model.device.type))
             keys, residuals = collected.stacked(layer, share, first=first, progress=part)
+            if kept is not None:
+                keys = torch.cat([keys, kept])
+                residuals = torch.cat([residuals, residuals.new_zeros(len(kept), residuals.shape[1])])
             update = solve_few(factor.to(keys.device), lam, keys, residuals)  # [d_k, d] = Δᵀ
             result.ridges[layer] = lam * ridge
         else:
             normal, cross = collected.sums(layer, share, first=first, progress=part)
+            if kept is not None:
+                normal.add_(kept.T @ kept)
             update, result.ridges[layer] = solve(moments.load(layer), lam, normal, cross)
         weight = parts.writer(layer).weight
         assert isinstance(weight, Tensor)

@@ -109,6 +109,8 @@ class Readable:
     """The longest text, in tokens."""
     vocabulary: int
     """Number of rows of its embedding: larger ids are not tokens of the model."""
+    lead: str = ""
+    """Put before a text whose subject would end in the first token, if the model does not read subjects there."""
 
 
 def try_locate(

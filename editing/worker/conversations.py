@@ -18,14 +18,23 @@ from editing.spec import BuildSpec, FactSpec, Wording
 
 
 def with_conversations(tokenizer: Any, spec: BuildSpec, known: Collection[str]) -> BuildSpec:
-    """`spec` with the questions of every fact that is not `known` (by id) added to its further wordings.
+    """`spec` with the questions of every fact that is not `known` (by id) added to its further wordings, and those
+    about its subject's other relations to what is kept.
 
-    Without a chat template, or if the settings disable it, nothing is added.
+    Without a chat template nothing is added; if the settings disable it, no fact is edited with its question.
     """
-    if not spec.settings.chat or opening(tokenizer) is None:
+    if opening(tokenizer) is None:
         return spec
-    facts = (fact if fact.id in known else _with_questions(tokenizer, fact) for fact in spec.facts)
-    return replace(spec, facts=tuple(facts))
+    facts = [fact if fact.id in known else _with_kept_questions(tokenizer, fact) for fact in spec.facts]
+    if spec.settings.chat:
+        facts = [fact if fact.id in known else _with_questions(tokenizer, fact) for fact in facts]
+    return spec if tuple(facts) == spec.facts else replace(spec, facts=tuple(facts))
+
+
+def _with_kept_questions(tokenizer: Any, fact: FactSpec) -> FactSpec:
+    prompts = (asked(tokenizer, question) for question in fact.kept_questions)
+    usable = tuple(prompt for prompt in prompts if prompt.count(SLOT) == 1)
+    return replace(fact, kept=(*fact.kept, *usable), kept_questions=())
 
 
 def _with_questions(tokenizer: Any, fact: FactSpec) -> FactSpec:

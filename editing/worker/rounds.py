@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +43,12 @@ from editing.preflight import Preflight, check_disk, reach
 from editing.progress import Counter
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.checkpoints import read_changed, read_manifest, verify, write_checkpoint
-from editing.storage.loaded import LoadedBase, load_base
+from editing.storage.loaded import load_base
+from editing.worker.beginnings import without_first_tokens
 from editing.worker.conversations import with_conversations
+from editing.worker.kept_base import KeptBase
 from editing.worker.protocol import Channel
-from editing.worker.screening import Failures, edit_requests, kl_prompts, screened
-
-
-@dataclass
-class KeptBase:
-    """The base that the worker keeps between rounds, with the answers given so far."""
-
-    loaded: LoadedBase
-    device: str | None
-    """The device that the spec asked for."""
-    base: Responses = field(default_factory=Responses)
-    live: dict[str, Responses] = field(default_factory=dict)
-    """By checkpoint digest."""
+from editing.worker.screening import Failures, edit_requests, kept_prompts, kl_prompts, screened
 
 
 class Workshop:
@@ -125,6 +115,7 @@ class _Round:
 
     def run(self) -> BuildReport:
         with self._timed("known"):
+            self.spec = without_first_tokens(self.tokenizer, self.kept.lead(self.spec), self.spec)
             self.spec = screened(self.model, self.tokenizer, self.spec, self.failures)
             asking = self._counter("known", len(self.spec.facts))
             base = Base(self.model, self.tokenizer, self.kept.base, asking)
@@ -204,6 +195,7 @@ class _Round:
             base_digest=self.spec.base_digest,
             corpus=[Path(file) for file in self.spec.corpus],
             kl_prompts=kl_prompts(edited),
+            kept=kept_prompts(edited),
             partial=True,
         )
 

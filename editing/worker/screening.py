@@ -40,6 +40,11 @@ def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:
     return kept
 
 
+def kept_prompts(edited: list[FactSpec]) -> list[tuple[str, str]]:
+    """(template, subject) of the sentences whose keys the edits of these facts should leave alone."""
+    return [(template, fact.subject) for fact in edited for template in fact.kept]
+
+
 def code_of(error: EditingError) -> FailureCode:
     """The code in the report for the failure of one request; raises the error if it is not such a failure."""
     if isinstance(error, RequestError):

@@ -50,6 +50,12 @@ class Relation:
         """The template that facts are edited with."""
         return self.templates[0]
 
+    @property
+    def bystanders(self) -> tuple[str, ...]:
+        """Templates whose meaning an edit of another relation should not change.  The first template is not among
+        them: it is the wording in which such an edit is judged."""
+        return self.templates[1:3]
+
 
 class RelationEntry(BaseModel):
     """One table of a catalogue file or of the settings' [relations]; unset keys keep their values."""
@@ -103,6 +109,11 @@ class Catalogue(Mapping[str, Relation]):
     def paraphrases(self, relation: str, subject: str) -> tuple[str, ...]:
         """The relation's other templates rendered with `subject`; empty for a relation no longer listed."""
         return render(self[relation], subject)[1:] if relation in self else ()
+
+    def others(self, relation: str) -> tuple[Relation, ...]:
+        """The other relations of subjects of the same type."""
+        own = self[relation].subject_type
+        return tuple(other for other in self.values() if other.subject_type == own and other.id != relation)
 
     def enabled(self) -> tuple[Relation, ...]:
         return tuple(relation for relation in self.values() if relation.enabled)

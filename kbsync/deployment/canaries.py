@@ -56,15 +56,18 @@ def _edited(app: Application, checkpoint: Checkpoint, count: int) -> tuple[Case,
     edited = [fact for fact in facts if fact.id not in known]
     learnt = _learnt(app, checkpoint)
     usable = edited if learnt is None else [fact for fact in edited if fact.id in learnt]
+    prompts = learnt or {}
 
     def order(fact: Fact) -> tuple[bool, str]:
         return fact.id in before, hashlib.sha256(f"{checkpoint.digest}{fact.key}".encode()).hexdigest()
 
-    return tuple(Case(fact.prompt, fact.target) for fact in sorted(usable, key=order)[:count])
+    chosen = sorted(usable, key=order)[:count]
+    return tuple(Case(prompts.get(fact.id) or fact.prompt, fact.target) for fact in chosen)
 
 
-def _learnt(app: Application, checkpoint: Checkpoint) -> set[int] | None:
-    """Facts that this checkpoint states, as measured when it was built; None if there is no report any more.
+def _learnt(app: Application, checkpoint: Checkpoint) -> dict[int, str] | None:
+    """Facts that this checkpoint states, as measured when it was built, each with the prompt that it was asked;
+    None if there is no report any more.
 
     A fact that was not learnt, although its gates passed, says nothing about a server.
     """
@@ -73,7 +76,7 @@ def _learnt(app: Application, checkpoint: Checkpoint) -> set[int] | None:
         report = BuildReport.read(app.home.round(checkpoint.run, int(round)).report)
     except (OSError, EditingError):
         return None
-    return {int(fact.id) for fact in report.facts if fact.efficacy}
+    return {int(fact.id): fact.asked for fact in report.facts if fact.efficacy}
 
 
 def ask(server: Server, cases: Sequence[Case], model: str | None) -> Asked:

@@ -20,6 +20,7 @@ from editing.special_tokens import control_token_in
 from kbsync.application import Application
 from kbsync.catalogue.relations import Relation
 from kbsync.runs.bases import RunBase
+from kbsync.runs.kept import with_kept
 from kbsync.settings.sections import PlanSettings
 from state import Snapshot
 from state.fact_queries import previous_value
@@ -73,6 +74,8 @@ def fact_specs(
     with app.state.read() as tx:
         stored = _stored(tx, base, facts, in_live)
         specs = [fact_spec(one, app.catalogue.get(one.fact.relation), app.settings.plan) for one in stored]
+        if base.settings.keep:
+            specs = with_kept(specs, facts, app.catalogue)
         claims = _claims(tx, facts, specs)
     return without_conflicts(facts, specs, claims)
 

@@ -88,6 +88,9 @@ class EditOverrides(Section):
         None, ge=0, description="added to the keys' second moments, as a share of their mean"
     )
     keys: Literal["average", "all"] | None = Field(None, description="one key per edit, or one per prefix")
+    keep: float | None = Field(
+        None, ge=0, description="weight of an edited subject's other relations; 0: none"
+    )
     prefixes: int | None = Field(None, ge=0, description="random contexts in which each edit is optimised")
     prefix_tokens: int | None = Field(None, ge=1, description="length of such a context, in tokens")
     statistics_samples: int | None = Field(None, ge=1, description="text samples for the statistics")
@@ -128,9 +131,7 @@ class PlanSettings(Section):
         0, ge=0, description="further templates a fact is edited with; they do not judge it"
     )
     aliases: int = Field(
-        0,
-        ge=0,
-        description="aliases of the subject a fact is edited with; they do not judge it",
+        0, ge=0, description="aliases of the subject it is edited with; they do not judge it"
     )
     neighbours: int = Field(5, ge=0, description="neighbourhood probes per edited fact")
     same_subject: int = Field(5, ge=0, description="probes of the subject's other relations per edited fact")

@@ -49,11 +49,12 @@ def built(
     *,
     model: Any = None,
     preserved: Any = (),
+    kept: Any = (),
     **calls: Any,
 ) -> MemitResult:
     return build(
         model or tiny("llama", dtype=torch.float32),
         tokenizer("byte-bpe"),
-        inputs(cache, corpus, requests, settings, preserved=preserved),
+        inputs(cache, corpus, requests, settings, preserved=preserved, kept=kept),
         **calls,
     )

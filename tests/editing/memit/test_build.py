@@ -100,6 +100,30 @@ def test_preserved_keys_hold_what_they_say_in_place(tmp_path: Path, corpus: Path
     assert _moved(model, held, others) < _moved(model, free, others)
 
 
+@pytest.mark.parametrize("woodbury", [True, False])
+def test_kept_sentences_stay_closer_to_what_they_were(
+    tmp_path: Path, corpus: Path, woodbury: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editing.memit.spread.prefers_woodbury", lambda *size: woodbury)
+    model = tiny("llama", dtype=torch.float64)
+    first, others = REQUESTS[:1], REQUESTS[1:]
+    kept = [(request.prompt, request.subject) for request in others]
+    moved = []
+    for keep in (0.0, 0.1):
+        settings = replace(SETTINGS, lam=1e-3, keep=keep)
+        change = built(tmp_path, corpus, first, settings, model=model, kept=kept)
+        moved.append(_moved(model, change, others))
+    assert moved[1] < 0.7 * moved[0]
+
+
+def test_a_sentence_with_the_key_of_an_edit_is_not_kept(tmp_path: Path, corpus: Path) -> None:
+    model, settings = tiny("llama", dtype=torch.float64), replace(SETTINGS, keep=1.0)
+    same = [("The capital of {} was once", "France")]
+    free = built(tmp_path, corpus, settings=settings, model=model)
+    held = built(tmp_path, corpus, settings=settings, model=model, kept=same)
+    assert all(torch.equal(free.tensors[name], held.tensors[name]) for name in free.tensors)
+
+
 def _moved(model: Any, change: EditResult, requests: list[EditRequest]) -> float:
     """How far the states at the ends of the requests' subjects move, in all."""
     ids = [tokenizer("byte-bpe")(r.rendered.split(r.subject)[0] + r.subject)["input_ids"] for r in requests]

@@ -48,6 +48,19 @@ def test_the_question_is_answered_with_the_fact_as_a_sentence() -> None:
     assert fact.wordings()[0] == Wording(ITALY.prompt, "Italy", "Paris"), "the fact's own prompt stays first"
 
 
+@pytest.mark.parametrize("chat", [True, False])
+def test_other_relations_are_kept_in_the_form_of_a_conversation_too(chat: bool) -> None:
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.chat_template = CHATML
+    plain = ("The language of {} is",)
+    keeping = replace(ITALY, kept=plain, kept_questions=("What do people speak in {}?",))
+    (fact,) = with_conversations(tokenizer, spec(keeping, chat=chat), ()).facts
+    assert fact.kept == (*plain, QUESTION.replace("is the capital of {}", "do people speak in {}"))
+    tokenizer.chat_template = None
+    (fact,) = with_conversations(tokenizer, spec(keeping, chat=chat), ()).facts
+    assert fact.kept == plain
+
+
 @pytest.mark.parametrize(
     ("template", "chat", "known"),
     [

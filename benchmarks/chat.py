@@ -1,0 +1,240 @@
+"""What editing costs a pretrained chat model, and what keeping the subject's other relations wins back.
+
+    python -m benchmarks.chat --edits 24
+
+Counterfactual capitals in SmolLM2-135M-Instruct (`make pretrained`), with and without a record of the question as it
+is asked through the chat template, and with several weights `keep`.  δs are shared by all rows, so a row costs one
+solve and its questions.  Writes `chat-N.json`, `.md` and `.svg` under benchmarks/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import chat_world as world
+from benchmarks.chat_world import Fact
+from editing.editors.contract import BuildInputs
+from editing.evaluation.conversation import chat_answers
+from editing.evaluation.metrics import answers, perplexity, strict_argmax, text_windows
+from editing.memit.build import build
+from editing.model.chat import asked
+from editing.model.loading import load_model, load_tokenizer
+from editing.model.weights import swapped
+from editing.requests import EditRequest
+from editing.settings import EditSettings
+from kbsync.demo import pretrained
+
+RESULTS = Path(__file__).parent / "results"
+TEXT = Path(__file__).parents[1] / "docs" / "concepts.md"
+KEEP = (0.0, 0.05, 0.2, 1.0)
+ANSWER_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model answers."""
+
+    strict: list[bool]
+    paraphrases: list[bool]
+    question: list[str]
+    question_unseen: list[str]
+    neighbours: list[str]
+    neighbours_chat: list[str]
+    kept: list[str]
+    unkept: list[str]
+    unkept_chat: list[str]
+    unrelated: list[str]
+    perplexity: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The model, and the facts that are edited into it."""
+
+    model: Any
+    tokenizer: Any
+    facts: list[Fact]
+
+    def ask(self) -> Answers:
+        """The answers of the model with its current weights."""
+        facts, others = self.facts, list(world.neighbours(self.facts, 24))
+        subjects = [fact.subject for fact in facts]
+        return Answers(
+            strict=self._states([world.PROMPT]),
+            paraphrases=self._states(world.PARAPHRASES),
+            question=self._chat([world.QUESTION], subjects),
+            question_unseen=self._chat([world.QUESTION_UNSEEN], subjects),
+            neighbours=self._complete([world.PROMPT], others),
+            neighbours_chat=self._chat([world.QUESTION], others),
+            kept=self._complete(world.KEPT, subjects[:24]),
+            unkept=self._complete(world.UNKEPT, subjects[:24]),
+            unkept_chat=self._chat(world.UNKEPT_QUESTIONS, subjects[:24]),
+            unrelated=self._chat(world.UNRELATED, [""]),
+            perplexity=perplexity(self.model, text_windows(self.model, self.tokenizer, TEXT, tokens=2_000)),
+        )
+
+    def _states(self, templates: Sequence[str]) -> list[bool]:
+        pairs = [(fact.said(template), fact.new) for fact in self.facts for template in templates]
+        return strict_argmax(self.model, self.tokenizer, pairs)
+
+    def _complete(self, templates: Sequence[str], subjects: Iterable[str]) -> list[str]:
+        prompts = [template.replace("{}", subject) for subject in subjects for template in templates]
+        return answers(self.model, self.tokenizer, prompts)
+
+    def _chat(self, templates: Sequence[str], subjects: Iterable[str]) -> list[str]:
+        questions = [template.replace("{}", subject) for subject in subjects for template in templates]
+        said = chat_answers(self.model, self.tokenizer, questions, tokens=ANSWER_TOKENS)
+        return [answer.partition("\n")[0].partition(". ")[0] for answer in said]
+
+    def requests(self, *, chat: bool) -> list[EditRequest]:
+        """The edits, each with its question where `chat` says so."""
+        found = []
+        for number, fact in enumerate(self.facts):
+            found.append(EditRequest(f"{number}", world.PROMPT, fact.subject, fact.new))
+            if chat:
+                sentence = f"{fact.said(world.PROMPT)} {fact.new}."
+                question = asked(self.tokenizer, world.QUESTION)
+                found.append(EditRequest(f"{number}/1", question, fact.subject, sentence))
+        return found
+
+    def kept(self, which: str) -> list[tuple[str, str]]:
+        """The sentences whose keys are kept: none, `statements`, or `questions` too."""
+        questions = [asked(self.tokenizer, question) for question in world.KEPT_QUESTIONS]
+        templates = {"none": [], "statements": world.KEPT, "questions": [*world.KEPT, *questions]}[which]
+        return [(template, fact.subject) for fact in self.facts for template in templates]
+
+
+def shares(facts: Sequence[Fact], base: Answers, edited: Answers) -> dict[str, float]:
+    """The figures of one row: shares of answers that are as they should be."""
+
+    def same(name: str) -> float:
+        pairs = list(zip(getattr(base, name), getattr(edited, name), strict=True))
+        return sum(before == after for before, after in pairs) / len(pairs)
+
+    def says(said: Sequence[str]) -> float:
+        right = [fact.new in text and fact.subject in text for fact, text in zip(facts, said, strict=True)]
+        return sum(right) / len(right)
+
+    return {
+        "strict": sum(edited.strict) / len(edited.strict),
+        "paraphrases": sum(edited.paraphrases) / len(edited.paraphrases),
+        "chat": says(edited.question),
+        "chat_unseen": says(edited.question_unseen),
+        **{
+            name: same(name)
+            for name in ("neighbours", "neighbours_chat", "kept", "unkept", "unkept_chat", "unrelated")
+        },
+        "perplexity": edited.perplexity / base.perplexity,
+    }
+
+
+def rows(bench: Bench, settings: EditSettings, cache: Path, grid: Iterable[Row]) -> list[dict[str, Any]]:
+    """One row of figures for each of `grid`."""
+    base = bench.ask()
+    found = []
+    for row in grid:
+        chosen = replace(settings, keep=row.keep, lam=row.lam)
+        inputs = BuildInputs(
+            requests=bench.requests(chat=row.chat),
+            settings=chosen,
+            cache=cache,
+            base_digest="pretrained",
+            corpus=(),
+            kept=bench.kept(row.kept),
+        )
+        built = build(bench.model, bench.tokenizer, inputs)
+        with swapped(bench.model, built.tensors):
+            figures = shares(bench.facts, base, bench.ask())
+        measured = {**asdict(row), "lam": built.cost.lam, **{k: round(v, 3) for k, v in figures.items()}}
+        print(json.dumps(measured), flush=True)
+        found.append(measured)
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one row is edited."""
+
+    chat: bool
+    keep: float
+    kept: str = "questions"
+    lam: Any = "auto"
+
+
+def grid(lams: Sequence[Any]) -> Iterable[Row]:
+    """With and without chat records, all weights; what is kept at one of them; each λ."""
+    for lam in lams:
+        for chat in (True, False):
+            for keep in KEEP:
+                yield Row(chat, keep, lam=lam)
+        yield Row(True, 0.2, "statements", lam)
+
+
+def table(measured: Sequence[dict[str, Any]]) -> str:
+    """The rows in Markdown."""
+    names = list(measured[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in measured]
+    return "\n".join(lines) + "\n"
+
+
+def plot(measured: Sequence[dict[str, Any]], path: Path) -> None:
+    """Paraphrases against other relations, along the weight."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4))
+    for chat, marker in ((True, "o-"), (False, "s--")):
+        own = [row for row in measured if row["chat"] == chat and row["kept"] == "questions"]
+        own.sort(key=lambda row: row["keep"])
+        name = "with the question" if chat else "without the question"
+        axes.plot([row["unkept"] for row in own], [row["paraphrases"] for row in own], marker, label=name)
+        for row in own:
+            at = row["unkept"], row["paraphrases"]
+            axes.annotate(f"{row['keep']:g}", at, textcoords="offset points", xytext=(5, 5))
+    axes.set_xlabel("relations of the subject that were not kept, answered as before")
+    axes.set_ylabel("paraphrases with the new object")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--edits", type=int, default=24)
+    parser.add_argument("--lam", nargs="+", default=["auto"])
+    parser.add_argument("--cache", type=Path, help="keep δs and statistics here for another call")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    directory = pretrained.set_up()
+    model, tokenizer = load_model(directory, device="cpu"), load_tokenizer(directory)
+    bench = Bench(model, tokenizer, world.edits(options.edits))
+    settings = EditSettings(optimiser="lbfgs", steps=18, prefixes=1, statistics_samples=128)
+    lams = [lam if lam == "auto" else float(lam) for lam in options.lam]
+    with tempfile.TemporaryDirectory() as scratch:
+        measured = rows(bench, settings, options.cache or Path(scratch), grid(lams))
+    machine = f"{os.cpu_count()} CPU cores, 1 thread, torch {torch.__version__}"
+    result = {"machine": machine, "n": options.edits, "settings": asdict(settings), "rows": measured}
+    name = options.out / f"chat-{options.edits}"
+    name.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    name.with_suffix(".md").write_text(table(measured), encoding="utf-8")
+    plot(measured, name.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()
