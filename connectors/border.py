@@ -58,9 +58,11 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Placeholder for a number in a decoded document that cannot be used; `text_of` rejects it."""
+    """Placeholder for a value of a document that cannot be used; `text_of` rejects it."""
 
     what: str
+    kind: str = "no number"
+    """Why it is none, for messages."""
 
 
 def decode_text(data: bytes, what: str) -> str:
@@ -223,7 +225,7 @@ def _decimal_text(value: Decimal) -> str | None:
 
 
 def _kind_of(value: object) -> str:
-    return "no number" if isinstance(value, Unusable) else f"of type {type(value).__name__}"
+    return value.kind if isinstance(value, Unusable) else f"of type {type(value).__name__}"
 
 
 def _integer(digits: str) -> int | Unusable:

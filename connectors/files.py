@@ -5,13 +5,15 @@ Files are read in the order of their names.  A file is moved to `done/` only aft
 committed what was read from it.  The cursor is the proof: a poll that is *given* a cursor naming the
 file moves the file.  Rows that cannot be used are listed in `NAME.rejects.jsonl` in the same folder,
 with line and reason, and that list moves together with the file.  Anything that is not a regular file
-(a link, a pipe) is never opened, and is named in a warning and by `check`.
+(a link, a pipe) is never opened, and is named in a warning and by `check`.  A file that crashes the process
+that reads it stays as well, and the files after it are read.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +27,7 @@ from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.rows.drop_folder import DONE, REJECTS, DropFolder, Dropped
 from connectors.rows.file_formats import SUFFIXES, FileReader, suffix_of
+from connectors.rows.isolation import Isolation, ReaderDied
 from connectors.rows.mapping import Mapper, MappingSettings, Reject
 from connectors.rows.whole_reading import Held, WholeReading, announced, next_revision, report_rejects
 from connectors.settings import Context, SourceSettings, parse
@@ -46,6 +49,10 @@ class FilesSettings(SourceSettings, MappingSettings):
     query: str | None = Field(None, description="RDF files: a SELECT query, as for kind `sparql`")
     languages: tuple[str, ...] = Field(("en", "mul"), description="RDF: languages of labels, best first")
     max_bytes: int = Field(128 * 2**20, ge=1, description="Maximum size of a file, also after decompression")
+    deadline_s: float = Field(300.0, gt=0, description="Maximum time for parsing one RDF or Parquet file")
+    max_memory: int = Field(
+        4 * 2**30, ge=2**28, description="Maximum memory of the process that parses an RDF or Parquet file"
+    )
     slots_per_step: int = Field(400, ge=1, description="Slots committed per step")
     max_vanished: float = Field(0.2, ge=0, le=1, description="complete: share of slots that may vanish")
 
@@ -86,16 +93,25 @@ class FilesConnector:
         namespaces = Namespaces({**WIKIDATA, **settings.prefixes})
         relations = frozenset(map(namespaces.expand, filter(namespaces.knows, context.default_relations)))
         self._reader = FileReader(
-            settings.query, relations, settings.languages, settings.max_bytes, settings.max_rows
+            settings.query,
+            relations,
+            settings.languages,
+            settings.max_bytes,
+            settings.max_rows,
+            Isolation(settings.deadline_s, settings.max_memory),
         )
         self._whole = WholeReading(name, settings.slots_per_step, settings.max_vanished)
         self._warned: Mapping[str, str] = {}
+        self._deadly: dict[str, str] = {}
+        """Identity of a file → how the process that read it ended.  It is not tried again."""
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         """Read files in the order of their names; a file's last step has the cursor that names the file.
 
         Raises SourceDataError for a file in which nothing can be used.  That file stays, and the files
-        after it wait, because a corrected version read after them would undo what they state.
+        after it wait, because a corrected version read after them would undo what they state.  For a file
+        that ends the process that reads it, ReaderDied is raised once the files after it are read: nobody
+        can say what such a file states, and it must not stop the folder.
         """
         where = _Cursor.load(cursor)
         with DropFolder.opened(self.name, self._path) as folder:
@@ -104,11 +120,18 @@ class FilesConnector:
             where = _Cursor({}, where.held, where.revision)
             contents = self._contents(folder)
             self._warn(contents)
+            died: dict[str, str] = {}
             for name in contents.waiting:
                 dropped = folder.read(name, self._settings.max_bytes)
                 if dropped is None:
-                    return  # still being written; the files after it wait
-                where = yield from self._file(folder, dropped, where)
+                    break  # still being written; the files after it wait
+                try:
+                    where = yield from self._file(folder, dropped, where)
+                except ReaderDied as error:
+                    self._deadly[dropped.identity] = died[dropped.identity] = str(error)
+            self._deadly = died
+            if died:
+                raise ReaderDied("; ".join(list(died.values())[:_SHOWN_REFUSALS]))
 
     def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
         return iter(())
@@ -156,11 +179,14 @@ class FilesConnector:
         label = f"{self.name}: {shown(dropped.name)[1:-1]}"
         mapper = Mapper(self.name, self._settings, self._settings.languages)
         revision = next_revision(self._context.clock.now(), where.revision)
+        if dropped.identity in self._deadly:
+            raise ReaderDied(self._deadly[dropped.identity])
         try:
-            mapper.add_all(self._reader.rows(dropped.name, dropped.data, mapper.shape))
+            with closing(self._reader.rows(dropped.name, dropped.data, mapper.shape)) as rows:
+                mapper.add_all(rows)
             changed, held = self._changed(mapper, where, revision)
         except SourceDataError as error:
-            raise SourceDataError(f"{label}: {error}") from error
+            raise type(error)(f"{label}: {error}") from error
         folder.write_rejects(dropped, _listed(mapper))
         reject = report_rejects(label, mapper)
         after = _Cursor({**where.read, dropped.name: dropped.identity}, held, revision)

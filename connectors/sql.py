@@ -19,9 +19,10 @@ from connectors.current import current_triples
 from connectors.durations import Duration
 from connectors.errors import ConnectorError, SourceDataError
 from connectors.observations import Health, Observation, Poll, Triple
+from connectors.rows.columns import Row, require_columns
 from connectors.rows.mapping import Mapper, MappingSettings
 from connectors.rows.naming import Naming
-from connectors.rows.shape import Row, Shape
+from connectors.rows.shape import Shape
 from connectors.rows.sql_keyset import KeysetPass
 from connectors.rows.sql_tables import Table
 from connectors.rows.whole_reading import Held, WholeReading, next_revision
@@ -144,7 +145,7 @@ class SqlConnector:
         found = self._table.columns()
         shape = Shape(self._mapping.columns, self._mapping.relation)
         try:
-            shape.require(found)
+            require_columns(shape.required, found)
         except SourceDataError as error:
             raise SourceDataError(f"{self.name}: the table {error}") from error
         if missing := sorted(set(more) - set(found)):

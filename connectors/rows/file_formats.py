@@ -5,7 +5,7 @@
     .nt .ttl           RDF: a query's solutions, or plain triples (N-Triples by line, else numbered)
     .parquet           needs the `parquet` extra (row numbers instead of lines)
 
-All may be compressed (`.gz`).
+All may be compressed (`.gz`).  RDF and Parquet are read in a process of their own.
 """
 
 from __future__ import annotations
@@ -13,27 +13,25 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-import pyoxigraph as ox
-
-from connectors import rdf
 from connectors.border import escaped
 from connectors.errors import SourceDataError
-from connectors.rows.parquet_rows import parquet_rows
-from connectors.rows.rdf_rows import plain_rows, query_rows
-from connectors.rows.shape import Numbered, Shape
+from connectors.rows import parsed_files
+from connectors.rows.columns import Numbered
+from connectors.rows.isolation import Isolation
+from connectors.rows.parsed_files import ParseRequest, parsed_rows
+from connectors.rows.shape import FIELDS, Shape
 from connectors.rows.text_formats import csv_rows, json_lines
 
-_RDF = {".nt": ox.RdfFormat.N_TRIPLES, ".ttl": ox.RdfFormat.TURTLE}
 _TEXT: Mapping[str, Callable[[bytes, Shape], Iterator[Numbered]]] = {
     ".jsonl": json_lines,
     ".ndjson": json_lines,
     ".csv": csv_rows,
 }
-SUFFIXES = frozenset((*_TEXT, *_RDF, ".parquet"))
+SUFFIXES = parsed_files.SUFFIXES | _TEXT.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +46,36 @@ class FileReader:
     max_bytes: int
     """Maximum decompressed size of a file."""
     max_rows: int
+    isolation: Isolation | None = None
+    """Limits of the process that parses an RDF or Parquet file; None parses it in this process."""
 
-    def rows(self, name: str, data: bytes, shape: Shape) -> Iterator[Numbered]:
-        """The rows of a file called `name` whose bytes are `data`.
+    def rows(self, name: str, data: bytes, shape: Shape) -> Generator[Numbered, None, None]:
+        """The rows of a file called `name` whose bytes are `data`; close it to end the process that parses.
 
-        Raises SourceDataError when the file as a whole cannot be read; a line that cannot is yielded as one.
+        Raises SourceDataError when the file as a whole cannot be read, ReaderDied if that ended the process
+        that read it; a line that cannot be read is yielded as an error.
         """
         if name.lower().endswith(".gz"):
             data = _unpacked(data, self.max_bytes)
         suffix = suffix_of(name)
-        if suffix in _RDF:
-            return self._rdf(data, _RDF[suffix])
-        if suffix == ".parquet":
-            return parquet_rows(data, shape, self.max_bytes)
-        return _TEXT[suffix](data, shape)
+        yield from _TEXT[suffix](data, shape) if suffix in _TEXT else self._parsed(suffix, data, shape)
 
-    def _rdf(self, data: bytes, format: ox.RdfFormat) -> Iterator[Numbered]:
-        def read() -> rdf.Triples:
-            return rdf.triples(data, format)
-
-        if self.query is not None:
-            return query_rows(read, self.query)
-        return plain_rows(read, self.relations, self.languages, self.max_rows)
+    def _parsed(self, suffix: str, data: bytes, shape: Shape) -> Iterator[Numbered]:
+        request = ParseRequest(
+            suffix,
+            wanted=tuple(shape.columns.values()),
+            required=tuple(shape.required),
+            query=self.query,
+            relations=tuple(self.relations),
+            languages=tuple(self.languages),
+            max_bytes=self.max_bytes,
+            max_rows=self.max_rows,
+        )
+        rows = self.isolation.rows(request, data) if self.isolation else parsed_rows(request, data)
+        # A variable that a solution leaves unbound is an empty cell, not a missing column.
+        unbound = {} if suffix == ".parquet" or self.query is None else dict.fromkeys(FIELDS)
+        for number, row in rows:
+            yield number, row if isinstance(row, SourceDataError) else {**unbound, **row}
 
 
 def suffix_of(name: str) -> str:

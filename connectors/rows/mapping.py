@@ -17,8 +17,9 @@ from pydantic import ConfigDict, Field
 
 from connectors.errors import SourceDataError
 from connectors.observations import LITERAL, Entity, Kind, Observation, Statement
+from connectors.rows.columns import MAX_NAMES, Row
 from connectors.rows.naming import Naming
-from connectors.rows.shape import FIELDS, MAX_NAMES, Name, Row, Shape, StatementRow
+from connectors.rows.shape import FIELDS, Name, Shape, StatementRow
 
 MAX_REJECTS = 10_000
 """Maximum rejected rows stored with their reason; further ones are only counted."""

@@ -8,6 +8,7 @@ from unicodedata import category
 
 from connectors.border import shown
 from connectors.errors import SourceDataError
+from connectors.languages import language_rank
 from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import LITERAL, Entity
 from connectors.rows.shape import Iri, Name
@@ -123,18 +124,3 @@ class Naming:
     def rank(self, name: Name) -> int | None:
         """The position of the name's language; None if the language is not wanted."""
         return language_rank(name.language, self._languages)
-
-
-def language_rank(tag: str, languages: Sequence[str]) -> int | None:
-    """Position of a language tag among `languages`, best first; None if it is not wanted.
-
-    A region counts as its language (RFC 4647, section 3.4), no tag comes after all languages, and where
-    there are no languages every tag is as good.
-    """
-    tag = tag.lower()
-    for position, language in enumerate(languages):
-        if tag == language.lower():
-            return 2 * position
-        if tag.startswith(f"{language.lower()}-"):
-            return 2 * position + 1
-    return 2 * len(languages) if not tag or not languages else None

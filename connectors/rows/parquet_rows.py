@@ -7,19 +7,21 @@ is known, and rows are created a few hundred at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from connectors.border import MAX_TEXT, Unusable, escaped, shown
 from connectors.errors import SourceDataError, SourceSettingsError
-from connectors.rows.shape import Numbered, Shape
+from connectors.rows.columns import MAX_NAMES, Numbered, require_columns
 
 _BATCH = 500
 """Rows made at once."""
 
 
-def parquet_rows(data: bytes, shape: Shape, most_bytes: int) -> Iterator[Numbered]:
-    """The rows of a file, with only the columns that are asked for; they are numbered from 1.
+def parquet_rows(
+    data: bytes, wanted: Collection[str], required: Collection[str], most_bytes: int
+) -> Iterator[Numbered]:
+    """The rows of a file, with only the columns that are wanted; they are numbered from 1.
 
     Raises SourceSettingsError without pyarrow, SourceDataError for what is no Parquet, declares more than
     `most_bytes`, or lacks a column.
@@ -32,8 +34,8 @@ def parquet_rows(data: bytes, shape: Shape, most_bytes: int) -> Iterator[Numbere
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(data))
         schema = file.schema_arrow
-        shape.require(schema.names)
-        columns = [name for name in schema.names if name in shape.columns.values()]
+        require_columns(required, schema.names)
+        columns = [name for name in schema.names if name in wanted]
         _require_bounds(file.metadata, most_bytes)
         if twice := [name for name in columns if schema.names.count(name) > 1]:
             raise SourceDataError(f"the schema names {shown(twice[0])} twice")
@@ -88,12 +90,13 @@ def _microseconds(zone: str | None) -> Any:
 
 
 def _from_dictionary(column: Any) -> list[Any]:
-    values = [
-        _text(value) if _is_text(column.type.value_type) else _value(value) for value in column.dictionary
-    ]
     indices = column.indices.to_pylist()
-    if any(index is not None and not 0 <= index < len(values) for index in indices):
+    # Those that this batch refers to: a dictionary may be as long as its row group.
+    used = set(indices) - {None}
+    if any(not 0 <= index < len(column.dictionary) for index in used):
         raise ValueError("a dictionary does not hold what its column refers to")
+    convert = _text if _is_text(column.type.value_type) else _value
+    values = {index: convert(column.dictionary[index]) for index in used}
     return [None if index is None else values[index] for index in indices]
 
 
@@ -109,7 +112,7 @@ def _list(value: Any) -> Any:
     if not value.is_valid:
         return None
     items = value.values
-    if not _is_text(items.type) or len(items) > MAX_TEXT:
+    if not _is_text(items.type) or len(items) > MAX_NAMES:
         return Unusable(f"a list of {len(items)} values of type {items.type}")
     return [_text(item) for item in items]
 

@@ -14,9 +14,9 @@ import pyoxigraph as ox
 
 from connectors import rdf
 from connectors.errors import SourceDataError
+from connectors.languages import language_rank
 from connectors.local_graph import MAX_TRIPLES, LocalGraph
-from connectors.rows.naming import language_rank
-from connectors.rows.shape import FIELDS, MAX_NAMES, Numbered
+from connectors.rows.columns import MAX_NAMES, Numbered
 from connectors.terms import Term
 
 RDFS_LABEL = "http://www.w3.org/2000/01/rdf-schema#label"
@@ -69,9 +69,7 @@ def query_rows(read: Read, query: str) -> Iterator[Numbered]:
         if len(triples) > MAX_TRIPLES:
             raise SourceDataError(f"more than {MAX_TRIPLES} triples in one file; split it")
     graph.extend(triples)
-    unbound = dict.fromkeys(FIELDS)
-    for number, solution in enumerate(graph.select(query), 1):
-        yield number, unbound | solution
+    yield from enumerate(graph.select(query), 1)
 
 
 def _collect_names(read: Read, names: dict[str, _Names], languages: Sequence[str]) -> None:

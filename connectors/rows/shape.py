@@ -8,10 +8,10 @@ database driver returns: texts, numbers, instants, bytes, RDF terms.  All of the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import pydantic
 from pydantic import ConfigDict, PlainValidator, ValidationInfo
@@ -21,21 +21,15 @@ from connectors.border import shown, text_of, well_formed, whole_number
 from connectors.dates import EARLIEST, LATEST, Interval, instant, interval
 from connectors.errors import SourceDataError
 from connectors.observations import Rank
+from connectors.rows.columns import MAX_NAMES, Row, require_columns
 from connectors.terms import Term
 
-Row = Mapping[str, Any]
-"""Column → cell."""
-Numbered = tuple[int, Row | SourceDataError]
-"""A line number, and its row or the error that rejected the line."""
 T = TypeVar("T")
 _RANKS: Mapping[str, Rank] = {"preferred": "preferred", "normal": "normal", "deprecated": "deprecated"}
 _FOR_EVER = ("infinity", "-infinity")
 """PostgreSQL's dates without end or beginning."""
 _ZERO_DATE = re.compile(r"0000-00-00(?:[T ]00:00(?::00(?:\.0+)?)?)?Z?")
 """How MySQL writes that there is no date."""
-MAX_NAMES = 500
-"""Other names of one entity in one cell."""
-_SHOWN_COLUMNS = 20
 
 
 class Iri(str):
@@ -186,25 +180,10 @@ class Shape:
         fields = {"subject", "object", *columns} | (set() if relation else {"relation"})
         self.required = frozenset(self.columns[field] for field in fields)
 
-    def require(self, found: Collection[str]) -> None:
-        """Raises SourceDataError, naming the columns found, unless all are there that rows must have.
-
-        A column that is missing is a mistake; one that is there and empty means "nothing".
-        """
-        missing = sorted(self.required.difference(found))
-        if not missing:
-            return
-        names = [shown(name).strip("'") for name in list(found)[:_SHOWN_COLUMNS]]
-        there = ", ".join(names) + (" …" if len(found) > _SHOWN_COLUMNS else "")
-        raise SourceDataError(
-            f"has no column {', '.join(missing)}; it has {there or 'none'}. The setting `columns` names "
-            'the column of a field: columns = { subject = "…", object = "…" }'
-        )
-
     def read(self, row: Row) -> StatementRow:
         """The row in its shape.  Raises SourceDataError naming each field that is wrong."""
         if not self.required <= row.keys():
-            self.require(row.keys())
+            require_columns(self.required, row.keys())
         return self._read(row, FIELDS)
 
     def read_slot(self, row: Row) -> tuple[str, str | None]:

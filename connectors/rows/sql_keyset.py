@@ -26,8 +26,8 @@ from connectors.cursors import dump_cursor, load_cursor, typed
 from connectors.dates import EARLIEST, instant
 from connectors.errors import SourceDataError
 from connectors.observations import Poll
+from connectors.rows.columns import Row
 from connectors.rows.mapping import Mapper
-from connectors.rows.shape import Row
 from connectors.rows.sql_tables import Table
 from connectors.rows.sql_values import bind, bind_all
 from connectors.rows.whole_reading import first_reject, next_revision, report_rejects

@@ -13,7 +13,7 @@ from sqlalchemy import exc
 
 from connectors.border import escaped, shown
 from connectors.errors import SourceDataError, SourceRefused, SourceSettingsError, SourceUnavailable
-from connectors.rows.shape import Row
+from connectors.rows.columns import Row
 from connectors.rows.sql_values import as_type, bind_all, read_everything
 
 _FETCH = 500

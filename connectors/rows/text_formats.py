@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 from connectors.border import decode_json, escaped, shown
 from connectors.errors import SourceDataError
-from connectors.rows.shape import Numbered, Shape
+from connectors.rows.columns import Numbered, require_columns
+from connectors.rows.shape import Shape
 
 _MAX_LINE = 2**20
 """Bytes of one JSON object."""
@@ -66,7 +67,7 @@ def _header(cells: list[str] | SourceDataError, shape: Shape) -> list[str]:
         raise SourceDataError(
             f"cells are separated by commas in CSV, not by {other.pop()!r} as in {shown(names[0])}"
         )
-    shape.require(names)
+    require_columns(shape.required, names)
     return names
 
 

@@ -17,9 +17,9 @@ from connectors.border import shown, whole_number
 from connectors.dates import EARLIEST, Interval, instant, interval, wikibase_interval
 from connectors.errors import SourceDataError
 from connectors.observations import Entity, Kind, Rank, Statement
+from connectors.rows.columns import MAX_NAMES
 from connectors.rows.mapping import MAX_STATEMENTS
 from connectors.rows.naming import MAX_ID
-from connectors.rows.shape import MAX_NAMES
 from connectors.terms import Solution, Term
 from connectors.values import literal
 from connectors.wikidata.vocabulary import SOME_VALUE, WIKIBASE, Vocabulary
