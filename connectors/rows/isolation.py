@@ -134,4 +134,4 @@ def _signal(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
-        return str(number)
+        return f"{number}"

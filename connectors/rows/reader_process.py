@@ -7,10 +7,10 @@ the file, and it writes no core dump.
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 
+from connectors.border import decode_json
 from connectors.errors import ConnectorError
 from connectors.rows.parsed_files import ParseRequest, parsed_rows
 from connectors.rows.row_lines import end_line, refusal_line, row_line
@@ -21,7 +21,7 @@ _MAX_LOG = 2**16
 
 def main() -> None:
     """Read the file that stdin holds, and write its rows to stdout."""
-    asked = json.loads(sys.stdin.buffer.readline())
+    asked = decode_json(sys.stdin.buffer.readline(), "the request")
     _limit(asked.pop("max_memory"), asked.pop("max_seconds"))
     data, out, number = sys.stdin.buffer.read(), sys.stdout.buffer, 0
     try:
