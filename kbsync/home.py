@@ -39,6 +39,11 @@ class RunDirectory:
         """What the spec's candidate is built with besides its facts (`kbsync/recipe.py`)."""
         return self.path / "recipe.json"
 
+    @property
+    def gate_commands(self) -> Path:
+        """What the operator's gate commands measured of the candidate."""
+        return self.path / "gate_commands.json"
+
     def prepare(self) -> RunDirectory:
         """Create the directory."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -262,7 +262,7 @@ report = Rounds(Path(tempfile.mkdtemp())).run(FactSpec("1", "The capital of {} i
 assert measure.n == 3
 gates = [gate for gate in DEFAULT_GATES if gate.name == "arithmetic"]
 assert judge_all(gates, report.measures)[0].value == measure.value
-assert "edit less" in systematic(report, judge_all(gates, []), blamed=0, new=1)
+assert "edit less" in systematic(gates, judge_all(gates, []), blamed=0, new=1)
 """,
 )
 

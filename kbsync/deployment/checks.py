@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 
 from kbsync.deployment.served import LINK
 from kbsync.errors import BadConfiguration
+from kbsync.programs import missing
 from kbsync.settings.deploy import AnyHookSettings, ExecSettings, SymlinkSettings
 
 
@@ -30,11 +30,5 @@ def hook_problems(hooks: Mapping[str, AnyHookSettings]) -> Iterator[tuple[str, B
 def _program_problems(where: str, settings: ExecSettings) -> Iterator[tuple[str, BadConfiguration]]:
     for key in ("deploy", "rollback", "observe"):
         command = getattr(settings, key)
-        if command and shutil.which(command[0]) is None:
-            yield (
-                f"{where} {key}",
-                BadConfiguration(
-                    f"there is no program {command[0]}, or it may not be executed",
-                    "give its absolute path, and make it executable",
-                ),
-            )
+        if command and (error := missing(command)):
+            yield f"{where} {key}", error

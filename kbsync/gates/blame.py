@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from editing.spec import BuildReport
-from kbsync.gates.declaration import GateVerdict, share
+from kbsync.gates.declaration import Gate, GateVerdict, share
 from kbsync.gates.declared import DEFAULT_GATES
 
 GATES = {gate.name: gate for gate in DEFAULT_GATES}
@@ -50,16 +50,17 @@ def blame(report: BuildReport, verdicts: Iterable[GateVerdict], new: set[str]) -
     return tuple(sorted(blamed.values(), key=lambda b: (-b.shortfall, b.fact)))
 
 
-def systematic(report: BuildReport, verdicts: Iterable[GateVerdict], blamed: int, new: int) -> str | None:
-    """Why a retry with fewer facts would be pointless, or None if it may succeed.
+def systematic(gates: Iterable[Gate], verdicts: Iterable[GateVerdict], blamed: int, new: int) -> str | None:
+    """Why a retry with fewer facts would be pointless, or None if it may succeed; `gates`: those in force.
 
     A run stops at once if no fact can be blamed for a failed gate (perplexity, weight growth, canaries,
     retention), or if most of its new facts are bad.
     """
+    known = {gate.name: gate for gate in gates}
     failed = [verdict.name for verdict in verdicts if not verdict.passed]
-    whole = [name for name in failed if name not in GATES or not GATES[name].judges_facts]
+    whole = [name for name in failed if name not in known or not known[name].judges_facts]
     if whole and not blamed:
-        advice = "".join(f"; {GATES[name].advice}" for name in whole if name in GATES and GATES[name].advice)
+        advice = "".join(f"; {known[name].advice}" for name in whole if name in known and known[name].advice)
         return f"{', '.join(whole)} failed and no single fact is to blame{advice}"
     if not blamed:
         return f"{', '.join(failed)} failed and no new fact's own figures are below the threshold"

@@ -20,6 +20,7 @@ from editing.errors import EditingError
 from kbsync.application import Application
 from kbsync.deployment.checks import hook_problems
 from kbsync.errors import BadConfiguration, KbsyncError
+from kbsync.programs import missing
 from kbsync.queries.shared_wordings import relations_of, shared_wordings
 from kbsync.queries.sources import left_over
 from kbsync.queries.unlisted import described, unlisted
@@ -161,7 +162,8 @@ def _layer_count(model: Path) -> int | None:
 
 def _gates(app: Application) -> Iterator[Problem]:
     """Find shares above 1, and gates that no candidate could ever pass."""
-    for gate in app.gates:
+    measured_by_kbsync = app.settings.model_copy(update={"gate_commands": {}}).gate_list()
+    for gate in measured_by_kbsync:
         share = gate.direction == "at_least"  # ratios to the base are bounded from above
         if share and not 0 <= gate.threshold <= 1:
             meant = f"{gate.threshold / 100:g}" if 1 < gate.threshold <= 100 else "0.95"
@@ -180,6 +182,12 @@ def _gates(app: Application) -> Iterator[Problem]:
             yield Problem(
                 f"[gates.{gate.name}] margin", f"{gate.margin:g} is no share", "write a number from 0 to 1"
             )
+
+
+def _gate_commands(app: Application) -> Iterator[Problem]:
+    for name, settings in app.settings.gate_commands.items():
+        if error := missing(settings.command):
+            yield Problem(f"[gate_commands.{name}] command", str(error), error.advice or "see docs/gates.md")
 
 
 def _canaries(app: Application) -> Iterator[Problem]:
@@ -251,6 +259,7 @@ CHECKS: tuple[Check, ...] = (
     _editor,
     _layers,
     _gates,
+    _gate_commands,
     _canaries,
     _deploy,
     _relations,

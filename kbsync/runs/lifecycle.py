@@ -25,7 +25,7 @@ from kbsync.executor import Progress, Worker, WorkerFailed, silent
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.recipe import recipe, same
-from kbsync.runs import bases, integrity, outdated, promotion
+from kbsync.runs import bases, gate_commands, integrity, outdated, promotion
 from kbsync.runs.building import build, record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
@@ -142,7 +142,7 @@ class Lifecycle:
             return record_build(tx, self.app, run, report, ACTOR)
 
     def _judge(self, run: Run) -> Run:
-        verdicts = gates.judge_all(self.app.gates, self.report(run).measures)
+        verdicts = self._judged(run)
         with self.leadership.write() as tx:
             tx.put_gate_results(
                 run.id,
@@ -154,6 +154,23 @@ class Lifecycle:
                 ],
             )
             return tx.advance_run(run.id, "built", "judged", actor=ACTOR)
+
+    def _judged(self, run: Run) -> tuple[gates.GateVerdict, ...]:
+        """A verdict of every gate on what the worker and the gate commands measured."""
+        report = self.report(run)
+        assert run.checkpoint is not None
+        with self.app.state.read() as tx:
+            candidate, live = tx.checkpoint(run.checkpoint), tx.live()
+        directories = gate_commands.Directories(
+            candidate=self.app.home.checkpoint(candidate.path),
+            live=None if live is None else self.app.home.checkpoint(live.path),
+            base=self.app.base.directory,
+        )
+        kept = self._directory(run).gate_commands
+        results = gate_commands.measure(self.app, self.leadership, directories, candidate.digest, kept)
+        commands = self.app.settings.gate_commands
+        verdicts = gates.judge_all(self.app.gates, (*report.measures, *results.measures(commands)))
+        return gate_commands.explained(verdicts, commands, results)
 
     def _decide(self, run: Run) -> Run:
         report, verdicts = self.report(run), self._verdicts(run)
@@ -171,7 +188,7 @@ class Lifecycle:
             judged = {result.round for result in tx.gate_results(run.id)}
         left = self.app.settings.plan.rounds - len(judged)
         blamed = gates.blame(report, verdicts, new)
-        hopeless = gates.systematic(report, verdicts, len(blamed), len(new))
+        hopeless = gates.systematic(self.app.gates, verdicts, len(blamed), len(new))
         summary = "; ".join(f"{v.name} {_figure(v.value)} against {v.threshold:g}" for v in failed)
         if hopeless and (left < 1 or not 0 < len(blamed) < len(new)):
             return self._reject(

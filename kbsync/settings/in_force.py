@@ -60,7 +60,8 @@ def verdicts_under(settings: Settings, gates: Iterable[Gate], canaries: Iterable
     gates = tuple(gates)
     everything = [gate.settings() for gate in gates]
     asked = [[case.prompt, case.target] for case in canaries]
-    return digest([judged_under(settings, gates), everything, asked])
+    commands = {name: [*one.command] for name, one in settings.gate_commands.items()}
+    return digest([judged_under(settings, gates), everything, asked, *([commands] if commands else [])])
 
 
 def is_stale(evidence: Mapping[str, Any], settings: str, base: str | None) -> bool:

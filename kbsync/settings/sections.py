@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     field_validator,
@@ -26,15 +24,15 @@ from pydantic_settings import (
 )
 
 from connectors.durations import Duration, PositiveDuration
-from connectors.guesses import did_you_mean
 from editing.settings import EditSettings
 from editing.storage.forms import forms as known_forms
 from kbsync.admission.policy import Policy
-from kbsync.errors import BadConfiguration
-from kbsync.gates import DEFAULT_GATES, Gate
+from kbsync.gates import Gate
 from kbsync.home import Home
 from kbsync.settings.deploy import AnyHookSettings
 from kbsync.settings.environment import Environment
+from kbsync.settings.gates import GateCommandSettings, GateSettings, gates_in_force
+from kbsync.settings.section import Section
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -47,10 +45,6 @@ def split_address(listen: str) -> tuple[str, int]:
     if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
         raise ValueError(f"{listen!r} is no address: write host:port, such as 127.0.0.1:8787 or [::1]:8787")
     return host, int(port)
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ModelSettings(Section):
@@ -138,18 +132,6 @@ class PlanSettings(Section):
     paraphrases: int = Field(6, ge=0, description="paraphrase probes per edited fact")
     generate: int = Field(64, ge=0, description="number of edited facts that are tested by free generation")
     retention_sample: int = Field(5_000, ge=1, description="facts in live above which retention is sampled")
-
-
-class GateSettings(Section):
-    """Overrides of one gate; see `kbsync gates` for the defaults."""
-
-    threshold: float | None = Field(None, description="what the measure, or its bound, is compared with")
-    margin: float | None = Field(None, description="how much worse than live a candidate may be")
-    confidence: float | None = Field(
-        None, gt=0.5, lt=1, description="confidence of the bound of a sampled measure"
-    )
-    enabled: bool | None = Field(None, description="whether the gate is applied at all")
-    required: bool | None = Field(None, description="whether the gate fails if no case applies to it")
 
 
 CHECKPOINT = "checkpoint"
@@ -296,6 +278,7 @@ class Settings(BaseSettings):
     policy: Policy = Policy()
     plan: PlanSettings = PlanSettings()
     gates: dict[str, GateSettings] = Field(default_factory=dict)
+    gate_commands: dict[str, GateCommandSettings] = Field(default_factory=dict)
     canaries: Path | None = Field(
         None, description="JSONL file of {prompt, target} that every candidate must answer"
     )
@@ -328,12 +311,8 @@ class Settings(BaseSettings):
         return Environment(settings_cls), init_settings
 
     def gate_list(self) -> tuple[Gate, ...]:
-        """The default gates with this file's overrides."""
-        known = sorted(gate.name for gate in DEFAULT_GATES)
-        for name in sorted(set(self.gates) - set(known)):
-            advice = f"{did_you_mean(name, known)}gates are: {', '.join(known)}"
-            raise BadConfiguration(f"[gates.{name}] is no gate", advice)
-        return tuple(_override(gate, self.gates.get(gate.name)) for gate in DEFAULT_GATES)
+        """The default gates with this file's overrides, then those of its gate commands."""
+        return gates_in_force(self.gates, self.gate_commands)
 
     def edit_settings(self, defaults: EditSettings) -> EditSettings:
         """`defaults` (the base's) with this file's overrides."""
@@ -344,7 +323,3 @@ class Settings(BaseSettings):
         from state.database import sqlite_url
 
         return self.state.url or sqlite_url(home.database)
-
-
-def _override(gate: Gate, overrides: GateSettings | None) -> Gate:
-    return replace(gate, **overrides.model_dump(exclude_none=True)) if overrides else gate

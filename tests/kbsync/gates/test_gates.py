@@ -159,18 +159,18 @@ def test_facts_below_a_gate_that_passed_are_not_blamed() -> None:
 def test_a_failure_of_the_whole_candidate_is_systematic() -> None:
     gate = Gate("perplexity_ratio", 1.05, "at_most", "")
     verdicts = judge_all((gate,), [Measure("perplexity_ratio", 3.0)])
-    assert "no single fact is to blame" in (systematic(report(), verdicts, blamed=0, new=50) or "")
+    assert "no single fact is to blame" in (systematic(DEFAULT_GATES, verdicts, blamed=0, new=50) or "")
 
 
 def test_a_run_where_most_of_what_is_new_is_bad_is_systematic() -> None:
     verdicts = judge_all((EFFICACY,), [Measure("efficacy", 0.1, n=10, k=1)])
-    assert systematic(report(), verdicts, blamed=9, new=10) is not None
-    assert systematic(report(), verdicts, blamed=2, new=10) is None
+    assert systematic(DEFAULT_GATES, verdicts, blamed=9, new=10) is not None
+    assert systematic(DEFAULT_GATES, verdicts, blamed=2, new=10) is None
 
 
 def test_a_whole_gate_that_failed_says_what_to_do() -> None:
     verdicts = judge_all((GROWTH,), [Measure("weight_growth", 2.1)])
-    reason = systematic(report(), verdicts, blamed=0, new=5)
+    reason = systematic(DEFAULT_GATES, verdicts, blamed=0, new=5)
     assert reason is not None
     assert "[gates.weight_growth]" in reason
 
