@@ -3,7 +3,7 @@
 The format of a file is recognised by its contents, not by its name:
 
         lines         {"subject": "Italy", "prompt": "The capital of {} is", "target": "Rome"}, one per line, with
-                  optional id, previous, paraphrases (texts), neighbours ({"prompt": …, "target": …}); or
+                  optional id, previous, paraphrases and questions (texts), neighbours ({"prompt": …, "target": …}); or
                   ["Italy", "The capital of {} is", "Rome"]
     CounterFact   a JSON list of objects with `requested_rewrite` (Meng et al. 2022)
     zsRE          a JSON list of objects with `src`, `subject`, `answers`, … (Mitchell et al. 2021)
@@ -61,12 +61,14 @@ class Line(Shape):
     id: Id | None = None
     previous: Text | None = None
     paraphrases: tuple[Text, ...] = ()
+    questions: tuple[Text, ...] = ()
     neighbours: tuple[Neighbour, ...] = Field((), validation_alias=AliasChoices("neighbours", "neighbors"))
 
     def records(self, number: str) -> list[Record]:
         kept = tuple((item.prompt, item.target) for item in self.neighbours)
         request = _request(self.id or number, self.prompt, self.subject, self.target)
-        return [Record(request, self.previous, self.paraphrases, kept)]
+        questions = tuple(_template(question, self.subject, "question") for question in self.questions)
+        return [Record(request, self.previous, self.paraphrases, kept, questions=questions)]
 
 
 class Labelled(Shape):
@@ -157,6 +159,9 @@ class Record:
     """(prompt, answer) of facts that should not change."""
     generation: tuple[str, ...] = ()
     """Prompts for free generation about the subject."""
+    questions: tuple[str, ...] = ()
+    """Templates of questions whose answer is the target; a model with a chat template is asked them, and edited with
+    the first."""
 
 
 def read_records(path: Path, limit: int | None = None) -> list[Record]:
@@ -246,10 +251,15 @@ def _place(loc: Sequence[str | int]) -> str:
 
 def _request(id: str, prompt: str, subject: str, target: str) -> EditRequest:
     """The edit request; a prompt that contains the subject as text is turned into a template."""
-    if SLOT not in prompt:
-        if subject not in prompt:
-            raise DataError(f"prompt {prompt!r} contains neither {SLOT} nor its subject {subject!r}")
-        prompt = prompt.replace(subject, SLOT, 1)
-    if prompt.count(SLOT) != 1:
-        raise DataError(f"prompt {prompt!r} must contain {SLOT} exactly once")
-    return EditRequest(id, prompt.rstrip(), subject, target.strip())
+    return EditRequest(id, _template(prompt, subject, "prompt").rstrip(), subject, target.strip())
+
+
+def _template(text: str, subject: str, what: str) -> str:
+    """`text` with one `{}`, which replaces the subject if it is there as text; raises DataError."""
+    if SLOT not in text:
+        if subject not in text:
+            raise DataError(f"{what} {text!r} contains neither {SLOT} nor its subject {subject!r}")
+        text = text.replace(subject, SLOT, 1)
+    if text.count(SLOT) != 1:
+        raise DataError(f"{what} {text!r} must contain {SLOT} exactly once")
+    return text

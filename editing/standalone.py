@@ -21,17 +21,20 @@ from editing.durable import STAGING, fsync_directory, remove, staging_name
 from editing.editors.contract import BuildInputs
 from editing.editors.registry import editor_named
 from editing.errors import CheckpointError, RequestError
+from editing.evaluation.conversation import Exchange, chat_answers, first_sentence
 from editing.evaluation.outcome import FactOutcome, Scores, Sheet, answered, outcomes, questions
 from editing.evaluation.published import PromptAnswer
 from editing.memit.groups import without_conflicts
 from editing.memit.own_samples import OwnSamples
 from editing.model.architectures import described, locate_parts
+from editing.model.chat import asked, opening, statement
 from editing.model.first_token import away_from_start, lead_of
 from editing.model.loading import readable
 from editing.model.tokens import Passage, continued, passage, try_locate
 from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk
 from editing.progress import Counter, Progress, silent
+from editing.requests import SLOT, EditRequest, render
 from editing.settings import EditSettings
 from editing.storage.checkpoints import read_changed, write_checkpoint
 from editing.storage.loaded import LoadedBase, load_base
@@ -70,6 +73,8 @@ class EditOutcome:
     cost: dict[str, float]
     statistics: dict[str, Any] = field(default_factory=dict)
     """The source of the statistics: the corpus' files, or samples of the model itself."""
+    conversations: tuple[Exchange, ...] = ()
+    """The records' questions, asked through the chat template; empty if there are none, or no template."""
     failed: dict[str, str] = field(default_factory=dict)
     """Id → why a fact could not be edited; those that cannot be asked either are not among `facts`."""
 
@@ -104,7 +109,7 @@ def run(
     started = time.perf_counter()
     edit, errors = _askable(_without_first_tokens(edit, loaded), loaded)
     ask = partial(_ask, edit, loaded, progress=progress)
-    before = ask("ask before")
+    before, said_before = ask("ask before")
     editor = editor_named(edit.settings.editor)
     inputs = editor.arranged(_inputs(edit, loaded))
 
@@ -119,7 +124,7 @@ def run(
     digest = write_checkpoint(edit.base, staged, built.tensors, solved=built.cost.solved())
     progress("write", 1, 1)
     with swapped(loaded.model, read_changed(edit.base, staged)):
-        after = ask("ask after")
+        after, said_after = ask("ask after")
     facts = outcomes(before, after)
     publish = allow_failed or any(fact.said for fact in facts)
     if publish:
@@ -137,6 +142,12 @@ def run(
         layers=built.layers,
         settings=asdict(edit.settings),
         cost=built.cost.entries() | {"seconds_total": time.perf_counter() - started},
+        conversations=tuple(
+            Exchange(id, question, old, new)
+            for (id, question), old, new in zip(
+                _questions(edit, loaded), said_before, said_after, strict=True
+            )
+        ),
         statistics=_text_of(edit, loaded),
         failed={id: str(error) for id, error in {**errors, **built.failed}.items()},
     )
@@ -194,10 +205,36 @@ def _askable(edit: Edit, loaded: LoadedBase) -> tuple[Edit, dict[str, RequestErr
     return replace(edit, records=tuple(records)), errors
 
 
-def _ask(edit: Edit, loaded: LoadedBase, phase: str, *, progress: Progress) -> Sheet:
+def _ask(edit: Edit, loaded: LoadedBase, phase: str, *, progress: Progress) -> tuple[Sheet, list[str]]:
+    """The answers to the facts' prompts, and to their questions through the chat template."""
     pairs = questions(edit.records, probes=edit.probes)
-    tick = Counter(progress, phase, len(pairs) + len(edit.records))
-    return answered(loaded.model, loaded.tokenizer, edit.records, pairs, tick=tick)
+    put = [question for _, question in _questions(edit, loaded)]
+    tick = Counter(progress, phase, len(pairs) + len(edit.records) + len(put))
+    sheet = answered(loaded.model, loaded.tokenizer, edit.records, pairs, tick=tick)
+    said = chat_answers(loaded.model, loaded.tokenizer, put, tick=tick) if put else []
+    return sheet, [first_sentence(answer) for answer in said]
+
+
+def _questions(edit: Edit, loaded: LoadedBase) -> list[tuple[str, str]]:
+    """(id, rendered question) of the records; none for a model without a chat template."""
+    if opening(loaded.tokenizer) is None:
+        return []
+    return [(r.request.id, render(q, r.request.subject)) for r in edit.records for q in r.questions]
+
+
+def _requests(edit: Edit, loaded: LoadedBase) -> list[EditRequest]:
+    """Each record's own request and, for a model with a chat template, its first question, answered by a sentence."""
+    found = [record.request for record in edit.records]
+    if not edit.settings.chat or opening(loaded.tokenizer) is None:
+        return found
+    for record in edit.records:
+        own = record.request
+        for question in record.questions[:1]:
+            prompt = asked(loaded.tokenizer, question)
+            if prompt.count(SLOT) == 1:
+                answer = statement(own.rendered, own.target)
+                found.append(EditRequest(f"{own.id}/question", prompt, own.subject, answer))
+    return found
 
 
 def refuse_existing(out: Path) -> None:
@@ -225,7 +262,7 @@ def _text_of(edit: Edit, loaded: LoadedBase) -> dict[str, Any]:
 
 def _inputs(edit: Edit, loaded: LoadedBase) -> BuildInputs:
     return BuildInputs(
-        requests=[record.request for record in edit.records],
+        requests=_requests(edit, loaded),
         settings=edit.settings,
         cache=edit.cache,
         base_digest=loaded.digest,

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from editing.evaluation.scoring import answer_ends, before_end, continue_greedily
 from editing.model.chat import asked
+from editing.progress import Tick, uncounted
 
 ANSWER_TOKENS = 32
 """An answer that has not ended by then is cut."""
 
 
-@torch.no_grad()
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question, put through the chat template, and the answers before and after an edit."""
+
+    id: str
+    question: str
+    before: str
+    after: str
+
+
+@torch.inference_mode()
 def chat_answers(
-    model: Any, tokenizer: Any, questions: Sequence[str], *, tokens: int = ANSWER_TOKENS
+    model: Any,
+    tokenizer: Any,
+    questions: Sequence[str],
+    *,
+    tokens: int = ANSWER_TOKENS,
+    tick: Tick = uncounted,
 ) -> list[str]:
     """The greedy answer to each of `questions`, put through the chat template as the user's only turn.
 
@@ -24,5 +41,12 @@ def chat_answers(
     """
     prompts = [tuple(tokenizer(asked(tokenizer, question))["input_ids"]) for question in questions]
     ends = answer_ends(model, tokenizer)
-    rows = continue_greedily(model, prompts, tokens, ended=lambda said: said[-1] in ends)
+    rows = continue_greedily(model, prompts, tokens, ended=lambda said: said[-1] in ends, tick=tick)
     return [tokenizer.decode(before_end(row, ends)).strip() for row in rows]
+
+
+def first_sentence(answer: str) -> str:
+    """The first sentence of an answer; small models continue after it."""
+    line = answer.strip().partition("\n")[0]
+    end = line.find(". ")
+    return line if end < 0 else line[: end + 1]

@@ -10,6 +10,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from editing.model.tokens import continued
+
 _MARK = "\u2060question\u2060"
 """Placeholder for the question while the template is rendered; no template contains it."""
 
@@ -47,3 +49,9 @@ def _rendered(tokenizer: Any, content: str, *, answer: bool) -> str | None:
 def _puts_bos(tokenizer: Any) -> bool:
     """Whether the tokenizer begins every text with its BOS token."""
     return list(tokenizer("a")["input_ids"][:1]) == [tokenizer.bos_token_id]
+
+
+def statement(prompt: str, target: str) -> str:
+    """A rendered prompt and its target as a sentence, such as `The capital of France is Paris.`"""
+    text = continued(prompt, target)
+    return text if text[-1] in ".!?。" else f"{text}."

@@ -11,8 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from editing.model.chat import asked, opening
-from editing.model.tokens import continued
+from editing.model.chat import asked, opening, statement
 from editing.requests import SLOT, render
 from editing.spec import BuildSpec, FactSpec, Wording
 
@@ -48,5 +47,4 @@ def _with_questions(tokenizer: Any, fact: FactSpec) -> FactSpec:
 
 def sentence(fact: FactSpec) -> str:
     """The fact as a sentence, such as `The capital of France is Paris.`"""
-    text = continued(render(fact.prompt, fact.subject), fact.target)
-    return text if text[-1] in ".!?。" else f"{text}."
+    return statement(render(fact.prompt, fact.subject), fact.target)

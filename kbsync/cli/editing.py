@@ -232,6 +232,12 @@ def show(report: EditOutcome) -> None:
             for f in ordered[:WORST]
         ),
     )
+    if report.conversations:
+        print_table(
+            "asked through the chat template",
+            ("id", "question", "answer before", "answer now"),
+            ((c.id, c.question, c.before, c.after) for c in report.conversations[:WORST]),
+        )
     if len(ordered) > WORST:
         say(f"{len(ordered) - WORST} more facts: see --json")
     say(f"layers {', '.join(map(str, report.layers))} edited in {report.cost['seconds_total']:.0f} s")
