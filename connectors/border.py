@@ -41,7 +41,9 @@ Each decoded part takes many times its length in memory."""
 MAX_NUMBER = 2**63 - 1
 """The largest integer that every database stores."""
 _EXACT = 2**53
-"""Floats above this cannot represent every integer, so an id read as a float could be a different id."""
+"""Floats from here on do not represent every integer, so an id read as a float could be a different id."""
+_SAFE_DIGITS = 15
+"""Decimal digits that every float of that length keeps."""
 _OBVIOUS = (
     UUID,
     ipaddress.IPv4Address,
@@ -210,9 +212,9 @@ def _in_utc(value: datetime) -> datetime:
 
 
 def _float_text(value: float) -> str | None:
-    if not math.isfinite(value) or abs(value) > _EXACT:
+    if not math.isfinite(value) or abs(value) >= _EXACT:
         return None
-    return str(int(value)) if value.is_integer() else repr(value)
+    return _decimal_text(Decimal(repr(value)))
 
 
 def _decimal_text(value: Decimal) -> str | None:
@@ -234,8 +236,13 @@ def _integer(digits: str) -> int | Unusable:
 
 
 def _float(digits: str) -> float | Unusable:
-    value = float(digits)
-    return value if math.isfinite(value) else Unusable(f"{digits[:MAX_DIGITS]}, which is no finite number")
+    value, start = float(digits), digits[:MAX_DIGITS]
+    if not math.isfinite(value):
+        return Unusable(f"{start}, which is no finite number")
+    # Two ids that differ in their last digits would become one.
+    if (not value or len(digits) > _SAFE_DIGITS) and Decimal(digits) != Decimal(repr(value)):
+        return Unusable(f"{start}, which has more digits than a floating-point number holds")
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

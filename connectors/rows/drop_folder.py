@@ -28,6 +28,8 @@ REJECTS = ".rejects.jsonl"
 DONE = "done"
 _CLAIM = ".claimed-"
 _TEMPORARY = ".kbsync-"
+_MAX_NAME = 200
+"""Bytes of a name: file systems allow 255, and kbsync appends to names and puts a prefix before them."""
 _UNPRINTABLE = re.compile(r"[^ -~]")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -84,7 +86,10 @@ class DropFolder:
         found = os.listdir(self._folder)
         for name in found:
             if name.startswith(_TEMPORARY):
-                _unlink(self._folder, name)
+                with suppress(
+                    IsADirectoryError, PermissionError
+                ):  # a folder of somebody else under this name
+                    _unlink(self._folder, name)
         return sorted(name for name in found if not name.startswith(_TEMPORARY))
 
     def read(self, name: str, most: int, *, linked: bool = False) -> Dropped | None:
@@ -122,11 +127,22 @@ class DropFolder:
             try:
                 _require_name(name)
                 _require_file(name, _stat(self._folder, name))
+                self._require_usable(name)
             except Refused as error:
                 found[name] = str(error)
             except FileNotFoundError:
                 continue
         return found
+
+    def _require_usable(self, name: str) -> None:
+        """Require a name and permissions with which the file can be read, and its rejects written."""
+        if (size := len(name.encode())) > _MAX_NAME:
+            raise Refused(f"{shown(name)}: its name has {size} bytes, more than {_MAX_NAME}; rename it")
+        if not os.access(name, os.R_OK, dir_fd=self._folder, effective_ids=True):
+            raise Refused(f"{shown(name)} cannot be read: {os.strerror(errno.EACCES)}")
+        with suppress(FileNotFoundError):  # it has no rejects, as most files
+            if stat.S_ISDIR(_stat(self._folder, name + REJECTS).st_mode):
+                raise Refused(f"{shown(name)}: {shown(name + REJECTS)} is a folder; remove it")
 
     def write_rejects(self, dropped: Dropped, rejects: Iterable[Mapping[str, Any]]) -> None:
         """Write `NAME.rejects.jsonl` with permissions no wider than the file's; remove it if there are no rejects."""

@@ -3,6 +3,7 @@
 A driver that raises in the middle of a result makes the whole table unreadable.  So PostgreSQL's
 `infinity` and dates beyond the calendar become its ends, SQLite's text that is not UTF-8 keeps its bytes
 as lone surrogates, and JSON that cannot be read is `Unusable`: `connectors.border` then judges the row.
+So are PostgreSQL's types whose text is a notation and nobody's label: `(1,2)`, `{a,b}`, `[1,5)`, `1 day`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from connectors.border import Unusable, decode_json
 from connectors.errors import SourceDataError
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+_WITHOUT_TEXT = """
+    SELECT oid, format_type(oid, NULL) FROM pg_catalog.pg_type
+    WHERE oid >= 16384 AND (typtype IN ('c', 'r', 'm') OR typcategory = 'A' OR typname = 'hstore')
+    OR oid < 16384 AND (typcategory IN ('G', 'T') OR typname IN ('tsvector', 'tsquery'))
+"""
+"""PostgreSQL's composites, ranges, arrays of types that its driver does not know, shapes and time spans."""
 
 
 def bind(value: Any) -> sa.BindParameter[Any]:
@@ -111,16 +118,30 @@ def _prepare_psycopg(connection: Any) -> None:
     )
     for name, loader in {"date": dates, "timestamp": naive, "timestamptz": zoned}.items():
         connection.adapters.register_loader(name, bounded(*loader))
-    for name in ("interval", "time", "timetz"):
+    for name in ("time", "timetz"):
         connection.adapters.register_loader(name, _text_loader())
     set_json_loads(_json, connection)
+    with connection.cursor() as cursor:
+        for oid, name in cursor.execute(_WITHOUT_TEXT).fetchall():
+            connection.adapters.register_loader(oid, _refusing_loader(name))
+    connection.rollback()
 
 
 def _text_loader() -> type:
-    """24:00 is a time and a million years an interval in PostgreSQL, and neither is in Python."""
+    """24:00 is a time in PostgreSQL and none in Python."""
     from psycopg.types.string import TextLoader
 
     return TextLoader
+
+
+def _refusing_loader(type_name: str) -> type:
+    from psycopg.adapt import Loader
+
+    class Refusing(Loader):
+        def load(self, data: Any) -> Unusable:
+            return Unusable("a value", f"of type {type_name}")
+
+    return Refusing
 
 
 def _json(data: str | bytes) -> Any:

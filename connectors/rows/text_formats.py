@@ -6,8 +6,10 @@ are parsed line by line, so memory use is the size of the file plus one line.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -23,11 +25,18 @@ _MAX_LINES = 1_000
 _MAX_BAD_RECORDS = 1_000
 """A file with more invalid records is rejected as not CSV."""
 _BOM = "\ufeff"
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_WIDE = re.compile(rb"(?:[^\0]\0){2}|(?:\0[^\0]){2}|\0\0\0[^\0]|[^\0]\0\0\0")
+"""How ASCII text begins in UTF-16 and UTF-32 without a byte order mark."""
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
 
 
 def json_lines(data: bytes, shape: Shape) -> Iterator[Numbered]:
-    """One JSON object per line (`shape` is checked for each row, since each row names its own columns)."""
-    for number, line in enumerate(io.BytesIO(data), 1):
+    """One JSON object per line (`shape` is checked for each row, since each row names its own columns).
+
+    Raises SourceDataError for UTF-16.
+    """
+    for number, line in enumerate(io.BytesIO(_with_line_feeds(data)), 1):
         if not line.strip():
             continue
         try:
@@ -43,7 +52,7 @@ def csv_rows(data: bytes, shape: Shape) -> Iterator[Numbered]:
 
     Raises SourceDataError for a header that lacks a column, or has one twice, and for what is no CSV.
     """
-    records = _Records(data)
+    records = _Records(_with_line_feeds(data))
     header = next(records, None)
     if header is None:
         return
@@ -55,6 +64,16 @@ def csv_rows(data: bytes, shape: Shape) -> Iterator[Numbered]:
             yield number, SourceDataError(f"{len(cells)} cells under a header of {len(names)}")
         else:
             yield number, dict(zip(names, cells, strict=True))
+
+
+def _with_line_feeds(data: bytes) -> bytes:
+    """The text with each line ending in a line feed: old Macintosh programs wrote a carriage return alone.
+
+    Raises SourceDataError for text in UTF-16 or UTF-32, none of whose lines could be read.
+    """
+    if data.startswith(_WIDE_MARKS) or _WIDE.match(data):
+        raise SourceDataError("is text in UTF-16 or UTF-32; save it as UTF-8")
+    return _LONE_RETURN.sub(b"\n", data) if b"\r" in data else data
 
 
 def _header(cells: list[str] | SourceDataError, shape: Shape) -> list[str]:
@@ -75,8 +94,7 @@ class _Records:
     """The records of a CSV file with their first lines; blank ones are passed over."""
 
     def __init__(self, data: bytes) -> None:
-        # Old Macintosh files end lines with a carriage return alone.
-        self._file = io.BytesIO(data if b"\n" in data else data.replace(b"\r", b"\n"))
+        self._file = io.BytesIO(data)
         self._line = 0
         self._began = 0
         self._bad = 0

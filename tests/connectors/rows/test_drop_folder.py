@@ -195,3 +195,59 @@ def test_names_in_a_cursor_lead_nowhere_else(drop: Path, open_files: Open, secre
     with pytest.raises(ConnectorError, match="no name of a file"):
         list(open_files().poll(cursor))
     assert secret.exists()
+
+
+def _long(drop: Path) -> None:
+    (drop / ("é" * 100 + "x.csv")).write_text(BAD_ROW)
+
+
+def _rejects_are_a_folder(drop: Path) -> None:
+    (drop / "a.csv").write_text(BAD_ROW)
+    (drop / "a.csv.rejects.jsonl").mkdir()
+
+
+def _folder_under_a_name_of_ours(drop: Path) -> None:
+    (drop / ".kbsync-1").mkdir()
+    (drop / "done").mkdir()
+    (drop / "done" / ".claimed-y.csv").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "named"),
+    [
+        (_long, "its name has 205 bytes, more than 200; rename it"),
+        (_rejects_are_a_folder, "'a.csv': 'a.csv.rejects.jsonl' is a folder; remove it"),
+        (_folder_under_a_name_of_ours, "'.claimed-y.csv'"),
+        (lambda drop: (drop / "a.csv").symlink_to("a.csv"), "'a.csv' is a link"),
+    ],
+)
+def test_what_stands_in_the_way_of_one_file_costs_no_other(
+    drop: Path, open_files: Open, obstacle: Callable[[Path], object], named: str
+) -> None:
+    obstacle(drop)
+    (drop / "y.csv").write_text(HEADER + "a,owner,Ann\n")
+    sink, connector = Sink(), open_files()
+    for _ in range(3):
+        sink.drain(connector)
+    assert sink.values("crm:owner") == {"crm:a": ("lit:Ann",)}
+    assert (drop / "done" / "y.csv").is_file()
+    detail = connector.check().detail
+    assert named in detail or "is not a regular file" in detail
+
+
+def test_a_file_that_may_not_be_read_is_named_and_costs_no_other(
+    drop: Path, open_files: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (drop / "a.csv").write_text(HEADER + "b,owner,Bob\n")
+    (drop / "a.csv").chmod(0)
+    (drop / "y.csv").write_text(HEADER + "a,owner,Ann\n")
+    if os.geteuid() == 0:  # who may read everything: the kernel's answer to anybody else
+        access = os.access
+        monkeypatch.setattr(
+            os, "access", lambda name, *rest, **how: name != "a.csv" and access(name, *rest, **how)
+        )
+    sink, connector = Sink(), open_files()
+    for _ in range(2):
+        sink.drain(connector)
+    assert sink.values("crm:owner") == {"crm:a": ("lit:Ann",)}
+    assert "'a.csv' cannot be read: Permission denied" in connector.check().detail

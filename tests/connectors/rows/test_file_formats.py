@@ -82,7 +82,10 @@ def test_a_bad_line_of_csv_costs_itself(line: bytes, reason: str) -> None:
         (b"who,what\n", "has no column object, relation, subject; it has who, what. The setting `columns`"),
         (b"subject;relation;object\n", "separated by commas in CSV, not by ';'"),
         (b"subject,relation,obj\xe9ct\n", "the header cannot be read: not UTF-8 at byte 20"),
-        ("subject,relation,object\n".encode("utf-16"), "the header cannot be read: not UTF-8"),
+        *(
+            ("subject,relation,object\n".encode(coding), "is text in UTF-16 or UTF-32; save it as UTF-8")
+            for coding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+        ),
     ],
 )
 def test_a_header_that_is_wrong_is_refused_with_advice(header: bytes, reason: str) -> None:
@@ -97,6 +100,21 @@ def test_csv_of_every_line_ending_and_with_unnamed_columns_is_read() -> None:
         assert values(read("a.csv", text.encode())) == {"crm:a": ["lit:Ann"], "crm:b": ["lit:Bob"]}
 
 
+def test_lines_may_end_in_different_ways_in_one_file() -> None:
+    text = b'subject,relation,object\ra,owner,Ann\r\nb,owner,"Bob\nLee"\rc,owner,Cy\n'
+    mapper = read("a.csv", text)
+    assert values(mapper) == {"crm:a": ["lit:Ann"], "crm:b": ["lit:Bob\nLee"], "crm:c": ["lit:Cy"]}
+    assert mapper.rejected == 0
+    lines = [b'{"subject":"%s","relation":"owner","object":"Ann"}' % name for name in (b"a", b"b", b"c")]
+    assert len(values(read("a.jsonl", lines[0] + b"\r" + lines[1] + b"\r\n" + lines[2]))) == 3
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_in_another_coding_is_named(coding: str) -> None:
+    with pytest.raises(SourceDataError, match="is text in UTF-16 or UTF-32; save it as UTF-8"):
+        read("a.jsonl", '{"subject":"a","relation":"owner","object":"Ann"}\n'.encode(coding))
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -106,6 +124,9 @@ def test_csv_of_every_line_ending_and_with_unnamed_columns_is_read() -> None:
         (b'{"subject":"x","relation":"owner","object":NaN}', "object is NaN (no number)"),
         (b'{"subject":"x","relation":"owner","object":1e999}', "no finite number"),
         (b'{"subject":"x","relation":"owner","object":%s}' % (b"7" * 5_000), "a number of 5000 digits"),
+        (b'{"subject":9007199254740993.0,"relation":"owner","object":1}', "has more digits than"),
+        (b'{"subject":0.123456789012345678901,"relation":"owner","object":1}', "has more digits than"),
+        (b'{"subject":"x","relation":"owner","object":1e-400}', "object is 1e-400, which"),
         (b'{"subject":"x","relation":"owner","object":true}', "object is True (of type bool)"),
         (b'{"subject":"x","relation":"owner","object":"\xff"}', "the line: not UTF-8 at byte 44"),
         (b'{"subject":"x","relation":"owner"}', "has no column object; it has subject, relation"),

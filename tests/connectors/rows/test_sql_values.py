@@ -89,6 +89,9 @@ KEYS = [
     ("kind", "'big'", "big"),
     ("small", "7", "7"),
     ("time", "'10:30'", "10:30:00"),
+    ("timetz", "'24:00+02'", "24:00:00+02"),
+    ("money", "'12.50'", "$12.50"),
+    ("bit varying", "B'101'", "101"),
     ("text", "'http://www.wikidata.org/entity/Q38'", "wd:Q38"),
     ("text", "'https://www.wikidata.org/wiki/Q38'", "wd:Q38"),
 ]
@@ -175,6 +178,43 @@ def test_a_value_without_a_text_costs_its_row(postgres: Database, type_: str, va
         (poll,) = postgres.open(**settings).poll(None)
         assert {o.subject.id for o in poll.observations} <= {"crm:good", "crm:bad"}
         assert "crm:good" in {o.subject.id for o in poll.observations}
+
+
+@pytest.mark.postgres
+def test_a_type_whose_text_is_a_notation_rejects_its_row_by_name(postgres: Database) -> None:
+    values = {
+        "interval": "'1 day'",
+        "int4range": "'[1,5)'",
+        "nummultirange": "'{[1,5)}'",
+        "of_names": "'[a,b)'",
+        "pair": "'(1,a)'",
+        "kind[]": "'{big}'",
+        "pair[]": """'{"(1,a)"}'""",
+        "integer[]": "'{1}'",
+        "point": "'(1,2)'",
+        "polygon": "'((0,0),(1,1))'",
+        "tsvector": "'a b'",
+        "jsonb": "'[1]'",
+        "hstore": "'(1)'",
+    }
+    postgres.run(
+        "CREATE TYPE kind AS ENUM ('big')",
+        "CREATE TYPE pair AS (a integer, b text)",
+        "CREATE TYPE of_names AS RANGE (subtype = text)",
+        "CREATE TYPE hstore AS (a integer)",  # the extension is not among those of a server for tests
+        "CREATE DOMAIN span AS interval",
+    )
+    for number, (type_, value) in enumerate({**values, "span": "'1 day'"}.items()):
+        postgres.run(
+            f"CREATE TABLE t{number} (subject text, object {type_})",
+            f"INSERT INTO t{number} VALUES ('bad', {value}), ('good', NULL)",
+        )
+        (poll,) = postgres.open(table=f"t{number}").poll(None)
+        assert [o.subject.id for o in poll.observations] == ["crm:good"], type_
+        assert poll.rejected == 1
+        assert "object is a value" in poll.reject
+        named = {"integer[]": "list", "jsonb": "list", "int4range": "Range", "nummultirange": "Multirange"}
+        assert named.get(type_, "interval" if type_ == "span" else type_) in poll.reject
 
 
 @pytest.mark.postgres
