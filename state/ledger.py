@@ -49,7 +49,6 @@ from state.sources import SourceQueries, SourceTransitions
 from state.table_proof import SEALED, unlike_seals
 from state.tree import Tree
 from state.views import ViewTransitions
-from state.withdrawals import WithdrawalQueries
 
 
 class Snapshot(
@@ -65,7 +64,6 @@ class Snapshot(
     EventQueries,
     InForceQueries,
     CheckQueries,
-    WithdrawalQueries,
     PromotionQueries,
 ):
     """Every query, on one consistent state of the ledger."""

@@ -17,13 +17,13 @@ from state.checkpoints import BLOCKED, CHECKPOINT_NEXT, CHECKPOINTS, CheckpointT
 from state.deployments import DeploymentTransitions
 from state.errors import ForbiddenTransition, GatesNotPassed, NoLongerWanted, NotFound, ViewBlocked
 from state.leases import LeaseTransitions
-from state.records import Checkpoint, Deployment, Lease
+from state.records import Checkpoint, Deployment, Fact, Lease
 from state.runs import GATES, RUNS
-from state.transaction import EVENTS, Note, Reader
+from state.transaction import EVENTS, Note
 from state.withdrawals import WithdrawalQueries
 
 
-class PromotionQueries(Reader):
+class PromotionQueries(WithdrawalQueries):
     def unlike_log(self, checkpoint: Checkpoint) -> str:
         """How this row of the table contradicts the log, or nothing.
 
@@ -44,6 +44,27 @@ class PromotionQueries(Reader):
             return f"checkpoint {checkpoint.id} was live before; the log knows of no such promotion"
         return ""
 
+    def restored_since_promotion(self) -> bool:
+        """Whether the ledger was restored from a backup after its last promotion.
+
+        Its live checkpoint is then the backup's, and may state what was withdrawn after the backup.
+        """
+        last = select(func.max(EVENTS.c.seq)).where(text("kind = 'checkpoint.promoted'"))
+        since = int(self._value(last) or 0)
+        restored = select(EVENTS.c.seq).where(EVENTS.c.seq > since, EVENTS.c.kind == "ledger.restored")
+        return self._value(restored.limit(1)) is not None
+
+    def not_promotable(self, view: str, base: str, live: Checkpoint | None) -> tuple[Fact, ...]:
+        """Facts because of which a view must not replace `live`: it would newly state them, and they are not wanted.
+
+        After a restore, `live` is the backup's and no measure of what is served: then every fact counts that was
+        withdrawn without a successor.
+        """
+        new = self.newly_unwanted(view, base, None if live is None else live.view)
+        if not self.restored_since_promotion():
+            return new
+        return tuple({fact.id: fact for fact in (*new, *self.withdrawn(view, base))}.values())
+
     def _created(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
         """The event of its making."""
         for event in self.events(run=checkpoint.run, kind="checkpoint.created"):
@@ -60,9 +81,7 @@ class PromotionQueries(Reader):
         ]
 
 
-class PromotionTransitions(
-    CheckpointTransitions, LeaseTransitions, DeploymentTransitions, WithdrawalQueries, PromotionQueries
-):
+class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTransitions, PromotionQueries):
     def promote(
         self,
         checkpoint: int,
@@ -158,7 +177,7 @@ class PromotionTransitions(
 
     def _check_wanted(self, chosen: Checkpoint, live: Checkpoint | None) -> None:
         """What was decided since the run was planned holds: nothing that is not wanted goes live."""
-        if unwanted := self.newly_unwanted(chosen.view, chosen.base, None if live is None else live.view):
+        if unwanted := self.not_promotable(chosen.view, chosen.base, live):
             raise NoLongerWanted(chosen.id, unwanted)
 
     def _check_gates(self, checkpoint: int, run: int) -> None:

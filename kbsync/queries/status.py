@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kbsync.application import Application
 from kbsync.console import Alarm
-from kbsync.deployment.live import lost
+from kbsync.deployment.live import lost, withheld
 from kbsync.deployment.served import Served, served
 from kbsync.intake.pull import BOOTSTRAP_ADVICE
 from kbsync.queries.quarantine import Selection, waiting
@@ -44,6 +44,8 @@ class Overview:
     """The scheduled checks, each with its latest result."""
     lost: str
     """Why live has to be built again; empty if it is complete."""
+    withheld: str
+    """Why the link and the servers do not follow the ledger yet; empty if they do."""
     unlisted: dict[str, int]
     """Wanted facts of relations that are no longer in the catalogue."""
     differences: tuple[str, ...]
@@ -62,6 +64,11 @@ class Overview:
                 yield f"{check.name} failed", Alarm(f"since {check.since:%Y-%m-%d %H:%M}: {check.detail}")
         if self.lost:
             yield "live is lost", Alarm(f"{self.lost}; `kbsync sync` builds it again from the cache")
+        if self.withheld:
+            yield (
+                "live is withheld",
+                Alarm(f"{self.withheld}; `kbsync sync` reads the sources and builds live without it"),
+            )
         if self.live is None:
             yield "live", "no checkpoint yet"
         else:
@@ -133,6 +140,7 @@ def overview(app: Application) -> Overview:
             audit_head=head.seq if head else 0,
             checks=tuple(tx.checks().values()),
             lost=missing_live,
+            withheld=withheld(tx, app.home),
             unlisted=missing,
             differences=tuple(differences(app, live, stated)) if live else (),
         )

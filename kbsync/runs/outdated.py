@@ -7,10 +7,9 @@ from state.records import Fact, Run
 
 
 def newly_unwanted(app: Application, run: Run) -> tuple[Fact, ...]:
-    """Facts that the run would newly state although they are no longer wanted."""
+    """Facts because of which the run must not go live: it would newly state them, and they are no longer wanted."""
     with app.state.read() as tx:
-        live = tx.live()
-        return tx.newly_unwanted(run.view, run.base, live.view if live else None)
+        return tx.not_promotable(run.view, run.base, tx.live())
 
 
 def withdrawn(app: Application, run: Run) -> tuple[Fact, ...]:

@@ -15,7 +15,7 @@ from editing.crashpoints import crash_point
 from editing.errors import EditingError
 from editing.storage import checkpoints
 from kbsync.application import Application
-from kbsync.deployment.live import absent
+from kbsync.deployment.live import absent, withheld
 from kbsync.errors import BadData, UsageError
 from kbsync.home import Home
 from kbsync.leadership import Leadership
@@ -69,21 +69,26 @@ def damage(home: Home, checkpoint: Checkpoint) -> str:
     return ""
 
 
-def project(state: State, home: Home) -> Path | None:
+def project(state: State, home: Home, *, sources_read: bool = False) -> Path | None:
     """Point `live` at the database's live checkpoint; returns what it points to.
 
-    None if nothing is live, or if its directory cannot be served: the link is then left unchanged, and the
-    next cycle builds it again.  Raises BadData if the log and the table disagree.
+    None if nothing is live, if its directory cannot be served (the next cycle builds it again), or if it is `withheld`
+    after a restore, which depends on `sources_read`: the link is then left unchanged.  Raises BadData if the log and
+    the table disagree.
     """
     with state.read() as tx:
         live = tx.live()
         doubt = tx.unlike_log(live) if live is not None else ""
+        waits = withheld(tx, home, sources_read=sources_read)
     if live is None:
         return None
     if doubt:
         raise BadData(f"{home.live} was not switched: {doubt}", ADVICE["tables"])
     if reason := absent(home, live):
         log.error("live.absent", reason=reason)
+        return None
+    if waits:
+        log.warning("live.withheld", reason=waits)
         return None
     if checkpoints.read_live(home.checkpoints) != live.path:
         checkpoints.switch_live(home.checkpoints, live.path)

@@ -3,7 +3,7 @@
 The ledger and the residuals cannot be computed again; checkpoints can.  A backup can be taken while a daemon runs.
 A restore makes the ledger a new *instance* with the backup's history: the next cycle reads the sources from the
 backup's cursors, builds live again from the cache if its checkpoint is missing, and gives its runs numbers that no
-file in the home uses.
+file in the home uses.  What is served stays until that cycle has read the sources (`kbsync.deployment.live.withheld`).
 """
 
 from __future__ import annotations
@@ -209,6 +209,7 @@ def _begin_instance(ledger: Path, contents: Contents, later: Sequence[Fact], act
         state.migrate()
         with state.write() as tx:
             _answer_requests(tx, actor)
+            _end_deployments(tx, actor)
             about = {"made": contents.made, "from": contents.home, "head": contents.head}
             instance = tx.begin_instance(about, actor)
             return instance, keep_out(tx, later, actor)
@@ -224,6 +225,12 @@ def _answer_requests(tx: Transaction, actor: str) -> None:
             tx.withdraw_request(request.id, actor)
         else:
             tx.answer_request(request.id, "refused", {"reason": "the ledger was restored meanwhile"}, actor)
+
+
+def _end_deployments(tx: Transaction, actor: str) -> None:
+    """End runs whose servers were being notified when the backup was made: they serve something else by now."""
+    for run in tx.runs(state="promoted"):
+        tx.advance_run(run.id, "promoted", "failed", actor=actor, reason="the ledger was restored meanwhile")
 
 
 def _fill_cache(given: Path, cache: Path) -> int:

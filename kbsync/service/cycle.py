@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from kbsync.application import Application
-from kbsync.deployment.live import lost
+from kbsync.deployment.live import lost, withheld
 from kbsync.deployment.outbox import Outbox
 from kbsync.executor import Progress, Worker, silent
 from kbsync.intake.pull import IntakeReport
@@ -59,7 +59,9 @@ def cycle(
     app.look_at_base()
     with nullcontext(worker) if worker else workers(app, leadership) as worker:
         lifecycle = Lifecycle(app, leadership, worker, progress, asked=asked)
-        recovered = _recover(app, leadership, lifecycle)
+        with app.state.read() as tx:
+            waits = withheld(tx, app.home)
+        recovered = [] if waits else _recover(app, leadership, lifecycle)
         with app.state.read() as tx:
             unfinished = [run for run in tx.open_runs() if run.id not in {one.id for one in recovered}]
         runs = [*recovered, *(lifecycle.drive(run) for run in unfinished)]
@@ -67,9 +69,14 @@ def cycle(
             notify_servers(app, leadership, asked=asked and not runs)
         reports, unavailable = pull(app, leadership, bootstrap=bootstrap, asked=asked, progress=progress)
         leadership.renew()
+        if waits:
+            recovered = _recover(app, leadership, lifecycle)
+            runs += recovered
         # What was pulled may withdraw facts of a waiting candidate.
         runs = [lifecycle.drive(run) if run.state == "awaiting_review" else run for run in runs]
         new, nothing = _new_runs(lifecycle, runs, Occasion(trigger, asked))
+    if waits and promotion.project(app.state, app.home, sources_read=True) is not None:
+        notify_servers(app, leadership, asked=asked)
     clean_up(app, leadership)
     return CycleReport((*runs, *new), reports, unavailable, nothing)
 

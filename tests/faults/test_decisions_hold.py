@@ -4,7 +4,8 @@ After each step nothing that was not wanted at its promotion has gone live; afte
 that a person withdrew is live, nor what a source withdrew unless a candidate without it waits for review; and
 at the end of a history what is wanted gets there, and only that.
 
-A backup that is restored over the ledger that it was made of keeps out what was decided to be kept out since; in an
+A backup that is restored over the ledger that it was made of keeps out what was decided to be kept out since, and
+nothing that was not wanted before the restore is served after it, not even while the next checkpoint is built; in an
 empty home there is only the backup's ledger, and each check is about that (docs/operating.md).
 """
 
@@ -19,6 +20,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
+from editing.storage.checkpoints import read_manifest
 from kbsync.errors import UsageError
 from kbsync.runs import promotion, review
 from kbsync.runs.lifecycle import Lifecycle
@@ -29,7 +31,7 @@ from tests.support.decisions import newly_unwanted
 from tests.support.histories import NUMBER, SUBJECTS, Histories, imported, run_histories
 from tests.support.micro import Micro
 from tests.support.replay import check
-from tests.support.scripted import Scripted
+from tests.support.scripted import Scripted, Watching
 
 NEWS = st.dictionaries(
     st.sampled_from(SUBJECTS), st.sampled_from(["Anna", "Bob", None]), min_size=1, max_size=2
@@ -42,6 +44,8 @@ class Decisions(Histories):
         self.begin()
         self.backups: list[Path] = []
         self.homes = 1
+        self.stated: dict[str, set[str]] = {}
+        self.served: list[set[str]] = []
         self.change_settings(on_timeout, 3, reviewed=True)
         self.a_source_says(news)
 
@@ -55,7 +59,8 @@ class Decisions(Histories):
     def cycle(self) -> None:
         self.micro.now += timedelta(hours=1)
         with self.app.leading() as leadership:
-            cycle(self.app, leadership, trigger="test", asked=True, worker=Scripted())
+            cycle(self.app, leadership, trigger="test", asked=True, worker=Watching(self.look))
+        self.look()
         self.nothing_undone()
         with self.state.read() as tx:
             live = tx.live()
@@ -66,6 +71,15 @@ class Decisions(Histories):
 
     def nothing_undone(self) -> None:
         assert newly_unwanted(self.state) == []
+
+    def look(self) -> None:
+        """Keep what the link leads to states, in this history or in one that a restore has ended."""
+        with self.state.read() as tx:
+            for one in tx.checkpoints():
+                self.stated[one.digest] = {fact.key for fact in tx.view_facts(one.view)}
+        if self.micro.home.live.is_symlink():
+            served = read_manifest(self.micro.home.live.resolve()).digest
+            self.served.append(self.stated[served])
 
     def in_review(self) -> list[Run]:
         with self.state.read() as tx:
@@ -115,8 +129,10 @@ class Decisions(Histories):
             return
         file = self.backups[number % len(self.backups)]
         self.micro.now += timedelta(hours=1)
+        self.look()
         with self.state.read() as tx:
             out = {fact.key for fact in tx.facts() if fact.decision in ("rejected", "barred")}
+            wanted = {fact.key for fact in tx.wanted()}
         self.state.close()
         self.app.close()
         if elsewhere:
@@ -125,7 +141,11 @@ class Decisions(Histories):
         self.app = self.micro.application()
         self.base, self.state = self.app.base, self.app.state
         self.nothing_undone()
+        before = len(self.served)
         self.cycle()
+        if not elsewhere and before:
+            came = set().union(*self.served[before:]) - self.served[before - 1]
+            assert came <= wanted, "what was not wanted before the restore was served after it"
         with self.state.read() as tx:
             back = [fact for fact in tx.wanted() if fact.key in out]
         assert elsewhere or not back, "a restore has undone a decision"

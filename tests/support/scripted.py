@@ -8,7 +8,7 @@ ends in `?` cannot be built, and one that ends in `??` cannot even be asked.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +45,19 @@ class Scripted:
         report = _answer(BuildSpec.read(spec))
         report.write(spec.with_name("report.json"))
         return report
+
+
+class Watching(Scripted):
+    """Looks at something whenever it is given work, and keeps what it sees."""
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        super().__init__()
+        self.look = look
+        self.seen: list[object] = []
+
+    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+        self.seen.append(self.look())
+        return super().execute(spec, progress)
 
 
 def _answer(spec: BuildSpec) -> BuildReport:
