@@ -150,6 +150,17 @@ class Decisions(Histories):
             back = [fact for fact in tx.wanted() if fact.key in out]
         assert elsewhere or not back, "a restore has undone a decision"
 
+    @rule(number=NUMBER, news=NEWS, elsewhere=st.booleans())
+    def a_backup_is_restored_after_decisions(
+        self, number: int, news: dict[str, str | None], elsewhere: bool
+    ) -> None:
+        self.nobody_decides_in_time()
+        self.an_operator_makes_a_backup()
+        self.an_operator_retracts(number)
+        self.a_source_says(news)
+        self.nobody_decides_in_time()
+        self.an_operator_restores(len(self.backups) - 1, elsewhere)
+
     def move_to_an_empty_home(self) -> None:
         """The settings, as an operator corrects them, and the sources' folder; nothing else comes along."""
         old = self.micro
