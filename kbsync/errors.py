@@ -2,6 +2,7 @@
 
     KbsyncError            1   unexpected
     ├── UsageError         2   the command was typed wrong
+    │   └── Changed        2   what a decision is about is not any more what the reviewer saw
     ├── BadData           65   an input or a stored file is not what it should be
     ├── NoInput           66   a file that the command should read does not exist
     ├── TryLater          75   a source, a lock or a worker is not available now
@@ -28,6 +29,10 @@ class KbsyncError(Exception):
 
 class UsageError(KbsyncError):
     exit_code = 2
+
+
+class Changed(UsageError):
+    """What a decision is about is not any more what the reviewer saw; the message says what it is now."""
 
 
 class BadData(KbsyncError):

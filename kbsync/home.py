@@ -44,6 +44,11 @@ class RunDirectory:
         """What the operator's gate commands measured of the candidate."""
         return self.path / "gate_commands.json"
 
+    @property
+    def progress(self) -> Path:
+        """How far the worker is, while it is at work; for the review pages."""
+        return self.path / "progress.json"
+
     def prepare(self) -> RunDirectory:
         """Create the directory."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,11 @@ class CheckpointQueries(Reader):
         statement = _ALL if status is None else _ALL.where(CHECKPOINTS.c.status == status)
         return self._checkpoints(statement.order_by(CHECKPOINTS.c.id.desc()).limit(limit))
 
+    def checkpoints_before(self, before: int | None, limit: int) -> tuple[Checkpoint, ...]:
+        """Newest first, from below the number `before` on: one page."""
+        statement = _ALL if before is None else _ALL.where(CHECKPOINTS.c.id < before)
+        return self._checkpoints(statement.order_by(CHECKPOINTS.c.id.desc()).limit(limit))
+
     def live(self) -> Checkpoint | None:
         found = self._checkpoints(_ALL.where(CHECKPOINTS.c.status == "live"))
         return found[0] if found else None

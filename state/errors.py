@@ -12,6 +12,7 @@
     ├── Unstorable                a text that no database can hold (NUL, lone surrogates)
     ├── AnchorMissing             there is no anchor file at that path
     ├── AnchorContradicted        an anchor file and the log disagree: one of them was rewritten
+    ├── NameTaken                 a name that was given before and is not given again
     ├── NotFound                  no row with that id
     ├── StaleTransition           compare-and-set failed: somebody else moved the row first
     ├── ForbiddenTransition       the state machine has no such edge
@@ -82,6 +83,10 @@ class AnchorMissing(StateError):
 
 class AnchorContradicted(StateError):
     """An anchor file and the log disagree: one of them was rewritten, or the ledger was restored."""
+
+
+class NameTaken(StateError):
+    """A name that was given before: the audit log has it, so it is not given again."""
 
 
 class NotFound(StateError):

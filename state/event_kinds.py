@@ -68,6 +68,8 @@ EventKind = Literal[
     "request.done",
     "request.refused",
     "request.withdrawn",
+    "token.created",
+    "token.revoked",
     "daemon.paused",
     "daemon.resumed",
     "clock.corrected",

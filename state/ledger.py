@@ -47,6 +47,7 @@ from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
 from state.sources import SourceQueries, SourceTransitions
 from state.table_proof import SEALED, unlike_seals
+from state.tokens import TokenQueries, TokenTransitions
 from state.tree import Tree
 from state.views import ViewTransitions
 
@@ -64,6 +65,7 @@ class Snapshot(
     EventQueries,
     InForceQueries,
     CheckQueries,
+    TokenQueries,
     PromotionQueries,
 ):
     """Every query, on one consistent state of the ledger."""
@@ -85,6 +87,7 @@ class Transaction(
     InForceTransitions,
     InstantTransitions,
     CheckTransitions,
+    TokenTransitions,
     Snapshot,
 ):
     """Every query and every transition; other writers wait until it ends."""

@@ -50,9 +50,13 @@ class RunQueries(Reader):
             raise NotFound("run", id)
         return Run(*row)
 
-    def runs(self, limit: int | None = None, state: RunState | None = None) -> tuple[Run, ...]:
-        """Newest first."""
+    def runs(
+        self, limit: int | None = None, state: RunState | None = None, before: int | None = None
+    ) -> tuple[Run, ...]:
+        """Newest first; `before`: only those with a smaller number, the next page."""
         statement = select(*_RUN).order_by(RUNS.c.id.desc()).limit(limit)
+        if before is not None:
+            statement = statement.where(RUNS.c.id < before)
         return tuple(
             Run(*row)
             for row in self._rows(statement if state is None else statement.where(RUNS.c.state == state))
@@ -87,6 +91,12 @@ class RunQueries(Reader):
                 select(*_GATE).where(GATES.c.run == run).order_by(GATES.c.round, GATES.c.name)
             )
         )
+
+    def last_gate_results(self, runs: Sequence[int]) -> tuple[GateResult, ...]:
+        """Of the last round of each of these runs, in order of run and name."""
+        last = select(RUNS.c.round).where(RUNS.c.id == GATES.c.run).scalar_subquery()
+        chosen = select(*_GATE).where(GATES.c.run.in_(runs), GATES.c.round == last)
+        return tuple(GateResult(*row) for row in self._rows(chosen.order_by(GATES.c.run, GATES.c.name)))
 
 
 class RunTransitions(RunQueries, Writer):

@@ -24,6 +24,7 @@ from kbsync.cli import (
     requesting,
     retemplating,
     reviewing,
+    serving,
     setup,
     sources,
     syncing,
@@ -56,7 +57,7 @@ PANELS = {
     ),
     "Keep it safe": ("backup", "restore"),
     "Ask the model": ("ask", "explain"),
-    "Decide": ("quarantine", "review", "rollback", "retract", "unretract"),
+    "Decide": ("serve", "quarantine", "review", "rollback", "retract", "unretract", "tokens"),
     "Edit any model, without sources": ("inspect", "edit", "stats", "trace"),
 }
 """How `kbsync --help` groups the commands; one that is named nowhere stands under `Commands`."""
@@ -116,6 +117,7 @@ for part in (
     asking,
     deciding,
     reviewing,
+    serving,
     deployments,
     auditing,
     backups,

@@ -52,6 +52,7 @@ def codes() -> Mapping[type[Exception], int]:
         ledger.Unstorable: 65,
         ledger.AnchorMissing: 66,
         ledger.AnchorContradicted: 65,
+        ledger.NameTaken: 2,
         ledger.NotFound: 2,
         ledger.StaleTransition: 75,
         ledger.ForbiddenTransition: 2,

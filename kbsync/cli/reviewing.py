@@ -50,9 +50,8 @@ def approve_run(
     """Approve a candidate: it goes live at once."""
     from kbsync.runs import review
 
-    def resolve(tx: Transaction) -> dict[str, int]:
-        review.check_waits(tx.run(run))
-        return {"run": run}
+    def resolve(tx: Transaction) -> dict[str, Any]:
+        return review.candidate_of(tx, run)
 
     with globals_of(context).application() as app:
         answer = have_done(

@@ -19,7 +19,7 @@ from typing import Literal
 from editing.folding import fold
 from kbsync import reasons
 from kbsync.admission.codes import JUDGED, UNAPPROVABLE
-from kbsync.errors import BadData, UsageError
+from kbsync.errors import BadData, Changed, UsageError
 from kbsync.intake.admit import Admission
 from kbsync.intake.pull import PAGE, Intake
 from state.ledger import State, Transaction
@@ -83,7 +83,7 @@ def reopen(intake: Intake, fact_id: int, reason: str, actor: str) -> Outcome:
 def decide(
     intake: Intake,
     word: Word,
-    ids: Iterable[int],
+    ids: Iterable[int] | Mapping[int, str],
     reason: str,
     actor: str,
     *,
@@ -95,6 +95,9 @@ def decide(
     With `rehearse` the transaction is rolled back, and the outcome says what would happen.  With `named`
     (a person named each fact), a fact to which the decision cannot be applied raises UsageError and nothing
     is written; otherwise such a fact is skipped and listed in `refused`.  Raises BadData for an unknown id.
+
+    If `ids` also gives each fact's `version`, as the reviewer saw it, a fact that has another one by now raises
+    Changed, and nothing is written.
     """
     chosen = list(dict.fromkeys(ids))
     changes: dict[int, Change] = {}
@@ -104,6 +107,8 @@ def decide(
     for page in pages:
         with _transaction(intake.state, rehearse) as tx:
             facts, reason = _facts(tx, page), reasons.checked(reason)
+            if isinstance(ids, Mapping):
+                _as_seen(facts, ids)
             barriers = _barriers(tx, word, facts)
             if named and barriers:
                 raise UsageError(barriers[0].why, barriers[0].advice)
@@ -138,6 +143,17 @@ def _facts(tx: Transaction, ids: Sequence[int]) -> tuple[Fact, ...]:
     if missing := sorted(set(ids) - {fact.id for fact in found}):
         raise BadData(f"there is no fact {missing[0]}", "`kbsync facts` lists them with their numbers")
     return found
+
+
+def _as_seen(facts: Iterable[Fact], versions: Mapping[int, str]) -> None:
+    for fact in facts:
+        if fact.version != versions[fact.id]:
+            decided = f", {fact.decision} at {fact.decided:%Y-%m-%d %H:%M:%S} UTC" if fact.decided else ""
+            raise Changed(
+                f"fact {fact.id} ({fact.subject_label}: {fact.target}) has changed since it was shown: it is "
+                f"{fact.status}{decided} now ({fact.reason_code}: {fact.reason})",
+                "look at it again and decide again",
+            )
 
 
 def _carry_out(

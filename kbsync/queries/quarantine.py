@@ -53,20 +53,19 @@ def waiting(app: Application, selection: Selection, word: Word | None = None) ->
         found = [
             fact
             for fact in tx.chosen_facts(
-                FactFilter(relation=selection.relation, source=selection.source, reason_code=selection.code)
+                FactFilter(
+                    None if word == "reopen" else "quarantined",
+                    relation=selection.relation,
+                    source=selection.source,
+                    reason_code=selection.code,
+                )
             )
             if _is_open(fact, word)
         ]
         evidence = tx.evidence(fact.id for fact in found)
         now, base = judged_under(app.settings, app.gates), _base(tx)
     listed = [_waiting(fact, evidence.get(fact.id, {}), now, base) for fact in found]
-    return [
-        one
-        for one in listed
-        if selection.run in (None, one.run)
-        and selection.gate in (None, one.gate)
-        and (one.stale or not selection.stale)
-    ]
+    return [one for one in listed if _is_selected(one, selection)]
 
 
 def _is_open(fact: Fact, word: Word | None) -> bool:
@@ -85,6 +84,41 @@ def _base(tx: Snapshot) -> str | None:
     """The base in use: that of the newest run."""
     newest = tx.runs(limit=1)
     return newest[0].base if newest else None
+
+
+def waiting_page(
+    app: Application, selection: Selection, after: int = 0, limit: int = 50
+) -> tuple[list[Waiting], bool]:
+    """At most `limit` facts that wait for a reviewer, by id, from above `after` on; and whether there are more.
+
+    Only facts in quarantine are read, and only as many as the page needs.
+    """
+    found: list[Waiting] = []
+    chosen = FactFilter("quarantined", selection.relation, None, selection.source, selection.code)
+    with app.state.read() as tx:
+        now, base = judged_under(app.settings, app.gates), _base(tx)
+        while len(found) <= limit:
+            facts = tx.chosen_facts(chosen, after, 4 * limit)
+            evidence = tx.evidence(fact.id for fact in facts if fact.decision == "barred")
+            found += [
+                one
+                for fact in facts
+                if _is_open(fact, None)
+                for one in [_waiting(fact, evidence.get(fact.id, {}), now, base)]
+                if _is_selected(one, selection)
+            ]
+            if len(facts) < 4 * limit:
+                break
+            after = facts[-1].id
+    return found[:limit], len(found) > limit
+
+
+def _is_selected(one: Waiting, selection: Selection) -> bool:
+    return (
+        selection.run in (None, one.run)
+        and selection.gate in (None, one.gate)
+        and (one.stale or not selection.stale)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from kbsync.leadership import Leadership
 from kbsync.recipe import recipe
 from kbsync.runs.attempts import attempt
 from kbsync.runs.ending import end_run
+from kbsync.runs.progress_file import shown_to_others
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
 from kbsync.runs.specs import build_spec, record_left_out, round_spec
 from kbsync.settings.in_force import judged_under
@@ -45,7 +46,8 @@ def build(
         write_file(directory.recipe, _recipe(app, run).encode())
     spec.write(directory.spec)
     crash_point("kbsync.lifecycle:spec-written")
-    return attempt(app, leadership, worker, run, directory.spec, progress)
+    with shown_to_others(directory.progress, progress) as shown:
+        return attempt(app, leadership, worker, run, directory.spec, shown)
 
 
 def _recipe(app: Application, run: Run) -> str:

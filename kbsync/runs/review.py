@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kbsync.application import Application
-from kbsync.errors import UsageError
+from kbsync.errors import Changed, UsageError
 from kbsync.leadership import Leadership
 from kbsync.reasons import checked
 from kbsync.runs.ending import end_run
 from kbsync.runs.lifecycle import Lifecycle
+from state.ledger import Snapshot
 from state.records import Run
 
 APPROVED = ("staged", "promoted", "deployed", "rolled_back")
@@ -15,25 +18,34 @@ APPROVED = ("staged", "promoted", "deployed", "rolled_back")
 
 
 def approve_run(
-    app: Application, leadership: Leadership, run_id: int, reason: str, actor: str, *, again: bool = False
+    app: Application,
+    leadership: Leadership,
+    run_id: int,
+    reason: str,
+    actor: str,
+    *,
+    again: bool = False,
+    digest: str | None = None,
 ) -> Run:
     """Promote a candidate that waits for review; raises UsageError if it does not wait, or without a reason.
 
-    `again`: a process that died may have recorded the approval already; the run then continues.
+    `again`: a process that died may have recorded the approval already; the run then continues.  `digest`: of the
+    candidate that the reviewer saw; raises Changed if the run has another one by now.
     """
     reason = checked(reason)
     with leadership.write() as tx:
         run = tx.run(run_id)
         if not (again and run.state in APPROVED):
             check_waits(run)
+            check_candidate(tx, run, digest)
             run = tx.advance_run(run.id, "awaiting_review", "staged", actor=actor, reason=reason)
     executor = app.executor(alive=leadership.renew)
     with executor.worker(app.home.worker_log) as worker:
         return Lifecycle(app, leadership, worker).drive(run)
 
 
-def reject_run(app: Application, run_id: int, reason: str, actor: str) -> Run:
-    """End a run that waits for review, its candidate rejected; raises UsageError like `approve_run`.
+def reject_run(app: Application, run_id: int, reason: str, actor: str, *, digest: str | None = None) -> Run:
+    """End a run that waits for review, its candidate rejected; raises UsageError and Changed like `approve_run`.
 
     One transaction, which does not need the leader: if the leader is working on the run, it finds it ended.
     """
@@ -41,6 +53,7 @@ def reject_run(app: Application, run_id: int, reason: str, actor: str) -> Run:
     with app.state.write() as tx:
         run = tx.run(run_id)
         check_waits(run)
+        check_candidate(tx, run, digest)
         return end_run(tx, run, "rejected", reason, actor)
 
 
@@ -48,3 +61,26 @@ def check_waits(run: Run) -> None:
     """Raise UsageError unless the run waits for a reviewer."""
     if run.state != "awaiting_review":
         raise UsageError(f"run {run.id} does not wait for review: it is {run.state}", "see `kbsync review`")
+
+
+def check_candidate(tx: Snapshot, run: Run, digest: str | None) -> None:
+    """Raise Changed unless the run's candidate is the one with this digest; None: any."""
+    assert run.checkpoint is not None, "a run that waits for review has a candidate"
+    now = tx.checkpoint(run.checkpoint).digest
+    if digest is not None and digest != now:
+        raise Changed(
+            f"the candidate of run {run.id} is {now[:12]} now, not {digest[:12]} as it was shown",
+            "look at it again and decide again",
+        )
+
+
+def candidate_of(tx: Snapshot, run_id: int, digest: str | None = None) -> dict[str, Any]:
+    """What a request to approve a run names: the run, and the digest of its candidate.
+
+    Raises UsageError unless the run waits for review, and Changed as `check_candidate`.
+    """
+    run = tx.run(run_id)
+    check_waits(run)
+    check_candidate(tx, run, digest)
+    assert run.checkpoint is not None
+    return {"run": run.id, "digest": tx.checkpoint(run.checkpoint).digest}

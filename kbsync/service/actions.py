@@ -162,6 +162,7 @@ def approve_run(errand: Errand) -> Mapping[str, Any]:
         request.reason,
         request.actor,
         again=request.attempts > 1,
+        digest=errand.arguments.get("digest"),
     )
     return {"run": done.id, "state": done.state, "reason": done.reason}
 

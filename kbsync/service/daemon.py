@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 
 import structlog
@@ -39,6 +39,7 @@ from state.errors import StaleLeader, StateError, Unavailable
 log = structlog.get_logger()
 
 Job = Callable[[Leadership], None]
+Beside = Callable[[Application, Heartbeat], AbstractContextManager[None]]
 
 HANDOVER_S = 30.0
 """How long a starting daemon waits for a command that leads; after that, the service manager starts it again."""
@@ -47,9 +48,18 @@ HANDOVER_S = 30.0
 class Daemon:
     """Runs jobs one after the other, as leader, until it is asked to stop."""
 
-    def __init__(self, app: Application, reload: Callable[[], Settings] | None = None) -> None:
-        """`reload` reads the settings again at SIGHUP; without it, that signal is ignored."""
+    def __init__(
+        self,
+        app: Application,
+        reload: Callable[[], Settings] | None = None,
+        beside: Beside = lambda app, heartbeat: nullcontext(),
+    ) -> None:
+        """`reload` reads the settings again at SIGHUP; without it, that signal is ignored.
+
+        `beside` is entered while the daemon runs: it serves the review pages.
+        """
         self.app = app
+        self._beside = beside
         self._reload = reload
         self._hung_up = threading.Event()
         self._queue: queue.Queue[str] = queue.Queue()
@@ -80,7 +90,11 @@ class Daemon:
             signal.signal(number, lambda *_: self.app.stopping.set())
         signal.signal(signal.SIGHUP, lambda *_: self._hung_up.set())
         found = None
-        with self._leading() as leadership, serving(self.app, self._heartbeat):
+        with (
+            self._leading() as leadership,
+            serving(self.app, self._heartbeat),
+            self._beside(self.app, self._heartbeat),
+        ):
             leadership.pulse = self._beat
             schedule = self._schedule()
             schedule.start()

@@ -24,7 +24,7 @@ from kbsync.errors import BadConfiguration
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.limited_server import LimitedServer, LimitedServer6, QuietHandler
 from kbsync.service.metrics import LedgerCollector
-from kbsync.settings.sections import split_address
+from kbsync.settings.section import split_address
 from kbsync.visible import visible
 from state import StateError
 

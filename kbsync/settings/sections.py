@@ -6,7 +6,6 @@ classes, and a test keeps it up to date.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -32,19 +31,11 @@ from kbsync.home import Home
 from kbsync.settings.deploy import AnyHookSettings
 from kbsync.settings.environment import Environment
 from kbsync.settings.gates import GateCommandSettings, GateSettings, gates_in_force
+from kbsync.settings.listening import HealthSettings, PagesSettings
 from kbsync.settings.section import Section
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
-
-
-def split_address(listen: str) -> tuple[str, int]:
-    """`127.0.0.1:8787` or `[::1]:8787` as host and port; raises ValueError."""
-    host, colon, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
-        raise ValueError(f"{listen!r} is no address: write host:port, such as 127.0.0.1:8787 or [::1]:8787")
-    return host, int(port)
 
 
 class ModelSettings(Section):
@@ -240,23 +231,6 @@ class StateSettings(Section):
     )
 
 
-class HealthSettings(Section):
-    """`/livez`, `/readyz` and `/metrics` of the daemon, see [deploying.md](deploying.md)."""
-
-    listen: str | None = Field(None, description="host:port to serve them on; unset: not served")
-    stale: PositiveDuration = Field(
-        timedelta(minutes=10),
-        description="`/livez` reports a loop as dead after this time without a sign of life",
-    )
-
-    @field_validator("listen")
-    @classmethod
-    def _is_an_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value)
-        return value
-
-
 class LogSettings(Section):
     """The daemon's log, on stderr."""
 
@@ -289,6 +263,7 @@ class Settings(BaseSettings):
     state: StateSettings = StateSettings()
     deploy: dict[str, AnyHookSettings] = Field(default_factory=dict)
     health: HealthSettings = HealthSettings()
+    pages: PagesSettings = PagesSettings()
     log: LogSettings = LogSettings()
 
     _directory: Path = PrivateAttr(default_factory=Path.cwd)

@@ -16,7 +16,7 @@ from state.records.facts import (
     View,
     fact_key,
 )
-from state.records.operation import Check, CheckName, Lease, Pause, Request, RequestState
+from state.records.operation import Check, CheckName, Lease, Pause, Request, RequestState, Role, Token
 from state.records.provenance import Built, Provenance
 from state.records.runs import Attempt, AttemptOutcome, GateResult, Round, RoundOutcome, Run, RunState
 from state.records.slots import Rendering, Slot, SlotKey
@@ -54,6 +54,7 @@ __all__ = [
     "Rendering",
     "Request",
     "RequestState",
+    "Role",
     "Roots",
     "Round",
     "RoundOutcome",
@@ -63,6 +64,7 @@ __all__ = [
     "SlotKey",
     "SourceHealth",
     "StoredObservation",
+    "Token",
     "Verification",
     "View",
     "fact_key",

@@ -108,6 +108,13 @@ class Fact:
     def prompt(self) -> str:
         return self.template.replace("{}", self.subject_label)
 
+    @property
+    def version(self) -> str:
+        """What a reviewer goes by: value, status and decision.  It changes when somebody else has decided."""
+        decided = self.decided.isoformat() if self.decided else ""
+        seen = (self.object, self.target, self.status, self.reason_code, self.decision or "", decided)
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+
     def offered(self, **changes: Any) -> NewFact:
         """The fact as it could be written again, with `changes`: for another slot, in another status."""
         same = {item.name: getattr(self, item.name) for item in fields(NewFact)}

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Literal
 
 RequestState = Literal["waiting", "working", "done", "refused", "withdrawn"]
+Role = Literal["viewer", "reviewer", "operator"]
+"""What a person may do in the pages: look; also decide about facts and candidates; also roll back and run."""
 CheckName = Literal["chain", "anchors", "tables", "live", "base"]
 """What is proven on a schedule: the log's hashes, the anchors kept outside, every row, the bytes of models."""
 
@@ -39,6 +41,23 @@ class Request:
     updated: datetime
     asked_by: str = ""
     """Who asked, as the operating system knew; `actor` is what was claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A named secret with which someone uses the pages; the ledger has only its digest."""
+
+    name: str
+    role: Role
+    digest: str
+    created_by: str
+    created: datetime
+    expires: datetime
+    revoked: datetime | None
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether it is accepted at this time."""
+        return self.revoked is None and now < self.expires
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from state.tables.audit import Events, Subtrees
 from state.tables.base import Base, table
 from state.tables.checkpoints import BlockedViews, Checkpoints, Deployments
 from state.tables.facts import BaseAnswers, Facts, Probes, ViewFacts, Views
-from state.tables.operation import Checks, Leases, Ledger, Pauses, Requests
+from state.tables.operation import Checks, Leases, Ledger, Pauses, Requests, Tokens
 from state.tables.runs import Attempts, GateResults, Rounds, Runs
 from state.tables.slots import Renderings, Slots
 from state.tables.sources import Cursors, Entities, Observations, Readings, Sources
@@ -47,6 +47,7 @@ __all__ = [
     "Slots",
     "Sources",
     "Subtrees",
+    "Tokens",
     "ViewFacts",
     "Views",
     "table",

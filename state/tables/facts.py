@@ -31,6 +31,11 @@ class Facts(Base, table=True):
             postgresql_where=text("held_until IS NOT NULL"),
         ),
         Index("ix_facts_status", "status", "id"),
+        Index(  # found by the beginning of a label
+            "ix_facts_subject_label",
+            "subject_label",
+            postgresql_ops={"subject_label": "text_pattern_ops"},
+        ),
     )
     id: int = key()
     key: str

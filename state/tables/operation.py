@@ -61,6 +61,20 @@ class Requests(Base, table=True):
     asked_by: str = Field(sa_column_kwargs={"server_default": ""})
 
 
+class Tokens(Base, table=True):
+    """Who may use the pages: digests of secrets, with names and roles."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (one_of("role", records.Role), Index("ix_tokens_digest", "digest", unique=True))
+    name: str = Field(primary_key=True)
+    role: str
+    digest: str
+    created_by: str
+    created: datetime = when()
+    expires: datetime = when()
+    revoked: datetime | None = when(nullable=True)
+
+
 class Pauses(Base, table=True):
     """At most one row: present while an operator has paused the daemon."""
 

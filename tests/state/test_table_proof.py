@@ -68,6 +68,7 @@ def history(state: State) -> None:
         tx.decide(3, "rejected", "no", "ada")
         tx.decide(1, "approved", "yes", "ada")
         tx.begin_request(tx.ask("sync", {}, "at once", "ada").id, "first")
+        tx.create_token("ada", "reviewer", START + timedelta(days=1), "root")
         tx.pause("lunch", "ada")
 
 
@@ -79,6 +80,7 @@ def other_value(column: Column[Any], old: Any) -> Any:
         "state": ("refused",) if column.table.name == "requests" else ("failed",),
         "outcome": ("failed",),
         "kind": ("same_subject",),
+        "role": ("operator",),
     }.get(column.name)
     if words:
         return next(word for word in words if word != old)

@@ -33,7 +33,7 @@ HEAVY = (
     "numpy",
 )
 """What a help text needs nothing of; each of them takes a tenth of a second or more to import."""
-WITHOUT_JSON = {"run", "audit export"}
+WITHOUT_JSON = {"run", "serve", "audit export"}
 """The daemon, which prints a log, and the command whose output has a format of its own."""
 TRICK = "x\x1b]0;owned\x07\u202e\u2066"
 

@@ -1,0 +1,1 @@
+"""The review pages: what is live, what waits and what happened, in a browser; decisions as forms."""

@@ -1,0 +1,107 @@
+"""`/facts`: what is, was or may be wanted; and the history of one fact."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, cast, get_args
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from starlette.responses import Response
+
+from kbsync.pages.access import Kbsync, Seen
+from kbsync.pages.paging import Id, Search, Text, page_of
+from kbsync.pages.rendering import page
+from kbsync.queries.quarantine import dossier
+from kbsync.queries.revisions import revision_link
+from kbsync.queries.words import relation_labels
+from state.fact_queries import FactFilter
+from state.records import Event, FactStatus
+
+router = APIRouter()
+STATUSES = get_args(FactStatus)
+PAGE = 50
+
+
+class FactSearch(Search):
+    """What facts are looked for by."""
+
+    q: Text = ""
+    """A subject's id, or the beginning of its label."""
+    status: Text = ""
+    relation: Text = ""
+    source: Text = ""
+    code: Text = ""
+
+
+@router.get("/facts")
+@router.get("/facts.json")
+def facts(request: Request, app: Kbsync, visitor: Seen, search: Annotated[FactSearch, Query()]) -> Response:
+    """Facts by number, filtered."""
+    if search.status and search.status not in STATUSES:
+        raise HTTPException(422, f"{search.status!r} is no status of a fact")
+    subject, label = _sought(search.q)
+    chosen = FactFilter(
+        cast(FactStatus, search.status) if search.status else None,
+        search.relation or None,
+        subject,
+        search.source or None,
+        search.code or None,
+        label=label,
+    )
+    with app.state.read() as tx:
+        found = tx.chosen_facts(chosen, search.after, PAGE + 1)
+        counts = tx.count_facts()
+    shown, last = page_of(found, PAGE)
+    return page(
+        request,
+        "facts.html",
+        facts=shown,
+        more=last.id if last else None,
+        counts=counts,
+        form={
+            "filters": search.filters,
+            "statuses": STATUSES,
+            "labels": relation_labels(app),
+            "sources": sorted(app.settings.sources),
+        },
+    )
+
+
+def _sought(text: str) -> tuple[str | None, str | None]:
+    """(subject's id, beginning of its label) that a search means: `wd:Q38` or `Ital`."""
+    text = text.strip()
+    if not text:
+        return None, None
+    prefix, colon, rest = text.partition(":")
+    if colon and prefix and rest and " " not in text:
+        return text, None
+    return None, text
+
+
+@router.get("/facts/{id}")
+@router.get("/facts/{id}.json")  # matched first
+def fact(request: Request, app: Kbsync, visitor: Seen, id: Id) -> Response:
+    """One fact: why it has its status, what was answered, what contradicts it, and everything that happened to it."""
+    found = dossier(app, id)
+    with app.state.read() as tx:
+        builds = tx.provenance(id).builds
+    return page(
+        request,
+        "fact.html",
+        found=found,
+        builds=builds,
+        form={
+            "timeline": [(event, json.loads(event.body)) for event in found.history],
+            "story": _story,
+            "link": lambda source, revision: revision_link(app, source, found.fact.subject, revision),
+            "labels": relation_labels(app),
+        },
+    )
+
+
+def _story(event: Event, body: dict[str, Any]) -> str:
+    """What an event means for a fact, in a few words."""
+    if "to" in body:
+        before = body.get("from") or "new"
+        return f"{before} → {body['to']}"
+    return event.kind.partition(".")[2].replace("_", " ")

@@ -1,0 +1,34 @@
+"""Keyset paging: a page asks for one row more than it shows, and the next one begins at the last row's number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Path
+from pydantic import BaseModel, Field
+
+Row = TypeVar("Row")
+Text = Annotated[str, Field(max_length=500)]
+LARGEST = 2**62
+"""Numbers in addresses are not larger, so that every database can hold them."""
+Id = Annotated[int, Path(ge=1, le=LARGEST)]
+
+
+class Search(BaseModel):
+    """What a list is filtered by; fields that are empty do not count."""
+
+    after: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    """Only rows with a larger number: the next page."""
+    before: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
+    """Only rows with a smaller number, in lists that begin with the newest."""
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The filters without the page."""
+        return self.model_dump(exclude={"after", "before"})
+
+
+def page_of(found: Sequence[Row], size: int) -> tuple[Sequence[Row], Row | None]:
+    """The rows of this page, and the last of them if there are more."""
+    return (found[:size], found[size - 1]) if len(found) > size else (found, None)

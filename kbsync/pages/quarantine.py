@@ -1,0 +1,101 @@
+"""`/quarantine`: what waits for a person, one or many at a time, with what speaks for and against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from kbsync.admission.codes import UNAPPROVABLE
+from kbsync.pages.access import Kbsync, Seen
+from kbsync.pages.paging import Id, Search, Text
+from kbsync.pages.rendering import page
+from kbsync.pages.submissions import new_key
+from kbsync.queries.quarantine import Dossier, Rival, Selection, dossier, waiting_page
+from kbsync.queries.revisions import revision_link
+from kbsync.queries.words import relation_labels
+
+router = APIRouter()
+PAGE = 30
+
+
+class Waiting(Search):
+    """What the waiting facts are filtered by."""
+
+    relation: Text = ""
+    source: Text = ""
+    code: Text = ""
+    gate: Text = ""
+    stale: bool = False
+
+
+@router.get("/quarantine")
+@router.get("/quarantine.json")
+def quarantine(request: Request, app: Kbsync, visitor: Seen, search: Annotated[Waiting, Query()]) -> Response:
+    """Facts that wait for a reviewer."""
+    return list_page(request, app, search)
+
+
+def list_page(
+    request: Request, app: Kbsync, search: Waiting, status: int = 200, refused: Sequence[str] = ()
+) -> Response:
+    """The list; after a refused decision about several with what was wrong."""
+    chosen = Selection(
+        None,
+        search.gate or None,
+        search.relation or None,
+        search.source or None,
+        search.code or None,
+        search.stale,
+    )
+    found, more = waiting_page(app, chosen, search.after, PAGE)
+    return page(
+        request,
+        "quarantine.html",
+        status,
+        waiting=found,
+        more=found[-1].fact.id if more else None,
+        form={
+            "filters": search.filters,
+            "labels": relation_labels(app),
+            "gates": [one.name for one in app.gates if one.judges_facts],
+            "sources": sorted(app.settings.sources),
+            "key": new_key(),
+            "refused": refused,
+        },
+    )
+
+
+@router.get("/quarantine/{id}")
+@router.get("/quarantine/{id}.json")  # matched first
+def review(request: Request, app: Kbsync, visitor: Seen, id: Id) -> Response:
+    """One fact with its rivals side by side, its evidence, and the decisions that can be made."""
+    return review_page(request, app, dossier(app, id))
+
+
+def review_page(
+    request: Request, app: Kbsync, found: Dossier, status: int = 200, refused: str = "", reason: str = ""
+) -> Response:
+    """The page of one decision; after a refusal with what was wrong, and the reason that was typed."""
+    return page(
+        request,
+        "review.html",
+        status,
+        found=found,
+        form={
+            "choices": choices(found),
+            "unapprovable": UNAPPROVABLE,
+            "labels": relation_labels(app),
+            "link": lambda source, subject, revision: revision_link(app, source, subject, revision),
+            "key": new_key(),
+            "refused": refused,
+            "reason": reason,
+        },
+    )
+
+
+def choices(found: Dossier) -> list[Rival]:
+    """Other values of the same slot or prompt between which a reviewer chooses: what is open or was held before."""
+    return [one for one in found.rivals if one.fact.status in ("wanted", "held", "quarantined")]

@@ -1,0 +1,151 @@
+"""Templates: everything from outside is escaped twice over, as HTML and against hidden characters.
+
+A template's text never contains a fact's label as it is: jinja escapes HTML, and `finalize` shows control
+characters, direction marks and invisible code points as `\\u…` (see `kbsync.visible`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from kbsync import __version__
+from kbsync.console import plain
+from kbsync.visible import visible
+
+SECTIONS = (
+    ("/", "Overview"),
+    ("/runs", "Runs"),
+    ("/facts", "Facts"),
+    ("/quarantine", "Quarantine"),
+    ("/checkpoints", "Checkpoints"),
+    ("/audit", "Audit"),
+)
+TONES: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("wanted", "deployed", "live", "passed", "done", "succeeded", "approved", "right"), "good"
+    ),
+    **dict.fromkeys(("failed", "rejected", "refused", "wrong", "hung", "killed", "out_of_memory"), "bad"),
+    **dict.fromkeys(
+        ("quarantined", "awaiting_review", "held", "barred", "waiting", "rolled_back", "outdated"), "warn"
+    ),
+    **dict.fromkeys(("planned", "building", "built", "judged", "staged", "promoted", "working"), "busy"),
+}
+"""The colour of a state; what is not named is grey."""
+
+
+def tone(state: object) -> str:
+    """The class of a state's badge."""
+    return TONES.get(str(state), "quiet")
+
+
+def instant(at: datetime | None) -> str:
+    """`2026-05-01 12:00:07 UTC`."""
+    return "never" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """`3 hours ago`, in the largest unit of which there is one."""
+    return "never" if at is None else f"{span(now - at)} ago"
+
+
+def span(length: timedelta | float) -> str:
+    """`3 hours`, `1 minute`, `0.4 seconds`."""
+    seconds = length.total_seconds() if isinstance(length, timedelta) else length
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds:.1f} seconds" if 0 < seconds < 10 else f"{max(0, round(seconds))} seconds"
+
+
+def figure(value: float | None) -> str:
+    """A gate's value or bound."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def pretty(text: str) -> str:
+    """JSON text with indentation; any other text as it is."""
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+    except ValueError:
+        return text
+
+
+def query(parameters: Mapping[str, Any], **changes: Any) -> str:
+    """A query string of these parameters with `changes`; empty ones are left out."""
+    merged = {**parameters, **changes}
+    return urlencode({name: value for name, value in merged.items() if value not in (None, "", False)})
+
+
+def _finalize(value: Any) -> Any:
+    if value is None:
+        return ""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else visible(value)
+
+
+def _lines(text: str) -> Markup:
+    """Text of several lines, each of them made visible."""
+    return Markup("\n").join(visible(line) for line in text.split("\n"))
+
+
+def environment() -> Environment:
+    """The templates of this package."""
+    made = Environment(
+        loader=PackageLoader("kbsync.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "tone": tone,
+        "instant": instant,
+        "ago": ago,
+        "span": span,
+        "figure": figure,
+        "pretty": pretty,
+        "lines": _lines,
+    }
+    made.globals |= {"sections": SECTIONS, "version": __version__, "query": query}
+    return made
+
+
+TEMPLATES = environment()
+
+
+def page(
+    request: Request,
+    template: str,
+    status: int = 200,
+    /,
+    *,
+    form: Mapping[str, Any] = MappingProxyType({}),
+    **values: Any,
+) -> Response:
+    """The page, or with `.json` at the end of its address the values that it shows.
+
+    `form`: what only the page needs, such as the choices of its filters.
+    """
+    if request.url.path.endswith(".json"):
+        return JSONResponse(plain(values), status)
+    visitor = getattr(request.state, "visitor", None)
+    text = TEMPLATES.get_template(template).render(
+        request=request,
+        path=request.url.path,
+        visitor=visitor,
+        now=request.app.state.kbsync.now(),
+        **form,
+        **values,
+    )
+    return HTMLResponse(text, status)

@@ -1,0 +1,95 @@
+"""`/runs`: every attempt to build, judge and promote; and one of them in full."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast, get_args
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from starlette.responses import Response
+
+from kbsync.pages.access import Kbsync, Seen
+from kbsync.pages.paging import Id, Search, Text, page_of
+from kbsync.pages.plots import history_plot
+from kbsync.pages.rendering import page
+from kbsync.pages.submissions import new_key
+from kbsync.queries.run_story import GateLine, progress_of, requests_about, run_story
+from kbsync.queries.words import relation_labels
+from state.records import RunState
+
+router = APIRouter()
+STATES = get_args(RunState)
+PAGE = 30
+
+
+class RunSearch(Search):
+    """What runs are filtered by."""
+
+    state: Text = ""
+
+
+@router.get("/runs")
+@router.get("/runs.json")
+def runs(request: Request, app: Kbsync, visitor: Seen, search: Annotated[RunSearch, Query()]) -> Response:
+    """Runs, newest first."""
+    if search.state and search.state not in STATES:
+        raise HTTPException(422, f"{search.state!r} is no state of a run")
+    with app.state.read() as tx:
+        state = cast(RunState, search.state) if search.state else None
+        found = tx.runs(PAGE + 1, state, search.before)
+        sizes = {run.view: tx.view(run.view).size for run in found}
+    shown, last = page_of(found, PAGE)
+    return page(
+        request,
+        "runs.html",
+        runs=shown,
+        sizes=sizes,
+        older=last.id if last else None,
+        form={"filters": search.filters, "states": STATES},
+    )
+
+
+@router.get("/runs/{id}")
+@router.get("/runs/{id}.json")  # matched first
+def run(request: Request, app: Kbsync, visitor: Seen, id: Id) -> Response:
+    """One run."""
+    return run_page(request, app, id)
+
+
+def run_page(
+    request: Request, app: Kbsync, id: int, status: int = 200, refused: str = "", reason: str = ""
+) -> Response:
+    """The page of one run; after a refused decision with what was wrong, and the reason that was typed."""
+    story = run_story(app, id)
+    return page(
+        request,
+        "run.html",
+        status,
+        story=story,
+        requests=requests_about(app, id),
+        form={
+            "plots": {(line.result.round, line.result.name): _plot(line) for line in story.gates},
+            "labels": relation_labels(app),
+            "key": new_key(),
+            "refused": refused,
+            "reason": reason,
+        },
+    )
+
+
+@router.get("/runs/{id}/progress", include_in_schema=False)
+def progress(request: Request, app: Kbsync, visitor: Seen, id: Id, state: str = "") -> Response:
+    """The part of a run's page that is asked for again while it is built; a changed state loads the whole page."""
+    with app.state.read() as tx:
+        found = tx.run(id)
+    answer = page(request, "_progress.html", run=found, progress=progress_of(app, found))
+    if found.state != state:
+        answer.headers["HX-Refresh"] = "true"
+    return answer
+
+
+def _plot(line: GateLine) -> str:
+    result = line.result
+    if not line.direction:
+        return ""
+    text = f"{result.name} in {len(line.history)} runs, passes when {line.condition}"
+    return history_plot(line.history, result.threshold, line.direction, text)

@@ -1,0 +1,115 @@
+"""Forms that change something: how they are read, and that one is carried out once however often it is sent.
+
+Every form has a key of its own.  A double click or a reload sends the same key again and gets the first answer.  What
+protects a decision across restarts is what the form says the reviewer has seen (`Fact.version`, a candidate's digest):
+once the decision is made, it is no longer so.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import Depends, HTTPException, Request
+from starlette.responses import Response
+
+MOST_FIELDS = 500
+KEPT = 2_000
+"""Answers that are remembered."""
+LONGEST_REASON = 2_000
+
+
+def new_key() -> str:
+    """A key for one form."""
+    return secrets.token_urlsafe(16)
+
+
+class Form:
+    """The fields of a form, all of them text."""
+
+    def __init__(self, fields: dict[str, list[str]]) -> None:
+        self._fields = fields
+
+    def one(self, name: str) -> str:
+        """The field's only value; empty if it is missing."""
+        values = self._fields.get(name, [])
+        if len(values) > 1:
+            raise HTTPException(422, f"the form has more than one {name}")
+        return values[0] if values else ""
+
+    def all(self, name: str) -> list[str]:
+        """Every value of the field."""
+        return self._fields.get(name, [])
+
+    def number(self, name: str) -> int:
+        """A whole number; raises HTTPException (422) for anything else."""
+        return number(self.one(name), name)
+
+    @property
+    def reason(self) -> str:
+        text = self.one("reason")
+        if len(text) > LONGEST_REASON:
+            raise HTTPException(422, f"a reason has at most {LONGEST_REASON} characters")
+        return text
+
+
+def number(text: str, name: str) -> int:
+    """A whole number of ASCII digits that fits the ledger; raises HTTPException (422)."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise HTTPException(422, f"{name}: {text[:40]!r} is no number")
+    return int(text)
+
+
+async def read_form(request: Request) -> Form:
+    """The fields of an ordinary form; raises HTTPException for any other content, or too many fields."""
+    if "content-type" not in request.headers and not await request.body():
+        return Form({})
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "send a form, as application/x-www-form-urlencoded")
+    try:
+        text = (await request.body()).decode("ascii")
+        fields = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+    except ValueError as error:  # also undecodable bytes
+        raise HTTPException(422, f"the form cannot be read: {error}") from error
+    if any("\0" in value for values in fields.values() for value in values):
+        raise HTTPException(422, "the form contains a NUL character")
+    return Form(fields)
+
+
+Fields = Annotated[Form, Depends(read_form)]
+
+
+class Submissions:
+    """The answers to forms by who sent them and by their key."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[str, str, str], Response] = OrderedDict()
+        self._locks: OrderedDict[tuple[str, str, str], threading.Lock] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def once(self, request: Request, actor: str, key: str, act: Callable[[], Response]) -> Response:
+        """The answer of `act`, or the one that this form got before; of two at once, the second waits.
+
+        A form without a key is carried out each time.  What raises is not remembered.
+        """
+        if not key:
+            return act()
+        name = (actor, request.url.path, key[:100])
+        with self._lock:
+            lock = self._locks.setdefault(name, threading.Lock())
+            while len(self._locks) > KEPT:
+                self._locks.popitem(last=False)
+        with lock:
+            if (before := self._answers.get(name)) is not None:
+                return before
+            answer = act()
+            with self._lock:
+                self._answers[name] = answer
+                while len(self._answers) > KEPT:
+                    self._answers.popitem(last=False)
+            return answer

@@ -1,0 +1,120 @@
+"""The overview of the review pages: what needs attention first, then what is live and how fresh everything is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from kbsync.application import Application
+from kbsync.queries.sources import SourceState
+from kbsync.queries.status import Overview, overview
+from state.records import Fact, Request, Run
+
+NEWEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Something that a person should look at."""
+
+    severity: Literal["wrong", "waits"]
+    """`wrong`: something is broken or failed; `waits`: a decision is needed."""
+    what: str
+    detail: str
+    where: str
+    """The page to go to."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveChange:
+    """A slot that the newest promotion changed."""
+
+    fact: Fact
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The overview with what follows from it."""
+
+    status: Overview
+    concerns: tuple[Concern, ...]
+    size: int
+    """Facts that live was built from."""
+    changes: tuple[LiveChange, ...]
+    """What the newest promotion changed, at most `NEWEST` of it."""
+    reviews: tuple[Run, ...]
+    """Candidates that wait for approval."""
+    runs: tuple[Run, ...]
+    requests: tuple[Request, ...]
+    """Requests of operators that are not answered yet."""
+
+
+def at_a_glance(app: Application) -> Glance:
+    """Read the overview; nothing outside the home and the ledger is asked."""
+    status = overview(app)
+    with app.state.read() as tx:
+        reviews = tx.runs(state="awaiting_review")
+        runs = tx.runs(limit=NEWEST)
+        requests = tx.open_requests()
+        size, changes = 0, []
+        if status.live is not None:
+            size = tx.view(status.live.view).size
+            events = tx.events(run=status.live.run, kind="run.scope", limit=1)
+            scope = json.loads(events[0].body) if events else {}
+            for name in ("new", "removed"):
+                ids = scope.get(name, ())[:NEWEST]
+                changes += [LiveChange(fact, name == "removed") for fact in tx.facts(ids=ids)]
+    return Glance(
+        status,
+        tuple(_concerns(status, reviews)),
+        size,
+        tuple(changes[:NEWEST]),
+        reviews,
+        runs,
+        requests,
+    )
+
+
+def _concerns(status: Overview, reviews: tuple[Run, ...]) -> Iterator[Concern]:
+    for check in status.checks:
+        if not check.ok:
+            yield Concern("wrong", f"The check of {check.name} failed", check.detail, "/audit")
+    if status.lost:
+        yield Concern("wrong", "Live has to be built again", status.lost, "/checkpoints")
+    for one in status.served:
+        if status.live is not None and not one.matches:
+            yield Concern("wrong", f"{one.hook} does not serve what is live", str(one), "/checkpoints")
+    for source in status.sources:
+        yield from _source(source)
+    last = status.last_run
+    if last is not None and last.state in ("failed", "rejected"):
+        yield Concern("wrong", f"The last run was {last.state}", last.reason, f"/runs/{last.id}")
+    if status.stopped:
+        yield Concern(
+            "wrong",
+            f"The volume breaker stopped {status.stopped} facts",
+            "more changed in one cycle than [policy] max_accepted allows",
+            "/quarantine?code=volume",
+        )
+    if status.paused is not None:
+        yield Concern(
+            "waits", f"Paused by {status.paused.actor}", status.paused.reason, "/audit?kind=daemon.*"
+        )
+    for run in reviews:
+        yield Concern("waits", f"Run {run.id} waits for approval", run.trigger, f"/runs/{run.id}")
+    if status.waiting - status.stopped > 0:
+        waiting = status.waiting - status.stopped
+        facts = "fact waits" if waiting == 1 else "facts wait"
+        yield Concern("waits", f"{waiting} {facts} for a reviewer", "", "/quarantine")
+
+
+def _source(source: SourceState) -> Iterator[Concern]:
+    if source.failures:
+        yield Concern(
+            "wrong", f"{source.name} cannot be read", source.last_error, "/audit?kind=source.unavailable"
+        )
+    elif source.rejected and source.kind:
+        yield Concern("wrong", f"{source.name}: {source.rejected} rows rejected", source.reject, "/")

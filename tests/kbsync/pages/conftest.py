@@ -1,0 +1,30 @@
+"""The pages of a real ledger, served over a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kbsync.application import Application
+from kbsync.pages.server import serving
+from tests.support.reviewed import Reviewed, reviewed
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Reviewed:
+    return reviewed(tmp_path)
+
+
+@pytest.fixture
+def client(home: Reviewed) -> Iterator[httpx.Client]:
+    """A browser on this machine, as far as headers go."""
+    app = home.place.application()
+    with (
+        Application(app.home, app.settings, now=app.now) as own,
+        serving(own, "127.0.0.1:0") as address,
+        httpx.Client(base_url=address, headers={"Accept": "text/html"}, timeout=60) as made,
+    ):
+        yield made
