@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import TemplateError
-
+from editing.errors import ModelError
+from editing.model import template_check
 from editing.model.tokens import continued
 
 _MARK = "\u2060question\u2060"
@@ -35,12 +35,22 @@ def asked(tokenizer: Any, question: str) -> str:
 
 
 def _rendered(tokenizer: Any, content: str, *, answer: bool) -> str | None:
-    if not getattr(tokenizer, "chat_template", None):
+    """The conversation of one turn; None if there is no template that can render it.
+
+    Raises ModelError for a template that does not end in bounded time and memory.
+    """
+    template = getattr(tokenizer, "chat_template", None)
+    if not template:
         return None
+    if why := template_check.flaw(str(template), tokenizer.special_tokens_map):
+        raise ModelError(
+            f"the chat template of {tokenizer.name_or_path or 'the tokenizer'} is refused: {why}. "
+            "Correct or remove it in a copy of the model"
+        )
     turns = [{"role": "user", "content": content}]
     try:
         text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer))
-    except (TemplateError, TypeError, ValueError):  # it wants turns or functions that are not given here
+    except Exception:  # noqa: BLE001  (a template is the model's own program: it may raise anything)
         return None
     bos = tokenizer.bos_token
     return text.removeprefix(bos) if bos and _puts_bos(tokenizer) else text

@@ -46,7 +46,7 @@ class WebhookHook:
         self._post("deploy", version)
 
     def observed_version(self) -> str | None:
-        """The body as text, a JSON string, or `version` of a JSON object; None without `observe_url`.
+        """The body as text, a JSON string or number, or `version` of a JSON object; None without `observe_url`.
 
         JSON's null, there or as `version`, names no version.
         """
@@ -59,7 +59,9 @@ class WebhookHook:
         answer = require_ok(server.get(headers=self._signed(f"GET {target}".encode())))
         text = answer.text.removeprefix("\ufeff").strip()
         try:
-            found = json.loads(text)
+            found = json.loads(
+                text, parse_int=str, parse_float=str
+            )  # a version such as `1.10` stays as it is
         except ValueError:
             return version_named(text)  # plain text, the usual answer
         except RecursionError as error:
@@ -72,8 +74,6 @@ class WebhookHook:
             return None
         if isinstance(found, str):
             return version_named(found)
-        if isinstance(found, int | float) and not isinstance(found, bool):
-            return version_named(text)  # a version such as `12` is also a JSON number
         raise HookFailed(f"{described(answer)} names no version")
 
     def rollback(self, version: Version) -> None:

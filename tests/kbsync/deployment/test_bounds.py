@@ -204,6 +204,10 @@ def test_an_error_that_no_hook_declares_fails_its_row_and_other_hooks_are_served
         (b'{"version": null}', None),
         (b"", None),
         (b"12", "12"),
+        (b'{"version": 5}', "5"),
+        (b'{"version": 1.10}', "1.10"),
+        (b"9" * 100, "9" * 100),
+        (b"3-1 \xe9", "3-1 \ufffd"),
     ],
 )
 def test_a_webhook_may_name_its_version_in_any_of_these_ways(
@@ -220,6 +224,9 @@ def test_a_webhook_may_name_its_version_in_any_of_these_ways(
     [
         b"[]",
         b"true",
+        b'{"version": false}',
+        b'{"version": NaN}',
+        b"9" * 5_000,
         b"{}",
         b'{"version": ["a"]}',
         b'"\\ud800"',
