@@ -8,8 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from kbsync.executor import LocalWorker
 from state.ledger import State
 from tests.support.admission_world import Clock, OpenWorld, World
+
+
+@pytest.fixture(autouse=True)
+def _warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked from a server that has imported torch: each is a process of its own, only sooner ready."""
+
+    def start(worker: LocalWorker) -> object:
+        from tests.support.warm_worker import start
+
+        return start(worker)
+
+    monkeypatch.setattr(LocalWorker, "_start", start)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ class Forked:
         inward, outward = os.pipe(), os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            _become_worker(inward[0], outward[1], log_file, main)
+            become_worker(inward[0], outward[1], log_file, main)
         os.close(inward[0])
         os.close(outward[1])
         self.stdin: IO[str] = os.fdopen(inward[1], "w", encoding="utf-8")
@@ -51,7 +51,7 @@ class Forked:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def _become_worker(stdin: int, stdout: int, log_file: Path, main: Callable[[], int]) -> None:
+def become_worker(stdin: int, stdout: int, log_file: Path, main: Callable[[], int]) -> None:
     """In the child: `main` on these descriptors and no others; never returns."""
     code = 1
     try:
