@@ -143,7 +143,7 @@ def text_of(value: object, what: str) -> str | None:
         return well_formed(_utf8(bytes(value), what), what)
     text = value if isinstance(value, str) else _scalar(value)
     if text is None:
-        raise SourceDataError(f"{what} is {shown(value)} ({_kind_of(value)}), not a text or a number")
+        raise SourceDataError(f"{what} is {shown(value)} ({_kind_of(value)}), not a string or a number")
     return well_formed(str(text), what)
 
 
@@ -238,7 +238,7 @@ def _integer(digits: str) -> int | Unusable:
 def _float(digits: str) -> float | Unusable:
     value, start = float(digits), digits[:MAX_DIGITS]
     if not math.isfinite(value):
-        return Unusable(f"{start}, which is no finite number")
+        return Unusable(f"{start}, which is not a finite number")
     # Two ids that differ in their last digits would become one.
     if (not value or len(digits) > _SAFE_DIGITS) and Decimal(digits) != Decimal(repr(value)):
         return Unusable(f"{start}, which has more digits than a floating-point number holds")

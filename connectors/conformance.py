@@ -105,7 +105,7 @@ def observations_are_whole_and_well_formed(scenario: Scenario) -> None:
         ours = [o for o in reported if (o.subject.id, o.relation) == slot]
         objects = {s.object.id for o in ours for s in o.statements if s.object}
         _require(
-            objects == {first, second}, f"slot {slot} holds {first} and {second}, reported were {objects}"
+            objects == {first, second}, f"slot {slot} holds {first} and {second}, but {objects} were reported"
         )
 
 
@@ -180,7 +180,7 @@ def a_snapshot_reports_what_is_there_now(scenario: Scenario) -> None:
     with _opened(scenario) as connector:
         steps = list(connector.snapshot(slots))
     found = {(o.subject.id, o.relation): o for step in steps for o in step.observations}
-    _require(set(found) == set(slots), f"asked for {slots}, reported were {sorted(found)}")
+    _require(set(found) == set(slots), f"asked for {slots}, but {sorted(found)} were reported")
     objects = {slot: {s.object.id for s in found[slot].statements if s.object} for slot in slots}
     _require(objects == {slots[0]: {second}, slots[1]: set()}, f"the snapshot reports {objects}")
     _require(all(step.cursor is None for step in steps), "steps of a snapshot carry a cursor")
@@ -198,7 +198,7 @@ def probes_are_current_facts(scenario: Scenario) -> None:
         facts = connector.facts_of(slots[3][0], 10)
     _require(0 < len(neighbours) <= 2, f"asked for at most 2 neighbours, got {len(neighbours)}")
     for triple in neighbours:
-        _require((triple.relation, triple.object.id) == (relation, first), f"{triple} is no neighbour")
+        _require((triple.relation, triple.object.id) == (relation, first), f"{triple} is not a neighbour")
     _require(any(t.object.id == second for t in facts), f"facts_of({slots[3][0]}) misses {second}: {facts}")
 
 
@@ -230,7 +230,7 @@ def _require_well_formed(connector: Connector, observation: Observation) -> None
     where = f"{observation.subject.id} {observation.relation}"
     _require(observation.source == connector.name, f"{where}: source is {observation.source!r}, not the name")
     for id in (observation.subject.id, observation.relation):
-        _require(bool(CURIE.fullmatch(id)), f"{where}: {id!r} is no CURIE")
+        _require(bool(CURIE.fullmatch(id)), f"{where}: {id!r} is not a CURIE")
     for at in (observation.observed, observation.modified):
         _require(at is None or at.utcoffset() == timedelta(), f"{where}: {at} is not in UTC")
     ids = [statement.id for statement in observation.statements]

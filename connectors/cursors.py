@@ -42,7 +42,8 @@ def load_cursor(
         return make(**fields)
     except (SourceDataError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise SourceDataError(
-            f"the stored cursor is none of this connector's ({escaped(repr(error))}); clear it to read everything again"
+            f"the stored cursor was not written by this connector ({escaped(repr(error))}); "
+            "clear it to read everything again"
         ) from error
 
 
@@ -67,5 +68,5 @@ def unpack(packed: str) -> str:
     except zlib.error as error:
         raise ValueError(f"not packed text: {error}") from error
     if unpacking.unconsumed_tail or not unpacking.eof:
-        raise ValueError("not packed text: cut, or too long")
+        raise ValueError("not packed text: truncated, or too long")
     return text.decode()

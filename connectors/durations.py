@@ -31,7 +31,9 @@ def parse_duration(value: Any) -> Any:
         if _NUMBER.fullmatch(text):
             return _of_seconds(float(text))
         if not _DURATION.fullmatch(text):
-            raise ValueError(f"{value!r} is no duration: write seconds, or text such as '90s', '24h', '3d'")
+            raise ValueError(
+                f"{value!r} is not a duration: write seconds, or text such as '90s', '24h', '3d'"
+            )
         return _of_seconds(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
     return value
 

@@ -165,7 +165,9 @@ class FilesConnector:
         waiting = [name for name in named if name not in refused]
         for name in visible:
             if suffix_of(name) not in SUFFIXES:
-                refused[name] = f"{shown(name)} is in none of the formats {', '.join(sorted(SUFFIXES))}"
+                refused[name] = (
+                    f"{shown(name)} has none of the supported suffixes {', '.join(sorted(SUFFIXES))}"
+                )
         return _Contents(waiting, refused)
 
     def _warn(self, contents: _Contents) -> None:

@@ -54,7 +54,7 @@ class LocalGraph:
         except (SyntaxError, ValueError) as error:
             raise SourceDataError(f"the query is not valid SPARQL: {escaped(error)}") from error
         if not isinstance(found, ox.QuerySolutions):
-            raise SourceDataError("the query is no SELECT query")
+            raise SourceDataError("the query is not a SELECT query")
         names = [variable.value for variable in found.variables]
         solutions: list[Solution] = []
         for row in found:

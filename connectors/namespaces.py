@@ -45,7 +45,7 @@ class Namespaces:
             known = ", ".join(sorted(self._iri_of))
             raise SourceDataError(f"{curie!r} has no known prefix (known: {known}); add it to `prefixes`")
         if _NOT_IN_IRIS.search(iri):
-            raise SourceDataError(f"{curie!r} holds characters that no IRI may hold")
+            raise SourceDataError(f"{curie!r} contains characters that are not allowed in an IRI")
         return iri
 
     def knows(self, curie: str) -> bool:

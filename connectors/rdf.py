@@ -52,7 +52,7 @@ def _parsed(data: bytes, format: ox.RdfFormat, base: str | None = None) -> Itera
         yield from ox.parse(data, format=format, base_iri=base)
     except (SyntaxError, ValueError) as error:
         why = str(error).replace("at line 1 ", "") if format == ox.RdfFormat.N_TRIPLES else str(error)
-        raise SourceDataError(f"no valid {format.name}: {escaped(why)}") from error
+        raise SourceDataError(f"not valid {format.name}: {escaped(why)}") from error
 
 
 def _lines(data: bytes) -> Triples:
@@ -75,5 +75,5 @@ def _require_flat(data: bytes, format: ox.RdfFormat) -> None:
         depth = depth + 1 if bracket[0] == b"<<" else max(0, depth - 1)
         if depth > _MAX_NESTED:
             raise SourceDataError(
-                f"no valid {format.name}: triple terms nested over {_MAX_NESTED} levels deep"
+                f"not valid {format.name}: triple terms nested over {_MAX_NESTED} levels deep"
             )

@@ -76,5 +76,5 @@ def factory_of(name: str, kind: object) -> Factory:
             return partial(_checked, point.load())
     guess = did_you_mean(str(kind), kinds())
     raise SourceSettingsError(
-        f"sources.{name}.kind: {kind!r} is no kind of source; {guess}there are: {', '.join(kinds())}"
+        f"sources.{name}.kind: {kind!r} is not a kind of source; {guess}available: {', '.join(kinds())}"
     )

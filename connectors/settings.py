@@ -57,12 +57,12 @@ def _http_url(url: str) -> str:
         host, _ = parts.hostname, parts.port
         parsed = httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as error:
-        raise ValueError(f"is no URL: {error}") from error
+        raise ValueError(f"is not a URL: {error}") from error
     if parsed.scheme not in ("http", "https") or not host:
-        raise ValueError("is no http or https URL with a host")
+        raise ValueError("is not an http or https URL with a host")
     if parts.username is not None or parts.password is not None:
         raise ValueError(
-            "holds a user name or a password, and URLs are logged: use the settings `user` and `password`"
+            "contains a user name or a password, and URLs are logged: use the settings `user` and `password`"
         )
     return url
 

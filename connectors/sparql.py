@@ -48,7 +48,7 @@ class SparqlSettings(HttpSettings, SparqlAccess, MappingSettings):
         for name in ("subject", "object"):
             variable = self.columns.get(name, name)
             if not re.search(rf"[?$]{re.escape(variable)}\b", self.query):
-                raise ValueError(f"query: selects no ?{variable}")
+                raise ValueError(f"query: does not select ?{variable}")
         return self
 
 
@@ -184,7 +184,7 @@ class SparqlConnector:
         )
         rows = self._client.select(query, splittable=size > _SMALLEST_PAGE)
         if any(subject <= after for row in rows if (subject := self._subject_of(row))):
-            raise UnexpectedAnswer(f"{self._client.endpoint}: a page holds rows of the pages before it")
+            raise UnexpectedAnswer(f"{self._client.endpoint}: a page repeats rows of earlier pages")
         return rows
 
     def _subject_of(self, row: Solution) -> str | None:

@@ -116,7 +116,7 @@ class SqlConnector:
             some = list(self._rows(limit=1))
         except ConnectorError as error:
             return Health(False, str(error), lasting=error.lasting)
-        return Health(True, "answers" if some else "answers, and holds no row")
+        return Health(True, "answers" if some else "answers, but has no rows")
 
     def close(self) -> None:
         self._table.close()

@@ -74,7 +74,7 @@ class Checked:
         """As `Connector.check`."""
         health = self._inner.check()
         if not isinstance(health, Health):
-            raise SourceDataError(f"{self.name}: its check answers {shown(health)}, not a Health")
+            raise SourceDataError(f"{self.name}: its `check` returned {shown(health)}, not a Health")
         return health
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class Checked:
 
     def _step(self, step: Poll) -> Poll:
         if not isinstance(step, Poll):
-            raise SourceDataError(f"{self.name}: its connector yields {shown(step)}, not a Poll")
+            raise SourceDataError(f"{self.name}: its connector yielded {shown(step)}, not a Poll")
         if step.cursor is not None:
             well_formed(_of(step.cursor, str, "the cursor"), f"{self.name}: the cursor", MAX_CURSOR)
         rejects: list[str] = []
@@ -108,7 +108,7 @@ class Checked:
             raise SourceDataError(f"{what} is of source {shown(one.source)}, not {shown(self.name)}")
         statements = _many(one.statements, MAX_STATEMENTS, f"{what}: statements")
         if len({statement.id for statement in map(_statement, statements)}) < len(statements):
-            raise SourceDataError(f"{what} has two statements of one id")
+            raise SourceDataError(f"{what} has two statements with the same id")
         _of(one.gone, bool, f"{what}: gone")
         return replace(
             one,
@@ -122,7 +122,7 @@ class Checked:
 def _sound(items: object, check: Callable[[Any], T], rejects: list[str]) -> tuple[T, ...]:
     """The items that pass `check`; the errors of the others are appended to `rejects`."""
     if not isinstance(items, Iterable):
-        raise SourceDataError(f"a step holds {shown(items)} where a tuple belongs")
+        raise SourceDataError(f"a step contains {shown(items)} instead of a tuple")
     kept = []
     for item in items:
         try:

@@ -179,7 +179,7 @@ def read_records(path: Path, limit: int | None = None) -> list[Record]:
                 raise DataError(f"{where}: id {record.request.id!r} occurs twice; ids must differ")
             records[record.request.id] = record
     if not records:
-        raise DataError(f'{path} holds no facts: write {{"subject": …, "prompt": …, "target": …}} lines')
+        raise DataError(f'{path} contains no facts: write {{"subject": …, "prompt": …, "target": …}} lines')
     return list(records.values())
 
 

@@ -53,7 +53,7 @@ OURS = {
     "mlp_module_tmp": "MLPs are found in the model's modules (kbsync inspect)",
     "attn_module_tmp": "attention is found in the model's modules",
     "ln_f_module": "the final norm is part of the model's own head",
-    "lm_head_module": "the head is asked of the model",
+    "lm_head_module": "the head is taken from the model",
     "v_loss_layer": "the loss is read at the model's output",
 }
 """Keys whose value is decided elsewhere in kbsync, and where."""
@@ -102,7 +102,7 @@ def _values(file: Path) -> dict[Any, Any]:
     try:
         content = file.read_bytes()[: LARGEST + 1]
         if len(content) > LARGEST:
-            raise DataError(f"{file} is larger than {LARGEST} bytes: it holds no hyper-parameters")
+            raise DataError(f"{file} is larger than {LARGEST} bytes: it contains no hyper-parameters")
         values = json.loads(content) if file.suffix == ".json" else yaml.safe_load(content)
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
@@ -110,7 +110,7 @@ def _values(file: Path) -> dict[Any, Any]:
         kind = "JSON" if file.suffix == ".json" else "YAML"
         raise DataError(f"{file} is no {kind}: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(values, dict):
-        raise DataError(f'{file} holds no hyper-parameters by name: expected {{"layers": [3, 4, 5], …}}')
+        raise DataError(f'{file} contains no hyper-parameters by name: expected {{"layers": [3, 4, 5], …}}')
     return values
 
 

@@ -29,7 +29,7 @@ def read_anchors(path: Path) -> tuple[Anchor, ...]:
     """Every anchor of the file, in its order; none for an empty file.
 
     Raises AnchorMissing where there is no file, Unreachable where it cannot be read, and Damaged, naming
-    the line, where it is no anchor file.
+    the line, where it is not an anchor file.
     """
     content = _content(path)
     if content is None:
@@ -95,7 +95,7 @@ def _parse(path: Path, content: bytes) -> tuple[Anchor, ...]:
             if _is_unfinished(line):
                 continue
             raise Damaged(
-                f"{path} is no anchor file: line {number} is no JSON object with seq, hash and at ({error})"
+                f"{path} is not an anchor file: line {number} is not a JSON object with seq, hash and at ({error})"
             ) from None
     return tuple(anchors)
 
@@ -104,9 +104,9 @@ def _anchor(line: bytes) -> Anchor:
     value = json.loads(line.decode("utf-8"))
     seq, hash, at = value["seq"], value["hash"], datetime.fromisoformat(value["at"])
     if type(seq) is not int or seq < 1:
-        raise ValueError(f"{seq!r} is no event number")
+        raise ValueError(f"{seq!r} is not an event number")
     if not isinstance(hash, str) or _HASH.fullmatch(hash) is None:
-        raise ValueError(f"{hash!r} is no hash")
+        raise ValueError(f"{hash!r} is not a hash")
     if at.tzinfo is None:
         raise ValueError("its instant has no time zone")
     return Anchor(seq, hash, at)

@@ -75,7 +75,7 @@ class Audit:
         """Appends the head to an anchor file and syncs it; adds nothing where the head has not moved.
 
         Every line of the file is compared with the log first: raises AnchorContradicted, with nothing
-        appended, where one disagrees.  Raises Damaged where `path` is no anchor file, Unreachable where
+        appended, where one disagrees.  Raises Damaged where `path` is not an anchor file, Unreachable where
         it cannot be read or written.
         """
         known = anchors.read_for_appending(path)
@@ -148,13 +148,13 @@ def read_jsonl(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 def _fault(row: Mapping[str, Any], seq: int, previous: str) -> str | None:
     """What is wrong with the row that should be number `seq`, if anything."""
     if row["seq"] != seq:
-        return f"event {seq} is missing: {row['seq']!r} stands in its place"
+        return f"event {seq} is missing: found {row['seq']!r} instead"
     if row["previous"] != previous:
         return f"event {seq} does not follow from the one before it"
     try:
         computed = link(row)
     except (ValueError, TypeError) as error:  # rfc8785's refusals and undecodable text are ValueErrors
-        return f"event {seq} holds what no writer of ours can have written: {error}"
+        return f"event {seq} contains what kbsync cannot have written: {error}"
     return (
         None if computed == row["hash"] else f"event {seq} was changed: its hash does not match its content"
     )
@@ -178,7 +178,7 @@ def _with_tables(found: Verification, unlike: Iterable[Difference]) -> Verificat
     listed = list(unlike)
     if not listed:
         return found
-    reason = f"{len(listed)} rows are not what the log says, the first is {listed[0]}"
+    reason = f"{len(listed)} rows do not match the log; the first is {listed[0]}"
     return Verification(
         False, found.count, None, reason, tuple(listed[:LISTED]), len(listed), failed="tables"
     )

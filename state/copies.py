@@ -97,7 +97,7 @@ def check_file(file: Path) -> None:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             (found,) = connection.execute("PRAGMA integrity_check").fetchone()
     except sqlite3.DatabaseError as error:
-        raise Damaged(f"{file} is no ledger or is corrupt ({error}): use another backup") from error
+        raise Damaged(f"{file} is not a ledger, or is corrupt ({error}): use another backup") from error
     if found != "ok":
         raise Damaged(f"{file} is corrupt ({found}): use another backup")
 

@@ -43,7 +43,7 @@ def parse(url: str | URL) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         raise Unreachable(
-            f"{_USERINFO.sub('//…@', str(url))!r} is no database URL: "
+            f"{_USERINFO.sub('//…@', str(url))!r} is not a database URL: "
             "use sqlite:////path/to/kbsync.db or postgresql://user@host/name"
         ) from None
     match parsed.get_backend_name():
@@ -52,7 +52,7 @@ def parse(url: str | URL) -> URL:
         case "postgresql":
             return parsed.set(drivername="postgresql+psycopg")
     raise Unreachable(
-        f"the ledger cannot live in {shown(parsed)}: use sqlite:////path/to/kbsync.db or postgresql://user@host/name"
+        f"the ledger cannot be stored in {shown(parsed)}: use sqlite:////path/to/kbsync.db or postgresql://user@host/name"
     )
 
 

@@ -30,8 +30,8 @@ _POSTGRES: dict[str, tuple[type[StateError], str]] = {
     "42501": (Unreachable, f"the role lacks a privilege: {_GRANT}"),
     "42P01": (NotMigrated, "a table is missing: migrate, or restore a backup"),
     "3F000": (NotMigrated, "the schema is missing: create it and migrate, or restore a backup"),
-    "40001": (Busy, "another transaction came between: try again"),
-    "40P01": (Busy, "another transaction came between: try again"),
+    "40001": (Busy, "another transaction interfered: try again"),
+    "40P01": (Busy, "another transaction interfered: try again"),
     "55P03": (Busy, "it is locked by another writer: try again"),
     "57014": (
         Busy,
@@ -49,7 +49,7 @@ _POSTGRES: dict[str, tuple[type[StateError], str]] = {
     "3D": (Unreachable, "create the database, or correct its name"),
     "53": (Unreachable, "the server is out of space, memory or connections: free some, or raise its limits"),
     "57": (Unreachable, "the server is stopping or starting: it is tried again"),
-    "58": (Unreachable, "the server has trouble with its disk: see its log"),
+    "58": (Unreachable, "the server reports an error of its disk: see its log"),
     "XX": (Damaged, "the database is corrupt: see the server's log, and restore a backup"),
 }
 """By SQLSTATE, or by its class (the first two characters)."""
@@ -66,7 +66,7 @@ _SQLITE: tuple[tuple[tuple[str, ...], type[StateError], str], ...] = (
         Unreachable,
         "cannot be written: free some space or check the disk; nothing was changed",
     ),
-    (("not a database", "malformed"), Damaged, "is no ledger or is corrupt: restore it from a backup"),
+    (("not a database", "malformed"), Damaged, "is not a ledger, or is corrupt: restore it from a backup"),
     (("no such table",), NotMigrated, "lacks a table: migrate, or restore it from a backup"),
     (
         ("UNIQUE constraint", "FOREIGN KEY constraint", "CHECK constraint", "NOT NULL constraint"),

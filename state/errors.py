@@ -111,7 +111,7 @@ class ForbiddenTransition(StateError):
     """The state machine has no such edge."""
 
     def __init__(self, what: str, id: int, from_: str, to: str, allowed: tuple[str, ...]) -> None:
-        ways = ", ".join(allowed) or "nothing: it is an end"
+        ways = ", ".join(allowed) or "nothing: it is final"
         super().__init__(
             f"{what} {id} cannot go from {from_!r} to {to!r}; from {from_!r} it may become {ways}"
         )
@@ -149,7 +149,7 @@ class NoLongerWanted(StateError):
 
     def __init__(self, checkpoint: int, facts: Sequence[Fact]) -> None:
         self.facts = tuple(facts)
-        super().__init__(f"checkpoint {checkpoint} would state what is not wanted any more: {named(facts)}")
+        super().__init__(f"checkpoint {checkpoint} would state what is no longer wanted: {named(facts)}")
 
 
 def named(facts: Sequence[Fact], most: int = 10) -> str:

@@ -41,7 +41,7 @@ class PromotionQueries(WithdrawalQueries):
             said = f"checkpoint {promoted[0]}" if promoted else "none"
             return f"checkpoint {checkpoint.id} is live; the log says that {said} was promoted last"
         if checkpoint.status == "retired" and checkpoint.promoted and checkpoint.id not in promoted:
-            return f"checkpoint {checkpoint.id} was live before; the log knows of no such promotion"
+            return f"checkpoint {checkpoint.id} was live before, but the log has no such promotion"
         return ""
 
     def restored_since_promotion(self) -> bool:

@@ -53,7 +53,7 @@ _KEY = ("subject", "relation", "object", "template", "subject_label", "target")
 def differences(connection: Connection, replay: Replay) -> Iterator[Difference]:
     """Rows that are not what the log says, each once; nothing where tables and log agree."""
     for seq, why in replay.unknown:
-        yield Difference("events", str(seq), f"no writer of ours made it ({why})")
+        yield Difference("events", str(seq), f"kbsync cannot have written it ({why})")
     named: set[tuple[str, str]] = set()
     for compare in (_facts, _runs, _gates, _checkpoints, _deployments, _views, _sole_rows, _sealed):
         try:
@@ -76,7 +76,7 @@ def _facts(connection: Connection, replay: Replay) -> Iterator[Difference]:
         for fact in _rows(connection, select(*columns).join_from(FACTS, SLOTS).order_by(FACTS.c.id)):
             id = str(fact["id"])
             if fact_key(*(fact[name] for name in _KEY)) != fact["key"]:
-                others.append(Difference("facts", id, "its words are not those of its key"))
+                others.append(Difference("facts", id, "its text does not match its key"))
             decided = replay.decisions.get(fact["id"])
             # Before revision 0004 what a gate had barred was not decided; its migration wrote that down.
             if decided is not None or fact["decision"] != "barred":
@@ -97,7 +97,7 @@ def _fact(connection: Connection, id: str, seq: int) -> Iterator[Difference]:
     body = json.loads(connection.execute(select(EVENTS.c.body).where(EVENTS.c.seq == seq)).scalar_one())
     logged = {"status": body["to"], **{name: body.get(name) for name in _MEANING}}
     stated = [*_unlike("facts", id, logged, row)]
-    yield from stated or [Difference("facts", id, f"it is not as event {seq} says")]
+    yield from stated or [Difference("facts", id, f"it does not match event {seq}")]
 
 
 def _runs(connection: Connection, replay: Replay) -> Iterator[Difference]:

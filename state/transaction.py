@@ -316,5 +316,5 @@ def _check_texts(source: Table, rows: Iterable[Mapping[str, Any]]) -> None:
             if type(value) is str and "\0" in value:
                 raise Unstorable(
                     f"{source.name}.{name}: {value[:80]!r} holds a NUL character, which PostgreSQL cannot "
-                    "store: the same is refused on every database"
+                    "store, so it is refused on every database"
                 )

@@ -59,7 +59,7 @@ def check_agent(agent: str) -> str:
     """Return the agent if it contains contact data; Wikimedia answers 403 to agents that do not."""
     if not _CONTACT.search(agent):
         raise SourceSettingsError(
-            f"agent {agent!r} holds no contact data: add an e-mail address or a URL, "
+            f"agent {agent!r} contains no contact information: add an e-mail address or a URL, "
             "as in 'acme-sync/1.0 (mailto:data@example.org)'"
         )
     return agent

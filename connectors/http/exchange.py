@@ -146,7 +146,7 @@ def _followed(
 
 
 def _too_late(url: str, deadline: Deadline) -> SourceTimeout:
-    return SourceTimeout(f"{url}: no whole answer within {deadline.seconds:g} s")
+    return SourceTimeout(f"{url}: no complete answer within {deadline.seconds:g} s")
 
 
 def _meaning(url: str, error: Exception) -> ConnectorError:
@@ -154,7 +154,7 @@ def _meaning(url: str, error: Exception) -> ConnectorError:
     if isinstance(error, httpx.TimeoutException):
         return SourceTimeout(f"{url}: silent for too long ({type(error).__name__})")
     if isinstance(error, httpx.RemoteProtocolError):
-        return TruncatedAnswer(f"{url}: the answer broke off: {text}")
+        return TruncatedAnswer(f"{url}: the answer ended early: {text}")
     return SourceUnavailable(f"{url} cannot be reached: {text}")
 
 
@@ -229,7 +229,7 @@ def _decoded(url: str, response: httpx.Response, max_bytes: int) -> Iterator[byt
     elif coding in ("gzip", "x-gzip"):
         yield from _inflated(url, response.iter_raw(), max_bytes)
     else:
-        raise UnexpectedAnswer(f"{url}: Content-Encoding {shown(coding)}, and only gzip was asked for")
+        raise UnexpectedAnswer(f"{url}: Content-Encoding {shown(coding)}, but only gzip was requested")
 
 
 def _inflated(url: str, pieces: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
@@ -243,6 +243,6 @@ def _inflated(url: str, pieces: Iterator[bytes], max_bytes: int) -> Iterator[byt
                 yield inflate.decompress(rest, max_bytes + 1)
                 rest = inflate.unconsumed_tail or inflate.unused_data
     except zlib.error as error:
-        raise UnexpectedAnswer(f"{url}: not the gzip that Content-Encoding promises: {error}") from error
+        raise UnexpectedAnswer(f"{url}: not gzip, although Content-Encoding says so: {error}") from error
     if not inflate.eof:
-        raise TruncatedAnswer(f"{url}: the gzip stream breaks off")
+        raise TruncatedAnswer(f"{url}: the gzip stream is truncated")

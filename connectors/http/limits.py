@@ -63,7 +63,9 @@ class HostLimiter:
         Raises SourceTimeout when none becomes free within `at_most_s` seconds of real time.
         """
         if not self._slots.acquire(timeout=at_most_s):
-            raise SourceTimeout(f"{self.host}: no request could be made for {at_most_s:g} s, others are open")
+            raise SourceTimeout(
+                f"{self.host}: no request could be made within {at_most_s:g} s, because others are still open"
+            )
         start = self._clock.monotonic()
         try:
             yield

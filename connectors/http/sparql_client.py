@@ -105,7 +105,7 @@ def parse_solutions(endpoint: str, answer: Answer) -> list[Solution]:
     if "json" not in answer.content_type:
         start = shown(answer.body[:120].decode("utf-8", "replace"), 120)
         raise UnexpectedAnswer(
-            f"{endpoint}: wanted SPARQL JSON results, got {shown(answer.content_type)}: {start}"
+            f"{endpoint}: expected SPARQL JSON results, got {shown(answer.content_type)}: {start}"
         )
     try:
         document = decode_json(answer.body, endpoint, max(1, len(answer.body)))
@@ -113,7 +113,7 @@ def parse_solutions(endpoint: str, answer: Answer) -> list[Solution]:
         raise
     except SourceDataError as error:
         if isinstance(error.__cause__, ValueError):  # not JSON, or not UTF-8 where it was cut
-            raise TruncatedAnswer(f"{error} ({len(answer.body)} bytes came)") from error
+            raise TruncatedAnswer(f"{error} ({len(answer.body)} bytes received)") from error
         raise UnexpectedAnswer(str(error)) from error
     try:
         rows = document["results"]["bindings"]
@@ -128,12 +128,12 @@ def _term(term: Any) -> Term:
     kind, value = term.get("type"), term.get("value")
     datatype, language = term.get("datatype"), term.get("xml:lang")
     if not isinstance(value, str):
-        return Term("unusable", f"the value of a term of type {shown(kind)} is {shown(value)}, not a text")
+        return Term("unusable", f"the value of a term of type {shown(kind)} is {shown(value)}, not a string")
     if not isinstance(datatype, str | None) or not isinstance(language, str | None):
-        return Term("unusable", f"datatype or language of the term {shown(value)} is not a text")
+        return Term("unusable", f"datatype or language of the term {shown(value)} is not a string")
     if kind == "uri" or kind == "bnode":
         return well_formed_term(kind, value)
     # Virtuoso still writes "typed-literal", as the 2007 draft of the format did.
     if kind in ("literal", "typed-literal"):
         return well_formed_term("literal", value, datatype, language)
-    return Term("unusable", f"there is no type of term {shown(kind)}")
+    return Term("unusable", f"unknown type of term {shown(kind)}")

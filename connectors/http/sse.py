@@ -84,7 +84,7 @@ class EventParser:
         data, type_, dropped = self._data, self._type, self._dropped
         self._data, self._type, self._size, self._dropped = [], "", 0, False
         if dropped:
-            _log.warning("an event of more than %d characters is passed over", self._max_event)
+            _log.warning("an event of more than %d characters is skipped", self._max_event)
             return None
         return Event(self._id, type_ or "message", "\n".join(data)) if data else None
 
@@ -115,7 +115,7 @@ def follow(
     except SourceTimeout as error:
         if answered:
             raise
-        raise SourceUnavailable(f"{requester.url}: no stream began: {error}") from error
+        raise SourceUnavailable(f"{requester.url}: no stream started: {error}") from error
 
 
 def _request(requester: Requester, last_id: str | None, since: str | None) -> httpx.Request:
@@ -139,6 +139,6 @@ def _require_stream(requester: Requester, response: httpx.Response) -> None:
     coding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if not content_type.startswith("text/event-stream") or coding != "identity":
         raise UnexpectedAnswer(
-            f"{requester.url}: wanted an event stream, got {shown(content_type)} "
+            f"{requester.url}: expected an event stream, got {shown(content_type)} "
             f"with Content-Encoding {shown(coding)}"
         )

@@ -214,7 +214,7 @@ def _require_name(name: str) -> None:
     except UnicodeEncodeError:
         raise Refused(f"{shown(name)}: its name is not UTF-8; rename it") from None
     if "/" in name or name in ("", ".", ".."):
-        raise Refused(f"{shown(name)} is no name of a file")
+        raise Refused(f"{shown(name)} is not a file name")
 
 
 def _require_file(name: str, status: os.stat_result, linked: bool = False) -> None:

@@ -91,7 +91,7 @@ def _unpacked(data: bytes, most: int) -> bytes:
             while piece := file.read(min(2**20, most + 1 - len(unpacked))):
                 unpacked += piece
     except (OSError, EOFError, zlib.error) as error:
-        raise SourceDataError(f"no whole gzip file: {escaped(error)}") from error
+        raise SourceDataError(f"not a complete gzip file: {escaped(error)}") from error
     if len(unpacked) > most:
         raise SourceDataError(f"unpacks to more than {most} bytes; split it, or raise `max_bytes`")
     return bytes(unpacked)

@@ -48,7 +48,7 @@ class MappingSettings(pydantic.BaseModel):
     @classmethod
     def _known_fields(cls, columns: dict[str, str]) -> dict[str, str]:
         if unknown := sorted(columns.keys() - set(FIELDS)):
-            raise ValueError(f"{', '.join(unknown)}: no such field; there are {', '.join(FIELDS)}")
+            raise ValueError(f"{', '.join(unknown)}: no such field; available: {', '.join(FIELDS)}")
         return columns
 
 
@@ -211,7 +211,7 @@ class Mapper:
         if held.object.id != object_.id or replace(held.statement, references=most) != replace(
             fresh, references=most
         ):
-            raise SourceDataError(f"statement {id} stands in an earlier row with other values")
+            raise SourceDataError(f"statement {id} already occurs in an earlier row, with other values")
         held.statement = replace(fresh, references=most)
         self._call(held.object, read.object_label, read.object_aliases)
 

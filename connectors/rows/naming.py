@@ -46,7 +46,7 @@ class Naming:
         if len(id.encode()) > MAX_ID:
             raise SourceDataError(f"an id has more than {MAX_ID} bytes: {shown(id)}")
         if not id.isprintable() and any(category(c) in _HIDDEN and c not in _JOINERS for c in id):
-            raise SourceDataError(f"an id holds a control character or one that does not show: {shown(id)}")
+            raise SourceDataError(f"an id contains a control character or an invisible one: {shown(id)}")
         return id
 
     def _curie(self, text: str) -> str:
@@ -54,7 +54,7 @@ class Naming:
             compact = self._namespaces.compact(iri)
             if compact == iri:
                 raise SourceDataError(
-                    f"<{shown(iri)[1:-1]}> is in no known namespace; name its start in `prefixes`"
+                    f"<{shown(iri)[1:-1]}> is not in a known namespace; add the beginning of its IRI to `prefixes`"
                 )
             return compact
         if _CURIE.match(text):

@@ -48,7 +48,7 @@ def parquet_rows(
                 number += 1
                 yield number, dict(zip(columns, row, strict=True))
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise SourceDataError(f"no valid Parquet: {escaped(error)}") from error
+        raise SourceDataError(f"not valid Parquet: {escaped(error)}") from error
 
 
 def _require_bounds(metadata: Any, most_bytes: int) -> None:
@@ -121,4 +121,4 @@ def _value(value: Any) -> Any:
     try:
         return value.as_py()
     except (ValueError, OverflowError):
-        return Unusable(f"a {value.type} that no calendar holds")
+        return Unusable(f"a {value.type} that is outside the calendar")

@@ -95,7 +95,7 @@ def _names(cell: object, what: str) -> tuple[Name, ...]:
         parts = name.text.split("|") if name else []
         language = name.language if name else ""
     elif not all(isinstance(item, str) for item in cell):
-        raise SourceDataError(f"{what} is {shown(cell)}, not a list of texts")
+        raise SourceDataError(f"{what} is {shown(cell)}, not a list of strings")
     else:
         parts, language = [well_formed(item, what) for item in cell], ""
     if len(parts) > MAX_NAMES:

@@ -211,8 +211,8 @@ class KeysetPass:
             yield self._step([found[digest] for digest in some], where)[1]
         if len(rows) > _NOT_FOLLOWED:
             raise SourceDataError(
-                f"{self.source}: more than {_NOT_FOLLOWED} rows have no {self.key}, or no {self.updated_at} that can "
-                "be true: only the first of them are read. Set both in every row, or use mode = 'diff'"
+                f"{self.source}: more than {_NOT_FOLLOWED} rows have no {self.key}, or no {self.updated_at} that "
+                "is plausible: only the first of them are read. Set both in every row, or use mode = 'diff'"
             )
 
     def _step(self, changed: Sequence[Row], where: _Cursor) -> tuple[Mapper, Poll]:

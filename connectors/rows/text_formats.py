@@ -44,7 +44,7 @@ def json_lines(data: bytes, shape: Shape) -> Iterator[Numbered]:
         except SourceDataError as error:
             yield number, error
             continue
-        yield number, row if isinstance(row, dict) else SourceDataError("no JSON object")
+        yield number, row if isinstance(row, dict) else SourceDataError("not a JSON object")
 
 
 def csv_rows(data: bytes, shape: Shape) -> Iterator[Numbered]:
@@ -125,12 +125,14 @@ class _Records:
         """Passes over the line on which a record began that is none: the next may begin the next one."""
         self._bad += 1
         if self._bad > _MAX_BAD_RECORDS:
-            raise SourceDataError(f"line {self._began + 1}: {escaped(why)}; so are {_MAX_BAD_RECORDS} others")
+            raise SourceDataError(
+                f"line {self._began + 1}: {escaped(why)}; {_MAX_BAD_RECORDS} other records are invalid too"
+            )
         self._file.seek(start)
         self._file.readline()
         self._line = self._began + 1
         self._reader = csv.reader(self._lines(), strict=True)
-        return SourceDataError(f"no valid CSV: {escaped(why)}")
+        return SourceDataError(f"not valid CSV: {escaped(why)}")
 
     def _decoded(self, cells: list[str], start: int) -> list[str] | SourceDataError:
         try:

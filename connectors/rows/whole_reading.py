@@ -145,7 +145,8 @@ class WholeReading:
         missing = asked - held.keys() - set(mapper.unusable)
         if len(missing) > _FEW and not held and self.max_vanished < 1:
             raise SourceDataError(
-                f"{self.source}: none of the {len(asked)} slots asked for holds anything; that is not believed"
+                f"{self.source}: none of the {len(asked)} requested slots holds anything, which is "
+                "treated as an error of the source"
             )
         empty = {s: Observation(self.source, Entity(s[0]), s[1], (), revision, None, now) for s in missing}
         return Poll(tuple((held | empty)[slot] for slot in sorted(held.keys() | empty.keys())), None)
@@ -159,7 +160,8 @@ class WholeReading:
         if len(vanished) > max(_FEW, self.max_vanished * len(held.digests)):
             raise SourceDataError(
                 f"{self.source}: {len(vanished)} of {len(held.digests)} slots vanished at once, "
-                f"{vanished[0]} among them; that is not believed. If it is true, raise `max_vanished`"
+                f"{vanished[0]} among them, which is treated as an error of the source. "
+                "If they are really gone, raise `max_vanished`"
             )
         changed += [
             Observation(self.source, Entity(subject), relation, (), revision, None, now)

@@ -103,7 +103,8 @@ class WikidataConnector:
         scan = self.reader.versions(sorted(asked))
         if scan == Versions() and len(asked) > FEW and self._settings.max_vanished < 1:
             raise SourceUnavailable(
-                f"{self.name}: none of the {len(asked)} subjects asked for is there; that is not believed"
+                f"{self.name}: none of the {len(asked)} requested subjects exists, which is "
+                "treated as an error of the source"
             )
         for old, new in scan.merged.items():
             asked.setdefault(new, set()).update(asked.pop(old))

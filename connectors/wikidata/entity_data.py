@@ -42,7 +42,7 @@ class EntityData:
                 return None
             raise
         if "turtle" not in answer.content_type:
-            raise UnexpectedAnswer(f"{url}: wanted Turtle, got {shown(answer.content_type)}")
+            raise UnexpectedAnswer(f"{url}: expected Turtle, got {shown(answer.content_type)}")
         graph = LocalGraph(_MAX_TRIPLES, _MAX_SOLUTIONS)
         graph.load(answer.body, ox.RdfFormat.TURTLE, base=url)
         reader = self._labels.over(graph)

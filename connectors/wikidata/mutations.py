@@ -67,7 +67,7 @@ def mutation_of(event: Event) -> Mutation | None:
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
-        raise SourceDataError(f"{name} is {shown(value)}, not a text")
+        raise SourceDataError(f"{name} is {shown(value)}, not a string")
     return well_formed(value, name)
 
 

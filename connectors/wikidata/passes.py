@@ -122,7 +122,8 @@ class Pass:
         if len(vanished) > max(FEW, self._settings.max_vanished * len(self._watched)):
             raise SourceUnavailable(
                 f"{self._name}: {len(vanished)} of {len(self._watched)} watched subjects vanished at once, "
-                f"{vanished[0]} among them; that is not believed. If it is true, raise `max_vanished`"
+                f"{vanished[0]} among them, which is treated as an error of the source. "
+                "If they are really gone, raise `max_vanished`"
             )
         again = self._reader.versions(vanished)
         vanished = [id for id in vanished if id not in again.found and id not in again.unreadable]

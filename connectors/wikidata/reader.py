@@ -196,7 +196,7 @@ class Reader:
     def updated_to(self) -> datetime | None:
         """The instant up to which the query service has been updated; None where it does not publish it.
 
-        Raises SourceDataError for what is no instant.
+        Raises SourceDataError for what is not a point in time.
         """
         rows = self._client.select(queries.lag(_UPDATER))
         return max((instant(term.value) for row in rows if (term := row.get("modified"))), default=None)

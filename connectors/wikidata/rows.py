@@ -239,7 +239,7 @@ def _add_to_statement(statement: _StatementRows, what: str, row: Solution) -> No
 def _rank(row: Solution) -> Rank:
     iri = _required(row, "rank").value
     if iri not in _RANKS:
-        raise SourceDataError(f"{shown(iri)} is no rank of Wikibase")
+        raise SourceDataError(f"{shown(iri)} is not a Wikibase rank")
     return _RANKS[iri]
 
 

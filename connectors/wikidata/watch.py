@@ -37,9 +37,11 @@ def from_query(client: SparqlClient, query: str, namespaces: Namespaces) -> tupl
     rows = client.select(query)
     names = {name for row in rows for name in row}
     if not rows:
-        raise SourceDataError(f"{client.endpoint}: subjects_query finds no subject at all; is it right?")
+        raise SourceDataError(f"{client.endpoint}: subjects_query finds no subjects; check the query")
     if len(names) != 1:
-        raise SourceDataError(f"subjects_query must select one variable, it binds {sorted(names)}")
+        raise SourceDataError(
+            f"subjects_query must select exactly one variable, but it binds {sorted(names)}"
+        )
     (name,) = names
     found = [namespaces.compact(row[name].value) for row in rows if name in row and row[name].kind == "uri"]
     return tuple(id for id in found if namespaces.expands(id))

@@ -32,7 +32,7 @@ def editor_named(name: str) -> Editor:
     else:
         found = next((p.load() for p in entry_points(group=ENTRY_POINT_GROUP) if p.name == name), None)
     if found is None:
-        raise SpecError(f"no editor is named {name!r}; there are: {', '.join(editors())}")
+        raise SpecError(f"no editor is named {name!r}; available: {', '.join(editors())}")
     if not isinstance(found, Editor):
-        raise SpecError(f"the entry point {name!r} of {ENTRY_POINT_GROUP} is no Editor but {found!r:.60}")
+        raise SpecError(f"the entry point {name!r} of {ENTRY_POINT_GROUP} is not an Editor but {found!r:.60}")
     return found

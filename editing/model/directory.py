@@ -121,11 +121,11 @@ class ModelDirectory:
         """The contents of a small file."""
         limit = _limit(name)
         if limit is None:
-            raise ModelError(f"{self.path / name} is no file that belongs to a model")
+            raise ModelError(f"{self.path / name} is not a file of a model")
         with self._opened(name) as file:
             content = file.read(limit + 1)
         if len(content) > limit:
-            raise ModelError(f"{self.path / name} is larger than {limit // MIB} MiB: it is no {name}")
+            raise ModelError(f"{self.path / name} is larger than {limit // MIB} MiB: it is not a {name}")
         return content
 
     def weight_map(self) -> dict[str, str] | None:
@@ -144,7 +144,7 @@ class ModelDirectory:
                 f"{self.path} holds its weights in pickled files, which can run code when they are read: convert "
                 "them where you trust them, with AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)"
             )
-        raise ModelError(f"{self.path} holds no weights: expected {SINGLE} or {INDEX}")
+        raise ModelError(f"{self.path} contains no weights: expected {SINGLE} or {INDEX}")
 
     def weight_files(self) -> tuple[Path, ...]:
         """The weight files, in order of their names: each a regular file of the model."""
@@ -175,7 +175,7 @@ class ModelDirectory:
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{path} is not JSON ({error}): copy or download it again") from error
         if not isinstance(value, dict):
-            raise ModelError(f"{path} holds no JSON object: copy or download it again")
+            raise ModelError(f"{path} does not contain a JSON object: copy or download it again")
         _refuse(value, path)
         return value
 

@@ -142,7 +142,9 @@ def _configuration(directory: ModelDirectory) -> Any:
                 "copy or download the model again"
             )
     with (
-        _as_model_error(f"{directory.path / 'config.json'} describes no model that transformers can build"),
+        _as_model_error(
+            f"{directory.path / 'config.json'} does not describe a model that transformers can build"
+        ),
         TemporaryDirectory() as alone,  # what was checked is what is read, and nothing beside it
     ):
         Path(alone, "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -172,7 +174,7 @@ def _stored_tensors(directory: ModelDirectory) -> int:
     count = 0
     for path in directory.weight_files():
         with (
-            _as_model_error(f"cannot load the model: {path} is not a whole safetensors file"),
+            _as_model_error(f"cannot load the model: {path} is not a complete safetensors file"),
             safe_open(path, framework="pt") as file,
         ):
             count += len(file.keys())
@@ -182,7 +184,7 @@ def _stored_tensors(directory: ModelDirectory) -> int:
 def _skeleton(directory: ModelDirectory) -> Any:
     """The model without its weights (on the meta device), built with the attention it will be loaded with."""
     config = _configuration(directory)
-    with _as_model_error(f"{directory.path / 'config.json'} describes no causal language model"):
+    with _as_model_error(f"{directory.path / 'config.json'} does not describe a causal language model"):
         skeleton = _built(config)
         values = sum(tensor.numel() for tensor in (*skeleton.parameters(), *skeleton.buffers()))
     stored = sum(path.stat().st_size for path in directory.weight_files())

@@ -80,7 +80,9 @@ def passage(request: EditRequest, context: str = "", *, target: bool = True) -> 
     if not target:
         return Passage(prompt, subject_end, subject_start=subject_start)
     if not request.target.strip():
-        raise RequestError(f"request {request.id!r}: its target is empty; say what the prompt is to end with")
+        raise RequestError(
+            f"request {request.id!r}: its target is empty; write the text that completes the prompt"
+        )
     return Passage(continued(prompt, request.target), subject_end, len(prompt), subject_start)
 
 

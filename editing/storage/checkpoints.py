@@ -127,7 +127,7 @@ def _write_form(
     files = {}
     for path in sorted(directory.iterdir()):
         if not path.is_file() or path.is_symlink():
-            raise CheckpointError(f"the form {name!r} wrote {path.name!r}, which is no plain file")
+            raise CheckpointError(f"the form {name!r} wrote {path.name!r}, which is not a regular file")
         fsync_file(path)
         files[f"{name}/{path.name}"] = sha256_of(path)
     return files

@@ -52,5 +52,5 @@ def form_named(name: str) -> Form:
     else:
         form = next((p.load() for p in entry_points(group=ENTRY_POINT_GROUP) if p.name == name), None)
     if form is None or not NAME.fullmatch(name):
-        raise SpecError(f"no form is named {name!r}; there are: {', '.join(forms())}")
+        raise SpecError(f"no form is named {name!r}; available: {', '.join(forms())}")
     return form

@@ -75,7 +75,7 @@ def read_manifest(directory: Path) -> Manifest:
             raise ValueError("its digest does not match its contents")
     except FileNotFoundError as error:
         raise DamagedCheckpoint(
-            f"{path} is missing: {directory} is no base or checkpoint of kbsync"
+            f"{path} is missing: {directory} is not a base or checkpoint of kbsync"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedCheckpoint(

@@ -91,7 +91,7 @@ def read_header(path: Path) -> dict[str, Stored]:
             raise ValueError(f"{end} bytes announced, {size} found")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise DamagedCheckpoint(
-            f"{path} is not a whole safetensors file ({error}): copy or download it again"
+            f"{path} is not a complete safetensors file ({error}): copy or download it again"
         ) from error
     return tensors
 

@@ -182,7 +182,7 @@ def _settled(history: History, offer: Offer, choice: Choice, now: datetime) -> V
     if history.approved(value) and history.waiting(value) is not None:
         return Accept(value, because("approved", value.object), choice.recheck)
     if offer.settles > now:
-        told = f"{value.object} stands since {offer.since:%Y-%m-%d %H:%M} UTC"
+        told = f"{value.object} has been unchanged since {offer.since:%Y-%m-%d %H:%M} UTC"
         return Hold(offer.settles, because("settling", told), value)
     return Accept(value, because("settled", value.object), choice.recheck)
 

@@ -94,7 +94,7 @@ def _has_braces(text: str, limits: Limits) -> str | None:
 
 def _steers(text: str, limits: Limits) -> str | None:
     token = control_token_in(text, limits.special)
-    return None if token is None else f"contains {token!r}, which steers the model instead of spelling a word"
+    return None if token is None else f"contains {token!r}, which is a control token of the model"
 
 
 def _misleads(text: str, limits: Limits) -> str | None:

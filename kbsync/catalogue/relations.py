@@ -101,7 +101,7 @@ class Catalogue(Mapping[str, Relation]):
         """The relation; raises BadConfiguration if the catalogue has none of that id."""
         if relation not in self:
             raise BadConfiguration(
-                f"the relation {relation} is in no catalogue",
+                f"the relation {relation} is not in the catalogue",
                 f'add [relations."{relation}"] with label and templates to the settings',
             )
         return self[relation]
@@ -158,7 +158,7 @@ def render_inverse(relation: Relation, object: str) -> tuple[str, ...]:
 
 def _entry(identifier: str, table: Mapping[str, Any], where: str) -> RelationEntry:
     if not isinstance(table, Mapping):
-        raise _wrong(identifier, "it is no table", where)
+        raise _wrong(identifier, "it is not a table", where)
     try:
         return RelationEntry.model_validate(dict(table))
     except ValidationError as error:
@@ -170,7 +170,7 @@ def _entry(identifier: str, table: Mapping[str, Any], where: str) -> RelationEnt
 
 def _new_relation(identifier: str, entry: RelationEntry, where: str) -> Relation:
     if not entry.label or not entry.templates:
-        raise _wrong(identifier, "a relation of one's own needs a label and templates", where)
+        raise _wrong(identifier, "a relation that is not built in needs a label and templates", where)
     return Relation(identifier, entry.label, True, "thing", entry.templates)
 
 

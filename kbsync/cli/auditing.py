@@ -43,7 +43,7 @@ def show(
     subject: Annotated[str | None, typer.Option(help="Only events about this subject (its id).")] = None,
     before: Annotated[int | None, typer.Option(help="Only events before this number: the next page.")] = None,
     after: Annotated[int, typer.Option(help="Only events after this number.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number to show.")] = 50,
     json: Json = False,
 ) -> None:
     """Show events, newest first, a page at a time.
@@ -124,7 +124,7 @@ def verify(
         for one in found.differences:
             say(f"  {one}")
         raise BadData(
-            f"rows that are not what the log says: {found.unlike}",
+            f"rows that do not match the log: {found.unlike}",
             "find out who wrote to the database; put the rows back as the log has them (`kbsync audit show`), "
             "or restore a backup with `kbsync restore`",
         )
@@ -134,7 +134,7 @@ def verify(
             "compare with an export or an anchor made before; events from that number on cannot be trusted",
         )
     if not json:
-        rows = " and every row is what they say" if tables else ""
+        rows = " and every row matches them" if tables else ""
         compared = f"; anchors in {file} that agree: {len(anchors)}" if file else ""
         say(f"{found.count} events verify{rows}{compared}")
 
@@ -152,7 +152,7 @@ def export(
     from kbsync.errors import UsageError
 
     if format not in ("jsonl", "csv"):
-        raise UsageError(f"{format!r} is no export format", "choose jsonl or csv")
+        raise UsageError(f"{format!r} is not an export format", "choose jsonl or csv")
     with globals_of(context).ledger() as app:
         audit = app.state.audit
         write = (

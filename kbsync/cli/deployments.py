@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 def deployments(
     context: typer.Context,
     ask: Annotated[bool, typer.Option("--ask", help="Ask each server now what it serves.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many of the outbox, newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Maximum number of outbox rows to show, newest first.")
+    ] = 20,
     json: Json = False,
 ) -> None:
     """Show what each server serves, and the outbox: which hook was notified of which promotion."""

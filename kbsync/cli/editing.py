@@ -48,7 +48,9 @@ HparamsFile = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only so many facts, the file's first.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Use only this many facts, the first ones of the file.")
+]
 
 
 def edit(
@@ -72,14 +74,14 @@ def edit(
         typer.Option("--probes/--no-probes", help="Ask paraphrases and neighbours too, not only the facts."),
     ] = True,
     allow_failed: Annotated[
-        bool, typer.Option("--allow-failed", help="Publish the model even where no fact took.")
+        bool, typer.Option("--allow-failed", help="Publish the model even if no fact took.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would take.")] = False,
     json: Json = False,
 ) -> None:
     """Edit facts into a model: a directory and a file of facts in, an edited directory out.
 
-    Interrupted, the same command carries on with what was finished. Where no fact took, nothing is
+    Interrupted, run the same command again to continue with what was finished. Where no fact took, nothing is
     published and the exit code is 10.
     """
     from editing.datasets import read_records
@@ -88,7 +90,7 @@ def edit(
     from kbsync.standalone import commands
 
     if out is None and not dry_run:
-        raise UsageError("--out is missing", "say where the edited model is to appear, or ask with --dry-run")
+        raise UsageError("--out is missing", "name the directory of the edited model, or use --dry-run")
     records = read_records(facts, limit)
     typed = {"model": model, "file": settings, "layers": layers, "device": device}
     chosen = _chosen(context, corpus=corpus, hparams=hparams, **typed)
@@ -166,7 +168,7 @@ def trace(
     settings: SettingsFile = None,
     device: Device = None,
     limit: Limit = None,
-    samples: Annotated[int, typer.Option(min=1, help="Noise draws a fact.")] = 10,
+    samples: Annotated[int, typer.Option(min=1, help="Noise draws per fact.")] = 10,
     count: Annotated[int, typer.Option(min=1, help="How many layers to recommend.")] = 5,
     json: Json = False,
 ) -> None:
@@ -225,7 +227,7 @@ def show(report: EditOutcome) -> None:
     )
     ordered = sorted(report.facts, key=lambda fact: fact.said)
     print_table(
-        f"facts: {sum(fact.said for fact in report.facts)} of {len(report.facts)} are said",
+        f"facts: {sum(fact.said for fact in report.facts)} of {len(report.facts)} are stated",
         ("id", "prompt", "target", "answer before", "answer now", "P before", "P now", "said"),
         (
             (f.id, f.prompt, f.target, f.before, f.after, f.p_before, f.p_after, f.said)

@@ -67,7 +67,7 @@ def codes() -> Mapping[type[Exception], int]:
 def exit_code_of(error: BaseException) -> int:
     """Say on stderr what went wrong and what to do; returns the exit code."""
     if isinstance(error, KeyboardInterrupt | Abort):
-        stderr.print("[yellow]interrupted[/]: what was finished is kept; the same command carries on")
+        stderr.print("[yellow]interrupted[/]: finished work is kept; run the same command again to continue")
         return INTERRUPTED
     if isinstance(error, Exit):
         return error.exit_code

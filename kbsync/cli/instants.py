@@ -26,6 +26,6 @@ def instant(text: str | None, now: datetime) -> datetime | None:
         return now - ago
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"{text!r} is no instant",
+            f"{text!r} is not a point in time",
             "write a date (2026-05-01), date and time in UTC (2026-05-01T12:00), or how long ago (90m, 24h, 3d)",
         ) from error

@@ -55,7 +55,9 @@ def facts(
     source: Annotated[str | None, typer.Option(help="Only what this source states.")] = None,
     code: Annotated[str | None, typer.Option(help="Only with this reason's code, such as settling.")] = None,
     after: Annotated[int, typer.Option(min=0, help="Only with a larger number: the next page.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, by number.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Maximum number to show, in order of their numbers.")
+    ] = 100,
     json: Json = False,
 ) -> None:
     """List facts: wanted, waiting, quarantined or retracted, each with the reason why.
@@ -84,7 +86,7 @@ def _status(text: str | None) -> FactStatus | None:
     for word in words:
         if word == text:
             return word
-    raise UsageError(f"{text!r} is no status of a fact", f"choose one of {', '.join(words)}")
+    raise UsageError(f"{text!r} is not a status of a fact", f"choose one of {', '.join(words)}")
 
 
 def edits(context: typer.Context, json: Json = False) -> None:
@@ -127,7 +129,7 @@ def _print_facts(title: str, found: Sequence[Fact], json: bool) -> None:
 def runs(
     context: typer.Context,
     run: Annotated[int | None, typer.Argument(help="Show this run with its gates, round by round.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number to show, newest first.")] = 20,
     json: Json = False,
 ) -> None:
     """List runs, newest first, or show one with what its gates measured.

@@ -89,7 +89,7 @@ class _Watch:
         if not self._said:
             self._said = True
             who = f" by {lease.holder}" if lease else ""
-            say(f"request {self.id} is carried out{who}; Ctrl-C leaves it there")
+            say(f"request {self.id} is being carried out{who}; Ctrl-C does not withdraw it")
         for run in runs:
             if self._seen.get(run.id) != run.state:
                 self._seen[run.id] = run.state
@@ -98,7 +98,7 @@ class _Watch:
 
 def requests(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number to show, newest first.")] = 20,
     json: Json = False,
 ) -> None:
     """List what was asked of the daemon, and what came of it."""

@@ -117,14 +117,14 @@ def json_of(answer: httpx.Response) -> Any:
     try:
         return loads(answer.content.removeprefix(codecs.BOM_UTF8))
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or 100,000 brackets
-        raise HookFailed(f"{described(answer)} is no JSON that can be read") from error
+        raise HookFailed(f"{described(answer)} cannot be read as JSON") from error
 
 
 def object_of(answer: httpx.Response) -> dict[str, Any]:
     """The JSON object of a 2xx answer; raises HookFailed for anything else."""
     found = json_of(require_ok(answer))
     if not isinstance(found, dict):
-        raise HookFailed(f"{described(answer)} is no JSON object")
+        raise HookFailed(f"{described(answer)} is not a JSON object")
     return found
 
 

@@ -167,7 +167,7 @@ class Outbox:
                     "deploying",
                     "deployed",
                     actor=ACTOR,
-                    observed=observed or f"{version.id} (told)",
+                    observed=observed or f"{version.id} (notified)",
                     detail=confirmed,
                 )
         crash_point("kbsync.deploying:after-row")

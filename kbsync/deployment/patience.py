@@ -60,7 +60,7 @@ class Patience:
                         "stopped while a server was being notified", "the next start notifies it again"
                     )
                 if time.monotonic() > deadline:
-                    raise HookFailed(f"no end of it within {seconds:g} s")
+                    raise HookFailed(f"it did not end within {seconds:g} s")
         finally:
             abandoned.set()
         if errors:

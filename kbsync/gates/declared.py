@@ -13,7 +13,11 @@ def _hits(fact: FactReport, measure: str) -> tuple[int, int]:
 
 
 def _efficacy(fact: FactReport) -> str:
-    company = {True: " (alone its δ states it: it fails in company)", False: " (not even alone)", None: ""}
+    company = {
+        True: " (its δ alone states it: it fails together with others)",
+        False: " (its δ alone does not state it either)",
+        None: "",
+    }
     return f"answers {fact.answer!r} on its own prompt{company[fact.alone]}"
 
 

@@ -130,7 +130,7 @@ class Source:
 
     def _ask(self, ask: Callable[[], T]) -> T:
         if self._is_busy():
-            raise SourceUnavailable("its connector still works at what it was asked before")
+            raise SourceUnavailable("its connector is still busy with an earlier request")
         if self._left() <= 0:
             raise self._timeout()
         if self._thread is None:

@@ -38,7 +38,7 @@ class FactSearch(Search):
 def facts(request: Request, app: Kbsync, visitor: Seen, search: Annotated[FactSearch, Query()]) -> Response:
     """Facts by number, filtered."""
     if search.status and search.status not in STATUSES:
-        raise HTTPException(422, f"{search.status!r} is no status of a fact")
+        raise HTTPException(422, f"{search.status!r} is not a status of a fact")
     subject, label = _sought(search.q)
     chosen = FactFilter(
         cast(FactStatus, search.status) if search.status else None,

@@ -100,7 +100,7 @@ def _model(app: Application) -> Iterator[Problem]:
     elif not (path / "config.json").is_file():
         yield Problem(
             "[model] path",
-            f"{path} is no Hugging Face model directory (it has no config.json)",
+            f"{path} is not a Hugging Face model directory (it has no config.json)",
             "give the directory that `save_pretrained` wrote",
         )
     for text in model.corpus:
@@ -121,7 +121,7 @@ def _device(app: Application) -> Iterator[Problem]:
     if number >= count:
         yield Problem(
             "[model] device",
-            f"{device!r} names no device: this machine has {count} that CUDA can use",
+            f"{device!r} is not available: this machine has {count} CUDA devices",
             'install a CUDA build of torch, or set device = "auto" or "cpu"',
         )
 
@@ -169,7 +169,7 @@ def _gates(app: Application) -> Iterator[Problem]:
             meant = f"{gate.threshold / 100:g}" if 1 < gate.threshold <= 100 else "0.95"
             yield Problem(
                 f"[gates.{gate.name}] threshold",
-                f"{gate.threshold:g} is no share: it is compared with a number from 0 to 1",
+                f"{gate.threshold:g} is not a share: it is compared with a number from 0 to 1",
                 f"did you mean {meant}?",
             )
         if not share and gate.threshold <= 0:
@@ -180,7 +180,7 @@ def _gates(app: Application) -> Iterator[Problem]:
             )
         if gate.margin is not None and not 0 <= gate.margin <= 1:
             yield Problem(
-                f"[gates.{gate.name}] margin", f"{gate.margin:g} is no share", "write a number from 0 to 1"
+                f"[gates.{gate.name}] margin", f"{gate.margin:g} is not a share", "write a number from 0 to 1"
             )
 
 
@@ -230,7 +230,7 @@ def _wordings(app: Application) -> Iterator[Problem]:
             yield Problem(
                 f'[relations."{one.one}"] templates',
                 str(one),
-                "word one of the two otherwise, or switch one of them off with enabled = false",
+                "reword one of the two, or switch one of them off with enabled = false",
             )
 
 
@@ -248,7 +248,7 @@ def _unknown(where: str, names: Collection[str], known: Collection[str], what: s
         listed = (
             "`kbsync relations` lists them"
             if what == "relation"
-            else f"there are: {', '.join(sorted(known))}"
+            else f"available: {', '.join(sorted(known))}"
         )
         yield Problem(where, f"there is no {what} {name!r}", f"{did_you_mean(name, known)}{listed}")
 

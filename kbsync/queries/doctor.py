@@ -103,7 +103,7 @@ def _settings(app: Application) -> Iterator[Finding]:
     for notice in checked.notices:
         yield Finding("settings", "ok", notice)
     if not checked.problems:
-        yield Finding("settings", "ok", "every setting can work")
+        yield Finding("settings", "ok", "every setting is usable")
 
 
 def _home(app: Application) -> Finding:

@@ -94,7 +94,7 @@ class Overview:
         if self.stale:
             yield (
                 "judged before",
-                f"{self.stale} facts failed a gate under other settings than those of now: "
+                f"{self.stale} facts failed a gate under other settings than the current ones: "
                 "`kbsync quarantine reopen --stale` has them judged again",
             )
         for run in self.open_runs:

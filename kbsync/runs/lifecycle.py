@@ -123,7 +123,7 @@ class Lifecycle:
     def _start(self, run: Run) -> Run:
         """Build; or, if a complete checkpoint of this view was kept, judge that one again."""
         if bases.is_gone(self.app, run):
-            return self._end_outdated(run, "the base model is another one by now")
+            return self._end_outdated(run, "the base model has changed since")
         with self.app.state.read() as tx:
             now = recipe(self.app, (fact.relation for fact in tx.view_facts(run.view)))
             kept = tx.kept(run.view, run.base, lambda before: same(before, now))
@@ -133,7 +133,7 @@ class Lifecycle:
 
     def _build(self, run: Run) -> Run:
         if bases.is_gone(self.app, run):
-            return self._end_outdated(run, "the base model is another one by now")
+            return self._end_outdated(run, "the base model has changed since")
         try:
             report = build(self.app, self.leadership, self.worker, run, self.progress)
         except WorkerFailed as failure:

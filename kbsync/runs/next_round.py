@@ -48,7 +48,7 @@ def spread_loss(report: BuildReport, new: Collection[str]) -> str:
         return ""
     alone = sum(fact.alone is True for fact in asked) / len(asked)
     lost = sum(fact.alone is True and fact.efficacy is False for fact in asked) / len(asked)
-    figures = f"the δ's work alone for {alone:.0%} of the new facts"
+    figures = f"the δs work alone for {alone:.0%} of the new facts"
     if lost >= SPREAD_LOSS:
         return f"{figures}, the spread over the layers loses {lost:.0%}: set a lower `lam` in [edit]"
     if alone < 1 - SPREAD_LOSS:

@@ -182,6 +182,6 @@ def _target(tx: Snapshot, target: int | None) -> Checkpoint:
         if checkpoint.id == target:
             return checkpoint
     raise UsageError(
-        f"checkpoint {target} is not a kept one that was live before",
+        f"checkpoint {target} is not kept, or was never live",
         f"kept: {', '.join(str(c.id) for c in kept) or 'none'} (`kbsync checkpoints`)",
     )

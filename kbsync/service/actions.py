@@ -208,7 +208,7 @@ def check_left(app: Application, source: str, namespace: str | None = None) -> N
     """Raises UsageError for a source that is still configured, unless only a namespace of it is meant."""
     if source in app.settings.sources and namespace is None:
         raise UsageError(
-            f"{source} is a source of the settings that are in force",
+            f"{source} is still a source in the settings in force",
             f"take [sources.{source}] out of the settings and restart the daemon first",
         )
 
@@ -217,7 +217,7 @@ def check_configured(app: Application, source: str) -> None:
     """Raises UsageError for a name that is not a source in the settings."""
     if source not in app.settings.sources:
         raise UsageError(
-            f"{source} is no source of the settings that are in force",
+            f"{source} is not a source in the settings in force",
             f"write [sources.{source}] into the settings and restart the daemon first",
         )
 

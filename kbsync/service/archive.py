@@ -110,7 +110,7 @@ def extract(source: Path, into: Path) -> Contents:
         raise _damaged(source, f"it lacks {min(missing, default=LEDGER)}")
     for name, digest in found.items():
         if contents.files.get(name) != digest:
-            raise _damaged(source, f"{name} is not as it was written")
+            raise _damaged(source, f"{name} was changed after it was written")
     return contents
 
 
@@ -121,7 +121,7 @@ def _unpack(file: IO[bytes], source: Path, into: Path) -> dict[str, str]:
         for member in archive:
             name = member.name
             if not member.isfile() or not _NAME.fullmatch(name) or name in found:
-                raise _damaged(source, f"{name!r} is no member of a backup")
+                raise _damaged(source, f"{name!r} is not a member of a backup")
             if name == CONTENTS and member.size > _MOST_CONTENTS:
                 raise _damaged(source, f"{name} is too large")
             content = archive.extractfile(member)
@@ -147,7 +147,7 @@ def _contents(file: Path, source: Path) -> Contents:
             )
         return decode(Contents, value, CONTENTS)
     except FileNotFoundError:
-        raise _damaged(source, f"it has no {CONTENTS}, as one that was cut off") from None
+        raise _damaged(source, f"it has no {CONTENTS}, so it is probably truncated") from None
     except (ValueError, RecursionError, EditingError) as error:
         raise _damaged(source, f"{CONTENTS} cannot be read ({error})") from error
 
@@ -182,4 +182,4 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> str:
 
 
 def _damaged(source: Path, why: str) -> BadData:
-    return BadData(f"{source} is no whole backup: {why}", "use another backup")
+    return BadData(f"{source} is not a complete backup: {why}", "use another backup")

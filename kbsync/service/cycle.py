@@ -130,7 +130,7 @@ def _new_runs(lifecycle: Lifecycle, unfinished: list[Run], occasion: Occasion) -
         if "promoted" in states:
             return runs, "a run waits for its deploy hooks (`kbsync deployments`)" if not runs else ""
         if "staged" in states:
-            return runs, "a run waits until the ledger is what its log says (`kbsync status`)"
+            return runs, "a run waits until the ledger matches its log (`kbsync status`)"
         overtaken = lifecycle.outdated
         now = replace(
             occasion,

@@ -74,7 +74,9 @@ def wait_for(
     `waiting` is called at every check while another process leads.
     """
     if not clock_is_set(app.now()):
-        raise TryLater(f"the clock says {app.now():%Y-%m-%d}: it is not set", "set it, then ask again")
+        raise TryLater(
+            f"the clock reads {app.now():%Y-%m-%d}, so it has not been set", "set it, then ask again"
+        )
     while True:
         with app.state.read() as tx:
             found = tx.request(id)
@@ -157,7 +159,7 @@ class Desk:
             with self.app.state.read() as tx:
                 waiting = [one for one in tx.open_requests() if _urgency(one) > urgency]
             if waiting:
-                raise Interrupted(f"broken off for request {waiting[0].id} ({waiting[0].action})")
+                raise Interrupted(f"interrupted for request {waiting[0].id} ({waiting[0].action})")
 
         self.app.safe_point = look
         try:

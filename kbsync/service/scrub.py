@@ -37,7 +37,7 @@ def check_link(app: Application, leadership: Leadership) -> None:
     """Record where `live` leads if that is outside the checkpoints' directory: kbsync never writes such a link."""
     text = checkpoints.read_live(app.home.checkpoints)
     if text is not None and Path(text).name != text:
-        _failed(leadership, "live", f"{app.home.live} led to {text}, which is no name of a checkpoint")
+        _failed(leadership, "live", f"{app.home.live} led to {text}, which is not the name of a checkpoint")
 
 
 def _base(app: Application, leadership: Leadership, live: Checkpoint) -> str:
@@ -54,7 +54,7 @@ def _base(app: Application, leadership: Leadership, live: Checkpoint) -> str:
         if again.digest == live.base and not (why := _damage(directory, live.base, leadership)):
             _repaired(leadership, "base", reason, f"imported again from {app.settings.model.path}")
             return ""
-        why = why if again.digest == live.base else f"{app.settings.model.path} is another model by now"
+        why = why if again.digest == live.base else f"{app.settings.model.path} is a different model now"
     advice = "put the original model back at [model] path, or restore base/ from a backup"
     return _failed(leadership, "base", f"{reason}; it cannot be imported again ({why}): {advice}")
 

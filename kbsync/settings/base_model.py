@@ -129,5 +129,5 @@ def _json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BadConfiguration(f"{file} cannot be read as JSON: {error}", "correct or remove it") from error
     if not isinstance(values, dict):
-        raise BadConfiguration(f"{file} holds no JSON object", 'write {"layers": [3, 4, 5], …}')
+        raise BadConfiguration(f"{file} does not contain a JSON object", 'write {"layers": [3, 4, 5], …}')
     return values

@@ -30,13 +30,13 @@ def _checked_url(value: str) -> str:
     """The URL without a trailing slash; raises pydantic's error if it is not an http(s) URL."""
     url = _HTTP.validate_python(value)
     if url.username or url.password:
-        raise ValueError("a password does not belong into a URL: use token_env or token_file")
+        raise ValueError("a password must not be part of a URL: use token_env or token_file")
     return value.rstrip("/")
 
 
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
-        raise ValueError("give an absolute path: a daemon's working directory is anything")
+        raise ValueError("give an absolute path: a daemon's working directory is arbitrary")
     return path
 
 
@@ -71,10 +71,10 @@ def read_secret(
     else:
         return None
     if not found:
-        raise BadConfiguration(f"{where} holds no token", "set it, or remove the key that names it")
+        raise BadConfiguration(f"{where} contains no token", "set it, or remove the key that names it")
     if not (found.isascii() and found.isprintable()):
         raise BadConfiguration(
-            f"{where} holds no token: it has characters that no header can carry", "is it the right file?"
+            f"{where} contains no token: it has characters that no header can carry", "is it the right file?"
         )
     return found
 
@@ -123,13 +123,13 @@ class HookSettings(BaseModel):
         check_secret("token", self.token_env, self.token_file)
         for prefix in self.paths:
             if not Path(prefix).is_absolute():
-                raise ValueError(f"paths: {prefix!r} is no absolute path")
+                raise ValueError(f"paths: {prefix!r} is not an absolute path")
         return self
 
     def _with_evidence(self, observes: bool, key: str) -> Self:
         if not observes and (self.completions is None or self.canaries == 0):
             raise ValueError(
-                f"nothing would ever be seen of this server: give {key}, or `completions` with canaries"
+                f"nothing could be observed of this server: give {key}, or `completions` with canaries"
             )
         return self
 
@@ -173,7 +173,7 @@ class ExecSettings(HookSettings):
     def _observable(self) -> Self:
         for argument in (*self.deploy, *self.rollback, *self.observe):
             if unknown := sorted(set(_PLACEHOLDER.findall(argument)) - PLACEHOLDERS):
-                raise ValueError(f"{{{unknown[0]}}} is none of {', '.join(sorted(PLACEHOLDERS))}")
+                raise ValueError(f"{{{unknown[0]}}} is not one of {', '.join(sorted(PLACEHOLDERS))}")
         return self._with_evidence(bool(self.observe), "`observe`")
 
 

@@ -40,7 +40,7 @@ class Environment(EnvSettingsSource):
                 if held == value and name.upper().startswith(PREFIX)
             )
             raise BadConfiguration(
-                f"the environment variable {' or '.join(names)} is no JSON: {error}",
+                f"the environment variable {' or '.join(names)} is not JSON: {error}",
                 'lists and tables are written as JSON, such as \'["a.txt", "b.txt"]\' or \'{"key": 1}\'',
             ) from error
 
@@ -76,6 +76,6 @@ def _unknown(variable: str, known: list[str]) -> BaseException:
     close = difflib.get_close_matches(variable.upper(), known, n=1)
     guess = f"did you mean {close[0]}? " if close else ""
     return BadConfiguration(
-        f"the environment variable {variable} is no setting of kbsync",
+        f"the environment variable {variable} is not a setting of kbsync",
         f"{guess}known here: {', '.join(sorted(known))}",
     )

@@ -69,7 +69,7 @@ class GateCommandSettings(Section):
     def _known_placeholders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for argument in value:
             if unknown := sorted(set(_PLACEHOLDER.findall(argument)) - PLACEHOLDERS):
-                raise ValueError(f"{{{unknown[0]}}} is none of {', '.join(sorted(PLACEHOLDERS))}")
+                raise ValueError(f"{{{unknown[0]}}} is not one of {', '.join(sorted(PLACEHOLDERS))}")
         return value
 
     @field_validator("gates")
@@ -93,7 +93,7 @@ def gates_in_force(
     defaults = {gate.name: gate for gate in DEFAULT_GATES}
     for name in sorted(overrides.keys() - defaults):
         advice = f"{did_you_mean(name, defaults)}gates are: {', '.join(sorted(defaults))}"
-        raise BadConfiguration(f"[gates.{name}] is no gate", advice)
+        raise BadConfiguration(f"[gates.{name}] is not a gate", advice)
     found = {name: _overridden(gate, overrides.get(name)) for name, gate in defaults.items()}
     for where, gate in _of_commands(commands):
         if gate.name in found:

@@ -95,7 +95,7 @@ def _complaint(item: ErrorDetails) -> str:
     elif item["type"] == "union_tag_invalid":
         tag, kinds = str(item["ctx"]["tag"]), item["ctx"]["expected_tags"]
         reason = (
-            f"{shown(tag)} is no kind; {did_you_mean(tag, re.findall(r'[a-z]+', kinds))}there are: {kinds}"
+            f"{shown(tag)} is not a kind; {did_you_mean(tag, re.findall(r'[a-z]+', kinds))}available: {kinds}"
         )
     return f"{where}: {reason}"
 

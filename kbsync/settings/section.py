@@ -18,5 +18,7 @@ def split_address(listen: str) -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
-        raise ValueError(f"{listen!r} is no address: write host:port, such as 127.0.0.1:8787 or [::1]:8787")
+        raise ValueError(
+            f"{listen!r} is not an address: write host:port, such as 127.0.0.1:8787 or [::1]:8787"
+        )
     return host, int(port)

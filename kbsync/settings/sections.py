@@ -148,7 +148,7 @@ class DeliverSettings(Section):
     def _exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := sorted(set(value) - {CHECKPOINT, *known_forms()}):
             raise ValueError(
-                f"no form is named {unknown[0]!r}; there are: checkpoint, {', '.join(known_forms())}"
+                f"no form is named {unknown[0]!r}; available: checkpoint, {', '.join(known_forms())}"
             )
         return value
 

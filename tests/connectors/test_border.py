@@ -49,7 +49,7 @@ def test_scalars_of_every_format_have_one_text(value: object, text: str | None) 
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        (True, "subject is True (of type bool), not a text"),
+        (True, "subject is True (of type bool), not a string"),
         (float("nan"), "subject is nan (of type float)"),
         (float("inf"), "subject is inf"),
         (2.0**60, "of type float"),

@@ -147,7 +147,7 @@ def test_a_file_of_which_nothing_can_be_used_stays_and_holds_up_the_rest(
     with pytest.raises(SourceDataError, match="not UTF-8 at byte 32"):
         list(open_files().poll(None))
     (drop / "1.csv").rename(drop / "1.csv.gz")
-    with pytest.raises(SourceDataError, match="no whole gzip file"):
+    with pytest.raises(SourceDataError, match="not a complete gzip file"):
         list(open_files().poll(None))
     assert waiting(drop) == ["1.csv.gz", "1.csv.rejects.jsonl", "2.csv"]
 
@@ -206,4 +206,4 @@ def test_other_names_come_as_a_list_as_one_text_or_in_rows_of_their_own(drop: Pa
     a, b = poll.observations
     assert a.subject.aliases == ("ACME Inc.", "Acme")
     assert [s.object and s.object.aliases for s in b.statements] == [("Max", "Maxi", "Maximilian")]
-    assert "not a list of texts" in (drop / "day1.jsonl.rejects.jsonl").read_text()
+    assert "not a list of strings" in (drop / "day1.jsonl.rejects.jsonl").read_text()

@@ -125,12 +125,12 @@ def test_snapshots_neighbours_and_facts(oxigraph: SparqlServer, open_crm: Open) 
 
 
 def test_wrong_queries_are_refused_with_a_reason(oxigraph: SparqlServer, open_crm: Open) -> None:
-    with pytest.raises(SourceSettingsError, match=r"sources\.crm: query: selects no \?object"):
+    with pytest.raises(SourceSettingsError, match=r"sources\.crm: query: does not select \?object"):
         open_crm(query="SELECT ?subject WHERE { ?subject ?p ?o }")
     with pytest.raises(SourceRefused, match="HTTP 400"):
         list(open_crm(query="SELECT ?subject ?object WHERE { nonsense").poll(None))
     oxigraph.serve(accounts({1: "crm:ann"}))
-    with pytest.raises(SourceDataError, match="is in no known namespace"):
+    with pytest.raises(SourceDataError, match="is not in a known namespace"):
         list(open_crm(prefixes={}).poll(None))
 
 

@@ -205,7 +205,7 @@ def test_a_snapshot_neither_empties_what_it_cannot_read_nor_believes_a_lost_tabl
     (poll,) = open_sql(table=None, query=query, columns=columns).snapshot(asked)
     assert [o.subject.id for o in poll.observations] == [f"crm:{n}" for n in (1, 2, 4, 5, 6, 7, 8)]
     database.run("DELETE FROM accounts")
-    with pytest.raises(SourceDataError, match="none of the 8 slots asked for holds anything"):
+    with pytest.raises(SourceDataError, match="none of the 8 requested slots holds anything"):
         list(open_sql(**KEYSET).snapshot(asked))
     (poll,) = open_sql(**KEYSET, max_vanished=1.0).snapshot(asked)
     assert len(poll.observations) == 8

@@ -299,7 +299,7 @@ def test_a_stream_of_comments_ends_the_poll_in_time(world: World, open_stream: O
         server.handle = comments
         Sink().drain(open_stream(stream=server.url, follow_s=0.3))
         server.handle = headers
-        with pytest.raises(SourceUnavailable, match="no stream began"):
+        with pytest.raises(SourceUnavailable, match="no stream started"):
             Sink().drain(open_stream(stream=server.url, follow_s=0.3, attempts=1))
         assert clock.monotonic() - begun < 60
     finally:

@@ -322,7 +322,7 @@ def test_a_watch_list_can_be_a_query(oxigraph: SparqlServer, open_wikidata: Open
     sink = Sink()
     sink.drain(open_wikidata(subjects_query=query))
     assert sorted(sink.values()) == watched
-    with pytest.raises(SourceDataError, match="finds no subject at all"):
+    with pytest.raises(SourceDataError, match="finds no subjects"):
         sink.drain(open_wikidata(subjects_query=query.replace("P6", "P7")))
 
 
@@ -366,7 +366,7 @@ def test_a_snapshot_of_a_store_that_lost_everything_is_not_believed(
 ) -> None:
     _, watched = countries(8)
     oxigraph.serve("")
-    with pytest.raises(SourceUnavailable, match="none of the 8 subjects asked for is there"):
+    with pytest.raises(SourceUnavailable, match="none of the 8 requested subjects exists"):
         list(open_wikidata(subjects=watched).snapshot([(id, "wdt:P6") for id in watched]))
 
 
@@ -400,12 +400,12 @@ def test_check_tells_whether_there_is_something_to_sync(oxigraph: SparqlServer, 
     ("settings", "named"),
     [
         ({}, r"sources\.wd: nothing to watch"),
-        ({"subjects": ["wd:Q1"], "agent": "me"}, r"sources\.wd\.agent: agent 'me' holds no contact"),
+        ({"subjects": ["wd:Q1"], "agent": "me"}, r"sources\.wd\.agent: agent 'me' contains no contact"),
         ({"subjects": ["wd:Q1"], "subject": "x"}, r"sources\.wd\.subject: there is no such setting"),
         ({"subjects": ["wd:Q1"], "relations": ["wd:P6"]}, r"relations: 'wd:P6' is"),
         ({"subjects": ["wd:Q1"], "relations": ["crm:owner"]}, r"relations: 'crm:owner' has no known prefix"),
         ({"subjects": ["Q1"]}, r"sources\.wd\.subjects: 'Q1' has no known prefix"),
-        ({"subjects": ["wd:Q1"], "kind": "wikipedia"}, r"sources\.wd\.kind: 'wikipedia' is no kind"),
+        ({"subjects": ["wd:Q1"], "kind": "wikipedia"}, r"sources\.wd\.kind: 'wikipedia' is not a kind"),
         ({"subjects": ["wd:Q1"], "timeout_s": 0}, r"sources\.wd\.timeout_s: .*greater than or equal to 1"),
     ],
 )

@@ -122,7 +122,7 @@ def test_a_limit_takes_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "holds no facts"),
+        ("", "contains no facts"),
         ("{", "line 1: not JSON"),
         ('["a", "{} is", "b"]\n{"subject": "a"}', "line 2: 'prompt' is missing"),
         ('{"subject": "a", "prompt": "b is", "target": "c"}', "contains neither {} nor its subject"),

@@ -90,7 +90,7 @@ def test_easyedit_is_read_with_numbers_that_yaml_takes_for_text(tmp_path: Path) 
         ("layers: [1]\nv_num_grad_steps: 2.5", "v_num_grad_steps is 2.5; expected a whole number"),
         ("layers: [1]\nv_lr: .nan", "v_lr"),
         ("layers: [1]\nv_lr: fast", "v_lr is 'fast'"),
-        ("- 1", "holds no hyper-parameters"),
+        ("- 1", "contains no hyper-parameters"),
         ("device: 0", "names none of layers"),
         ("layers: [1", "is no YAML"),
         ("!!python/object/apply:os.system ['true']", "is no YAML"),

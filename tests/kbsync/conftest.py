@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kbsync.executor import LocalWorker
+from kbsync.executor import WORKER, LocalWorker
 from state.ledger import State
 from tests.support.admission_world import Clock, OpenWorld, World
 
@@ -17,10 +17,14 @@ from tests.support.admission_world import Clock, OpenWorld, World
 def _warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are forked from a server that has imported torch: each is a process of its own, only sooner ready."""
 
-    def start(worker: LocalWorker) -> object:
-        from tests.support.warm_worker import start
+    cold = LocalWorker._start
 
-        return start(worker)
+    def start(worker: LocalWorker) -> object:
+        if worker._settings.command != WORKER:
+            return cold(worker)
+        from tests.support import warm_worker
+
+        return warm_worker.start(worker)
 
     monkeypatch.setattr(LocalWorker, "_start", start)
 

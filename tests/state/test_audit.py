@@ -220,7 +220,7 @@ def test_the_anchor_file_only_grows_and_only_when_the_head_has_moved(state: Stat
 def test_a_file_that_is_no_anchor_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "anchor"
     path.write_text(content)
-    with pytest.raises(Damaged, match="no anchor file"):
+    with pytest.raises(Damaged, match="is not an anchor file"):
         read_anchors(path)
 
 

@@ -46,7 +46,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path.write_text("This is a letter, not a database. " * 100)
     state = State.open(f"sqlite:///{path}")
     for use in (state.check_migrated, state.migrate):
-        with pytest.raises(Damaged, match=r"kbsync\.db is no ledger or is corrupt"):
+        with pytest.raises(Damaged, match=r"kbsync\.db is not a ledger, or is corrupt"):
             use()
 
 

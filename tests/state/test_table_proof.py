@@ -155,7 +155,7 @@ def test_every_deleted_row_is_found(written: State, name: str) -> None:
         ("UPDATE facts SET status = 'wanted' WHERE id = 3", "facts 3: status is 'wanted'; the log says 'quarantined'"),
         ("UPDATE facts SET decision = 'approved' WHERE id = 3", "facts 3: decision is 'approved'; the log says 'rejec"),
         ("UPDATE facts SET decision = NULL WHERE id = 3", "facts 3: decision is None; the log says 'rejected'"),
-        ("UPDATE facts SET target = 'Mallory' WHERE id = 1", "facts 1: its words are not those of its key"),
+        ("UPDATE facts SET target = 'Mallory' WHERE id = 1", "facts 1: its text does not match its key"),
         ("UPDATE facts SET prompt_key = 'm' WHERE id = 1", "facts 1: the row is not the one that event"),
         ("UPDATE slots SET prompt_key = 'm' WHERE id = 1", "slots 1: the row is not the one that event"),
         ("UPDATE base_answers SET known = true", "base_answers bbbbbbbbbbbb/1: the row is not the one"),
@@ -221,4 +221,4 @@ def test_differences_are_listed_up_to_a_limit_and_all_counted(state: State) -> N
     found = state.audit.verify_tables()
     assert (len(found.differences), found.unlike) == (20, 60)
     assert isinstance(found.differences[0], Difference)
-    assert found.reason.startswith("60 rows are not what the log says, the first is facts")
+    assert found.reason.startswith("60 rows do not match the log; the first is facts")

@@ -21,15 +21,10 @@ from tests.support.forks import FORKS
 
 
 def start(worker: executor.LocalWorker) -> Any:
-    """In place of `LocalWorker._start`: the same process, warm; any other command is started as it is."""
-    settings = worker._settings
-    if settings.command != executor.WORKER:
-        return COLD(worker)
+    """In place of `LocalWorker._start`."""
+    environment = minimal(named=(VARIABLE, *worker._settings.environment), prefixes=COMPUTE_PREFIXES)
     worker._log_file.parent.mkdir(parents=True, exist_ok=True)
-    return WarmWorker(worker._log_file, minimal(named=(VARIABLE, *settings.environment), prefixes=COMPUTE_PREFIXES))
-
-
-COLD = executor.LocalWorker._start
+    return WarmWorker(worker._log_file, environment)
 
 
 class WarmWorker:
@@ -38,7 +33,9 @@ class WarmWorker:
     def __init__(self, log_file: Path, environment: dict[str, str]) -> None:
         inward, to_worker = FORKS.Pipe(duplex=False)
         from_worker, outward = FORKS.Pipe(duplex=False)
-        self._process = FORKS.Process(target=_serve, args=(inward, outward, log_file, environment, os.getcwd()))
+        self._process = FORKS.Process(
+            target=_serve, args=(inward, outward, log_file, environment, os.getcwd())
+        )
         self._process.start()
         inward.close()
         outward.close()

@@ -43,11 +43,11 @@ def _labels(world: World) -> Iterator[str]:
     excused |= {move.object for case in world.awkward if case.kind == "same label" for move in case.moves}
     for entity in (*world.entities.values(), *world.invented.values()):
         if not _ID.fullmatch(entity.id):
-            yield f"{entity.id} is no id of the demo (demo:plain-letters)"
+            yield f"{entity.id} is not an id of the demo (demo:plain-letters)"
         if not _SPELT.fullmatch(entity.label) or entity.label != entity.label.strip():
             yield f"{entity.id}: the label {entity.label!r} is not in plain letters"
         if entity.label in entity.aliases or len(set(entity.aliases)) < len(entity.aliases):
-            yield f"{entity.id}: an alias says again what is said"
+            yield f"{entity.id}: an alias repeats another name"
     for label, ids in world.homonyms.items():
         if not excused & set(ids):
             yield f"{', '.join(ids)} are all called {label!r}, and no awkward case says so"
@@ -107,7 +107,7 @@ def _cases(world: World) -> Iterator[str]:
         if case.rival and world.entities[case.rival].label != world.entities[case.subject].label:
             yield f"{case.kind}: {case.subject} and {case.rival} have different labels"
         if case.expect not in ("unchanged", "accepted", "retracted", "quarantined"):
-            yield f"{case.kind}: nobody can expect {case.expect!r}"
+            yield f"{case.kind}: {case.expect!r} cannot be expected"
 
 
 def _trials(world: World) -> Iterator[str]:
@@ -124,7 +124,7 @@ def _newcomers(world: World) -> Iterator[str]:
     told = Counter(fact.subject for fact in world.facts_2021)
     for entity in world.entities.values():
         if entity.type == "person" and told[entity.id] < 2:
-            yield f"{entity.id} is a person of whom people.tsv says too little"
+            yield f"{entity.id} is a person, and people.tsv does not say enough about them"
     known = set(told) | {fact.object for fact in world.facts_2021}
     for change in world.changes:
         if change.object not in known:

@@ -142,7 +142,7 @@ def _entities(directory: Path) -> dict[str, Entity]:
     found: dict[str, Entity] = {}
     for number, (id, label, type, aliases) in _rows(path, "id", "label", "type", "aliases"):
         if id in found:
-            raise WorldError(f"{path}, line {number}: {id} stands twice")
+            raise WorldError(f"{path}, line {number}: {id} occurs twice")
         found[id] = Entity(id, label, type, tuple(aliases.split("|")) if aliases else ())
     return found
 
@@ -249,7 +249,7 @@ def _day(text: str, path: Path, number: int) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise WorldError(f"{path}, line {number}: {text!r} is no date (YYYY-MM-DD)") from None
+        raise WorldError(f"{path}, line {number}: {text!r} is not a date (YYYY-MM-DD)") from None
 
 
 def _midnight(day: date) -> datetime:

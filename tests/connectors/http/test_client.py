@@ -185,7 +185,7 @@ def test_the_agent_goes_along_and_must_hold_contact_data(server: ObedientServer,
     assert server.agents == [AGENT]
     for good in ("x/1 (mailto:a@b.example)", "x/1 (https://b.example/contact)"):
         assert check_agent(good) == good
-    with pytest.raises(SourceSettingsError, match="holds no contact data"):
+    with pytest.raises(SourceSettingsError, match="contains no contact information"):
         check_agent("Mozilla/5.0")
 
 

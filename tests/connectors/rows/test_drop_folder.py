@@ -192,7 +192,7 @@ def test_a_move_that_was_cut_short_is_carried_on(drop: Path, open_files: Open, c
 
 def test_names_in_a_cursor_lead_nowhere_else(drop: Path, open_files: Open, secret: Path) -> None:
     cursor = json.dumps({"format": 1, "read": {"../kbsync.toml": "x"}, "held": None, "revision": 1})
-    with pytest.raises(ConnectorError, match="no name of a file"):
+    with pytest.raises(ConnectorError, match="is not a file name"):
         list(open_files().poll(cursor))
     assert secret.exists()
 

@@ -57,13 +57,13 @@ def parquet(columns: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b'x,owner,"Ann" Smith\n', "no valid CSV: ',' expected after '\"'"),
-        (b'x,owner,"never closed\n', "no valid CSV: ',' expected after"),
+        (b'x,owner,"Ann" Smith\n', "not valid CSV: ',' expected after '\"'"),
+        (b'x,owner,"never closed\n', "not valid CSV: ',' expected after"),
         (b"x,owner,M\xfcller\n", "not UTF-8 at byte 46"),
         (b"x,owner\n", "2 cells under a header of 3"),
         (b"x,owner," + b"y" * 140_000 + b"\n", "field larger than field limit"),
         (b"x,owner,a\0b\n", "object holds NUL"),
-        (b"x\x1b,owner,a\n", "an id holds a control character"),
+        (b"x\x1b,owner,a\n", "an id contains a control character"),
     ],
 )
 def test_a_bad_line_of_csv_costs_itself(line: bytes, reason: str) -> None:
@@ -122,7 +122,7 @@ def test_json_in_another_coding_is_named(coding: str) -> None:
         (b'{"subject":"x","relation":"owner","object":"a","object":"b"}', "names 'object' twice"),
         (b'{"subject":"x","relation":"owner","object":"\\ud800"}', "object holds a lone surrogate"),
         (b'{"subject":"x","relation":"owner","object":NaN}', "object is NaN (no number)"),
-        (b'{"subject":"x","relation":"owner","object":1e999}', "no finite number"),
+        (b'{"subject":"x","relation":"owner","object":1e999}', "not a finite number"),
         (b'{"subject":"x","relation":"owner","object":%s}' % (b"7" * 5_000), "a number of 5000 digits"),
         (b'{"subject":9007199254740993.0,"relation":"owner","object":1}', "has more digits than"),
         (b'{"subject":0.123456789012345678901,"relation":"owner","object":1}', "has more digits than"),
@@ -131,7 +131,7 @@ def test_json_in_another_coding_is_named(coding: str) -> None:
         (b'{"subject":"x","relation":"owner","object":"\xff"}', "the line: not UTF-8 at byte 44"),
         (b'{"subject":"x","relation":"owner"}', "has no column object; it has subject, relation"),
         (b'{"a":"' + b"x" * 2**20 + b'"}', "bytes of JSON; at most 1048576"),
-        (b'"x"', "no JSON object"),
+        (b'"x"', "not a JSON object"),
     ],
 )
 @pytest.mark.parametrize("name", ["day.jsonl", "day.ndjson", "DAY.JSONL"])
@@ -148,7 +148,7 @@ def test_a_bad_line_of_ntriples_costs_itself() -> None:
     bad = '<https://crm.example/x <https://crm.example/owner> "y" .\n'
     mapper = read("a.nt", (GOOD.format("a", "Ann") + bad + GOOD.format("b", "Bob")).encode())
     assert values(mapper) == {"crm:a": ["lit:Ann"], "crm:b": ["lit:Bob"]}
-    assert [(reject.line, reject.reason[:20]) for reject in mapper.rejects] == [(2, "no valid N-Triples: ")]
+    assert [(reject.line, reject.reason[:20]) for reject in mapper.rejects] == [(2, "not valid N-Triples:")]
     with pytest.raises(SourceDataError, match="more than 1000 lines do not parse"):
         read("a.nt", bad.encode() * 1_001)
     query = "SELECT ?subject ?relation ?object { ?subject ?relation ?object }"
@@ -211,7 +211,7 @@ def test_a_compressed_file_unpacks_no_further_than_allowed(suffix: str) -> None:
     bomb = gzip.compress(b"\n" * 2**26)
     with pytest.raises(SourceDataError, match=f"unpacks to more than {2**20} bytes"):
         read(f"a{suffix}.gz", bomb, max_bytes=2**20)
-    with pytest.raises(SourceDataError, match="no whole gzip file"):
+    with pytest.raises(SourceDataError, match="not a complete gzip file"):
         read(f"a{suffix}.GZ", gzip.compress(b"\n" * 999)[:-9])
 
 
@@ -243,11 +243,11 @@ def test_parquet_cells_of_every_type_are_read_or_rejected_by_themselves() -> Non
     assert found[0].statements[0].start is not None
     assert "2116-02-20" in str(found[0].statements[0].start)
     assert {reject.line: reject.reason for reject in mapper.rejects} == {
-        1: "end is a timestamp[us] that no calendar holds (no number), not a text or a number",
+        1: "end is a timestamp[us] that is outside the calendar (no number), not a string or a number",
         2: "object is 1 bytes that are not UTF-8 text",
-        4: "end is a timestamp[us] that no calendar holds (no number), not a text or a number",
-        5: "references is nan (of type float), not a text or a number",
-        6: "end is a timestamp[us] that no calendar holds (no number), not a text or a number",
+        4: "end is a timestamp[us] that is outside the calendar (no number), not a string or a number",
+        5: "references is nan (of type float), not a string or a number",
+        6: "end is a timestamp[us] that is outside the calendar (no number), not a string or a number",
     }
 
 

@@ -70,7 +70,9 @@ def test_an_entity_without_a_label_has_none_and_is_no_text() -> None:
 def test_a_node_of_an_unknown_graph_is_never_taken_for_text() -> None:
     mapper = mapper_of({"subject": "a", "object": Term("uri", "https://elsewhere.example/x")})
     assert slots_of(mapper) == {}
-    assert "in no known namespace; name its start in `prefixes`" in mapper.rejects[0].reason
+    assert (
+        "is not in a known namespace; add the beginning of its IRI to `prefixes`" in mapper.rejects[0].reason
+    )
     literal = mapper_of({"subject": "a", "object": "https://elsewhere.example/x"})
     assert slots_of(literal) == {"crm:a": ["lit:https://elsewhere.example/x"]}
 
@@ -80,9 +82,9 @@ def test_a_node_of_an_unknown_graph_is_never_taken_for_text() -> None:
     [
         ({"subject": "\ud800"}, "subject holds a lone surrogate"),
         ({"subject": "a\0b"}, "subject holds NUL"),
-        ({"subject": "a\x1b[2J"}, "an id holds a control character"),
-        ({"subject": "\u202e1"}, "an id holds a control character or one that does not show"),
-        ({"subject": "1\u200b"}, "an id holds a control character or one that does not show"),
+        ({"subject": "a\x1b[2J"}, "an id contains a control character"),
+        ({"subject": "\u202e1"}, "an id contains a control character or an invisible one"),
+        ({"subject": "1\u200b"}, "an id contains a control character or an invisible one"),
         ({"subject": "crm:"}, "has a prefix and no id"),
         ({"subject": "wd: Q1"}, "has a prefix and no id"),
         ({"subject": "x" * 1_100}, "an id has more than 1000 bytes"),
@@ -97,7 +99,7 @@ def test_a_node_of_an_unknown_graph_is_never_taken_for_text() -> None:
         ({"references": -1}, "references is '-1', not a whole number"),
         ({"rank": "best"}, "rank is 'best'; it can be preferred, normal, deprecated"),
         ({"start": "soon", "end": "later"}, "'soon' is not a date or time in ISO 8601; end: 'later'"),
-        ({"relation": "https://elsewhere.example/r"}, "in no known namespace"),
+        ({"relation": "https://elsewhere.example/r"}, "is not in a known namespace"),
     ],
 )
 def test_a_bad_cell_rejects_its_row_names_its_field_and_costs_no_other_slot(
@@ -148,7 +150,7 @@ def test_one_statement_with_two_meanings_is_no_statement() -> None:
     rows = [{"subject": "a", "statement": "s1", "object": name} for name in ("Ann", "Bob")]
     mapper = mapper_of(*rows)
     assert slots_of(mapper) == {}
-    assert "statement s1 stands in an earlier row with other values" in mapper.rejects[0].reason
+    assert "statement s1 already occurs in an earlier row, with other values" in mapper.rejects[0].reason
 
 
 @pytest.mark.parametrize("end", ["9999-12-31", "9999-12-31T23:59:59Z", datetime.max, datetime.max.date()])

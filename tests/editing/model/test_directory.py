@@ -208,7 +208,7 @@ def test_a_file_larger_than_its_kind_is_refused(source: Path) -> None:
 def test_a_configuration_that_is_none_is_named(content: bytes, source: Path) -> None:
     (source / "config.json").write_bytes(content)
     for read in everything(source):
-        with pytest.raises(ModelError, match=r"config\.json (is not JSON|holds no JSON object)"):
+        with pytest.raises(ModelError, match=r"config\.json (is not JSON|does not contain a JSON object)"):
             read()
 
 

@@ -209,9 +209,9 @@ def test_unknown_and_misshapen_tensors_are_refused(
     ("spoil", "message"),
     [
         (lambda source: (source / "config.json").unlink(), "no readable config.json"),
-        (lambda source: (source / "model.safetensors").unlink(), "holds no weights"),
+        (lambda source: (source / "model.safetensors").unlink(), "contains no weights"),
         (lambda source: (source / "model.safetensors").rename(source / "pytorch_model.bin"), "pickled"),
-        (lambda source: os.truncate(source / "model.safetensors", 9_000), "not a whole safetensors file"),
+        (lambda source: os.truncate(source / "model.safetensors", 9_000), "not a complete safetensors file"),
         (lambda source: (source / "model.safetensors.index.json").write_text("{}"), "holds both"),
     ],
 )

@@ -124,7 +124,7 @@ def test_the_command_shows_what_a_relation_says_in_both_directions(tmp_path: Pat
         ("crm:owner", {**OWN, "edit_inverse": True}, "edit_inverse needs inverse templates"),
         ("crm:owner", {**OWN, "colour": "red"}, "no such key"),
         ("wdt:P6", {"enabled": "perhaps"}, "enabled"),
-        ("wdt:P6", ["a list"], "it is no table"),
+        ("wdt:P6", ["a list"], "it is not a table"),
     ],
 )
 def test_what_is_wrong_with_an_entry_is_said(relation: str, table: object, complaint: str) -> None:
@@ -141,5 +141,5 @@ def test_a_catalogue_that_cannot_be_read_is_bad_configuration(tmp_path: Path) ->
 
 
 def test_an_unknown_relation_says_how_to_add_it() -> None:
-    with pytest.raises(BadConfiguration, match="in no catalogue"):
+    with pytest.raises(BadConfiguration, match="is not in the catalogue"):
         CATALOGUE.named("crm:owner")

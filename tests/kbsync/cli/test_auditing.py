@@ -148,7 +148,7 @@ def test_a_time_that_is_none_is_a_wrong_command(
     busy: Path, capfd: pytest.CaptureFixture[str], text: str
 ) -> None:
     assert kbsync(busy, "audit", "show", f"--since={text}") == 2
-    assert "is no instant" in capfd.readouterr().err
+    assert "is not a point in time" in capfd.readouterr().err
 
 
 def test_a_long_event_is_cut_on_a_terminal_and_whole_as_json(
@@ -168,7 +168,7 @@ def test_verify_tables_names_the_row_that_was_changed_by_hand(
     home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert kbsync(home, "audit", "verify", "--tables") == 0
-    assert "every row is what they say" in capfd.readouterr().err
+    assert "every row matches them" in capfd.readouterr().err
     with sqlite3.connect(home / "kbsync.db") as database:
         database.execute("UPDATE facts SET status = 'retracted' WHERE id = 2")
     database.close()

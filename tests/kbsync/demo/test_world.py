@@ -298,7 +298,7 @@ def spoil(path: Path, old: str, new: str) -> None:
             "no entity demo:pariss",
         ),
         ("facts.tsv", "demo:france\tP38", "demo:france\tP36", "demo:france wdt:P36 has 2 objects"),
-        ("facts.tsv", "2017-05-14", "14 May 2017", "'14 May 2017' is no date"),
+        ("facts.tsv", "2017-05-14", "14 May 2017", "'14 May 2017' is not a date"),
         ("facts.tsv", "subject\trelation", "relation\tsubject", "columns are"),
         ("entities.tsv", "\tParis\t", "\tLondon\t", "are all called 'London'"),
         ("entities.tsv", "\tParis\t", "\tPar{}is\t", "not in plain letters"),

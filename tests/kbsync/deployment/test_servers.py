@@ -82,7 +82,7 @@ def test_an_old_vllm_without_versions_is_believed_by_its_canaries_alone(
     listen(server)
     place = Place(tmp_path, table("vllm", server))
     assert place.promoted(Q1="Q10").state == "deployed"
-    assert place.last.observed.endswith("(told)")
+    assert place.last.observed.endswith("(notified)")
     server.caches_stick = True  # it says so with an empty body: only the canaries can tell
     assert place.promoted(Q1="Q11").state == "promoted"
     assert "0 of 1 canary facts answered" in place.last.detail

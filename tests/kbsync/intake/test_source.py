@@ -56,7 +56,7 @@ def test_a_connector_that_hangs_is_left_behind_and_not_asked_again_until_it_retu
     time.step = 1.0
     with pytest.raises(SourceTimeout, match="no answer within 10 s"):
         next(steps)
-    with pytest.raises(SourceUnavailable, match="still works"):
+    with pytest.raises(SourceUnavailable, match="is still busy"):
         next(source.poll(None))
     stuck.released.set()
     assert source._current is not None

@@ -167,7 +167,7 @@ def test_a_kind_of_source_that_is_nearly_right_comes_with_the_one_that_was_meant
 @pytest.mark.parametrize(
     ("more", "meant"),
     [
-        ("[deploy.x]\nkind = 'exce'\n", "'exce' is no kind; did you mean 'exec'?"),
+        ("[deploy.x]\nkind = 'exce'\n", "'exce' is not a kind; did you mean 'exec'?"),
         ("[gates.eficacy]\nthreshold = 0.9\n", "did you mean 'efficacy'?"),
         ("[eddit]\nlayers = [1]\n", "did you mean 'edit'?"),
         ("[edit]\nlayerz = [1]\n", "did you mean 'layers'?"),

@@ -66,7 +66,7 @@ def test_what_the_spread_loses_is_told_with_what_to_do() -> None:
     )
     found = spread_loss(seen, {one.id for one in seen.facts})
     assert found == (
-        "the δ's work alone for 53% of the new facts, the spread over the layers loses 53%: set a lower `lam` in [edit]"
+        "the δs work alone for 53% of the new facts, the spread over the layers loses 53%: set a lower `lam` in [edit]"
     )
 
 

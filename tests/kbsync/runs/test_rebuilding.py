@@ -110,7 +110,7 @@ def test_a_run_of_the_base_before_is_planned_again(micro: Micro) -> None:
     another_model(micro, seed=7)
     report = synced(micro)
     assert [run.state for run in report.runs] == ["rejected", "deployed"]
-    assert "base model is another one" in report.runs[0].reason
+    assert "base model has changed" in report.runs[0].reason
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_an_address_that_is_taken_is_named(place: Place) -> None:
 def test_what_is_no_address_is_refused(tmp_path: Path, listen: str) -> None:
     file = tmp_path / "kbsync.toml"
     file.write_text(f"[health]\nlisten = '{listen}'\n", encoding="utf-8")
-    with pytest.raises(BadConfiguration, match="is no address"):
+    with pytest.raises(BadConfiguration, match="is not an address"):
         load(file, {})
 
 

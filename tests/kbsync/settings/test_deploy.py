@@ -42,11 +42,11 @@ VLLM = "[deploy.a]\nkind = 'vllm'\nurl = 'http://gpu:8000'\n"
         (VLLM + "token_env = 'A'\ntoken_file = '/a'\n", "not both"),
         (VLLM + "token_env = 'KBSYNC_X'\n", "variables that start with KBSYNC_ are settings"),
         (VLLM + "token_file = 'a'\n", "give an absolute path"),
-        (VLLM + "paths = { 'home' = '/models' }\n", "'home' is no absolute path"),
+        (VLLM + "paths = { 'home' = '/models' }\n", "'home' is not an absolute path"),
         ("[deploy.a]\nkind = 'exec'\ndeploy = 'rm -rf /'\nobserve = ['true']\n", "deploy.a.exec.deploy"),
         ("[deploy.a]\nkind = 'exec'\ndeploy = []\nobserve = ['true']\n", "deploy.a.exec.deploy"),
-        ("[deploy.a]\nkind = 'exec'\ndeploy = ['x', '{pth}']\nobserve = ['true']\n", "{pth} is none of"),
-        ("[deploy.a]\nkind = 'exec'\ndeploy = ['true']\n", "nothing would ever be seen of this server"),
+        ("[deploy.a]\nkind = 'exec'\ndeploy = ['x', '{pth}']\nobserve = ['true']\n", "{pth} is not one of"),
+        ("[deploy.a]\nkind = 'exec'\ndeploy = ['true']\n", "nothing could be observed of this server"),
         ("[deploy.a]\nkind = 'webhook'\nurl = 'http://x'\nobserve_url = 'http://x'\n", "a webhook is signed"),
         ("[deploy.a]\nkind = 'webhook'\nurl = 'http://x'\ntoken_env = 'A'\n", "give `observe_url`"),
         ("[deploy.a]\nkind = 'symlink'\npath = 'current'\n", "give an absolute path"),
@@ -74,7 +74,7 @@ def test_a_key_of_a_hook_can_come_from_the_environment(
     [
         (
             VLLM + "token_env = 'NO_SUCH_TOKEN'\n",
-            r"\[deploy.a\]: the environment variable NO_SUCH_TOKEN holds no",
+            r"\[deploy.a\]: the environment variable NO_SUCH_TOKEN contains no",
         ),
         (VLLM + "token_file = '/no/such/file'\n", r"\[deploy.a\]: the token in /no/such/file cannot be read"),
         (

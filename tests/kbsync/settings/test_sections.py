@@ -45,9 +45,9 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     [
         ("[plan]\ncapcity = 7\n", "plan.capcity: there is no such key"),
         ("[plan]\ncapacity = 0\n", "plan.capacity"),
-        ('[plan]\nmax_wait = "soon"\n', "is no duration"),
+        ('[plan]\nmax_wait = "soon"\n', "is not a duration"),
         ("[plan\n", "is not valid TOML"),
-        ("[gates.eficacy]\nthreshold = 1\n", "is no gate"),
+        ("[gates.eficacy]\nthreshold = 1\n", "is not a gate"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -87,9 +87,9 @@ def test_gate_overrides_change_only_what_they_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
-        ("KBSYNC_MODEL__CORPUS", "not-json", "KBSYNC_MODEL__CORPUS is no JSON"),
-        ("KBSYNC_MODEL__CORPUS", "[" * 100_000, "KBSYNC_MODEL__CORPUS is no JSON"),
-        ("KBSYNC_SOURCES", "{", "KBSYNC_SOURCES is no JSON"),
+        ("KBSYNC_MODEL__CORPUS", "not-json", "KBSYNC_MODEL__CORPUS is not JSON"),
+        ("KBSYNC_MODEL__CORPUS", "[" * 100_000, "KBSYNC_MODEL__CORPUS is not JSON"),
+        ("KBSYNC_SOURCES", "{", "KBSYNC_SOURCES is not JSON"),
         ("KBSYNC_PLAN__CAPACITY", "x", "the environment variable KBSYNC_PLAN__CAPACITY: plan.capacity"),
         ("KBSYNC_SCHEDULE__SYNC", "-5m", "the environment variable KBSYNC_SCHEDULE__SYNC: schedule.sync"),
         ("KBSYNC_REVIEW", '{"timeout": "never"}', "the environment variable KBSYNC_REVIEW: review.timeout"),
@@ -141,7 +141,7 @@ def test_what_kubernetes_sets_beside_a_service_of_our_name_is_no_setting() -> No
     ],
 )
 def test_no_length_of_time_is_negative(tmp_path: Path, text: str) -> None:
-    with pytest.raises(BadConfiguration, match=r"cannot be negative|is no duration|longer than 0"):
+    with pytest.raises(BadConfiguration, match=r"cannot be negative|is not a duration|longer than 0"):
         load(write(tmp_path, text), {})
 
 
@@ -183,5 +183,5 @@ def test_a_candidate_can_be_delivered_in_further_forms(
     monkeypatch.setenv("KBSYNC_DELIVER__AS", '["checkpoint"]')
     assert load(file).deliver.further == ()
     monkeypatch.delenv("KBSYNC_DELIVER__AS")
-    with pytest.raises(BadConfiguration, match="no form is named 'adaptor'; there are: checkpoint, delta"):
+    with pytest.raises(BadConfiguration, match="no form is named 'adaptor'; available: checkpoint, delta"):
         load(write(tmp_path, '[deliver]\nas = ["adaptor"]\n'), {})

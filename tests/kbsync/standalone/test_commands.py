@@ -182,7 +182,7 @@ def test_people_get_a_table_and_a_second_edit_reuses_everything(knowing: Path) -
     done = kbsync(knowing, *typed(knowing, "--out", knowing / "again"))
     assert done.returncode == 0, done.stderr
     assert "0 of 2 key groups to optimise, 2 cached" in done.stderr
-    assert "facts: 1 of 2 are said" in done.stdout
+    assert "facts: 1 of 2 are stated" in done.stdout
     assert verify(knowing / "again") == json.loads((knowing / "report.json").read_text())["digest"]
 
 
@@ -236,7 +236,7 @@ def test_interrupted_it_says_that_the_same_command_carries_on(knowing: Path, tmp
         if line.startswith("time:"):
             break
     process.send_signal(signal.SIGINT)
-    assert "the same command carries on" in process.stderr.read()
+    assert "run the same command again to continue" in process.stderr.read()
     assert process.wait() == 130
     assert not (tmp_path / "out").exists()
 
