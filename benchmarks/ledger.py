@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from state import State
-from state.records import Entity, Move, NewFact, Slot, StoredObservation
+from state.records import Move, NewFact, Slot, StoredEntity, StoredObservation
 
 STEP = 1_000
 CHANGED = 10_000
@@ -86,7 +86,7 @@ def write_step(state: State, numbers: Sequence[int], version: int) -> None:
     facts = [fact(number, version) for number in numbers]
     pairs = [(one.subject, one.relation) for one in facts]
     with state.write() as tx:
-        tx.put_entities(Entity(one.subject, one.subject_label) for one in facts)
+        tx.put_entities(StoredEntity(one.subject, one.subject_label) for one in facts)
         tx.put_slots(
             Slot(one.subject, one.relation, one.subject_label, TEMPLATE, one.prompt_key) for one in facts
         )

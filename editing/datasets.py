@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from editing.errors import DataError
-from editing.requests import SLOT, EditRequest
+from editing.requests import PLACEHOLDER, EditRequest
 
 Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
 """A text that is not blank."""
@@ -256,10 +256,10 @@ def _request(id: str, prompt: str, subject: str, target: str) -> EditRequest:
 
 def _template(text: str, subject: str, what: str) -> str:
     """`text` with one `{}`, which replaces the subject if it is there as text; raises DataError."""
-    if SLOT not in text:
+    if PLACEHOLDER not in text:
         if subject not in text:
-            raise DataError(f"{what} {text!r} contains neither {SLOT} nor its subject {subject!r}")
-        text = text.replace(subject, SLOT, 1)
-    if text.count(SLOT) != 1:
-        raise DataError(f"{what} {text!r} must contain {SLOT} exactly once")
+            raise DataError(f"{what} {text!r} contains neither {PLACEHOLDER} nor its subject {subject!r}")
+        text = text.replace(subject, PLACEHOLDER, 1)
+    if text.count(PLACEHOLDER) != 1:
+        raise DataError(f"{what} {text!r} must contain {PLACEHOLDER} exactly once")
     return text

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from editing.folding import fold
 
-SLOT = "{}"
+PLACEHOLDER = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class EditRequest:
 
 def render(template: str, subject: str) -> str:
     """`template` with its one `{}` replaced by `subject`; raises ValueError if there is not exactly one."""
-    if template.count(SLOT) != 1:
-        raise ValueError(f"template {template!r} must contain {SLOT} exactly once")
-    return template.replace(SLOT, subject)
+    if template.count(PLACEHOLDER) != 1:
+        raise ValueError(f"template {template!r} must contain {PLACEHOLDER} exactly once")
+    return template.replace(PLACEHOLDER, subject)
 
 
 def prompt_key(rendered: str) -> str:

@@ -17,7 +17,7 @@ from editing.cost import Cost
 from editing.durable import write_file
 from editing.errors import SpecError
 from editing.json_decode import decode
-from editing.requests import SLOT
+from editing.requests import PLACEHOLDER
 from editing.settings import EditSettings
 
 SPEC_VERSION = 1
@@ -156,15 +156,15 @@ class BuildSpec:
             raise SpecError(f"{where}: fact {twice[0]!r} is listed {ids[twice[0]]} times; list it once")
         for fact in self.facts:
             for wording in fact.wordings():
-                if wording.prompt.count(SLOT) != 1:
+                if wording.prompt.count(PLACEHOLDER) != 1:
                     raise SpecError(
-                        f"{where}: fact {fact.id!r}: {wording.prompt!r} needs {SLOT} exactly once"
+                        f"{where}: fact {fact.id!r}: {wording.prompt!r} needs {PLACEHOLDER} exactly once"
                     )
                 if not wording.subject.strip() or not wording.target.strip():
                     raise SpecError(f"{where}: fact {fact.id!r} has an empty subject or target")
             for text in (*fact.questions, *fact.kept, *fact.kept_questions):
-                if text.count(SLOT) != 1:
-                    raise SpecError(f"{where}: fact {fact.id!r}: {text!r} needs {SLOT} exactly once")
+                if text.count(PLACEHOLDER) != 1:
+                    raise SpecError(f"{where}: fact {fact.id!r}: {text!r} needs {PLACEHOLDER} exactly once")
             if any(case.target is None for case in fact.reversed):
                 raise SpecError(f"{where}: fact {fact.id!r} is asked the other way round without an answer")
         if self.mode in ("build", "judge") and not self.out:

@@ -34,7 +34,7 @@ from editing.model.tokens import Passage, continued, passage, try_locate
 from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk
 from editing.progress import Counter, Progress, silent
-from editing.requests import SLOT, EditRequest, render
+from editing.requests import PLACEHOLDER, EditRequest, render
 from editing.settings import EditSettings
 from editing.storage.checkpoints import read_changed, write_checkpoint
 from editing.storage.loaded import LoadedBase, load_base
@@ -231,7 +231,7 @@ def _requests(edit: Edit, loaded: LoadedBase) -> list[EditRequest]:
         own = record.request
         for question in record.questions[:1]:
             prompt = asked(loaded.tokenizer, question)
-            if prompt.count(SLOT) == 1:
+            if prompt.count(PLACEHOLDER) == 1:
                 answer = statement(own.rendered, own.target)
                 found.append(EditRequest(f"{own.id}/question", prompt, own.subject, answer))
     return found

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 
 from state.hash_chain import canonical
-from state.records import Entity, Slot, SlotKey
+from state.records import Slot, SlotKey, StoredEntity
 from state.tables import Cursors, Entities, table
 from state.transaction import SLOTS, Note, Reader, Writer, chunks, columns_of
 
@@ -28,11 +28,11 @@ class SlotQueries(Reader):
         value: str | None = self._value(select(CURSORS.c.cursor).where(CURSORS.c.source == source))
         return value
 
-    def entities(self, ids: Iterable[str]) -> dict[str, Entity]:
+    def entities(self, ids: Iterable[str]) -> dict[str, StoredEntity]:
         found = {}
         for chunk in chunks(ids):
             for row in self._rows(select(ENTITIES).where(ENTITIES.c.id.in_(chunk))):
-                found[row.id] = Entity(row.id, row.label, _aliases(row.aliases), row.living)
+                found[row.id] = StoredEntity(row.id, row.label, _aliases(row.aliases), row.living)
         return found
 
     def slots(self, pairs: Iterable[SlotKey]) -> dict[SlotKey, Slot]:
@@ -77,10 +77,10 @@ class SlotTransitions(SlotQueries, Writer):
 
     def put_entities(
         self,
-        entities: Iterable[Entity],
+        entities: Iterable[StoredEntity],
         actor: str = "connector",
         *,
-        known: Mapping[str, Entity] | None = None,
+        known: Mapping[str, StoredEntity] | None = None,
     ) -> None:
         """Adds entities or updates what is known of them; an unknown label or life date erases nothing.
 
@@ -140,7 +140,7 @@ def _rerendered(old: Slot, new: Slot) -> dict[str, Any]:
     }
 
 
-def _entity_row(entity: Entity) -> dict[str, Any]:
+def _entity_row(entity: StoredEntity) -> dict[str, Any]:
     return {
         "id": entity.id,
         "label": entity.label,
@@ -149,8 +149,8 @@ def _entity_row(entity: Entity) -> dict[str, Any]:
     }
 
 
-def _merged(old: Entity, new: Entity) -> Entity:
-    return Entity(
+def _merged(old: StoredEntity, new: StoredEntity) -> StoredEntity:
+    return StoredEntity(
         old.id,
         old.label if new.label is None else new.label,
         old.aliases if new.label is None and not new.aliases else new.aliases,

@@ -102,7 +102,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PassPlan:
     """Subjects to read, in order, and the newest change that the scan saw."""
 
     changes: tuple[tuple[datetime, str], ...]
@@ -111,7 +111,7 @@ class Plan:
 
 def plan_pass(
     cursor: Cursor, scan: Mapping[str, Version], watch: Membership, overlap: timedelta, now: datetime
-) -> Plan:
+) -> PassPlan:
     """Which of the scanned subjects to read now.
 
     Changes that are dated later than now count as now: one wrong date must not hide all later changes.
@@ -128,7 +128,7 @@ def plan_pass(
         if seen.get(id) != version.number or id in cursor.due or id in cursor.gone
         if _is_news(cursor, id, version, watch, overlap)
     )
-    return Plan(tuple(_not_yet_read(cursor, changes, watch, overlap)), high)
+    return PassPlan(tuple(_not_yet_read(cursor, changes, watch, overlap)), high)
 
 
 def trusted_seen(cursor: Cursor, watch: Membership) -> Mapping[str, int]:

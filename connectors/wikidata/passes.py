@@ -12,7 +12,7 @@ from datetime import datetime
 
 from connectors.errors import SourceUnavailable
 from connectors.observations import Entity, Observation, Poll
-from connectors.wikidata.cursor import Cursor, Plan, Unfinished, back, plan_pass, trusted_seen
+from connectors.wikidata.cursor import Cursor, PassPlan, Unfinished, back, plan_pass, trusted_seen
 from connectors.wikidata.reader import Reader, Reading
 from connectors.wikidata.rows import Version, Versions
 from connectors.wikidata.settings import WatchSettings
@@ -136,7 +136,7 @@ class Pass:
     def _gone(self, id: str) -> list[Observation]:
         return gone(self._name, id, self._relations, self._cursor.newest + 1, self._now())
 
-    def _changed(self, todo: Plan, scan: dict[str, Version]) -> Iterator[Poll]:
+    def _changed(self, todo: PassPlan, scan: dict[str, Version]) -> Iterator[Poll]:
         at_of = {id: at for at, id in todo.changes}
         for ids, readings in self._reader.readings(list(at_of), self._relations, self._page):
             last = ids[-1]

@@ -16,7 +16,7 @@ from typing import Any
 from editing.errors import EditingError, RequestError
 from editing.model.first_token import away_from_start
 from editing.model.tokens import Located, Passage, Readable, passage, try_locate
-from editing.requests import SLOT, EditRequest
+from editing.requests import PLACEHOLDER, EditRequest
 from editing.settings import EditSettings
 
 FORMAT = 1
@@ -208,8 +208,8 @@ class _Draft:
 
 def _kl_passage(prompt: str, subject: str) -> Passage:
     """Where `subject` ends in a KL prompt; `{} is a` is read at the subject's last token."""
-    if SLOT in prompt:
-        before, _, after = prompt.partition(SLOT)
+    if PLACEHOLDER in prompt:
+        before, _, after = prompt.partition(PLACEHOLDER)
         text = before + subject + after
         return Passage(text, len(before) + len(subject))
     at = prompt.find(subject)
@@ -228,7 +228,7 @@ def without_conflicts(requests: Sequence[EditRequest], failed: Failed | None) ->
     first: dict[str, EditRequest] = {}
     conflicts: dict[str, RequestError] = {}
     for request in requests:
-        if request.prompt.count(SLOT) != 1:
+        if request.prompt.count(PLACEHOLDER) != 1:
             continue  # nothing is rendered; `passage` says so
         other = first.setdefault(request.rendered, request)
         if other.target != request.target:
@@ -239,7 +239,7 @@ def without_conflicts(requests: Sequence[EditRequest], failed: Failed | None) ->
             )
     sound = []
     for request in requests:
-        if request.prompt.count(SLOT) == 1 and request.rendered in conflicts:
+        if request.prompt.count(PLACEHOLDER) == 1 and request.rendered in conflicts:
             fail_requests(failed, [request], conflicts[request.rendered])
         else:
             sound.append(request)

@@ -20,7 +20,7 @@ from editing.memit.groups import Group
 from editing.memit.keys import Site, bare_keys
 from editing.model.first_token import away_from_start
 from editing.model.tokens import Located, Passage, Readable, try_locate
-from editing.requests import SLOT
+from editing.requests import PLACEHOLDER
 
 KeptPrompt = tuple[str, str]
 """(template with one `{}`, subject)."""
@@ -41,7 +41,7 @@ def kept_groups(
     moved = away_from_start(tokenizer, limit.lead, distinct)
     passages = []
     for prompt, (_, subject) in zip(moved, distinct, strict=True):
-        before, _, after = prompt.partition(SLOT)
+        before, _, after = prompt.partition(PLACEHOLDER)
         passages.append(Passage(before + subject + after, len(before) + len(subject)))
     taken = {context for group in edited for context in group.contexts}
     found = try_locate(tokenizer, passages, limit=limit)

@@ -19,7 +19,7 @@ from editing.errors import RequestError
 from editing.model.architectures import Parts
 from editing.model.hooks import on_input
 from editing.model.tokens import Passage, in_context, try_locate
-from editing.requests import SLOT, render
+from editing.requests import PLACEHOLDER, render
 
 LEAD = "The following is true."
 """The sentence put before a prompt whose subject would end in the first token."""
@@ -82,7 +82,7 @@ def away_from_start(tokenizer: Any, lead: str, prompts: Sequence[tuple[str, str]
         return kept
     candidates: dict[int, Passage] = {}
     for index, (prompt, subject) in enumerate(prompts):
-        text = render(prompt, subject) if prompt.count(SLOT) == 1 else prompt
+        text = render(prompt, subject) if prompt.count(PLACEHOLDER) == 1 else prompt
         begins = len(text) - len(text.lstrip())
         if subject and text.startswith(subject, begins):
             candidates[index] = Passage(text, begins + len(subject))

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from editing.errors import RequestError
 from editing.model.spelling import Spelling, shortened
-from editing.requests import SLOT, EditRequest
+from editing.requests import PLACEHOLDER, EditRequest
 
 _SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC", "FULLWIDTH")
 """Scripts whose running text has no spaces between words, by the first word of a character's name."""
@@ -69,10 +69,10 @@ def _spaceless(character: str) -> bool:
 
 def passage(request: EditRequest, context: str = "", *, target: bool = True) -> Passage:
     """x_j ⊕ p(s, r), with the target if requested."""
-    before, _, _ = request.prompt.partition(SLOT)
-    if request.prompt.count(SLOT) != 1 or not request.subject:
+    before, _, _ = request.prompt.partition(PLACEHOLDER)
+    if request.prompt.count(PLACEHOLDER) != 1 or not request.subject:
         raise RequestError(
-            f"request {request.id!r}: prompt {request.prompt!r} needs one {SLOT} and a subject to put there"
+            f"request {request.id!r}: prompt {request.prompt!r} needs one {PLACEHOLDER} and a subject to put there"
         )
     prompt = in_context(context, request.rendered)
     subject_start = len(prompt) - len(request.rendered) + len(before)

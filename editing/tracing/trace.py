@@ -21,7 +21,7 @@ from editing.model.hooks import frozen
 from editing.model.tokens import locate, passage
 from editing.model.weights import refuse_offloaded, unwrapped
 from editing.progress import Progress, silent
-from editing.requests import SLOT, EditRequest
+from editing.requests import PLACEHOLDER, EditRequest
 from editing.tracing.interventions import ROLES, Interventions, Kind, KnownFact
 
 NOTHING = 0.05
@@ -170,7 +170,7 @@ def _known(model: Any, tokenizer: Any, facts: Sequence[EditRequest]) -> list[Kno
 def _begun(fact: EditRequest) -> EditRequest:
     """The same text with only its first character as the subject, so that the first token is found."""
     head, rest = fact.subject[:1], fact.subject[1:]
-    return EditRequest(fact.id, fact.prompt.replace(SLOT, SLOT + rest), head, fact.target)
+    return EditRequest(fact.id, fact.prompt.replace(PLACEHOLDER, PLACEHOLDER + rest), head, fact.target)
 
 
 def _embedding_deviation(model: Any, facts: Sequence[KnownFact]) -> float:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from editing.model.chat import asked, opening, statement
-from editing.requests import SLOT, render
+from editing.requests import PLACEHOLDER, render
 from editing.spec import BuildSpec, FactSpec, Wording
 
 
@@ -32,13 +32,13 @@ def with_conversations(tokenizer: Any, spec: BuildSpec, known: Collection[str]) 
 
 def _with_kept_questions(tokenizer: Any, fact: FactSpec) -> FactSpec:
     prompts = (asked(tokenizer, question) for question in fact.kept_questions)
-    usable = tuple(prompt for prompt in prompts if prompt.count(SLOT) == 1)
+    usable = tuple(prompt for prompt in prompts if prompt.count(PLACEHOLDER) == 1)
     return replace(fact, kept=(*fact.kept, *usable), kept_questions=())
 
 
 def _with_questions(tokenizer: Any, fact: FactSpec) -> FactSpec:
     prompts = (asked(tokenizer, question) for question in fact.questions)
-    usable = (prompt for prompt in prompts if prompt.count(SLOT) == 1)
+    usable = (prompt for prompt in prompts if prompt.count(PLACEHOLDER) == 1)
     answer = sentence(fact)
     return replace(
         fact, further=(*fact.further, *(Wording(prompt, fact.subject, answer) for prompt in usable))

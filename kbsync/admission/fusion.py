@@ -19,7 +19,7 @@ from kbsync.admission.history import History
 from kbsync.admission.policy import Policy, Rules
 from kbsync.admission.timeline import NEVER, Standing, standings
 from kbsync.admission.verdicts import Value
-from state.records import Entity
+from state.records import StoredEntity
 
 Clash = Literal["several", "sources", "rejected"]
 """Why no stated value is chosen: one source states several, sources disagree, or all were rejected."""
@@ -100,7 +100,7 @@ def choose_value(policy: Policy, history: History, now: datetime) -> Choice:
     )
 
 
-def same_meaning(mode: str, one: Entity, other: Entity) -> bool:
+def same_meaning(mode: str, one: StoredEntity, other: StoredEntity) -> bool:
     """Whether two entities' names are so alike that replacing one by the other does not change the fact.
 
     `mode` is the setting `same_meaning`: the labels must be equal, or one's label an alias of the other.

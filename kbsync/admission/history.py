@@ -20,7 +20,7 @@ from kbsync.admission.meaning import (
 from kbsync.admission.verdicts import Value
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Relation
-from state.records import Decision, Entity, Fact, Slot
+from state.records import Decision, Fact, Slot, StoredEntity
 
 _BARE_ID = re.compile(r"[QPL][0-9]+|[a-z][a-z0-9+.-]*://\S*")
 """What label services return for an entity without a label: its own id, or its IRI."""
@@ -55,7 +55,7 @@ class History:
     observations: tuple[Stated, ...]
     """Observations of all sources, each source's in its own order, the current one last."""
     facts: tuple[Fact, ...] = ()
-    entities: Mapping[str, Entity] = field(default_factory=dict)
+    entities: Mapping[str, StoredEntity] = field(default_factory=dict)
     """The subject, and the objects of the observations and facts, by id."""
     special_tokens: frozenset[str] = frozenset()
     """The model's control tokens, as text."""
@@ -121,7 +121,7 @@ class History:
             return object
         return self.deny.find(names_of(self.entity(object))) if objects else None
 
-    def entity(self, identifier: str) -> Entity:
+    def entity(self, identifier: str) -> StoredEntity:
         return entity_of(identifier, self.entities)
 
     def label_of(self, identifier: str) -> str | None:

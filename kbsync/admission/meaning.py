@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from connectors.observations import LITERAL
 from editing.folding import fold
-from state.records import Decision, Entity, Fact
+from state.records import Decision, Fact, StoredEntity
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Names:
         )
 
 
-def names_of(entity: Entity, *more: str) -> Names:
+def names_of(entity: StoredEntity, *more: str) -> Names:
     """The names of an entity or a literal; `more` are further labels of it."""
     called = frozenset(fold(label) for label in (entity.label, *more) if label)
     if entity.id.startswith(LITERAL):
@@ -47,16 +47,16 @@ def names_of(entity: Entity, *more: str) -> Names:
     return Names(called, frozenset(map(fold, entity.aliases)), frozenset(ids - {""}))
 
 
-def entity_of(identifier: str, known: Mapping[str, Entity]) -> Entity:
+def entity_of(identifier: str, known: Mapping[str, StoredEntity]) -> StoredEntity:
     """The entity with that id, without a label if it is not known; a literal is its own label."""
     found = known.get(identifier)
     if found is None:
         text = identifier.removeprefix(LITERAL) if identifier.startswith(LITERAL) else None
-        return Entity(identifier, text)
+        return StoredEntity(identifier, text)
     return found
 
 
-def means(fact: Fact, object: str, known: Mapping[str, Entity]) -> bool:
+def means(fact: Fact, object: str, known: Mapping[str, StoredEntity]) -> bool:
     """Whether `fact` states the value `object`, under that id or another."""
     if fact.object == object:
         return True
@@ -64,7 +64,7 @@ def means(fact: Fact, object: str, known: Mapping[str, Entity]) -> bool:
     return stated.means(names_of(entity_of(object, known)))
 
 
-def newest_decision(facts: Iterable[Fact], known: Mapping[str, Entity], object: str) -> Decision | None:
+def newest_decision(facts: Iterable[Fact], known: Mapping[str, StoredEntity], object: str) -> Decision | None:
     """The newest decision about the value `object` among its slot's facts, whichever name it was made under."""
     made = [fact for fact in facts if fact.decision is not None and means(fact, object, known)]
     newest = max(made, key=lambda fact: (fact.decided or fact.updated, fact.id), default=None)
@@ -81,7 +81,7 @@ class Denied:
     by_id: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, entities: Iterable[Entity]) -> Denied:
+    def of(cls, entities: Iterable[StoredEntity]) -> Denied:
         denied = cls()
         for entity in entities:
             names = names_of(entity)

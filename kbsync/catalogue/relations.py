@@ -197,15 +197,15 @@ def _checked(relation: Relation, where: str) -> Relation:
 
 def template_flaw(template: str) -> str | None:
     """Why `template` cannot be used, None if it can."""
-    if template.count(requests.SLOT) != 1:
+    if template.count(requests.PLACEHOLDER) != 1:
         return "must contain {} exactly once"
-    if "{" in template.replace(requests.SLOT, "") or "}" in template.replace(requests.SLOT, ""):
+    if "{" in template.replace(requests.PLACEHOLDER, "") or "}" in template.replace(requests.PLACEHOLDER, ""):
         return "contains a brace besides {}"
     if template != template.strip():
         return "must not begin or end with a space: the object follows after one"
     if not template.isprintable():
         return "contains a control character"
-    if template == requests.SLOT:
+    if template == requests.PLACEHOLDER:
         return "contains nothing but the place of the subject"
     return None
 

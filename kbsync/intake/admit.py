@@ -23,7 +23,7 @@ from kbsync.admission.verdicts import Accept, Quarantine, Reason, Verdict
 from kbsync.catalogue.relations import Catalogue, Relation
 from kbsync.intake import statements
 from state.ledger import Snapshot, Transaction
-from state.records import GONE, Entity, Fact, Move, NewFact, Slot, SlotKey, StoredObservation
+from state.records import GONE, Fact, Move, NewFact, Slot, SlotKey, StoredEntity, StoredObservation
 
 ACTOR = "admission"
 
@@ -117,7 +117,7 @@ class Admission:
         """The objects on the deny-list, with the names that sources have given them."""
         listed = self.policy.deny_objects
         known = tx.entities(listed) if listed else {}
-        return Denied.of(known.get(id) or Entity(id, None) for id in sorted(listed))
+        return Denied.of(known.get(id) or StoredEntity(id, None) for id in sorted(listed))
 
     def _verdicts(
         self, histories: Mapping[SlotKey, History], groups: _Groups, now: datetime
@@ -255,5 +255,5 @@ def stored(observation: source.Observation) -> StoredObservation:
     )
 
 
-def stored_entity(entity: source.Entity) -> Entity:
-    return Entity(entity.id, entity.label, entity.aliases, entity.living)
+def stored_entity(entity: source.Entity) -> StoredEntity:
+    return StoredEntity(entity.id, entity.label, entity.aliases, entity.living)

@@ -15,7 +15,7 @@ from kbsync.intake.admit import ACTOR, stored_entity
 from kbsync.intake.rendering import render_slot, rendered
 from kbsync.intake.statements import dump
 from state.ledger import Transaction
-from state.records import GONE, Entity, Fact, FactStatus, Move, NewFact, SlotKey
+from state.records import GONE, Fact, FactStatus, Move, NewFact, SlotKey, StoredEntity
 
 _MERGED = "redirected"
 
@@ -134,9 +134,9 @@ def _wanted(facts: Iterable[Fact]) -> list[Fact]:
     return [fact for fact in facts if fact.status == "wanted"]
 
 
-def _entities(step: Poll) -> dict[str, Entity]:
+def _entities(step: Poll) -> dict[str, StoredEntity]:
     """Every entity that the step names, by id, merged from all its mentions."""
-    found: dict[str, Entity] = {}
+    found: dict[str, StoredEntity] = {}
     objects = (
         statement.object
         for observation in step.observations
@@ -149,8 +149,8 @@ def _entities(step: Poll) -> dict[str, Entity]:
     return found
 
 
-def _merged(known: Entity, more: Entity) -> Entity:
-    return Entity(
+def _merged(known: StoredEntity, more: StoredEntity) -> StoredEntity:
+    return StoredEntity(
         known.id,
         more.label or known.label,
         more.aliases or known.aliases,
@@ -158,7 +158,7 @@ def _merged(known: Entity, more: Entity) -> Entity:
     )
 
 
-def _matters(old: Entity, new: Entity) -> bool:
+def _matters(old: StoredEntity, new: StoredEntity) -> bool:
     """Whether the new label or the new `living` of an entity can change a verdict."""
     relabelled = new.label is not None and new.label != old.label
     return relabelled or (new.living is not None and new.living != old.living)

@@ -16,7 +16,7 @@ from editing.requests import prompt_key, render
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Catalogue
 from state.ledger import State, Transaction
-from state.records import Entity, Rendering, Slot, SlotKey
+from state.records import Rendering, Slot, SlotKey, StoredEntity
 
 Write = Callable[[], AbstractContextManager[Transaction]]
 
@@ -27,7 +27,7 @@ def render_slot(subject: str, template: str, relation: str, label: str | None) -
     return Slot(subject, relation, shown, template, prompt_key(render(template, shown)))
 
 
-def rendered(slot: Slot, catalogue: Catalogue, entity: Entity | None = None) -> Slot:
+def rendered(slot: Slot, catalogue: Catalogue, entity: StoredEntity | None = None) -> Slot:
     """The slot with the catalogue's current template and, if `entity` has a label, that label."""
     template = catalogue[slot.relation].template if slot.relation in catalogue else slot.template
     label = entity.label if entity is not None and entity.label is not None else slot.subject_label

@@ -18,7 +18,7 @@ from connectors.guesses import did_you_mean
 from editing.editors.registry import editors
 from editing.errors import EditingError
 from kbsync.application import Application
-from kbsync.deployment.checks import hook_problems
+from kbsync.deployment.hook_problems import hook_problems
 from kbsync.errors import BadConfiguration, KbsyncError
 from kbsync.programs import missing
 from kbsync.queries.shared_wordings import relations_of, shared_wordings

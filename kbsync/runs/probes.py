@@ -18,8 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from connectors.observations import Entity as Named
-from connectors.observations import Triple
+from connectors.observations import Entity, Triple
 from editing.folding import fold
 from editing.requests import prompt_key, render
 from kbsync.admission.policy import Policy
@@ -32,7 +31,7 @@ from kbsync.runs.witnesses import Kind, States, Witness, nothing_known, sort_out
 from state.errors import StateError
 from state.fact_queries import previous_value
 from state.ledger import Snapshot, State, Transaction
-from state.records import Entity, Fact, Probe
+from state.records import Fact, Probe, StoredEntity
 from state.transaction import chunks
 
 NEIGHBOURS = 10
@@ -221,7 +220,7 @@ class _Asked:
 
 
 def _triple(fact: Fact) -> Triple:
-    return Triple(Named(fact.subject, fact.subject_label), fact.relation, Named(fact.object, fact.target))
+    return Triple(Entity(fact.subject, fact.subject_label), fact.relation, Entity(fact.object, fact.target))
 
 
 def _replaced(tx: Snapshot, fact: Fact) -> str | None:
@@ -246,7 +245,7 @@ def _drawn(fact: Fact, pool: Iterable[Triple]) -> list[Triple]:
     )
 
 
-def _aliases(fact: Fact, subject: Entity | None, policy: Policy) -> list[Probe]:
+def _aliases(fact: Fact, subject: StoredEntity | None, policy: Policy) -> list[Probe]:
     """The fact asked with the subject's other names: paraphrases that must be answered with its object."""
     names = dict.fromkeys(labels.clean(alias) for alias in (subject.aliases if subject else ()))
     taken = fold(fact.subject_label)

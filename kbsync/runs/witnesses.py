@@ -19,7 +19,7 @@ from kbsync.admission.policy import Policy
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Catalogue
 from state.ledger import Snapshot
-from state.records import Entity, Fact, Probe
+from state.records import Fact, Probe, StoredEntity
 
 Kind = Literal["neighbour", "same_subject"]
 
@@ -88,6 +88,6 @@ def sort_out(tx: Snapshot, asked: Iterable[Witness]) -> tuple[frozenset[Witness]
     return frozenset(vouched), tuple(unwatched)
 
 
-def _is_wanted(one: Witness, facts: Iterable[Fact], entities: dict[str, Entity]) -> bool:
-    known = {one.object: Entity(one.object, one.target), **entities}
+def _is_wanted(one: Witness, facts: Iterable[Fact], entities: dict[str, StoredEntity]) -> bool:
+    known = {one.object: StoredEntity(one.object, one.target), **entities}
     return any(fact.status == "wanted" and means(fact, one.object, known) for fact in facts)

@@ -20,7 +20,7 @@ from state.records.operation import Check, CheckName, Lease, Pause, Request, Req
 from state.records.provenance import Built, Provenance
 from state.records.runs import Attempt, AttemptOutcome, GateResult, Round, RoundOutcome, Run, RunState
 from state.records.slots import Rendering, Slot, SlotKey
-from state.records.sources import GONE, Entity, Recorded, SourceHealth, StoredObservation
+from state.records.sources import GONE, Recorded, SourceHealth, StoredEntity, StoredObservation
 
 __all__ = [
     "EPOCH",
@@ -39,7 +39,6 @@ __all__ = [
     "Deployment",
     "DeploymentState",
     "Difference",
-    "Entity",
     "Event",
     "Fact",
     "FactStatus",
@@ -63,6 +62,7 @@ __all__ = [
     "Slot",
     "SlotKey",
     "SourceHealth",
+    "StoredEntity",
     "StoredObservation",
     "Token",
     "Verification",

@@ -12,7 +12,7 @@ GONE = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Entity:
+class StoredEntity:
     id: str
     label: str | None
     aliases: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from state import Snapshot, State, StateError, Transaction
 from state.errors import Busy, Inconsistent, NotMigrated, Unreachable, Unstorable
-from state.records import BaseAnswer, Entity
+from state.records import BaseAnswer, StoredEntity
 from tests.support.databases import NewUrl, administer
 from tests.support.ledgers import fact, said
 
@@ -173,7 +173,7 @@ def test_rows_that_contradict_each_other_are_an_error_of_the_ledger(state: State
 @pytest.mark.parametrize("label", ["Ann\0a", "Ann\ud800a"])
 def test_a_text_that_no_database_can_hold_gets_the_same_verdict_everywhere(state: State, label: str) -> None:
     for write in (
-        lambda tx: tx.put_entities([Entity("wd:Q1", label)]),
+        lambda tx: tx.put_entities([StoredEntity("wd:Q1", label)]),
         lambda tx: tx.put_facts([fact(object=label)], "test"),
         lambda tx: tx.set_cursor("wikidata", label),
         lambda tx: tx.record([said(label)]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from state import State
 from state.event_queries import EventFilter
-from state.records import Entity, Slot
+from state.records import Slot, StoredEntity
 from tests.support.ledgers import START, Clock, fact
 
 
@@ -19,8 +19,8 @@ def told(state: State, clock: Clock) -> None:
     clock.now = START.replace(hour=6)
     with state.write() as tx:
         tx.decide(1, "rejected", "no", "ada%_")  # 3
-        tx.put_entities([Entity("wd:Q1", "One")])
-        tx.put_entities([Entity("wd:Q1", "Uno")])  # 4
+        tx.put_entities([StoredEntity("wd:Q1", "One")])
+        tx.put_entities([StoredEntity("wd:Q1", "Uno")])  # 4
         tx.put_slots([Slot("wd:Q1", "wdt:P6", "One", "The head of {} is", "k")])
         tx.put_slots([Slot("wd:Q1", "wdt:P6", "Uno", "The head of {} is", "l")])  # 5
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from state import State
-from state.records import GONE, Entity, Slot
+from state.records import GONE, Slot, StoredEntity
 from state.revision_spans import REPEATS
 from tests.support.ledgers import START, said
 
@@ -205,12 +205,12 @@ def test_the_cursor_moves_with_what_it_covers_or_not_at_all(state: State) -> Non
 
 def test_what_is_unknown_of_an_entity_erases_nothing(state: State) -> None:
     with state.write() as tx:
-        tx.put_entities([Entity("wd:Q1", "Ada", ("A. L.",), True)])
-        tx.put_entities([Entity("wd:Q1", None)])
-        assert tx.entities(["wd:Q1", "wd:Q2"]) == {"wd:Q1": Entity("wd:Q1", "Ada", ("A. L.",), True)}
+        tx.put_entities([StoredEntity("wd:Q1", "Ada", ("A. L.",), True)])
+        tx.put_entities([StoredEntity("wd:Q1", None)])
+        assert tx.entities(["wd:Q1", "wd:Q2"]) == {"wd:Q1": StoredEntity("wd:Q1", "Ada", ("A. L.",), True)}
         assert tx.events(kind="entity.*") == []
-        tx.put_entities([Entity("wd:Q1", "Ada Lovelace", (), False)])
-        assert tx.entities(["wd:Q1"])["wd:Q1"] == Entity("wd:Q1", "Ada Lovelace", (), False)
+        tx.put_entities([StoredEntity("wd:Q1", "Ada Lovelace", (), False)])
+        assert tx.entities(["wd:Q1"])["wd:Q1"] == StoredEntity("wd:Q1", "Ada Lovelace", (), False)
         assert [event.kind for event in tx.events(kind="entity.*")] == ["entity.relabelled"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event
 
 from state import State, Transaction
-from state.records import Entity, Move, Slot
+from state.records import Move, Slot, StoredEntity
 from tests.support.ledgers import START, Clock, fact, said
 
 BIG = ("entities", "slots", "observations", "readings", "facts", "events", "view_facts")
@@ -25,7 +25,7 @@ def change(tx: Transaction, first: int, count: int, version: int = 1) -> None:
     subjects = [f"wd:Q{number}" for number in range(first, first + count)]
     pairs = [(subject, "wdt:P6") for subject in subjects]
     offered = [fact(subject, f"wd:V{version}", revision=version) for subject in subjects]
-    tx.put_entities([Entity(subject, f"Label of {subject}") for subject in subjects])
+    tx.put_entities([StoredEntity(subject, f"Label of {subject}") for subject in subjects])
     tx.put_slots(
         [Slot(one.subject, one.relation, one.subject_label, one.template, one.prompt_key) for one in offered]
     )

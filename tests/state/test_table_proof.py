@@ -12,7 +12,7 @@ from sqlalchemy import Column, Table, select, text, update
 
 from state import State, seals
 from state.columns import UTCDateTime
-from state.records import BaseAnswer, Difference, Entity, Probe, Rendering, Slot
+from state.records import BaseAnswer, Difference, Probe, Rendering, Slot, StoredEntity
 from state.tables import Base
 from tests.support.databases import NewUrl
 from tests.support.ledgers import BASE, START, fact, gate, planned, said, staged
@@ -32,7 +32,7 @@ def history(state: State) -> None:
     """A ledger in which every table has rows: observed, decided, built, promoted, rolled back, deployed, paused."""
     lease = state.acquire_lease("leader", "first", timedelta(hours=1))
     with state.write() as tx:
-        tx.put_entities([Entity("wd:Q38", "Italy", ("Italia",), True), Entity("wd:Q1", "Anna")])
+        tx.put_entities([StoredEntity("wd:Q38", "Italy", ("Italia",), True), StoredEntity("wd:Q1", "Anna")])
         tx.record([said(), said("wd:Q40", '["wd:Q2"]')])
         tx.put_slots([Slot("wd:Q38", "wdt:P6", "Italy", "The head of government of {} is", "k" * 64)])
         tx.set_cursor("wikidata", "one")

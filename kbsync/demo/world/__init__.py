@@ -13,7 +13,7 @@ is where MEMIT writes.  Properties are Wikidata's; entities live in a namespace 
         update = wiki.apply(move)           # SPARQL UPDATE: the same world a step later
 """
 
-from kbsync.demo.world.entries import Case, Change, Entity, Fact, Move, Trial, Wording, WorldError
+from kbsync.demo.world.entries import Case, Change, Fact, Move, Trial, Wording, WorldEntity, WorldError
 from kbsync.demo.world.loading import DAY_ZERO, World, load
 from kbsync.demo.world.statements import Held
 from kbsync.demo.world.wikibase import PREFIXES, Wikibase
@@ -23,7 +23,6 @@ __all__ = [
     "PREFIXES",
     "Case",
     "Change",
-    "Entity",
     "Fact",
     "Held",
     "Move",
@@ -31,6 +30,7 @@ __all__ = [
     "Wikibase",
     "Wording",
     "World",
+    "WorldEntity",
     "WorldError",
     "load",
 ]

@@ -18,7 +18,7 @@ class WorldError(BadData):
 
 
 @dataclass(frozen=True, slots=True)
-class Entity:
+class WorldEntity:
     """An entity of the world, with its English label and its aliases."""
 
     id: str

@@ -10,21 +10,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from kbsync.demo.world.checks import check
+from kbsync.demo.world.consistency import check
 from kbsync.demo.world.entries import (
     Case,
     Change,
     Do,
-    Entity,
     Expected,
     Fact,
     Move,
     Rank,
     Trial,
     Wording,
+    WorldEntity,
     WorldError,
 )
-from kbsync.demo.world.statements import Slots, first_statements, moved
+from kbsync.demo.world.statements import StatementsBySlot, first_statements, moved
 
 HERE = Path(__file__).parent
 DAY_ZERO = date(2021, 1, 1)
@@ -35,8 +35,8 @@ DAY_ZERO = date(2021, 1, 1)
 class World:
     """The contents of all files."""
 
-    entities: Mapping[str, Entity]
-    invented: Mapping[str, Entity]
+    entities: Mapping[str, WorldEntity]
+    invented: Mapping[str, WorldEntity]
     """The invented objects of the second act; they occur nowhere else, so that no model has seen them."""
     wordings: Mapping[str, Wording]
     """By relation, `wdt:P36`."""
@@ -48,7 +48,7 @@ class World:
     def label(self, entity: str) -> str:
         return self.entity(entity).label
 
-    def entity(self, entity: str) -> Entity:
+    def entity(self, entity: str) -> WorldEntity:
         """The entity, invented ones included; raises KeyError."""
         return self.entities[entity] if entity in self.entities else self.invented[entity]
 
@@ -72,7 +72,7 @@ class World:
         """The edits that follow: six sound ones and six hopeless ones, in order."""
         return tuple(sorted((t.move for t in self.trials), key=lambda move: (move.at, *move.slot)))
 
-    def statements(self, until: datetime) -> Slots:
+    def statements(self, until: datetime) -> StatementsBySlot:
         """The knowledge base's statements at a given time, including ended and deprecated ones."""
         slots = first_statements(self.facts_2021)
         for move in (*self.moves, *self.second_act):
@@ -137,13 +137,13 @@ def _rows(path: Path, *columns: str) -> Iterator[tuple[int, list[str]]]:
         yield number, cells + [""] * (len(columns) - len(cells))
 
 
-def _entities(directory: Path) -> dict[str, Entity]:
+def _entities(directory: Path) -> dict[str, WorldEntity]:
     path = directory / "entities.tsv"
-    found: dict[str, Entity] = {}
+    found: dict[str, WorldEntity] = {}
     for number, (id, label, type, aliases) in _rows(path, "id", "label", "type", "aliases"):
         if id in found:
             raise WorldError(f"{path}, line {number}: {id} occurs twice")
-        found[id] = Entity(id, label, type, tuple(aliases.split("|")) if aliases else ())
+        found[id] = WorldEntity(id, label, type, tuple(aliases.split("|")) if aliases else ())
     return found
 
 
@@ -162,16 +162,16 @@ def _changes(directory: Path) -> Iterator[Change]:
         yield Change(day, subject, _relation(relation), object, _day(ended, path, number) if ended else day)
 
 
-def _trials(directory: Path) -> tuple[tuple[Trial, ...], dict[str, Entity]]:
+def _trials(directory: Path) -> tuple[tuple[Trial, ...], dict[str, WorldEntity]]:
     path = directory / "hopeless.tsv"
     trials: list[Trial] = []
-    invented: dict[str, Entity] = {}
+    invented: dict[str, WorldEntity] = {}
     columns = ("kind", "date", "subject", "relation", "object", "label")
     for number, (kind, day, subject, relation, object, label) in _rows(path, *columns):
         if kind not in ("hopeless", "sound") or (kind == "hopeless") != bool(label):
             raise WorldError(f"{path}, line {number}: kind is hopeless (with a label) or sound (without)")
         if label:
-            invented[object] = Entity(object, label, "invented")
+            invented[object] = WorldEntity(object, label, "invented")
         at = _midnight(_day(day, path, number))
         trials.append(Trial(kind == "hopeless", Move(at, "succeed", subject, _relation(relation), object)))
     return tuple(trials), invented

@@ -38,12 +38,12 @@ class Held:
         return Fact(self.subject, self.relation, self.object, self.start)
 
 
-Slots = dict[tuple[str, str], tuple[Held, ...]]
+StatementsBySlot = dict[tuple[str, str], tuple[Held, ...]]
 
 
-def first_statements(facts: Iterable[Fact]) -> Slots:
+def first_statements(facts: Iterable[Fact]) -> StatementsBySlot:
     """One statement for each fact."""
-    slots: Slots = {}
+    slots: StatementsBySlot = {}
     for fact in facts:
         before = slots.get(fact.slot, ())
         statement = Held(_id(fact.slot, len(before)), *fact.slot, fact.object, start=fact.start)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time
 
-from kbsync.demo.world.entries import Entity, Move
+from kbsync.demo.world.entries import Move, WorldEntity
 from kbsync.demo.world.loading import DAY_ZERO, World
 from kbsync.demo.world.statements import Held, first_statements, moved
 
@@ -114,7 +114,7 @@ class Wikibase:
         self._revisions[id] = self._revision
         self._modified[id] = at
 
-    def _description(self, entity: Entity) -> Iterator[str]:
+    def _description(self, entity: WorldEntity) -> Iterator[str]:
         subject = _entity(entity.id)
         yield f"{subject} {_TYPE} <{_ONTOLOGY}Item> ."
         yield f"{subject} {_LABEL} {_text(entity.label)} ."

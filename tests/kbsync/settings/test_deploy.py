@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbsync.deployment.checks import hook_problems
+from kbsync.deployment.hook_problems import hook_problems
 from kbsync.deployment.hooks import mapped
 from kbsync.errors import BadConfiguration
 from kbsync.queries.config_check import check_settings
