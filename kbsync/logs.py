@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from kbsync.settings.sections import LogSettings
+from kbsync.settings.operation import LogSettings
 from kbsync.visible import visible, visible_json, visible_traceback
 
 TRACEBACK = "exception"

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.testbed.drawing import axes_of
 from benchmarks.testbed.quality import Bench
 from benchmarks.testbed.tables import DEMO, RESULTS, bench, recommended
 from editing.memit.build import MemitResult, build
@@ -87,30 +88,21 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """S against the CPU seconds an edit."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4))
-    for name, _ in CHOICES:
-        own = [row for row in rows if row["optimiser"] == name]
-        axes.plot(
-            [row["cpu_seconds_targets"] / row["n"] for row in own],
-            [row["s"] for row in own],
-            "o-",
-            label=name,
-        )
-        for row in own:
-            at = row["cpu_seconds_targets"] / row["n"], row["s"]
-            axes.annotate(f"n = {row['n']}", at, textcoords="offset points", xytext=(6, 6))
-    axes.set_xlabel("CPU seconds of targets, an edit")
-    axes.set_ylabel("S")
-    axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path)
+    with axes_of(path, width=6) as axes:
+        for name, _ in CHOICES:
+            own = [row for row in rows if row["optimiser"] == name]
+            axes.plot(
+                [row["cpu_seconds_targets"] / row["n"] for row in own],
+                [row["s"] for row in own],
+                "o-",
+                label=name,
+            )
+            for row in own:
+                at = row["cpu_seconds_targets"] / row["n"], row["s"]
+                axes.annotate(f"n = {row['n']}", at, textcoords="offset points", xytext=(6, 6))
+        axes.set_xlabel("CPU seconds of targets, an edit")
+        axes.set_ylabel("S")
+        axes.set_xlim(left=0)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.testbed.drawing import axes_of
 from benchmarks.testbed.measure import states
 from benchmarks.testbed.quality import Bench, Edit, Quality, row
 from benchmarks.testbed.serial import serial_build
@@ -156,21 +157,12 @@ def _said(line: dict[str, Any]) -> dict[str, Any]:
 
 def plot(rows: Sequence[dict[str, Any]], x: str, path: Path) -> None:
     """S, its three parts and the untouched facts against `x`."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for name in ("s", "es", "ps", "ns", "strict", "others"):
-        axes.plot([r[x] for r in rows], [r[name] for r in rows], marker="o", label=name)
-    axes.set_xscale("log")
-    axes.set_xlabel({"n": "edits at once", "samples": "statistics samples (lines of corpus.txt)"}[x])
-    axes.set_ylim(0, 1.02)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path)
+    with axes_of(path, width=7) as axes:
+        for name in ("s", "es", "ps", "ns", "strict", "others"):
+            axes.plot([r[x] for r in rows], [r[name] for r in rows], marker="o", label=name)
+        axes.set_xscale("log")
+        axes.set_xlabel({"n": "edits at once", "samples": "statistics samples (lines of corpus.txt)"}[x])
+        axes.set_ylim(0, 1.02)
 
 
 def main() -> None:

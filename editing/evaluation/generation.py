@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,30 +123,3 @@ def _entropy(words: Sequence[str], n: int) -> float:
 def mean(values: Sequence[float]) -> float | None:
     """The mean, or None if there are no values."""
     return sum(values) / len(values) if values else None
-
-
-def reference_score(texts: Sequence[str], references: Sequence[str]) -> float | None:
-    """RS: cosine of the TF-IDF vectors of all generated texts and all reference texts about o, joined.
-
-    As in CounterFact's evaluation, with inverse document frequencies over the two documents' sentences.
-    """
-    if not texts or not references:
-        return None
-    frequency = Counter(word for text in (*texts, *references) for word in set(_words(text)))
-    total = len(texts) + len(references)
-
-    def inverse(word: str) -> float:
-        return math.log((1 + total) / (1 + frequency[word])) + 1
-
-    vectors = [_weighted(_words(" ".join(side)), inverse) for side in (texts, references)]
-    dot = sum(weight * vectors[1].get(word, 0.0) for word, weight in vectors[0].items())
-    norms = [math.sqrt(sum(weight * weight for weight in vector.values())) for vector in vectors]
-    return dot / (norms[0] * norms[1]) if all(norms) else 0.0
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip(".,;:!?\"'()") for word in words(text.casefold())]
-
-
-def _weighted(words: Sequence[str], inverse: Callable[[str], float]) -> dict[str, float]:
-    return {word: count * inverse(word) for word, count in Counter(words).items() if word}

@@ -245,7 +245,10 @@ def _frozen_rest(model: Any, parts: Parts, layers: Sequence[int]) -> Verdict:
     with restored(model, [name]):
         model.get_parameter(name).add_(1.0)
         changed = {other for other, tensor in model.state_dict().items() if _sum(tensor) != before[other]}
-    back = {other: _sum(tensor) for other, tensor in model.state_dict().items()} == before
+    # What the change did not reach is not read a third time: only what was changed is written again.
+    back = all(
+        _sum(tensor) == before[other] for other, tensor in model.state_dict().items() if other in changed
+    )
     passed = changed == itself and back
     others = ", ".join(sorted(changed - itself)[:3])
     detail = "a change of W_out changes nothing else, and can be taken back"

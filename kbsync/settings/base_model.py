@@ -19,8 +19,8 @@ from editing.settings import EditSettings
 from editing.special_tokens import special_tokens
 from kbsync.errors import BadConfiguration
 from kbsync.home import Home
+from kbsync.settings.editing import EditOverrides
 from kbsync.settings.loading import describe_validation_error, read_toml
-from kbsync.settings.sections import EditOverrides
 
 BESIDE = "kbsync-edit.json"
 NOT_OURS = frozenset({"variants"})

@@ -11,7 +11,8 @@ from editing.settings import EditSettings
 from kbsync.errors import BadConfiguration, UsageError
 from kbsync.home import Home
 from kbsync.settings.base_model import Base, edit_settings_of, import_base, read_overrides
-from kbsync.settings.sections import EditOverrides, Settings
+from kbsync.settings.editing import EditOverrides
+from kbsync.settings.sections import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from sqlalchemy.engine import make_url
 
 from tests.support.databases import copied_database
 from tests.support.fault_world import World, bury, settled
+from tests.support.histories import imported
+from tests.support.micro import Micro
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,12 @@ def buried() -> Iterator[None]:
 def template(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world with live facts and news waiting; copy it before use."""
     return settled(tmp_path_factory.mktemp("template") / "world")
+
+
+@pytest.fixture(scope="session")
+def imported_world(tmp_path_factory: pytest.TempPathFactory) -> Micro:
+    """A world after its first import; histories are played on copies of it."""
+    return imported(tmp_path_factory.mktemp("imported") / "world")
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from kbsync.service.backup import backup, restore
 from kbsync.service.cycle import cycle
 from state.records import Run
 from tests.support.decisions import newly_unwanted
-from tests.support.histories import NUMBER, SUBJECTS, Histories, imported, run_histories
+from tests.support.histories import NUMBER, SUBJECTS, Histories, run_histories
 from tests.support.micro import Micro
 from tests.support.replay import check
 from tests.support.scripted import Scripted, Watching
@@ -182,23 +182,18 @@ class Decisions(Histories):
         self.cycle()
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Micro:
-    return imported(tmp_path_factory.mktemp("template") / "world")
-
-
-def test_no_history_undoes_a_decision(template: Micro) -> None:
-    run_histories(Decisions, template, examples=15, steps=12)
+def test_no_history_undoes_a_decision(imported_world: Micro) -> None:
+    run_histories(Decisions, imported_world, examples=15, steps=12)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_no_history_of_a_hundred_undoes_a_decision(template: Micro) -> None:
-    run_histories(Decisions, template, examples=100, steps=12)
+def test_no_history_of_a_hundred_undoes_a_decision(imported_world: Micro) -> None:
+    run_histories(Decisions, imported_world, examples=100, steps=12)
 
 
 @pytest.mark.thorough
 @pytest.mark.timeout(7200)
-def test_no_history_of_a_thousand_undoes_a_decision(template: Micro) -> None:
+def test_no_history_of_a_thousand_undoes_a_decision(imported_world: Micro) -> None:
     """A thousand histories of up to twelve steps; a step is a whole cycle with its promotion."""
-    run_histories(Decisions, template, examples=1_000, steps=12)
+    run_histories(Decisions, imported_world, examples=1_000, steps=12)

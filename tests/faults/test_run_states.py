@@ -26,7 +26,7 @@ from state.errors import StaleLeader
 from state.records import Lease
 from state.runs import NEXT
 from tests.support.decisions import newly_unwanted
-from tests.support.histories import Histories, imported, run_histories
+from tests.support.histories import Histories, run_histories
 from tests.support.micro import Micro
 from tests.support.proof import check_live
 from tests.support.replay import check
@@ -223,16 +223,11 @@ def suppress_failed_question() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Micro:
-    return imported(tmp_path_factory.mktemp("template") / "world")
-
-
-def test_no_history_of_runs_breaks_a_promise(template: Micro) -> None:
-    run_histories(Runs, template, examples=6, steps=15)
+def test_no_history_of_runs_breaks_a_promise(imported_world: Micro) -> None:
+    run_histories(Runs, imported_world, examples=6, steps=15)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_no_long_history_of_runs_breaks_a_promise(template: Micro) -> None:
-    run_histories(Runs, template, examples=60, steps=40)
+def test_no_long_history_of_runs_breaks_a_promise(imported_world: Micro) -> None:
+    run_histories(Runs, imported_world, examples=60, steps=40)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kbsync import console, logs
 from kbsync.cli.failures import exit_code_of
 from kbsync.errors import BadData
-from kbsync.settings.sections import LogSettings
+from kbsync.settings.operation import LogSettings
 from kbsync.visible import HIDDEN, visible, visible_json
 from tests.support.properties import drawing, editions
 

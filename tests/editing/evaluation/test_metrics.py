@@ -16,7 +16,6 @@ from editing.evaluation.generation import (
     generate,
     ngram_entropy,
     ngram_entropy_released,
-    reference_score,
 )
 from editing.evaluation.metrics import answers, perplexity, strict_argmax, text_windows, weight_growth
 from editing.evaluation.published import CounterFactCase, CounterFactScores, counterfact, zsre_accuracy
@@ -259,10 +258,3 @@ def test_ngram_entropy_by_hand() -> None:
     assert ngram_entropy("a b a b") == pytest.approx(2 / 3 * two + 4 / 3)
     assert ngram_entropy_released("a b a b") == pytest.approx((2 / 3 * two + 4 / 3) / 2)
     assert ngram_entropy("a b") == 0
-
-
-def test_reference_score_is_one_of_itself_and_nought_of_strangers() -> None:
-    text = ["Rome is the capital of Italy."]
-    assert reference_score(text, text) == pytest.approx(1)
-    assert reference_score(text, ["Zürich liegt anderswo"]) == 0
-    assert reference_score([], text) is None

@@ -15,7 +15,7 @@ from editing.memit.leverage import RIDGE, lam_for, leverages, realised, realised
 from editing.memit.solve import solve
 from editing.preflight import Preflight, reach
 from editing.settings import EditSettings
-from kbsync.settings.sections import EditOverrides
+from kbsync.settings.editing import EditOverrides
 from tests.support.builds import SETTINGS, built, inputs
 from tests.support.zoo import TEXT, tiny, tokenizer
 
