@@ -117,7 +117,7 @@ class WholeReading:
     def steps(self, mapper: Mapper, held: Held, now: datetime) -> Iterator[Poll]:
         """What changed since `held`, in steps that can each be committed.
 
-        Raises SourceDataError when no row could be used, or more vanished than is believed.
+        Raises SourceDataError when no row could be used, or more slots vanished than `max_vanished` allows.
         """
         revision = next_revision(now, held.revision)
         changed, holds = self.compare(mapper, held, revision, now)

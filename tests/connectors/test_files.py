@@ -85,7 +85,7 @@ def test_a_file_is_moved_aside_by_the_poll_that_is_given_its_receipt(drop: Path,
     assert waiting(drop) == []
 
 
-def test_steps_of_a_large_file_start_anew_when_cut(drop: Path, open_files: Open) -> None:
+def test_steps_of_a_large_file_start_again_when_interrupted(drop: Path, open_files: Open) -> None:
     (drop / "big.csv").write_text(HEADER + "".join(f"s{n:02},owner,Ann\n" for n in range(10)))
     connector = open_files(slots_per_step=4)
     sink = Sink()
@@ -111,7 +111,7 @@ def test_a_file_replaced_before_it_was_moved_is_read_again(drop: Path, open_file
     assert len([path for path in (drop / "done").iterdir() if path.name.endswith("today.csv")]) == 2
 
 
-def test_rejects_are_listed_beside_the_file_and_half_a_slot_is_never_told(
+def test_rejects_are_listed_beside_the_file_and_half_a_slot_is_never_reported(
     drop: Path, open_files: Open
 ) -> None:
     (drop / "bad.csv").write_text(

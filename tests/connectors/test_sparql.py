@@ -79,7 +79,7 @@ def test_a_query_with_named_variables_is_enough(oxigraph: SparqlServer, open_crm
     assert len(told["crm:3"].statements) == 2
 
 
-def test_only_differences_are_told_removals_included(oxigraph: SparqlServer, open_crm: Open) -> None:
+def test_only_differences_are_reported_removals_included(oxigraph: SparqlServer, open_crm: Open) -> None:
     oxigraph.serve(accounts(dict.fromkeys(range(10), "crm:ann")))
     sink, connector = Sink(), open_crm(slots_per_step=3)
     assert sink.drain(connector) == 5  # what is about to be told, and four steps of it
@@ -91,7 +91,7 @@ def test_only_differences_are_told_removals_included(oxigraph: SparqlServer, ope
     assert sink.values("crm:owner") == {f"crm:{n}": ("crm:bob" if n == 4 else "crm:ann",) for n in range(9)}
 
 
-def test_a_source_that_is_suddenly_empty_is_not_believed(oxigraph: SparqlServer, open_crm: Open) -> None:
+def test_a_source_that_is_suddenly_empty_is_treated_as_failed(oxigraph: SparqlServer, open_crm: Open) -> None:
     oxigraph.serve(accounts(dict.fromkeys(range(10), "crm:ann")))
     sink, connector = Sink(), open_crm()
     sink.drain(connector)
@@ -134,7 +134,7 @@ def test_wrong_queries_are_refused_with_a_reason(oxigraph: SparqlServer, open_cr
         list(open_crm(prefixes={}).poll(None))
 
 
-def test_the_prologue_is_told_from_the_query() -> None:
+def test_the_prologue_is_separated_from_the_query() -> None:
     prologue, select = split_prologue(
         "  PREFIX a: <http://a#x>\n# c\nprefix b: <http://b>  SELECT * WHERE {}"
     )
@@ -146,7 +146,7 @@ def test_the_server_of_these_tests_is_a_real_one(oxigraph: SparqlServer) -> None
     assert httpx.get(oxigraph.base).status_code == 200
 
 
-def test_a_server_that_runs_out_of_time_while_streaming_is_not_believed() -> None:
+def test_an_answer_cut_by_the_servers_time_limit_is_rejected() -> None:
     """oxigraph says 200 and breaks off past its time limit: the real form of a cut answer."""
     with running_oxigraph("--timeout-s", "1") as slow:
         slow.serve(accounts(dict.fromkeys(range(200), "crm:ann")))

@@ -109,7 +109,7 @@ def test_a_broken_connection_is_taken_up_after_the_last_whole_event(
     assert [asked.partition(" ")[0] for asked in wiki.asked] == ["since", "after", "after", "after"]
 
 
-def test_a_poll_that_was_not_committed_is_told_again(
+def test_a_poll_that_was_not_committed_is_delivered_again(
     wiki: WikiServer, world: World, open_stream: Open
 ) -> None:
     sink, connector = Sink(), open_stream(events_per_step=1)
@@ -217,7 +217,7 @@ def test_after_a_long_absence_the_watch_list_is_read_instead(
     assert sink.values()["wd:Q100"] == ("wd:Q2",)
 
 
-def test_a_stream_that_does_not_know_our_place_is_begun_anew(
+def test_a_stream_that_does_not_know_our_place_is_restarted(
     oxigraph: SparqlServer, wiki: WikiServer, world: World, open_stream: Open
 ) -> None:
     sink, connector = Sink(), open_stream()

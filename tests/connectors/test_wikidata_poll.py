@@ -96,7 +96,7 @@ def test_a_change_that_a_lagging_replica_shows_late_is_still_seen(
     assert sink.values()["wd:Q101"] == ("wd:Q2",)
 
 
-def test_an_emptied_slot_is_told_of(oxigraph: SparqlServer, open_wikidata: Open) -> None:
+def test_an_emptied_slot_is_reported(oxigraph: SparqlServer, open_wikidata: Open) -> None:
     world, watched = countries(3)
     oxigraph.serve(world)
     sink, connector = Sink(), open_wikidata(subjects=watched)
@@ -210,7 +210,9 @@ def test_one_change_with_a_date_to_come_does_not_hide_all_later_ones(
     assert sink.values()["wd:Q101"] == ("wd:Q2",)
 
 
-def test_a_store_that_lost_everything_is_not_believed(oxigraph: SparqlServer, open_wikidata: Open) -> None:
+def test_a_store_that_lost_everything_is_treated_as_failed(
+    oxigraph: SparqlServer, open_wikidata: Open
+) -> None:
     world, watched = countries(20)
     oxigraph.serve(world)
     sink, connector = Sink(), open_wikidata(subjects=watched)
@@ -270,7 +272,7 @@ def test_only_relations_of_the_catalogue_that_this_wikibase_has_are_watched(oxig
     assert connector.relations == ("wdt:P6",)  # type: ignore[attr-defined]
 
 
-def test_a_new_label_of_an_object_in_use_is_told_though_its_subject_did_not_change(
+def test_a_new_label_of_an_object_in_use_is_reported_though_its_subject_did_not_change(
     oxigraph: SparqlServer, open_wikidata: Open
 ) -> None:
     world, watched = countries(3)
@@ -326,7 +328,7 @@ def test_a_watch_list_can_be_a_query(oxigraph: SparqlServer, open_wikidata: Open
         sink.drain(open_wikidata(subjects_query=query.replace("P6", "P7")))
 
 
-def test_a_subject_that_leaves_a_query_s_list_because_its_slot_was_emptied_is_told_of(
+def test_a_subject_that_leaves_a_query_s_list_because_its_slot_was_emptied_is_reported(
     oxigraph: SparqlServer, open_wikidata: Open
 ) -> None:
     world, watched = countries(4)
@@ -361,7 +363,7 @@ def test_a_snapshot_re_reads_what_it_is_asked_for(oxigraph: SparqlServer, open_w
     assert all(poll.cursor is None for poll in polls)
 
 
-def test_a_snapshot_of_a_store_that_lost_everything_is_not_believed(
+def test_a_snapshot_of_a_store_that_lost_everything_is_treated_as_failed(
     oxigraph: SparqlServer, open_wikidata: Open
 ) -> None:
     _, watched = countries(8)

@@ -67,7 +67,7 @@ def test_what_was_computed_for_other_settings_is_not_used(
 
 @pytest.mark.slow
 def test_another_base_shares_nothing(world: World) -> None:
-    """The same names, other weights: every δ and every statistic is computed anew."""
+    """The same names, other weights: every δ and every statistic is computed again."""
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -38,9 +38,9 @@ def test_a_candidate_that_was_damaged_after_it_was_judged_is_not_promoted(
     assert world.start(crash=f"kbsync.lifecycle:{point}@2").wait() < 0
     before = world.home.live.readlink()
     harm(candidate(world) / "editable.safetensors")
-    (spoilt, again) = world.start().end()
-    assert spoilt[:2] == (2, "failed")
-    assert "is damaged" in spoilt[2]
+    (damaged, again) = world.start().end()
+    assert damaged[:2] == (2, "failed")
+    assert "is damaged" in damaged[2]
     # What was built again from the cached δs is what the twin has.
     assert again[:2] == (3, "deployed")
     assert before != world.home.live.readlink()
@@ -52,8 +52,8 @@ def test_a_candidate_that_was_damaged_after_it_was_judged_is_not_promoted(
 def test_a_lost_or_unreadable_report_ends_the_run(world: World) -> None:
     assert world.start(crash="kbsync.lifecycle:after-building").wait() < 0
     (world.home.run(2) / "round-1" / "report.json").write_text("{}")
-    (spoilt, again) = world.start().end()
-    assert spoilt[:2] == (2, "failed")
+    (damaged, again) = world.start().end()
+    assert damaged[:2] == (2, "failed")
     assert again[1] == "deployed"
     check_whole(world, started=True)
 

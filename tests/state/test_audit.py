@@ -177,7 +177,7 @@ def test_a_cut_tail_is_found_with_the_anchor_and_only_with_it(state: State) -> N
     assert (found.ok, found.first_bad) == (False, 10)
 
 
-def test_a_history_written_anew_with_good_hashes_is_found_with_the_anchor(state: State) -> None:
+def test_a_history_rewritten_with_good_hashes_is_found_with_the_anchor(state: State) -> None:
     fill(state)
     anchor = state.audit.anchor()
     without_triggers(state, "DELETE FROM events WHERE seq > 3")

@@ -107,7 +107,7 @@ def test_a_read_only_server_is_named(opened: Opened) -> None:
         assert tx.head() is None
 
 
-def test_a_role_without_privileges_is_told_which(opened: Opened, postgres_server: str) -> None:
+def test_a_role_without_privileges_is_named_the_missing_one(opened: Opened, postgres_server: str) -> None:
     with suppress(Exception):
         administer(postgres_server, "CREATE ROLE guest LOGIN")
     state = opened(role="guest")

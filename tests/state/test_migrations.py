@@ -91,7 +91,7 @@ def test_two_daemons_may_migrate_at_once(tmp_path: Path) -> None:
 
 
 def test_recreating_a_table_keeps_the_logs_triggers_and_every_row(new_url) -> None:
-    """What a later batch migration does on SQLite: the table is copied, renamed and indexed anew."""
+    """What a later batch migration does on SQLite: the table is copied, renamed and indexed again."""
     state = State.open(new_url("sqlite"))
     with state.write() as tx:
         (one,) = tx.put_facts([fact()], "x")

@@ -69,7 +69,7 @@ def test_a_late_revision_parts_what_was_taken_for_one_value(state: State) -> Non
     assert current.modified == START + timedelta(hours=3)
 
 
-def test_a_value_was_there_before_the_revision_that_told_of_it_first(state: State) -> None:
+def test_a_value_was_there_before_the_revision_that_reported_it_first(state: State) -> None:
     with state.write() as tx:
         tx.record([said(revision=1, statements='["b"]')])
         assert tx.record([said(revision=5), said(revision=3), said(revision=2)]) == ["new", "late", "late"]
@@ -78,7 +78,7 @@ def test_a_value_was_there_before_the_revision_that_told_of_it_first(state: Stat
 
 
 def test_a_revision_that_says_two_things_keeps_what_it_said_first(state: State) -> None:
-    """A source that breaks its word: both are history, the first stays current, told again or not."""
+    """A source that breaks its word: both are history, the first stays current, whether or not it is repeated."""
     first, second = said(revision=3, statements='["a"]'), said(revision=3, statements='["b"]')
     with state.write() as tx:
         assert tx.record([first, second]) == ["new", "late"]

@@ -199,7 +199,7 @@ def test_a_deployment_is_done_at_least_once_and_believed_only_when_observed(
             tx.move_deployment(todo.id, "deployed", "pending", actor="daemon")
 
 
-def test_a_server_that_forgot_is_told_again_and_a_new_hook_hears_of_what_is_live(
+def test_a_server_that_forgot_is_notified_again_and_a_new_hook_hears_of_what_is_live(
     state: State, lease: Lease
 ) -> None:
     with state.write() as tx:

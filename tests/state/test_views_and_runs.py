@@ -95,7 +95,7 @@ def test_ends_have_no_way_out_and_open_states_have_one() -> None:
     assert all("failed" in NEXT[run_state] for run_state in OPEN), "whatever happens, a run can end"
 
 
-def test_the_second_of_two_who_advance_the_same_run_is_told(state: State) -> None:
+def test_the_second_of_two_who_advance_the_same_run_gets_an_error(state: State) -> None:
     with state.write() as tx:
         tx.put_facts([fact()], "x")
         run = carried(tx, planned(tx), "building")

@@ -42,7 +42,7 @@ def token(text: str) -> int:
 
 
 @contextmanager
-def spoilt(model: Any, *ids: int) -> Iterator[None]:
+def damaged(model: Any, *ids: int) -> Iterator[None]:
     """Inside, the model's embeddings of some tokens are not numbers, as an overflow leaves them."""
     table = model.get_input_embeddings().weight
     saved = table.detach().clone()
@@ -103,7 +103,7 @@ def test_two_answers_to_one_prompt_are_neither_built(tmp_path: Path, corpus: Pat
 def test_a_loss_that_is_not_finite_costs_its_group(tmp_path: Path, corpus: Path) -> None:
     model = tiny("llama", dtype=torch.float32)
     bad = EditRequest("x", "{} lives in", "Zzyx", "Rome")
-    with spoilt(model, token("Zzyx")):
+    with damaged(model, token("Zzyx")):
         result, failed = built(tmp_path, corpus, [*REQUESTS, bad], model=model)
         twin, _ = built(tmp_path / "twin", corpus, REQUESTS, model=model)
     assert list(failed) == ["x"]
@@ -116,7 +116,7 @@ def test_in_a_group_only_the_fact_that_fails_alone_is_lost(tmp_path: Path, corpu
     model = tiny("llama", dtype=torch.float32)
     good = EditRequest("good", "{} lives in", "Norway", "Rome")
     bad = EditRequest("bad", "{} plays for", "Norway", "Zzyx Q")
-    with spoilt(model, token("Zzyx")):
+    with damaged(model, token("Zzyx")):
         result, failed = built(tmp_path, corpus, [*REQUESTS[:2], good, bad], model=model)
     assert list(failed) == ["bad"]
     assert "good" in result.groups
@@ -126,7 +126,7 @@ def test_in_a_group_only_the_fact_that_fails_alone_is_lost(tmp_path: Path, corpu
 def test_where_most_of_many_fail_the_fault_is_not_theirs(tmp_path: Path, corpus: Path) -> None:
     model = tiny("llama", dtype=torch.float32)
     subjects = [token(request.subject) for request in REQUESTS]
-    with spoilt(model, *subjects), pytest.raises(NumericalError, match="lr"):
+    with damaged(model, *subjects), pytest.raises(NumericalError, match="lr"):
         built(tmp_path, corpus, REQUESTS, model=model)
 
 
@@ -135,7 +135,7 @@ def test_a_key_that_overflows_in_a_later_layer_costs_its_group(tmp_path: Path, c
     model = tiny("llama", dtype=torch.float32)
     other = EditRequest("x", "{} lives in", "Zzyx", "Rome")
     built(tmp_path, corpus, [*REQUESTS, other], model=model)
-    with spoilt(model, token("Zzyx")):
+    with damaged(model, token("Zzyx")):
         result, failed = built(tmp_path, corpus, [*REQUESTS, other], model=model)
         twin, _ = built(tmp_path / "twin", corpus, REQUESTS, model=model)
     assert list(failed) == ["x"]

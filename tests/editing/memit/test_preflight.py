@@ -161,7 +161,7 @@ def test_the_time_left_covers_the_phases_to_come() -> None:
     assert pace.at("checkpoint", 0, 1) == (None, None)
 
 
-def test_a_phase_that_begins_anew_has_a_new_rate() -> None:
+def test_a_phase_that_restarts_has_a_new_rate() -> None:
     clock = Hands()
     pace = Pace(clock)
     pace.at("judge", 0, 10)

@@ -253,7 +253,7 @@ def test_asking_writes_no_checkpoint(home: Home, worker: Process) -> None:
     assert not (home.root / "checkpoints").exists()
 
 
-def test_what_was_told_of_the_base_is_not_asked_again(home: Home, worker: Process) -> None:
+def test_known_answers_of_the_base_are_not_asked_again(home: Home, worker: Process) -> None:
     told = replace(ITALY, known=False, base_answer="as it was told")
     assert (
         worker.round(home.spec("ask", (told,), mode="ask", out="")).facts[0].base_answer == "as it was told"
@@ -346,7 +346,7 @@ def test_a_fact_that_cannot_be_rendered_is_named(home: Home, worker: Process) ->
     assert "'italy'" in event["message"]
 
 
-def test_out_of_memory_is_told_apart_and_the_worker_lives_on(home: Home) -> None:
+def test_out_of_memory_is_recognised_and_the_worker_lives_on(home: Home) -> None:
     worker = Process()
     spec = home.spec("1", (ITALY,))
     worker.until("ready")

@@ -331,7 +331,7 @@ def test_without_a_label_nothing_can_be_said_until_it_has_one(world: World) -> N
     assert world.wanted() == {"italy": "Douglas"}
 
 
-def test_an_object_with_a_new_label_is_spelled_anew_once_the_label_has_stood(world: World) -> None:
+def test_an_object_with_a_new_label_is_edited_again_once_the_label_has_settled(world: World) -> None:
     world.hear(observed("ukraine", "kiev", relation="wdt:P36"))
     world.kb.tell(labels=(entity("kiev", "Kyiv"),))
     world.cycle(after=DAY)

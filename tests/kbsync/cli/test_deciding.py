@@ -161,7 +161,7 @@ def test_rejected_ones_are_reopened_by_source(shell: Shell, world: World) -> Non
     assert world.wanted() == {"a_land": "Ann", "b_land": "Bob"}
 
 
-def test_of_many_approvals_those_that_cannot_be_are_told_and_left(shell: Shell, world: World) -> None:
+def test_of_many_approvals_impossible_ones_are_listed_and_left(shell: Shell, world: World) -> None:
     world.hear(observed("italy", "conte", "draghi"), observed("france", says(entity("long", "L" * 99))))
     found = shell.json("quarantine", "approve", "--source", "kb", "--reason", "all fine")
     assert [change["after"]["subject"] for change in found["changes"]] == ["wd:france"]

@@ -56,7 +56,7 @@ def thrown_out(shell: Shell) -> Shell:
     return shell
 
 
-def test_a_fact_that_was_thrown_out_is_not_told_as_deployed(thrown_out: Shell) -> None:
+def test_a_fact_that_was_thrown_out_is_not_shown_as_deployed(thrown_out: Shell) -> None:
     found = thrown_out.json("explain", PROMPT.format(1), "--no-ask")
     (one,) = found["facts"]
     assert not one["in_live"]

@@ -46,7 +46,7 @@ def test_deployments_shows_link_servers_and_outbox(place: Place) -> None:
     assert "1 of 1 canary facts answered" in typed(place, "deployments").stdout
 
 
-def test_what_was_last_seen_and_what_is_said_now_are_told_apart(place: Place, server: Sglang) -> None:
+def test_what_was_last_seen_and_what_is_observed_now_are_distinguished(place: Place, server: Sglang) -> None:
     place.promoted(Q1="Q10")
     server.restart()
     assert servers(place)["prod"]["matches"] is True

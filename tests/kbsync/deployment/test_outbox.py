@@ -1,4 +1,4 @@
-"""The outbox: told at least once, tried again in time, given up on as settled, killed anywhere."""
+"""The outbox: servers are notified at least once, tried again in time, given up on as settled, killed anywhere."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_an_operators_rollback_tells_the_servers(tmp_path: Path, server: Sglang)
     assert place.read()[0].state == "rolled_back"
 
 
-def test_a_newer_promotion_drops_what_was_not_told_yet(tmp_path: Path, server: Sglang) -> None:
+def test_a_newer_promotion_drops_notifications_not_yet_sent(tmp_path: Path, server: Sglang) -> None:
     place = Place(tmp_path, table(server))
     server.faults["/update_weights_from_disk"] = [REFUSED]
     first = place.promoted(Q1="Q10")
@@ -250,7 +250,9 @@ def test_asked_to_stop_it_lets_go_of_a_hanging_server_and_goes_on_later(
     assert place.drive(run).state == "deployed"
 
 
-def test_the_log_tells_which_server_was_told_of_what_and_what_it_said(tmp_path: Path, server: Sglang) -> None:
+def test_the_log_records_which_server_was_notified_of_what_and_its_answer(
+    tmp_path: Path, server: Sglang
+) -> None:
     place = Place(tmp_path, table(server))
     place.promoted(Q1="Q10")
     told = [json.loads(event.body) for event in place.read()[2] if event.kind == "deployment.deployed"]

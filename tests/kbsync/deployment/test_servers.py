@@ -1,4 +1,4 @@
-"""vLLM, SGLang, webhooks, programs and links, each told of promotions and failing as it really does."""
+"""vLLM, SGLang, webhooks, programs and links, each notified of promotions and failing as it really does."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_vllm_never_answers_from_prefixes_of_the_old_weights(tmp_path: Path, lis
     assert "the prefix cache still answers with the old weights" in place.last.detail
 
 
-def test_an_old_vllm_without_versions_is_believed_by_its_canaries_alone(
+def test_an_old_vllm_without_versions_is_verified_by_its_canaries_alone(
     tmp_path: Path, listen: Listen
 ) -> None:
     server = Vllm(names_versions=False)
@@ -89,7 +89,7 @@ def test_an_old_vllm_without_versions_is_believed_by_its_canaries_alone(
     assert "was answered 'Label of Q10" in place.last.detail
 
 
-def test_an_old_vllm_of_which_nothing_is_asked_is_never_believed(tmp_path: Path, listen: Listen) -> None:
+def test_an_old_vllm_of_which_nothing_is_asked_is_never_verified(tmp_path: Path, listen: Listen) -> None:
     server = Vllm(names_versions=False)
     listen(server)
     place = Place(tmp_path, table("vllm", server, "canaries = 0"))
@@ -145,7 +145,7 @@ def test_the_server_sees_the_home_under_its_own_mount(tmp_path: Path, listen: Li
 # SGLang
 
 
-def test_sglang_is_told_path_and_version_in_one_request(tmp_path: Path, listen: Listen) -> None:
+def test_sglang_is_sent_path_and_version_in_one_request(tmp_path: Path, listen: Listen) -> None:
     server = Sglang()
     listen(server)
     place = Place(tmp_path, table("sglang", server))
@@ -232,7 +232,7 @@ def test_a_connection_that_is_closed_without_a_word_is_a_failure(tmp_path: Path,
     assert place.last.state == "failed"
 
 
-def test_a_server_that_restarts_and_forgets_is_told_again(tmp_path: Path, listen: Listen) -> None:
+def test_a_server_that_restarts_and_forgets_is_notified_again(tmp_path: Path, listen: Listen) -> None:
     server = Sglang()
     listen(server)
     place = Place(tmp_path, table("sglang", server))
@@ -269,7 +269,7 @@ def test_an_old_server_that_forgot_is_found_out_by_its_canaries(tmp_path: Path, 
     assert len(server.told("/collective_rpc")) == 2
 
 
-def test_another_version_than_the_one_told_is_not_believed(tmp_path: Path, listen: Listen) -> None:
+def test_another_version_than_the_one_sent_is_not_accepted(tmp_path: Path, listen: Listen) -> None:
     server = Sglang()
     listen(server)
     server.faults["/model_info"] = [(200, {"weight_version": "somebody else's"})]

@@ -193,7 +193,7 @@ def test_what_was_rejected_under_two_names_is_taken_back_under_both(world: World
     assert world.wanted() == {"siemens": "Roland Busch"}
 
 
-def test_a_failed_gate_is_taken_back_and_its_questions_are_asked_anew(world: World) -> None:
+def test_a_failed_gate_is_taken_back_and_its_questions_are_asked_again(world: World) -> None:
     from state.records import Probe
 
     world.hear(observed("siemens", says(BUSCH)))

@@ -144,7 +144,7 @@ def test_a_process_that_is_killed_between_rendering_and_admission_loses_no_confl
     assert {f.object for f in world.facts() if f.status == "wanted"} == {"wd:perez"}
 
 
-def test_a_ledger_whose_prompt_keys_were_made_otherwise_is_made_anew(world: World) -> None:
+def test_prompt_keys_of_another_folding_are_computed_again(world: World) -> None:
     """Until now an invisible mark made another prompt: both sides could be wanted."""
     world.hear(observed(entity("acme", "Acme Holding"), "bob"), observed(entity("evil", "Evil"), "mallory"))
     with world.state.write() as tx:

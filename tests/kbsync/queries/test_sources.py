@@ -94,8 +94,8 @@ def test_forget_and_rename_are_commands_with_a_reason(
     assert "take [sources.crm] out of the settings" in shown(capsys)
     rename_in_settings(micro, "[sources.crm]", "[sources.erp]")
     assert kbsync(micro, "sources", "forget", "nobody", "--reason", "gone") == 2
-    assert kbsync(micro, "sources", "rename", "crm", "other", "--reason", "named anew") == 2
-    assert kbsync(micro, "sources", "rename", "crm", "erp", "--reason", "named anew") == 0
+    assert kbsync(micro, "sources", "rename", "crm", "other", "--reason", "renamed") == 2
+    assert kbsync(micro, "sources", "rename", "crm", "erp", "--reason", "renamed") == 0
     assert "crm is erp now, in 2 slots and 2 facts" in shown(capsys)
     assert kbsync(micro, "sources", "--json") == 0
     (one,) = json.loads(capsys.readouterr().out)

@@ -59,7 +59,7 @@ def test_a_second_try_needs_a_round_to_be_left_out_of(left: int) -> None:
     assert leaving([*GOOD[:1], *HOPELESS[:1]], new=2, left=left) == ["good0", "hopeless0"]
 
 
-def test_what_the_spread_loses_is_told_with_what_to_do() -> None:
+def test_what_the_spread_loses_is_reported_with_advice() -> None:
     seen = report(
         *(fact(f"lost{n}", alone=True) for n in range(8)),
         *(fact(f"bad{n}", alone=False) for n in range(7)),
@@ -77,7 +77,7 @@ def test_where_the_residuals_themselves_fail_the_advice_is_about_them() -> None:
     assert "loses 0%: raise `steps` or `clamp` in [edit]" in found
 
 
-def test_nothing_is_told_of_what_was_not_asked_or_is_not_lost() -> None:
+def test_nothing_is_reported_of_what_was_not_asked_or_is_not_lost() -> None:
     assert spread_loss(report(fact("a", alone=None)), {"a"}) == ""
     assert spread_loss(report(fact("a", alone=True, efficacy=True)), {"a"}) == ""
     assert spread_loss(report(fact("live", alone=True)), {"another"}) == ""

@@ -1,4 +1,4 @@
-"""An older ledger put back into its home by hand: files of the other time line lie about and are not believed."""
+"""An older ledger put back into its home by hand: files of the other time line lie about and are not used."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_runs_get_numbers_that_no_file_has_and_live_states_what_is_wanted(micro:
     assert stated(micro) == {**STATED, "Green Barn": "Anna", "Black Bridge": "Gerd"}
 
 
-def test_a_report_of_the_other_time_line_is_not_believed(micro: Micro) -> None:
+def test_a_report_of_the_other_time_line_is_not_used(micro: Micro) -> None:
     """Even where a run has the number: the report does not answer its spec."""
     micro.say({"Green Barn": "Anna"}, name="c")
     kept = micro.home.runs / "2"

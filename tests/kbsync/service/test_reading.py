@@ -256,7 +256,7 @@ def test_an_operator_does_not_wait_unless_the_source_itself_asked_to(app: Applic
     assert "too many; it is asked again after 2024-01-01 02:00 UTC" in unavailable["bad"]
 
 
-def test_a_retry_after_of_years_is_not_believed() -> None:
+def test_a_retry_after_of_years_is_not_obeyed() -> None:
     assert wait_after(1, SourceThrottled("no", 7200)) == 2 * HOUR
     assert wait_after(1, SourceThrottled("no", 1e12)) == DAY
     assert wait_after(10**9) == LONGEST_WAIT

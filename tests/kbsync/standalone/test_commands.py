@@ -83,7 +83,7 @@ class Done:
 
 
 def kbsync(root: Path, *arguments: object) -> Done:
-    """A command run in this process: importing torch anew costs more than most of them."""
+    """A command run in this process: importing torch again costs more than most of them."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         main(["--home", str(root / "home"), *map(str, arguments)])
@@ -147,7 +147,7 @@ def test_plain_transformers_loads_what_was_written_and_it_says_the_new_facts(
     assert verify(knowing / "out") == report["digest"]
 
 
-def test_each_fact_is_told_before_and_after_with_the_scores(report: dict[str, Any]) -> None:
+def test_each_fact_is_shown_before_and_after_with_the_scores(report: dict[str, Any]) -> None:
     italy, japan = report["facts"]
     assert (italy["id"], italy["before"], italy["after"]) == ("italy", "Rome", "Paris")
     assert (italy["said_before"], italy["said"]) == (False, True)
