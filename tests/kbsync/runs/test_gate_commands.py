@@ -188,7 +188,7 @@ def test_sigterm_ends_the_program_and_the_next_start_runs_it_again(
         ("[gate_commands.safety.gates]\n", "at least 1"),
         (
             GATE + "[gate_commands.other]\ncommand = ['{run}']\n" + GATE.replace("safety", "other"),
-            "{run} is none of",
+            "{run} is not one of",
         ),
     ],
 )
