@@ -78,7 +78,7 @@ class GateCommandSettings(Section):
         for name in value:
             if not _NAME.fullmatch(name):
                 raise ValueError(
-                    f"{name!r} is no name of a gate: use a–z, 0–9 and _, and begin with a letter"
+                    f"{name!r} is not the name of a gate: use a–z, 0–9 and _, and begin with a letter"
                 )
         return value
 

@@ -183,7 +183,7 @@ def test_sigterm_ends_the_program_and_the_next_start_runs_it_again(
     ("gate", "says"),
     [
         (GATE.replace("refusals", "efficacy"), r"\[gate_commands\.safety\.gates\.efficacy\]: another gate"),
-        (GATE.replace("refusals", "'Re fusals'"), "is no name of a gate"),
+        (GATE.replace("refusals", "'Re fusals'"), "is not the name of a gate"),
         (GATE.replace("threshold", "treshold"), "threshold"),
         ("[gate_commands.safety.gates]\n", "at least 1"),
         (
