@@ -102,10 +102,12 @@ class FactQueries(Reader):
 
     def chosen_facts(self, chosen: FactFilter, after: int = 0, limit: int | None = None) -> tuple[Fact, ...]:
         """Facts that meet the filter, by id, from the first above `after` on."""
-        statement = ALL_FACTS.where(_meets(chosen), FACTS.c.id > after)
+        # With a label the ids are an expression, or SQLite would walk all facts in their order to sort none.
+        id = FACTS.c.id if chosen.label is None else FACTS.c.id + 0
+        statement = ALL_FACTS.where(_meets(chosen), id > after)
         if chosen.label is not None:
             statement = statement.where(_begins(chosen.label, self.connection.dialect.name))
-        return self._facts(statement.order_by(FACTS.c.id).limit(limit))
+        return self._facts(statement.order_by(id).limit(limit))
 
     def facts_of(self, pairs: Iterable[SlotKey]) -> dict[SlotKey, tuple[Fact, ...]]:
         """Every fact the slots ever had, by id order."""

@@ -27,6 +27,7 @@ from kbsync.cli import (
     serving,
     setup,
     sources,
+    surveying,
     syncing,
 )
 from kbsync.cli.options import DEFAULT_HOME, Globals
@@ -56,7 +57,7 @@ PANELS = {
         "audit",
     ),
     "Keep it safe": ("backup", "restore"),
-    "Ask the model": ("ask", "explain"),
+    "Ask the model": ("survey", "ask", "explain"),
     "Decide": ("serve", "quarantine", "review", "rollback", "retract", "unretract", "tokens"),
     "Edit any model, without sources": ("inspect", "edit", "stats", "trace"),
 }
@@ -115,6 +116,7 @@ for part in (
     requesting,
     ledger,
     asking,
+    surveying,
     deciding,
     reviewing,
     serving,

@@ -18,6 +18,7 @@ from kbsync.application import Application
 from kbsync.errors import BadData, KbsyncError, TryLater, UsageError
 from kbsync.pages import (
     actions,
+    asking,
     audit,
     checkpoints,
     facts,
@@ -46,7 +47,7 @@ from state.errors import (
 
 log = structlog.get_logger()
 
-ROUTERS = (overview, runs, facts, quarantine, checkpoints, audit, actions, signing_in)
+ROUTERS = (overview, runs, facts, quarantine, checkpoints, audit, asking, actions, signing_in)
 STATUS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
     ((NotFound, BadData), 404),
     ((StaleTransition, ForbiddenTransition), 409),

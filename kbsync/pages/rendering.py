@@ -29,6 +29,8 @@ SECTIONS = (
     ("/quarantine", "Quarantine"),
     ("/checkpoints", "Checkpoints"),
     ("/audit", "Audit"),
+    ("/ask", "Ask"),
+    ("/survey", "Survey"),
 )
 TONES: Mapping[str, str] = {
     **dict.fromkeys(

@@ -21,7 +21,7 @@ from kbsync.leadership import Leadership
 from kbsync.runs import promotion, review
 from kbsync.runs.lifecycle import Lifecycle
 from kbsync.runs.planning import NothingToDo, Plan
-from kbsync.runs.questions import forecast
+from kbsync.runs.questions import base_knowledge, forecast
 from kbsync.runs.returning import returning
 from kbsync.runs.starting import Occasion, pending, start
 from kbsync.service.cycle import CycleReport, cycle, rebuild, workers
@@ -90,6 +90,16 @@ def dry_run(errand: Errand) -> Mapping[str, Any]:
         "known": sorted(planned.known),
         "preflight": asdict(expected) if expected is not None else None,
     }
+
+
+def survey(errand: Errand) -> Mapping[str, Any]:
+    """Ask the base about every wanted fact that it was not asked about yet; its answers are kept in the ledger."""
+    app = errand.app
+    with app.state.read() as tx:
+        wanted = tx.wanted()
+    with workers(app, errand.leadership) as worker:
+        found = base_knowledge(app, errand.leadership, worker, wanted, errand.progress)
+    return {"asked": len(wanted), "known": sum(found.known.values()), "failures": len(found.failures)}
 
 
 def resolve_rollback(tx: Transaction, target: int | None) -> dict[str, Any]:
@@ -228,6 +238,7 @@ ACTIONS: Mapping[str, Action] = {
     "sync": Action(sync),
     "rebuild": Action(rebuild_again),
     "dry-run": Action(dry_run),
+    "survey": Action(survey),
     "retemplate": Action(retemplate),
     "forget-source": Action(forget_source),
     "rename-source": Action(rename_source),

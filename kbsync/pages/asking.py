@@ -1,0 +1,65 @@
+"""`/ask`: what the base and live answer to a prompt, and why; `/survey`: what the base believed before any edit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from kbsync.pages.access import Kbsync, Operator, Reviewer, Seen
+from kbsync.pages.paging import Search, Text
+from kbsync.pages.rendering import page
+from kbsync.pages.submissions import Fields, new_key
+from kbsync.queries.answers import explanation
+from kbsync.queries.asking import answered_elsewhere
+from kbsync.queries.survey import BELIEFS, survey
+from kbsync.queries.words import relation_labels
+from kbsync.service.requests import ask
+
+router = APIRouter()
+LONGEST = 500
+
+
+class Prompt(Search):
+    """What is asked."""
+
+    prompt: Text = ""
+
+
+@router.get("/ask")
+@router.get("/ask.json")
+def explain(request: Request, app: Kbsync, visitor: Seen, asked: Annotated[Prompt, Query()]) -> Response:
+    """The ledger's facts with this prompt; no model is loaded."""
+    return _ask_page(request, app, asked.prompt, None)
+
+
+@router.post("/ask")
+def answer(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields) -> Response:
+    """The models' answers as well."""
+    prompt = fields.one("prompt").strip()
+    if not prompt or len(prompt) > LONGEST:
+        raise HTTPException(422, f"a prompt has 1 to {LONGEST} characters")
+    return _ask_page(request, app, prompt, answered_elsewhere(app, prompt))
+
+
+def _ask_page(request: Request, app: Kbsync, prompt: str, answered: object) -> Response:
+    why = explanation(app, prompt, ask=False) if prompt else None
+    labels = relation_labels(app)
+    return page(request, "ask.html", prompt=prompt, answered=answered, explained=why, form={"labels": labels})
+
+
+@router.get("/survey")
+@router.get("/survey.json")
+def beliefs(request: Request, app: Kbsync, visitor: Seen) -> Response:
+    """Right, outdated or unknown, per relation and source."""
+    form = {"labels": relation_labels(app), "beliefs": BELIEFS, "key": new_key()}
+    return page(request, "survey.html", survey=survey(app), form=form)
+
+
+@router.post("/survey")
+def ask_the_base(request: Request, app: Kbsync, visitor: Operator, fields: Fields) -> Response:
+    """Have the base asked about every wanted fact that it was not asked about yet."""
+    asked = ask(app, "survey", lambda tx: {}, reason="", actor=visitor.name)
+    request.app.state.errands.see_to(asked.id)
+    return RedirectResponse(f"/requests/{asked.id}", 303)
