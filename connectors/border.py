@@ -8,6 +8,7 @@ logged and compared.  A value that does not pass raises `SourceDataError`, and o
     text_of         converts a cell of a row to text, the same way for every format and database
     well_formed     rejects NUL and lone surrogates, which databases and UTF-8 streams do not accept
     whole_number    parses a bounded number of ASCII digits
+    floating        parses a floating-point number whose digits it keeps
     shown           formats any value for a message, shortened and escaped
     escaped         shortens and escapes a message that quotes what a source sent
 """
@@ -104,7 +105,7 @@ def decode_json(
         value = json.loads(
             text,
             parse_int=_integer,
-            parse_float=_float,
+            parse_float=floating,
             parse_constant=Unusable,
             object_pairs_hook=_unique if unique_keys else None,
         )
@@ -155,6 +156,16 @@ def whole_number(text: str, what: str, most: int = MAX_NUMBER) -> int:
     if not _DIGITS.fullmatch(text) or int(text) > most:
         raise SourceDataError(f"{what} is {shown(text)}, not a whole number from 0 to {most}")
     return int(text)
+
+
+def floating(digits: str) -> float | Unusable:
+    """The number that `digits` write, or why it cannot be used: two different ids must not become one."""
+    value, start = float(digits), digits[:MAX_DIGITS]
+    if not math.isfinite(value):
+        return Unusable(f"{start}, which is not a finite number")
+    if (not value or len(digits) > _SAFE_DIGITS) and Decimal(digits) != Decimal(repr(value)):
+        return Unusable(f"{start}, which has more digits than a floating-point number holds")
+    return value
 
 
 def shown(value: object, most: int = 80) -> str:
@@ -233,16 +244,6 @@ def _kind_of(value: object) -> str:
 def _integer(digits: str) -> int | Unusable:
     too_many = len(digits) > MAX_DIGITS
     return Unusable(f"a number of {len(digits)} digits") if too_many else int(digits)
-
-
-def _float(digits: str) -> float | Unusable:
-    value, start = float(digits), digits[:MAX_DIGITS]
-    if not math.isfinite(value):
-        return Unusable(f"{start}, which is not a finite number")
-    # Two ids that differ in their last digits would become one.
-    if (not value or len(digits) > _SAFE_DIGITS) and Decimal(digits) != Decimal(repr(value)):
-        return Unusable(f"{start}, which has more digits than a floating-point number holds")
-    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,9 @@ import re
 from functools import cache
 from pathlib import Path
 
+from editing.folding import fold
+
+_BRACKETS = frozenset("<>[]")
 _MARKUP = re.compile(r"<\S+>|\[[A-Z/_]+\]")
 
 
@@ -37,8 +40,18 @@ def special_tokens(model: Path) -> frozenset[str]:
 
 
 def control_token_in(text: str, tokens: frozenset[str]) -> str | None:
-    """The first of `tokens` that occurs in `text`; None if there is none."""
-    return min((token for token in tokens if token in text), key=text.index, default=None)
+    """The first of `tokens` that occurs in `text`; None if there is none.
+
+    Markup also occurs in another spelling, with full-width brackets for example: a tokenizer that normalises
+    text makes the token of it.
+    """
+    exact = min((token for token in tokens if token in text), key=text.index, default=None)
+    if exact is not None:
+        return exact
+    folded = fold(text)
+    if not _BRACKETS & set(folded):
+        return None
+    return min((token for token in tokens if _BRACKETS & set(token) and fold(token) in folded), default=None)
 
 
 def has_chat_template(model: Path) -> bool:

@@ -18,18 +18,19 @@ import ssl
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
 
-from connectors.border import shown
+from connectors.border import escaped, shown
 from connectors.errors import (
     AnswerTooLarge,
     ConnectorError,
     SourceRefused,
+    SourceThrottled,
     SourceTimeout,
     SourceUnavailable,
     TruncatedAnswer,
@@ -126,7 +127,8 @@ def opened(
         finally:
             response.close()
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ConnectorError) as error:
-        if deadline.passed:
+        # A refusal stays one, though its text did not arrive in time: it may say for how long to wait.
+        if deadline.passed and not isinstance(error, SourceRefused | SourceThrottled):
             raise _too_late(url, deadline) from error
         raise error if isinstance(error, ConnectorError) else _meaning(url, error) from error
     if deadline.passed:  # a body without a length seems to end where the socket was shut down
@@ -142,7 +144,12 @@ def _followed(
             return client.send(request, stream=True)
         except _Redirected as redirected:
             request = redirected.request
-    raise SourceRefused(f"{request.url}: redirected more than {_MAX_REDIRECTS} times")
+    raise SourceRefused(f"{_shown_url(request)}: redirected more than {_MAX_REDIRECTS} times")
+
+
+def _shown_url(request: httpx.Request) -> str:
+    """The address, which after a redirect is the server's choice."""
+    return escaped(request.url, 300)
 
 
 def _too_late(url: str, deadline: Deadline) -> SourceTimeout:
@@ -187,7 +194,7 @@ def _redirect(response: httpx.Response) -> None:
         content = request.content if request.method != "GET" else None
         raise _Redirected(httpx.Request(request.method, target, headers=headers, content=content))
     raise SourceRefused(
-        f"{request.url}: HTTP {status}, Location {shown(location, 200)}; only redirects within the same "
+        f"{_shown_url(request)}: HTTP {status}, Location {shown(location, 200)}; only redirects within the same "
         "scheme, host and port are followed. If the new address is right, set it in the settings",
         status,
     )
@@ -212,12 +219,16 @@ def read_bounded(url: str, response: httpx.Response, max_bytes: int) -> bytes:
 
 
 def read_start(url: str, response: httpx.Response, most: int) -> str:
-    """The beginning of a body that is only shown; undecodable bytes are replaced."""
+    """The beginning of a body that is only shown: what cannot be read or decoded is left out.
+
+    Raises nothing, because the status and the headers of such a response count, whatever its body is.
+    """
     start = b""
-    for piece in _decoded(url, response, most):
-        start += piece
-        if len(start) >= most:
-            break
+    with suppress(ConnectorError, httpx.HTTPError, httpx.StreamError, OSError):
+        for piece in _decoded(url, response, most):
+            start += piece
+            if len(start) >= most:
+                break
     return start[:most].decode("utf-8", "replace")
 
 

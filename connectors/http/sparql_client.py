@@ -117,6 +117,8 @@ def parse_solutions(endpoint: str, answer: Answer) -> list[Solution]:
         raise UnexpectedAnswer(str(error)) from error
     try:
         rows = document["results"]["bindings"]
+        if not isinstance(rows, list):  # `{}` and "" would pass for an empty answer
+            raise TypeError(f"bindings are {shown(rows)}")
         return [{name: _term(term) for name, term in row.items()} for row in rows]
     except (KeyError, TypeError, AttributeError) as error:
         raise UnexpectedAnswer(f"{endpoint}: JSON, but not a SPARQL result: {shown(str(error))}") from error

@@ -40,7 +40,12 @@ class EventParser:
     def __init__(self, max_event: int = 16 * 2**20) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
         self._max_event = max_event
-        self._rest = ""
+        self._line: list[str] = []
+        """Pieces of the line that has not ended."""
+        self._length = 0
+        """Their characters."""
+        self._returned = False
+        """Whether the last character was a carriage return: a line feed after it ends no other line."""
         self._id = ""
         self._type = ""
         self._data: list[str] = []
@@ -53,21 +58,29 @@ class EventParser:
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """The events that end within `piece`."""
-        text = self._rest + self._decode(piece)
-        # A carriage return at the end may be half of a line end.
-        held = "\r" if text.endswith("\r") else ""
-        *lines, rest = _LINE_END.split(text.removesuffix("\r"))
+        text = self._decode(piece)
+        if not text:
+            return
+        if self._returned:
+            text = text.removeprefix("\n")
+        self._returned = text.endswith("\r")
+        *lines, rest = _LINE_END.split(text)
         for line in lines:
+            whole = "".join((*self._line, line))
+            self._line, self._length = [], 0
             if self._cut:
                 self._cut = False
-            elif line:
-                self._field(line)
+            elif whole:
+                self._field(whole)
             elif (event := self._dispatch()) is not None:
                 yield event
-        if self._size + len(rest) > self._max_event:
+        # Pieces are joined once: a long line in many pieces would otherwise be copied for each of them.
+        self._line.append(rest)
+        self._length += len(rest)
+        if self._size + self._length > self._max_event:
             self._data, self._size, self._dropped = [], 0, True
-            rest, self._cut = "", self._cut or bool(rest)
-        self._rest = rest + held
+            self._cut = self._cut or self._length > 0
+            self._line, self._length = [], 0
 
     def _field(self, line: str) -> None:
         name, _, value = line.partition(":")

@@ -22,6 +22,7 @@ from connectors.dates import EARLIEST, LATEST, Interval, instant, interval
 from connectors.errors import SourceDataError
 from connectors.observations import Rank
 from connectors.rows.columns import MAX_NAMES, Row, require_columns
+from connectors.rows.typed_literals import literal_value
 from connectors.terms import Term
 
 T = TypeVar("T")
@@ -65,6 +66,8 @@ def _text(cell: object, what: str) -> str | None:
     if isinstance(cell, Term):
         if cell.kind == "unusable":
             raise SourceDataError(f"{what}: {cell.value}")
+        if cell.kind == "literal":
+            return _text(literal_value(cell), what)
         cell = None if cell.kind == "bnode" else cell.value
     text = text_of(cell, what)
     return text.strip() or None if text is not None else None

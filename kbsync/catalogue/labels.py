@@ -101,7 +101,7 @@ def _misleads(text: str, limits: Limits) -> str | None:
     if text.isascii():
         return None
     for char in text:
-        if char.isalpha() and STYLED.match(unicodedata.decomposition(char)):
+        if STYLED.match(unicodedata.decomposition(char)) and _is_letter(char):
             return f"contains {char!r}, a styled form of another letter"
     if _most_marks(text) > MAX_MARKS:
         return f"stacks more than {MAX_MARKS} marks on one letter"
@@ -135,6 +135,13 @@ FLAWS: tuple[Flaw, ...] = (
     ),
 )
 """In the order in which they are checked."""
+
+
+def _is_letter(styled: str) -> bool:
+    """Whether a styled character is a letter, or one Latin letter in a circle or a square, which Unicode has
+    among the symbols."""
+    plain = normalize("NFKC", styled)
+    return styled.isalpha() or (len(plain) == 1 and _script(plain) in CONFUSABLE)
 
 
 def _most_marks(text: str) -> int:

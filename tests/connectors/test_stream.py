@@ -376,6 +376,31 @@ def test_the_parser_takes_bytes_in_any_pieces(size: int, end: str) -> None:
     assert [(e.id, e.type, e.data) for e in events] == [("1", "message", "é\ntwo"), ("1", "other", "x")]
 
 
+def test_an_event_ends_with_its_last_line_and_not_with_the_next_event() -> None:
+    """A carriage return ends a line at once, though a line feed may follow it."""
+    parser = EventParser()
+    assert [event.data for event in parser.feed(b"data: a\r\r")] == ["a"]
+    assert [event.data for event in parser.feed(b"\ndata: b\r\n\r")] == ["b"]
+    assert [event.data for piece in (b"\n", b"\n", b"data: c\n", b"\n") for event in parser.feed(piece)] == [
+        "c"
+    ]
+
+
+def test_a_long_line_in_many_pieces_costs_no_more_than_its_length() -> None:
+    joined = []
+
+    class Counting(EventParser):
+        def _field(self, line: str) -> None:
+            joined.append(len(line))
+            super()._field(line)
+
+    parser = Counting(max_event=10**6)
+    pieces = [b"data: ", *[b"x" * 10] * 50_000, b"\n\n", *[b"y" * 10**5] * 1_000, b"\n\ndata: z\n\n"]
+    events = [event.data for piece in pieces for event in parser.feed(piece)]
+    assert [len(data) for data in events] == [500_000, 1]
+    assert joined == [500_006, 7]
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -10,17 +10,20 @@ import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import httpx
 import pydantic
 import pytest
 
 from connectors.errors import (
     AnswerTooLarge,
     SourceRefused,
+    SourceThrottled,
     SourceTimeout,
     TruncatedAnswer,
     UnexpectedAnswer,
 )
 from connectors.http.client import Answer, Limits, Requester, stepwise
+from connectors.http.exchange import Deadline, new_client
 from connectors.http.limits import Limiters
 from connectors.http.sparql_client import Credentials, SparqlClient, parse_solutions
 from connectors.http.status import MAX_RETRY_AFTER_S, retry_after_s
@@ -196,6 +199,46 @@ def test_a_body_without_a_length_that_drips_ends_at_the_deadline(
         Asker(server, transport, attempts=1, deadline_s=0.4).ask()
 
 
+@pytest.mark.parametrize("body", ["br", "gzip", "cut"])
+def test_a_status_counts_whatever_its_body_is(server: ObedientServer, transport: str, body: str) -> None:
+    def refuse(request: http.server.BaseHTTPRequestHandler) -> None:
+        coding = f"Content-Encoding: {body}\r\n" if body in ("br", "gzip") else ""
+        length = "Content-Length: 9\r\n" if body == "cut" else ""
+        head = f"HTTP/1.0 429 Slow Down\r\nRetry-After: 77\r\n{coding}{length}\r\n"
+        request.wfile.write(head.encode() + b"no gzip"[: 3 if body == "cut" else None])
+
+    server.handle = refuse
+    with pytest.raises(SourceThrottled) as throttled:
+        Asker(server, transport, attempts=1).ask()
+    assert throttled.value.retry_after_s == 77
+
+
+def test_how_long_to_wait_counts_although_its_body_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadline = Deadline(600)
+
+    class Late(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"slow"
+            deadline._pass()
+            raise httpx.ReadError("shut down")
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={"Retry-After": "77"}, stream=Late())
+
+    monkeypatch.setattr(Requester, "client", new_client(httpx.MockTransport(refuse)))
+    requester = Requester("http://e.example/", AGENT, Limits())
+    with deadline, pytest.raises(SourceThrottled, match="slow") as throttled:
+        requester.fetch(httpx.Request("GET", requester.url), deadline)
+    assert throttled.value.retry_after_s == 77
+
+
+def test_an_address_that_a_server_chose_is_shown_shortened(server: ObedientServer, transport: str) -> None:
+    server.handle = redirect(308, "/" + "a" * 50_000)
+    with pytest.raises(SourceRefused, match="redirected more than 3 times") as refused:
+        Asker(server, transport).ask()
+    assert len(str(refused.value)) < 500
+
+
 def test_all_attempts_of_a_step_have_one_allowance_of_time(server: ObedientServer, transport: str) -> None:
     server.handle = answer(500, b"no")
     asker = Asker(server, transport, attempts=1_000)
@@ -281,6 +324,11 @@ def test_a_term_that_cannot_be_used_costs_its_row_and_not_the_answer() -> None:
         b'{"results": {"bindings": [{"x": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}]}}",
         b'{"results": {"bindings": "abc"}}',
         b'{"results": {"bindings": null}}',
+        b'{"results": {"bindings": {}}}',
+        b'{"results": {"bindings": ""}}',
+        b'{"results": {"bindings": [[]]}}',
+        b'{"results": []}',
+        b'{"head": {}, "boolean": true}',
         b"null",
         b"9" * 5_000,
     ],

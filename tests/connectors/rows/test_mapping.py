@@ -58,6 +58,40 @@ def test_a_subject_of_any_type_is_an_id_in_its_namespace(subject: object, id: st
     assert one(mapper_of({"subject": subject, "object": b"Anna"})).subject.id == id
 
 
+@pytest.mark.parametrize(
+    ("value", "datatype", "text"),
+    [
+        ("+42", "decimal", "42"),
+        ("042", "integer", "42"),
+        ("42.0", "double", "42"),
+        ("4.2E1", "double", "42"),
+        (" 7 ", "unsignedByte", "7"),
+        ("NaN", "double", None),
+        ("-INF", "float", None),
+        ("9007199254740993", "double", None),
+        ("9007199254740993", "integer", "9007199254740993"),
+        ("1_000", "integer", None),
+        ("٣", "integer", None),
+        ("true", "boolean", None),
+        ("P1D", "duration", None),
+        ("YQ==", "base64Binary", None),
+        ("2024-05-01", "date", "2024-05-01"),
+        ("anything", "anyURI", "anything"),
+    ],
+)
+def test_a_typed_literal_has_the_text_of_its_value_or_rejects_its_row(
+    value: str, datatype: str, text: str | None
+) -> None:
+    mapper = Mapper("crm", MappingSettings(namespace="crm", relation="crm:r"))
+    term = Term("literal", value, f"http://www.w3.org/2001/XMLSchema#{datatype}")
+    mapper.add(1, {"subject": "a", "object": term})
+    if text is None:
+        assert mapper.rejects[0].reason.startswith("object is ")
+    else:
+        (observation,) = mapper.observations(1, NOW)
+        assert [s.object and s.object.label for s in observation.statements] == [text]
+
+
 def test_an_entity_without_a_label_has_none_and_is_no_text() -> None:
     italy = "http://www.wikidata.org/entity/Q38"
     for cell in (italy, Term("uri", italy), "wd:Q38"):

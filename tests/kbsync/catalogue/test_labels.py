@@ -68,6 +68,39 @@ def test_tricks_are_named(text: str, code: str) -> None:
     assert flaw[0] == code
 
 
+CONTROL = frozenset({"<|endoftext|>", "<s>", "[INST]", "PAD", "<｜begin▁of▁sentence｜>"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Acme <|endoftext|>",
+        "Acme ＜|endoftext|＞",
+        "Acme <｜endoftext｜>",
+        "Acme ﹤|EndOfText|﹥",
+        "<|begin▁of▁sentence|> Acme",
+        "［ＩＮＳＴ］",
+        "Acme<|end\u200doftext|>",
+        "Acme<|end\u034foftext|>",
+        "PAD",
+    ],
+)
+def test_a_control_token_is_one_in_any_spelling(text: str) -> None:
+    found = labels.flaw(labels.clean(text), 100, (), CONTROL)
+    assert found is not None
+    assert found[0] in ("label_special", "label_control")
+
+
+@pytest.mark.parametrize("text", ["Pad Thai", "Inst AG", "Acme (S)", "a < b > c", "5 ㎏ of s"])
+def test_words_that_only_resemble_a_control_token_pass(text: str) -> None:
+    assert labels.flaw(labels.clean(text), 100, (), CONTROL) is None
+
+
+def test_a_letter_in_a_circle_is_a_styled_one() -> None:
+    for text in ("Ⓐcme", "🄰cme", "Acⓜe"):
+        assert (labels.flaw(labels.clean(text), 100) or ("",))[0] == "label_lookalike", text
+
+
 def test_a_word_all_in_another_script_passes_unless_scripts_are_set() -> None:
     assert labels.flaw("Байден", 80) is None
     assert labels.flaw("Байден", 80, ("LATIN",)) == ("label_script", "is written in CYRILLIC, not in LATIN")
