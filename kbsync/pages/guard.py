@@ -105,7 +105,7 @@ class Guard:
             return 403, "this form was sent by another site"
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdecimal()):
-            return 400, "the content's length is no number"
+            return 400, "the Content-Length is not a number"
         if int(length[:20]) > LONGEST_BODY:
             return 413, f"a form has at most {LONGEST_BODY} bytes"
         return None

@@ -32,7 +32,7 @@ class RunSearch(Search):
 def runs(request: Request, app: Kbsync, visitor: Seen, search: Annotated[RunSearch, Query()]) -> Response:
     """Runs, newest first."""
     if search.state and search.state not in STATES:
-        raise HTTPException(422, f"{search.state!r} is no state of a run")
+        raise HTTPException(422, f"{search.state!r} is not a state of a run")
     with app.state.read() as tx:
         state = cast(RunState, search.state) if search.state else None
         found = tx.runs(PAGE + 1, state, search.before)

@@ -60,7 +60,7 @@ class Form:
 def number(text: str, name: str) -> int:
     """A whole number of ASCII digits that fits the ledger; raises HTTPException (422)."""
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise HTTPException(422, f"{name}: {text[:40]!r} is no number")
+        raise HTTPException(422, f"{name}: {text[:40]!r} is not a number")
     return int(text)
 
 
