@@ -66,7 +66,7 @@ class NewerSchema(SchemaError):
 
 
 class Damaged(StateError):
-    """The file is no database, or a corrupt one."""
+    """The file is not a database, or is corrupt."""
 
 
 class Inconsistent(StateError):

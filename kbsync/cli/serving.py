@@ -125,7 +125,7 @@ def create(
     roles: tuple[Role, ...] = get_args(Role)
     chosen = next((one for one in roles if one == role), None)
     if chosen is None:
-        raise UsageError(f"{role!r} is no role", f"choose one of {', '.join(roles)}")
+        raise UsageError(f"{role!r} is not a role", f"choose one of {', '.join(roles)}")
     if not name.strip() or len(name) > 100 or not name.isprintable():
         raise UsageError("a token's name is one line of 1 to 100 characters", "name who will use it")
     with globals_of(context).ledger() as app, app.state.write() as tx:

@@ -69,7 +69,7 @@ class PagesSettings(Section):
     @classmethod
     def _is_a_header(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[A-Za-z0-9-]+", value):
-            raise ValueError(f"{value!r} is no name of a header")
+            raise ValueError(f"{value!r} is not the name of a header")
         return value
 
     @model_validator(mode="after")
