@@ -130,7 +130,10 @@ def versions_of(rows: Iterable[Solution], asked: Collection[str]) -> Versions:
             continue
         try:
             if "to" in row:
-                merged[iri] = max(_required(row, "to").value, merged.get(iri, ""))
+                target = _required(row, "to").value
+                if target == iri:
+                    raise SourceDataError("it redirects to itself")
+                merged[iri] = max(target, merged.get(iri, ""))
             else:
                 found[iri] = _newer(_version(row), found.get(iri))
         except SourceDataError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -70,6 +71,46 @@ class Server:
         if request.url.path.startswith("/entity"):
             return _response(self.hostile.entity())
         return _response(self.hostile.sparql(urllib.parse.unquote_plus(request.content.decode())))
+
+
+REPLACEMENTS: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    1.5,
+    10**30,
+    "",
+    "x",
+    "\ud800",
+    [],
+    [None],
+    {},
+    {"type": "uri"},
+)
+
+
+@dataclass
+class Replacing(Server):
+    """A good server, but one part of each answer of SPARQL is of another type."""
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        response = super().__call__(request)
+        if "json" not in response.headers.get("Content-Type", ""):
+            return response
+        chance = self.hostile.chance
+        document = json.loads(b"".join(response.iter_raw()))
+        parts = list(parts_of(document))
+        holder, key = chance.choice(parts)
+        holder[key] = chance.choice(REPLACEMENTS)
+        return _response(Reply(200, dict(response.headers), json.dumps(document).encode()))
+
+
+def parts_of(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Each part of a JSON document, as the container that holds it and its place there."""
+    places = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in places:
+        yield value, key
+        yield from parts_of(part)
 
 
 def _response(reply: Reply) -> httpx.Response:
@@ -142,6 +183,23 @@ def test_only_declared_errors_leave_a_connector(
             except ConnectorError:
                 continue
         assert connector.check().detail.isprintable()
+
+    holds()
+
+
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("kind", KINDS)
+@editions(quick=40)
+def test_a_part_of_another_type_is_refused_or_costs_its_row(
+    answered_by: Callable[[Server], None], kind: str, examples: int
+) -> None:
+    @drawing(examples)
+    @given(st.integers(0, 2**32))
+    def holds(seed: int) -> None:
+        answered_by(Replacing(Hostile(random.Random(seed), rate=0.0)))
+        connector, sink = opened(kind), Sink()
+        take(connector.poll(sink.cursor), sink)
+        take(connector.snapshot(SLOTS), sink)
 
     holds()
 

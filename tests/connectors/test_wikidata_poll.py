@@ -250,6 +250,23 @@ def test_a_merge_moves_the_facts_and_changes_none(oxigraph: SparqlServer, open_w
     assert sink.values()["wd:Q900"] == ("wd:Q2",)
 
 
+def test_a_subject_that_redirects_to_itself_keeps_its_facts(
+    oxigraph: SparqlServer, open_wikidata: Open
+) -> None:
+    world, watched = countries(3)
+    oxigraph.serve(world)
+    sink, connector = Sink(), open_wikidata(subjects=watched)
+    sink.drain(connector)
+    world.items["Q101"].redirect = "Q101"
+    oxigraph.serve(world)
+    for _ in range(3):
+        sink.drain(connector)
+    for step in connector.snapshot([("wd:Q101", "wdt:P6"), ("wd:Q102", "wdt:P6")]):
+        sink.commit(step)
+    assert sink.moved == {}
+    assert sink.values() == {"wd:Q100": ("wd:Q1",), "wd:Q101": ("wd:Q1",), "wd:Q102": ("wd:Q1",)}
+
+
 def test_a_merged_subject_whose_heir_is_deleted_is_gone(oxigraph: SparqlServer, open_wikidata: Open) -> None:
     world, watched = countries(3)
     world.add("Q900", "Heir", P6=[Claim("Q900-a", "Q2")])
