@@ -69,6 +69,7 @@ def create_app(app: Application, access: Access, heartbeat: Heartbeat | None = N
     )
     web.state.kbsync, web.state.access = app, access
     web.state.submissions, web.state.errands = Submissions(), Errands(app, here=heartbeat is None)
+    web.state.glances = overview.Glances(app)
     for part in ROUTERS:
         web.include_router(part.router)
     web.mount("/static", StaticFiles(directory=str(files("kbsync.pages") / "static")), name="static")

@@ -97,14 +97,15 @@ def audit(request: Request, app: Kbsync, visitor: Seen, search: Annotated[EventS
 @router.get("/audit/events.jsonl")
 def export_jsonl(app: Kbsync, visitor: Seen, search: Annotated[EventSearch, Query()]) -> Response:
     """The filtered events as JSON lines, newest first."""
-    lines = (f"{visible_json(json.dumps(_row(one), ensure_ascii=False))}\n" for one in _all(app, search))
+    found = _all(app, search.chosen())
+    lines = (f"{visible_json(json.dumps(_row(one), ensure_ascii=False))}\n" for one in found)
     return _download(lines, "application/jsonl", "events.jsonl")
 
 
 @router.get("/audit/events.csv")
 def export_csv(app: Kbsync, visitor: Seen, search: Annotated[EventSearch, Query()]) -> Response:
     """The filtered events as CSV (RFC 4180), newest first."""
-    return _download(_sheet(_all(app, search)), "text/csv; charset=utf-8", "events.csv")
+    return _download(_sheet(_all(app, search.chosen())), "text/csv; charset=utf-8", "events.csv")
 
 
 def _download(lines: Iterator[str], kind: str, name: str) -> Response:
@@ -112,9 +113,8 @@ def _download(lines: Iterator[str], kind: str, name: str) -> Response:
     return StreamingResponse(lines, media_type=kind, headers=headers)
 
 
-def _all(app: Application, search: EventSearch) -> Iterator[Event]:
+def _all(app: Application, chosen: EventFilter) -> Iterator[Event]:
     """Every event of the filter, a page and a transaction at a time."""
-    chosen = search.chosen()
     while True:
         with app.state.read() as tx:
             found = tx.recent_events(chosen, EXPORTED_AT_ONCE)

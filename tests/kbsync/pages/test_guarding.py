@@ -226,3 +226,31 @@ def test_on_the_loopback_interface_a_header_makes_nobody_of_you(home: Reviewed, 
     client.post(f"/quarantine/{anna.id}/reject", data={"reason": "no"}, headers=spoofed)
     with home.place.application().state.read() as tx:
         assert tx.events(kind="fact.rejected")[0].actor != "the-boss"
+
+
+STRANGE = ("", "-1", str(2**63), "%00", "%ff", "é '; --", "٣", "\u202e")
+"""Values that no page expects."""
+
+
+@pytest.mark.slow
+def test_no_strange_value_breaks_a_page(client: httpx.Client) -> None:
+    """Every address and every field of the published description, with values that nobody expects."""
+    described = client.get("/openapi.json").json()["paths"]
+    broken = []
+    for path, methods in described.items():
+        for name in [one["name"] for one in methods.get("get", {}).get("parameters", [])]:
+            for value in STRANGE:
+                address = path.replace(f"{{{name}}}", value).replace("{id}", "1").replace("{word}", "approve")
+                asked = address if f"{{{name}}}" in path else f"{address}?{name}={value}"
+                answer = client.get(asked)
+                if answer.status_code >= 500:
+                    broken.append((asked, answer.status_code))
+        for value in STRANGE if "post" in methods else ():
+            address = path.replace("{id}", value).replace("{word}", "approve")
+            fields = dict.fromkeys(
+                ("reason", "version", "word", "fact", "to", "live", "prompt", "key"), value
+            )
+            answer = client.post(address, data=fields)
+            if answer.status_code >= 500:
+                broken.append((f"POST {address} {value!r}", answer.status_code))
+    assert broken == []

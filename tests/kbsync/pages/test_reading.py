@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from editing.spec import BuildReport
+from kbsync.pages import overview
+from kbsync.queries.at_a_glance import at_a_glance
 from tests.support.reviewed import HIDDEN, SCRIPT, Reviewed
 
 PAGES = ["/", "/runs", "/facts", "/quarantine", "/checkpoints", "/audit"]
@@ -72,6 +74,23 @@ def test_the_overview_says_at_a_glance_whether_anything_is_wrong(
     text = client.get("/").text
     assert "1 thing needs attention" in text
     assert "The last run was failed" in text
+
+
+def test_the_overview_is_read_once_for_all_who_look_at_it(
+    home: Reviewed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    monkeypatch.setattr(overview, "at_a_glance", lambda app: read.append(1) or at_a_glance(app))
+    now = [0.0]
+    glances = overview.Glances(home.place.application(), lambda: now[0])
+    first = glances.now()
+    assert glances.now() is first
+    home.candidate("Q3", "Q30")
+    assert glances.now().reviews, "a new event is seen at once"
+    assert len(read) == 2
+    now[0] += overview.Glances.FRESH_S
+    glances.now()
+    assert len(read) == 3
 
 
 def test_a_run_shows_its_gates_against_threshold_and_history(home: Reviewed, client: httpx.Client) -> None:
