@@ -10,9 +10,11 @@ the storage only appends, ended and passed over from then on.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +24,8 @@ from state.hash_chain import instant
 from state.records import Anchor
 
 _HASH = re.compile(r"[0-9a-f]{64}")
+_MOST = (1 << 63) - 1
+"""Highest number that a database can compare with."""
 _BEGINNING = b'{"seq": '
 
 
@@ -77,6 +81,9 @@ def read_for_appending(path: Path) -> tuple[Anchor, ...]:
 
 def _content(path: Path) -> bytes | None:
     try:
+        # A pipe would block until somebody writes to it, and what is written to a device cannot be read again.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
         return path.read_bytes()
     except FileNotFoundError:
         return None
@@ -103,8 +110,8 @@ def _parse(path: Path, content: bytes) -> tuple[Anchor, ...]:
 def _anchor(line: bytes) -> Anchor:
     value = json.loads(line.decode("utf-8"))
     seq, hash, at = value["seq"], value["hash"], datetime.fromisoformat(value["at"])
-    if type(seq) is not int or seq < 1:
-        raise ValueError(f"{seq!r} is not an event number")
+    if type(seq) is not int or not 1 <= seq <= _MOST:
+        raise ValueError(f"{seq!r:.30} is not an event number")
     if not isinstance(hash, str) or _HASH.fullmatch(hash) is None:
         raise ValueError(f"{hash!r} is not a hash")
     if at.tzinfo is None:

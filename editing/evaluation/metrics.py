@@ -58,7 +58,7 @@ def perplexity(model: Any, windows: Sequence[Tensor], *, tick: Tick = uncounted)
 def text_windows(model: Any, tokenizer: Any, file: Path, *, tokens: int = 20_000) -> list[Tensor]:
     """The beginning of a text file as windows of token ids; raises DataError if there is too little."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the held-out text {file} cannot be read as UTF-8: {error}") from error
     ids = tokenizer(text[: tokens * 12], return_tensors="pt", verbose=False)["input_ids"][:, :tokens]

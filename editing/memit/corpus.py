@@ -171,7 +171,7 @@ def _lines(path: Path, limit: int) -> Iterator[tuple[str, bool]]:
     """(a line, cut to `limit` characters; whether it was longer), without holding the whole line in memory."""
     with open_regular(path) as binary:
         source = gzip.GzipFile(fileobj=binary) if path.suffix == ".gz" else binary
-        file = io.TextIOWrapper(source, encoding="utf-8", errors="replace")
+        file = io.TextIOWrapper(source, encoding="utf-8-sig", errors="replace")
         while line := file.readline(limit):
             piece, longer = line, False
             while not piece.endswith("\n") and (piece := file.readline(limit)):

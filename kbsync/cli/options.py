@@ -24,6 +24,12 @@ def _reason(text: str) -> str:
     return checked(text)
 
 
+def _name(text: str) -> str:
+    from kbsync.reasons import checked_name
+
+    return checked_name(text)
+
+
 Reason = Annotated[
     str, typer.Option(help="Why, in at least one word; recorded in the audit log.", callback=_reason)
 ]
@@ -32,6 +38,7 @@ Actor = Annotated[
     typer.Option(
         help="Who decides; recorded in the audit log together with the operating system's user.",
         envvar="USER",
+        callback=_name,
     ),
 ]
 

@@ -125,7 +125,7 @@ def read_overrides(file: Path) -> EditOverrides:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise BadConfiguration(f"{file} cannot be read as JSON: {error}", "correct or remove it") from error
     if not isinstance(values, dict):

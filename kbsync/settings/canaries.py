@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from editing.durable import open_regular
 from editing.spec import Case
 from kbsync.errors import BadConfiguration, BadData
 from kbsync.settings.loading import describe_validation_error
@@ -31,13 +32,13 @@ def read_canaries(path: Path | None) -> tuple[Case, ...]:
     if path is None:
         return ()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise BadData(
                 f"the canaries in {path} are longer than {MOST_BYTES} bytes", "is it the right file?"
             )
-        lines = content.decode("utf-8-sig").splitlines()
+        lines = content.decode("utf-8-sig").split("\n")  # a string may contain other line ends
     except OSError as error:
         raise BadConfiguration(
             f"the canaries in {path} cannot be read: {error.strerror}", "check the path and its mode"

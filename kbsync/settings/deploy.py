@@ -65,7 +65,7 @@ def read_secret(
     elif file is not None:
         where = str(file)
         try:
-            found = file.read_text(encoding="utf-8").strip()
+            found = file.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise BadConfiguration(f"the token in {where} cannot be read: {error}") from error
     else:

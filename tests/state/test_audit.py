@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from state import State
 from state.anchors import read_anchors
 from state.audit import read_jsonl, verify_rows
-from state.errors import AnchorContradicted, AnchorMissing, Damaged
+from state.errors import AnchorContradicted, AnchorMissing, Damaged, Unreachable
 from state.hash_chain import GENESIS, canonical, link
 from state.records import Anchor
 from tests.support.ledgers import Clock, fact, said
@@ -215,6 +216,8 @@ def test_the_anchor_file_only_grows_and_only_when_the_head_has_moved(state: Stat
         "\ufffd",
         "[" * 100_000,
         f'{{"seq": 1, "hash": "{"a" * 64}", "at": "2024-01-01"}}',
+        f'{{"seq": {2**63}, "hash": "{"a" * 64}", "at": "2024-01-01T00:00:00Z"}}',
+        f'{{"seq": {"9" * 5_000}, "hash": "{"a" * 64}", "at": "2024-01-01T00:00:00Z"}}',
     ],
 )
 def test_a_file_that_is_no_anchor_is_refused(tmp_path: Path, content: str) -> None:
@@ -222,6 +225,37 @@ def test_a_file_that_is_no_anchor_is_refused(tmp_path: Path, content: str) -> No
     path.write_text(content)
     with pytest.raises(Damaged, match="is not an anchor file"):
         read_anchors(path)
+
+
+def test_an_anchor_file_may_come_from_another_system_and_out_of_order(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "anchors.jsonl"
+    for count in (3, 12):
+        fill(state, count)
+        state.audit.write_anchor(path)
+    lines = path.read_text().splitlines()
+    path.write_bytes("\r\n".join([*reversed(lines), lines[0], ""]).encode())
+    assert state.audit.verify(*read_anchors(path)).ok
+    head = state.audit.write_anchor(path)
+    assert head is not None
+    assert len(read_anchors(path)) == 3, "nothing new was anchored"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_what_is_no_file_is_no_anchor_file_and_nobody_waits_for_it(
+    state: State, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "anchors"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+    fill(state)
+    for use in (read_anchors, state.audit.write_anchor):
+        with pytest.raises(Unreachable, match="not a regular file"):
+            use(path)
 
 
 def rewritten(state: State, from_: int) -> None:

@@ -86,6 +86,24 @@ def test_every_decision_needs_a_reason_of_a_word(
     assert world.events() == before
 
 
+@pytest.mark.parametrize("reason", ["x" * 10_001, "a\0b", "a\ud800b"])
+def test_a_reason_that_nobody_could_read_or_store_is_refused(shell: Shell, world: World, reason: str) -> None:
+    before = world.events()
+    code, _, err = shell("pause", f"--reason={reason}")
+    assert code == 2
+    assert "reason" in err
+    assert world.events() == before
+
+
+@pytest.mark.parametrize("name", ["", "  ", "-", "ada\x1b[2J", "ada\nbob", "\u202eada", "x" * 201])
+def test_who_decides_is_named_in_visible_characters(shell: Shell, world: World, name: str) -> None:
+    before = world.events()
+    code, _, err = shell("pause", "--reason", "why not", f"--actor={name}")
+    assert code == 2
+    assert "name" in err
+    assert world.events() == before
+
+
 def test_a_decision_without_a_reason_is_refused(shell: Shell, world: World) -> None:
     world.hear(observed("italy", "conte"))
     assert shell("retract", 1)[0] == 2
