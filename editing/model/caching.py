@@ -36,12 +36,16 @@ class FixedLayer(DynamicLayer):  # type: ignore[misc]
 
 def attending_to(model: Any, cache: Any) -> dict[str, Any]:
     """Keyword arguments that make a forward pass of `model` attend to `cache` and extend it."""
-    kind: type = type(model)
-    return {_argument(kind): cache, "use_cache": True}
+    return {"cache" if takes(model, "cache") else "past_key_values": cache, "use_cache": True}
+
+
+def takes(model: Any, argument: str) -> bool:
+    """Whether the forward pass of `model` names this argument; of a compiled model, that of the model inside."""
+    # The wrapper of torch.compile takes whatever it is given.
+    kind: type = type(getattr(model, "_orig_mod", model))
+    return argument in _arguments(kind)
 
 
 @remembered
-def _argument(kind: type) -> str:
-    """Name of the cache argument of this class's forward pass."""
-    parameters = inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
-    return "cache" if "cache" in parameters else "past_key_values"
+def _arguments(kind: type) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.forward).parameters)  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from editing.model.caching import attending_to
+from editing.model.caching import attending_to, takes
 from editing.model.passes import padded
 
 Ids = tuple[int, ...]
@@ -19,7 +18,7 @@ Ids = tuple[int, ...]
 def logits_from(model: Any, ids: Tensor, first: int, **more: Any) -> Tensor:
     """Logits [B, T − first, V] of the positions from `first` on; the others are skipped if the class allows it."""
     kept = ids.shape[1] - first
-    if "logits_to_keep" in inspect.signature(type(model).forward).parameters:
+    if takes(model, "logits_to_keep"):
         logits: Tensor = model(ids, **more, logits_to_keep=kept).logits
         return logits
     whole: Tensor = model(ids, **more).logits

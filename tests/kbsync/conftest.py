@@ -13,9 +13,12 @@ from state.ledger import State
 from tests.support.admission_world import Clock, OpenWorld, World
 
 
-@pytest.fixture(autouse=True)
-def _warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are forked from a server that has imported torch: each is a process of its own, only sooner ready."""
+@pytest.fixture(scope="module", autouse=True)
+def _warm_workers() -> Iterator[None]:
+    """Workers are forked from a server that has imported torch: each is a process of its own, only sooner ready.
+
+    By module, so that the worlds which the tests of a module copy are built by them too.
+    """
 
     cold = LocalWorker._start
 
@@ -26,7 +29,9 @@ def _warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return warm_worker.start(worker)
 
-    monkeypatch.setattr(LocalWorker, "_start", start)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalWorker, "_start", start)
+        yield
 
 
 @pytest.fixture(scope="session")

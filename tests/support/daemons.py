@@ -1,38 +1,68 @@
 """A real daemon and real commands in processes of their own, with a scripted worker.
 
-The daemon is `kbsync run` as a service manager starts it.  Builds cost nothing, and a test decides with a
-file how long one takes (`scripted_process.py`).
+The processes are forked from a server that has imported everything (`forked_commands.py`).  Builds cost nothing,
+and a test decides with a file how long one takes (`scripted_process.py`).
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from kbsync.service.cycle import cycle
 from state import State
+from tests.support import forked_commands
 from tests.support.micro import Micro, make
-from tests.support.paths import REPOSITORY
 from tests.support.scripted import Scripted
 
 PATIENCE_S = 120.0
 """How long another process may take on a busy machine before a test gives up."""
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command at work, or at its end."""
+
+    process: BaseProcess
+    output: Path
+    errors: Path
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code (negative: the signal that ended it); None while it runs."""
+        return self.process.exitcode
+
+    def wait(self) -> int:
+        self.process.join(PATIENCE_S)
+        assert self.process.exitcode is not None, "it does not end"
+        return self.process.exitcode
+
+    @property
+    def stdout(self) -> str:
+        return self.output.read_text(encoding="utf-8") if self.output.exists() else ""
+
+    @property
+    def stderr(self) -> str:
+        return self.errors.read_text(encoding="utf-8") if self.errors.exists() else ""
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+
 @dataclass
 class Served(Micro):
     """A micro world whose daemon and commands are processes; they read the wall's clock."""
 
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    processes: list[Command] = field(default_factory=list)
 
     def clock(self) -> datetime:
         return datetime.now(UTC)
@@ -51,47 +81,38 @@ class Served(Micro):
     def ledger(self) -> State:
         return State.open(f"sqlite:///{self.home.database}")
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Command:
         """Any `kbsync` command, in the background."""
-        command = [sys.executable, "-m", "kbsync", "--home", str(self.home.root), *arguments]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "USER": "ada"}
-        process = subprocess.Popen(
-            command,
-            cwd=REPOSITORY,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self.processes.append(process)
-        return process
+        number = len(self.processes)
+        return self._started(arguments, self.root / f"{number}.out", self.root / f"{number}.err")
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str) -> Command:
         """The command, to its end."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=PATIENCE_S)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        command = self.start(*arguments)
+        command.wait()
+        return command
 
     @contextmanager
-    def daemon(self) -> Iterator[subprocess.Popen[str]]:
+    def daemon(self) -> Iterator[Command]:
         """A daemon that leads; ended by SIGTERM where the block has not killed it."""
-        process = self.background_daemon()
+        command = self.background_daemon()
         try:
-            self.until(lambda: "daemon.started" in (self.root / "daemon.log").read_text(encoding="utf-8"))
-            yield process
+            self.until(lambda: "daemon.started" in command.stderr)
+            yield command
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            process.wait(PATIENCE_S)
+            if command.returncode is None:
+                command.send_signal(signal.SIGTERM)
+            command.wait()
 
-    def background_daemon(self) -> subprocess.Popen[str]:
+    def background_daemon(self) -> Command:
         """A daemon that is ended by whoever started it, or by `end`."""
-        with (self.root / "daemon.log").open("a", encoding="utf-8") as log:
-            command = [sys.executable, "-m", "kbsync", "--home", str(self.home.root), "run"]
-            environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-            process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=log, text=True)
-        self.processes.append(process)
-        return process
+        log = self.root / "daemon.log"
+        return self._started(("run",), log, log)
+
+    def _started(self, words: Sequence[str], output: Path, errors: Path) -> Command:
+        process = forked_commands.start(self.home.root, words, output, self.hold, errors=errors)
+        self.processes.append(Command(process, output, errors))
+        return self.processes[-1]
 
     def until(self, condition: Callable[[], Any]) -> Any:
         """Wait until another process has brought it about; what the condition gave."""
@@ -103,22 +124,16 @@ class Served(Micro):
 
     def end(self) -> None:
         """Kill whatever still lives."""
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            for stream in (process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
+        for command in self.processes:
+            command.process.kill()
+            command.process.join()
 
 
 def served(root: Path, *, extra: str = "") -> Served:
     """A world with an imported base and migrated ledger, whose worker is the scripted one."""
     made = make(root, thresholds={}, extra=f"[gates.weight_growth]\nthreshold = 9.0\n\n{extra}")
     world = Served(made.root, made.now)
-    command = [sys.executable, "-m", "tests.support.scripted_process", str(world.hold)]
     text = world.home.config.read_text(encoding="utf-8")
-    text = text.replace("[executor]\n", f"[executor]\ncommand = {command}\n")
     text = text.replace("[plan]\n", "[plan]\nmin_pending = 1\n")
     text = text.replace("level = 'error'", "level = 'info'")
     world.home.config.write_text(text, encoding="utf-8")

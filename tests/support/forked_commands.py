@@ -32,18 +32,22 @@ torch.set_num_threads(1)
 LOOK_S = 0.03
 
 
-def start(home: Path, words: Sequence[str], output: Path, hold: Path) -> BaseProcess:
-    """The command `words` in a process of its own, which appends what it prints to `output`."""
-    process = FORKS.Process(target=_command, args=(home, tuple(words), output, hold))
+def start(
+    home: Path, words: Sequence[str], output: Path, hold: Path, *, errors: Path | None = None
+) -> BaseProcess:
+    """The command `words` in a process of its own, which appends what it prints to `output`.
+
+    What it prints on stderr goes to `errors`, or to `output` too.
+    """
+    process = FORKS.Process(target=_command, args=(home, tuple(words), output, hold, errors or output))
     process.start()
     return process
 
 
-def _command(home: Path, words: Sequence[str], output: Path, hold: Path) -> None:
+def _command(home: Path, words: Sequence[str], output: Path, hold: Path, errors: Path) -> None:
     """In the child: the command line's own `main`."""
-    written = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(written, 1)
-    os.dup2(written, 2)
+    for path, descriptor in ((output, 1), (errors, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), descriptor)
     os.environ |= {"HF_HUB_OFFLINE": "1", "USER": "ada"}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     kbsync.service.requests.LOOK_S = kbsync.service.daemon.LOOK_S = LOOK_S

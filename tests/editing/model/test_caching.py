@@ -27,6 +27,8 @@ def test_a_model_is_given_its_cache_by_the_name_that_its_class_has() -> None:
     cache = object()
     assert attending_to(Older(), cache) == {"past_key_values": cache, "use_cache": True}
     assert attending_to(Newer(), cache) == {"cache": cache, "use_cache": True}
+    assert attending_to(torch.compile(Older(), backend="eager"), cache) == attending_to(Older(), cache)
+    assert attending_to(torch.compile(Newer(), backend="eager"), cache) == attending_to(Newer(), cache)
 
 
 @pytest.mark.parametrize("kind", SHAPES)

@@ -18,13 +18,18 @@ from tests.support.micro import Micro, make
 FACTS = {"Blue House": "Anna", "Red Boat": "Bob", "Old Mill": "Carl"}
 
 
-@pytest.fixture
-def micro(tmp_path: Path) -> Micro:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Micro:
     """Three facts are live as checkpoint 1."""
-    micro = make(tmp_path)
+    micro = make(tmp_path_factory.mktemp("live") / "world")
     micro.say(FACTS)
     micro.sync()
     return micro
+
+
+@pytest.fixture
+def micro(template: Micro, tmp_path: Path) -> Micro:
+    return template.copy(tmp_path / "world")
 
 
 def roll_back(micro: Micro, target: int | None = None) -> tuple[Checkpoint, Checkpoint]:
