@@ -264,9 +264,18 @@ def tables(world: World) -> dict[str, Any]:
 def names(home: Home) -> set[str]:
     """Everything that lies in a home, by name: what an accident left behind is one more.
 
-    Not what only time decides: rates are kept of what took long enough to be measured.
+    Not what only time decides: rates are kept of what took long enough to be measured, and how far a build has
+    come is written while it runs.
     """
-    passing = {"kbsync.db", "kbsync.db-wal", "kbsync.db-shm", ".lock", "worker.log", "rates.json"}
+    passing = {
+        "kbsync.db",
+        "kbsync.db-wal",
+        "kbsync.db-shm",
+        ".lock",
+        "worker.log",
+        "rates.json",
+        "progress.json",
+    }
     return {
         str(path.relative_to(home.root))
         for path in home.root.rglob("*")
