@@ -35,6 +35,10 @@ class Changed(UsageError):
     """What a decision is about is not any more what the reviewer saw; the message says what it is now."""
 
 
+class NoReason(UsageError):
+    """A decision without a reason, or with one of no word."""
+
+
 class BadData(KbsyncError):
     exit_code = 65
 

@@ -7,19 +7,21 @@ killed after its time, or as soon as its result is no longer needed.
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
 from kbsync.errors import BadConfiguration, KbsyncError
 from kbsync.visible import visible
 
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _POLL_S = 0.1
 _LAST_WORDS = 400
 """Maximum number of characters of a program's stderr in a message."""
@@ -50,6 +52,13 @@ def missing(arguments: Sequence[str]) -> BadConfiguration | None:
         f"there is no program {arguments[0]}, or it may not be executed",
         "give its absolute path, and make it executable",
     )
+
+
+def check_placeholders(arguments: Iterable[str], known: Collection[str]) -> None:
+    """Raise ValueError for a placeholder in braces that `filled` would leave as it is."""
+    for argument in arguments:
+        if unknown := sorted(set(_PLACEHOLDER.findall(argument)).difference(known)):
+            raise ValueError(f"{{{unknown[0]}}} is not one of {', '.join(sorted(known))}")
 
 
 def filled(argument: str, values: Mapping[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kbsync.errors import UsageError
+from kbsync.errors import NoReason, UsageError
 from kbsync.visible import HIDDEN, visible
 
 LONGEST_REASON = 10_000
@@ -13,11 +13,11 @@ LONGEST_NAME = 200
 def checked(reason: str) -> str:
     """The trimmed reason, as it is written to the audit log.
 
-    Raises UsageError if it contains no word, is too long, or contains what no database stores.
+    Raises NoReason if it contains no word, UsageError if it is too long or contains what no database stores.
     """
     trimmed = reason.strip()
     if not any(character.isalnum() for character in trimmed):
-        raise UsageError(
+        raise NoReason(
             f"a decision needs a reason of at least one word, not {reason!r}",
             'say why for those who read the audit log, such as --reason "the source was vandalised"',
         )

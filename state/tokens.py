@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import select
@@ -61,7 +62,9 @@ class TokenTransitions(TokenQueries, Writer):
         row = self._row(select(*_TOKEN).where(TOKENS.c.name == name))
         if row is None:
             raise NotFound("token", name)
-        if row.revoked is None:
-            self._update(TOKENS, TOKENS.c.name == name, revoked=self.clock())
+        found = Token(*row)
+        if found.revoked is None:
+            found = replace(found, revoked=self.clock())
+            self._update(TOKENS, TOKENS.c.name == name, revoked=found.revoked)
             self._log(actor, [Note("token.revoked", {"token": name, "reason": reason})])
-        return next(token for token in self.tokens() if token.name == name)
+        return found

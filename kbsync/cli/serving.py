@@ -44,12 +44,13 @@ def serve(
     """
     import signal
 
+    from kbsync.settings.section import join_address
+
     with globals_of(context).ledger() as app:
         app.state.migrate()
-        shown = f"[{host}]" if ":" in host else host
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: app.stopping.set())
-        with _pages().serving(app, f"{shown}:{port}") as address:
+        with _pages().serving(app, join_address(host, port)) as address:
             say(f"the review pages are at {address} (Ctrl-C ends them)")
             while not app.stopping.wait(3_600):
                 pass

@@ -13,18 +13,18 @@ from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import RedirectResponse, Response
 
 from kbsync.application import Application
-from kbsync.errors import Changed, UsageError
+from kbsync.errors import Changed, NoReason, UsageError
 from kbsync.intake.quarantine import Outcome, Word, decide
 from kbsync.pages import checkpoints, quarantine, runs
 from kbsync.pages.access import Kbsync, Operator, Reviewer, Visitor
+from kbsync.pages.errands import Errands, Resolve
 from kbsync.pages.paging import Id, Search
 from kbsync.pages.rendering import page
-from kbsync.pages.submissions import Fields, Form, number
+from kbsync.pages.submissions import Fields, Form, Submissions, number
 from kbsync.queries.quarantine import dossier
 from kbsync.reasons import checked
 from kbsync.runs import review
 from kbsync.service.actions import resolve_rollback
-from kbsync.service.requests import ask
 from state import Transaction
 
 router = APIRouter()
@@ -37,12 +37,6 @@ WORDS: Mapping[str, Word] = {
 }
 """What a form says, and the decision that it is."""
 Spoken = Literal["approve", "reject", "reopen", "retract", "unretract"]
-
-
-def _refusal(error: UsageError) -> tuple[int, str]:
-    """409 for what has changed or cannot be decided so, 422 for a form without a reason; and what to say."""
-    missing = str(error).startswith("a decision needs a reason")
-    return (422 if missing else 409), f"{error}. {error.advice or ''}".strip()
 
 
 @router.post("/quarantine/decide")
@@ -62,11 +56,11 @@ def decide_many(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields
         outcome = decide(app.intake(), word, versions, reason, visitor.name, rehearse=rehearse)
         return _outcome(request, outcome, word, fields)
 
-    try:
-        return act() if rehearse else _once(request, visitor, fields, act)
-    except UsageError as error:
-        status, message = _refusal(error)
+    def refused(status: int, message: str) -> Response:
         return quarantine.list_page(request, app, back, status, [message])
+
+    # A rehearsal changes nothing, so its form may be sent again.
+    return _decided(request, visitor, "" if rehearse else fields.one("key"), act, refused)
 
 
 def _versions(fields: Form) -> dict[int, str]:
@@ -100,58 +94,45 @@ def decide_one(
         decide(app.intake(), WORDS[word], chosen, fields.reason, visitor.name)
         return RedirectResponse(f"/quarantine/{id}?decided={word}", 303)
 
-    try:
-        return _once(request, visitor, fields, act)
-    except UsageError as error:
-        status, message = _refusal(error)
+    def refused(status: int, message: str) -> Response:
         return quarantine.review_page(request, app, dossier(app, id), status, message, fields.reason)
+
+    return _decided(request, visitor, fields.one("key"), act, refused)
 
 
 @router.post("/runs/{id}/approve")
 def approve_run(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields, id: Id) -> Response:
     """Approve a run's candidate, by its digest: whoever leads promotes it."""
-    return _about_run(
-        request,
-        app,
-        visitor,
-        fields,
-        id,
-        lambda: _ask(
-            request,
-            visitor,
-            fields,
-            "approve-run",
-            lambda tx: review.candidate_of(tx, id, fields.one("digest") or None),
-        ),
-    )
+    digest = fields.one("digest") or None
+
+    def act() -> None:
+        _ask(request, visitor, fields, "approve-run", lambda tx: review.candidate_of(tx, id, digest))
+
+    return _about_run(request, app, visitor, fields, id, act)
 
 
 @router.post("/runs/{id}/reject")
 def reject_run(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields, id: Id) -> Response:
     """Reject a run's candidate: live stays as it is."""
     digest = fields.one("digest") or None
-    return _about_run(
-        request,
-        app,
-        visitor,
-        fields,
-        id,
-        lambda: review.reject_run(app, id, fields.reason, visitor.name, digest=digest),
-    )
+
+    def act() -> None:
+        review.reject_run(app, id, fields.reason, visitor.name, digest=digest)
+
+    return _about_run(request, app, visitor, fields, id, act)
 
 
 def _about_run(
-    request: Request, app: Application, visitor: Visitor, fields: Form, id: int, act: Callable[[], object]
+    request: Request, app: Application, visitor: Visitor, fields: Form, id: int, act: Callable[[], None]
 ) -> Response:
     def answered() -> Response:
         act()
         return RedirectResponse(f"/runs/{id}", 303)
 
-    try:
-        return _once(request, visitor, fields, answered)
-    except UsageError as error:
-        status, message = _refusal(error)
+    def refused(status: int, message: str) -> Response:
         return runs.run_page(request, app, id, status, message, fields.reason)
+
+    return _decided(request, visitor, fields.one("key"), answered, refused)
 
 
 @router.post("/checkpoints/rollback")
@@ -202,11 +183,10 @@ def keep(
 def _about_checkpoints(
     request: Request, app: Application, visitor: Visitor, fields: Form, act: Callable[[], Response]
 ) -> Response:
-    try:
-        return _once(request, visitor, fields, act)
-    except UsageError as error:
-        status, message = _refusal(error)
+    def refused(status: int, message: str) -> Response:
         return checkpoints.list_page(request, app, Search(), status, message, fields.reason)
+
+    return _decided(request, visitor, fields.one("key"), act, refused)
 
 
 @router.post("/sync")
@@ -217,7 +197,7 @@ def sync(request: Request, app: Kbsync, visitor: Operator, fields: Fields) -> Re
         asked = _ask(request, visitor, fields, "sync", lambda tx: {"bootstrap": False}, reason="asked for")
         return RedirectResponse(f"/requests/{asked}", 303)
 
-    return _once(request, visitor, fields, act)
+    return _once(request, visitor, fields.one("key"), act)
 
 
 @router.get("/requests/{id}")
@@ -231,21 +211,32 @@ def asked_for(request: Request, app: Kbsync, visitor: Operator, id: Id) -> Respo
 
 
 def _ask(
+    request: Request, visitor: Visitor, fields: Form, action: str, resolve: Resolve, reason: str | None = None
+) -> int:
+    """Have whoever leads asked for something, with the form's reason; the number of the request."""
+    errands: Errands = request.app.state.errands
+    why = checked(fields.reason) if reason is None else reason
+    return errands.ask(action, resolve, reason=why, actor=visitor.name)
+
+
+def _decided(
     request: Request,
     visitor: Visitor,
-    fields: Form,
-    action: str,
-    resolve: Callable[[Transaction], Mapping[str, Any]],
-    reason: str | None = None,
-) -> int:
-    """Write a request into the ledger and have it seen to; its number."""
-    app: Application = request.app.state.kbsync
-    why = checked(fields.reason) if reason is None else reason
-    asked = ask(app, action, resolve, reason=why, actor=visitor.name)
-    request.app.state.errands.see_to(asked.id)
-    return asked.id
+    key: str,
+    act: Callable[[], Response],
+    refused: Callable[[int, str], Response],
+) -> Response:
+    """The answer of `act`, carried out once for a form's key; or the page with what was wrong.
+
+    The status is 422 without a reason, and 409 for what has changed or cannot be decided so.
+    """
+    try:
+        return _once(request, visitor, key, act)
+    except UsageError as error:
+        status = 422 if isinstance(error, NoReason) else 409
+        return refused(status, f"{error}. {error.advice or ''}".strip())
 
 
-def _once(request: Request, visitor: Visitor, fields: Form, act: Callable[[], Response]) -> Response:
-    answer: Response = request.app.state.submissions.once(request, visitor.name, fields.one("key"), act)
-    return answer
+def _once(request: Request, visitor: Visitor, key: str, act: Callable[[], Response]) -> Response:
+    submissions: Submissions = request.app.state.submissions
+    return submissions.once(request, visitor.name, key, act)

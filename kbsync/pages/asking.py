@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from kbsync.pages.access import Kbsync, Operator, Reviewer, Seen
+from kbsync.pages.errands import Errands
 from kbsync.pages.paging import Search, Text
 from kbsync.pages.rendering import page
 from kbsync.pages.submissions import Fields, new_key
@@ -15,7 +16,6 @@ from kbsync.queries.answers import explanation
 from kbsync.queries.asking import answered_elsewhere
 from kbsync.queries.survey import BELIEFS, survey
 from kbsync.queries.words import relation_labels
-from kbsync.service.requests import ask
 
 router = APIRouter()
 LONGEST = 500
@@ -60,6 +60,6 @@ def beliefs(request: Request, app: Kbsync, visitor: Seen) -> Response:
 @router.post("/survey")
 def ask_the_base(request: Request, app: Kbsync, visitor: Operator, fields: Fields) -> Response:
     """Have the base asked about every wanted fact that it was not asked about yet."""
-    asked = ask(app, "survey", lambda tx: {}, reason="", actor=visitor.name)
-    request.app.state.errands.see_to(asked.id)
-    return RedirectResponse(f"/requests/{asked.id}", 303)
+    errands: Errands = request.app.state.errands
+    asked = errands.ask("survey", lambda tx: {}, reason="", actor=visitor.name)
+    return RedirectResponse(f"/requests/{asked}", 303)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
-from kbsync.service.requests import wait_for
+from kbsync.service.requests import ask, wait_for
+from state import Transaction
 from state.errors import StateError
 
 log = structlog.get_logger()
+
+Resolve = Callable[[Transaction], Mapping[str, Any]]
+"""Gives the arguments of a request, or refuses (`kbsync.service.requests.ask`)."""
 
 
 class Errands:
@@ -23,10 +29,14 @@ class Errands:
         self._one = threading.Lock()
         self._threads: list[threading.Thread] = []
 
-    def see_to(self, request: int) -> None:
-        """Have the request carried out, by the daemon or here; its answer is in the ledger."""
-        if not self._here:
-            return
+    def ask(self, action: str, resolve: Resolve, *, reason: str, actor: str) -> int:
+        """Write a request into the ledger and have it carried out, by the daemon or here; its number."""
+        request = ask(self._app, action, resolve, reason=reason, actor=actor).id
+        if self._here:
+            self._carry_out(request)
+        return request
+
+    def _carry_out(self, request: int) -> None:
         thread = threading.Thread(target=self._wait, args=(request,), name=f"request-{request}", daemon=True)
         self._threads = [one for one in self._threads if one.is_alive()] + [thread]
         thread.start()

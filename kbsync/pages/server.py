@@ -15,11 +15,10 @@ from kbsync.errors import BadConfiguration
 from kbsync.pages.access import Access
 from kbsync.pages.app import create_app
 from kbsync.service.heartbeat import Heartbeat
-from kbsync.settings.section import split_address
+from kbsync.settings.section import join_address, split_address
 
 log = structlog.get_logger()
 
-DEFAULT = "127.0.0.1:8788"
 CLIENTS = 200
 """Connections that are served at once; a further one is answered with 503."""
 STOP_S = 5.0
@@ -79,8 +78,7 @@ def serving(app: Application, listen: str, heartbeat: Heartbeat | None = None) -
     server = _Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="pages", daemon=True)
     thread.start()
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{bound.getsockname()[1]}"
+    address = f"http://{join_address(host, bound.getsockname()[1])}"
     log.info("pages.listening", address=address)
     try:
         yield address

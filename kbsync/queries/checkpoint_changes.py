@@ -64,7 +64,8 @@ def checkpoint_changes(app: Application, before: int, after: int) -> CheckpointC
 def _change(pair: SlotKey, before: Fact | None, after: Fact | None) -> SlotChange:
     labelled = after or before
     assert labelled is not None
-    return SlotChange(*(pair[0], labelled.subject_label, pair[1]), before, after)
+    subject, relation = pair
+    return SlotChange(subject, labelled.subject_label, relation, before, after)
 
 
 def _order(change: SlotChange) -> tuple[str, str, str]:

@@ -7,7 +7,6 @@ such as one provided by systemd's LoadCredential= or a mounted Kubernetes secret
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -17,9 +16,9 @@ from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, T
 
 from connectors.durations import Duration, PositiveDuration
 from kbsync.errors import BadConfiguration
+from kbsync.programs import check_placeholders
 
 _HTTP = TypeAdapter(AnyHttpUrl)
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset({"version", "path", "digest"})
 """Placeholders in braces that a program's arguments may contain."""
 PROGRAM_VARIABLES = frozenset(f"KBSYNC_{name}" for name in ("ACTION", "VERSION", "PATH", "DIGEST", "TOKEN"))
@@ -171,9 +170,7 @@ class ExecSettings(HookSettings):
 
     @model_validator(mode="after")
     def _observable(self) -> Self:
-        for argument in (*self.deploy, *self.rollback, *self.observe):
-            if unknown := sorted(set(_PLACEHOLDER.findall(argument)) - PLACEHOLDERS):
-                raise ValueError(f"{{{unknown[0]}}} is not one of {', '.join(sorted(PLACEHOLDERS))}")
+        check_placeholders((*self.deploy, *self.rollback, *self.observe), PLACEHOLDERS)
         return self._with_evidence(bool(self.observe), "`observe`")
 
 

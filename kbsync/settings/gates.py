@@ -13,9 +13,9 @@ from connectors.durations import PositiveDuration
 from connectors.guesses import did_you_mean
 from kbsync.errors import BadConfiguration
 from kbsync.gates import DEFAULT_GATES, Direction, Gate
+from kbsync.programs import check_placeholders
 from kbsync.settings.section import Section
 
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset({"candidate", "live", "base"})
 """Placeholders in braces that a gate command's arguments may contain."""
 _ADVICE = "if the fault is in the program, correct it and let `kbsync rebuild` judge again"
@@ -67,9 +67,7 @@ class GateCommandSettings(Section):
     @field_validator("command")
     @classmethod
     def _known_placeholders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for argument in value:
-            if unknown := sorted(set(_PLACEHOLDER.findall(argument)) - PLACEHOLDERS):
-                raise ValueError(f"{{{unknown[0]}}} is not one of {', '.join(sorted(PLACEHOLDERS))}")
+        check_placeholders(value, PLACEHOLDERS)
         return value
 
     @field_validator("gates")

@@ -9,31 +9,24 @@ from ipaddress import ip_network
 from pydantic import Field, field_validator, model_validator
 
 from connectors.durations import PositiveDuration
-from kbsync.settings.section import Section, split_address
+from kbsync.settings.section import Address, Section
 from state.records import Role
 
 
 class HealthSettings(Section):
     """`/livez`, `/readyz` and `/metrics` of the daemon, see [deploying.md](deploying.md)."""
 
-    listen: str | None = Field(None, description="host:port to serve them on; unset: not served")
+    listen: Address | None = Field(None, description="host:port to serve them on; unset: not served")
     stale: PositiveDuration = Field(
         timedelta(minutes=10),
         description="`/livez` reports a loop as dead after this time without a sign of life",
     )
 
-    @field_validator("listen")
-    @classmethod
-    def _is_an_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value)
-        return value
-
 
 class PagesSettings(Section):
     """The review pages of the daemon and of `kbsync serve`, see [pages.md](pages.md)."""
 
-    listen: str | None = Field(
+    listen: Address | None = Field(
         None,
         description="host:port on which `kbsync run` serves the pages as well; unset: only `kbsync serve` does",
     )
@@ -50,13 +43,6 @@ class PagesSettings(Section):
     proxy_role: Role = Field(
         "viewer", description="role of users whom a proxy names: viewer, reviewer or operator"
     )
-
-    @field_validator("listen")
-    @classmethod
-    def _is_an_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value)
-        return value
 
     @field_validator("proxies")
     @classmethod

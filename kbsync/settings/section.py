@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 class Section(BaseModel):
@@ -22,3 +23,17 @@ def split_address(listen: str) -> tuple[str, int]:
             f"{listen!r} is not an address: write host:port, such as 127.0.0.1:8787 or [::1]:8787"
         )
     return host, int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """The inverse of `split_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _checked_address(listen: str) -> str:
+    split_address(listen)
+    return listen
+
+
+Address = Annotated[str, AfterValidator(_checked_address)]
+"""A setting that `split_address` reads."""
