@@ -7,7 +7,7 @@ quarantined row is kept for its reviewer only while some source states its objec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kbsync.admission.codes import CODES
@@ -106,10 +106,18 @@ def _of_wanted(history: History, verdict: Verdict) -> Move | None:
         case Retract():
             return _leave(history, "retracted", verdict.reason)
         case Quarantine(withdraw=True):
-            return _leave(history, "quarantined", verdict.reason)
+            return _withdrawn(history, verdict)
         case Hold():
             return _look_again(history, verdict.until if verdict.value is None else None)
     return _look_again(history, verdict.recheck)
+
+
+def _withdrawn(history: History, verdict: Quarantine) -> Move | None:
+    """The wanted row goes to a reviewer; or, where no source states it any more, to its history."""
+    wanted = history.wanted
+    if wanted is not None and _is_stale(history, replace(wanted, status="quarantined"), verdict.stated):
+        return _move(wanted, "superseded", _GONE)
+    return _leave(history, "quarantined", verdict.reason)
 
 
 def _for_reviewer(history: History, verdict: Quarantine) -> tuple[Value, ...]:

@@ -147,6 +147,32 @@ def test_a_step_delivered_twice_equals_one_delivered_once(open_world, told, orde
     assert world.facts() == after
 
 
+def test_a_value_that_a_homonym_withdraws_and_no_source_states_is_history_at_once(
+    open_world: Callable[[], World],
+) -> None:
+    """It is not left to a reviewer until the slot is judged again."""
+    world, source = open_world(), Script("crm")
+    said = [
+        (SUBJECTS[0], 1, OBJECTS[3]),
+        (SUBJECTS[1], 1, OBJECTS[3]),
+        (SUBJECTS[1], 2, OBJECTS[0]),  # the same prompt, another answer
+    ]
+    for subject, revision, thing in said:
+        statement = Statement("s0", "entity", thing, "normal", None, None, 0)
+        at = START - (60 - revision) * DAY
+        source.tell(observed(subject, statement, revision=revision, modified=at, at=START, source="crm"))
+        world.intake._apply("crm", source.steps[-1], bootstrap=False, cursor=None)
+    statuses = {(fact.subject, fact.object): fact.status for fact in world.facts()}
+    assert statuses == {
+        ("wd:georgia", "wd:eve"): "quarantined",
+        ("wd:georgia_us", "wd:eve"): "superseded",
+        ("wd:georgia_us", "wd:ann"): "quarantined",
+    }
+    before = world.facts()
+    world.intake.readmit((subject.id, HEAD) for subject in SUBJECTS)
+    assert world.facts() == before
+
+
 @QUICK
 @given(told=histories(), order=st.randoms(), cuts=st.lists(st.integers(0, 30), max_size=4))
 def test_order_of_arrival_does_not_change_what_is_current_in_the_end(open_world, told, order, cuts) -> None:
