@@ -39,6 +39,8 @@ _SEEN_IN_CURSOR = 5_000
 _NOT_FOLLOWED = 5_000
 """Maximum rows that are read although they cannot be followed."""
 _SUBJECTS_IN_QUERY = 400
+_EXAMPLES = 500
+"""Rows among which a time is looked for that shows the form of the column."""
 _AHEAD = timedelta(hours=15)
 """How far ahead of our clock a time may be: databases may keep the local time of any zone."""
 _FIRST = EARLIEST + timedelta(days=1)
@@ -130,10 +132,12 @@ class KeysetPass:
         since = self._look_back(where)
         where = replace(where, mapping=self.mapping, asked=self.began.isoformat())
         at, key = _column(self.updated_at), _column(self.key)
-        example = next(self.table.rows([self.updated_at], at.is_not(None), limit=1), None)
+        rows = self.table.rows([self.updated_at], at.is_not(None), limit=_EXAMPLES)
+        examples = [row[self.updated_at] for row in rows]
         followed: sa.ColumnElement[bool] = sa.false()
-        if example is not None:
-            times = _Times.like(example[self.updated_at])
+        if examples:
+            # SQLite's columns hold values of any type: one that is not a time must not stand for the others.
+            times = _Times.like(next(filter(_is_time, examples), examples[0]))
             earliest, latest = times.bound(_FIRST), times.bound(self.began + _AHEAD)
             followed = sa.and_(key.is_not(None), at >= earliest, at <= latest)
             again = None if since is None else at >= times.bound(since)
@@ -220,7 +224,7 @@ class KeysetPass:
         wanted = {(o.subject.id, o.relation) for o in self.mapped(changed).observations(0, self.began)}
         subjects = {text: row[self.subject] for row in changed if (text := _usable(row[self.subject]))}
         values = [subjects[text] for text in sorted(subjects)]
-        rows: list[Row] = []
+        rows = [row for row in changed if _usable(row[self.subject]) is None]  # to be rejected, and counted
         for start in range(0, len(values), _SUBJECTS_IN_QUERY):
             some = bind_all(values[start : start + _SUBJECTS_IN_QUERY])
             rows += self.table.rows(self.columns, _column(self.subject).in_(some))
@@ -290,6 +294,10 @@ def _usable(cell: object) -> str | None:
         return text_of(cell, "cell")
     except SourceDataError:
         return None  # its row is rejected where it is mapped
+
+
+def _is_time(cell: object) -> bool:
+    return isinstance(cell, datetime) or (isinstance(cell, str) and _instant(cell) is not None)
 
 
 def _instant(text: str | None) -> datetime | None:

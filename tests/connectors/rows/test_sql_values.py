@@ -299,6 +299,31 @@ def test_a_first_pass_that_can_use_no_row_consumes_nothing_and_says_why(sqlite: 
     assert len(sink.values("crm:owner")) == 3
 
 
+def test_a_cell_that_is_no_time_does_not_stand_for_its_column(sqlite: Database) -> None:
+    changed = (NOW - timedelta(days=1)).isoformat()
+    sqlite.run(
+        "CREATE TABLE t (id, subject, object, changed)",
+        "INSERT INTO t VALUES (1, 'a', 'Ann', 5), (2, 'b', 'Bob', 1.5), (3, 'c', 'Cy', x'00')",
+        f"INSERT INTO t VALUES (4, 'd', 'Di', 'soon'), (5, 'e', 'Ed', '{changed}')",
+    )
+    polls = list(sqlite.open(**KEYSET).poll(None))
+    assert [o.subject.id for poll in polls for o in poll.observations] == ["crm:e"]
+    assert sum(poll.rejected for poll in polls) == 4
+
+
+def test_a_row_whose_subject_cannot_be_read_is_counted_in_every_mode(sqlite: Database) -> None:
+    changed = (NOW - timedelta(days=1)).isoformat()
+    sqlite.run(
+        "CREATE TABLE t (id, subject, object, changed)",
+        f"INSERT INTO t VALUES (1, x'00', 'Ann', '{changed}'), (2, NULL, 'Bob', '{changed}')",
+        f"INSERT INTO t VALUES (3, 'c', 'Cy', '{changed}')",
+    )
+    for settings in ({}, KEYSET):
+        (poll,) = sqlite.open(**settings).poll(None)
+        assert [o.subject.id for o in poll.observations] == ["crm:c"]
+        assert poll.rejected == 2
+
+
 def test_a_table_without_any_time_is_read_all_the_same(sqlite: Database) -> None:
     sqlite.run(
         "CREATE TABLE t (id INTEGER, subject TEXT, object TEXT, changed TEXT)",
