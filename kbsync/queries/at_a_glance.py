@@ -84,6 +84,8 @@ def _concerns(status: Overview, reviews: tuple[Run, ...]) -> Iterator[Concern]:
             yield Concern("wrong", f"The check of {check.name} failed", check.detail, "/audit")
     if status.lost:
         yield Concern("wrong", "Live has to be built again", status.lost, "/checkpoints")
+    if status.withheld:
+        yield Concern("wrong", "Live is withheld from its servers", status.withheld, "/checkpoints")
     for one in status.served:
         if status.live is not None and not one.matches:
             yield Concern("wrong", f"{one.hook} does not serve what is live", str(one), "/checkpoints")
