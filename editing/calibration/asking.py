@@ -1,0 +1,123 @@
+"""What an edited model is asked in a trial, and the answers counted by fact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from editing.calibration.counterfactuals import Counterfactual
+from editing.calibration.judgement import Counts
+from editing.calibration.statements import Statement
+from editing.evaluation.outcome import Sheet, questions
+from editing.evaluation.published import PromptAnswer
+from editing.evaluation.scoring import (
+    Score,
+    answer_ends,
+    before_end,
+    continue_greedily,
+    encode_prompts,
+    encode_targets,
+    score,
+)
+from editing.folding import fold
+from editing.model.chat import asked, opening, statement
+from editing.progress import Tick, uncounted
+from editing.requests import SLOT, EditRequest, render
+
+ANSWER_TOKENS = 24
+"""Length of an answer in a conversation: a sentence that states a fact."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """All questions about one set of edits."""
+
+    edits: Sequence[Counterfactual]
+    untouched: Sequence[Statement]
+    reserved: int = 1
+    """Paraphrases that are left to be edited with, and never asked."""
+
+    def pairs(self) -> list[PromptAnswer]:
+        """Every distinct (prompt, answer) to score."""
+        records = [edit.record(self.reserved) for edit in self.edits]
+        kept = [one for edit in self.edits for one in (*edit.neighbours, *edit.judged)] + [*self.untouched]
+        return list(dict.fromkeys([*questions(records, probes=True), *((one.prompt, one.object) for one in kept)]))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of one model."""
+
+    asked: Questions
+    found: dict[PromptAnswer, Score]
+    said: Counts
+
+    def published(self) -> tuple[float | None, float | None, float | None, float | None]:
+        """ES, PS, NS and S."""
+        records = [edit.record(self.asked.reserved) for edit in self.asked.edits]
+        scores = Sheet(records, (), self.found).scores()
+        return scores.efficacy, scores.paraphrase, scores.neighbourhood, scores.score
+
+    def efficacy(self) -> Counts:
+        return tuple(
+            (int(self.found[edit.statement.prompt, edit.object].strict), 1) for edit in self.asked.edits
+        )
+
+    def paraphrase(self) -> Counts:
+        return tuple(
+            self._right([(text, edit.object) for text in edit.statement.paraphrases[self.asked.reserved :]])
+            for edit in self.asked.edits
+        )
+
+    def neighbourhood(self) -> Counts:
+        return tuple(self._kept(edit.neighbours) for edit in self.asked.edits)
+
+    def same_subject(self) -> Counts:
+        return tuple(self._kept(edit.judged) for edit in self.asked.edits)
+
+    def untouched(self) -> Counts:
+        return tuple(self._kept([one]) for one in self.asked.untouched)
+
+    def _kept(self, statements: Sequence[Statement]) -> tuple[int, int]:
+        return self._right([(one.prompt, one.object) for one in statements])
+
+    def _right(self, pairs: Sequence[PromptAnswer]) -> tuple[int, int]:
+        return sum(self.found[pair].strict for pair in pairs), len(pairs)
+
+
+def ask(model: Any, tokenizer: Any, about: Questions, *, tick: Tick = uncounted) -> Answers:
+    """The answers of `model`; conversations only if the tokenizer has a chat template."""
+    pairs = about.pairs()
+    found = score(model, encode_targets(tokenizer, pairs), tick=tick)
+    return Answers(about, dict(zip(pairs, found, strict=True)), _conversations(model, tokenizer, about.edits))
+
+
+def _conversations(model: Any, tokenizer: Any, edits: Sequence[Counterfactual]) -> Counts:
+    """Whether each fact's question is answered with the new object; empty without a template or questions."""
+    talkative = [edit for edit in edits if edit.statement.question]
+    if opening(tokenizer) is None or not talkative:
+        return ()
+    prompts = [
+        asked(tokenizer, render(edit.statement.question, edit.statement.subject)) for edit in talkative
+    ]
+    ends = answer_ends(model, tokenizer)
+    rows = continue_greedily(
+        model, encode_prompts(tokenizer, prompts), ANSWER_TOKENS, ended=lambda row: row[-1] in ends
+    )
+    texts = [tokenizer.decode(before_end(row, ends), skip_special_tokens=True) for row in rows]
+    return tuple(
+        (int(fold(edit.object) in fold(text)), 1) for edit, text in zip(talkative, texts, strict=True)
+    )
+
+
+def requests_of(tokenizer: Any, edit: Counterfactual, *, variants: int, chat: bool) -> list[EditRequest]:
+    """Everything one fact is edited with: its wordings and, through the chat template, its question."""
+    wordings = min(variants, len(edit.statement.templates) - 1)
+    found = [edit.request(number) for number in range(wordings + 1)]
+    if chat and edit.statement.question and opening(tokenizer) is not None:
+        prompt = asked(tokenizer, edit.statement.question)
+        if prompt.count(SLOT) == 1:
+            own = edit.request()
+            found.append(EditRequest(f"{edit.id} · chat", prompt, own.subject, statement(own.rendered, own.target)))
+    return found

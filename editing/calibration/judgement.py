@@ -1,0 +1,118 @@
+"""How good one trial of settings is: what the gates measure, and one number to search by.  Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from editing.settings import EditSettings
+
+Counts = tuple[tuple[int, int], ...]
+"""(answered as expected, asked) of each fact."""
+AT_MOST = frozenset({"perplexity_ratio", "weight_growth"})
+"""Gates that bound a ratio to the base from above."""
+SHARES = ("efficacy", "paraphrase", "neighbourhood", "same_subject", "known_retention", "said")
+"""Measures that are shares of questions, under the names of the gates that judge them (`said`: `generation`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One point of the search."""
+
+    settings: EditSettings
+    variants: int = 0
+    """`[plan] variants`: further wordings that each fact is edited with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One edited model, on one set of edits."""
+
+    facts: int
+    efficacy: Counts
+    """Facts whose object is the strict argmax on their own prompt."""
+    paraphrase: Counts
+    """Paraphrases answered with the new object, strictly."""
+    neighbourhood: Counts
+    """Neighbours answered as the base does, strictly."""
+    same_subject: Counts
+    """The subjects' other relations, likewise."""
+    known_retention: Counts
+    """Statements about other subjects, likewise."""
+    said: Counts
+    """Questions asked through the chat template whose answer contains the new object; empty without a template."""
+    alone: Counts
+    """Facts that the unedited model states with their δ added: what the spread over the layers can reach at best."""
+    es: float | None
+    """P[new] > P[old] on the edited prompt, as published; `ps` and `ns` on paraphrases and neighbours."""
+    ps: float | None
+    ns: float | None
+    s: float | None
+    """The harmonic mean of ES, PS and NS."""
+    perplexity_ratio: float
+    weight_growth: float
+    lam: float
+    """λ that was used; 0 if nothing was edited."""
+    leverage: dict[str, float]
+    """Layer → median leverage of the edited keys."""
+
+    def measures(self) -> dict[str, float]:
+        """Every measure that applies, by name."""
+        shares = {name: share(getattr(self, name)) for name in (*SHARES, "alone")}
+        ratios = {"perplexity_ratio": self.perplexity_ratio, "weight_growth": self.weight_growth}
+        scores = {"S": self.s, "ES": self.es, "PS": self.ps, "NS": self.ns}
+        return {name: value for name, value in (scores | shares | ratios).items() if value is not None}
+
+
+def share(counts: Counts) -> float | None:
+    """The share of all questions; None if none was asked."""
+    asked = sum(n for _, n in counts)
+    return sum(k for k, _ in counts) / asked if asked else None
+
+
+def margin(judged: Judgement, floors: Mapping[str, float]) -> dict[str, float]:
+    """Gate → how far its measure is on the right side of its threshold (negative: it fails), for all that apply."""
+    found = judged.measures()
+    names = {"generation": "said"}
+    margins = {}
+    for gate, threshold in floors.items():
+        value = found.get(names.get(gate, gate))
+        if value is not None:
+            margins[gate] = threshold - value if gate in AT_MOST else value - threshold
+    return margins
+
+
+def rank(judged: Judgement, floors: Mapping[str, float]) -> float:
+    """What the search maximises: the mean of S and the strict efficacy (and `said`, where it was asked), less
+    every gate's shortfall, each counted as 1 at most.
+
+    A gate that cannot be reached still pulls: a change that gains more there than it loses elsewhere is taken.
+    """
+    measures = judged.measures()
+    goals = [measures[name] for name in ("S", "efficacy", "said") if name in measures]
+    shortfall = sum(min(1.0, -value) for value in margin(judged, floors).values() if value < 0)
+    return sum(goals) / len(goals) - shortfall
+
+
+def pooled(judgements: Sequence[Judgement]) -> Judgement:
+    """Judgements of several disjoint sets of as many edits each as one: questions are pooled, scores averaged."""
+    first, *others = judgements
+    if not others:
+        return first
+    counts = {
+        name: tuple(pair for one in judgements for pair in getattr(one, name)) for name in (*SHARES, "alone")
+    }
+    means = {name: _mean([getattr(one, name) for one in judgements]) for name in ("es", "ps", "ns", "s")}
+    return replace(
+        first,
+        facts=sum(one.facts for one in judgements),
+        **counts,
+        **means,
+        perplexity_ratio=max(one.perplexity_ratio for one in judgements),
+        weight_growth=max(one.weight_growth for one in judgements),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

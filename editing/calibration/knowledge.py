@@ -1,0 +1,97 @@
+"""Which statements a model knows, and which cannot serve to calibrate it, with the reason."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from editing.calibration.statements import Statement
+from editing.errors import RequestError
+from editing.evaluation.metrics import strict_argmax
+from editing.model.loading import readable
+from editing.model.tokens import Located, passage, try_locate
+from editing.progress import Tick, uncounted
+from editing.requests import EditRequest
+
+FIRST_TOKEN = "the subject is the first token of every wording, which this model does not read as a subject"
+ALONE = "no other subject of this relation has another object that the model knows"
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """The statements that were given, sorted."""
+
+    known: tuple[Statement, ...]
+    """Those that the model states: every token of the object is its strict argmax after the first wording."""
+    unknown: tuple[Statement, ...]
+    traps: dict[str, tuple[Statement, ...]]
+    """Reason → statements that are left out."""
+
+    @property
+    def given(self) -> int:
+        return len(self.known) + len(self.unknown) + sum(map(len, self.traps.values()))
+
+
+def knowledge(
+    model: Any, tokenizer: Any, statements: Sequence[Statement], *, tick: Tick = uncounted
+) -> Knowledge:
+    """Ask `model` which of `statements` it knows; `tick` counts statements."""
+    distinct = list({(one.subject, one.relation): one for one in reversed(statements)}.values())[::-1]
+    usable, traps = _usable(model, tokenizer, distinct)
+    right = strict_argmax(model, tokenizer, [(one.prompt, one.object) for one in usable], tick=tick)
+    known = [one for one, knows in zip(usable, right, strict=True) if knows]
+    objects: dict[str, set[str]] = defaultdict(set)
+    for one in known:
+        objects[one.relation].add(one.object)
+    for one in known:
+        if len(objects[one.relation]) < 2:
+            traps[ALONE].append(one)
+    return Knowledge(
+        tuple(one for one in known if len(objects[one.relation]) > 1),
+        tuple(one for one, knows in zip(usable, right, strict=True) if not knows),
+        {reason: tuple(some) for reason, some in traps.items()},
+    )
+
+
+def _usable(
+    model: Any, tokenizer: Any, statements: Sequence[Statement]
+) -> tuple[list[Statement], dict[str, list[Statement]]]:
+    """The statements with the wordings that can be used, and the others by reason."""
+    pairs = [(one, template) for one in statements for template in one.templates]
+    requests = [EditRequest("", template, one.subject, one.object) for one, template in pairs]
+    rows = try_locate(
+        tokenizer, [passage(request) for request in requests], limit=readable(model), labels=True
+    )
+    found: dict[Statement, list[str]] = {one: [] for one in statements}
+    reasons: dict[Statement, str] = {}
+    for (one, template), row in zip(pairs, rows, strict=True):
+        if isinstance(row, RequestError):
+            reasons.setdefault(one, REASONS.get(row.code, str(row)))
+        elif _at_first_token(row):
+            reasons.setdefault(one, FIRST_TOKEN)
+        else:
+            found[one].append(template)
+    traps: dict[str, list[Statement]] = defaultdict(list)
+    usable = []
+    for one in statements:
+        if found[one]:
+            usable.append(replace(one, templates=tuple(found[one])))
+        else:
+            traps[reasons[one]].append(one)
+    return usable, traps
+
+
+REASONS = {
+    "unsayable": "the tokenizer has no token for a character of the object: the model cannot say it",
+    "untokenised": "the tokenizer knows no part of the subject",
+    "label_special": "the subject or the object contains a control token",
+    "too_long": "the text is longer than the model's context",
+}
+"""Code of a RequestError → the trap, for many statements at once."""
+
+
+def _at_first_token(row: Located) -> bool:
+    """Whether the subject's last token is the text's first: an attention sink in a model without BOS."""
+    return row.subject == 0

@@ -1,0 +1,168 @@
+"""Trials on one loaded base: edit with a candidate's settings, ask, and restore the weights.
+
+Every result is kept under a key of everything it depends on, and the δs in the cache that all builds share, so a
+repeated or interrupted search computes nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from editing.calibration.asking import Questions, ask, requests_of
+from editing.calibration.counterfactuals import Counterfactual
+from editing.calibration.judgement import Candidate, Counts, Judgement
+from editing.calibration.kept import Kept
+from editing.calibration.statements import Statement
+from editing.editors.contract import BuildInputs, EditResult
+from editing.editors.registry import editor_named
+from editing.evaluation.isolated import stated_alone
+from editing.evaluation.metrics import PERPLEXITY_TOKENS, perplexity, text_windows
+from editing.memit.own_samples import OwnSamples
+from editing.memit.statistics import Statistics
+from editing.model.weights import swapped
+from editing.progress import Progress, silent
+from editing.settings import EditSettings
+from editing.storage.loaded import LoadedBase
+
+HELD_OUT = 12
+"""Own samples, of another seed than the statistics', that perplexity is measured on if there is no held-out text."""
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """A base and what every trial on it shares."""
+
+    base: LoadedBase
+    cache: Path
+    corpus: tuple[Path, ...]
+    heldout: Path | None
+    progress: Progress = silent
+
+    @cached_property
+    def kept(self) -> Kept:
+        return Kept(self.cache / "calibration")
+
+    def judged(
+        self, candidate: Candidate, edits: Sequence[Counterfactual], untouched: Sequence[Statement]
+    ) -> Judgement:
+        """Edit with `candidate` and ask the edited model; the base is unchanged.
+
+        Raises the errors of the editor if no fact at all can be edited.
+        """
+        key = self.kept.key(self._identity(candidate, edits, untouched))
+        stored = self.kept.get(key, Judgement)
+        return stored or self.kept.put(key, self._judge(candidate, Questions(edits, untouched)))
+
+    def is_known(
+        self, candidate: Candidate, edits: Sequence[Counterfactual], untouched: Sequence[Statement]
+    ) -> bool:
+        """Whether that trial was made before."""
+        key = self.kept.key(self._identity(candidate, edits, untouched))
+        return self.kept.get(key, Judgement) is not None
+
+    def _identity(
+        self, candidate: Candidate, edits: Sequence[Counterfactual], untouched: Sequence[Statement]
+    ) -> dict[str, Any]:
+        return {
+            "candidate": asdict(candidate),
+            "base": self.base.digest,
+            "statistics": self._content(candidate.settings),
+            "heldout": self._heldout_name,
+            "edits": [asdict(edit) for edit in edits],
+            "untouched": [asdict(one) for one in untouched],
+        }
+
+    def _judge(self, candidate: Candidate, about: Questions) -> Judgement:
+        model, tokenizer = self.base.model, self.base.tokenizer
+        editor = editor_named(candidate.settings.editor)
+        inputs = editor.arranged(self._inputs(candidate, about.edits))
+        built = editor.edit(model, tokenizer, inputs, progress=self.progress)
+        alone = self._alone(built, about.edits)
+        with swapped(model, built.tensors):
+            answers = ask(model, tokenizer, about)
+            ratio = perplexity(model, self._windows) / self._perplexity
+        es, ps, ns, s = answers.published()
+        return Judgement(
+            facts=len(about.edits),
+            efficacy=answers.efficacy(),
+            paraphrase=answers.paraphrase(),
+            neighbourhood=answers.neighbourhood(),
+            same_subject=answers.same_subject(),
+            known_retention=answers.untouched(),
+            said=answers.said,
+            alone=alone,
+            es=es,
+            ps=ps,
+            ns=ns,
+            s=s,
+            perplexity_ratio=ratio,
+            weight_growth=max(built.cost.growth.values(), default=1.0),
+            lam=built.cost.lam,
+            leverage={str(layer): value for layer, value in built.cost.leverage.items()},
+        )
+
+    def _alone(self, built: EditResult, edits: Sequence[Counterfactual]) -> Counts:
+        requests = [edit.request() for edit in edits]
+        editable = [request for request in requests if request.id in built.groups]
+        stated = stated_alone(self.base.model, self.base.tokenizer, editable, built) if editable else {}
+        return tuple((int(stated.get(request.id, False)), 1) for request in requests)
+
+    def _inputs(self, candidate: Candidate, edits: Sequence[Counterfactual]) -> BuildInputs:
+        settings = candidate.settings
+        tokenizer = self.base.tokenizer
+        return BuildInputs(
+            requests=[
+                request
+                for edit in edits
+                for request in requests_of(
+                    tokenizer, edit, variants=candidate.variants, chat=settings.chat
+                )
+            ],
+            settings=settings,
+            cache=self.cache,
+            base_digest=self.base.digest,
+            corpus=self.corpus,
+            kl_prompts={edit.statement.subject: [one.prompt for one in edit.protected] for edit in edits},
+            partial=True,
+        )
+
+    def _content(self, settings: EditSettings) -> str:
+        """Digest of the statistics' text."""
+        model, tokenizer = self.base.model, self.base.tokenizer
+        statistics = Statistics(
+            model,
+            tokenizer,
+            settings,
+            corpus=self.corpus,
+            base_digest=self.base.digest,
+            cache=self.cache,
+        )
+        return statistics.content
+
+    @cached_property
+    def _heldout_name(self) -> str:
+        return str(self.heldout.resolve()) if self.heldout is not None else f"own samples, {HELD_OUT}"
+
+    @cached_property
+    def _windows(self) -> list[Tensor]:
+        """The held-out text: the operator's, or further samples of the model."""
+        model, tokenizer = self.base.model, self.base.tokenizer
+        if self.heldout is not None:
+            return text_windows(model, tokenizer, self.heldout)[:HELD_OUT]
+        settings = replace(EditSettings(), seed=1, statistics_samples=HELD_OUT)
+        samples = OwnSamples(
+            model, tokenizer, settings, base_digest=self.base.digest, cache=self.cache
+        ).read(self.progress)
+        rows = [tokenizer(text, return_tensors="pt")["input_ids"][:, :PERPLEXITY_TOKENS] for text in samples]
+        return [row for row in rows if row.shape[1] > 1]
+
+    @cached_property
+    def _perplexity(self) -> float:
+        """The base's."""
+        return perplexity(self.base.model, self._windows)

@@ -1,0 +1,215 @@
+"""A small adaptive search, one hyper-parameter after the other, in the order of their influence.
+
+Measured on four models (docs/calibrate.md), a suitable λ decides most, then the layers, then how far δ may go
+(clamp, weight decay), then the ridge and further wordings.  λ and ridge cost seconds a trial, because the δs are
+cached; a change of anything that δ depends on optimises it anew.  A change is kept if it gains more than `GAIN`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from editing.calibration.counterfactuals import Split
+from editing.calibration.judgement import Candidate, Judgement, rank
+from editing.calibration.laboratory import Laboratory
+from editing.errors import EditingError
+from editing.model.architectures import Parts
+from editing.settings import AUTO
+
+GAIN = 0.005
+"""What a change has to gain in `rank` to be kept: less is noise on a few dozen facts."""
+FACTOR = 4.0
+"""Step of λ, refined once by its square root."""
+FARTHEST = 4
+"""Steps of λ in one direction at most."""
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate on one split."""
+
+    stage: str
+    candidate: Candidate
+    changed: dict[str, Any]
+    """What differs from the best candidate before it."""
+    judgement: Judgement | None
+    rank: float
+    seconds: float
+    error: str = ""
+    """Why the candidate could not be built; `judgement` is then None."""
+
+
+@dataclass
+class Search:
+    """The search on one split, until it has nothing left to try or the time is used up."""
+
+    laboratory: Laboratory
+    split: Split
+    floors: Mapping[str, float]
+    parts: Parts
+    talks: bool
+    """Whether facts are asked in conversations too."""
+    ends: float
+    """Instant of `clock` from which no further trial begins."""
+    clock: Clock = time.monotonic
+    trials: list[Trial] = field(default_factory=list)
+    out_of_time: bool = False
+
+    def run(self, start: Candidate) -> Candidate:
+        """The best candidate found, beginning with `start`."""
+        best = self._try("start", start, start)
+        if best is None:
+            raise EditingError(f"the first trial failed: {self.trials[-1].error}")
+        for stage, alternatives in self._stages():
+            best = self._stage(stage, best, alternatives)
+        return best.candidate
+
+    def best(self, count: int) -> list[Candidate]:
+        """The `count` candidates of highest rank, best first."""
+        ordered = sorted((trial for trial in self.trials if trial.judgement), key=lambda trial: -trial.rank)
+        return [trial.candidate for trial in ordered[:count]]
+
+    def _stages(self) -> Iterator[tuple[str, Callable[[Candidate], Iterator[Sequence[Candidate]]]]]:
+        """(name, what to try), in the order in which it is tried.
+
+        Each yields directions: in a direction, the next candidate is tried only if the one before was better.
+        """
+        yield "optimiser", optimisers
+        yield "layers", lambda best: windows(best, self.parts)
+        yield "lambda", lambda best: lambdas(best, FACTOR)
+        yield "clamp", clamps
+        yield "weight decay", decays
+        if self.talks:
+            yield "conversations", conversations
+        yield "wordings", wordings
+        yield "ridge", ridges
+        yield "fewer layers", narrower
+        yield "lambda, finer", lambda best: lambdas(best, FACTOR**0.5, steps=2)
+
+    def _stage(
+        self, stage: str, best: Trial, alternatives: Callable[[Candidate], Iterator[Sequence[Candidate]]]
+    ) -> Trial:
+        fixed = with_lambda(best.candidate, best.judgement) if stage != "layers" else best.candidate
+        for direction in alternatives(fixed):
+            for candidate in direction:
+                found = self._try(stage, candidate, best.candidate)
+                if found is None or found.rank <= best.rank + GAIN:
+                    break
+                best = found
+        return best
+
+    def _try(self, stage: str, candidate: Candidate, before: Candidate) -> Trial | None:
+        """One trial; None if it failed, was made already, or there is no time left."""
+        if any(trial.candidate == candidate for trial in self.trials):
+            return None
+        if self.trials and self.clock() >= self.ends:
+            self.out_of_time = True
+            return None
+        began, judged, error = self.clock(), None, ""
+        try:
+            judged = self.laboratory.judged(candidate, self.split.edits, self.split.untouched)
+        except EditingError as failure:
+            error = str(failure)
+        value = rank(judged, self.floors) if judged is not None else float("-inf")
+        trial = Trial(
+            stage, candidate, difference(before, candidate), judged, value, self.clock() - began, error
+        )
+        self.trials.append(trial)
+        self.laboratory.progress("search", len(self.trials), len(self.trials) + 1)
+        return trial if judged is not None else None
+
+
+def difference(before: Candidate, after: Candidate) -> dict[str, Any]:
+    """The settings of `after` that differ."""
+    changed = {
+        name: getattr(after.settings, name)
+        for name in after.settings.__dataclass_fields__
+        if getattr(after.settings, name) != getattr(before.settings, name)
+    }
+    return changed | ({"variants": after.variants} if after.variants != before.variants else {})
+
+
+def changed(candidate: Candidate, **settings: Any) -> Candidate:
+    """The candidate with other settings."""
+    return replace(candidate, settings=replace(candidate.settings, **settings))
+
+
+def with_lambda(candidate: Candidate, judged: Judgement | None) -> Candidate:
+    """The candidate with the λ that `auto` stood for in its trial, so that a change of another setting keeps it."""
+    if candidate.settings.lam != AUTO or judged is None or not judged.lam:
+        return candidate
+    return changed(candidate, lam=judged.lam)
+
+
+def optimisers(best: Candidate) -> Iterator[Sequence[Candidate]]:
+    """L-BFGS, which needs a third of Adam's time; it is tried from Adam only."""
+    if best.settings.optimiser == "adam":
+        yield [changed(best, optimiser="lbfgs", steps=18)]
+
+
+def windows(best: Candidate, parts: Parts) -> Iterator[Sequence[Candidate]]:
+    """Layers below and above those of `best`, half a window at a time; λ is derived again for each."""
+    layers = best.settings.layers
+    step = max(1, len(layers) // 2)
+    for sign in (-1, 1):
+        direction = []
+        for distance in (1, 2, 3):
+            moved = tuple(layer + sign * step * distance for layer in layers)
+            kept = tuple(layer for layer in moved if layer in parts.editable and layer < len(parts.blocks) - 1)
+            if kept and kept != layers and len(kept) == len(moved):
+                direction.append(changed(best, layers=kept, lam=AUTO))
+        if direction:
+            yield direction
+    if layers[0] > 0 and len(parts.blocks) <= 8:
+        yield [changed(best, layers=tuple(range(layers[-1] + 1)), lam=AUTO)]
+
+
+def lambdas(best: Candidate, factor: float, steps: int = FARTHEST) -> Iterator[Sequence[Candidate]]:
+    """λ raised, and lowered, by `factor` at a time."""
+    if best.settings.lam == AUTO:
+        return  # nothing could be edited, so that no λ was derived
+    lam = float(best.settings.lam)
+    for by in (factor, 1 / factor):
+        yield [changed(best, lam=float(f"{lam * by**step:.3g}")) for step in range(1, steps + 1)]
+
+
+def clamps(best: Candidate) -> Iterator[Sequence[Candidate]]:
+    """A longer δ, and a shorter one."""
+    clamp = best.settings.clamp
+    yield [changed(best, clamp=clamp * 2), changed(best, clamp=clamp * 4)]
+    yield [changed(best, clamp=clamp / 2)]
+
+
+def decays(best: Candidate) -> Iterator[Sequence[Candidate]]:
+    """No weight decay, or some."""
+    yield [changed(best, weight_decay=0.0 if best.settings.weight_decay else 0.5)]
+
+
+def conversations(best: Candidate) -> Iterator[Sequence[Candidate]]:
+    """With the questions of conversations, or without."""
+    yield [changed(best, chat=not best.settings.chat)]
+
+
+def wordings(best: Candidate) -> Iterator[Sequence[Candidate]]:
+    """One further wording, or none."""
+    yield [replace(best, variants=0 if best.variants else 1)]
+
+
+def ridges(best: Candidate) -> Iterator[Sequence[Candidate]]:
+    """A ridge on the statistics, or none."""
+    ridge = best.settings.ridge
+    yield [changed(best, ridge=value) for value in (0.01, 0.1) if value > ridge]
+    if ridge:
+        yield [changed(best, ridge=0.0)]
+
+
+def narrower(best: Candidate) -> Iterator[Sequence[Candidate]]:
+    """Fewer layers below the same upper end, for which the δs are the same."""
+    layers = best.settings.layers
+    if len(layers) > 1:
+        yield [changed(best, layers=layers[len(layers) // 2 :]), changed(best, layers=layers[-1:])]
