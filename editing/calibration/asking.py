@@ -42,7 +42,9 @@ class Questions:
         """Every distinct (prompt, answer) to score."""
         records = [edit.record(self.reserved) for edit in self.edits]
         kept = [one for edit in self.edits for one in (*edit.neighbours, *edit.judged)] + [*self.untouched]
-        return list(dict.fromkeys([*questions(records, probes=True), *((one.prompt, one.object) for one in kept)]))
+        return list(
+            dict.fromkeys([*questions(records, probes=True), *((one.prompt, one.object) for one in kept)])
+        )
 
 
 @dataclass(frozen=True)

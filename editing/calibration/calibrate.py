@@ -27,10 +27,9 @@ from editing.memit.preparation import chosen_layers
 from editing.model.architectures import described, locate_parts
 from editing.model.chat import opening
 from editing.progress import Counter, Progress, silent
-from editing.settings import EditSettings
 from editing.storage.loaded import LoadedBase
 
-SEARCH = 0.6
+SEARCH = 0.5
 """The share of the budget after which no further trial of the search begins."""
 FINALISTS = 3
 Clock = Callable[[], float]

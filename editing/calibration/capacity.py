@@ -65,7 +65,7 @@ def curve(
     points: list[Point] = []
     sizes = [n for n in LADDER if n < len(edits)] + [len(edits)]
     for number, n in enumerate(sizes):
-        if points and clock() >= ends:
+        if clock() >= ends:
             return points, True
         repeats = max(1, min(REPEATED, len(edits)) // n)
         draws = [edits[n * index : n * (index + 1)] for index in range(repeats)]

@@ -109,7 +109,9 @@ def _editable(
     usable = (
         one
         for one in statements
-        if any(other.object != one.object and other.subject != one.subject for other in by_relation[one.relation])
+        if any(
+            other.object != one.object and other.subject != one.subject for other in by_relation[one.relation]
+        )
     )
     return next(usable, None)
 
@@ -130,7 +132,9 @@ def _edit(
         statement,
         new,
         tuple(one for one in others if one.object != new)[:NEIGHBOURS],
-        tuple(one for one in by_subject[statement.subject] if one.relation != statement.relation)[:SAME_SUBJECT],
+        tuple(one for one in by_subject[statement.subject] if one.relation != statement.relation)[
+            :SAME_SUBJECT
+        ],
     )
 
 

@@ -99,15 +99,27 @@ def pooled(judgements: Sequence[Judgement]) -> Judgement:
     first, *others = judgements
     if not others:
         return first
-    counts = {
-        name: tuple(pair for one in judgements for pair in getattr(one, name)) for name in (*SHARES, "alone")
-    }
-    means = {name: _mean([getattr(one, name) for one in judgements]) for name in ("es", "ps", "ns", "s")}
+
+    def counts(name: str) -> Counts:
+        return tuple(pair for one in judgements for pair in getattr(one, name))
+
+    def average(name: str) -> float | None:
+        return _mean([getattr(one, name) for one in judgements])
+
     return replace(
         first,
         facts=sum(one.facts for one in judgements),
-        **counts,
-        **means,
+        efficacy=counts("efficacy"),
+        paraphrase=counts("paraphrase"),
+        neighbourhood=counts("neighbourhood"),
+        same_subject=counts("same_subject"),
+        known_retention=counts("known_retention"),
+        said=counts("said"),
+        alone=counts("alone"),
+        es=average("es"),
+        ps=average("ps"),
+        ns=average("ns"),
+        s=average("s"),
         perplexity_ratio=max(one.perplexity_ratio for one in judgements),
         weight_growth=max(one.weight_growth for one in judgements),
     )

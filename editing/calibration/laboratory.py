@@ -120,9 +120,7 @@ class Laboratory:
             requests=[
                 request
                 for edit in edits
-                for request in requests_of(
-                    tokenizer, edit, variants=candidate.variants, chat=settings.chat
-                )
+                for request in requests_of(tokenizer, edit, variants=candidate.variants, chat=settings.chat)
             ],
             settings=settings,
             cache=self.cache,
@@ -156,9 +154,9 @@ class Laboratory:
         if self.heldout is not None:
             return text_windows(model, tokenizer, self.heldout)[:HELD_OUT]
         settings = replace(EditSettings(), seed=1, statistics_samples=HELD_OUT)
-        samples = OwnSamples(
-            model, tokenizer, settings, base_digest=self.base.digest, cache=self.cache
-        ).read(self.progress)
+        samples = OwnSamples(model, tokenizer, settings, base_digest=self.base.digest, cache=self.cache).read(
+            self.progress
+        )
         rows = [tokenizer(text, return_tensors="pt")["input_ids"][:, :PERPLEXITY_TOKENS] for text in samples]
         return [row for row in rows if row.shape[1] > 1]
 

@@ -70,9 +70,9 @@ class Search:
         return best.candidate
 
     def best(self, count: int) -> list[Candidate]:
-        """The `count` candidates of highest rank, best first."""
+        """The `count` candidates of highest rank, best first, with λ as a number."""
         ordered = sorted((trial for trial in self.trials if trial.judgement), key=lambda trial: -trial.rank)
-        return [trial.candidate for trial in ordered[:count]]
+        return [with_lambda(trial.candidate, trial.judgement) for trial in ordered[:count]]
 
     def _stages(self) -> Iterator[tuple[str, Callable[[Candidate], Iterator[Sequence[Candidate]]]]]:
         """(name, what to try), in the order in which it is tried.
@@ -84,6 +84,7 @@ class Search:
         yield "lambda", lambda best: lambdas(best, FACTOR)
         yield "clamp", clamps
         yield "weight decay", decays
+        yield "KL", kls
         if self.talks:
             yield "conversations", conversations
         yield "wordings", wordings
@@ -160,7 +161,9 @@ def windows(best: Candidate, parts: Parts) -> Iterator[Sequence[Candidate]]:
         direction = []
         for distance in (1, 2, 3):
             moved = tuple(layer + sign * step * distance for layer in layers)
-            kept = tuple(layer for layer in moved if layer in parts.editable and layer < len(parts.blocks) - 1)
+            kept = tuple(
+                layer for layer in moved if layer in parts.editable and layer < len(parts.blocks) - 1
+            )
             if kept and kept != layers and len(kept) == len(moved):
                 direction.append(changed(best, layers=kept, lam=AUTO))
         if direction:
@@ -188,6 +191,13 @@ def clamps(best: Candidate) -> Iterator[Sequence[Candidate]]:
 def decays(best: Candidate) -> Iterator[Sequence[Candidate]]:
     """No weight decay, or some."""
     yield [changed(best, weight_decay=0.0 if best.settings.weight_decay else 0.5)]
+
+
+def kls(best: Candidate) -> Iterator[Sequence[Candidate]]:
+    """More weight on what the subject's other prompts say, which protects its other relations; and less."""
+    kl = best.settings.kl
+    yield [changed(best, kl=kl * 8), changed(best, kl=kl * 32)]
+    yield [changed(best, kl=kl / 8)]
 
 
 def conversations(best: Candidate) -> Iterator[Sequence[Candidate]]:

@@ -14,6 +14,7 @@ from kbsync.cli import (
     asking,
     auditing,
     backups,
+    calibrating,
     deciding,
     demo,
     deployments,
@@ -59,7 +60,7 @@ PANELS = {
     "Keep it safe": ("backup", "restore"),
     "Ask the model": ("survey", "ask", "explain"),
     "Decide": ("serve", "quarantine", "review", "rollback", "retract", "unretract", "tokens"),
-    "Edit any model, without sources": ("inspect", "edit", "stats", "trace"),
+    "Edit any model, without sources": ("inspect", "calibrate", "edit", "stats", "trace"),
 }
 """How `kbsync --help` groups the commands; one that is named nowhere stands under `Commands`."""
 
@@ -125,6 +126,7 @@ for part in (
     backups,
     editing,
     inspecting,
+    calibrating,
 ):
     part.register(app)
 arrange(app, PANELS)

@@ -27,6 +27,7 @@ from editing.storage.forms import forms as known_forms
 from kbsync.admission.policy import Policy
 from kbsync.gates import Gate
 from kbsync.home import Home
+from kbsync.settings.calibration import CalibrationSettings
 from kbsync.settings.deploy import AnyHookSettings
 from kbsync.settings.editing import EditOverrides, ModelSettings
 from kbsync.settings.environment import Environment
@@ -113,6 +114,7 @@ class Settings(BaseSettings):
 
     model: ModelSettings = ModelSettings()
     edit: EditOverrides = EditOverrides()
+    calibration: CalibrationSettings = CalibrationSettings()
     sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
     relations: dict[str, dict[str, Any]] = Field(default_factory=dict)
     policy: Policy = Policy()

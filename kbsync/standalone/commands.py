@@ -46,7 +46,7 @@ def edit(
         _refuse(out, chosen.home)
     from editing import standalone
 
-    with _at_work(chosen, "kbsync edit"):
+    with at_work(chosen, "kbsync edit"):
         job = standalone.Edit(
             base=chosen.imported().directory,
             records=tuple(records),
@@ -93,7 +93,7 @@ def statistics(chosen: Chosen, progress: Progress) -> tuple[LayerStatistics, ...
     from editing.model.loading import load_model, load_tokenizer
 
     tell = paced(progress, Pace())
-    with _at_work(chosen, "kbsync stats"):
+    with at_work(chosen, "kbsync stats"):
         base = chosen.imported()
         tell("load", 0, 1)
         model, tokenizer = load_model(base.directory, device=chosen.device), load_tokenizer(base.directory)
@@ -175,7 +175,7 @@ def _refuse(out: Path, home: Home) -> None:
 
 
 @contextmanager
-def _at_work(chosen: Chosen, purpose: str) -> Iterator[None]:
+def at_work(chosen: Chosen, purpose: str) -> Iterator[None]:
     """Lock the home, and remove what killed writers left in it."""
     home = chosen.home.prepare()
     _settle(chosen)

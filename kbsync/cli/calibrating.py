@@ -1,0 +1,131 @@
+"""`calibrate`: find settings for a model, and prove them on facts that it knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kbsync.cli.options import Json, globals_of
+from kbsync.console import Alarm, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from kbsync.standalone.calibrating import Calibrated
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(calibrate)
+
+
+def calibrate(
+    context: typer.Context,
+    model: Annotated[
+        Path | None, typer.Option(help="Local Hugging Face directory; default: the configured base.")
+    ] = None,
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Facts that the model may know, in the formats of `kbsync edit`. Default: those of the ledger, or "
+            "common knowledge."
+        ),
+    ] = None,
+    budget: Annotated[
+        float, typer.Option(min=0.1, max=10_000, help="Minutes after which the search stops.")
+    ] = 20.0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="TOML file for the settings; the report and its figures are written next to it."),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Also set them in the home's kbsync.toml; its comments stay.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.")] = None,
+    json: Json = False,
+) -> None:
+    """Find settings for a model, and prove them on facts that it knows.
+
+    Edits counterfactual facts in three splits: one to search with, one to choose with, one to test with. Measures how
+    many facts the model can hold. Interrupted, the same command carries on with what was finished.
+    """
+    from editing.datasets import read_records
+    from kbsync.application import Application
+    from kbsync.console import live_progress
+    from kbsync.standalone import calibrating
+    from kbsync.standalone.target import choose
+
+    known = globals_of(context)
+    home, settings = known.home(), known.settings(required=False)
+    records = read_records(facts) if facts is not None else None
+    chosen = choose(home, settings, model=model, device=device)
+    file = calibrating.output(home, chosen, out, write=write, settings=settings)
+    app = Application(home, settings)
+    try:
+        statements = calibrating.statements_of(records, app)
+    finally:
+        app.close()
+    task = calibrating.Task(budget=budget, out=file, write=write)
+    with live_progress() as progress:
+        found = calibrating.calibrate(chosen, statements, settings, task, progress)
+    if json:
+        print_json(found)
+    else:
+        show(found)
+
+
+def show(found: Calibrated) -> None:
+    """The result, for people."""
+    before, after = found.scores["before"] or {}, found.scores["after"] or {}
+    facts = found.facts
+    print_table(
+        f"scores on {facts['edits']['test']} facts that the search never saw",
+        ("measure", "before", "calibrated", "95 % interval", "misses its gate by"),
+        (
+            (name, before.get(name), value, _interval(found, name), _missing(found, name))
+            for name, value in after.items()
+        ),
+    )
+    print_table(
+        "settings",
+        ("key", "value"),
+        (
+            (f"[{section}] {key}", value)
+            for section, keys in found.settings.items()
+            for key, value in keys.items()
+        ),
+    )
+    columns = ("S", "efficacy", "paraphrase", "neighbourhood", "same_subject", "perplexity_ratio")
+    print_table(
+        "capacity",
+        ("facts", *columns),
+        ((point["n"], *(point.get(name) for name in columns)) for point in found.capacity),
+        empty="not measured: there was no time left",
+    )
+    _tell(found)
+
+
+def _tell(found: Calibrated) -> None:
+    """What else there is to know, on stderr."""
+    facts = found.facts
+    say(f"{facts['known']} of {facts['given']} statements are known to the model")
+    for reason, count in facts["left_out"].items():
+        say(f"{count} left out: {reason}")
+    if found.unfinished:
+        say(f"the budget ended during: {', '.join(found.unfinished)}; the same command carries on")
+    say(f"settings: {found.file}; report: {found.report}")
+    if found.written:
+        say(f"set in {found.written}; `kbsync rebuild` applies them to what is live")
+    else:
+        say(f"to use them: `kbsync edit FACTS --settings {found.file}`, or calibrate again with --write")
+
+
+def _interval(found: Calibrated, name: str) -> str:
+    if name not in found.intervals:
+        return ""
+    low, high = found.intervals[name]
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _missing(found: Calibrated, name: str) -> Any:
+    gate = "generation" if name == "said" else name
+    return Alarm(f"{-found.failing[gate]:.3f}") if gate in found.failing else ""
