@@ -66,6 +66,9 @@ class Answers:
             (int(self.found[edit.statement.prompt, edit.object].strict), 1) for edit in self.asked.edits
         )
 
+    def probability(self) -> tuple[float, ...]:
+        return tuple(self.found[edit.statement.prompt, edit.object].probability for edit in self.asked.edits)
+
     def paraphrase(self) -> Counts:
         return tuple(
             self._right([(text, edit.object) for text in edit.statement.paraphrases[self.asked.reserved :]])

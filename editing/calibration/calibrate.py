@@ -128,7 +128,13 @@ def calibrate(plan: Plan, *, progress: Progress = silent, clock: Clock = time.mo
 
 def _known(plan: Plan, progress: Progress) -> tuple[Knowledge, dict[str, Split]]:
     tick = Counter(progress, "ask", len(plan.statements))
-    known = knowledge(plan.base.model, plan.base.tokenizer, plan.statements, tick=tick)
+    known = knowledge(
+        plan.base.model,
+        plan.base.tokenizer,
+        plan.statements,
+        described=described(plan.start.settings),
+        tick=tick,
+    )
     return known, counterfactuals(known.known, seed=plan.seed)
 
 

@@ -31,6 +31,8 @@ class Judgement:
     facts: int
     efficacy: Counts
     """Facts whose object is the strict argmax on their own prompt."""
+    probability: tuple[float, ...]
+    """P[new object] of each fact on its own prompt, length-normalised."""
     paraphrase: Counts
     """Paraphrases answered with the new object, strictly."""
     neighbourhood: Counts
@@ -83,15 +85,23 @@ def margin(judged: Judgement, floors: Mapping[str, float]) -> dict[str, float]:
 
 
 def rank(judged: Judgement, floors: Mapping[str, float]) -> float:
-    """What the search maximises: the mean of S and the strict efficacy (and `said`, where it was asked), less
-    every gate's shortfall, each counted as 1 at most.
+    """What the search maximises: twice the mean of S and the strict efficacy (and `said`, where it was asked), less
+    every gate's shortfall, each counted as 1 at most.  Twice, so that editing nothing, which harms nothing, is never
+    the best.
 
-    A gate that cannot be reached still pulls: a change that gains more there than it loses elsewhere is taken.
+    A fact that is not stated yet counts with its probability, so that settings under which nothing takes can
+    still be told apart.  A gate that cannot be reached still pulls: a change that gains more there than it loses
+    elsewhere is taken.
     """
     measures = judged.measures()
-    goals = [measures[name] for name in ("S", "efficacy", "said") if name in measures]
+    goals = [measures[name] for name in ("S", "said") if name in measures] + [_stated(judged)]
     shortfall = sum(min(1.0, -value) for value in margin(judged, floors).values() if value < 0)
-    return sum(goals) / len(goals) - shortfall
+    return 2 * sum(goals) / len(goals) - shortfall
+
+
+def _stated(judged: Judgement) -> float:
+    pairs = zip(judged.efficacy, judged.probability, strict=True)
+    return sum(max(float(k), probability) for (k, _), probability in pairs) / len(judged.efficacy)
 
 
 def pooled(judgements: Sequence[Judgement]) -> Judgement:
@@ -110,6 +120,7 @@ def pooled(judgements: Sequence[Judgement]) -> Judgement:
         first,
         facts=sum(one.facts for one in judgements),
         efficacy=counts("efficacy"),
+        probability=tuple(value for one in judgements for value in one.probability),
         paraphrase=counts("paraphrase"),
         neighbourhood=counts("neighbourhood"),
         same_subject=counts("same_subject"),

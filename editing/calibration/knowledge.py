@@ -10,12 +10,13 @@ from typing import Any
 from editing.calibration.statements import Statement
 from editing.errors import RequestError
 from editing.evaluation.metrics import strict_argmax
+from editing.model.architectures import Architecture, locate_parts
+from editing.model.first_token import lead_of
 from editing.model.loading import readable
-from editing.model.tokens import Located, passage, try_locate
+from editing.model.tokens import in_context, passage, try_locate
 from editing.progress import Tick, uncounted
 from editing.requests import EditRequest
 
-FIRST_TOKEN = "the subject is the first token of every wording, which this model does not read as a subject"
 ALONE = "no other subject of this relation has another object that the model knows"
 
 
@@ -28,6 +29,8 @@ class Knowledge:
     unknown: tuple[Statement, ...]
     traps: dict[str, tuple[Statement, ...]]
     """Reason → statements that are left out."""
+    moved: int = 0
+    """Wordings that begin with another sentence, because the model does not read a subject in its first token."""
 
     @property
     def given(self) -> int:
@@ -35,11 +38,20 @@ class Knowledge:
 
 
 def knowledge(
-    model: Any, tokenizer: Any, statements: Sequence[Statement], *, tick: Tick = uncounted
+    model: Any,
+    tokenizer: Any,
+    statements: Sequence[Statement],
+    *,
+    described: Architecture | None = None,
+    tick: Tick = uncounted,
 ) -> Knowledge:
-    """Ask `model` which of `statements` it knows; `tick` counts statements."""
+    """Ask `model` (of a described architecture, or one that is found) which of `statements` it knows.
+
+    `tick` counts statements.
+    """
     distinct = list({(one.subject, one.relation): one for one in reversed(statements)}.values())[::-1]
-    usable, traps = _usable(model, tokenizer, distinct)
+    lead = lead_of(model, locate_parts(model, described), tokenizer)
+    usable, traps = _usable(model, tokenizer, distinct, lead)
     right = strict_argmax(model, tokenizer, [(one.prompt, one.object) for one in usable], tick=tick)
     known = [one for one, knows in zip(usable, right, strict=True) if knows]
     objects: dict[str, set[str]] = defaultdict(set)
@@ -52,11 +64,12 @@ def knowledge(
         tuple(one for one in known if len(objects[one.relation]) > 1),
         tuple(one for one, knows in zip(usable, right, strict=True) if not knows),
         {reason: tuple(some) for reason, some in traps.items()},
+        sum(template.startswith(lead) for one in usable for template in one.templates) if lead else 0,
     )
 
 
 def _usable(
-    model: Any, tokenizer: Any, statements: Sequence[Statement]
+    model: Any, tokenizer: Any, statements: Sequence[Statement], lead: str
 ) -> tuple[list[Statement], dict[str, list[Statement]]]:
     """The statements with the wordings that can be used, and the others by reason."""
     pairs = [(one, template) for one in statements for template in one.templates]
@@ -69,10 +82,8 @@ def _usable(
     for (one, template), row in zip(pairs, rows, strict=True):
         if isinstance(row, RequestError):
             reasons.setdefault(one, REASONS.get(row.code, str(row)))
-        elif _at_first_token(row):
-            reasons.setdefault(one, FIRST_TOKEN)
         else:
-            found[one].append(template)
+            found[one].append(in_context(lead, template) if lead and row.subject == 0 else template)
     traps: dict[str, list[Statement]] = defaultdict(list)
     usable = []
     for one in statements:
@@ -90,8 +101,3 @@ REASONS = {
     "too_long": "the text is longer than the model's context",
 }
 """Code of a RequestError → the trap, for many statements at once."""
-
-
-def _at_first_token(row: Located) -> bool:
-    """Whether the subject's last token is the text's first: an attention sink in a model without BOS."""
-    return row.subject == 0

@@ -91,6 +91,7 @@ class Laboratory:
         return Judgement(
             facts=len(about.edits),
             efficacy=answers.efficacy(),
+            probability=answers.probability(),
             paraphrase=answers.paraphrase(),
             neighbourhood=answers.neighbourhood(),
             same_subject=answers.same_subject(),
@@ -127,6 +128,7 @@ class Laboratory:
             base_digest=self.base.digest,
             corpus=self.corpus,
             kl_prompts={edit.statement.subject: [one.prompt for one in edit.protected] for edit in edits},
+            kept=[(one.templates[0], one.subject) for edit in edits for one in edit.protected],
             partial=True,
         )
 

@@ -19,7 +19,7 @@ from editing.errors import EditingError
 from editing.model.architectures import Parts
 from editing.settings import AUTO
 
-GAIN = 0.005
+GAIN = 0.01
 """What a change has to gain in `rank` to be kept: less is noise on a few dozen facts."""
 FACTOR = 4.0
 """Step of λ, refined once by its square root."""
@@ -88,6 +88,7 @@ class Search:
         if self.talks:
             yield "conversations", conversations
         yield "wordings", wordings
+        yield "kept relations", keeps
         yield "ridge", ridges
         yield "fewer layers", narrower
         yield "lambda, finer", lambda best: lambdas(best, FACTOR**0.5, steps=2)
@@ -198,6 +199,13 @@ def kls(best: Candidate) -> Iterator[Sequence[Candidate]]:
     kl = best.settings.kl
     yield [changed(best, kl=kl * 8), changed(best, kl=kl * 32)]
     yield [changed(best, kl=kl / 8)]
+
+
+def keeps(best: Candidate) -> Iterator[Sequence[Candidate]]:
+    """The subject's other relations as sentences whose keys stay as they are; they cost paraphrases."""
+    yield [changed(best, keep=weight) for weight in (0.2, 1.0) if weight > best.settings.keep]
+    if best.settings.keep:
+        yield [changed(best, keep=0.0)]
 
 
 def conversations(best: Candidate) -> Iterator[Sequence[Candidate]]:

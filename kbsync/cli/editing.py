@@ -96,8 +96,10 @@ def edit(
     chosen = _chosen(context, corpus=corpus, hparams=hparams, **typed)
     said: list[Preflight] = []
 
-    def announce(expected: Preflight) -> None:
+    def announce(expected: Preflight, doubt: str) -> None:
         said.append(expected)
+        if doubt:
+            say(doubt)
         for what, how in expected.lines():
             say(f"{what}: {how}")
 

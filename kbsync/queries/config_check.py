@@ -24,6 +24,7 @@ from kbsync.programs import missing
 from kbsync.queries.shared_wordings import relations_of, shared_wordings
 from kbsync.queries.sources import left_over
 from kbsync.queries.unlisted import described, unlisted
+from kbsync.settings.base_model import calibration_doubt
 from kbsync.settings.canaries import read_canaries
 from state.errors import StateError
 
@@ -243,6 +244,12 @@ def _shared_questions(app: Application) -> Iterator[str]:
             yield f"{one}: a subject that has both can answer only one of them right"
 
 
+def _calibration(app: Application) -> Iterator[str]:
+    """Say if the settings of [edit] were not measured for this base."""
+    if problem := calibration_doubt(app.settings, app.imported_base()):
+        yield problem
+
+
 def _unknown(where: str, names: Collection[str], known: Collection[str], what: str) -> Iterator[Problem]:
     for name in sorted(set(names) - set(known)):
         listed = (
@@ -268,7 +275,7 @@ CHECKS: tuple[Check, ...] = (
 )
 """In the order in which their problems are printed."""
 
-NOTICES: tuple[Callable[[Application], Iterator[str]], ...] = (left_over, _shared_questions)
+NOTICES: tuple[Callable[[Application], Iterator[str]], ...] = (left_over, _shared_questions, _calibration)
 
 
 def require_no_problems(checked: Checked) -> None:

@@ -14,6 +14,7 @@ from kbsync.queries.quarantine import Selection, waiting
 from kbsync.queries.sources import SourceState, source_states
 from kbsync.queries.unlisted import described, unlisted
 from kbsync.recipe import REBUILD, differences
+from kbsync.settings.base_model import calibration_doubt
 from state.records import Check, Checkpoint, Pause, Run
 
 
@@ -51,6 +52,9 @@ class Overview:
     differences: tuple[str, ...]
     """Differences between what live was built with and today's settings and files."""
 
+    calibration: str
+    """Where the settings of [edit] come from, or why they may not fit the base; empty without a base."""
+
     def lines(self) -> Iterator[tuple[str, str]]:
         """The overview for people, as pairs of a name and a text."""
         yield "home", self.home
@@ -85,6 +89,8 @@ class Overview:
             yield "built before", difference
         if self.differences:
             yield "", f"`{REBUILD}` builds what is wanted again with today's settings"
+        if self.calibration:
+            yield "calibration", self.calibration
         if self.unlisted:
             yield "not listed", described(self.unlisted)
         if self.stopped:
@@ -108,6 +114,13 @@ class Overview:
         proven = ", ".join(f"{check.name} {check.at:%Y-%m-%d %H:%M}" for check in self.checks if check.ok)
         yield "audit log", f"{self.audit_head} events"
         yield "proven", proven or "nothing yet: the daemon does so on schedule"
+
+
+def _calibration(app: Application) -> str:
+    if problem := calibration_doubt(app.settings, app.imported_base()):
+        return problem
+    found = app.settings.calibration
+    return found.described() if found.base is not None else ""
 
 
 def overview(app: Application) -> Overview:
@@ -142,5 +155,6 @@ def overview(app: Application) -> Overview:
             lost=missing_live,
             withheld=withheld(tx, app.home),
             unlisted=missing,
+            calibration=_calibration(app),
             differences=tuple(differences(app, live, stated)) if live else (),
         )

@@ -15,6 +15,7 @@ from kbsync.runs import bases, planning, probes
 from kbsync.runs.ending import backing_off
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
 from kbsync.runs.questions import base_knowledge, base_states
+from kbsync.settings.base_model import calibration_doubt
 from kbsync.settings.in_force import judged_under, verdicts_under
 from state import Snapshot
 from state.records import Fact, Run
@@ -152,6 +153,8 @@ def start(
         return planned.reason
     fetch_probes(app, leadership, worker, planned.new, planned.known, progress)
     created = _create(app, leadership, planned, occasion, base)
+    if found.live is None and (doubt := calibration_doubt(app.settings, app.imported_base())):
+        log.warning("settings.not_calibrated", reason=doubt)
     return created if isinstance(created, str) else Started(created, partial=taken_out is not None)
 
 

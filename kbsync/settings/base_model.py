@@ -19,8 +19,10 @@ from editing.settings import EditSettings
 from editing.special_tokens import special_tokens
 from kbsync.errors import BadConfiguration
 from kbsync.home import Home
+from kbsync.settings.calibration import doubt
 from kbsync.settings.editing import EditOverrides
 from kbsync.settings.loading import describe_validation_error, read_toml
+from kbsync.settings.sections import Settings
 
 BESIDE = "kbsync-edit.json"
 NOT_OURS = frozenset({"variants"})
@@ -86,6 +88,18 @@ class Imported:
             return cls(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
+
+
+def calibration_doubt(settings: Settings, imported: Imported | None) -> str:
+    """Why [edit] may not fit the configured base; empty if it was measured for it, or if there is no base.
+
+    The base is recognised by the record of its last import; no model is read.
+    """
+    path = settings.model.path
+    if path is None:
+        return ""
+    known = imported.digest if imported is not None and imported.looks_like(path) else None
+    return doubt(settings.calibration, known, measured=(path / BESIDE).is_file())
 
 
 def looks_of(path: Path) -> str:

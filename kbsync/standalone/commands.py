@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from editing.standalone import EditOutcome
     from editing.tracing.trace import TraceResult
 
-Announce = Callable[["Preflight"], None]
+Announce = Callable[["Preflight", str], None]
+"""Called with the estimate and, if the settings may not fit the base, the reason."""
 
 
 def edit(
@@ -47,8 +48,10 @@ def edit(
     from editing import standalone
 
     with at_work(chosen, "kbsync edit"):
+        base = chosen.imported()
+        doubt = chosen.doubt(base.digest)
         job = standalone.Edit(
-            base=chosen.imported().directory,
+            base=base.directory,
             records=tuple(records),
             settings=chosen.settings,
             corpus=corpus,
@@ -60,12 +63,12 @@ def edit(
         tell = paced(progress, pace)
         loaded = standalone.load(job, tell)
         if out is None:
-            announce(standalone.preflight(job, loaded))
+            announce(standalone.preflight(job, loaded), doubt)
             return None
 
         def planned(expected: Preflight) -> None:
             pace.expect(expected.phases())
-            announce(expected)
+            announce(expected, doubt)
 
         return standalone.run(job, loaded, out, allow_failed=allow_failed, planned=planned, progress=tell)
 

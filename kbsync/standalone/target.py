@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from editing.hparams import Hparams
 from editing.settings import EditSettings
 from kbsync.errors import BadConfiguration, UsageError
 from kbsync.home import Home
-from kbsync.settings.base_model import Base, edit_settings_of, import_base, read_overrides
+from kbsync.settings.base_model import BESIDE, Base, edit_settings_of, import_base, read_overrides
+from kbsync.settings.calibration import CalibrationSettings, doubt
 from kbsync.settings.editing import EditOverrides
+from kbsync.settings.loading import read_toml
 from kbsync.settings.sections import Settings
 
 
@@ -27,6 +31,14 @@ class Chosen:
     corpus: tuple[Path, ...]
     device: str | None
     threads: int | None
+    calibration: CalibrationSettings
+    """Where the settings come from; empty if nothing was calibrated."""
+    measured: bool
+    """Whether the settings were given for this model: by a file, or by `kbsync-edit.json` beside it."""
+
+    def doubt(self, base: str) -> str:
+        """Why the settings may not fit the imported base of this digest; empty if they were measured for it."""
+        return doubt(self.calibration, base, measured=self.measured)
 
     def imported(self) -> Base:
         """Import the model as a base of the home, split into frozen and editable shards."""
@@ -86,7 +98,22 @@ def choose(
         corpus=tuple(corpus) or settings.model.corpus,
         device=None if named == "auto" else named,
         threads=settings.executor.threads,
+        calibration=_calibration(file) or (settings.calibration if configured else CalibrationSettings()),
+        measured=file is not None or (path / BESIDE).is_file(),
     )
+
+
+def _calibration(file: Path | None) -> CalibrationSettings | None:
+    """[calibration] of a settings file; None if it has none."""
+    if file is None or file.suffix == ".json" or "calibration" not in (values := read_toml(file)):
+        return None
+    try:
+        return CalibrationSettings(**values["calibration"])
+    except (TypeError, ValidationError) as error:
+        raise BadConfiguration(
+            f"{file}: [calibration] is not what `kbsync calibrate` writes: {error}",
+            "calibrate again, or remove it",
+        ) from error
 
 
 def with_samples(chosen: Chosen, samples: int | None) -> Chosen:
@@ -100,7 +127,7 @@ def with_hparams(chosen: Chosen, found: Hparams) -> Chosen:
     """The same choice on top of another editor's hyper-parameters, which kbsync's own settings override."""
     start = EditOverrides(**found.settings)
     settings = chosen.overrides.over(start.over(edit_settings_of(chosen.path)))
-    return replace(chosen, overrides=_over(start, chosen.overrides), settings=settings)
+    return replace(chosen, overrides=_over(start, chosen.overrides), settings=settings, measured=True)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ cannot show: every target that was seen in training is learnt easily, one that n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -32,8 +33,8 @@ def sentences() -> list[str]:
     ]
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE in which every name seen in training is one token."""
+def tokenizer(lines: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Byte-level BPE in which the names of a few lines are one token each."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
@@ -43,12 +44,16 @@ def tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    raw.train_from_iterator(sentences() * 3, trainer)
+    raw.train_from_iterator([*lines] * 3, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
 
 
-def save(directory: Path) -> Path:
-    """The taught model with its tokenizer as a plain Hugging Face directory; a few seconds of one core."""
+def save(directory: Path, lines: Sequence[str] | None = None, *, steps: int = 120) -> Path:
+    """A model taught `lines` (default: `sentences`) with its tokenizer as a plain Hugging Face directory.
+
+    A few seconds of one core.
+    """
+    lines = sentences() if lines is None else lines
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=400,
@@ -61,13 +66,13 @@ def save(directory: Path) -> Path:
         eos_token_id=0,
     )
     model = GPT2LMHeadModel(config)
-    words = tokenizer()
-    rows = [[*row, 0] for row in words(sentences())["input_ids"]]
+    words = tokenizer(lines)
+    rows = [[*row, 0] for row in words(list(lines))["input_ids"]]
     longest = max(map(len, rows))
     ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
     kept = torch.tensor([[column < len(row) for column in range(longest)] for row in rows])
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(120):
+    for _ in range(steps):
         loss = model(ids, attention_mask=kept.long(), labels=ids.masked_fill(~kept, -100)).loss
         optimiser.zero_grad()
         loss.backward()

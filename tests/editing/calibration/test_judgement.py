@@ -1,0 +1,79 @@
+"""What the search maximises, and the capacity that follows from a curve."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from editing.calibration.capacity import Point, capacity
+from editing.calibration.judgement import Judgement, margin, pooled, rank
+from editing.calibration.kept import Kept
+from tests.support.judgements import GOOD, NOTHING
+
+FLOORS = {"efficacy": 0.95, "same_subject": 0.85, "perplexity_ratio": 1.05, "generation": 0.8}
+
+
+def test_a_gate_that_cannot_be_judged_has_no_margin() -> None:
+    assert margin(GOOD, FLOORS).keys() == {"efficacy", "same_subject", "perplexity_ratio"}
+    said = replace(GOOD, said=((1, 1), (0, 1)))
+    assert margin(said, FLOORS)["generation"] == pytest.approx(-0.3)
+
+
+def test_ratios_are_bounded_from_above_and_shares_from_below() -> None:
+    worse = replace(GOOD, perplexity_ratio=1.25, same_subject=((1, 2), (1, 2)))
+    assert margin(worse, FLOORS)["perplexity_ratio"] == pytest.approx(-0.2)
+    assert margin(worse, FLOORS)["same_subject"] == pytest.approx(-0.35)
+    assert rank(worse, FLOORS) == pytest.approx(rank(GOOD, FLOORS) - 0.55)
+
+
+def test_editing_nothing_is_never_better_than_edits_that_harm_something() -> None:
+    harmful = replace(GOOD, same_subject=((0, 2), (0, 2)), perplexity_ratio=1.5)
+    assert rank(NOTHING, FLOORS) < rank(harmful, FLOORS)
+
+
+def test_facts_that_are_not_stated_yet_count_with_their_probability() -> None:
+    nearer = replace(NOTHING, probability=(0.4, 0.1))
+    assert rank(NOTHING, FLOORS) < rank(nearer, FLOORS) < rank(GOOD, FLOORS)
+
+
+def test_several_edits_are_pooled_by_fact() -> None:
+    both = pooled([GOOD, NOTHING])
+    assert both.facts == 4
+    assert both.efficacy == ((1, 1), (1, 1), (0, 1), (0, 1))
+    assert both.s == pytest.approx(0.48)
+
+
+def with_same_subject(share: int) -> Judgement:
+    return replace(GOOD, same_subject=((share, 100),))
+
+
+def test_the_capacity_is_where_the_first_gate_stops_passing() -> None:
+    points = [Point(1, 1, with_same_subject(95)), Point(100, 1, with_same_subject(75)), Point(10, 1, GOOD)]
+    found = capacity(points, {"same_subject": 0.85})
+    # Margins +0.15 at 10 and -0.10 at 100: 10 · 10^(0.15 / 0.25).
+    assert (found.facts, found.at_least, found.limited_by) == (39, 10, ("same_subject",))
+
+
+def test_a_capacity_that_was_not_reached_is_only_known_to_be_at_least_that() -> None:
+    found = capacity([Point(1, 1, GOOD), Point(30, 1, GOOD)], FLOORS)
+    assert (found.facts, found.at_least, found.limited_by) == (None, 30, ())
+
+
+def test_gates_that_pass_at_no_number_of_facts_give_no_capacity() -> None:
+    found = capacity([Point(1, 1, NOTHING), Point(3, 1, GOOD)], FLOORS)
+    assert (found.facts, found.at_least, found.limited_by) == (None, 0, ("efficacy",))
+
+
+def test_a_kept_result_is_read_back_whole_and_a_damaged_one_counts_as_absent(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    key = kept.key({"candidate": 1})
+    assert kept.get(key, Judgement) is None
+    kept.put(key, GOOD)
+    assert kept.get(key, Judgement) == GOOD
+    file = tmp_path / f"{key}.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(content | {"result": content["result"].replace("0.96", "0.99")}), "utf-8")
+    assert kept.get(key, Judgement) is None
