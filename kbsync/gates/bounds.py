@@ -34,7 +34,7 @@ def wilson_bound(k: int, n: int, confidence: float, direction: Direction) -> flo
     p = k / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return centre - half if direction == "at_least" else centre + half
+    return max(0.0, centre - half) if direction == "at_least" else min(1.0, centre + half)
 
 
 def clustered_bound(by_fact: Sequence[tuple[int, int]], confidence: float, direction: Direction) -> float:

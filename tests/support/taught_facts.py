@@ -34,7 +34,7 @@ def save(directory: Path) -> Path:
         for subject, relation, object_ in facts()
         for template in TEMPLATES[relation]
     ]
-    taught.save(directory, lines, steps=400)
+    taught.save(directory, lines, steps=300)
     write(directory.parent / "facts.jsonl")
     return directory
 
