@@ -9,24 +9,14 @@ from typing import Any
 from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.judgement import Counts
 from editing.calibration.statements import Statement
+from editing.evaluation.conversation import chat_answers
 from editing.evaluation.outcome import Sheet, questions
 from editing.evaluation.published import PromptAnswer
-from editing.evaluation.scoring import (
-    Score,
-    answer_ends,
-    before_end,
-    continue_greedily,
-    encode_prompts,
-    encode_targets,
-    score,
-)
+from editing.evaluation.scoring import Score, encode_targets, score
 from editing.folding import fold
 from editing.model.chat import asked, opening, statement
 from editing.progress import Tick, uncounted
 from editing.requests import SLOT, EditRequest, render
-
-ANSWER_TOKENS = 24
-"""Length of an answer in a conversation: a sentence that states a fact."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +93,8 @@ def _conversations(model: Any, tokenizer: Any, edits: Sequence[Counterfactual]) 
     talkative = [edit for edit in edits if edit.statement.question]
     if opening(tokenizer) is None or not talkative:
         return ()
-    prompts = [
-        asked(tokenizer, render(edit.statement.question, edit.statement.subject)) for edit in talkative
-    ]
-    ends = answer_ends(model, tokenizer)
-    rows = continue_greedily(
-        model, encode_prompts(tokenizer, prompts), ANSWER_TOKENS, ended=lambda row: row[-1] in ends
-    )
-    texts = [tokenizer.decode(before_end(row, ends), skip_special_tokens=True) for row in rows]
+    asked_of = [render(edit.statement.question, edit.statement.subject) for edit in talkative]
+    texts = chat_answers(model, tokenizer, asked_of)
     return tuple(
         (int(fold(edit.object) in fold(text)), 1) for edit, text in zip(talkative, texts, strict=True)
     )
@@ -124,5 +108,7 @@ def requests_of(tokenizer: Any, edit: Counterfactual, *, variants: int, chat: bo
         prompt = asked(tokenizer, edit.statement.question)
         if prompt.count(SLOT) == 1:
             own = edit.request()
-            found.append(EditRequest(f"{edit.id} · chat", prompt, own.subject, statement(own.rendered, own.target)))
+            found.append(
+                EditRequest(f"{edit.id} · chat", prompt, own.subject, statement(own.rendered, own.target))
+            )
     return found

@@ -63,6 +63,7 @@ def from_records(records: Iterable[Record]) -> tuple[Statement, ...]:
             relation=record.request.prompt,
             object=record.previous or record.request.target,
             templates=(record.request.prompt, *_templates(record)),
+            question=record.questions[0] if record.questions else "",
         )
         for record in records
     )
