@@ -65,7 +65,7 @@ def _plots(found: Calibration, result: Calibrated) -> list[str]:
     left.set_ylabel("rank on the search split")
     _draw_capacity(right, result.capacity)
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     pyplot.close(figure)
     return [text.getvalue()[text.getvalue().index("<svg") :]]
 
