@@ -16,7 +16,7 @@ from editing.evaluation.scoring import Score, encode_targets, score
 from editing.folding import fold
 from editing.model.chat import asked, opening, statement
 from editing.progress import Tick, uncounted
-from editing.requests import SLOT, EditRequest, render
+from editing.requests import PLACEHOLDER, EditRequest, render
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def requests_of(tokenizer: Any, edit: Counterfactual, *, variants: int, chat: bo
     found = [edit.request(number) for number in range(wordings + 1)]
     if chat and edit.statement.question and opening(tokenizer) is not None:
         prompt = asked(tokenizer, edit.statement.question)
-        if prompt.count(SLOT) == 1:
+        if prompt.count(PLACEHOLDER) == 1:
             own = edit.request()
             found.append(
                 EditRequest(f"{edit.id} · chat", prompt, own.subject, statement(own.rendered, own.target))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from editing.datasets import Record
-from editing.requests import SLOT, render
+from editing.requests import PLACEHOLDER, render
 
 COMMON = Path(__file__).with_name("common_knowledge.json")
 
@@ -72,8 +72,10 @@ def from_records(records: Iterable[Record]) -> tuple[Statement, ...]:
 def _templates(record: Record) -> list[str]:
     """The paraphrases that name the subject exactly once, as templates."""
     subject = record.request.subject
-    named = [text.strip() for text in record.paraphrases if text.count(subject) == 1 and SLOT not in text]
-    return [text.replace(subject, SLOT) for text in named]
+    named = [
+        text.strip() for text in record.paraphrases if text.count(subject) == 1 and PLACEHOLDER not in text
+    ]
+    return [text.replace(subject, PLACEHOLDER) for text in named]
 
 
 def digest(statements: Sequence[Statement]) -> str:

@@ -23,11 +23,14 @@ from editing.datasets import read_records
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
 from editing.storage.loaded import LoadedBase, load_base
+from kbsync.application import Application
 from kbsync.cli import main
 from kbsync.gates import DEFAULT_GATES
 from kbsync.home import Home
+from kbsync.queries.status import overview
 from kbsync.settings.base_model import import_base
-from kbsync.settings.sections import EditOverrides
+from kbsync.settings.editing import EditOverrides
+from kbsync.settings.loading import load
 from kbsync.standalone.calibrating import floors_of
 from tests.support import taught_facts
 
@@ -85,8 +88,11 @@ def test_the_command_finds_settings_proves_them_and_writes_them_where_comments_s
     assert found["base"][:12] in page
     assert "<svg" in page
     assert not re.findall(r"""(?:src|href)=["'](?!#)""", page)  # nothing is loaded from elsewhere
-    assert run("status", "--home", home, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["calibration"].startswith("of 20")
+    app = Application(Home(home), load(home / "kbsync.toml", {}))
+    try:
+        assert overview(app).calibration.startswith("of 20")
+    finally:
+        app.close()
 
 
 def _written_with_comments(home: Path, found: dict[str, Any]) -> None:
