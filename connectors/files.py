@@ -25,9 +25,10 @@ from connectors.cursors import dump_cursor, load_cursor, typed
 from connectors.errors import SourceDataError, SourceUnavailable
 from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import Health, Observation, Poll, Triple
+from connectors.rows.child import ReaderDied
 from connectors.rows.drop_folder import DONE, REJECTS, DropFolder, Dropped
 from connectors.rows.file_formats import SUFFIXES, FileReader, suffix_of
-from connectors.rows.isolation import Isolation, ReaderDied
+from connectors.rows.isolation import Isolation
 from connectors.rows.mapping import Mapper, MappingSettings, Reject
 from connectors.rows.whole_reading import Held, WholeReading, announced, next_revision, report_rejects
 from connectors.settings import Context, SourceSettings, parse

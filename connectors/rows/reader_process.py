@@ -7,6 +7,7 @@ the file, and it writes no core dump.
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 
@@ -22,7 +23,7 @@ _MAX_LOG = 2**16
 def main() -> None:
     """Read the file that stdin holds, and write its rows to stdout."""
     asked = decode_json(sys.stdin.buffer.readline(), "the request")
-    _limit(asked.pop("max_memory"), asked.pop("max_seconds"))
+    limit_self(asked.pop("max_memory"), asked.pop("max_seconds"))
     data, out, number = sys.stdin.buffer.read(), sys.stdout.buffer, 0
     try:
         for line, row in parsed_rows(ParseRequest(**asked), data):
@@ -34,16 +35,26 @@ def main() -> None:
     out.flush()
 
 
-def _limit(memory: int, seconds: int) -> None:
+def limit_self(memory: int, seconds: int) -> None:
     """Limit this process.  The processor time also ends it when its parent was killed."""
+    limit_time(seconds)
     for what, most in (
         (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, _MAX_LOG),
         (resource.RLIMIT_CORE, 0),
     ):
-        _, hard = resource.getrlimit(what)
-        resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        _set_limit(what, most)
+
+
+def limit_time(seconds: int) -> None:
+    """Limit this process to `seconds` of processor time from now on."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _set_limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + seconds)
+
+
+def _set_limit(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 if __name__ == "__main__":

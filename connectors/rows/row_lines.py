@@ -20,7 +20,7 @@ from typing import Any
 from uuid import UUID
 
 from connectors.border import Unusable
-from connectors.errors import ConnectorError, SourceDataError, SourceSettingsError
+from connectors.errors import AnswerTooLarge, ConnectorError, SourceDataError, SourceSettingsError
 from connectors.rows.columns import Numbered
 from connectors.terms import Term
 
@@ -28,6 +28,7 @@ MAX_LINE = 64 * 2**20
 """Bytes of one line: a row has a dozen columns, and the longest cell is a list of 500 names."""
 _REFUSALS: Mapping[str, type[ConnectorError]] = {
     "data": SourceDataError,
+    "large": AnswerTooLarge,
     "settings": SourceSettingsError,
 }
 
@@ -57,7 +58,7 @@ def end_line(rows: int) -> bytes:
 
 def refusal_line(error: ConnectorError) -> bytes:
     """The last line of a file that cannot be read."""
-    kind = "settings" if isinstance(error, SourceSettingsError) else "data"
+    kind = next((kind for kind, known in _REFUSALS.items() if type(error) is known), "data")
     return _line(["refused", kind, str(error)])
 
 

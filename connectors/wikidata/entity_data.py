@@ -8,17 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyoxigraph as ox
-
 from connectors.border import shown
 from connectors.errors import SourceRefused, UnexpectedAnswer
 from connectors.http.client import Requester
-from connectors.local_graph import LocalGraph
+from connectors.wikidata.isolated_graph import GraphProcess
 from connectors.wikidata.reader import Reader, Reading
-
-_MAX_TRIPLES = 300_000
-"""The largest entities of Wikidata have some ten thousand statements, in all relations together."""
-_MAX_SOLUTIONS = 100_000
 
 
 class EntityData:
@@ -27,6 +21,7 @@ class EntityData:
     def __init__(self, requester: Requester, labels: Reader) -> None:
         self.requester = requester
         self._labels = labels
+        self._graphs = GraphProcess(requester.limits.deadline_s)
 
     def reading(self, id: str, revision: int | None, relations: Sequence[str]) -> Reading | None:
         """The entity as it was at `revision` (now, if None); None if the wiki has no such thing.
@@ -43,10 +38,9 @@ class EntityData:
             raise
         if "turtle" not in answer.content_type:
             raise UnexpectedAnswer(f"{url}: expected Turtle, got {shown(answer.content_type)}")
-        graph = LocalGraph(_MAX_TRIPLES, _MAX_SOLUTIONS)
-        graph.load(answer.body, ox.RdfFormat.TURTLE, base=url)
-        reader = self._labels.over(graph)
+        reader = self._labels.over(self._graphs.load(answer.body, url))
         return next((readings.get(id) for _, readings in reader.readings([id], relations, 1)), None)
 
     def close(self) -> None:
         self.requester.close()
+        self._graphs.close()

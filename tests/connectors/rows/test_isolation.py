@@ -22,8 +22,9 @@ from connectors.errors import SourceDataError
 from connectors.observations import Connector
 from connectors.registry import connect
 from connectors.rows import row_lines
+from connectors.rows.child import ReaderDied
 from connectors.rows.columns import Numbered
-from connectors.rows.isolation import READER, Isolation, ReaderDied
+from connectors.rows.isolation import READER, Isolation
 from connectors.rows.parsed_files import ParseRequest, parsed_rows
 from connectors.terms import Term
 from tests.support.paths import REPOSITORY
@@ -99,7 +100,7 @@ def test_a_file_that_ends_its_reader_costs_itself_and_the_others_are_read(
     assert sink.slots.keys() == {("crm:b", "crm:owner")}
     (drop / "3.nt").write_text(TRIPLE.format("c"))
     starts, start = [], Isolation._started
-    monkeypatch.setattr(Isolation, "_started", lambda self, log: starts.append(log) or start(self, log))
+    monkeypatch.setattr(Isolation, "_started", lambda self: starts.append(self) or start(self))
     with pytest.raises(ReaderDied):
         poll()
     assert len(starts) == 1  # the file that ended its reader is known, and not tried again
