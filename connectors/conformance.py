@@ -59,7 +59,7 @@ def check(scenario: Scenario) -> None:
         promise(scenario)
 
 
-class Ledger:
+class CommittedSteps:
     """Commits steps as kbsync does: observations and cursor together, newest revision wins."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ def observations_are_whole_and_well_formed(scenario: Scenario) -> None:
 
 def an_unchanged_source_yields_no_steps(scenario: Scenario) -> None:
     """Polling an unchanged source eventually yields no steps."""
-    ledger = Ledger()
+    ledger = CommittedSteps()
     with _opened(scenario) as connector:
         for _ in range(4):
             if ledger.pull(connector) == 0:
@@ -122,7 +122,7 @@ def an_unchanged_source_yields_no_steps(scenario: Scenario) -> None:
 def every_change_is_reported(scenario: Scenario) -> None:
     """New, changed and emptied slots reach a polling ledger, even with a new connector for each poll."""
     slots, (first, second, third) = scenario.slots(6), scenario.objects()
-    ledger = Ledger()
+    ledger = CommittedSteps()
     expected: dict[SlotKey, frozenset[str]] = {slot: frozenset({first}) for slot in slots}
     changes: tuple[dict[SlotKey, frozenset[str]], ...] = (
         dict(expected),
@@ -143,7 +143,7 @@ def a_killed_poll_loses_nothing(scenario: Scenario) -> None:
     """After a poll is interrupted at any step, polling from the committed cursor delivers the rest."""
     slots, (first, second, third) = scenario.slots(6), scenario.objects()
     for cut in range(1, 4):
-        ledger = Ledger()
+        ledger = CommittedSteps()
         scenario.write({slot: frozenset({first}) for slot in slots})
         with _opened(scenario) as connector:
             ledger.pull(connector, at_most=cut)
@@ -160,7 +160,7 @@ def a_step_that_was_not_committed_is_delivered_again(scenario: Scenario) -> None
     """Reading does not consume anything; only committing the cursor does."""
     slot, (first, second, _) = scenario.slots(1)[0], scenario.objects()
     scenario.write({slot: frozenset({first})})
-    ledger = Ledger()
+    ledger = CommittedSteps()
     with _opened(scenario) as connector:
         ledger.pull(connector)
     scenario.write({slot: frozenset({second})})
@@ -240,7 +240,7 @@ def _require_well_formed(connector: Connector, observation: Observation) -> None
         _require(valued == (statement.object is not None), f"{where}: {statement} and its kind disagree")
 
 
-def _require_holds(ledger: Ledger, expected: Facts, when: str) -> None:
+def _require_holds(ledger: CommittedSteps, expected: Facts, when: str) -> None:
     held = ledger.facts()
     wrong = {
         slot: held.get(slot, frozenset())

@@ -19,7 +19,7 @@ Absence = Literal["ended", "no_value", "unknown_value", "deprecated", "removed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CurrentValues:
     """The current and upcoming statements of a slot at one instant."""
 
     values: tuple[Statement, ...]
@@ -29,10 +29,10 @@ class Reading:
     absence: Absence | None
     """Why there is no current value; None if there is one."""
     next_change: datetime | None
-    """When the reading next changes without a change at the source: the next start or end."""
+    """When this next changes without a change at the source: the next start or end."""
 
 
-def read(held: Sequence[Statement], at: datetime) -> Reading:
+def read(held: Sequence[Statement], at: datetime) -> CurrentValues:
     """Select the statements of `held` that are current at `at`: best-ranked, begun, and not ended.
 
     Deprecated statements are ignored.  Dates are intervals: a statement has begun at the first instant
@@ -63,7 +63,7 @@ def read(held: Sequence[Statement], at: datetime) -> Reading:
     upcoming = _one_an_object(_best([statement for statement in valid if not _has_begun(statement, at)]))
     starts = [statement.start.first for statement in valid if statement.start is not None]
     ends = [statement.end.past for statement in valid if statement.end is not None]
-    return Reading(
+    return CurrentValues(
         values,
         upcoming,
         absence=None if values else _absence(held, valid, current),

@@ -30,7 +30,7 @@ from connectors.rows.drop_folder import DONE, REJECTS, DropFolder, Dropped
 from connectors.rows.file_formats import SUFFIXES, FileReader, suffix_of
 from connectors.rows.isolation import Isolation
 from connectors.rows.mapping import Mapper, MappingSettings, Reject
-from connectors.rows.whole_reading import Held, WholeReading, announced, next_revision, report_rejects
+from connectors.rows.whole_reading import WholeCursor, WholeReading, announced, next_revision, report_rejects
 from connectors.settings import Context, SourceSettings, parse
 from connectors.terms import Term
 
@@ -195,7 +195,7 @@ class FilesConnector:
         after = _Cursor({**where.read, dropped.name: dropped.identity}, held, revision)
         size = self._settings.slots_per_step
         if self._settings.complete and len(changed) > size:
-            about_to_change = announced(Held.load(where.held), changed, revision)
+            about_to_change = announced(WholeCursor.load(where.held), changed, revision)
             yield Poll((), _Cursor(where.read, about_to_change.dump(), revision).dump())
         while len(changed) > size:
             yield Poll(tuple(changed[:size]), None)
@@ -208,7 +208,7 @@ class FilesConnector:
         now = self._context.clock.now()
         if not self._settings.complete:
             return mapper.observations(revision, now), None
-        changed, held = self._whole.compare(mapper, Held.load(where.held), revision, now)
+        changed, held = self._whole.compare(mapper, WholeCursor.load(where.held), revision, now)
         return changed, held.dump()
 
 

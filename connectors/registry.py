@@ -19,7 +19,7 @@ from connectors.guesses import did_you_mean
 from connectors.http.limits import PROCESS_LIMITERS, Limiters
 from connectors.observations import Connector
 from connectors.settings import Context
-from connectors.third_party import Checked
+from connectors.third_party import CheckedConnector
 
 ENTRY_POINT_GROUP = "kbsync.connectors"
 
@@ -57,7 +57,7 @@ def connect(
 
 
 def _checked(factory: Factory, name: str, settings: Mapping[str, Any], context: Context) -> Connector:
-    return Checked(name, factory(name, settings, context))
+    return CheckedConnector(name, factory(name, settings, context))
 
 
 def kinds() -> tuple[str, ...]:

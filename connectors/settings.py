@@ -21,7 +21,7 @@ from connectors.border import shown
 from connectors.clock import SYSTEM_CLOCK, Clock
 from connectors.errors import SourceSettingsError
 from connectors.guesses import did_you_mean
-from connectors.http.client import Limits, Requester, check_agent
+from connectors.http.client import Requester, RequestLimits, check_agent
 from connectors.http.limits import PROCESS_LIMITERS, Budget, Limiters
 from connectors.http.sparql_client import Credentials
 
@@ -94,7 +94,7 @@ class HttpSettings(SourceSettings):
     def requester(self, url: str, context: Context, budget: Budget | None = None) -> Requester:
         """A rate-limited requester for the host of `url` with these settings."""
         own = Budget(self.concurrent, self.query_seconds_per_minute, self.errors_per_minute)
-        limits = Limits(
+        limits = RequestLimits(
             timeout_s=self.timeout_s,
             deadline_s=self.deadline_s,
             max_bytes=self.max_bytes,

@@ -25,7 +25,7 @@ from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import LITERAL, Health, Poll, Triple
 from connectors.rows.mapping import Mapper, MappingSettings
 from connectors.rows.shape import FIELDS
-from connectors.rows.whole_reading import Held, WholeReading, next_revision
+from connectors.rows.whole_reading import WholeCursor, WholeReading, next_revision
 from connectors.settings import Context, HttpSettings, SparqlAccess, parse
 from connectors.terms import Solution
 
@@ -73,7 +73,7 @@ class SparqlConnector:
         return self._in_time(self._snapshot(slots))
 
     def _poll(self, cursor: str | None) -> Iterator[Poll]:
-        held = Held.load(cursor)
+        held = WholeCursor.load(cursor)
         mapper = self._mapped(self._everything())
         yield from self._whole.steps(mapper, held, self._context.clock.now())
 

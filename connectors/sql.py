@@ -22,10 +22,10 @@ from connectors.observations import Health, Observation, Poll, Triple
 from connectors.rows.columns import Row, require_columns
 from connectors.rows.mapping import Mapper, MappingSettings
 from connectors.rows.naming import Naming
-from connectors.rows.shape import Shape
+from connectors.rows.shape import RowShape
 from connectors.rows.sql_keyset import KeysetPass
 from connectors.rows.sql_tables import Table
-from connectors.rows.whole_reading import Held, WholeReading, next_revision
+from connectors.rows.whole_reading import WholeCursor, WholeReading, next_revision
 from connectors.settings import Context, SourceSettings, parse
 
 
@@ -76,7 +76,7 @@ class SqlConnector:
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         settings, now = self._settings, self._context.clock.now()
         if settings.mode == "diff":
-            held = Held.load(cursor)
+            held = WholeCursor.load(cursor)
             return self._whole.steps(self._mapped(self._rows()), held, now)
         updated_at, key = settings.updated_at or "", settings.key or ""
         return KeysetPass(
@@ -143,7 +143,7 @@ class SqlConnector:
     def _columns(self, *more: str) -> list[str]:
         """The mapped columns and `more`, as in the table.  Raises SourceDataError if one is missing."""
         found = self._table.columns()
-        shape = Shape(self._mapping.columns, self._mapping.relation)
+        shape = RowShape(self._mapping.columns, self._mapping.relation)
         try:
             require_columns(shape.required, found)
         except SourceDataError as error:

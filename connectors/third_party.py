@@ -44,7 +44,7 @@ MAX_REVISION = 2**62
 """Half of the largest integer that databases store: the ledger adds to revisions when a subject returns."""
 
 
-class Checked:
+class CheckedConnector:
     """A `Connector` that wraps a third-party connector and validates what it yields.
 
     An invalid step or cursor raises SourceDataError, since there is no slot to leave out.

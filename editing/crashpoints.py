@@ -9,16 +9,16 @@ The points in this package, in the order in which a build passes them:
     editing.worker:after-build            every δ is cached, the new tensors are in memory only
     editing.checkpoints:before-rename     the staging directory is complete and synced
     editing.checkpoints:after-rename      the checkpoint has its name, its parent is not yet synced
-        editing.worker:after-checkpoint       the checkpoint is durable, nothing has been judged
+    editing.worker:after-checkpoint       the checkpoint is durable, nothing has been judged
     editing.worker:before-report          everything is judged, the report is not written
-        editing.worker:after-report           the report is durable, the daemon has not read it yet
+    editing.worker:after-report           the report is durable, the daemon has not read it yet
 
 Points while importing a base, switching `live`, and cleaning up:
 
     editing.bases:before-rename           the imported base is complete under its temporary name
     editing.checkpoints:before-switch     the temporary link exists, `live` is the old one
     editing.checkpoints:after-switch      `live` is the new one, its parent is not yet synced
-        editing.checkpoints:during-removal    a directory to be removed is renamed, its files still exist
+    editing.checkpoints:during-removal    a directory to be removed is renamed, its files still exist
 
 Torch-free.
 """

@@ -2,7 +2,7 @@
 
 The format of a file is recognised by its contents, not by its name:
 
-        lines         {"subject": "Italy", "prompt": "The capital of {} is", "target": "Rome"}, one per line, with
+    lines         {"subject": "Italy", "prompt": "The capital of {} is", "target": "Rome"}, one per line, with
                   optional id, previous, paraphrases and questions (texts), neighbours ({"prompt": …, "target": …}); or
                   ["Italy", "The capital of {} is", "Rome"]
     CounterFact   a JSON list of objects with `requested_rewrite` (Meng et al. 2022)

@@ -2,16 +2,16 @@
 
     EditingError
     ├── SpecError              the build spec cannot be read, or asks for something impossible
-        ├── RequestError           an edit request that the tokenizer or the prompt does not allow
+    ├── RequestError           an edit request that the tokenizer or the prompt does not allow
     ├── DataError              a file of facts, text or statistics cannot be used
-        ├── ModelError             a model directory cannot be loaded
+    ├── ModelError             a model directory cannot be loaded
     │   └── ArchitectureError  its architecture is not in the table, or cannot be edited
     ├── CheckpointError        a checkpoint directory cannot be written, read or switched to
     │   └── DamagedCheckpoint  its contents differ from its manifest
     ├── StorageError           a file cannot be written: no space, no permission, a lost file system
     ├── OutOfMemory            the smallest batch still does not fit
-        ├── NumericalError         a value that is not finite, or a linear system without a solution
-        └── Stopped                SIGTERM was received, and the work stopped at a safe point
+    ├── NumericalError         a value that is not finite, or a linear system without a solution
+    └── Stopped                SIGTERM was received, and the work stopped at a safe point
 
 `SpecError`, `RequestError`, `DataError` and `ArchitectureError` mean that the input must change: retrying
 does not help.  Every message says what was wrong, where, and what to do.  Torch-free.
@@ -26,8 +26,8 @@ FailureKind = Literal["killed", "out_of_memory", "hung", "wrong_version", "bad_s
 
     killed         a signal ended the process
     out_of_memory  the smallest batch does not fit
-        hung           the process sent no heartbeat for too long
-        wrong_version  worker and daemon use different versions of the protocol
+    hung           the process sent no heartbeat for too long
+    wrong_version  worker and daemon use different versions of the protocol
     bad_spec       the spec cannot be read, or asks for something impossible
     data           a file that the build depends on, or its report, cannot be used
     internal       anything else

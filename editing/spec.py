@@ -220,11 +220,11 @@ FailureCode = Literal[
     malformed      its template has no place for the subject, or subject or target is empty
     label_special  subject or target contains a control token of the tokenizer (`<|im_start|>`)
     untokenised    the tokenizer drops the subject, refuses the text, or knows no part of the subject
-        unsayable      the tokenizer has no token for the target, or none for one of its characters
-        too_long       prompt and target have more tokens than the model can read
+    unsayable      the tokenizer has no token for the target, or none for one of its characters
+    too_long       prompt and target have more tokens than the model can read
     conflict       another fact of the build gives the same prompt another answer
     not_finite     its optimisation or its keys are not finite numbers
-        out_of_memory  it does not fit in memory even alone, though others do
+    out_of_memory  it does not fit in memory even alone, though others do
 """
 
 

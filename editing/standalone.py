@@ -1,6 +1,6 @@
 """Editing without a knowledge base: from an imported base and a file's records to an edited model directory.
 
-        load → ask → build (reusing every cached δ) → write the checkpoint → read it back → ask again
+    load → ask → build (reusing every cached δ) → write the checkpoint → read it back → ask again
 
 The written checkpoint is what is judged, in the dtype in which it will be served.  After an interruption, the
 same call resumes with the finished δs and statistics; `out` is created atomically.
@@ -45,7 +45,7 @@ class Edit:
     """The inputs of an edit."""
 
     base: Path
-    """Directory of the imported base (`checkpoints.import_base`)."""
+    """Directory of the imported base (`editing.storage.base_import`)."""
     records: tuple[Record, ...]
     settings: EditSettings
     corpus: tuple[Path, ...]

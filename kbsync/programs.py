@@ -36,7 +36,7 @@ class ProgramFailed(KbsyncError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProgramLimits:
     """When a program is killed."""
 
     timeout_s: float
@@ -69,7 +69,7 @@ def filled(argument: str, values: Mapping[str, str]) -> str:
 
 
 def run_program(
-    arguments: Sequence[str], environment: Mapping[str, str], limits: Limits, *, purpose: str
+    arguments: Sequence[str], environment: Mapping[str, str], limits: ProgramLimits, *, purpose: str
 ) -> str:
     """The program's stdout, at most its first 64 KiB; `purpose` names it in errors.
 
@@ -100,7 +100,9 @@ def run_program(
     return out.text
 
 
-def _wait(process: subprocess.Popen[bytes], limits: Limits, outputs: tuple[_Kept, ...], purpose: str) -> int:
+def _wait(
+    process: subprocess.Popen[bytes], limits: ProgramLimits, outputs: tuple[_Kept, ...], purpose: str
+) -> int:
     """Its exit status."""
     deadline = time.monotonic() + limits.timeout_s
     with selectors.DefaultSelector() as selector:

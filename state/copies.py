@@ -19,10 +19,10 @@ from state import migrations
 from state.database import migration_engine, read_engine
 from state.driver_errors import translated
 from state.errors import Damaged
-from state.tables import Base, Ledger, table
+from state.tables import Ledger, LedgerTable, table
 
 _PAGE = 2_000
-_IN_ORDER = Base.metadata.sorted_tables
+_IN_ORDER = LedgerTable.metadata.sorted_tables
 """Parents before their children."""
 
 

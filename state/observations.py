@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from state.records import Recorded, SlotKey, StoredObservation
-from state.revision_spans import Numbering, Reading, Span, dump_repeats, insert, load_repeats
+from state.revision_spans import Numbering, Revision, Span, dump_repeats, insert, load_repeats
 from state.tables import Observations, Readings, table
 from state.transaction import SLOTS, AnyRow, Note, Reader, Writer, chunks, columns_of
 
@@ -127,8 +127,8 @@ class ObservationTransitions(ObservationQueries, Writer):
         for item in observations:
             slot = slots.setdefault(_name(item), _SlotAtSource([], None, None, None, Numbering()))
             number = slot.numbering.number(item.revision)
-            reading = Reading(number, item.modified, item.observed)
-            outcomes.append(insert(slot.spans, item.statements, reading))
+            revision = Revision(number, item.modified, item.observed)
+            outcomes.append(insert(slot.spans, item.statements, revision))
         self._write_spans(slots, ids)
         self._write_readings(slots, ids)
         if any(outcome != "duplicate" for outcome in outcomes):
@@ -181,10 +181,10 @@ class ObservationTransitions(ObservationQueries, Writer):
                     span.id = next_id + len(new)
                     named = {"id": span.id, "source": source, "slot": ids[(subject, relation)]}
                     new.append({**named, "statements": span.statements, **_dated(span)})
-                elif span.readings[0] != span.began:
+                elif span.revisions[0] != span.began:
                     changed.append({"id": span.id, **_dated(span)})
                 elif span.changed:
-                    repeated.append({"id": span.id, "repeats": dump_repeats(span.readings[1:])})
+                    repeated.append({"id": span.id, "repeats": dump_repeats(span.revisions[1:])})
         self._insert(OBSERVATIONS, new)
         self._rewrite(OBSERVATIONS, changed)
         self._rewrite(OBSERVATIONS, repeated)
@@ -196,7 +196,7 @@ class ObservationTransitions(ObservationQueries, Writer):
         reread = []
         for (source, subject, relation), slot in slots.items():
             current = slot.spans[-1]
-            newest, numbering = current.readings[-1].revision, slot.numbering
+            newest, numbering = current.revisions[-1].number, slot.numbering
             values = {"revision": newest, "observation": current.id}
             standing = {"gone": numbering.gone, "lift": numbering.lift}
             named = {"source": source, "slot": ids[(subject, relation)]}
@@ -219,25 +219,25 @@ def _name(item: StoredObservation) -> _Name:
 def _is_late(item: StoredObservation, slot: _SlotAtSource) -> bool:
     """Whether the item belongs before the end of the history; the current statement, delivered again, does not."""
     current = slot.spans[-1]
-    newest = current.readings[-1].revision
+    newest = current.revisions[-1].number
     number = replace(slot.numbering).number(item.revision)
     again = number == newest and item.statements == current.statements
     return number <= newest and not again
 
 
 def _span(row: AnyRow, id: int) -> Span:
-    first = Reading(row.began, row.modified, row.observed)
+    first = Revision(row.began, row.modified, row.observed)
     return Span(row.statements, [first, *load_repeats(row.repeats)], id, began=first)
 
 
 def _dated(span: Span) -> dict[str, Any]:
     """The columns of a row that change when its span does."""
-    first = span.readings[0]
+    first = span.revisions[0]
     return {
-        "revision": first.revision,
+        "revision": first.number,
         "modified": first.modified,
         "observed": first.observed,
-        "repeats": dump_repeats(span.readings[1:]),
+        "repeats": dump_repeats(span.revisions[1:]),
     }
 
 

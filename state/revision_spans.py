@@ -25,33 +25,33 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Reading(NamedTuple):
+class Revision(NamedTuple):
     """One revision: when the source made it and when we read it."""
 
-    revision: int
+    number: int
     modified: datetime | None
     observed: datetime
 
 
 @dataclass(slots=True)
 class Span:
-    """Readings that stated the same, ascending by revision, with nothing else known between them."""
+    """Revisions that stated the same, ascending by revision, with nothing else known between them."""
 
     statements: str
-    readings: list[Reading]
+    revisions: list[Revision]
     id: int | None = None
     """The ledger's row; None: it has none yet."""
     changed: bool = False
     """Whether the row, if there is one, is not this any more."""
-    began: Reading | None = None
-    """The first reading as the row has it."""
+    began: Revision | None = None
+    """The first revision as the row has it."""
 
-    def include(self, at: int, reading: Reading) -> None:
-        """Adds a reading at place `at` and forgets repeats beyond `REPEATS`."""
-        before = list(self.readings)
-        self.readings.insert(at, reading)
-        del self.readings[1 : max(1, len(self.readings) - REPEATS)]
-        self.changed = self.changed or self.readings != before
+    def include(self, at: int, revision: Revision) -> None:
+        """Adds a revision at place `at` and forgets repeats beyond `REPEATS`."""
+        before = list(self.revisions)
+        self.revisions.insert(at, revision)
+        del self.revisions[1 : max(1, len(self.revisions) - REPEATS)]
+        self.changed = self.changed or self.revisions != before
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Numbering:
     lift: int = 0
 
     def number(self, revision: int) -> int:
-        """The number under which a reading enters the history; later readings are numbered from there."""
+        """The number under which a revision enters the history; later ones are numbered from there."""
         gone = revision == GONE
         if self.newest is None:
             number = 0 if gone else revision
@@ -85,69 +85,69 @@ class Numbering:
         return number
 
 
-def insert(spans: list[Span], statements: str, reading: Reading) -> Recorded:
-    """Puts a reading in its place and returns what it was.
+def insert(spans: list[Span], statements: str, revision: Revision) -> Recorded:
+    """Puts a revision in its place and returns what it was.
 
     `new`: it is what the source says now; `duplicate`: it adds nothing but, at most, a repeat; `late`: it
-    changes the past.  A revision that was already read otherwise (a source that breaks its word) goes
-    before that reading: what was read first stays current.
+    changes the past.  A revision that was already read with other statements (a source that breaks its
+    promise) goes before that one: what was read first stays current.
     """
     if not spans:
-        spans.append(Span(statements, [reading]))
+        spans.append(Span(statements, [revision]))
         return "new"
     last = spans[-1]
-    if reading.revision > last.readings[-1].revision:
+    if revision.number > last.revisions[-1].number:
         if last.statements == statements:
-            last.include(len(last.readings), reading)
+            last.include(len(last.revisions), revision)
             return "duplicate"
-        spans.append(Span(statements, [reading]))
+        spans.append(Span(statements, [revision]))
         return "new"
-    return _insert_late(spans, statements, reading)
+    return _insert_late(spans, statements, revision)
 
 
-def _insert_late(spans: list[Span], statements: str, reading: Reading) -> Recorded:
+def _insert_late(spans: list[Span], statements: str, revision: Revision) -> Recorded:
     if any(
-        repeat.revision == reading.revision
+        repeat.number == revision.number
         for span in spans
         if span.statements == statements
-        for repeat in span.readings
+        for repeat in span.revisions
     ):
         return "duplicate"
-    at = next(n for n, span in enumerate(spans) if span.readings[-1].revision >= reading.revision)
+    at = next(n for n, span in enumerate(spans) if span.revisions[-1].number >= revision.number)
     span = spans[at]
-    earlier = sum(repeat.revision < reading.revision for repeat in span.readings)
+    earlier = sum(repeat.number < revision.number for repeat in span.revisions)
     if earlier and span.statements == statements:
-        span.include(earlier, reading)
+        span.include(earlier, revision)
         return "duplicate"
     if earlier:
-        rest = Span(span.statements, span.readings[earlier:])
-        span.readings, span.changed = span.readings[:earlier], True
-        spans[at + 1 : at + 1] = [Span(statements, [reading]), rest]
+        rest = Span(span.statements, span.revisions[earlier:])
+        span.revisions, span.changed = span.revisions[:earlier], True
+        spans[at + 1 : at + 1] = [Span(statements, [revision]), rest]
         return "late"
     if at and spans[at - 1].statements == statements:
-        spans[at - 1].include(len(spans[at - 1].readings), reading)
+        spans[at - 1].include(len(spans[at - 1].revisions), revision)
         return "duplicate"
     if span.statements == statements:
-        span.include(0, reading)
+        span.include(0, revision)
         return "late"
-    spans.insert(at, Span(statements, [reading]))
+    spans.insert(at, Span(statements, [revision]))
     return "late"
 
 
-def dump_repeats(repeats: Sequence[Reading]) -> str:
+def dump_repeats(repeats: Sequence[Revision]) -> str:
     """As `[[revision, modified, observed], …]`, instants in microseconds since 1970: rows stay small."""
     return json.dumps(
-        [[repeat.revision, _micros(repeat.modified), _micros(repeat.observed)] for repeat in repeats],
+        [[repeat.number, _micros(repeat.modified), _micros(repeat.observed)] for repeat in repeats],
         separators=(",", ":"),
     )
 
 
-def load_repeats(text: str) -> list[Reading]:
+def load_repeats(text: str) -> list[Revision]:
     if text == "[]":
         return []
     return [
-        Reading(revision, None if modified is None else _instant(modified), _instant(observed))
-        for revision, modified, observed in json.loads(text)
+        Revision(number, None if modified is None else _instant(modified), _instant(observed))
+        for number, modified, observed in json.loads(text)
     ]
 
 

@@ -19,7 +19,6 @@ from state import seals
 from state.records import Difference, fact_key
 from state.replay import FACT, Replay, Unlike, meaning, verdict
 from state.tables import (
-    Base,
     BlockedViews,
     Checkpoints,
     Deployments,
@@ -28,6 +27,7 @@ from state.tables import (
     GateResults,
     Leases,
     Ledger,
+    LedgerTable,
     Pauses,
     Rounds,
     Runs,
@@ -42,7 +42,7 @@ GATES, CHECKPOINTS, DEPLOYMENTS = table(GateResults), table(Checkpoints), table(
 VIEWS, VIEW_FACTS, BLOCKED, EVENTS = table(Views), table(ViewFacts), table(BlockedViews), table(Events)
 LEASES, LEDGER, PAUSES = table(Leases), table(Ledger), table(Pauses)
 
-SEALED = tuple(source for source in Base.metadata.sorted_tables if seals.is_sealed(source))
+SEALED = tuple(source for source in LedgerTable.metadata.sorted_tables if seals.is_sealed(source))
 """Every table whose rows are sealed."""
 
 _PAGE = 1_000

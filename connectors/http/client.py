@@ -40,7 +40,7 @@ _SHOWN = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """Bounds of one request and of its retries."""
 
     timeout_s: float = 30
@@ -66,7 +66,7 @@ def check_agent(agent: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """A complete HTTP response with status 200."""
 
     headers: Mapping[str, str]
@@ -84,7 +84,7 @@ class Requester:
         self,
         url: str,
         agent: str,
-        limits: Limits,
+        limits: RequestLimits,
         clock: Clock = SYSTEM_CLOCK,
         limiters: Limiters = PROCESS_LIMITERS,
     ) -> None:
@@ -132,7 +132,7 @@ class Requester:
         result: T = retrying(self._once, send)
         return result
 
-    def fetch(self, request: httpx.Request, deadline: Deadline) -> Answer:
+    def fetch(self, request: httpx.Request, deadline: Deadline) -> HttpAnswer:
         """One exchange under all bounds.  Raises the ConnectorError tree."""
         url = str(request.url)
         request.headers["User-Agent"] = self.agent
@@ -142,9 +142,9 @@ class Requester:
                 detail = read_start(url, response, _SHOWN)
                 now = self.clock.now()
                 raise error_of(url, response.status_code, response.headers, detail, now)
-            return Answer(response.headers, read_bounded(url, response, self.limits.max_bytes))
+            return HttpAnswer(response.headers, read_bounded(url, response, self.limits.max_bytes))
 
-    def get(self, url: str, params: Mapping[str, str] | None = None) -> Answer:
+    def get(self, url: str, params: Mapping[str, str] | None = None) -> HttpAnswer:
         """A GET with retries.  Raises the ConnectorError tree."""
         return self.attempt(lambda deadline: self.fetch(httpx.Request("GET", url, params=params), deadline))
 

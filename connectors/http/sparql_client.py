@@ -24,7 +24,7 @@ from connectors.errors import (
     TruncatedAnswer,
     UnexpectedAnswer,
 )
-from connectors.http.client import Answer, Requester
+from connectors.http.client import HttpAnswer, Requester
 from connectors.http.exchange import Deadline
 from connectors.terms import Solution, Term, well_formed_term
 
@@ -95,7 +95,7 @@ class SparqlClient:
         return httpx.Request(written.get_method(), written.full_url, headers=headers, content=written.data)
 
 
-def parse_solutions(endpoint: str, answer: Answer) -> list[Solution]:
+def parse_solutions(endpoint: str, answer: HttpAnswer) -> list[Solution]:
     """The solutions of a SPARQL JSON result (SPARQL 1.1 Query Results JSON Format).
 
     A term that cannot be used gets the kind `unusable`: only its row is rejected.  Raises

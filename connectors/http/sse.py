@@ -23,7 +23,7 @@ _ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,16384}")
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StreamEvent:
     """One dispatched event; `id` is the last id that the stream has sent so far."""
 
     id: str
@@ -56,7 +56,7 @@ class EventParser:
         self._cut = False
         """Whether the beginning of the current line was discarded."""
 
-    def feed(self, piece: bytes) -> Iterator[Event]:
+    def feed(self, piece: bytes) -> Iterator[StreamEvent]:
         """The events that end within `piece`."""
         text = self._decode(piece)
         if not text:
@@ -93,18 +93,18 @@ class EventParser:
         elif name == "id" and _ID.fullmatch(value):
             self._id = value
 
-    def _dispatch(self) -> Event | None:
+    def _dispatch(self) -> StreamEvent | None:
         data, type_, dropped = self._data, self._type, self._dropped
         self._data, self._type, self._size, self._dropped = [], "", 0, False
         if dropped:
             _log.warning("an event of more than %d characters is skipped", self._max_event)
             return None
-        return Event(self._id, type_ or "message", "\n".join(data)) if data else None
+        return StreamEvent(self._id, type_ or "message", "\n".join(data)) if data else None
 
 
 def follow(
     requester: Requester, last_id: str | None, since: str | None, silence_s: float, deadline: Deadline
-) -> Iterator[Event]:
+) -> Iterator[StreamEvent]:
     """Yield events after `last_id`, or else since an instant, until the stream ends.
 
     Raises SourceTimeout after `silence_s` seconds without a byte, and when the deadline passes, because

@@ -23,10 +23,10 @@ from connectors.rows import parsed_files
 from connectors.rows.columns import Numbered
 from connectors.rows.isolation import Isolation
 from connectors.rows.parsed_files import ParseRequest, parsed_rows
-from connectors.rows.shape import FIELDS, Shape
+from connectors.rows.shape import FIELDS, RowShape
 from connectors.rows.text_formats import csv_rows, json_lines
 
-_TEXT: Mapping[str, Callable[[bytes, Shape], Iterator[Numbered]]] = {
+_TEXT: Mapping[str, Callable[[bytes, RowShape], Iterator[Numbered]]] = {
     ".jsonl": json_lines,
     ".ndjson": json_lines,
     ".csv": csv_rows,
@@ -49,7 +49,7 @@ class FileReader:
     isolation: Isolation | None = None
     """Limits of the process that parses an RDF or Parquet file; None parses it in this process."""
 
-    def rows(self, name: str, data: bytes, shape: Shape) -> Generator[Numbered, None, None]:
+    def rows(self, name: str, data: bytes, shape: RowShape) -> Generator[Numbered, None, None]:
         """The rows of a file called `name` whose bytes are `data`; close it to end the process that parses.
 
         Raises SourceDataError when the file as a whole cannot be read, ReaderDied if that ended the process
@@ -60,7 +60,7 @@ class FileReader:
         suffix = suffix_of(name)
         yield from _TEXT[suffix](data, shape) if suffix in _TEXT else self._parsed(suffix, data, shape)
 
-    def _parsed(self, suffix: str, data: bytes, shape: Shape) -> Iterator[Numbered]:
+    def _parsed(self, suffix: str, data: bytes, shape: RowShape) -> Iterator[Numbered]:
         request = ParseRequest(
             suffix,
             wanted=tuple(shape.columns.values()),

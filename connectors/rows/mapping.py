@@ -19,7 +19,7 @@ from connectors.errors import SourceDataError
 from connectors.observations import LITERAL, Entity, Kind, Observation, Statement
 from connectors.rows.columns import MAX_NAMES, Row
 from connectors.rows.naming import Naming
-from connectors.rows.shape import FIELDS, Name, Shape, StatementRow
+from connectors.rows.shape import FIELDS, Name, RowShape, StatementRow
 
 MAX_REJECTS = 10_000
 """Maximum rejected rows stored with their reason; further ones are only counted."""
@@ -100,7 +100,7 @@ class Mapper:
         self._relation = settings.relation
         self._naming = Naming(settings.namespace, settings.prefixes, languages)
         self._slots: dict[tuple[str, str], _Slot] = {}
-        self.shape = Shape(settings.columns, settings.relation)
+        self.shape = RowShape(settings.columns, settings.relation)
         self.rejects: list[Reject] = []
         """The first MAX_REJECTS of them."""
         self.rejected = 0

@@ -174,7 +174,7 @@ FIELDS = tuple(StatementRow.model_fields)
 """The fields of a row; `subject` and `object` are required columns."""
 
 
-class Shape:
+class RowShape:
     """Reads rows of one source, whose columns may have other names than the fields."""
 
     def __init__(self, columns: Mapping[str, str], relation: str | None) -> None:

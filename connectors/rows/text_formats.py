@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from connectors.border import decode_json, escaped, shown
 from connectors.errors import SourceDataError
 from connectors.rows.columns import Numbered, require_columns
-from connectors.rows.shape import Shape
+from connectors.rows.shape import RowShape
 
 _MAX_LINE = 2**20
 """Bytes of one JSON object."""
@@ -31,7 +31,7 @@ _WIDE = re.compile(rb"(?:[^\0]\0){2}|(?:\0[^\0]){2}|\0\0\0[^\0]|[^\0]\0\0\0")
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 
 
-def json_lines(data: bytes, shape: Shape) -> Iterator[Numbered]:
+def json_lines(data: bytes, shape: RowShape) -> Iterator[Numbered]:
     """One JSON object per line (`shape` is checked for each row, since each row names its own columns).
 
     Raises SourceDataError for UTF-16.
@@ -47,7 +47,7 @@ def json_lines(data: bytes, shape: Shape) -> Iterator[Numbered]:
         yield number, row if isinstance(row, dict) else SourceDataError("not a JSON object")
 
 
-def csv_rows(data: bytes, shape: Shape) -> Iterator[Numbered]:
+def csv_rows(data: bytes, shape: RowShape) -> Iterator[Numbered]:
     """RFC 4180, UTF-8, with a header.
 
     Raises SourceDataError for a header that lacks a column, or has one twice, and for what is no CSV.
@@ -76,7 +76,7 @@ def _with_line_feeds(data: bytes) -> bytes:
     return _LONE_RETURN.sub(b"\n", data) if b"\r" in data else data
 
 
-def _header(cells: list[str] | SourceDataError, shape: Shape) -> list[str]:
+def _header(cells: list[str] | SourceDataError, shape: RowShape) -> list[str]:
     if isinstance(cells, SourceDataError):
         raise SourceDataError(f"the header cannot be read: {cells}")
     names = [name.strip() for name in cells]

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class WholeCursor:
     """The cursor of a source that is read whole."""
 
     revision: int = 0
@@ -40,12 +40,12 @@ class Held:
         return dump_cursor(_FORMAT, {"revision": self.revision, "held": held})
 
     @classmethod
-    def load(cls, text: str | None) -> Held:
+    def load(cls, text: str | None) -> WholeCursor:
         """Raises SourceDataError for a text that no `dump` has written."""
         return load_cursor(text, _FORMAT, cls._unpacked, ("revision", "held"))
 
     @classmethod
-    def _unpacked(cls, revision: int = 0, held: str | None = None) -> Held:
+    def _unpacked(cls, revision: int = 0, held: str | None = None) -> WholeCursor:
         if held is None:
             return cls(revision)
         pairs = decode_json(unpack(held), "held", 2**30, most_parts=None)
@@ -77,8 +77,8 @@ def _parts(statement: Statement) -> list[object]:
 
 
 def differences(
-    held: Held, now: list[Observation], revision: int, kept: Iterable[SlotKey] = ()
-) -> tuple[list[Observation], list[SlotKey], Held]:
+    held: WholeCursor, now: list[Observation], revision: int, kept: Iterable[SlotKey] = ()
+) -> tuple[list[Observation], list[SlotKey], WholeCursor]:
     """(observations that differ from what was held, slots that vanished, what is held now).
 
     Slots in `kept` could not be read this time and stay as they were.
@@ -91,17 +91,17 @@ def differences(
         if held.digests.get((observation.subject.id, observation.relation)) != fresh
     ]
     vanished = sorted(held.digests.keys() - digests.keys() - kept_digests.keys())
-    return changed, vanished, Held(revision, kept_digests | digests)
+    return changed, vanished, WholeCursor(revision, kept_digests | digests)
 
 
-def announced(held: Held, changed: Iterable[Observation], revision: int) -> Held:
+def announced(held: WholeCursor, changed: Iterable[Observation], revision: int) -> WholeCursor:
     """What is held while `changed` is being delivered in several steps.
 
     A reading that is cut off has delivered slots that its last cursor does not know of; if one of them is
     emptied before the next reading, that would go unnoticed.  So before the first step all of them are
     recorded with a digest that equals none: the next reading delivers each of them again, or as empty.
     """
-    return Held(revision, dict(held.digests) | {(o.subject.id, o.relation): "" for o in changed})
+    return WholeCursor(revision, dict(held.digests) | {(o.subject.id, o.relation): "" for o in changed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class WholeReading:
     max_vanished: float
     """Maximum share of the slots that may vanish at once."""
 
-    def steps(self, mapper: Mapper, held: Held, now: datetime) -> Iterator[Poll]:
+    def steps(self, mapper: Mapper, held: WholeCursor, now: datetime) -> Iterator[Poll]:
         """What changed since `held`, in steps that can each be committed.
 
         Raises SourceDataError when no row could be used, or more slots vanished than `max_vanished` allows.
@@ -152,8 +152,8 @@ class WholeReading:
         return Poll(tuple((held | empty)[slot] for slot in sorted(held.keys() | empty.keys())), None)
 
     def compare(
-        self, mapper: Mapper, held: Held, revision: int, now: datetime
-    ) -> tuple[list[Observation], Held]:
+        self, mapper: Mapper, held: WholeCursor, revision: int, now: datetime
+    ) -> tuple[list[Observation], WholeCursor]:
         """(what changed, vanished slots included; what is held now)."""
         observations = mapper.observations(revision, now)
         changed, vanished, holds = differences(held, observations, revision, mapper.unusable)

@@ -14,8 +14,8 @@ from connectors.settings import Context
 from connectors.wikidata import watch
 from connectors.wikidata.cursor import Cursor
 from connectors.wikidata.passes import FEW, Pass, Scope, gone, observations
-from connectors.wikidata.reader import Reader, Reading
-from connectors.wikidata.rows import Versions
+from connectors.wikidata.reader import GraphReader, SubjectState
+from connectors.wikidata.rows import EntityVersions
 from connectors.wikidata.settings import WatchSettings
 
 
@@ -32,7 +32,7 @@ class WikidataConnector:
         for subject in settings.subjects:
             self._require_prefix("subjects", subject)
         self.requester = client.requester
-        self.reader = Reader(client, self._vocabulary, settings.languages, settings.versions_per_request)
+        self.reader = GraphReader(client, self._vocabulary, settings.languages, settings.versions_per_request)
         self.page = max(1, settings.slots_per_step // len(self.relations))
 
     def _relations(self) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ class WikidataConnector:
 
     def _snapshot(self, asked: dict[str, set[str]]) -> Poll:
         scan = self.reader.versions(sorted(asked))
-        if scan == Versions() and len(asked) > FEW and self._settings.max_vanished < 1:
+        if scan == EntityVersions() and len(asked) > FEW and self._settings.max_vanished < 1:
             raise SourceUnavailable(
                 f"{self.name}: none of the {len(asked)} requested subjects exists, which is "
                 "treated as an error of the source"
@@ -110,17 +110,17 @@ class WikidataConnector:
             asked.setdefault(new, set()).update(asked.pop(old))
         relations = sorted(set().union(*asked.values()))
         observations: list[Observation] = []
-        for some, readings in self.reader.readings(sorted(asked), relations, self.page):
+        for some, states in self.reader.states(sorted(asked), relations, self.page):
             for id in some:
-                if reading := readings.get(id):
-                    observations += self.observations(reading, sorted(asked[id]))
+                if state := states.get(id):
+                    observations += self.observations(state, sorted(asked[id]))
                 elif id not in scan.found and id not in scan.unreadable:
                     observations += gone(self.name, id, sorted(asked[id]), 0, self._context.clock.now())
         return Poll(tuple(observations), None, redirects=tuple(sorted(scan.merged.items())))
 
-    def observations(self, reading: Reading, relations: Sequence[str]) -> list[Observation]:
-        """The reading as observations of its slots in `relations`."""
-        return observations(self.name, reading, relations, self._context.clock.now())
+    def observations(self, state: SubjectState, relations: Sequence[str]) -> list[Observation]:
+        """The state as observations of its slots in `relations`."""
+        return observations(self.name, state, relations, self._context.clock.now())
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
         self._begin()
@@ -137,10 +137,10 @@ class WikidataConnector:
 
     def _current(self, ids: Sequence[str], relations: Sequence[str]) -> list[Triple]:
         found: list[Observation] = []
-        for some, readings in self.reader.readings(ids, relations, self.page):
+        for some, states in self.reader.states(ids, relations, self.page):
             for id in some:
-                if reading := readings.get(id):
-                    found += self.observations(reading, relations)
+                if state := states.get(id):
+                    found += self.observations(state, relations)
         return current_triples(found, self._context.clock.now())
 
     def check(self) -> Health:

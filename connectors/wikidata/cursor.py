@@ -20,7 +20,7 @@ from typing import Any
 
 from connectors.cursors import dump_cursor, load_cursor, typed
 from connectors.dates import EARLIEST, instant
-from connectors.wikidata.rows import Version
+from connectors.wikidata.rows import EntityVersion
 from connectors.wikidata.watch import Membership
 
 _FORMAT = 1
@@ -110,7 +110,7 @@ class PassPlan:
 
 
 def plan_pass(
-    cursor: Cursor, scan: Mapping[str, Version], watch: Membership, overlap: timedelta, now: datetime
+    cursor: Cursor, scan: Mapping[str, EntityVersion], watch: Membership, overlap: timedelta, now: datetime
 ) -> PassPlan:
     """Which of the scanned subjects to read now.
 
@@ -139,7 +139,7 @@ def trusted_seen(cursor: Cursor, watch: Membership) -> Mapping[str, int]:
     return {id: number for id, number in cursor.seen.items() if watch.is_covered_by(cursor.covered, id)}
 
 
-def _is_news(cursor: Cursor, id: str, version: Version, watch: Membership, overlap: timedelta) -> bool:
+def _is_news(cursor: Cursor, id: str, version: EntityVersion, watch: Membership, overlap: timedelta) -> bool:
     if id in cursor.due or id in cursor.gone or cursor.high is None:
         return True
     if not watch.is_covered_by(cursor.covered, id):

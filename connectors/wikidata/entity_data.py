@@ -12,18 +12,18 @@ from connectors.border import shown
 from connectors.errors import SourceRefused, UnexpectedAnswer
 from connectors.http.client import Requester
 from connectors.wikidata.isolated_graph import GraphProcess
-from connectors.wikidata.reader import Reader, Reading
+from connectors.wikidata.reader import GraphReader, SubjectState
 
 
 class EntityData:
     """Reads entities over HTTP; labels of their objects come from `labels`."""
 
-    def __init__(self, requester: Requester, labels: Reader) -> None:
+    def __init__(self, requester: Requester, labels: GraphReader) -> None:
         self.requester = requester
         self._labels = labels
         self._graphs = GraphProcess(requester.limits.deadline_s)
 
-    def reading(self, id: str, revision: int | None, relations: Sequence[str]) -> Reading | None:
+    def state(self, id: str, revision: int | None, relations: Sequence[str]) -> SubjectState | None:
         """The entity as it was at `revision` (now, if None); None if the wiki has no such thing.
 
         Raises the ConnectorError tree.
@@ -39,7 +39,7 @@ class EntityData:
         if "turtle" not in answer.content_type:
             raise UnexpectedAnswer(f"{url}: expected Turtle, got {shown(answer.content_type)}")
         reader = self._labels.over(self._graphs.load(answer.body, url))
-        return next((readings.get(id) for _, readings in reader.readings([id], relations, 1)), None)
+        return next((states.get(id) for _, states in reader.states([id], relations, 1)), None)
 
     def close(self) -> None:
         self.requester.close()

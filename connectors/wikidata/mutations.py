@@ -17,7 +17,7 @@ from typing import Any
 from connectors.border import decode_json, shown, text_of, well_formed, whole_number
 from connectors.dates import instant
 from connectors.errors import SourceDataError
-from connectors.http.sse import Event
+from connectors.http.sse import StreamEvent
 from connectors.wikidata.rows import MAX_VERSION
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Mutation:
     at: datetime
 
 
-def mutation_of(event: Event) -> Mutation | None:
+def mutation_of(event: StreamEvent) -> Mutation | None:
     """The mutation that an event announces; None for canaries and for what cannot be understood.
 
     An event that cannot be understood is passed over with a warning: the next pass over the watch

@@ -13,8 +13,8 @@ from datetime import datetime
 from connectors.errors import SourceUnavailable
 from connectors.observations import Entity, Observation, Poll
 from connectors.wikidata.cursor import Cursor, PassPlan, Unfinished, back, plan_pass, trusted_seen
-from connectors.wikidata.reader import Reader, Reading
-from connectors.wikidata.rows import Version, Versions
+from connectors.wikidata.reader import GraphReader, SubjectState
+from connectors.wikidata.rows import EntityVersion, EntityVersions
 from connectors.wikidata.settings import WatchSettings
 from connectors.wikidata.watch import Membership, packed, unpacked
 
@@ -45,7 +45,9 @@ class Scope:
 class Pass:
     """The state of one `poll`: the cursor as it grows, step by step."""
 
-    def __init__(self, scope: Scope, reader: Reader, now: Callable[[], datetime], cursor: Cursor) -> None:
+    def __init__(
+        self, scope: Scope, reader: GraphReader, now: Callable[[], datetime], cursor: Cursor
+    ) -> None:
         watched = scope.watched
         self._name = scope.source
         self._reader = reader
@@ -62,7 +64,7 @@ class Pass:
         self._watch = Membership(watched, scope.relations)
         self._trusted = trusted_seen(cursor, self._watch)
         self._seen = dict(self._trusted)
-        self._named: dict[str, Version | None] = {}
+        self._named: dict[str, EntityVersion | None] = {}
         """Objects named in this pass, with the version of the last label delivered."""
         self._everything = cursor == Cursor()
 
@@ -78,7 +80,7 @@ class Pass:
         objects = self._changed_objects()
         yield from self._finish(todo.high, scan.found, objects)
 
-    def _scan(self) -> Versions:
+    def _scan(self) -> EntityVersions:
         """Versions of all watched subjects, and of what they are merged into or were until now."""
         scan = self._reader.versions(self._watched)
         parted = {self._cursor.moved[old] for old in self._cursor.moved if old in scan.found}
@@ -96,7 +98,7 @@ class Pass:
             )
         return scan
 
-    def _merged(self, scan: Versions) -> Iterator[Poll]:
+    def _merged(self, scan: EntityVersions) -> Iterator[Poll]:
         """Subjects that were merged; and those whose merge was undone, which are read again with their heirs."""
         known = self._cursor.moved
         news = {old: new for old, new in scan.merged.items() if known.get(old) != new}
@@ -112,7 +114,7 @@ class Pass:
         emptied = [o for id in absent for o in self._gone(id)]
         yield Poll(tuple(emptied), self._cursor.dump(), redirects=tuple(sorted(news.items())))
 
-    def _vanished(self, scan: Versions) -> Iterator[Poll]:
+    def _vanished(self, scan: EntityVersions) -> Iterator[Poll]:
         heirs = {_resolved(id, scan.merged) for id in self._watched}
         absent = heirs - scan.found.keys() - scan.unreadable
         if self._everything:
@@ -136,23 +138,27 @@ class Pass:
     def _gone(self, id: str) -> list[Observation]:
         return gone(self._name, id, self._relations, self._cursor.newest + 1, self._now())
 
-    def _changed(self, todo: PassPlan, scan: dict[str, Version]) -> Iterator[Poll]:
+    def _changed(self, todo: PassPlan, scan: dict[str, EntityVersion]) -> Iterator[Poll]:
         at_of = {id: at for at, id in todo.changes}
-        for ids, readings in self._reader.readings(list(at_of), self._relations, self._page):
+        for ids, states in self._reader.states(list(at_of), self._relations, self._page):
             last = ids[-1]
-            self._advance(ids, readings, scan, Unfinished((at_of[last], last), todo.high, self._watch.text))
-            found = [o for id in ids if id in readings for o in self._observations(readings[id])]
+            self._advance(ids, states, scan, Unfinished((at_of[last], last), todo.high, self._watch.text))
+            found = [o for id in ids if id in states for o in self._observations(states[id])]
             yield Poll(tuple(found), self._cursor.dump())
 
     def _advance(
-        self, ids: Sequence[str], readings: dict[str, Reading], scan: dict[str, Version], where: Unfinished
+        self,
+        ids: Sequence[str],
+        states: dict[str, SubjectState],
+        scan: dict[str, EntityVersion],
+        where: Unfinished,
     ) -> None:
         """The cursor after these subjects; one that was read older than scanned stays due."""
-        stale = {id for id in ids if id not in readings or readings[id].version.number < scan[id].number}
+        stale = {id for id in ids if id not in states or states[id].version.number < scan[id].number}
         fresh = set(ids) - stale
-        self._seen |= {id: readings[id].version.number for id in fresh}
-        for reading in readings.values():
-            self._named |= reading.objects
+        self._seen |= {id: states[id].version.number for id in fresh}
+        for state in states.values():
+            self._named |= state.objects
         if self._start.unfinished and self._start.unfinished.watch == where.watch:
             where = replace(
                 where,
@@ -168,15 +174,15 @@ class Pass:
             unfinished=where,
         )
 
-    def _observations(self, reading: Reading) -> list[Observation]:
-        found = observations(self._name, reading, self._relations, self._now())
+    def _observations(self, state: SubjectState) -> list[Observation]:
+        found = observations(self._name, state, self._relations, self._now())
         return [observation for observation in found if self._is_reported(observation)]
 
     def _is_reported(self, observation: Observation) -> bool:
         """Whether to report the slot: a first reading leaves out the many slots that hold nothing."""
         return bool(observation.statements) or not self._everything
 
-    def _changed_objects(self) -> dict[str, Version]:
+    def _changed_objects(self) -> dict[str, EntityVersion]:
         """Objects in use whose entity changed since the last pass."""
         if self._cursor.high is None or not self._settings.watch_labels:
             return {}
@@ -185,7 +191,7 @@ class Pass:
         return self._reader.changed_objects(subjects, self._relations, self._page, since)
 
     def _finish(
-        self, high: datetime, scan: dict[str, Version], objects: dict[str, Version]
+        self, high: datetime, scan: dict[str, EntityVersion], objects: dict[str, EntityVersion]
     ) -> Iterator[Poll]:
         """Labels of changed objects, and the cursor of a finished pass."""
         delivered = self._delivered_labels(high)
@@ -231,27 +237,27 @@ def _resolved(id: str, merged: Mapping[str, str]) -> str:
     return id
 
 
-def _is_recent(version: Version | None, since: datetime) -> bool:
+def _is_recent(version: EntityVersion | None, since: datetime) -> bool:
     """Whether the next pass will look at this version again."""
     return version is not None and (version.modified is None or version.modified >= since)
 
 
 def observations(
-    source: str, reading: Reading, relations: Sequence[str], observed: datetime
+    source: str, state: SubjectState, relations: Sequence[str], observed: datetime
 ) -> list[Observation]:
-    """A reading as one observation for each slot that can be used."""
+    """A state as one observation for each slot that can be used."""
     return [
         Observation(
             source=source,
-            subject=reading.subject,
+            subject=state.subject,
             relation=relation,
-            statements=reading.slots[relation],
-            revision=reading.version.number,
-            modified=reading.version.modified,
+            statements=state.slots[relation],
+            revision=state.version.number,
+            modified=state.version.modified,
             observed=observed,
         )
         for relation in relations
-        if relation in reading.slots
+        if relation in state.slots
     ]
 
 

@@ -15,9 +15,9 @@ from connectors.observations import Entity, Statement
 from connectors.terms import Solution
 from connectors.wikidata import queries
 from connectors.wikidata.rows import (
+    EntityVersion,
+    EntityVersions,
     Subject,
-    Version,
-    Versions,
     descriptions_of,
     statements_of,
     subjects_of,
@@ -31,14 +31,14 @@ _UPDATER = "http://www.wikidata.org"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SubjectState:
     """One subject as one answer showed it."""
 
     subject: Entity
-    version: Version
+    version: EntityVersion
     slots: Mapping[str, tuple[Statement, ...]]
     """By relation; objects have labels.  Slots that cannot be used are absent."""
-    objects: Mapping[str, Version | None]
+    objects: Mapping[str, EntityVersion | None]
     """Which version of each object its label is of."""
 
 
@@ -47,7 +47,7 @@ class Described:
     """An entity as one answer described it; no version: nothing is known of it."""
 
     entity: Entity
-    version: Version | None
+    version: EntityVersion | None
 
 
 class Graph(Protocol):
@@ -56,7 +56,7 @@ class Graph(Protocol):
     def select(self, query: str, *, splittable: bool = False) -> list[Solution]: ...
 
 
-class Reader:
+class GraphReader:
     """All queries to one graph."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Reader:
         vocabulary: Vocabulary,
         languages: Sequence[str],
         versions_per_request: int,
-        labels: Reader | None = None,
+        labels: GraphReader | None = None,
     ) -> None:
         self._client = client
         self._vocabulary = vocabulary
@@ -74,18 +74,18 @@ class Reader:
         self._labels = labels or self
         """Who describes objects: a document about one entity names them without their labels."""
 
-    def over(self, graph: Graph) -> Reader:
+    def over(self, graph: Graph) -> GraphReader:
         """The same questions put to another graph, objects described by this one."""
-        return Reader(graph, self._vocabulary, self._languages, self._page, self)
+        return GraphReader(graph, self._vocabulary, self._languages, self._page, self)
 
-    def versions(self, ids: Sequence[str]) -> Versions:
+    def versions(self, ids: Sequence[str]) -> EntityVersions:
         """What is known of each id at the source."""
-        known = Versions()
+        known = EntityVersions()
         for _, some in in_pages(ids, self._page, self._versions):
             known |= some
         return known
 
-    def _versions(self, ids: Sequence[str], splittable: bool) -> Versions:
+    def _versions(self, ids: Sequence[str], splittable: bool) -> EntityVersions:
         iris = self._iris(ids)
         rows = self._client.select(queries.versions(iris), splittable=splittable)
         known = versions_of(rows, set(iris))
@@ -94,19 +94,21 @@ class Reader:
         merged = {compact(old): compact(new) for old, new in known.merged.items()}
         # What a subject was merged into is asked about next.
         usable = {old: new for old, new in merged.items() if names.expands(new)}
-        return Versions(
+        return EntityVersions(
             {compact(iri): version for iri, version in known.found.items()},
             usable,
             frozenset(map(compact, known.unreadable)) | (merged.keys() - usable.keys()),
         )
 
-    def readings(
+    def states(
         self, ids: Sequence[str], relations: Sequence[str], page: int
-    ) -> Iterator[tuple[Sequence[str], dict[str, Reading]]]:
-        """Pages of at most `page` subjects with their slots; an absent subject has no reading."""
-        return in_pages(ids, page, lambda some, splittable: self._readings(some, relations, splittable))
+    ) -> Iterator[tuple[Sequence[str], dict[str, SubjectState]]]:
+        """Pages of at most `page` subjects with their slots; absent subjects are left out."""
+        return in_pages(ids, page, lambda some, splittable: self._states(some, relations, splittable))
 
-    def _readings(self, ids: Sequence[str], relations: Sequence[str], splittable: bool) -> dict[str, Reading]:
+    def _states(
+        self, ids: Sequence[str], relations: Sequence[str], splittable: bool
+    ) -> dict[str, SubjectState]:
         pids = {relation: self._vocabulary.property_id(relation) for relation in relations}
         iris = self._iris(ids)
         query = queries.slots(self._vocabulary, iris, list(pids.values()), self._languages)
@@ -114,7 +116,7 @@ class Reader:
         subjects = subjects_of(rows, set(iris), self._vocabulary)
         slots = {iri: self._slots(iri, subject, pids) for iri, subject in subjects.items()}
         objects = self._labels.describe(_entities(slots.values()))
-        readings = {}
+        states = {}
         for iri, subject in subjects.items():
             if subject.description.version is None:
                 continue
@@ -122,8 +124,8 @@ class Reader:
             entity = subject.description.entity(id, self._languages)
             labelled = {r: _labelled(statements, objects) for r, statements in slots[iri].items()}
             mentioned = {id: objects[id].version for id in _entities([slots[iri]])}
-            readings[id] = Reading(entity, subject.description.version, labelled, mentioned)
-        return readings
+            states[id] = SubjectState(entity, subject.description.version, labelled, mentioned)
+        return states
 
     def _slots(self, iri: str, subject: Subject, pids: Mapping[str, str]) -> dict[str, tuple[Statement, ...]]:
         """The subject's slots by relation, without those that cannot be used."""
@@ -167,11 +169,11 @@ class Reader:
 
     def changed_objects(
         self, ids: Sequence[str], relations: Sequence[str], page: int, since: datetime
-    ) -> dict[str, Version]:
+    ) -> dict[str, EntityVersion]:
         """Versions of the objects in the subjects' slots that changed since."""
         pids = [self._vocabulary.property_id(relation) for relation in relations]
 
-        def ask(some: Sequence[str], splittable: bool) -> dict[str, Version]:
+        def ask(some: Sequence[str], splittable: bool) -> dict[str, EntityVersion]:
             query = queries.changed_objects(self._vocabulary, self._iris(some), pids, since)
             rows = self._client.select(query, splittable=splittable)
             return versions_of(rows, {term.value for row in rows if (term := row.get("s"))}).found

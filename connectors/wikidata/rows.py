@@ -36,7 +36,7 @@ _RANKS: Mapping[str, Rank] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class EntityVersion:
     """`schema:version` and `schema:dateModified` of an entity."""
 
     number: int
@@ -54,7 +54,7 @@ class Description:
     dead: bool = False
     uncertain: bool = False
     """Whether a statement of its class or death cannot be used."""
-    version: Version | None = None
+    version: EntityVersion | None = None
 
     def entity(self, id: str, languages: Sequence[str]) -> Entity:
         """The label in the first language that has one; aliases in any of them, without the label."""
@@ -104,24 +104,24 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
+class EntityVersions:
     """Which version each of some entities has; an entity that is in none of the three is absent."""
 
-    found: dict[str, Version] = field(default_factory=dict)
+    found: dict[str, EntityVersion] = field(default_factory=dict)
     merged: dict[str, str] = field(default_factory=dict)
     """Old id → new id."""
     unreadable: frozenset[str] = frozenset()
     """There, but with a version or a redirect that cannot be used."""
 
-    def __or__(self, other: Versions) -> Versions:
-        return Versions(
+    def __or__(self, other: EntityVersions) -> EntityVersions:
+        return EntityVersions(
             self.found | other.found, self.merged | other.merged, self.unreadable | other.unreadable
         )
 
 
-def versions_of(rows: Iterable[Solution], asked: Collection[str]) -> Versions:
+def versions_of(rows: Iterable[Solution], asked: Collection[str]) -> EntityVersions:
     """By IRI, of the entities that were asked about."""
-    found: dict[str, Version] = {}
+    found: dict[str, EntityVersion] = {}
     merged: dict[str, str] = {}
     unreadable = set()
     for row in rows:
@@ -140,20 +140,20 @@ def versions_of(rows: Iterable[Solution], asked: Collection[str]) -> Versions:
             _log.warning("the version of %s cannot be used: %s", iri, error)
             unreadable.add(iri)
     current = {iri: version for iri, version in found.items() if iri not in merged}
-    return Versions(current, merged, frozenset(unreadable - current.keys() - merged.keys()))
+    return EntityVersions(current, merged, frozenset(unreadable - current.keys() - merged.keys()))
 
 
-def _newer(version: Version, known: Version | None) -> Version:
+def _newer(version: EntityVersion, known: EntityVersion | None) -> EntityVersion:
     return version if known is None or known.number < version.number else known
 
 
-def _version(row: Solution) -> Version:
+def _version(row: Solution) -> EntityVersion:
     number = whole_number(_required(row, "version").value, "schema:version", MAX_VERSION)
     try:
         modified = instant(_required(row, "modified").value) if "modified" in row else None
     except SourceDataError:
         modified = None  # the version alone decides whether it is new
-    return Version(number, modified)
+    return EntityVersion(number, modified)
 
 
 def _text(row: Solution, name: str) -> str | None:

@@ -28,7 +28,7 @@ from connectors.errors import (
 )
 from connectors.http.client import Requester, stepwise
 from connectors.http.exchange import Deadline
-from connectors.http.sse import Event, follow
+from connectors.http.sse import StreamEvent, follow
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context, HttpUrl
 from connectors.wikidata.connector import WikidataConnector
@@ -36,7 +36,7 @@ from connectors.wikidata.cursor import Cursor
 from connectors.wikidata.entity_data import EntityData
 from connectors.wikidata.mutations import Mutation, mutation_of, newest
 from connectors.wikidata.passes import gone
-from connectors.wikidata.reader import Reading
+from connectors.wikidata.reader import SubjectState
 from connectors.wikidata.settings import WatchSettings
 from connectors.wikidata.watch import Membership
 
@@ -199,10 +199,10 @@ class StreamConnector:
         """
         found: list[Observation] = []
         for id, mutation in changed.items():
-            reading = None if mutation.operation == "delete" else self._read(id, mutation)
-            if reading is not None:
-                found += self._list.observations(reading, self._list.relations)
-                if reading.version.number >= mutation.revision:
+            state = None if mutation.operation == "delete" else self._read(id, mutation)
+            if state is not None:
+                found += self._list.observations(state, self._list.relations)
+                if state.version.number >= mutation.revision:
                     where = _without(where, id)
                 continue
             known = self._list.reader.versions([id])
@@ -214,18 +214,18 @@ class StreamConnector:
                 where = _with_gone(_without(where, id), id)
         return found, where
 
-    def _read(self, id: str, mutation: Mutation) -> Reading | None:
+    def _read(self, id: str, mutation: Mutation) -> SubjectState | None:
         """Read the entity from the wiki by revision if configured, else from the query service, which may lag."""
         relations = self._list.relations
         if self._entity_data:
             try:
-                found = self._entity_data.reading(id, mutation.revision, relations)
+                found = self._entity_data.state(id, mutation.revision, relations)
             except SourceDataError as error:
                 _log.warning("%s cannot be read at the wiki: %s", id, error)
                 found = None
             if found is not None:
                 return found
-        return next((r.get(id) for _, r in self._list.reader.readings([id], relations, 1)), None)
+        return next((r.get(id) for _, r in self._list.reader.states([id], relations, 1)), None)
 
     def _batches(self, where: _Cursor) -> Iterator[tuple[list[Mutation], str | None]]:
         """(mutations, id of the last event), until the stream has caught up with now or falls silent."""
@@ -247,7 +247,7 @@ class StreamConnector:
         if batch:
             yield batch, last
 
-    def _events(self, where: _Cursor, deadline: Deadline) -> Iterator[Event]:
+    def _events(self, where: _Cursor, deadline: Deadline) -> Iterator[StreamEvent]:
         """The stream's events, reconnecting when it breaks off; several failures in a row end the poll."""
         last, failures = where.last, 0
         while not deadline.passed:

@@ -29,7 +29,7 @@ Failed = Callable[[str, EditingError], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class LossTerm:
     """One row of a group's loss (16): a tokenised text, and the positions read from it."""
 
     text: Located
@@ -49,7 +49,7 @@ class Group:
     key: str
     """Content key: a digest of everything δ depends on."""
     requests: tuple[EditRequest, ...]
-    terms: tuple[Term, ...]
+    terms: tuple[LossTerm, ...]
     """NLL terms, fact by fact and context by context (the bare prompt first), then KL terms."""
     contexts: tuple[tuple[int, ...], ...]
     """Token ids through the subject's last token: bare, then after each prefix."""
@@ -197,11 +197,11 @@ class _Draft:
         """The group, with its facts' texts in every context and its KL prompts; KL prompts that cannot be
         tokenised are left out."""
         texts = [texts_of[fact] for fact in self.distinct]
-        terms = [Term(text, context) for rows in texts for context, text in enumerate(rows)]
+        terms = [LossTerm(text, context) for rows in texts for context, text in enumerate(rows)]
         first, *others = kl
         if isinstance(first, Located):
-            terms.append(Term(_until_subject(first), -1))
-        terms += [Term(text, -1) for text in others if isinstance(text, Located)]
+            terms.append(LossTerm(_until_subject(first), -1))
+        terms += [LossTerm(text, -1) for text in others if isinstance(text, Located)]
         keyed = tuple(text.ids[: text.subject + 1] for text in texts[0])
         return Group(self.key, self.requests, tuple(terms), keyed)
 

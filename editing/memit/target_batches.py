@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editing.memit.groups import Group, Term
+from editing.memit.groups import Group, LossTerm
 from editing.model.architectures import Parts
 from editing.model.hooks import on_output
 from editing.model.passes import Rows, padded, prepare, read
@@ -32,7 +32,7 @@ class TermRow:
     """One term of one group, in a bucket."""
 
     group: int
-    term: Term
+    term: LossTerm
     weight: float
     """The term's weight in its group's loss."""
 

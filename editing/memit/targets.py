@@ -35,7 +35,7 @@ Lost = Callable[[Group, NumericalError], None]
 """Called with a group whose loss is not finite; the others of its batch continue without it."""
 
 
-class Rule(Protocol):
+class UpdateRule(Protocol):
     """An update rule: how δs follow from losses and gradients; all state is per group."""
 
     def evaluations(self, steps: int) -> int:
@@ -79,7 +79,7 @@ class Optimisation:
         self.buckets = [collect(model, parts, rows, layer, self.dtype) for rows in buckets(groups, size)]
         self.norm = self._norms()
         self.delta = torch.zeros(len(self.groups), parts.width, dtype=self.dtype, device=model.device)
-        self.rule: Rule = RULES[settings.optimiser](self.norm, parts.width, settings)
+        self.rule: UpdateRule = RULES[settings.optimiser](self.norm, parts.width, settings)
         self.loss = torch.full_like(self.norm, torch.inf)
         self.updates = 0
 

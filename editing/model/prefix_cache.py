@@ -33,7 +33,7 @@ ROUGH = 6e-2
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PrefixCacheTest:
     """Whether suffixes may be run alone, and if not, why."""
 
     exact: bool
@@ -42,7 +42,7 @@ class Finding:
     reason: str = ""
 
 
-_found: weakref.WeakKeyDictionary[nn.Module, Finding] = weakref.WeakKeyDictionary()
+_found: weakref.WeakKeyDictionary[nn.Module, PrefixCacheTest] = weakref.WeakKeyDictionary()
 
 
 def runs_suffixes(model: Any) -> bool:
@@ -51,7 +51,7 @@ def runs_suffixes(model: Any) -> bool:
     return model.config.model_type in TABLE or prefix_cache(model).exact
 
 
-def prefix_cache(model: Any, parts: Parts | None = None) -> Finding:
+def prefix_cache(model: Any, parts: Parts | None = None) -> PrefixCacheTest:
     """The result of a probe of a few tokens; each model is tested once."""
     if model not in _found:
         _found[model] = _probe(model, parts or locate_parts(model))
@@ -80,7 +80,7 @@ def deviation(found: Tensor, expected: Tensor) -> float:
 
 
 @torch.no_grad()
-def _probe(model: Any, parts: Parts) -> Finding:
+def _probe(model: Any, parts: Parts) -> PrefixCacheTest:
     worst = 0.0
     with frozen(model):
         ids = probe_ids(model)
@@ -97,12 +97,14 @@ def _probe(model: Any, parts: Parts) -> Finding:
                 found = way(model, parts, ids)
             except Exception as error:  # noqa: BLE001  (any model's code: what it cannot do is the finding)
                 reason = f"{name} cannot be run from keys and values ({type(error).__name__}: {error})"
-                return Finding(False, float("inf"), reason[:300])
+                return PrefixCacheTest(False, float("inf"), reason[:300])
             gap = deviation(found, expected[len(expected) - len(found) :])
             worst = max(worst, gap)
             if worst > tolerance(model.dtype):
-                return Finding(False, worst, f"{name}, run from keys and values, differs by {gap:.1g}")
-    return Finding(True, worst)
+                return PrefixCacheTest(
+                    False, worst, f"{name}, run from keys and values, differs by {gap:.1g}"
+                )
+    return PrefixCacheTest(True, worst)
 
 
 def _shared(model: Any, parts: Parts, ids: Tensor) -> Tensor:

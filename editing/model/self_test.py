@@ -30,7 +30,7 @@ SIZE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SelfTestResult:
     """The result of one test."""
 
     name: str
@@ -44,7 +44,7 @@ class Verdict:
 class SelfTest:
     """The results of all tests of a model."""
 
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[SelfTestResult, ...]
     layers: tuple[int, ...]
     """Layers whose W_out writes as predicted."""
     refused: dict[int, str]
@@ -69,7 +69,7 @@ def self_test(model: Any, parts: Parts) -> SelfTest:
         if isinstance(error, RuntimeError) and ran_out(error):
             raise
         detail = f"a plain text cannot be run ({type(error).__name__}: {error})"[:300]
-        return SelfTest((Verdict("runs", False, float("inf"), detail),), (), {})
+        return SelfTest((SelfTestResult("runs", False, float("inf"), detail),), (), {})
 
 
 @torch.no_grad()
@@ -84,7 +84,7 @@ def _tested(model: Any, parts: Parts) -> SelfTest:
         good = tuple(layer for layer in wrote if layer not in bad)
         aliased = _aliases(model, parts)
         verdicts = (
-            Verdict(
+            SelfTestResult(
                 "writer",
                 bool(good),
                 max((wrote[layer] for layer in good), default=max(wrote.values(), default=float("inf"))),
@@ -92,7 +92,7 @@ def _tested(model: Any, parts: Parts) -> SelfTest:
             ),
             _causal(model, ids),
             _batched(model, ids),
-            Verdict("own", not aliased, 0.0, aliased or "no other part of the model shares W_out"),
+            SelfTestResult("own", not aliased, 0.0, aliased or "no other part of the model shares W_out"),
             _frozen_rest(model, parts, good),
         )
     found = prefix_cache(model, parts)
@@ -195,26 +195,26 @@ def _writes(model: Any, parts: Parts, layer: int, ids: Tensor, call: _Call) -> f
     return float((moved - expected).double().abs().max() / scale.clamp(min=1e-30))
 
 
-def _causal(model: Any, ids: Tensor) -> Verdict:
+def _causal(model: Any, ids: Tensor) -> SelfTestResult:
     """Whether later tokens leave the logits of earlier tokens unchanged."""
     whole = model(ids, use_cache=False).logits[0]
     other = ids.clone()
     other[0, AT:] = ids[0, AT:].flip(0)
     changed = model(other, use_cache=False).logits[0]
     gap = deviation(changed[:AT], whole[:AT])
-    return Verdict(
+    return SelfTestResult(
         "causal", gap <= tolerance(model.dtype), gap, "what comes after a token does not change its logits"
     )
 
 
-def _batched(model: Any, ids: Tensor) -> Verdict:
+def _batched(model: Any, ids: Tensor) -> SelfTestResult:
     """Whether a row padded on the right next to another has the logits that it has alone."""
     alone = model(ids[:, : AT + 1], use_cache=False).logits[0]
     padded = ids.repeat(2, 1)
     padded[1, AT + 1 :] = 0
     beside = model(padded, use_cache=False).logits[1, : AT + 1]
     gap = deviation(beside, alone)
-    return Verdict(
+    return SelfTestResult(
         "batched", gap <= tolerance(model.dtype), gap, "a text beside others has the logits that it has alone"
     )
 
@@ -234,10 +234,10 @@ def _aliases(model: Any, parts: Parts) -> str:
     return ""
 
 
-def _frozen_rest(model: Any, parts: Parts, layers: Sequence[int]) -> Verdict:
+def _frozen_rest(model: Any, parts: Parts, layers: Sequence[int]) -> SelfTestResult:
     """Whether a change of one W_out changes no other tensor and can be undone bit for bit."""
     if not layers:
-        return Verdict("frozen", False, float("inf"), "there is no layer to change")
+        return SelfTestResult("frozen", False, float("inf"), "there is no layer to change")
     name = parts.weight_name(layers[0])
     place = model.get_parameter(name).data_ptr()
     itself = {other for other, tensor in model.state_dict().items() if tensor.data_ptr() == place}
@@ -252,7 +252,7 @@ def _frozen_rest(model: Any, parts: Parts, layers: Sequence[int]) -> Verdict:
     passed = changed == itself and back
     others = ", ".join(sorted(changed - itself)[:3])
     detail = "a change of W_out changes nothing else, and can be taken back"
-    return Verdict(
+    return SelfTestResult(
         "frozen", passed, 0.0, detail if passed else f"a change of {name} also changes {others or 'nothing'}"
     )
 

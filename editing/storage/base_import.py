@@ -23,7 +23,7 @@ from editing.durable import STAGING, fsync_directory, fsync_file, remove, sha256
 from editing.errors import ArchitectureError, CheckpointError, DamagedCheckpoint, ModelError
 from editing.model.directory import INDEX, ModelDirectory
 from editing.storage.manifest import NAME, Manifest, verify
-from editing.storage.shards import Stored, read_header, write_shard
+from editing.storage.shards import StoredTensor, read_header, write_shard
 
 EDITABLE = "editable.safetensors"
 SHARD_BYTES = 4 << 30
@@ -78,7 +78,7 @@ def stored_values(source: Path) -> dict[str, int]:
 
 def _split(
     small: Mapping[str, bytes],
-    tensors: dict[str, Stored],
+    tensors: dict[str, StoredTensor],
     names: dict[str, str],
     root: Path,
     shard_bytes: int,
@@ -142,7 +142,7 @@ def _remember(link: Path, digest: str) -> None:
     fsync_directory(link.parent)
 
 
-def _tensors(directory: ModelDirectory) -> dict[str, Stored]:
+def _tensors(directory: ModelDirectory) -> dict[str, StoredTensor]:
     """All tensors of the model, by their stored names."""
     directory.config  # noqa: B018  (what asks for code is refused before anything else is read)
     try:
@@ -181,7 +181,7 @@ def _writers(directory: ModelDirectory, tensors: Iterable[str]) -> list[str]:
     return [f"{parts.blocks}.{layer}.{parts.writer}.weight" for layer in layers]
 
 
-def _loadable_config(directory: ModelDirectory, content: bytes, tensors: Iterable[Stored]) -> bytes:
+def _loadable_config(directory: ModelDirectory, content: bytes, tensors: Iterable[StoredTensor]) -> bytes:
     """config.json unchanged, except for `dtype: "auto"`, which transformers cannot load.
 
     It stands for the stored dtype of the weights, which is written instead.
@@ -207,7 +207,7 @@ def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     return known
 
 
-def _stored_names(source: Path, editable: Sequence[str], tensors: dict[str, Stored]) -> dict[str, str]:
+def _stored_names(source: Path, editable: Sequence[str], tensors: dict[str, StoredTensor]) -> dict[str, str]:
     """Parameter name -> stored name; they differ by a prefix if only the inner model was saved."""
     names = {}
     for name in editable:
@@ -246,13 +246,13 @@ def _fingerprint(small: Mapping[str, bytes], weights: Iterable[Path], names: dic
     return digest.hexdigest()
 
 
-def _pack(tensors: Iterable[Stored], limit: int) -> list[list[Stored]]:
+def _pack(tensors: Iterable[StoredTensor], limit: int) -> list[list[StoredTensor]]:
     """Tensors in shards of at most `limit` bytes (a larger tensor gets a separate shard)."""
     return list(_packed(tensors, limit))
 
 
-def _packed(tensors: Iterable[Stored], limit: int) -> Iterator[list[Stored]]:
-    shard: list[Stored] = []
+def _packed(tensors: Iterable[StoredTensor], limit: int) -> Iterator[list[StoredTensor]]:
+    shard: list[StoredTensor] = []
     size = 0
     for tensor in tensors:
         if shard and size + tensor.length > limit:
@@ -264,7 +264,7 @@ def _packed(tensors: Iterable[Stored], limit: int) -> Iterator[list[Stored]]:
         yield shard
 
 
-def _write_index(path: Path, shards: dict[str, list[Stored]]) -> str:
+def _write_index(path: Path, shards: dict[str, list[StoredTensor]]) -> str:
     weight_map = {tensor.name: name for name, shard in shards.items() for tensor in shard}
     total = sum(tensor.length for shard in shards.values() for tensor in shard)
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}

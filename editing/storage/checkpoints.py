@@ -30,7 +30,7 @@ from editing.errors import CheckpointError
 from editing.storage.base_import import EDITABLE, import_base
 from editing.storage.forms import form_named
 from editing.storage.manifest import NAME, Manifest, read_manifest, verify
-from editing.storage.shards import Stored, encoded, read_header, write_shard
+from editing.storage.shards import StoredTensor, encoded, read_header, write_shard
 
 if TYPE_CHECKING:
     import torch
@@ -107,7 +107,7 @@ def _staged(out: Path) -> Iterator[Path]:
 
 
 def _write_shards(
-    base: Path, manifest: Manifest, staging: Path, stored: Iterable[Stored], replaced: dict[str, bytes]
+    base: Path, manifest: Manifest, staging: Path, stored: Iterable[StoredTensor], replaced: dict[str, bytes]
 ) -> dict[str, str]:
     """The base's files, linked, and the editable shard, written; file → SHA-256."""
     for name in manifest.files:

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from editing.durable import make_directory, write_file
 from editing.errors import ModelError
 from editing.model.architectures import Parts
-from editing.model.self_test import SelfTest, Verdict, self_test
+from editing.model.self_test import SelfTest, SelfTestResult, self_test
 from editing.model.weights import parameter_named
 from editing.storage.base_import import stored_parameters
 
@@ -42,19 +42,21 @@ def tested(model: Any, parts: Parts, base_digest: str, cache: Path) -> SelfTest:
     return found
 
 
-def as_stored(directory: Path, model: Any, parts: Parts) -> Verdict:
+def as_stored(directory: Path, model: Any, parts: Parts) -> SelfTestResult:
     """Whether every W_out of the loaded model is bit for bit the one stored in `directory`."""
     names = [parts.weight_name(layer) for layer in parts.editable]
     try:
         stored = stored_parameters(directory, names)
     except ModelError as error:
-        return Verdict("stored", False, float("inf"), str(error))
+        return SelfTestResult("stored", False, float("inf"), str(error))
     for name, (file, there) in stored.items():
         parameter = parameter_named(model, name)
         with safe_open(file, framework="pt") as tensors:
             if not torch.equal(tensors.get_tensor(there).to(parameter.dtype), parameter.cpu()):
-                return Verdict("stored", False, 1.0, f"{name} in memory differs from {there} in {file.name}")
-    return Verdict("stored", True, 0.0, "every W_out in memory has the bits of the files")
+                return SelfTestResult(
+                    "stored", False, 1.0, f"{name} in memory differs from {there} in {file.name}"
+                )
+    return SelfTestResult("stored", True, 0.0, "every W_out in memory has the bits of the files")
 
 
 def _kept(path: Path) -> SelfTest | None:
@@ -62,7 +64,7 @@ def _kept(path: Path) -> SelfTest | None:
     try:
         content = json.loads(path.read_bytes())
         return SelfTest(
-            verdicts=tuple(Verdict(**verdict) for verdict in content["verdicts"]),
+            verdicts=tuple(SelfTestResult(**verdict) for verdict in content["verdicts"]),
             layers=tuple(content["layers"]),
             refused={int(layer): str(reason) for layer, reason in content["refused"].items()},
             whole=str(content["whole"]),

@@ -38,7 +38,7 @@ BITS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredTensor:
     """Location of one tensor: `length` bytes at `start` of `file`."""
 
     name: str
@@ -67,7 +67,7 @@ class Stored:
                 yield piece
 
 
-def read_header(path: Path) -> dict[str, Stored]:
+def read_header(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file by name.
 
     Raises DamagedCheckpoint if the file is incomplete or inconsistent: the format requires the tensors end to end,
@@ -96,7 +96,7 @@ def read_header(path: Path) -> dict[str, Stored]:
     return tensors
 
 
-def _stored(path: Path, data: int, name: str, entry: dict[str, Any]) -> Stored:
+def _stored(path: Path, data: int, name: str, entry: dict[str, Any]) -> StoredTensor:
     begin, end = entry["data_offsets"]
     dtype, shape = entry["dtype"], tuple(entry["shape"])
     if not all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
@@ -105,10 +105,10 @@ def _stored(path: Path, data: int, name: str, entry: dict[str, Any]) -> Stored:
         raise ValueError(
             f"{name[:80]!r} has {end - begin} bytes, which is not {dtype} of shape {shape!r:.80}"
         )
-    return Stored(name, dtype, shape, path, data + begin, end - begin)
+    return StoredTensor(name, dtype, shape, path, data + begin, end - begin)
 
 
-def write_shard(path: Path, tensors: Iterable[Stored], replaced: dict[str, bytes] | None = None) -> str:
+def write_shard(path: Path, tensors: Iterable[StoredTensor], replaced: dict[str, bytes] | None = None) -> str:
     """Write `tensors` as one read-only, synced safetensors file and return its SHA-256.
 
     `replaced` gives new bytes for some of them, of the same dtype and shape.  Tensors with the widest items come
@@ -135,7 +135,7 @@ def write_shard(path: Path, tensors: Iterable[Stored], replaced: dict[str, bytes
     return digest.hexdigest()
 
 
-def _pieces(header: bytes, tensors: list[Stored], replaced: dict[str, bytes]) -> Iterator[bytes]:
+def _pieces(header: bytes, tensors: list[StoredTensor], replaced: dict[str, bytes]) -> Iterator[bytes]:
     yield struct.pack("<Q", len(header)) + header
     for tensor in tensors:
         if tensor.name not in replaced:
@@ -149,7 +149,7 @@ def _pieces(header: bytes, tensors: list[Stored], replaced: dict[str, bytes]) ->
         yield content
 
 
-def rounded(name: str, tensor: torch.Tensor, entry: Stored) -> torch.Tensor:
+def rounded(name: str, tensor: torch.Tensor, entry: StoredTensor) -> torch.Tensor:
     """`tensor` in the dtype in which it is stored and served, on the CPU.
 
     Raises CheckpointError if its shape differs, or if it is not finite after rounding.
@@ -166,7 +166,7 @@ def rounded(name: str, tensor: torch.Tensor, entry: Stored) -> torch.Tensor:
     return result
 
 
-def encoded(name: str, tensor: torch.Tensor, entry: Stored) -> bytes:
+def encoded(name: str, tensor: torch.Tensor, entry: StoredTensor) -> bytes:
     """The bytes of `rounded`; raises the same CheckpointErrors."""
     import torch
 

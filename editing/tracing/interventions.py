@@ -19,7 +19,7 @@ from editing.model.architectures import Parts
 from editing.model.hooks import on_output
 from editing.model.inference import Ids, target_logits
 
-Kind = Literal["state", "mlp", "attention"]
+StateKind = Literal["state", "mlp", "attention"]
 
 ROLES = (
     "first subject token",
@@ -62,10 +62,10 @@ class KnownFact:
 class Restore:
     """An intervention: clean outputs of one kind restored at `layers`, at one token; modules severed above."""
 
-    kind: Kind
+    kind: StateKind
     layers: range
     token: int
-    sever: Kind | None = None
+    sever: StateKind | None = None
 
 
 class Interventions:
@@ -74,7 +74,7 @@ class Interventions:
     def __init__(self, model: Any, parts: Parts, fact: KnownFact, noise: Tensor, window: int) -> None:
         self.model, self.parts, self.fact, self.window = model, parts, fact, window
         self.noise = noise.to(model.device, model.dtype)
-        self.modules: dict[Kind, list[nn.Module]] = {
+        self.modules: dict[StateKind, list[nn.Module]] = {
             "state": list(parts.blocks),
             "mlp": [
                 parts.writer(layer) for layer in range(len(parts.blocks))
@@ -85,7 +85,7 @@ class Interventions:
         self.corrupted_values, corrupted = self._observe(self.noise)
         self.corrupted = sum(corrupted) / len(corrupted)
 
-    def effects(self, kind: Kind) -> dict[tuple[int, int], float]:
+    def effects(self, kind: StateKind) -> dict[tuple[int, int], float]:
         """(layer, token) → P[o] recovered by restoring the clean output (a window of them) there."""
         depth = len(self.parts.blocks)
         half = 0 if kind == "state" else self.window // 2
@@ -97,16 +97,16 @@ class Interventions:
         }
         return dict(zip(plans, self._recovered(list(plans.values())), strict=True))
 
-    def severed(self, what: Kind | None) -> list[float]:
+    def severed(self, what: StateKind | None) -> list[float]:
         """By layer, P[o] recovered by restoring the state at the subject's last token with `what` severed."""
         layers = range(len(self.parts.blocks))
         return self._recovered(
             [Restore("state", range(layer, layer + 1), self.fact.last, what) for layer in layers]
         )
 
-    def _observe(self, noise: Tensor | None) -> tuple[dict[Kind, list[Tensor]], list[float]]:
+    def _observe(self, noise: Tensor | None) -> tuple[dict[StateKind, list[Tensor]], list[float]]:
         """Outputs (rows, tokens, d) of every module, and P[o] of every row, in one run."""
-        seen: dict[Kind, list[Tensor]] = {"state": [], "mlp": [], "attention": []}
+        seen: dict[StateKind, list[Tensor]] = {"state": [], "mlp": [], "attention": []}
         rows = 1 if noise is None else len(noise)
         with ExitStack() as stack:
             for kind, modules in self.modules.items():

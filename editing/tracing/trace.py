@@ -22,7 +22,7 @@ from editing.model.tokens import locate, passage
 from editing.model.weights import refuse_offloaded, unwrapped
 from editing.progress import Progress, silent
 from editing.requests import PLACEHOLDER, EditRequest
-from editing.tracing.interventions import ROLES, Interventions, Kind, KnownFact
+from editing.tracing.interventions import ROLES, Interventions, KnownFact, StateKind
 
 NOTHING = 0.05
 """A layer whose severing costs at most this share of the largest cost is not worth editing."""
@@ -131,7 +131,7 @@ class _Sums:
     def add(self, fact: KnownFact, run: Interventions) -> None:
         self.clean += run.clean
         self.corrupted += run.corrupted
-        kinds: tuple[Kind, ...] = ("state", "mlp", "attention")
+        kinds: tuple[StateKind, ...] = ("state", "mlp", "attention")
         for kind in kinds:
             table = self.effects.setdefault(kind, [[[] for _ in ROLES] for _ in range(self.depth)])
             found = run.effects(kind)

@@ -1,7 +1,7 @@
 """One round of the worker: from a spec to a report.  The base stays loaded between rounds.
 
-        ask the base → build (reusing every cached δ) → write the checkpoint → read its tensors back
-        → judge what was read back, together with live → report
+    ask the base → build (reusing every cached δ) → write the checkpoint → read its tensors back
+    → judge what was read back, together with live → report
 
 The written checkpoint is what is judged, in the dtype in which it will be served.
 """

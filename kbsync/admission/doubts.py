@@ -17,7 +17,7 @@ from kbsync.admission.history import History
 from kbsync.admission.verdicts import Reason
 from kbsync.catalogue import labels
 
-Finding = Callable[[History, Offer], str | None]
+FindDoubt = Callable[[History, Offer], str | None]
 """What is wrong with the offer, in a few words; None if the rule finds nothing."""
 
 
@@ -28,7 +28,7 @@ class Rule:
     code: str
     text: str
     """The sentence of the reason; what was found follows in parentheses."""
-    find: Finding
+    find: FindDoubt
     settings: tuple[str, ...] = ()
     """The fields of `Rules` that the rule reads."""
     approvable: bool = True

@@ -74,12 +74,12 @@ def choose_value(policy: Policy, history: History, now: datetime) -> Choice:
     rules = {o.source: policy.rules(o.source, relation) for o in history.observations}
     windows = {source: rule.flip_window for source, rule in rules.items()}
     stands = standings(history.observations, now, windows, bootstrap=history.bootstrap)
-    recheck = min((s.reading.next_change for s in stands if s.reading.next_change), default=None)
+    recheck = min((s.current.next_change for s in stands if s.current.next_change), default=None)
     stated = _stated(stands)
-    if not any(stand.reading.values for stand in stands):
+    if not any(stand.current.values for stand in stands):
         since = max(stand.since for stand in stands)
         silent = _of_highest_priority(stands, rules)
-        absence = silent[0].reading.absence or "removed"
+        absence = silent[0].current.absence or "removed"
         upcoming = _upcoming(history, silent, rules)
         return Choice(stated=stated, upcoming=upcoming, absence=absence, since=since, recheck=recheck)
     offers = [offer for stand in stands for offer in _offers(history, stand, rules[stand.source])]
@@ -116,8 +116,8 @@ def same_meaning(mode: str, one: StoredEntity, other: StoredEntity) -> bool:
 
 
 def _stated(stands: Sequence[Standing]) -> frozenset[str]:
-    readings = [stand.reading for stand in stands]
-    statements = (one for reading in readings for one in (*reading.values, *reading.upcoming))
+    slots = [stand.current for stand in stands]
+    statements = (one for slot in slots for one in (*slot.values, *slot.upcoming))
     return frozenset(one.object.id for one in statements if one.object is not None)
 
 
@@ -125,7 +125,7 @@ def _offers(history: History, stand: Standing, rules: Rules) -> list[Offer]:
     """The values that one source states, without those that a reviewer has rejected."""
     return [
         Offer(_value(history, stand, one, rules), rules, stand.since, stand.flips, one.references)
-        for one in stand.reading.values
+        for one in stand.current.values
         if one.object is not None and not history.rejected(one.object.id)
     ]
 
@@ -159,7 +159,7 @@ def _upcoming(
     history: History, stands: Sequence[Standing], rules: Mapping[str, Rules]
 ) -> tuple[Value, datetime] | None:
     """The value that begins later, if there is exactly one; several are ignored until they have begun."""
-    later = [(stand, one) for stand in stands for one in stand.reading.upcoming]
+    later = [(stand, one) for stand in stands for one in stand.current.upcoming]
     if len({one.object.id for _, one in later if one.object is not None}) != 1:
         return None
     stand, one = min(later, key=lambda pair: (_begins(pair[1]), pair[0].source))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from connectors.current import Reading, read
+from connectors.current import CurrentValues, read
 from connectors.observations import Statement
 from kbsync.admission.history import Stated
 
@@ -23,7 +23,7 @@ class Standing:
 
     source: str
     revision: int
-    reading: Reading
+    current: CurrentValues
     since: datetime
     """Since when the statements have been unchanged; `NEVER`: they count as settled."""
     flips: int

@@ -36,7 +36,7 @@ def clean(text: str) -> str:
     return re.sub(" +", " ", normalize("NFC", folded)).strip(" ")
 
 
-class Limits(NamedTuple):
+class LabelLimits(NamedTuple):
     """The limits that labels are checked against."""
 
     longest: int
@@ -53,7 +53,7 @@ class Flaw:
 
     code: str
     text: str
-    find: Callable[[str, Limits], str | None]
+    find: Callable[[str, LabelLimits], str | None]
     """Returns what is wrong with a `clean` label, or None."""
     settings: tuple[str, ...] = ()
     approvable: bool = False
@@ -63,41 +63,41 @@ class Flaw:
 def flaw(
     text: str, longest: int, scripts: Collection[str] = (), special: frozenset[str] = frozenset()
 ) -> tuple[str, str] | None:
-    """The first flaw of a `clean` label as (code, what is wrong), or None.  For the arguments see `Limits`."""
-    limits = Limits(longest, scripts, special)
+    """The first flaw of a `clean` label as (code, what is wrong), or None.  For the arguments see `LabelLimits`."""
+    limits = LabelLimits(longest, scripts, special)
     for one in FLAWS:
         if (found := one.find(text, limits)) is not None:
             return one.code, found
     return None
 
 
-def _is_empty(text: str, limits: Limits) -> str | None:
+def _is_empty(text: str, limits: LabelLimits) -> str | None:
     return None if any(char.isalnum() for char in text) else "has no letter or digit"
 
 
-def _is_long(text: str, limits: Limits) -> str | None:
+def _is_long(text: str, limits: LabelLimits) -> str | None:
     return (
         f"is {len(text)} characters long, more than {limits.longest}" if len(text) > limits.longest else None
     )
 
 
-def _hides(text: str, limits: Limits) -> str | None:
+def _hides(text: str, limits: LabelLimits) -> str | None:
     if text.isascii() and text.isprintable():
         return None
     hidden = HIDDEN.search(text)
     return f"contains the invisible character U+{ord(hidden[0]):04X}" if hidden else None
 
 
-def _has_braces(text: str, limits: Limits) -> str | None:
+def _has_braces(text: str, limits: LabelLimits) -> str | None:
     return "contains a brace, which templates reserve" if "{" in text or "}" in text else None
 
 
-def _steers(text: str, limits: Limits) -> str | None:
+def _steers(text: str, limits: LabelLimits) -> str | None:
     token = control_token_in(text, limits.special)
     return None if token is None else f"contains {token!r}, which is a control token of the model"
 
 
-def _misleads(text: str, limits: Limits) -> str | None:
+def _misleads(text: str, limits: LabelLimits) -> str | None:
     if text.isascii():
         return None
     for char in text:
@@ -112,7 +112,7 @@ def _misleads(text: str, limits: Limits) -> str | None:
     return None
 
 
-def _is_foreign(text: str, limits: Limits) -> str | None:
+def _is_foreign(text: str, limits: LabelLimits) -> str | None:
     if not limits.scripts:
         return None
     foreign = sorted({_script(char) for char in text if char.isalpha()} - {"MODIFIER", *limits.scripts})

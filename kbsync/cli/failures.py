@@ -1,4 +1,4 @@
-"""From exceptions to exit codes: one place for the errors of all four rooms.
+"""From exceptions to exit codes: one place for the errors of all four packages.
 
 0 done · 1 unexpected · 2 usage · 10 a gate rejected the run · 65 bad data · 66 no such file ·
 75 try again later · 78 bad configuration · 130 interrupted
@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 @cache
 def codes() -> Mapping[type[Exception], int]:
-    """The exit code of each error of the lower rooms; a class has that of its nearest ancestor here.
+    """The exit code of each error of the three lower packages; a class has that of its nearest ancestor here.
 
     A function, so that a command which succeeds need not import what can fail.
     """

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="requests")
 
 
-class Refused(KbsyncError):
+class RequestRefused(KbsyncError):
     """Whoever carried the request out refused it; has the exit code of the error that it was refused for."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
@@ -53,7 +53,7 @@ def have_done(
 
     With `no_wait` the request is printed, as JSON if `json`.
 
-    Raises what `resolve` raises, and Refused.
+    Raises what `resolve` raises, and RequestRefused.
     """
     from kbsync.service.requests import ask, wait_for
 
@@ -68,7 +68,7 @@ def have_done(
         done = wait_for(app, asked.id, progress=progress, waiting=_Watch(app, asked.id))
     answer: dict[str, Any] = jsons.loads(done.answer)
     if done.state == "refused":
-        raise Refused(answer)
+        raise RequestRefused(answer)
     if done.state == "withdrawn":
         raise KbsyncError(f"request {done.id} was withdrawn", "`kbsync requests` shows by whom")
     return answer

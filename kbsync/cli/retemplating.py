@@ -12,7 +12,7 @@ from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.application import Application
-    from kbsync.intake.retemplate import Outdated
+    from kbsync.intake.retemplate import OutdatedTemplate
     from state import Transaction
 
 
@@ -60,7 +60,7 @@ def retemplate(
 
 def _cost(
     app: Application, relation: str | None, reason: str, actor: str
-) -> tuple[list[Outdated], dict[str, Any]]:
+) -> tuple[list[OutdatedTemplate], dict[str, Any]]:
     """What would move, and what that takes; the worker is asked only where something would."""
     from kbsync.intake.retemplate import outdated
 
@@ -82,7 +82,7 @@ def _act(app: Application, action: str, arguments: dict[str, Any], reason: str, 
     return answer
 
 
-def _show(found: list[Outdated], answer: dict[str, Any]) -> None:
+def _show(found: list[OutdatedTemplate], answer: dict[str, Any]) -> None:
     from editing.preflight import Preflight
 
     print_table(

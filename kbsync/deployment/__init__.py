@@ -2,12 +2,13 @@
 
     hooks.py      what a hook is: `deploy(version)`, `observed_version()`, `rollback(version)`
     link.py, program.py, webhook.py, vllm.py, sglang.py   the kinds
-        http.py, patience.py   bounded requests; waiting without blocking the daemon
-        connect.py    creates the hook that a table of the settings describes
+    http.py, patience.py   bounded requests; waiting without blocking the daemon
+    connect.py    creates the hook that a table of the settings describes
     canaries.py   facts asked of the server after a deploy
     outbox.py     the rows that a promotion creates for its hooks, processed at least once
-        served.py     what each server was last observed to serve
-        checks.py     the checks of `config check`
+    served.py     what each server was last observed to serve
+    live.py       whether the live checkpoint is there and may be served
+    hook_problems.py   what is wrong with the hooks' settings, for `config check`
 
 The settings of a hook are in `kbsync.settings.deploy`; how a promoted run ends is in `kbsync.runs.rollout`.
 

@@ -1,8 +1,8 @@
 """The outbox: every promotion creates a row for each hook, and each row is processed at least once.
 
-        pending ── deploying ── deployed        notified, observed to serve it, canary facts answered
-           ↑          │  └───── failed ── deploying …   after a delay that doubles
-           └──────────┘ the process was killed
+    pending ── deploying ── deployed        notified, observed to serve it, canary facts answered
+       ↑          │  └───── failed ── deploying …   after a delay that doubles
+       └──────────┘ the process was killed
 
 A row is set to `deploying` before its server is notified, so if the process is killed at any point, the next start
 notifies the server again; hooks are idempotent.  The delay is measured from the row's own date with the application's

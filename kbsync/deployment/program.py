@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from kbsync.deployment.hooks import Call, HookFailed, Version, mapped, version_named
 from kbsync.environments import minimal
-from kbsync.programs import Limits, ProgramFailed, filled, run_program
+from kbsync.programs import ProgramFailed, ProgramLimits, filled, run_program
 from kbsync.settings.deploy import ExecSettings
 
 
@@ -47,7 +47,7 @@ class ProgramHook:
         arguments = [filled(argument, facts) for argument in command]
         try:
             return run_program(
-                arguments, environment, Limits(self.call.timeout_s, self._check), purpose=action
+                arguments, environment, ProgramLimits(self.call.timeout_s, self._check), purpose=action
             )
         except ProgramFailed as error:
             raise HookFailed(str(error), error.advice) from error

@@ -4,7 +4,7 @@ The requests follow its "SGLang for RL Systems" and `entrypoints/http_server.py`
 
     POST /update_weights_from_disk {"model_path", "weight_version", "flush_cache", "abort_all_requests"}
          200 {"success": true, …}, 400 {"success": false, "message": …}
-        GET  /model_info {"model_path", "weight_version", …}; /get_model_info in older releases
+    GET  /model_info {"model_path", "weight_version", …}; /get_model_info in older releases
 
 A failed load may leave part of the new weights under the old version's name; LoadFailed is raised, so that the
 previous version is pushed explicitly by its path.

@@ -19,7 +19,7 @@ from state.records import Fact, Move, NewFact
 
 
 @dataclass(frozen=True, slots=True)
-class Outdated:
+class OutdatedTemplate:
     """Wanted facts of one relation that are pinned to a template it no longer uses."""
 
     relation: str
@@ -29,10 +29,10 @@ class Outdated:
     facts: int
 
 
-def outdated(tx: Snapshot, catalogue: Catalogue, relation: str | None = None) -> list[Outdated]:
+def outdated(tx: Snapshot, catalogue: Catalogue, relation: str | None = None) -> list[OutdatedTemplate]:
     """The facts that could be moved, of one relation or of all relations in the catalogue."""
     return [
-        Outdated(name, template, catalogue[name].template, count)
+        OutdatedTemplate(name, template, catalogue[name].template, count)
         for (name, template), count in sorted(tx.count_templates().items())
         if name in catalogue and template != catalogue[name].template and relation in (None, name)
     ]

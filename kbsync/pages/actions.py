@@ -20,7 +20,7 @@ from kbsync.pages.access import Kbsync, Operator, Reviewer, Visitor
 from kbsync.pages.errands import Errands, Resolve
 from kbsync.pages.paging import Id, Search
 from kbsync.pages.rendering import page
-from kbsync.pages.submissions import Fields, Form, Submissions, number
+from kbsync.pages.submissions import Fields, FormFields, Submissions, number
 from kbsync.queries.quarantine import dossier
 from kbsync.reasons import checked
 from kbsync.runs import review
@@ -47,7 +47,7 @@ def decide_many(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields
         raise HTTPException(422, "word: approve, reject or reopen")
     versions = _versions(fields)
     rehearse = bool(fields.one("rehearse"))
-    back = quarantine.Waiting.model_validate(dict(request.query_params))
+    back = quarantine.WaitingSearch.model_validate(dict(request.query_params))
     if not versions:
         return quarantine.list_page(request, app, back, 422, ["Choose at least one fact."])
 
@@ -63,13 +63,13 @@ def decide_many(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields
     return _decided(request, visitor, "" if rehearse else fields.one("key"), act, refused)
 
 
-def _versions(fields: Form) -> dict[int, str]:
+def _versions(fields: FormFields) -> dict[int, str]:
     """Each chosen fact with the version that was shown: fields `fact` with values such as `12:3f…`."""
     pairs = (value.partition(":") for value in fields.all("fact"))
     return {number(id, "fact"): version for id, _, version in pairs}
 
 
-def _outcome(request: Request, outcome: Outcome, word: Word, fields: Form) -> Response:
+def _outcome(request: Request, outcome: Outcome, word: Word, fields: FormFields) -> Response:
     return page(
         request,
         "decided.html",
@@ -123,7 +123,7 @@ def reject_run(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields,
 
 
 def _about_run(
-    request: Request, app: Application, visitor: Visitor, fields: Form, id: int, act: Callable[[], None]
+    request: Request, app: Application, visitor: Visitor, fields: FormFields, id: int, act: Callable[[], None]
 ) -> Response:
     def answered() -> Response:
         act()
@@ -181,7 +181,7 @@ def keep(
 
 
 def _about_checkpoints(
-    request: Request, app: Application, visitor: Visitor, fields: Form, act: Callable[[], Response]
+    request: Request, app: Application, visitor: Visitor, fields: FormFields, act: Callable[[], Response]
 ) -> Response:
     def refused(status: int, message: str) -> Response:
         return checkpoints.list_page(request, app, Search(), status, message, fields.reason)
@@ -211,7 +211,12 @@ def asked_for(request: Request, app: Kbsync, visitor: Operator, id: Id) -> Respo
 
 
 def _ask(
-    request: Request, visitor: Visitor, fields: Form, action: str, resolve: Resolve, reason: str | None = None
+    request: Request,
+    visitor: Visitor,
+    fields: FormFields,
+    action: str,
+    resolve: Resolve,
+    reason: str | None = None,
 ) -> int:
     """Have whoever leads asked for something, with the form's reason; the number of the request."""
     errands: Errands = request.app.state.errands

@@ -32,7 +32,7 @@ from kbsync.pages.errands import Errands
 from kbsync.pages.guard import Guard, TooLong
 from kbsync.pages.rendering import page
 from kbsync.pages.submissions import Submissions
-from kbsync.service.health import Health
+from kbsync.service.health import HealthEndpoints
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.metrics import LedgerCollector
 from state.errors import (
@@ -93,7 +93,7 @@ def create_app(app: Application, access: Access, heartbeat: Heartbeat | None = N
 def _add_probes(web: FastAPI, app: Application, heartbeat: Heartbeat | None) -> None:
     """`/livez`, `/readyz` and `/metrics` as the daemon has them: open, and without a fact in them."""
     pulse = heartbeat or Heartbeat()
-    health, registry = Health(app, pulse), CollectorRegistry()
+    health, registry = HealthEndpoints(app, pulse), CollectorRegistry()
     registry.register(LedgerCollector(app, pulse))
 
     def answer(fault: str) -> Response:

@@ -21,7 +21,7 @@ router = APIRouter()
 PAGE = 30
 
 
-class Waiting(Search):
+class WaitingSearch(Search):
     """What the waiting facts are filtered by."""
 
     relation: Text = ""
@@ -33,13 +33,15 @@ class Waiting(Search):
 
 @router.get("/quarantine")
 @router.get("/quarantine.json")
-def quarantine(request: Request, app: Kbsync, visitor: Seen, search: Annotated[Waiting, Query()]) -> Response:
+def quarantine(
+    request: Request, app: Kbsync, visitor: Seen, search: Annotated[WaitingSearch, Query()]
+) -> Response:
     """Facts that wait for a reviewer."""
     return list_page(request, app, search)
 
 
 def list_page(
-    request: Request, app: Kbsync, search: Waiting, status: int = 200, refused: Sequence[str] = ()
+    request: Request, app: Kbsync, search: WaitingSearch, status: int = 200, refused: Sequence[str] = ()
 ) -> Response:
     """The list; after a refused decision about several with what was wrong."""
     chosen = Selection(

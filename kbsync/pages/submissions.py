@@ -28,7 +28,7 @@ def new_key() -> str:
     return secrets.token_urlsafe(16)
 
 
-class Form:
+class FormFields:
     """The fields of a form, all of them text."""
 
     def __init__(self, fields: dict[str, list[str]]) -> None:
@@ -64,10 +64,10 @@ def number(text: str, name: str) -> int:
     return int(text)
 
 
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request) -> FormFields:
     """The fields of an ordinary form; raises HTTPException for any other content, or too many fields."""
     if "content-type" not in request.headers and not await request.body():
-        return Form({})
+        return FormFields({})
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise HTTPException(415, "send a form, as application/x-www-form-urlencoded")
@@ -78,10 +78,10 @@ async def read_form(request: Request) -> Form:
         raise HTTPException(422, f"the form cannot be read: {error}") from error
     if any("\0" in value for values in fields.values() for value in values):
         raise HTTPException(422, "the form contains a NUL character")
-    return Form(fields)
+    return FormFields(fields)
 
 
-Fields = Annotated[Form, Depends(read_form)]
+Fields = Annotated[FormFields, Depends(read_form)]
 
 
 class Submissions:

@@ -29,10 +29,10 @@ from kbsync.visible import visible
 from state import State, StateError
 from state.errors import Busy, LeaseHeld
 
-Verdict = Literal["ok", "later", "wrong"]
+Condition = Literal["ok", "later", "wrong"]
 """`later`: not available now, but may recover by itself; `wrong`: a person has to change something."""
 
-CODES: dict[Verdict, int] = {"ok": 0, "later": 75, "wrong": 78}
+CODES: dict[Condition, int] = {"ok": 0, "later": 75, "wrong": 78}
 ASK_S = 60.0
 """Time limit for one source's answer, in seconds."""
 _LEAST_FREE = 2**30
@@ -45,7 +45,7 @@ class Finding:
     """The result of one check."""
 
     what: str
-    verdict: Verdict
+    verdict: Condition
     detail: str
     advice: str = ""
 
@@ -174,7 +174,7 @@ def _ledger(app: Application) -> Finding:
         finally:
             state.close()
     except StateError as error:
-        verdict: Verdict = "later" if isinstance(error, Busy | LeaseHeld) else "wrong"
+        verdict: Condition = "later" if isinstance(error, Busy | LeaseHeld) else "wrong"
         advice = getattr(error, "advice", None) or "see docs/state.md"
         return Finding("ledger", verdict, visible(str(error), 500), advice)
     return Finding("ledger", "ok", f"answers; {head.seq if head else 0} events in the audit log")

@@ -130,7 +130,7 @@ class Rival:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AskedProbe:
     """A probe that judges a fact, and the ledger's fact that the probe asks for."""
 
     kind: str
@@ -156,7 +156,7 @@ class Dossier:
     stale: bool
     answers: Mapping[str, str | None]
     """The answers of the base, live and the candidate to the fact's prompt, as far as they were asked."""
-    questions: tuple[Question, ...]
+    questions: tuple[AskedProbe, ...]
     rivals: tuple[Rival, ...]
     stated: tuple[StoredObservation, ...]
     """The current observation of the slot by each source."""
@@ -195,14 +195,14 @@ def dossier(app: Application, fact_id: int) -> Dossier:
         )
 
 
-def _questions(tx: Snapshot, fact: Fact, evidence: Mapping[str, Any]) -> tuple[Question, ...]:
+def _questions(tx: Snapshot, fact: Fact, evidence: Mapping[str, Any]) -> tuple[AskedProbe, ...]:
     """The probes that the gates asked; if none were asked, those stored for the next build."""
     asked = [
         (p["kind"], p["prompt"], p["expected"], p["answer"], p["passed"]) for p in evidence.get("probes", ())
     ]
     asked = asked or [(probe.kind, probe.prompt, probe.target, "", None) for probe in tx.probes(fact.id)]
     return tuple(
-        Question(kind, prompt, expected, answer, passed, _asked_for(tx, fact, kind, prompt))
+        AskedProbe(kind, prompt, expected, answer, passed, _asked_for(tx, fact, kind, prompt))
         for kind, prompt, expected, answer, passed in asked
     )
 

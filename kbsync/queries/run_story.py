@@ -55,7 +55,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RoundProgress:
     """How far the worker is in the current round."""
 
     phase: str
@@ -87,7 +87,7 @@ class RunStory:
     """Phase of the build → seconds."""
     steps: tuple[tuple[str, float], ...]
     """(state, seconds) that the run spent in each state, in order."""
-    progress: Progress | None
+    progress: RoundProgress | None
     deployments: tuple[Deployment, ...]
     events: tuple[Event, ...]
 
@@ -123,13 +123,13 @@ def run_story(app: Application, id: int) -> RunStory:
         )
 
 
-def progress_of(app: Application, run: Run) -> Progress | None:
+def progress_of(app: Application, run: Run) -> RoundProgress | None:
     """How far the worker is; None unless it is at work and has said so."""
     if run.state != "building":
         return None
     try:
         value = json.loads(app.home.round(run.id, run.round).progress.read_bytes())
-        return Progress(str(value["phase"]), int(value["done"]), int(value["total"]), value["left_s"])
+        return RoundProgress(str(value["phase"]), int(value["done"]), int(value["total"]), value["left_s"])
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not written yet
 

@@ -24,7 +24,7 @@ MOST = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SurveyLine:
     """One relation, or one source."""
 
     name: str
@@ -32,7 +32,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Outdated:
+class OutdatedBelief:
     """A fact of which the base states an earlier value."""
 
     fact: Fact
@@ -48,9 +48,9 @@ class Survey:
     base: str
     """Its digest; empty if no base was imported yet."""
     counts: Mapping[Belief, int]
-    relations: tuple[Line, ...]
-    sources: tuple[Line, ...]
-    outdated: tuple[Outdated, ...]
+    relations: tuple[SurveyLine, ...]
+    sources: tuple[SurveyLine, ...]
+    outdated: tuple[OutdatedBelief, ...]
     """The first `MOST` of them."""
 
 
@@ -83,12 +83,12 @@ def survey(app: Application) -> Survey:
         ):
             counts[belief] += 1
         if belief == "outdated" and answer is not None:
-            outdated.append(Outdated(fact, answer.answer, earlier))
+            outdated.append(OutdatedBelief(fact, answer.answer, earlier))
     return Survey(base, dict(total), _lines(relations), _lines(sources), tuple(outdated[:MOST]))
 
 
-def _lines(counted: Mapping[str, Counter[Belief]]) -> tuple[Line, ...]:
-    return tuple(Line(name, dict(counts)) for name, counts in sorted(counted.items()))
+def _lines(counted: Mapping[str, Counter[Belief]]) -> tuple[SurveyLine, ...]:
+    return tuple(SurveyLine(name, dict(counts)) for name, counts in sorted(counted.items()))
 
 
 def _belief(answer: BaseAnswer | None, earlier: str) -> Belief:

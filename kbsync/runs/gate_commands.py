@@ -26,7 +26,7 @@ from kbsync.executor import Stopping
 from kbsync.gates import GateVerdict
 from kbsync.home import PRIVATE
 from kbsync.leadership import Leadership
-from kbsync.programs import Limits, ProgramFailed, filled, run_program
+from kbsync.programs import ProgramFailed, ProgramLimits, filled, run_program
 from kbsync.settings.gates import GateCommandSettings
 from kbsync.visible import visible
 
@@ -167,7 +167,7 @@ def _run(
     names = directories.names()
     environment = minimal(named=settings.environment, prefixes=COMPUTE_PREFIXES)
     environment |= {f"KBSYNC_{key.upper()}": value for key, value in names.items()}
-    limits = Limits(settings.timeout.total_seconds(), check)
+    limits = ProgramLimits(settings.timeout.total_seconds(), check)
     arguments = [filled(argument, names) for argument in settings.command]
     printed = run_program(arguments, environment, limits, purpose=f"gate command {name}")
     return _read(printed, settings.gates)

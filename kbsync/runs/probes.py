@@ -27,7 +27,7 @@ from kbsync.catalogue.relations import Catalogue
 from kbsync.errors import KbsyncError
 from kbsync.executor import Progress, silent
 from kbsync.intake.source import Source
-from kbsync.runs.witnesses import Kind, States, Witness, nothing_known, sort_out, witness
+from kbsync.runs.witnesses import States, Witness, WitnessKind, nothing_known, sort_out, witness
 from state.errors import StateError
 from state.fact_queries import previous_value
 from state.ledger import Snapshot, State, Transaction
@@ -109,7 +109,7 @@ class Gatherer:
             self._witnesses("same_subject", others, SAME_SUBJECT),
         )
 
-    def _witnesses(self, kind: Kind, triples: Iterable[Triple], most: int) -> list[Witness]:
+    def _witnesses(self, kind: WitnessKind, triples: Iterable[Triple], most: int) -> list[Witness]:
         """The first distinct questions of `triples`, with some spare ones."""
         distinct: dict[str, Witness] = {}
         for triple in triples:

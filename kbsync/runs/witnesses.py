@@ -21,14 +21,14 @@ from kbsync.catalogue.relations import Catalogue
 from state.ledger import Snapshot
 from state.records import Fact, Probe, StoredEntity
 
-Kind = Literal["neighbour", "same_subject"]
+WitnessKind = Literal["neighbour", "same_subject"]
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
     """A triple that could judge a fact, as a question."""
 
-    kind: Kind
+    kind: WitnessKind
     subject: str
     relation: str
     object: str
@@ -54,7 +54,7 @@ def nothing_known(witnesses: Sequence[Witness]) -> Sequence[bool]:
     return [False] * len(witnesses)
 
 
-def witness(kind: Kind, triple: Triple, catalogue: Catalogue, policy: Policy) -> Witness | None:
+def witness(kind: WitnessKind, triple: Triple, catalogue: Catalogue, policy: Policy) -> Witness | None:
     """The triple as a question; None if it cannot be asked (no label, a flawed one, no template)."""
     relation = catalogue.get(triple.relation)
     subject, target = triple.subject.label, triple.object.label

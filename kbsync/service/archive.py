@@ -1,10 +1,10 @@
 """The format of a backup: a tar archive whose last member lists the others with their hashes.
 
-        ledger.db                 the ledger, as one SQLite file whatever its database is
+    ledger.db                 the ledger, as one SQLite file whatever its database is
     kbsync.toml               the settings
     anchors.jsonl             the anchor file, for comparison
-        cache/deltas/…            the optimised residuals, and in cache/prefixes/… their context prefixes
-        cache/stats/…             the statistics of the base, if requested
+    cache/deltas/…            the optimised residuals, and in cache/prefixes/… their context prefixes
+    cache/stats/…             the statistics of the base, if requested
     backup.json               format, version, when and where, the log's head, SHA-256 of every other member
 
 The last member is written last, so a truncated archive has none.

@@ -1,8 +1,8 @@
 """`/livez`, `/readyz` and `/metrics` over HTTP, while the daemon runs.
 
-        /livez    the loop was active recently; 503 tells the orchestrator to restart it
-        /readyz   the ledger answers and has this version's tables; never contacts a source or a server
-        /metrics  Prometheus, read from the ledger at every scrape (metrics.py)
+    /livez    the loop was active recently; 503 tells the orchestrator to restart it
+    /readyz   the ledger answers and has this version's tables; never contacts a source or a server
+    /metrics  Prometheus, read from the ledger at every scrape (metrics.py)
 
 No answer names a fact, and nothing can be changed here; the port should still be on the loopback interface or
 behind a network policy.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Health:
+class HealthEndpoints:
     """The WSGI application that serves the three paths."""
 
     def __init__(self, app: Application, heartbeat: Heartbeat) -> None:
@@ -93,7 +93,7 @@ def serving(app: Application, heartbeat: Heartbeat) -> Iterator[str | None]:
     host, port = split_address(listen)
     server_class = LimitedServer6 if ":" in host else LimitedServer
     try:
-        server = make_server(host, port, Health(app, heartbeat), server_class, QuietHandler)
+        server = make_server(host, port, HealthEndpoints(app, heartbeat), server_class, QuietHandler)
     except OSError as error:
         raise BadConfiguration(
             f"[health] listen: cannot bind {listen}: {error.strerror or error}",

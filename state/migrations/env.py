@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from state.tables import Base
+from state.tables import LedgerTable
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=LedgerTable.metadata,
     render_as_batch=True,
     transactional_ddl=True,
 )

@@ -13,7 +13,7 @@ dense and a bulk insert knows them beforehand.
 from __future__ import annotations
 
 from state.tables.audit import Events, Subtrees
-from state.tables.base import Base, table
+from state.tables.base import LedgerTable, table
 from state.tables.checkpoints import BlockedViews, Checkpoints, Deployments
 from state.tables.facts import BaseAnswers, Facts, Probes, ViewFacts, Views
 from state.tables.operation import Checks, Leases, Ledger, Pauses, Requests, Tokens
@@ -23,7 +23,6 @@ from state.tables.sources import Cursors, Entities, Observations, Readings, Sour
 
 __all__ = [
     "Attempts",
-    "Base",
     "BaseAnswers",
     "BlockedViews",
     "Checkpoints",
@@ -36,6 +35,7 @@ __all__ = [
     "GateResults",
     "Leases",
     "Ledger",
+    "LedgerTable",
     "Observations",
     "Pauses",
     "Probes",

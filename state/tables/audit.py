@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy import Index, Text, text
 from sqlmodel import Field
 
-from state.tables.base import Base, big, key, long
+from state.tables.base import LedgerTable, big, key, long
 
 
-class Events(Base, table=True):
+class Events(LedgerTable, table=True):
     """Append-only, held by triggers; `at`, `body` and `rows` are the very text that the hash covers.
 
     `rows`: the seals of the rows written since the event before (`seals.py`); null where there are none.
@@ -45,7 +45,7 @@ class Events(Base, table=True):
     rows: str | None = Field(sa_type=Text, nullable=True)
 
 
-class Subtrees(Base, table=True):
+class Subtrees(LedgerTable, table=True):
     """The Merkle tree over the events: roots of full subtrees of 256 to the power of `height` events (`tree.py`)."""
 
     __tablename__ = "subtrees"

@@ -18,13 +18,13 @@ NAMING = {
 }
 
 
-class Base(SQLModel):
+class LedgerTable(SQLModel):
     """Base of all tables: metadata of their own, with names that migrations can rely on."""
 
     metadata: ClassVar[MetaData] = MetaData(naming_convention=NAMING)
 
 
-def table(row: type[Base]) -> Table:
+def table(row: type[LedgerTable]) -> Table:
     """The Core table behind a class."""
     return cast(Table, row.__table__)  # type: ignore[attr-defined]
 

@@ -9,10 +9,10 @@ from sqlmodel import Field
 
 from state import records
 from state.columns import Big
-from state.tables.base import Base, big, key, long, one_of, when
+from state.tables.base import LedgerTable, big, key, long, one_of, when
 
 
-class Checkpoints(Base, table=True):
+class Checkpoints(LedgerTable, table=True):
     __tablename__ = "checkpoints"
     __table_args__ = (
         one_of("status", records.CheckpointStatus),
@@ -39,7 +39,7 @@ class Checkpoints(Base, table=True):
     recipe: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
 
 
-class BlockedViews(Base, table=True):
+class BlockedViews(LedgerTable, table=True):
     __tablename__ = "blocked_views"
     view: str = Field(primary_key=True, foreign_key="views.digest")
     reason: str = long()
@@ -47,7 +47,7 @@ class BlockedViews(Base, table=True):
     since: datetime = when()
 
 
-class Deployments(Base, table=True):
+class Deployments(LedgerTable, table=True):
     """The outbox: written with the promotion, worked off by the daemon at least once."""
 
     __tablename__ = "deployments"

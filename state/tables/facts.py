@@ -8,10 +8,10 @@ from sqlalchemy import CheckConstraint, Index, text
 from sqlmodel import Field
 
 from state import records
-from state.tables.base import Base, big, key, long, one_of, when
+from state.tables.base import LedgerTable, big, key, long, one_of, when
 
 
-class Facts(Base, table=True):
+class Facts(LedgerTable, table=True):
     __tablename__ = "facts"
     __table_args__ = (
         one_of("status", records.FactStatus),
@@ -60,7 +60,7 @@ class Facts(Base, table=True):
     since: datetime = when(default="1970-01-01")
 
 
-class Probes(Base, table=True):
+class Probes(LedgerTable, table=True):
     __tablename__ = "probes"
     __table_args__ = (CheckConstraint("kind IN ('neighbour', 'same_subject', 'alias')", name="kind"),)
     fact: int = key(foreign="facts.id")
@@ -71,7 +71,7 @@ class Probes(Base, table=True):
     name: str | None = long(nullable=True)
 
 
-class Views(Base, table=True):
+class Views(LedgerTable, table=True):
     __tablename__ = "views"
     id: int = key()
     digest: str = Field(unique=True)
@@ -79,14 +79,14 @@ class Views(Base, table=True):
     created: datetime = when()
 
 
-class ViewFacts(Base, table=True):
+class ViewFacts(LedgerTable, table=True):
     __tablename__ = "view_facts"
     __table_args__ = (Index("ix_view_facts_fact", "fact", "view"), {"sqlite_with_rowid": False})
     view: int = key(foreign="views.id")
     fact: int = key(foreign="facts.id")
 
 
-class BaseAnswers(Base, table=True):
+class BaseAnswers(LedgerTable, table=True):
     """What the base answers to a fact's prompt without any edit; `known` facts take no capacity."""
 
     __tablename__ = "base_answers"

@@ -8,10 +8,10 @@ from sqlalchemy import CheckConstraint, Index
 from sqlmodel import Field
 
 from state import records
-from state.tables.base import Base, big, key, long, one_of, when
+from state.tables.base import LedgerTable, big, key, long, one_of, when
 
 
-class Ledger(Base, table=True):
+class Ledger(LedgerTable, table=True):
     """The one row about this ledger itself."""
 
     __tablename__ = "ledger"
@@ -21,7 +21,7 @@ class Ledger(Base, table=True):
     created: datetime = when()
 
 
-class Checks(Base, table=True):
+class Checks(LedgerTable, table=True):
     """The last result of each thing that is proven on a schedule: the log, the tables, the bytes."""
 
     __tablename__ = "checks"
@@ -32,7 +32,7 @@ class Checks(Base, table=True):
     at: datetime = when()
 
 
-class Leases(Base, table=True):
+class Leases(LedgerTable, table=True):
     __tablename__ = "leases"
     name: str = Field(primary_key=True)
     holder: str
@@ -40,7 +40,7 @@ class Leases(Base, table=True):
     expires: datetime = when()
 
 
-class Requests(Base, table=True):
+class Requests(LedgerTable, table=True):
     """What operators ask of whoever leads, and the answers."""
 
     __tablename__ = "requests"
@@ -61,7 +61,7 @@ class Requests(Base, table=True):
     asked_by: str = Field(sa_column_kwargs={"server_default": ""})
 
 
-class Tokens(Base, table=True):
+class Tokens(LedgerTable, table=True):
     """Who may use the pages: digests of secrets, with names and roles."""
 
     __tablename__ = "tokens"
@@ -75,7 +75,7 @@ class Tokens(Base, table=True):
     revoked: datetime | None = when(nullable=True)
 
 
-class Pauses(Base, table=True):
+class Pauses(LedgerTable, table=True):
     """At most one row: present while an operator has paused the daemon."""
 
     __tablename__ = "pauses"

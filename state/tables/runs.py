@@ -8,10 +8,10 @@ from sqlalchemy import CheckConstraint
 from sqlmodel import Field
 
 from state import records
-from state.tables.base import Base, big, key, long, one_of, when
+from state.tables.base import LedgerTable, big, key, long, one_of, when
 
 
-class Runs(Base, table=True):
+class Runs(LedgerTable, table=True):
     __tablename__ = "runs"
     __table_args__ = (one_of("state", records.RunState),)
     id: int = key()
@@ -28,7 +28,7 @@ class Runs(Base, table=True):
     review_until: datetime | None = when(nullable=True)
 
 
-class Rounds(Base, table=True):
+class Rounds(LedgerTable, table=True):
     __tablename__ = "rounds"
     run: int = key(foreign="runs.id")
     round: int = Field(primary_key=True)
@@ -36,7 +36,7 @@ class Rounds(Base, table=True):
     started: datetime = when()
 
 
-class Attempts(Base, table=True):
+class Attempts(LedgerTable, table=True):
     __tablename__ = "attempts"
     __table_args__ = (one_of("outcome", records.AttemptOutcome),)
     id: int = key()
@@ -49,7 +49,7 @@ class Attempts(Base, table=True):
     ended: datetime | None = when(nullable=True)
 
 
-class GateResults(Base, table=True):
+class GateResults(LedgerTable, table=True):
     __tablename__ = "gate_results"
     __table_args__ = (CheckConstraint("NOT passed OR value IS NOT NULL", name="number"),)
     run: int = key(foreign="runs.id")

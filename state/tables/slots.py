@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy import Index
 from sqlmodel import Field
 
-from state.tables.base import Base, key
+from state.tables.base import LedgerTable, key
 
 
-class Slots(Base, table=True):
+class Slots(LedgerTable, table=True):
     """Every slot ever named; the rest of the ledger refers to it by id, so its text is indexed once.
 
     Label, template and prompt key are null until the slot is rendered (an observation may come first).
@@ -24,7 +24,7 @@ class Slots(Base, table=True):
     prompt_key: str | None = Field(index=True)
 
 
-class Renderings(Base, table=True):
+class Renderings(LedgerTable, table=True):
     """What the slots of each relation are rendered with."""
 
     __tablename__ = "renderings"

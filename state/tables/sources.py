@@ -8,10 +8,10 @@ from sqlalchemy import Index, Text, false
 from sqlmodel import Field
 
 from state.columns import Big
-from state.tables.base import Base, big, key, long, when
+from state.tables.base import LedgerTable, big, key, long, when
 
 
-class Entities(Base, table=True):
+class Entities(LedgerTable, table=True):
     __tablename__ = "entities"
     id: str = Field(primary_key=True)
     label: str | None
@@ -19,14 +19,14 @@ class Entities(Base, table=True):
     living: bool | None
 
 
-class Cursors(Base, table=True):
+class Cursors(LedgerTable, table=True):
     __tablename__ = "cursors"
     source: str = Field(primary_key=True)
     cursor: str | None = Field(sa_type=Text)
     updated: datetime = when()
 
 
-class Sources(Base, table=True):
+class Sources(LedgerTable, table=True):
     """How reading each source goes: last success, last error, next attempt."""
 
     __tablename__ = "sources"
@@ -42,7 +42,7 @@ class Sources(Base, table=True):
     reject: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
 
 
-class Observations(Base, table=True):
+class Observations(LedgerTable, table=True):
     """Every state of a slot at a source, ever: the history that admission judges.
 
     `repeats`: later revisions that are known to have said the same (`revision_spans.py`).
@@ -59,7 +59,7 @@ class Observations(Base, table=True):
     repeats: str = Field(sa_type=Text, sa_column_kwargs={"server_default": "[]"})
 
 
-class Readings(Base, table=True):
+class Readings(LedgerTable, table=True):
     """Where each source stands with each slot: the newest revision read, and its observation.
 
     `gone`: the source no longer has the subject.  `lift`: what is added to the source's revision numbers

@@ -21,7 +21,7 @@ AT = datetime(2024, 1, 1, tzinfo=UTC)
 CURSORS: dict[str, Any] = {
     "files": files._Cursor({"a.csv": "digest"}, "held", 7),
     "keyset": sql_keyset._Cursor("2024-01-01T00:00:00", {"key": "digest"}, 7, None, ["digest"], "mapping"),
-    "whole": whole_reading.Held(7, {("crm:1", "crm:owner"): "digest"}),
+    "whole": whole_reading.WholeCursor(7, {("crm:1", "crm:owner"): "digest"}),
     "stream": stream._Cursor(list="inner", last="[{}]", due={"wd:Q1": 7}),
     "wikidata": cursor.Cursor(
         high=AT,

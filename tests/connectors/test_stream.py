@@ -11,7 +11,7 @@ import pytest
 
 from connectors.errors import SourceRefused, SourceSettingsError, SourceUnavailable
 from connectors.http.limits import Limiters
-from connectors.http.sse import Event, EventParser
+from connectors.http.sse import EventParser, StreamEvent
 from connectors.observations import Connector
 from connectors.registry import connect
 from connectors.wikidata.mutations import mutation_of
@@ -413,4 +413,4 @@ def test_a_long_line_in_many_pieces_costs_no_more_than_its_length() -> None:
     ],
 )
 def test_an_event_that_is_nonsense_is_passed_over(data: str) -> None:
-    assert mutation_of(Event("1", "message", data)) is None
+    assert mutation_of(StreamEvent("1", "message", data)) is None

@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests of the editing room."""
+"""Fixtures shared by the tests of the editing package."""
 
 from __future__ import annotations
 

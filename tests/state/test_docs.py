@@ -13,7 +13,7 @@ import pytest
 from state import State, seals
 from state.records import DeploymentState, FactStatus, RunState
 from state.runs import NEXT
-from state.tables import Base
+from state.tables import LedgerTable
 from tests.support.ledgers import fact
 from tests.support.paths import REPOSITORY
 
@@ -21,7 +21,7 @@ PAGE = (REPOSITORY / "docs" / "state.md").read_text()
 
 
 def test_every_table_is_described() -> None:
-    assert [name for name in Base.metadata.tables if f"`{name}`" not in PAGE] == []
+    assert [name for name in LedgerTable.metadata.tables if f"`{name}`" not in PAGE] == []
 
 
 def test_what_has_no_seal_is_listed_with_the_reason() -> None:

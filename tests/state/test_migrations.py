@@ -20,7 +20,7 @@ from state import State, migrations
 from state.database import migration_engine
 from state.errors import NewerSchema, NotMigrated
 from state.records import Probe, StoredObservation
-from state.tables import Base
+from state.tables import LedgerTable
 from tests.support.ledgers import START, Clock, carried, fact, planned
 from tests.support.paths import REPOSITORY
 
@@ -34,7 +34,7 @@ def names(state: State) -> set[str]:
 
 def test_the_migrated_tables_are_the_declared_ones(state: State) -> None:
     with state.read() as tx:
-        assert compare_metadata(MigrationContext.configure(tx.connection), Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(tx.connection), LedgerTable.metadata) == []
 
 
 def test_down_to_nothing_and_up_again(state: State) -> None:

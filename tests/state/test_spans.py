@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state.records import GONE
-from state.revision_spans import REPEATS, Numbering, Reading, Span, dump_repeats, insert, load_repeats
+from state.revision_spans import REPEATS, Numbering, Revision, Span, dump_repeats, insert, load_repeats
 from tests.support.ledgers import START
 
 words = st.lists(st.sampled_from("aaab"), min_size=1, max_size=REPEATS + 1)
 """What revisions 0, 1, 2 … said; mostly the same, as in life."""
 
 
-def reading(revision: int, *, dated: bool = True) -> Reading:
+def reading(revision: int, *, dated: bool = True) -> Revision:
     at = START + timedelta(hours=revision, microseconds=revision)
-    return Reading(revision, at if dated else None, at)
+    return Revision(revision, at if dated else None, at)
 
 
 def encoded(said: str | list[str]) -> list[tuple[str, list[int]]]:
@@ -40,10 +40,10 @@ def test_any_order_with_any_repetition_ends_in_the_run_length_encoding(
     spans: list[Span] = []
     for revision in data.draw(st.permutations([*range(len(said)), *again])):
         insert(spans, said[revision], reading(revision))
-    assert [(span.statements, [told.revision for told in span.readings]) for span in spans] == encoded(said)
+    assert [(span.statements, [told.number for told in span.revisions]) for span in spans] == encoded(said)
     for revision, word in enumerate(said):
         assert insert(spans, word, reading(revision)) == "duplicate"
-    assert [(span.statements, [told.revision for told in span.readings]) for span in spans] == encoded(said)
+    assert [(span.statements, [told.number for told in span.revisions]) for span in spans] == encoded(said)
 
 
 def test_beyond_what_is_remembered_a_repeat_is_forgotten_and_still_a_duplicate() -> None:
@@ -51,7 +51,7 @@ def test_beyond_what_is_remembered_a_repeat_is_forgotten_and_still_a_duplicate()
     for revision in range(3 * REPEATS):
         insert(spans, "a", reading(revision))
     (span,) = spans
-    assert [told.revision for told in span.readings] == [0, *range(2 * REPEATS, 3 * REPEATS)]
+    assert [told.number for told in span.revisions] == [0, *range(2 * REPEATS, 3 * REPEATS)]
     span.changed = False
     assert insert(spans, "a", reading(REPEATS)) == "duplicate"
     assert not span.changed

@@ -13,12 +13,12 @@ from sqlalchemy import Column, Table, select, text, update
 from state import State, seals
 from state.columns import UTCDateTime
 from state.records import BaseAnswer, Difference, Probe, Rendering, Slot, StoredEntity
-from state.tables import Base
+from state.tables import LedgerTable
 from tests.support.databases import NewUrl
 from tests.support.ledgers import BASE, START, fact, gate, planned, said, staged
 from tests.support.replay import check
 
-SEALED = [source for source in Base.metadata.sorted_tables if seals.is_sealed(source)]
+SEALED = [source for source in LedgerTable.metadata.sorted_tables if seals.is_sealed(source)]
 PLACES = [
     (source.name, column.name)
     for source in SEALED
@@ -126,7 +126,7 @@ def test_every_changed_value_is_found(file: Path, tmp_path: Path, name: str, col
     copy = tmp_path / "ledger.db"
     shutil.copy(file, copy)
     state = State.open(f"sqlite:///{copy}")
-    source: Table = Base.metadata.tables[name]
+    source: Table = LedgerTable.metadata.tables[name]
     with state.read() as tx:
         row = tx.connection.execute(select(source)).mappings().first()
     assert row is not None, f"the history leaves {name} empty"

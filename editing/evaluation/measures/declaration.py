@@ -33,9 +33,9 @@ Answered = Literal["scored", "sampled"]
 Expected = Literal["stated", "unchanged"]
 """The expected answer of a question:
 
-        stated     the target of the case
-        unchanged  what the view states, if it edits that prompt; else the case's target if the base states it,
-                   or else whatever the base answers
+    stated     the target of the case
+    unchanged  what the view states, if it edits that prompt; else the case's target if the base states it,
+               or else whatever the base answers
 """
 
 

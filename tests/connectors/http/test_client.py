@@ -22,7 +22,7 @@ from connectors.errors import (
     TruncatedAnswer,
     UnexpectedAnswer,
 )
-from connectors.http.client import Limits, Requester, check_agent
+from connectors.http.client import Requester, RequestLimits, check_agent
 from connectors.http.limits import Budget, Limiters
 from connectors.http.sparql_client import SparqlClient
 from connectors.http.status import retry_after_s
@@ -57,7 +57,9 @@ class Asker:
     """Both transports, asked the same way."""
 
     def __init__(self, url: str, virtual: VirtualTime, transport: str, **limits: object) -> None:
-        self.requester = Requester(url, AGENT, Limits(**limits), virtual.clock, Limiters(virtual.clock))  # type: ignore[arg-type]
+        self.requester = Requester(
+            url, AGENT, RequestLimits(**limits), virtual.clock, Limiters(virtual.clock)
+        )  # type: ignore[arg-type]
         self._transport = transport
 
     def ask(self) -> object:
@@ -222,7 +224,7 @@ def test_results_that_virtuoso_cut_at_its_row_limit_are_not_taken_for_whole(
 
 def test_many_threads_get_their_own_answers(oxigraph: SparqlServer, virtual: VirtualTime) -> None:
     """SPARQLWrapper mixes up answers when an instance is shared between threads."""
-    requester = Requester(oxigraph.endpoint, AGENT, Limits(), virtual.clock, Limiters(virtual.clock))
+    requester = Requester(oxigraph.endpoint, AGENT, RequestLimits(), virtual.clock, Limiters(virtual.clock))
     client = SparqlClient(requester)
 
     def ask(n: int) -> str:
@@ -240,7 +242,7 @@ def test_a_cut_answer_is_asked_for_again(oxigraph: SparqlServer, virtual: Virtua
     proxy = FaultProxy(oxigraph.endpoint)
     proxy.behave(seed=1, most=2, rate=1.0, kinds=(fault,))
     try:
-        requester = Requester(proxy.endpoint, AGENT, Limits(), virtual.clock, Limiters(virtual.clock))
+        requester = Requester(proxy.endpoint, AGENT, RequestLimits(), virtual.clock, Limiters(virtual.clock))
         rows = SparqlClient(requester).select("SELECT * WHERE { ?s ?p ?o }")
         assert len(rows) == 3
         assert proxy.dealt == [fault, fault]

@@ -22,7 +22,7 @@ from connectors.errors import (
     TruncatedAnswer,
     UnexpectedAnswer,
 )
-from connectors.http.client import Answer, Limits, Requester, stepwise
+from connectors.http.client import HttpAnswer, Requester, RequestLimits, stepwise
 from connectors.http.exchange import Deadline, new_client
 from connectors.http.limits import Limiters
 from connectors.http.sparql_client import Credentials, SparqlClient, parse_solutions
@@ -59,7 +59,7 @@ class Asker:
         self.requester = Requester(
             server.url,
             AGENT,
-            Limits(**{"attempts": 2, "deadline_s": 10.0, **limits}),  # type: ignore[arg-type]
+            RequestLimits(**{"attempts": 2, "deadline_s": 10.0, **limits}),  # type: ignore[arg-type]
             virtual.clock,
             Limiters(virtual.clock),
         )
@@ -226,7 +226,7 @@ def test_how_long_to_wait_counts_although_its_body_is_too_late(monkeypatch: pyte
         return httpx.Response(429, headers={"Retry-After": "77"}, stream=Late())
 
     monkeypatch.setattr(Requester, "client", new_client(httpx.MockTransport(refuse)))
-    requester = Requester("http://e.example/", AGENT, Limits())
+    requester = Requester("http://e.example/", AGENT, RequestLimits())
     with deadline, pytest.raises(SourceThrottled, match="slow") as throttled:
         requester.fetch(httpx.Request("GET", requester.url), deadline)
     assert throttled.value.retry_after_s == 77
@@ -290,7 +290,7 @@ def test_cookies_are_not_kept(server: ObedientServer, transport: str) -> None:
 
 def solutions(*terms: object) -> list[dict[str, object]]:
     body = json.dumps({"results": {"bindings": [{"x": term} for term in terms]}}).encode()
-    found = parse_solutions("http://e", Answer({"Content-Type": "application/json"}, body))
+    found = parse_solutions("http://e", HttpAnswer({"Content-Type": "application/json"}, body))
     return [{"kind": row["x"].kind, "value": row["x"].value} for row in found]
 
 
@@ -335,4 +335,4 @@ def test_a_term_that_cannot_be_used_costs_its_row_and_not_the_answer() -> None:
 )
 def test_deep_or_misshapen_json_is_an_answer_that_was_not_expected(body: bytes) -> None:
     with pytest.raises(UnexpectedAnswer):
-        parse_solutions("http://e", Answer({"Content-Type": "application/json"}, body))
+        parse_solutions("http://e", HttpAnswer({"Content-Type": "application/json"}, body))

@@ -127,7 +127,7 @@ def test_a_return_is_a_flip_however_late_the_step_between_was_heard_of(world: Wo
         history = tx.histories([("wd:italy", HEAD)])["wd:italy", HEAD]
     found = standing(*history)
     assert (found.flips, found.revision, found.since) == (1, 3, START - 7 * DAY)
-    assert [one.object.id for one in found.reading.values if one.object] == ["wd:ann"]
+    assert [one.object.id for one in found.current.values if one.object] == ["wd:ann"]
 
 
 def test_stored_statements_keep_the_precision_of_their_dates_and_old_ones_stay_readable() -> None:

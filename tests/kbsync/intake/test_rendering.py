@@ -11,7 +11,7 @@ from editing.requests import prompt_key
 from kbsync.admission.policy import Policy
 from kbsync.catalogue.relations import Catalogue, load_catalogue
 from kbsync.intake import quarantine, rendering
-from kbsync.intake.retemplate import Outdated, outdated, retemplate
+from kbsync.intake.retemplate import OutdatedTemplate, outdated, retemplate
 from state.fact_queries import previous_value
 from tests.support.admission_world import DAY, HEAD, HOUR, START, World, entity, observed
 
@@ -175,7 +175,7 @@ def test_wanted_facts_are_moved_when_somebody_asks_for_it(world: World) -> None:
     world.clock.forward(DAY)
     cycle(world)
     with world.state.read() as tx:
-        assert outdated(tx, world.catalogue) == [Outdated(HEAD, OLD, NEW, 2)]
+        assert outdated(tx, world.catalogue) == [OutdatedTemplate(HEAD, OLD, NEW, 2)]
         assert outdated(tx, world.catalogue, "wdt:P36") == []
     assert retemplate(world.intake, None, "it said nothing of now", "ann") == 2
     assert templates(world) == {"italy": NEW, "spain": NEW}

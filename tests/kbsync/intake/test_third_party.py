@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from connectors.errors import SourceDataError
 from connectors.observations import Entity, Observation, Poll, Statement
-from connectors.third_party import Checked
+from connectors.third_party import CheckedConnector
 from kbsync.intake.pull import IntakeReport
 from tests.support.admission_world import OpenWorld, Script, World, entity, observed, says
 from tests.support.properties import SCALARS, drawing, editions
@@ -76,7 +76,7 @@ HOSTILE = {
 
 def pulled(world: World, *steps: Poll) -> IntakeReport:
     world.kb.steps.extend(steps)
-    return world.intake.pull(Checked("kb", world.kb), bootstrap=True)
+    return world.intake.pull(CheckedConnector("kb", world.kb), bootstrap=True)
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -115,7 +115,7 @@ def test_what_is_no_step_or_no_cursor_ends_the_reading_with_an_error_of_the_sour
 def test_neighbours_that_cannot_be_used_are_left_out(limit: int) -> None:
     script = Script("kb")
     script.tell(observed("spain", "perez"), of_subject(label=NUL))
-    found = Checked("kb", script).neighbours("wdt:P6", None, limit)
+    found = CheckedConnector("kb", script).neighbours("wdt:P6", None, limit)
     assert [one.subject.id for one in found] == ["wd:spain"][:limit]
 
 
