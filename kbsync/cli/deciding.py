@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kbsync.cli.dossiers import show
+from kbsync.cli.option_groups import grouped
 from kbsync.cli.options import Actor, Json, globals_of
 from kbsync.console import print_json, print_table, say
 
@@ -21,15 +23,42 @@ Why = Annotated[
     str | None, typer.Option("--reason", help="Why, in at least one word; recorded in the audit log.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would happen; nothing is written.")]
-Run = Annotated[int | None, typer.Option(help="Those that the gates of this run rejected.")]
-Gate = Annotated[str | None, typer.Option(help="Those that this gate rejected, such as neighbourhood.")]
-Relation = Annotated[str | None, typer.Option(help="Those of this relation, such as wdt:P6.")]
-Source = Annotated[str | None, typer.Option(help="Those that this source states.")]
-Code = Annotated[str | None, typer.Option(help="Those with this reason's code, such as living_review.")]
 Stale = Annotated[
     bool,
     typer.Option("--stale", help="Those that a gate rejected under other settings than the current ones."),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class InCommon:
+    """What the facts that are meant have in common."""
+
+    run: Annotated[int | None, typer.Option(help="Those that the gates of this run rejected.")] = None
+    gate: Annotated[
+        str | None, typer.Option(help="Those that this gate rejected, such as neighbourhood.")
+    ] = None
+    relation: Annotated[str | None, typer.Option(help="Those of this relation, such as wdt:P6.")] = None
+    source: Annotated[str | None, typer.Option(help="Those that this source states.")] = None
+    code: Annotated[
+        str | None, typer.Option(help="Those with this reason's code, such as living_review.")
+    ] = None
+    stale: Stale = False
+
+    def selection(self) -> Selection:
+        from kbsync.queries.quarantine import Selection
+
+        return Selection(self.run, self.gate, self.relation, self.source, self.code, self.stale)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's decision: about which facts, why, and who decides."""
+
+    facts: Facts = None
+    reason: Why = None
+    dry_run: DryRun = False
+    actor: Actor = "operator"
+    json: Json = False
 
 
 def register(app: typer.Typer) -> None:
@@ -45,16 +74,8 @@ def register(app: typer.Typer) -> None:
     app.command()(unretract)
 
 
-def quarantined(
-    context: typer.Context,
-    run: Run = None,
-    gate: Gate = None,
-    relation: Relation = None,
-    source: Source = None,
-    code: Code = None,
-    stale: Stale = False,
-    json: Json = False,
-) -> None:
+@grouped
+def quarantined(context: typer.Context, chosen: InCommon, json: Json = False) -> None:
     """List facts that wait for a person, each with the reason why it is held back.
 
     `kbsync quarantine show ID` shows one in full: its prompts, the model's answers, and what contradicts
@@ -62,10 +83,10 @@ def quarantined(
     """
     if context.invoked_subcommand is not None:
         return
-    from kbsync.queries.quarantine import Selection, waiting
+    from kbsync.queries.quarantine import waiting
 
     with globals_of(context).ledger() as app:
-        found = waiting(app, Selection(run, gate, relation, source, code, stale))
+        found = waiting(app, chosen.selection())
     if json:
         print_json(found)
         return
@@ -95,27 +116,11 @@ def quarantined(
 def _decision(word: Word, help: str) -> Callable[..., None]:
     """A command that decides about facts which are named by number or chosen by what they have in common."""
 
-    def command(
-        context: typer.Context,
-        facts: Facts = None,
-        reason: Why = None,
-        run: Run = None,
-        gate: Gate = None,
-        relation: Relation = None,
-        source: Source = None,
-        code: Code = None,
-        stale: Stale = False,
-        dry_run: DryRun = False,
-        actor: Actor = "operator",
-        json: Json = False,
-    ) -> None:
-        from kbsync.queries.quarantine import Selection
-
-        chosen = Selection(run, gate, relation, source, code, stale)
-        _decide(context, word, facts, chosen, reason, actor, dry_run=dry_run, json=json)
+    def command(context: typer.Context, chosen: InCommon, decision: Decision) -> None:
+        _decide(context, word, chosen, decision)
 
     command.__name__, command.__doc__ = word, help
-    return command
+    return grouped(command)
 
 
 approve = _decision(
@@ -146,20 +151,11 @@ reopen = _decision(
 def _withdrawal(name: str, word: Word, help: str) -> Callable[..., None]:
     """A command that decides about facts which are named by number, whatever their status."""
 
-    def command(
-        context: typer.Context,
-        facts: Facts = None,
-        reason: Why = None,
-        dry_run: DryRun = False,
-        actor: Actor = "operator",
-        json: Json = False,
-    ) -> None:
-        from kbsync.queries.quarantine import Selection
-
-        _decide(context, word, facts, Selection(), reason, actor, dry_run=dry_run, json=json)
+    def command(context: typer.Context, decision: Decision) -> None:
+        _decide(context, word, InCommon(), decision)
 
     command.__name__, command.__doc__ = name, help
-    return command
+    return grouped(command)
 
 
 retract = _withdrawal(
@@ -177,39 +173,29 @@ unretract = _withdrawal(
 )
 
 
-def _decide(
-    context: typer.Context,
-    word: Word,
-    facts: list[int] | None,
-    chosen: Selection,
-    reason: str | None,
-    actor: str,
-    *,
-    dry_run: bool,
-    json: bool,
-) -> None:
+def _decide(context: typer.Context, word: Word, chosen: InCommon, decision: Decision) -> None:
     """Carry out what a person decided, and say how things stand afterwards."""
     from kbsync.errors import UsageError
     from kbsync.intake import quarantine
     from kbsync.queries.quarantine import waiting
 
-    if bool(facts) == bool(chosen):
+    selection = chosen.selection()
+    if bool(decision.facts) == bool(selection):
         raise UsageError(
             "name facts by number, or choose them by what they have in common, one of the two",
             "such as `3 4`, or `--gate neighbourhood`; `kbsync quarantine` lists what waits",
         )
     with globals_of(context).application() as app:
-        ids = facts or [one.fact.id for one in waiting(app, chosen, word)]
         outcome = quarantine.decide(
             app.intake(),
             word,
-            ids,
-            reason or ("dry run" if dry_run else ""),
-            actor,
-            rehearse=dry_run,
-            named=bool(facts),
+            decision.facts or [one.fact.id for one in waiting(app, selection, word)],
+            decision.reason or ("dry run" if decision.dry_run else ""),
+            decision.actor,
+            rehearse=decision.dry_run,
+            named=bool(decision.facts),
         )
-    if json:
+    if decision.json:
         print_json(outcome)
     else:
         _show_outcome(outcome)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kbsync.cli.option_groups import grouped
 from kbsync.cli.options import Actor, Json, Reason, globals_of
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from state.fact_queries import FactFilter
     from state.records import Fact, FactStatus
 
 
@@ -43,17 +46,29 @@ def status(context: typer.Context, json: Json = False) -> None:
     print_table("status", ("what", "how"), ((key, value) for key, value in seen.lines()))
 
 
-def facts(
-    context: typer.Context,
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Which facts are listed."""
+
     status: Annotated[
         str | None, typer.Option(help="Only these: held, quarantined, wanted, retracted or superseded.")
-    ] = None,
-    relation: Annotated[str | None, typer.Option(help="Only of this relation, such as wdt:P6.")] = None,
-    subject: Annotated[
-        str | None, typer.Option(help="Only of this subject (its id), such as wd:Q38.")
-    ] = None,
-    source: Annotated[str | None, typer.Option(help="Only what this source states.")] = None,
-    code: Annotated[str | None, typer.Option(help="Only with this reason's code, such as settling.")] = None,
+    ] = None
+    relation: Annotated[str | None, typer.Option(help="Only of this relation, such as wdt:P6.")] = None
+    subject: Annotated[str | None, typer.Option(help="Only of this subject (its id), such as wd:Q38.")] = None
+    source: Annotated[str | None, typer.Option(help="Only what this source states.")] = None
+    code: Annotated[str | None, typer.Option(help="Only with this reason's code, such as settling.")] = None
+
+    def filter(self) -> FactFilter:
+        """Raises UsageError for a status that no fact has."""
+        from state.fact_queries import FactFilter
+
+        return FactFilter(_status(self.status), self.relation, self.subject, self.source, self.code)
+
+
+@grouped
+def facts(
+    context: typer.Context,
+    chosen: Listed,
     after: Annotated[int, typer.Option(min=0, help="Only with a larger number: the next page.")] = 0,
     limit: Annotated[
         int, typer.Option(min=1, help="Maximum number to show, in order of their numbers.")
@@ -64,11 +79,9 @@ def facts(
 
     docs/admission.md explains every reason code; `kbsync quarantine show ID` shows one fact in full.
     """
-    from state.fact_queries import FactFilter
-
-    chosen = FactFilter(_status(status), relation, subject, source, code)
+    asked = chosen.filter()
     with globals_of(context).ledger() as app, app.state.read() as tx:
-        found = tx.chosen_facts(chosen, after, limit + 1)
+        found = tx.chosen_facts(asked, after, limit + 1)
     _print_facts("facts", found[:limit], json)
     if len(found) > limit and not json:
         say(f"there are more: the next page is the same command with --after {found[limit - 1].id}")
