@@ -40,7 +40,7 @@ def serve(
     """Serve the review pages until Ctrl-C: what is live, what waits, what happened, and the decisions.
 
     The daemon need not run: without one, this process carries out what is asked for in the pages. Where it runs,
-    `[pages] listen` serves them beside it.
+    `[pages] listen` makes it serve them itself.
     """
     import signal
 
@@ -71,8 +71,8 @@ def _pages() -> ModuleType:
 
 
 @contextmanager
-def beside(app: Application, heartbeat: Heartbeat) -> Iterator[None]:
-    """Serve the pages beside the daemon for the duration of the block, if `[pages] listen` is set."""
+def daemon_pages(app: Application, heartbeat: Heartbeat) -> Iterator[None]:
+    """Serve the pages in the daemon's process for the duration of the block, if `[pages] listen` is set."""
     listen = app.settings.pages.listen
     if listen is None:
         yield

@@ -116,14 +116,14 @@ def show(report: CycleReport) -> None:
 def run(context: typer.Context) -> None:
     """Run the daemon: sync on schedule until SIGTERM; SIGHUP reads the settings again."""
     from kbsync.application import Application
-    from kbsync.cli.serving import beside
+    from kbsync.cli.serving import daemon_pages
     from kbsync.service.daemon import Daemon
 
     options = globals_of(context)
     settings: Settings | None = options.settings()
     while settings is not None:
         with Application(options.home(), settings) as app:
-            settings = Daemon(app, options.settings, beside).run()
+            settings = Daemon(app, options.settings, daemon_pages).run()
 
 
 def pause(context: typer.Context, reason: Reason, actor: Actor = "operator", json: Json = False) -> None:

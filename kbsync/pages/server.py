@@ -1,4 +1,4 @@
-"""Serving the pages: on their own (`kbsync serve`), or in a thread beside the daemon (`[pages] listen`)."""
+"""Serving the pages: on their own (`kbsync serve`), or in a thread of the daemon (`[pages] listen`)."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def bind(listen: str) -> socket.socket:
 def serving(app: Application, listen: str, heartbeat: Heartbeat | None = None) -> Iterator[str]:
     """Serve the pages for the duration of the block, in a thread; yields their address.
 
-    `app` must be this server's own, since the daemon changes the one that it works with.  `heartbeat` is the daemon's
-    that the pages are served beside: it carries out what they ask for; without it this process does.
+    `app` must be this server's own, since the daemon changes the one that it works with.  `heartbeat` is that of the
+    daemon in whose process the pages are served: it carries out what they ask for; without it this process does.
 
     Raises BadConfiguration for an address that cannot be bound, or that needs an authentication which is not set up.
     """

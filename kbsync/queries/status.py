@@ -51,7 +51,6 @@ class Overview:
     """Wanted facts of relations that are no longer in the catalogue."""
     differences: tuple[str, ...]
     """Differences between what live was built with and today's settings and files."""
-
     calibration: str
     """Where the settings of [edit] come from, or why they may not fit the base; empty without a base."""
 
@@ -66,6 +65,21 @@ class Overview:
         for check in self.checks:
             if not check.ok:
                 yield f"{check.name} failed", Alarm(f"since {check.since:%Y-%m-%d %H:%M}: {check.detail}")
+        yield from self._what_is_live()
+        yield from self._facts()
+        for run in self.open_runs:
+            yield f"run {run.id}", f"{run.state}, round {run.round}"
+        if self.last_run is not None:
+            yield "last run", f"{self.last_run.id}: {self.last_run.state} {self.last_run.reason}".rstrip()
+        for source in self.sources:
+            yield f"source {source.name}", source.how()
+            for notice in source.notices():
+                yield "", notice
+        proven = ", ".join(f"{check.name} {check.at:%Y-%m-%d %H:%M}" for check in self.checks if check.ok)
+        yield "audit log", f"{self.audit_head} events"
+        yield "proven", proven or "nothing yet: the daemon does so on schedule"
+
+    def _what_is_live(self) -> Iterator[tuple[str, str]]:
         if self.lost:
             yield "live is lost", Alarm(f"{self.lost}; `kbsync sync` builds it again from the cache")
         if self.withheld:
@@ -75,15 +89,16 @@ class Overview:
             )
         if self.live is None:
             yield "live", "no checkpoint yet"
-        else:
-            yield "live", f"checkpoint {self.live.id} of run {self.live.run}, view {self.live.view[:12]}"
-            yield "path", self.live_path or ""
-            for one in self.served:
-                yield f"served by {one.hook}", str(one)
-        yield (
-            "facts",
-            ", ".join(f"{count} {status}" for status, count in sorted(self.facts.items())) or "none",
-        )
+            return
+        yield "live", f"checkpoint {self.live.id} of run {self.live.run}, view {self.live.view[:12]}"
+        yield "path", self.live_path or ""
+        for one in self.served:
+            yield f"served by {one.hook}", str(one)
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        """What is wanted, what is still to be built, and what waits for a person."""
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(self.facts.items()))
+        yield "facts", counts or "none"
         yield "pending", f"{self.pending} changes between what is wanted and what is live"
         for difference in self.differences:
             yield "built before", difference
@@ -103,17 +118,6 @@ class Overview:
                 f"{self.stale} facts failed a gate under other settings than the current ones: "
                 "`kbsync quarantine reopen --stale` has them judged again",
             )
-        for run in self.open_runs:
-            yield f"run {run.id}", f"{run.state}, round {run.round}"
-        if self.last_run is not None:
-            yield "last run", f"{self.last_run.id}: {self.last_run.state} {self.last_run.reason}".rstrip()
-        for source in self.sources:
-            yield f"source {source.name}", source.how()
-            for notice in source.notices():
-                yield "", notice
-        proven = ", ".join(f"{check.name} {check.at:%Y-%m-%d %H:%M}" for check in self.checks if check.ok)
-        yield "audit log", f"{self.audit_head} events"
-        yield "proven", proven or "nothing yet: the daemon does so on schedule"
 
 
 def _calibration(app: Application) -> str:

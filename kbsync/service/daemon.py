@@ -39,7 +39,8 @@ from state.errors import StaleLeader, StateError, Unavailable
 log = structlog.get_logger()
 
 Job = Callable[[Leadership], None]
-Beside = Callable[[Application, Heartbeat], AbstractContextManager[None]]
+Pages = Callable[[Application, Heartbeat], AbstractContextManager[None]]
+"""Serves the review pages while the block lasts."""
 
 HANDOVER_S = 30.0
 """How long a starting daemon waits for a command that leads; after that, the service manager starts it again."""
@@ -52,14 +53,14 @@ class Daemon:
         self,
         app: Application,
         reload: Callable[[], Settings] | None = None,
-        beside: Beside = lambda app, heartbeat: nullcontext(),
+        pages: Pages = lambda app, heartbeat: nullcontext(),
     ) -> None:
         """`reload` reads the settings again at SIGHUP; without it, that signal is ignored.
 
-        `beside` is entered while the daemon runs: it serves the review pages.
+        `pages` is entered while the daemon runs; by default it serves none.
         """
         self.app = app
-        self._beside = beside
+        self._pages = pages
         self._reload = reload
         self._hung_up = threading.Event()
         self._queue: queue.Queue[str] = queue.Queue()
@@ -93,7 +94,7 @@ class Daemon:
         with (
             self._leading() as leadership,
             serving(self.app, self._heartbeat),
-            self._beside(self.app, self._heartbeat),
+            self._pages(self.app, self._heartbeat),
         ):
             leadership.pulse = self._beat
             schedule = self._schedule()
