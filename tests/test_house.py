@@ -105,6 +105,17 @@ def test_every_folder_has_one_sentence_and_the_page_of_the_architecture_names_it
             assert f"`{folder}`" in page, f"docs/architecture.md does not say what {folder} is for"
 
 
+def test_the_table_of_folders_has_a_place_for_every_example_of_a_change() -> None:
+    layout = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    examples = re.findall(
+        r"^\| ([^|]+) \| `([a-z/]+)` \|$", page.partition("**Where does it go?**")[2], re.MULTILINE
+    )
+    assert len(examples) >= 10
+    folders = set(re.findall(r"^\| `([a-z/]+)` \|", layout, re.MULTILINE))
+    assert [change for change, folder in examples if folder not in folders] == []
+
+
 CONTRACTS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
 
 

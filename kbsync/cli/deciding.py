@@ -51,7 +51,7 @@ class InCommon:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class DecisionOptions:
     """A person's decision: about which facts, why, and who decides."""
 
     facts: Facts = None
@@ -116,7 +116,7 @@ def quarantined(context: typer.Context, chosen: InCommon, json: Json = False) ->
 def _decision(word: Word, help: str) -> Callable[..., None]:
     """A command that decides about facts which are named by number or chosen by what they have in common."""
 
-    def command(context: typer.Context, chosen: InCommon, decision: Decision) -> None:
+    def command(context: typer.Context, chosen: InCommon, decision: DecisionOptions) -> None:
         _decide(context, word, chosen, decision)
 
     command.__name__, command.__doc__ = word, help
@@ -151,7 +151,7 @@ reopen = _decision(
 def _withdrawal(name: str, word: Word, help: str) -> Callable[..., None]:
     """A command that decides about facts which are named by number, whatever their status."""
 
-    def command(context: typer.Context, decision: Decision) -> None:
+    def command(context: typer.Context, decision: DecisionOptions) -> None:
         _decide(context, word, InCommon(), decision)
 
     command.__name__, command.__doc__ = name, help
@@ -173,7 +173,7 @@ unretract = _withdrawal(
 )
 
 
-def _decide(context: typer.Context, word: Word, chosen: InCommon, decision: Decision) -> None:
+def _decide(context: typer.Context, word: Word, chosen: InCommon, decision: DecisionOptions) -> None:
     """Carry out what a person decided, and say how things stand afterwards."""
     from kbsync.errors import UsageError
     from kbsync.intake import quarantine
