@@ -127,6 +127,7 @@ def edit(
             cache=Path(cache or scratch),
             base_digest=weights_digest(plain) if cache else "",
             corpus=[Path(file) for file in corpus],
+            lead=lead,
             **context,
         )
         edited = edit_in_place(model, tokenizer, inputs, progress=progress)

@@ -107,11 +107,12 @@ def run(
     """
     refuse_existing(out)
     started = time.perf_counter()
-    edit, errors = _askable(_without_first_tokens(edit, loaded), loaded)
+    lead = lead_of(loaded.model, locate_parts(loaded.model, described(edit.settings)), loaded.tokenizer)
+    edit, errors = _askable(_without_first_tokens(edit, loaded, lead), loaded)
     ask = partial(_ask, edit, loaded, progress=progress)
     before, said_before = ask("ask before")
     editor = editor_named(edit.settings.editor)
-    inputs = editor.arranged(_inputs(edit, loaded))
+    inputs = editor.arranged(_inputs(edit, loaded, lead))
 
     def begins(expected: Preflight) -> None:
         planned(expected)
@@ -153,11 +154,9 @@ def run(
     )
 
 
-def _without_first_tokens(edit: Edit, loaded: LoadedBase) -> Edit:
-    """The edit with a neutral sentence before every prompt whose subject would end in the first token, for a base
-    that does not read subjects there (`first_token.lead_of`)."""
-    parts = locate_parts(loaded.model, described(edit.settings))
-    lead = lead_of(loaded.model, parts, loaded.tokenizer)
+def _without_first_tokens(edit: Edit, loaded: LoadedBase, lead: str) -> Edit:
+    """The edit with `lead`, a neutral sentence, before every prompt whose subject would end in the first token; `lead`
+    is empty for a base that reads subjects there (`first_token.lead_of`)."""
     move = partial(away_from_start, loaded.tokenizer, lead)
     requests = [record.request for record in edit.records]
     own = move([(request.prompt, request.subject) for request in requests])
@@ -260,12 +259,13 @@ def _text_of(edit: Edit, loaded: LoadedBase) -> dict[str, Any]:
     return {"text": "own samples", **samples.provenance()}
 
 
-def _inputs(edit: Edit, loaded: LoadedBase) -> BuildInputs:
+def _inputs(edit: Edit, loaded: LoadedBase, lead: str | None = None) -> BuildInputs:
     return BuildInputs(
         requests=_requests(edit, loaded),
         settings=edit.settings,
         cache=edit.cache,
         base_digest=loaded.digest,
         corpus=edit.corpus,
+        lead=lead,
         partial=True,
     )

@@ -52,6 +52,9 @@ class BuildInputs:
     """Requests that are already in the weights and must stay there (a build in chunks)."""
     kept: Sequence[tuple[str, str]] = ()
     """(template, subject) of sentences whose meaning should not change: other relations of edited subjects."""
+    lead: str | None = None
+    """What is put before a prompt whose subject would end in the first token, if that was measured already; None: it is
+    measured (`first_token.lead_of`)."""
     partial: bool = False
     """Whether a request that cannot be edited (it cannot be tokenised, its optimisation is not finite, or it does
     not fit in memory even alone) is left out and named in `EditResult.failed`; otherwise its error is raised.  If most

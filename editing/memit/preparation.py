@@ -107,7 +107,8 @@ def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | No
     prefixes = context_prefixes(
         model, tokenizer, settings, base_digest=inputs.base_digest, cache=inputs.cache
     )
-    limit = replace(readable(model), lead=lead_of(model, parts, tokenizer))
+    lead = inputs.lead if inputs.lead is not None else lead_of(model, parts, tokenizer)
+    limit = replace(readable(model), lead=lead)
     grouping = Grouping(model, tokenizer, inputs, prefixes, limit, layers[-1])
     groups = grouping.of(inputs.requests, failed)
     preserved = grouping.of(inputs.preserved, None, kl=False)

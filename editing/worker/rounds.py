@@ -196,6 +196,7 @@ class _Round:
             corpus=[Path(file) for file in self.spec.corpus],
             kl_prompts=kl_prompts(edited),
             kept=kept_prompts(edited),
+            lead=self.kept.lead(self.spec),
             partial=True,
         )
 

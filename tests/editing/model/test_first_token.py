@@ -53,6 +53,24 @@ def test_no_text_of_an_edit_of_that_model_has_its_subject_there(loaded, tmp_path
     assert all(len(ids) > 1 for group in groups for ids in group.contexts)
 
 
+@pytest.mark.parametrize("lead", ["", LEAD])
+def test_what_was_measured_already_is_not_measured_again(
+    lead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("editing.memit.preparation.lead_of")
+    inputs = BuildInputs(
+        requests=[EditRequest("a", "{} has the capital", "France", "Rome")],
+        settings=EditSettings(prefixes=1, prefix_tokens=4),
+        cache=tmp_path,
+        base_digest="base",
+        corpus=(),
+        lead=lead,
+    )
+    (group,) = prepare(load_model(MODEL, device="cpu"), load_tokenizer(MODEL), inputs, None).groups
+    bare = min((term.text for term in group.terms), key=lambda text: len(text.ids))
+    assert (bare.subject > 0) == bool(lead)
+
+
 def test_the_demos_model_reads_its_first_token_like_any_other() -> None:
     model = load_model(MODEL, device="cpu")
     assert lead_of(model, locate_parts(model), load_tokenizer(MODEL)) == ""
