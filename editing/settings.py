@@ -35,8 +35,8 @@ class EditSettings:
     """One key column per group, averaged over contexts (19), or one for every context, which measured better
     and is the default (docs/engine.md)."""
     keep: float = 0.0
-    """Weight of the keys of an edited subject in sentences about its other relations, which should stay as they are
-    (`editing/memit/kept.py`); 1 weighs such a sentence as much as an edit."""
+    """Weight of the keys that should stay as they are: of edited subjects in sentences about their other relations, and
+    of other subjects (`editing/memit/kept.py`); 1 weighs such a sentence as much as an edit."""
     prefixes: int = 5
     prefix_tokens: int = 10
     statistics_samples: int = 1_000

@@ -65,7 +65,7 @@ class FactSpec:
     """Questions with one `{}` that are also edited, rendered with the base's chat template; the answer is the
     fact's own prompt and target as a sentence."""
     kept: tuple[str, ...] = ()
-    """Templates about other relations of the subject, whose keys `settings.keep` protects; none judges the fact."""
+    """Templates around the subject whose keys `settings.keep` protects; none of them judges the fact."""
     kept_questions: tuple[str, ...] = ()
     """The same as questions, which are rendered with the base's chat template."""
     further: tuple[Wording, ...] = ()

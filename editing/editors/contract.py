@@ -51,7 +51,7 @@ class BuildInputs:
     preserved: Sequence[EditRequest] = ()
     """Requests that are already in the weights and must stay there (a build in chunks)."""
     kept: Sequence[tuple[str, str]] = ()
-    """(template, subject) of sentences whose meaning should not change: other relations of edited subjects."""
+    """(template, subject) of sentences whose meaning should not change; used if `settings.keep` is above 0."""
     lead: str | None = None
     """What is put before a prompt whose subject would end in the first token, if that was measured already; None: it is
     measured (`first_token.lead_of`)."""

@@ -1,8 +1,8 @@
-"""Keys that an edit should leave alone: those of its subject in other sentences.
+"""Keys that edits should leave alone: those of their subjects in other sentences, and those of other subjects.
 
 The key of a subject hardly depends on the relation it is asked about, so an edit of one relation changes the
-answers about all others.  Keys of the subject in prompts about other relations therefore enter the normal
-equations (14) as columns whose residual is zero: Δ = R Kᵀ (C0 + K Kᵀ + w K_o K_oᵀ)⁻¹.  Only keys are needed, not
+answers about all others.  Keys of sentences that should keep their meaning therefore enter the normal equations (14)
+as columns whose residual is zero: Δ = R Kᵀ (C0 + K Kᵀ + w K_o K_oᵀ)⁻¹.  Only keys are needed, not
 answers, so a prompt may ask what nobody knows.
 """
 

@@ -17,14 +17,14 @@ from editing.spec import BuildSpec, FactSpec, Wording
 
 
 def with_conversations(tokenizer: Any, spec: BuildSpec, known: Collection[str]) -> BuildSpec:
-    """`spec` with the questions of every fact that is not `known` (by id) added to its further wordings, and those
-    about its subject's other relations to what is kept.
+    """`spec` with the questions of every fact that is not `known` (by id) added to its further wordings, and the
+    questions that every fact should leave alone added to what is kept.
 
     Without a chat template nothing is added; if the settings disable it, no fact is edited with its question.
     """
     if opening(tokenizer) is None:
         return spec
-    facts = [fact if fact.id in known else _with_kept_questions(tokenizer, fact) for fact in spec.facts]
+    facts = [_with_kept_questions(tokenizer, fact) for fact in spec.facts]
     if spec.settings.chat:
         facts = [fact if fact.id in known else _with_questions(tokenizer, fact) for fact in facts]
     return spec if tuple(facts) == spec.facts else replace(spec, facts=tuple(facts))

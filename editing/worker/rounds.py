@@ -195,7 +195,7 @@ class _Round:
             base_digest=self.spec.base_digest,
             corpus=[Path(file) for file in self.spec.corpus],
             kl_prompts=kl_prompts(edited),
-            kept=kept_prompts(edited),
+            kept=kept_prompts(self.spec.facts),
             lead=self.kept.lead(self.spec),
             partial=True,
         )

@@ -40,9 +40,9 @@ def kl_prompts(edited: list[FactSpec]) -> dict[str, list[str]]:
     return kept
 
 
-def kept_prompts(edited: list[FactSpec]) -> list[tuple[str, str]]:
-    """(template, subject) of the sentences whose keys the edits of these facts should leave alone."""
-    return [(template, fact.subject) for fact in edited for template in fact.kept]
+def kept_prompts(facts: Iterable[FactSpec]) -> list[tuple[str, str]]:
+    """(template, subject) of the sentences whose keys the edits of a view of these facts should leave alone."""
+    return [(template, fact.subject) for fact in facts for template in fact.kept]
 
 
 def code_of(error: EditingError) -> FailureCode:

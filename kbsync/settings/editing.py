@@ -48,7 +48,7 @@ class EditOverrides(Section):
     )
     keys: Literal["average", "all"] | None = Field(None, description="one key per edit, or one per prefix")
     keep: float | None = Field(
-        None, ge=0, description="weight of an edited subject's other relations; 0: none"
+        None, ge=0, description="weight of the keys that edits should leave alone; 0: none"
     )
     prefixes: int | None = Field(None, ge=0, description="random contexts in which each edit is optimised")
     prefix_tokens: int | None = Field(None, ge=1, description="length of such a context, in tokens")

@@ -1,8 +1,10 @@
-"""What an edit should leave alone: its subject's other relations, in words that do not judge it."""
+"""What edits should leave alone: other relations and other subjects, in words that do not judge them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+
+import pytest
 
 from editing.spec import FactSpec
 from kbsync.catalogue.relations import load_catalogue
@@ -52,6 +54,18 @@ def test_a_relation_that_is_edited_for_the_same_subject_is_not_kept() -> None:
 def test_a_relation_that_the_base_states_unedited_is_kept() -> None:
     found = kept(("italy", "x:capital", False), ("italy", "x:river", True))
     assert [templates for templates, _ in found] == [(*LANGUAGE, *RIVER), ()]
+
+
+def test_of_an_edited_relation_the_facts_that_the_base_states_are_kept() -> None:
+    found = kept(("italy", "x:capital", False), ("peru", "x:capital", True))
+    assert found[1] == (("capital, {}:", "About {} (capital):"), ("What is the capital of {}?",))
+
+
+def test_a_sample_of_many_facts_that_the_base_states_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kbsync.runs.kept.MOST_KNOWN", 3)
+    known = [(f"land {number}", "x:capital", True) for number in range(9)]
+    found = kept(("italy", "x:capital", False), *known)
+    assert sum(bool(templates) for templates, _ in found[1:]) == 3
 
 
 def test_nothing_is_kept_for_a_relation_that_the_catalogue_no_longer_has() -> None:
