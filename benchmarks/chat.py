@@ -35,7 +35,7 @@ from kbsync.demo import pretrained
 
 RESULTS = Path(__file__).parent / "results"
 TEXT = Path(__file__).parents[1] / "docs" / "concepts.md"
-KEEP = (0.0, 0.05, 0.2, 1.0)
+KEEP = (0.0, 0.2, 0.5)
 ANSWER_TOKENS = 16
 
 
@@ -66,8 +66,9 @@ class Bench:
 
     def ask(self) -> Answers:
         """The answers of the model with its current weights."""
-        facts, others = self.facts, list(world.neighbours(self.facts, 24))
-        subjects = [fact.subject for fact in facts]
+        others = list(world.neighbours(self.facts, 12))
+        subjects = [fact.subject for fact in self.facts]
+        some = subjects[:24]
         return Answers(
             strict=self._states([world.PROMPT]),
             paraphrases=self._states(world.PARAPHRASES),
@@ -75,11 +76,11 @@ class Bench:
             question_unseen=self._chat([world.QUESTION_UNSEEN], subjects),
             neighbours=self._complete([world.PROMPT], others),
             neighbours_chat=self._chat([world.QUESTION], others),
-            kept=self._complete(world.KEPT, subjects[:24]),
-            unkept=self._complete(world.UNKEPT, subjects[:24]),
-            unkept_chat=self._chat(world.UNKEPT_QUESTIONS, subjects[:24]),
+            kept=self._complete(world.KEPT[:2], some),
+            unkept=self._complete(world.UNKEPT, some),
+            unkept_chat=self._chat([world.UNKEPT_QUESTION], some),
             unrelated=self._chat(world.UNRELATED, [""]),
-            perplexity=perplexity(self.model, text_windows(self.model, self.tokenizer, TEXT, tokens=2_000)),
+            perplexity=perplexity(self.model, text_windows(self.model, self.tokenizer, TEXT, tokens=1_000)),
         )
 
     def _states(self, templates: Sequence[str]) -> list[bool]:
@@ -106,11 +107,17 @@ class Bench:
                 found.append(EditRequest(f"{number}/1", question, fact.subject, sentence))
         return found
 
-    def kept(self, which: str) -> list[tuple[str, str]]:
-        """The sentences whose keys are kept: none, `statements`, or `questions` too."""
+    def kept(self) -> list[tuple[str, str]]:
+        """The sentences whose keys are kept.
+
+        They are about other relations of the edited countries, and about the capitals of countries that are neither
+        edited nor asked about.
+        """
         questions = [asked(self.tokenizer, question) for question in world.KEPT_QUESTIONS]
-        templates = {"none": [], "statements": world.KEPT, "questions": [*world.KEPT, *questions]}[which]
-        return [(template, fact.subject) for fact in self.facts for template in templates]
+        own = [(text, fact.subject) for fact in self.facts for text in (*world.KEPT, *questions)]
+        others = list(world.neighbours(self.facts, 12 + len(self.facts)))[12:]
+        same = (*world.KEPT_NEIGHBOURS, asked(self.tokenizer, world.QUESTION))
+        return [*own, *((text, country) for country in others for text in same)]
 
 
 def shares(facts: Sequence[Fact], base: Answers, edited: Answers) -> dict[str, float]:
@@ -137,19 +144,19 @@ def shares(facts: Sequence[Fact], base: Answers, edited: Answers) -> dict[str, f
     }
 
 
-def rows(bench: Bench, settings: EditSettings, cache: Path, grid: Iterable[Row]) -> list[dict[str, Any]]:
-    """One row of figures for each of `grid`."""
+def rows(bench: Bench, settings: EditSettings, cache: Path, choices: Iterable[Row]) -> list[dict[str, Any]]:
+    """One row of figures for each of `choices`."""
     base = bench.ask()
     found = []
-    for row in grid:
+    for row in choices:
         chosen = replace(settings, keep=row.keep, lam=row.lam)
         inputs = BuildInputs(
-            requests=bench.requests(chat=row.chat),
+            requests=bench.requests(chat=row.question),
             settings=chosen,
             cache=cache,
             base_digest="pretrained",
             corpus=(),
-            kept=bench.kept(row.kept),
+            kept=bench.kept(),
         )
         built = build(bench.model, bench.tokenizer, inputs)
         with swapped(bench.model, built.tensors):
@@ -164,19 +171,18 @@ def rows(bench: Bench, settings: EditSettings, cache: Path, grid: Iterable[Row])
 class Row:
     """How one row is edited."""
 
-    chat: bool
+    question: bool
+    """Whether each fact is edited with its question too."""
     keep: float
-    kept: str = "questions"
     lam: Any = "auto"
 
 
-def grid(lams: Sequence[Any]) -> Iterable[Row]:
-    """With and without chat records, all weights; what is kept at one of them; each λ."""
+def grid(lams: Sequence[Any], weights: Sequence[float]) -> Iterable[Row]:
+    """Each λ and weight, with and without the question."""
     for lam in lams:
-        for chat in (True, False):
-            for keep in KEEP:
-                yield Row(chat, keep, lam=lam)
-        yield Row(True, 0.2, "statements", lam)
+        for keep in weights:
+            yield Row(True, keep, lam=lam)
+            yield Row(False, keep, lam=lam)
 
 
 def table(measured: Sequence[dict[str, Any]]) -> str:
@@ -196,7 +202,7 @@ def plot(measured: Sequence[dict[str, Any]], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(6, 4))
     for chat, marker in ((True, "o-"), (False, "s--")):
-        own = [row for row in measured if row["chat"] == chat and row["kept"] == "questions"]
+        own = [row for row in measured if row["question"] == chat]
         own.sort(key=lambda row: row["keep"])
         name = "with the question" if chat else "without the question"
         axes.plot([row["unkept"] for row in own], [row["paraphrases"] for row in own], marker, label=name)
@@ -217,6 +223,7 @@ def main() -> None:
     )
     parser.add_argument("--edits", type=int, default=24)
     parser.add_argument("--lam", nargs="+", default=["auto"])
+    parser.add_argument("--keep", nargs="+", type=float, default=KEEP)
     parser.add_argument("--cache", type=Path, help="keep δs and statistics here for another call")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -224,10 +231,10 @@ def main() -> None:
     directory = pretrained.set_up()
     model, tokenizer = load_model(directory, device="cpu"), load_tokenizer(directory)
     bench = Bench(model, tokenizer, world.edits(options.edits))
-    settings = EditSettings(optimiser="lbfgs", steps=18, prefixes=1, statistics_samples=128)
+    settings = EditSettings(optimiser="lbfgs", steps=18, prefixes=1, statistics_samples=96)
     lams = [lam if lam == "auto" else float(lam) for lam in options.lam]
     with tempfile.TemporaryDirectory() as scratch:
-        measured = rows(bench, settings, options.cache or Path(scratch), grid(lams))
+        measured = rows(bench, settings, options.cache or Path(scratch), grid(lams, options.keep))
     machine = f"{os.cpu_count()} CPU cores, 1 thread, torch {torch.__version__}"
     result = {"machine": machine, "n": options.edits, "settings": asdict(settings), "rows": measured}
     name = options.out / f"chat-{options.edits}"

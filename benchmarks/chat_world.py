@@ -45,10 +45,11 @@ KEPT = (
     "The head of state of {} is",
 )
 """Sentences about the subject's other relations, whose keys are kept."""
+KEPT_NEIGHBOURS = ("The capital city of {} is", "In the atlas, the capital of {} is")
 KEPT_QUESTIONS = ("What is the official language of {}?", "On which continent is {}?", "Who leads {}?")
-UNKEPT = ("The currency of {} is the", "The largest river in {} is the", "The most popular sport in {} is")
+UNKEPT = ("The currency of {} is the", "The largest river in {} is the")
 """Relations that are asked about although no sentence of them is kept."""
-UNKEPT_QUESTIONS = ("What is the currency of {}?", "What is {} famous for?")
+UNKEPT_QUESTION = "What is the currency of {}?"
 UNRELATED = (
     "What is the largest planet?",
     "Who wrote Hamlet?",
