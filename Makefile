@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO_HOME ?= demo-home
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo pretrained test test-fast test-all check format clean
+.PHONY: help demo demo-chat pretrained test test-fast test-all check format clean
 
 help:            ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ \t/' | expand -t 18
@@ -21,6 +21,9 @@ demo: | introduction $(STAMP)  ## the whole story on a bundled model and a local
 .PHONY: introduction
 introduction:    # something to read while torch installs
 	@test -e $(STAMP) || cat kbsync/demo/introduction.txt
+
+demo-chat: pretrained  ## a short story on a real pretrained chat model, asked as people ask (two minutes)
+	$(BIN)/kbsync --home $(DEMO_HOME)-chat demo --pretrained
 
 pretrained: $(STAMP)  ## set up a small pretrained chat model (93 MB to download, once); the last line is its directory
 	@$(BIN)/python -m kbsync.demo.pretrained
@@ -57,4 +60,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:           ## remove the venv, caches and the demo's home
-	rm -rf $(VENV) $(DEMO_HOME) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_HOME) $(DEMO_HOME)-chat build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -33,14 +33,19 @@ class StoryClock:
         self._now = instant
 
 
+def refuse_foreign(home: Home) -> None:
+    """Raise UsageError if the home's directory contains files that the demo did not make."""
+    if home.root.exists() and any(home.root.iterdir()) and not (home.root / MARK).exists():
+        raise UsageError(
+            f"{home.root} is not empty and was not made by the demo",
+            "name another directory with --home",
+        )
+
+
 def prepare(home: Home) -> None:
     """Create an empty home for the demo; raises UsageError if the directory contains other files."""
-    if home.root.exists() and any(home.root.iterdir()):
-        if not (home.root / MARK).exists():
-            raise UsageError(
-                f"{home.root} is not empty and was not made by the demo",
-                "name another directory with --home",
-            )
+    refuse_foreign(home)
+    if (home.root / MARK).exists():
         shutil.rmtree(home.root)
     home.prepare()
     (home.root / MARK).write_text("made by `kbsync demo`, which will replace it\n", encoding="utf-8")

@@ -13,27 +13,23 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from kbsync import logs
-from kbsync.application import Application
 from kbsync.console import live_progress, print_table, say
 from kbsync.demo import tally
 from kbsync.demo.server import SparqlServer, serving
 from kbsync.demo.setting import StoryClock, prepare, write_settings
+from kbsync.demo.telling import Telling
 from kbsync.demo.world import Wikibase, load
 from kbsync.demo.world.entries import Move
-from kbsync.executor import Progress, Worker, silent
+from kbsync.executor import Progress, silent
 from kbsync.home import Home
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
-from kbsync.service.cycle import CycleReport, cycle, workers
 from kbsync.service.reading import pull
-from kbsync.settings.loading import load as load_settings
 
 DAY_ONE = datetime(2021, 1, 4, tzinfo=UTC)
 HALFWAY = datetime(2024, 1, 2, tzinfo=UTC)
 VANDALISED = datetime(2024, 12, 30, 9, tzinfo=UTC)
 REVERTED = datetime(2025, 1, 4, tzinfo=UTC)
-MOST_RUNS = 4
 BAD_BATCH = datetime(2026, 1, 12, tzinfo=UTC)
 
 
@@ -61,35 +57,30 @@ def tell(home: Home, *, serve: bool = False, quiet: bool = False) -> Outcome:
     return outcome
 
 
-class _Story:
+class _Story(Telling):
     def __init__(self, home: Home, server: SparqlServer, progress: Progress, *, quiet: bool) -> None:
-        self.server, self.progress, self.quiet = server, progress, quiet
+        self.server = server
         self.world = load()
         self.wikibase = Wikibase(self.world)
-        self.clock = StoryClock(DAY_ONE)
-        self.worker: Worker | None = None
-        settings = load_settings(write_settings(home, self.world, server.query_url))
-        logs.configure(settings.log)
-        self.app = Application(home, settings, now=self.clock)
+        config = write_settings(home, self.world, server.query_url)
+        super().__init__(home, config, StoryClock(DAY_ONE), progress, quiet=quiet)
 
     def tell(self, started: float) -> Outcome:
-        try:
-            with self.app.leading() as leadership, workers(self.app, leadership) as self.worker:
+        with self.app:
+            with self.leading() as leadership:
                 self._begin(leadership)
                 self._follow_the_news(leadership)
                 self._take_a_bad_batch(leadership)
                 self._go_back_and_forth(leadership)
             return self._outcome(started)
-        finally:
-            self.app.close()
 
     def _begin(self, leadership: Leadership) -> None:
-        self._chapter("1", "January 2021: the knowledge base and the model agree")
+        self.chapter("1", "January 2021: the knowledge base and the model agree")
         self.server.load(self.wikibase.ntriples())
-        self._sync_until_live(leadership, bootstrap=True)
+        self.sync_until_live(leadership, bootstrap=True)
 
     def _follow_the_news(self, leadership: Leadership) -> None:
-        self._chapter(
+        self.chapter(
             "2", "2021 to 2024: the world moves on, and not everything in the knowledge base is news"
         )
         moves = list(self.world.moves)
@@ -99,25 +90,25 @@ class _Story:
         pull(self.app)
         self._apply(move for move in moves if HALFWAY < move.at <= VANDALISED)
         self.clock.turn_to(VANDALISED)
-        self._sync_until_live(leadership)
+        self.sync_until_live(leadership)
         self._show_changes()
         self._apply(move for move in moves if move.at > VANDALISED)
         self.clock.turn_to(REVERTED)
-        self._sync(leadership)
+        self.sync(leadership)
 
     def _take_a_bad_batch(self, leadership: Leadership) -> None:
-        self._chapter("3", "2025: a batch that the model cannot learn; gates reject it, live stays")
+        self.chapter("3", "2025: a batch that the model cannot learn; gates reject it, live stays")
         self._apply(self.world.second_act)
         self.clock.turn_to(BAD_BATCH)
-        before = self._live()
-        self._sync(leadership)
-        self._line(
-            f"live is {'unchanged' if self._live() == before else 'CHANGED'}; the bad facts are quarantined"
+        before = self.live()
+        self.sync(leadership)
+        self.line(
+            f"live is {'unchanged' if self.live() == before else 'CHANGED'}; the bad facts are quarantined"
         )
-        self._sync_until_live(leadership)
+        self.sync_until_live(leadership)
 
     def _go_back_and_forth(self, leadership: Leadership) -> None:
-        self._chapter("4", "An operator rolls back, thinks again, and the log tells all of it")
+        self.chapter("4", "An operator rolls back, thinks again, and the log tells all of it")
         left, now = promotion.rollback(
             self.app,
             leadership,
@@ -125,16 +116,16 @@ class _Story:
             reason="demo: a second look",
             actor="operator",
         )
-        self._line(f"live is checkpoint {now.id} again, {left.id} is blocked; a sync does not bring it back:")
+        self.line(f"live is checkpoint {now.id} again, {left.id} is blocked; a sync does not bring it back:")
         self.clock.turn_to(self.clock() + timedelta(hours=1))
-        self._sync(leadership)
+        self.sync(leadership)
         self._release(left.view)
-        self._line(
+        self.line(
             f"released and approved: checkpoint {left.id} was kept, so it is judged again, not rebuilt:"
         )
-        self._sync(leadership)
+        self.sync(leadership)
         verified = self.app.state.audit.verify()
-        self._line(
+        self.line(
             f"audit log: {verified.count} events, the chain {'verifies' if verified.ok else 'IS BROKEN'}"
         )
 
@@ -150,32 +141,10 @@ class _Story:
 
     # Steps and output of the story
 
-    def _sync(self, leadership: Leadership, *, bootstrap: bool = False) -> CycleReport:
-        report = cycle(
-            self.app,
-            leadership,
-            trigger="kbsync demo",
-            bootstrap=bootstrap,
-            worker=self.worker,
-            progress=self.progress,
-        )
-        for run in report.runs:
-            self._line(f"run {run.id}: {run.state}{f' ({run.reason})' if run.reason else ''}")
-        if report.nothing:
-            self._line(f"no run: {report.nothing}")
-        return report
-
-    def _sync_until_live(self, leadership: Leadership, *, bootstrap: bool = False) -> None:
-        """Sync until no run is rejected: a rejected run quarantines its worst facts, and the next builds the rest."""
-        for _ in range(MOST_RUNS):
-            report = self._sync(leadership, bootstrap=bootstrap)
-            if all(run.state != "rejected" for run in report.runs):
-                return
-
     def _apply(self, moves: Iterable[Move]) -> None:
         moves = list(moves)
         self.server.update(self.wikibase.apply_all(moves))
-        self._line(f"{len(moves)} edits of the knowledge base, by SPARQL UPDATE")
+        self.line(f"{len(moves)} edits of the knowledge base, by SPARQL UPDATE")
 
     def _show_changes(self) -> None:
         if self.quiet:
@@ -202,15 +171,3 @@ class _Story:
             for command in ("status", "runs", "quarantine", 'ask "The capital of France is"', "audit verify"):
                 say(f"  kbsync --home {self.app.home.root} {command}")
         return outcome
-
-    def _live(self) -> str | None:
-        with self.app.state.read() as tx:
-            live = tx.live()
-        return live.digest if live else None
-
-    def _chapter(self, number: str, title: str) -> None:
-        say()
-        say(f"{number}. {title}")
-
-    def _line(self, text: str) -> None:
-        say(f"   {text}")
