@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -84,3 +86,35 @@ def test_every_command_that_a_page_shows_exists(page: Path) -> None:
                 if path[1] not in group and not takes_arguments:
                     unknown.add(" ".join(path[:2]))
     assert unknown == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_name_that_an_example_imports_exists(page: Path) -> None:
+    lines = re.findall(
+        r"^from ((?:kbsync|connectors|editing|state)[\w.]*) import (\([^)]*\)|.+)$",
+        "\n".join(
+            re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        ),
+        re.MULTILINE,
+    )
+    missing = []
+    for module, names in lines:
+        (imported,) = ast.parse(f"from {module} import {names}").body
+        assert isinstance(imported, ast.ImportFrom)
+        found = importlib.import_module(module)
+        missing += [f"{module}.{one.name}" for one in imported.names if not hasattr(found, one.name)]
+    assert missing == []
+
+
+FILES = tuple(
+    f"/{file.relative_to(REPOSITORY)}"
+    for folder in ("kbsync", "connectors", "editing", "state", "benchmarks", "tests", "docs")
+    for file in (REPOSITORY / folder).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_module_that_a_page_names_exists(page: Path) -> None:
+    """Whether it is named in full or by the end of its path."""
+    named = re.findall(r"`([\w/-]+\.py)`", page.read_text(encoding="utf-8"))
+    assert [one for one in named if not any(file.endswith(f"/{one}") for file in FILES)] == []
