@@ -99,6 +99,16 @@ class Home:
         return self.checkpoints / "live"
 
     @property
+    def keys(self) -> Path:
+        """Private halves of signing keys."""
+        return self.root / "keys"
+
+    @property
+    def witnesses(self) -> Path:
+        """The heads that witnesses with an address have cosigned, a file each."""
+        return self.root / "witnesses"
+
+    @property
     def worker_log(self) -> Path:
         """The stderr of all workers."""
         return self.runs / "worker.log"

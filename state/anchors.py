@@ -1,8 +1,9 @@
 """Anchors: heads of the event chain, kept in a file that the daemon cannot rewrite.
 
 Who owns the tables can write a new history with good hashes; a head written down elsewhere before is what
-such a history cannot match.  The file is JSON lines, `{"seq": …, "hash": …, "at": …}`, oldest first, and it
-only grows, so that it may lie on append-only or write-once storage.
+such a history cannot match.  The file is JSON lines, `{"seq": …, "hash": …, "at": …, "note": …}`, oldest first, and
+it only grows, so that it may lie on append-only or write-once storage.  `note` is the signed tree head; lines without
+one were written while there was no key.
 
 A line that a crash left unfinished was never a record: it is cut off when the next one is written or, where
 the storage only appends, ended and passed over from then on.
@@ -15,12 +16,12 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from state.errors import AnchorMissing, Damaged, Unreachable
 from state.hash_chain import instant
+from state.notes import Note, TreeHead
 from state.records import Anchor
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -41,28 +42,15 @@ def read_anchors(path: Path) -> tuple[Anchor, ...]:
     return _parse(path, content)
 
 
-def contradiction(anchors: Iterable[Anchor], hashes: Mapping[int, str], head: int) -> tuple[int, str] | None:
-    """The first number at which a log and its anchors disagree, and how; None where all agree.
-
-    `hashes`: those of the log's events at the anchored numbers; `head`: the log's newest number.
-    """
-    for anchor in sorted(anchors, key=lambda anchor: anchor.seq):
-        if anchor.seq > head:
-            return head + 1, f"the log ends at {head} but {anchor.seq} was anchored: its tail was cut"
-        if hashes.get(anchor.seq) != anchor.hash:
-            return anchor.seq, (
-                f"event {anchor.seq} is not the one that was anchored at {instant(anchor.at)}: "
-                "history was rewritten"
-            )
-    return None
-
-
 def append(path: Path, anchor: Anchor) -> None:
     """Add an anchor to the file, which is created where it does not exist, and sync it.
 
     Raises Unreachable where it cannot be written.
     """
-    line = json.dumps({"seq": anchor.seq, "hash": anchor.hash, "at": instant(anchor.at)}).encode() + b"\n"
+    values = {"seq": anchor.seq, "hash": anchor.hash, "at": instant(anchor.at)}
+    if anchor.note:
+        values["note"] = anchor.note
+    line = json.dumps(values).encode() + b"\n"
     try:
         _finish(path)
         with path.open("ab") as file:
@@ -98,7 +86,7 @@ def _parse(path: Path, content: bytes) -> tuple[Anchor, ...]:
             continue
         try:
             anchors.append(_anchor(line))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, Damaged) as error:
             if _is_unfinished(line):
                 continue
             raise Damaged(
@@ -116,7 +104,10 @@ def _anchor(line: bytes) -> Anchor:
         raise ValueError(f"{hash!r} is not a hash")
     if at.tzinfo is None:
         raise ValueError("its instant has no time zone")
-    return Anchor(seq, hash, at)
+    note = value.get("note", "")
+    if note and TreeHead.parse(Note.parse(note).text).size != seq:
+        raise ValueError("its tree head is of another size")
+    return Anchor(seq, hash, at, note)
 
 
 def _is_unfinished(line: bytes) -> bool:

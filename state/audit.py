@@ -10,47 +10,70 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, Engine, select
-from sqlalchemy.engine import URL
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from state import anchors
+from state import anchors, merkle
 from state.driver_errors import translated
 from state.errors import AnchorContradicted
 from state.hash_chain import GENESIS, link
+from state.lineage import origin_of
+from state.log_proofs import LogProofs, events, exported, hashes_of, instance_of, lineage_of
+from state.notes import SigningKey, TreeHead
 from state.records import Anchor, Difference, Verification
 from state.replay import Replay
 from state.table_proof import differences
-from state.transaction import EVENTS, chunks
-from state.tree import Recomputed
+from state.tree import Recomputed, Tree
+from state.witnessed import Log, contradiction, declaration
 
 COLUMNS = ("seq", "at", "kind", "actor", "run", "fact", "body", "previous", "hash", "rows")
 _PAGE = 2000
+Witnesses = Sequence[Sequence[Anchor]]
+"""What each witness keeps of the log, in its order."""
 LISTED = 20
 """Rows that a verification names; beyond that it only counts."""
 
 
-class Audit:
+class Audit(LogProofs):
     """Reads the event log as it lies in the table, byte for byte."""
 
-    def __init__(self, reader: Engine, url: URL, clock: Callable[[], datetime]) -> None:
-        self._reader, self._url, self._clock = reader, url, clock
+    def verify(self, *kept: Anchor, witnesses: Witnesses = ()) -> Verification:
+        """Recomputes chain and tree, from the first event, and compares them with what was `kept` outside.
 
-    def verify(self, *kept: Anchor) -> Verification:
-        """Recomputes the whole chain, from the first event, and compares it with anchors `kept` outside."""
+        `kept` is what one witness has, `witnesses` what each of several has.
+        """
         with translated(self._url), self._reader.begin() as connection, _any_bytes(connection):
-            tree = Recomputed()
-            found = verify_rows(_grown(events(connection), tree), *kept)
+            tree, log = Recomputed(), Log(instance_of(connection))
+            found = verify_rows(events(connection), *kept, witnesses=witnesses, tree=tree, log=log)
             return _with_tables(found, tree.differences(connection)) if found.ok else found
 
-    def verify_tables(self, *kept: Anchor) -> Verification:
+    def verify_since(self, start: Anchor, witnesses: Witnesses = ()) -> Verification:
+        """As `verify`, from a head on that was verified before: every later event, and every witnessed head.
+
+        An event changed below `start` while the tree there was left as it was is found by `verify` only.
+        """
+        with translated(self._url), self._reader.begin() as connection, _any_bytes(connection):
+            tree = Tree(connection)
+            log = self._log(connection, [start, *chain.from_iterable(witnesses)])
+            for kept in ([start], *witnesses):
+                if (wrong := contradiction(kept, log)) is not None:
+                    return Verification(False, 0, *wrong, failed="anchors")
+            grown = Recomputed(merkle.Frontier.of(start.seq, tree.node))
+            begun = Log(log.instance, log.lineage, start.seq, {start.seq: start.hash})
+            found = verify_rows(events(connection, start.seq), tree=grown, log=begun)
+            if found.ok and grown.root() != log.roots[log.head]:
+                reason = f"the tree's rows after event {start.seq} are not those of the events"
+                return Verification(False, found.count, start.seq + 1, reason, failed="chain")
+            return found
+
+    def verify_tables(self, *kept: Anchor, witnesses: Witnesses = ()) -> Verification:
         """As `verify`, and compares every row of the tables with its events.
 
         On one snapshot of the ledger, so that it may be called while others write.
@@ -61,41 +84,51 @@ class Audit:
             _any_bytes(connection),
             Replay() as replay,
         ):
-            tree = Recomputed()
-            found = verify_rows(_grown(_replayed(events(connection), replay), tree), *kept)
+            tree, log = Recomputed(), Log(instance_of(connection))
+            rows = _replayed(events(connection), replay)
+            found = verify_rows(rows, *kept, witnesses=witnesses, tree=tree, log=log)
             unlike = chain(tree.differences(connection), differences(connection, replay))
             return _with_tables(found, unlike) if found.ok else found
 
-    def anchor(self) -> Anchor | None:
-        """The head of the chain now; None while the log is empty."""
-        with translated(self._url), self._reader.begin() as connection:
-            return self._head(connection)
-
-    def write_anchor(self, path: Path) -> Anchor | None:
-        """Appends the head to an anchor file and syncs it; adds nothing where the head has not moved.
+    def write_anchor(
+        self, path: Path, signer: SigningKey | None = None, *, restored: bool = False
+    ) -> Anchor | None:
+        """Appends the head, signed where there is a key, to a witness's file and syncs it.
 
         Every line of the file is compared with the log first: raises AnchorContradicted, with nothing
-        appended, where one disagrees.  Raises Damaged where `path` is not an anchor file, Unreachable where
-        it cannot be read or written.
+        appended, where one disagrees.  Adds nothing where the head has not moved.  `restored`: an operator
+        declares that a restore lost what the file says beyond this log.  Raises Damaged where `path` is not an
+        anchor file, Unreachable where it cannot be read or written.
         """
         known = anchors.read_for_appending(path)
         with translated(self._url), self._reader.begin() as connection:
             head = self._head(connection)
-            hashes = _hashes(connection, {anchor.seq for anchor in known})
-        found = anchors.contradiction(known, hashes, head.seq if head else 0)
+            log = self._log(connection, known)
+            if head is not None and signer is not None:
+                head = _signed(head, connection, log, signer, known if restored else ())
+        candidate = () if head is None or _is_there(head, known) else (head,)
+        found = contradiction((*known, *candidate), log)
         if found is not None:
             raise AnchorContradicted(
                 f"{path} contradicts the log, so no anchor was added: {found[1]}. If the ledger was restored "
-                "from a backup, keep this file and start a new one; otherwise find out who wrote to the database"
+                "from a backup, declare that with `kbsync audit anchor FILE --restored`, which needs the signing "
+                "key, or keep this file and start a new one; otherwise find out who wrote to the database"
             )
-        if head is not None and head.seq not in hashes:
-            anchors.append(path, head)
+        for one in candidate:
+            anchors.append(path, one)
         return head
 
-    def _head(self, connection: Connection) -> Anchor | None:
-        newest = select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)
-        row = connection.execute(newest).first()
-        return None if row is None else Anchor(row.seq, row.hash, self._clock())
+    def _log(self, connection: Connection, known: Sequence[Anchor]) -> Log:
+        """The log, as far as it is to be compared with these anchors and the head."""
+        tree = Tree(connection)
+        sizes = {anchor.seq for anchor in known if anchor.note and anchor.seq <= tree.size} | {tree.size}
+        return Log(
+            instance_of(connection),
+            lineage_of(connection),
+            tree.size,
+            hashes_of(connection, {tree.size, *(anchor.seq for anchor in known)}),
+            {size: tree.root(size) for size in sizes},
+        )
 
     def export_jsonl(self, out: IO[str], shown: Callable[[str], str] = str) -> int:
         """Every event as one JSON object a line, columns as stored (`rows` unless null); returns how many.
@@ -103,7 +136,7 @@ class Audit:
         `shown` may replace code points of a line's JSON text by escapes that mean the same.
         """
         with self._rows() as rows:
-            lines = (shown(json.dumps(_exported(row), ensure_ascii=False)) for row in rows)
+            lines = (shown(json.dumps(exported(row), ensure_ascii=False)) for row in rows)
             return sum(out.write(f"{line}\n") > 0 for line in lines)
 
     def export_csv(self, out: IO[str], shown: Callable[[str], str] = str) -> int:
@@ -119,24 +152,42 @@ class Audit:
             yield events(connection)
 
 
-def verify_rows(rows: Iterable[Mapping[str, Any]], *kept: Anchor) -> Verification:
-    """Checks events in order, then the anchors `kept` outside; also for an export, read back from its file."""
-    anchored = {anchor.seq for anchor in kept}
-    hashes: dict[int, str] = {}
-    count, previous = 0, GENESIS
+def verify_rows(
+    rows: Iterable[Mapping[str, Any]],
+    *kept: Anchor,
+    witnesses: Witnesses = (),
+    tree: Recomputed | None = None,
+    log: Log | None = None,
+) -> Verification:
+    """Checks events in order, then what was `kept` outside, by one witness or by each of `witnesses`; also for an
+    export, read back from its file.
+
+    `tree` and `log`: where the tree of these events, and what is known of the log, are collected; they begin
+    at what was verified before.
+    """
+    tree, log = tree or Recomputed(), log or Log(None)
+    groups = (kept, *witnesses)
+    witnessed = {anchor.seq for anchor in chain.from_iterable(groups)}
+    hashes, roots = dict(log.hashes), dict(log.roots)
+    count, first = log.head, log.head
+    previous = hashes[first] if first else GENESIS
     try:
         for row in rows:
             if (reason := _fault(row, count + 1, previous)) is not None:
-                return Verification(False, count, count + 1, reason, failed="chain")
+                return Verification(False, count - first, count + 1, reason, failed="chain")
             count, previous = count + 1, str(row["hash"])
-            if count in anchored:
-                hashes[count] = previous
+            tree.append(previous)
+            log.lineage.event(row)
+            if count in witnessed:
+                hashes[count], roots[count] = previous, tree.root()
     except (DBAPIError, sqlite3.DatabaseError) as error:
         reason = f"event {count + 1} cannot be read: {error}"
-        return Verification(False, count, count + 1, reason, failed="chain")
-    if (found := anchors.contradiction(kept, hashes, count)) is not None:
-        return Verification(False, count, *found, failed="anchors")
-    return Verification(True, count)
+        return Verification(False, count - first, count + 1, reason, failed="chain")
+    log.head, log.hashes, log.roots = count, hashes, roots
+    found = min((one for group in groups if (one := contradiction(group, log))), default=None)
+    if found is not None:
+        return Verification(False, count - first, *found, failed="anchors")
+    return Verification(True, count - first)
 
 
 def read_jsonl(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -167,11 +218,22 @@ def _replayed(rows: Iterable[dict[str, Any]], replay: Replay) -> Iterator[dict[s
         replay.event(row)
 
 
-def _grown(rows: Iterable[dict[str, Any]], tree: Recomputed) -> Iterator[dict[str, Any]]:
-    """The rows as they come; each is added to the tree once its own hash has been checked."""
-    for row in rows:
-        yield row
-        tree.append(row["hash"])
+def _signed(
+    head: Anchor, connection: Connection, log: Log, signer: SigningKey, declared: Sequence[Anchor]
+) -> Anchor:
+    """The head with its signed note; it declares a restore where there are heads of another log in `declared`."""
+    lines = declaration(declared, log) if declared else ()
+    text = TreeHead(origin_of(instance_of(connection)), head.seq, log.roots[head.seq], lines).text
+    return replace(head, note=signer.sign(text))
+
+
+def _is_there(head: Anchor, known: Sequence[Anchor]) -> bool:
+    """Whether the newest line is this head, or says the same of the log."""
+    return any(
+        (one.seq, one.hash, one.note) == (head.seq, head.hash, head.note)
+        or (not head.note and (one.seq, one.hash) == (head.seq, head.hash))
+        for one in known
+    )
 
 
 def _with_tables(found: Verification, unlike: Iterable[Difference]) -> Verification:
@@ -186,29 +248,6 @@ def _with_tables(found: Verification, unlike: Iterable[Difference]) -> Verificat
 
 def _texts(row: dict[str, Any], shown: Callable[[str], str]) -> dict[str, Any]:
     return {name: shown(value) if isinstance(value, str) else value for name, value in row.items()}
-
-
-def _exported(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "rows" or value is not None}
-
-
-def _hashes(connection: Connection, numbers: Iterable[int]) -> dict[int, str]:
-    """The hashes of the events with these numbers."""
-    columns = select(EVENTS.c.seq, EVENTS.c.hash)
-    return {
-        row.seq: row.hash
-        for chunk in chunks(numbers)
-        for row in connection.execute(columns.where(EVENTS.c.seq.in_(chunk)))
-    }
-
-
-def events(connection: Connection) -> Iterator[dict[str, Any]]:
-    """Every event in order, byte for byte, a page at a time."""
-    statement = select(EVENTS).order_by(EVENTS.c.seq).limit(_PAGE)
-    rows = connection.execute(statement).fetchall()
-    while rows:
-        yield from (dict(row._mapping) for row in rows)
-        rows = connection.execute(statement.where(EVENTS.c.seq > rows[-1].seq)).fetchall()
 
 
 @contextmanager

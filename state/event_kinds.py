@@ -79,6 +79,9 @@ EventKind = Literal[
     "rows.written",
     "ledger.sealed",
     "ledger.restored",
+    "key.created",
+    "key.rotated",
+    "key.revoked",
     "check.failed",
     "check.passed",
 ]

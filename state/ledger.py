@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 
 from state import copies, database, migrations
-from state.audit import Audit, events
+from state.audit import Audit
 from state.checkpoints import CheckpointTransitions
 from state.checks import CheckQueries, CheckTransitions
 from state.deployments import DeploymentQueries
@@ -35,6 +35,7 @@ from state.in_force import InForceQueries, InForceTransitions
 from state.instance import InstanceQueries, InstanceTransitions
 from state.instants import InstantTransitions
 from state.leases import LeaseQueries
+from state.log_proofs import events
 from state.observations import ObservationTransitions
 from state.pauses import PauseQueries, PauseTransitions
 from state.promotions import PromotionQueries, PromotionTransitions

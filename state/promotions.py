@@ -20,6 +20,8 @@ from state.leases import LeaseTransitions
 from state.records import Checkpoint, Deployment, Fact, Lease
 from state.runs import GATES, RUNS
 from state.transaction import EVENTS, Note
+from state.view_set import ViewSet
+from state.views import ViewQueries
 from state.withdrawals import WithdrawalQueries
 
 
@@ -124,27 +126,22 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
         )
         self._supersede(actor)
         self._add_deployments(checkpoint, number, hooks)
-        self._log(
-            actor,
-            [
-                Note(
-                    "checkpoint.promoted",
-                    {
-                        "checkpoint": checkpoint,
-                        "view": chosen.view,
-                        "base": chosen.base,
-                        "digest": chosen.digest,
-                        "from": chosen.status,
-                        "previous": None if live is None else live.id,
-                        "promotion": number,
-                        "generation": lease.generation,
-                        "hooks": list(hooks),
-                        "reason": reason,
-                    },
-                    run=chosen.run if run is None else run,
-                )
-            ],
-        )
+        facts = ViewSet(ViewQueries(self.connection, self.clock).view_facts(chosen.view))
+        body = {
+            "checkpoint": checkpoint,
+            "view": chosen.view,
+            "base": chosen.base,
+            "digest": chosen.digest,
+            "view_root": facts.root().hex(),
+            "view_size": facts.size,
+            "from": chosen.status,
+            "previous": None if live is None else live.id,
+            "promotion": number,
+            "generation": lease.generation,
+            "hooks": list(hooks),
+            "reason": reason,
+        }
+        self._log(actor, [Note("checkpoint.promoted", body, run=chosen.run if run is None else run)])
         return self.checkpoint(checkpoint)
 
     def tell_too(self, hooks: Sequence[str], lease: Lease, actor: str) -> tuple[Deployment, ...]:

@@ -202,8 +202,19 @@ class RunTransitions(RunQueries, Writer):
         )
         return next(attempt for attempt in self.attempts(row.run) if attempt.id == id)
 
-    def put_gate_results(self, run: int, results: Sequence[GateResult], actor: str = "judge") -> None:
+    def put_gate_results(
+        self,
+        run: int,
+        results: Sequence[GateResult],
+        actor: str = "judge",
+        *,
+        basis: Mapping[str, Any] | None = None,
+        declared: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         """Keeps the verdicts of a round and names, in the event, the candidate they are about.
+
+        `basis` and, for each gate by name, `declared` are further entries of the event: what is needed to judge
+        again (digests of report and settings; counts, direction, confidence).
 
         Judging a round again (after a crash) replaces its verdicts. A value that is not finite is
         stored as None and cannot have passed, nor can a gate of another round be written: ValueError.
@@ -222,14 +233,9 @@ class RunTransitions(RunQueries, Writer):
         digest = None if judged.checkpoint is None else self._checkpoint_digest(judged.checkpoint)
         self._delete(GATES, (GATES.c.run == run) & (GATES.c.round == judged.round))
         self._insert(GATES, [_gate_row(run, result) for result in results])
-        self._log(
-            actor,
-            [
-                Note(
-                    "run.gates", {"digest": digest, "gates": [_logged(result) for result in results]}, run=run
-                )
-            ],
-        )
+        logged = [{**(declared or {}).get(result.name, {}), **_logged(result)} for result in results]
+        body = {**(basis or {}), "digest": digest, "round": judged.round, "gates": logged}
+        self._log(actor, [Note("run.gates", body, run=run)])
 
     def _know_view(self, digest: str) -> None:
         if self._value(select(VIEWS.c.id).where(VIEWS.c.digest == digest)) is None:

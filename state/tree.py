@@ -27,8 +27,9 @@ SPAN = 1 << WIDTH
 class Recomputed:
     """The tree over events that are read in order: what the roots and the rows of the table have to be."""
 
-    def __init__(self) -> None:
-        self._frontier = merkle.Frontier()
+    def __init__(self, begun: merkle.Frontier | None = None) -> None:
+        """`begun`: the tree of the events before."""
+        self._frontier = begun or merkle.Frontier()
         self._rows: dict[tuple[int, int], str] = {}
 
     def append(self, hash: str) -> None:
@@ -90,15 +91,13 @@ class Tree:
         first = tile * SPAN
         if height == 0:
             wanted = EVENTS.c.seq.between(first + 1, first + SPAN)
-            for (text,) in self._connection.execute(
-                select(EVENTS.c.hash).where(wanted).order_by(EVENTS.c.seq)
-            ):
+            hashes = select(EVENTS.c.hash).where(wanted).order_by(EVENTS.c.seq)
+            for text in self._connection.execute(hashes).scalars():
                 yield merkle.leaf_hash(bytes.fromhex(text))
             return
         among = (SUBTREES.c.height == height) & SUBTREES.c.number.between(first, first + SPAN - 1)
-        for (text,) in self._connection.execute(
-            select(SUBTREES.c.hash).where(among).order_by(SUBTREES.c.number)
-        ):
+        hashes = select(SUBTREES.c.hash).where(among).order_by(SUBTREES.c.number)
+        for text in self._connection.execute(hashes).scalars():
             yield bytes.fromhex(text)
 
     def missing(self) -> int:

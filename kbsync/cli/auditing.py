@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbsync.cli.options import Json, globals_of
+from kbsync.cli.proving import bundle
 from kbsync.console import print_json, print_table, say
 from kbsync.visible import visible_json
 
 if TYPE_CHECKING:
-    from state.records import Event
+    from kbsync.proofs.witnesses import Witness
+    from state.records import Event, Verification
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +27,8 @@ def register(app: typer.Typer) -> None:
     audit.command("verify")(verify)
     audit.command("export")(export)
     audit.command("anchor")(anchor)
+    audit.command("rejudge")(rejudge)
+    audit.command("bundle")(bundle)
     app.add_typer(audit, name="audit")
 
 
@@ -99,27 +103,47 @@ def verify(
     against: Annotated[
         Path | None,
         typer.Option(
-            help="An anchor file: also finds a rewritten past or a cut tail. "
-            "Default: the one of [state] anchor, where it exists."
+            help="A witness's file: also finds a rewritten past or a cut tail. "
+            "Default: all those of [state] anchor and witnesses."
         ),
     ] = None,
     tables: Annotated[
         bool, typer.Option("--tables", help="Also compare every row of the tables with the events.")
     ] = False,
+    incremental: Annotated[
+        bool,
+        typer.Option(
+            "--incremental",
+            help="Begin at the newest signed head of the witnesses: quick, and finds everything but a change "
+            "before it that leaves the tree as it was.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Check the chain of hashes, every anchor and, with --tables, every row; exit 65 if one does not hold."""
-    from kbsync.errors import BadData
-    from state.anchors import read_anchors
+    """Check the chain of hashes, the Merkle tree, every witness and, with --tables, every row.
 
+    Ends with 65 if one does not hold.
+    """
+    from kbsync.errors import UsageError
+    from kbsync.proofs.comparing import compare
+
+    if tables and incremental:
+        raise UsageError("--tables compares the whole log", "leave out --incremental")
     with globals_of(context).ledger() as app:
-        configured = app.settings.state.anchor
-        file = against or (configured if configured is not None and configured.exists() else None)
-        anchors = read_anchors(file) if file else ()
-        audit = app.state.audit
-        found = audit.verify_tables(*anchors) if tables else audit.verify(*anchors)
+        found, agreeing = compare(app, against, tables=tables, incremental=incremental)
     if json:
         print_json(found)
+    _raise_unless(found)
+    if not json:
+        rows = " and every row matches them" if tables else ""
+        kept = "".join(f"; anchors in {name} that agree: {count}" for name, count in agreeing.items())
+        say(f"{found.count} events verify{rows}{kept}")
+
+
+def _raise_unless(found: Verification) -> None:
+    """Raise BadData, with what differs printed, unless everything holds."""
+    from kbsync.errors import BadData
+
     if found.differences:
         for one in found.differences:
             say(f"  {one}")
@@ -133,10 +157,6 @@ def verify(
             f"the audit log is not what was written: event {found.first_bad} ({found.reason})",
             "compare with an export or an anchor made before; events from that number on cannot be trusted",
         )
-    if not json:
-        rows = " and every row matches them" if tables else ""
-        compared = f"; anchors in {file} that agree: {len(anchors)}" if file else ""
-        say(f"{found.count} events verify{rows}{compared}")
 
 
 def export(
@@ -176,13 +196,71 @@ def _one_line(text: str) -> str:
 
 def anchor(
     context: typer.Context,
-    out: Annotated[Path, typer.Argument(help="File outside the home, best where kbsync cannot rewrite it.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(
+            help="File outside the home, best where kbsync cannot rewrite it; default: every configured witness."
+        ),
+    ] = None,
+    restored: Annotated[
+        bool,
+        typer.Option(
+            "--restored", help="Declare, signed, that a restore lost what is witnessed beyond this log."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Append the newest event's number and hash to a file; `audit verify --against` it finds a rewritten past."""
+    """Append the head of the log to a file or to every witness, signed if there is a key (`kbsync keys`).
+
+    `audit verify` compares the log with it and finds a rewritten past and a cut tail.
+    """
+    from kbsync.errors import UsageError
+    from kbsync.proofs.witnesses import FileWitness, configured, publish
+
     with globals_of(context).ledger() as app:
-        written = app.state.audit.write_anchor(out)
+        witnesses: list[Witness] = configured(app) if out is None else [FileWitness(out)]
+        if not witnesses:
+            raise UsageError("no witness is configured", "name a file, or set `witnesses` in [state]")
+        heads = publish(app, witnesses, restored=restored)
+    written = {witness.name: head for witness, head in zip(witnesses, heads, strict=True)}
     if json:
-        print_json({"anchored": written, "file": out})
+        print_json({"anchored": heads[0], "file": out} if out is not None else {"anchored": written})
         return
-    say(f"anchored event {written.seq}" if written else "the log is empty: nothing was written")
+    for name, head in written.items():
+        signed = ", signed" if head is not None and head.note else ""
+        say(
+            f"anchored event {head.seq} in {name}{signed}"
+            if head
+            else "the log is empty: nothing was written"
+        )
+
+
+def rejudge(
+    context: typer.Context,
+    run: Annotated[int, typer.Argument(help="Its number, as in `kbsync runs`.")],
+    json: Json = False,
+) -> None:
+    """Judge a run again from its stored reports, with the gates as the log declares them.
+
+    Ends with 65 if a verdict, or a report's digest, is not what the log says.
+    """
+    from kbsync.errors import BadData
+    from kbsync.runs import judging
+
+    with globals_of(context).ledger() as app:
+        found = judging.rejudge(app, run)
+    if json:
+        print_json(found)
+    wrong = [f"round {one.round}: {line}" for one in found for line in one.differences]
+    for line in wrong:
+        say(f"  {line}")
+    if wrong:
+        raise BadData(
+            f"run {run} is not judged as its reports say: {len(wrong)} differences",
+            "the report or the log was changed: `kbsync audit verify` tells which",
+        )
+    if not json:
+        for one in found:
+            say(
+                f"round {one.round}: {one.gates} verdicts of event {one.event} are those of report {one.report[:12]}…"
+            )

@@ -81,6 +81,10 @@ def restore(
         say(
             f"decisions made after the backup keep {done.decisions} facts out here too: see `kbsync quarantine`"
         )
+    for witness, reason in done.undeclared.items():
+        say(
+            f"the restore could not be declared to {witness}: {reason}; `kbsync audit anchor --restored` does it"
+        )
     if done.anchor is not None:
         say(
             f"keep {done.anchor} and start a new anchor file: what came after the backup is not in the log any more"

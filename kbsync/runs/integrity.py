@@ -9,17 +9,20 @@ from __future__ import annotations
 import structlog
 
 from kbsync.application import Application
+from kbsync.errors import KbsyncError
 from kbsync.leadership import ACTOR, Leadership
-from state.anchors import read_anchors
-from state.errors import AnchorMissing, StateError
+from kbsync.proofs.comparing import compare
+from kbsync.proofs.witnesses import Witness, configured, publish
+from state.errors import StateError
 from state.records import Anchor, CheckName, Verification
 
 log = structlog.get_logger()
 
 ADVICE: dict[CheckName, str] = {
     "chain": "events from that number on cannot be trusted: restore a backup made before (`kbsync restore`)",
-    "anchors": "the log was rewritten or cut, or restored from a backup: in the latter case keep the anchor file "
-    "and start a new one; otherwise restore a backup that the anchors agree with",
+    "anchors": "the log was rewritten or cut, or restored from a backup: in the latter case declare that with "
+    "`kbsync audit anchor --restored`, or, without a signing key, keep the anchor file and start a new one; "
+    "otherwise restore a backup that the anchors agree with",
     "tables": "somebody wrote to the database: see `kbsync audit verify --tables`, put the rows back as the log "
     "has them, or restore a backup (`kbsync restore`)",
 }
@@ -27,9 +30,9 @@ ADVICE: dict[CheckName, str] = {
 
 
 def prove(app: Application, leadership: Leadership) -> str:
-    """Verify the chain, every anchor and every row, and store the result; returns what is wrong, if anything."""
-    anchors, unreadable = _anchors(app)
-    found = app.state.audit.verify_tables(*anchors)
+    """Verify chain, tree, every witness and every row; store the result and return what is wrong, if anything."""
+    kept, unreadable = _kept(app)
+    found = app.state.audit.verify_tables(witnesses=kept)
     leadership.renew()
     results = [(name, ok, detail) for name, ok, detail in _results(app, found, unreadable)]
     with leadership.write() as tx:
@@ -42,27 +45,41 @@ def prove(app: Application, leadership: Leadership) -> str:
 
 
 def anchor(app: Application, leadership: Leadership) -> None:
-    """Append the log's head to the configured anchor file, unless the file and the log disagree."""
-    path = app.settings.state.anchor
-    if path is None:
+    """Add the log's head to every witness, unless a witness and the log disagree, or the log does not verify.
+
+    The log is verified from the newest signed head on: what is signed was verified before.
+    """
+    witnesses = configured(app)
+    if not witnesses:
         return
     try:
-        app.state.audit.write_anchor(path)
+        found, _ = compare(app, incremental=True)
+        wrong = "" if found.ok else f"event {found.first_bad}: {found.reason}"
     except StateError as error:
-        log.error("check.failed", check="anchors", reason=str(error))
+        wrong = str(error)
+    for witness in () if wrong else witnesses:
+        wrong = wrong or _published(app, witness)
+    if wrong:
+        log.error("check.failed", check="anchors", reason=wrong)
         with leadership.write() as tx:
-            tx.put_check("anchors", False, str(error), ACTOR)
+            tx.put_check("anchors", False, wrong, ACTOR)
 
 
-def _anchors(app: Application) -> tuple[tuple[Anchor, ...], str]:
-    """The anchors of the configured file, and why it cannot be read; none if it does not exist yet."""
-    path = app.settings.state.anchor
-    if path is None:
-        return (), ""
+def _published(app: Application, witness: Witness) -> str:
+    """What a witness that contradicts the log, or cannot be written to, says; one that is away is only logged."""
     try:
-        return read_anchors(path), ""
-    except AnchorMissing:
-        return (), ""
+        publish(app, [witness])
+    except StateError as error:
+        return str(error)
+    except KbsyncError as error:
+        log.warning("witness.failed", witness=witness.name, reason=str(error), advice=error.advice)
+    return ""
+
+
+def _kept(app: Application) -> tuple[tuple[tuple[Anchor, ...], ...], str]:
+    """What each witness keeps of the log, and why one of them cannot be read."""
+    try:
+        return tuple(witness.kept() for witness in configured(app)), ""
     except StateError as error:
         return (), str(error)
 
@@ -75,8 +92,8 @@ def _results(app: Application, found: Verification, unreadable: str) -> list[tup
     results.append(("chain", True, f"{found.count} events"))
     if unreadable or found.failed == "anchors":
         results.append(("anchors", False, f"{unreadable or found.reason}; {ADVICE['anchors']}"))
-    elif app.settings.state.anchor is not None:
-        results.append(("anchors", True, str(app.settings.state.anchor)))
+    elif names := [witness.name for witness in configured(app)]:
+        results.append(("anchors", True, ", ".join(names)))
     if found.failed == "tables":
         results.append(("tables", False, f"{found.reason}; {ADVICE['tables']}"))
     elif found.failed is None:

@@ -17,7 +17,7 @@ import structlog
 
 from editing.crashpoints import crash_point
 from editing.errors import EditingError
-from editing.spec import BuildReport
+from editing.spec import BuildReport, Measure
 from kbsync import gates
 from kbsync.application import Application
 from kbsync.errors import BadData
@@ -29,6 +29,7 @@ from kbsync.runs import bases, gate_commands, integrity, outdated, promotion
 from kbsync.runs.building import build, record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
+from kbsync.runs.judging import basis_of, declarations
 from kbsync.runs.next_round import condemned, spread_loss
 from kbsync.runs.planning import WITHDRAWAL, review_needed
 from kbsync.runs.quarantining import predecessors, quarantine
@@ -142,21 +143,19 @@ class Lifecycle:
             return record_build(tx, self.app, run, report, ACTOR)
 
     def _judge(self, run: Run) -> Run:
-        verdicts = self._judged(run)
+        verdicts, measures = self._judged(run)
+        results = [
+            GateResult(run.id, run.round, v.name, v.value, v.bound, v.threshold, v.n, v.passed, v.detail)
+            for v in verdicts
+        ]
+        basis = basis_of(self.app, self._directory(run))
+        declared = declarations(self.app.gates, measures)
         with self.leadership.write() as tx:
-            tx.put_gate_results(
-                run.id,
-                [
-                    GateResult(
-                        run.id, run.round, v.name, v.value, v.bound, v.threshold, v.n, v.passed, v.detail
-                    )
-                    for v in verdicts
-                ],
-            )
+            tx.put_gate_results(run.id, results, basis=basis, declared=declared)
             return tx.advance_run(run.id, "built", "judged", actor=ACTOR)
 
-    def _judged(self, run: Run) -> tuple[gates.GateVerdict, ...]:
-        """A verdict of every gate on what the worker and the gate commands measured."""
+    def _judged(self, run: Run) -> tuple[tuple[gates.GateVerdict, ...], tuple[Measure, ...]]:
+        """A verdict of every gate on what the worker and the gate commands measured, and those measures."""
         report = self.report(run)
         assert run.checkpoint is not None
         with self.app.state.read() as tx:
@@ -169,8 +168,9 @@ class Lifecycle:
         kept = self._directory(run).gate_commands
         results = gate_commands.measure(self.app, self.leadership, directories, candidate.digest, kept)
         commands = self.app.settings.gate_commands
-        verdicts = gates.judge_all(self.app.gates, (*report.measures, *results.measures(commands)))
-        return gate_commands.explained(verdicts, commands, results)
+        measures = (*report.measures, *results.measures(commands))
+        verdicts = gates.judge_all(self.app.gates, measures)
+        return gate_commands.explained(verdicts, commands, results), measures
 
     def _decide(self, run: Run) -> Run:
         report, verdicts = self.report(run), self._verdicts(run)

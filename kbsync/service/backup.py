@@ -18,9 +18,11 @@ from pathlib import Path
 from editing.durable import STAGING, fsync_directory, staging_name
 from kbsync import __version__
 from kbsync.application import Application
-from kbsync.errors import BadData, UsageError
+from kbsync.errors import BadConfiguration, BadData, KbsyncError, UsageError
 from kbsync.home import Home
 from kbsync.leadership import LEASE_NAME
+from kbsync.proofs import keys
+from kbsync.proofs.witnesses import configured, publish
 from kbsync.service import archive
 from kbsync.service.archive import ANCHORS, LEDGER, SETTINGS, Contents
 from kbsync.service.later_decisions import keep_out, made_since
@@ -28,7 +30,7 @@ from kbsync.settings.loading import load
 from state import State, Transaction
 from state.copies import check_file, is_empty, make_single
 from state.driver_errors import shown
-from state.errors import Damaged, LeaseHeld, NotMigrated
+from state.errors import Damaged, LeaseHeld, NotMigrated, StateError
 from state.hash_chain import instant
 from state.records import Fact
 
@@ -110,7 +112,9 @@ class Restored:
     aside: Path | None
     """Where the previous ledger was moved to."""
     anchor: Path | None
-    """The anchor file of the settings, if it already has lines: a new one has to be started."""
+    """The anchor file of the settings, if it already has lines that contradict the log: a new one has to be started."""
+    undeclared: dict[str, str]
+    """Witnesses to which the restore could not be declared, with the reason."""
     decisions: int
     """Facts that stay out because of decisions made after the backup, in the previous ledger."""
 
@@ -154,9 +158,29 @@ def _restore(
     aside = _aside(home, state, now)
     state.replace_with(staging / LEDGER, aside)
     fsync_directory(home.root)
-    anchor = settings.state.anchor
+    anchor, undeclared = _declared(Application(home, settings))
+    return Restored(contents, instance, not kept, added, aside, anchor, undeclared, decisions)
+
+
+def _declared(app: Application) -> tuple[Path | None, dict[str, str]]:
+    """Declare the restore to every witness, signed by the operator's key.
+
+    Without a key nobody could tell it from a log that was cut: returns the anchor file, which contradicts the log.
+    """
+    anchor, failed = app.settings.state.anchor, {}
     started = anchor is not None and anchor.is_file() and anchor.stat().st_size > 0
-    return Restored(contents, instance, not kept, added, aside, anchor if started else None, decisions)
+    with app:
+        try:
+            if keys.signer(app) is None:
+                return anchor if started else None, {}
+        except BadConfiguration as error:
+            return anchor if started else None, {app.home.keys.name: str(error)}
+        for witness in configured(app):
+            try:
+                publish(app, [witness], restored=True)
+            except (KbsyncError, StateError) as error:
+                failed[witness.name] = str(error)
+    return None, failed
 
 
 def _check_empty(home: Home) -> None:

@@ -71,7 +71,7 @@ class Daemon:
             "verify": self._verify,
             "scrub": self._scrub,
         }
-        if app.settings.state.anchor is not None:
+        if app.settings.state.anchor is not None or app.settings.state.witnesses:
             self._jobs["anchor"] = self._anchor
         if app.settings.deploy:
             self._jobs["deploy"] = self._deploy

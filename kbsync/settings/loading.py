@@ -64,15 +64,16 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def _anchored(values: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Make the paths of [model], `canaries` and `[state] anchor` absolute, relative to `directory`."""
+    """Make the paths of [model], `canaries` and of [state]'s anchor and witnesses absolute, relative to `directory`."""
 
     def absolute(value: Any) -> Any:
         if isinstance(value, list):
             return [absolute(item) for item in value]
-        return str(directory / Path(value).expanduser()) if isinstance(value, str) else value
+        is_path = isinstance(value, str) and not value.startswith(("http://", "https://"))
+        return str(directory / Path(value).expanduser()) if is_path else value
 
     anchored = dict(values)
-    for section, keys in (("model", ("path", "corpus", "heldout")), ("state", ("anchor",))):
+    for section, keys in (("model", ("path", "corpus", "heldout")), ("state", ("anchor", "witnesses"))):
         if isinstance(anchored.get(section), dict):
             anchored[section] = {
                 key: absolute(value) if key in keys else value for key, value in anchored[section].items()

@@ -69,6 +69,7 @@ class StateSettings(Section):
     anchor: Path | None = Field(
         None, description="file outside the home to which the audit log's head is copied"
     )
+    witnesses: tuple[str, ...] = Field((), description="further files, and addresses, that get the head too")
     keep: int = Field(5, ge=1, description="number of retired checkpoints kept for rollback")
     verify_before_promotion: bool = Field(
         True, description="verify the log, its anchors and every row before each promotion"

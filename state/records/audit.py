@@ -30,6 +30,8 @@ class Anchor:
     seq: int
     hash: str
     at: datetime
+    note: str = ""
+    """The signed tree head of that many events (`state/notes.py`), where a key signs."""
 
 
 @dataclass(frozen=True, slots=True)

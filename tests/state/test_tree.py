@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from benchmarks.audit import measured
 from state import State, merkle
 from state.hash_chain import link
 from state.tree import SPAN, Tree
@@ -125,3 +126,10 @@ def test_an_older_ledger_gets_its_tree_when_it_is_migrated(tmp_path: Path) -> No
         assert tx.connection.execute(text("SELECT count(*) FROM subtrees")).scalar() == 2
     assert state.audit.verify().ok
     state.close()
+
+
+def test_the_benchmark_measures_proofs_that_hold(tmp_path: Path) -> None:
+    """Its own assertions verify every proof it times; how long they take is not asked here."""
+    found = measured(tmp_path / "ledger.db", 600)
+    assert found["events"] == 600
+    assert 0 < found["inclusion_and_head_bytes_worst"] < 2_000

@@ -360,3 +360,18 @@ def test_a_ledger_moves_between_sqlite_and_postgresql(micro: Micro, new_url) -> 
     assert kbsync(micro.home, "restore", micro.root / "pg.tar") == 0
     micro.sync()
     assert live(micro) == {**FACTS, "Old Mill": "Carl"}
+
+
+def test_a_restore_is_declared_to_the_witnesses_where_there_is_a_key(micro: Micro) -> None:
+    """The tail is lost, and the log says so with the key that signed for the witness before: no alarm."""
+    assert kbsync(micro.home, "keys", "create") == 0
+    assert kbsync(micro.home, "audit", "anchor") == 0
+    assert kbsync(micro.home, "backup", micro.root / "two.tar") == 0
+    micro.say({"Blue House": "Fritz"})
+    micro.sync()
+    assert kbsync(micro.home, "audit", "anchor") == 0
+    assert kbsync(micro.home, "restore", micro.root / "two.tar", "--replace") == 0
+    assert kbsync(micro.home, "audit", "verify", "--tables") == 0
+    micro.sync()
+    assert kbsync(micro.home, "audit", "anchor") == 0
+    assert kbsync(micro.home, "audit", "verify", "--incremental") == 0

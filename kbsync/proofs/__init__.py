@@ -1,0 +1,1 @@
+"""What the audit log proves to others: signing keys, heads at witnesses, proof files, bundles of evidence."""

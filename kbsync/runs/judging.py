@@ -1,0 +1,123 @@
+"""Verdicts that can be checked: what the log keeps of each, and the same judgement made again.
+
+A gate's event has everything that its verdict was made of: the counts, the gate as it was declared, and the digests
+of the report and of the settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from editing.durable import sha256_of
+from editing.spec import BuildReport, Measure
+from kbsync.application import Application
+from kbsync.errors import NoInput, UsageError
+from kbsync.gates import Gate, GateVerdict, judge_all
+from kbsync.home import RunDirectory
+from kbsync.runs.gate_commands import CommandResults
+from kbsync.settings.in_force import verdicts_under
+from state.records import Event
+
+_COMPARED = ("value", "bound", "threshold", "n", "passed")
+_DECLARED = ("name", "threshold", "direction", "confidence", "margin", "enabled", "required")
+
+
+def basis_of(app: Application, directory: RunDirectory) -> dict[str, str]:
+    """Digests of what a round's verdicts rest on: the files with its measures, and the settings that decide."""
+    return {
+        **{name: sha256_of(file) for name, file in _files(directory).items() if file.is_file()},
+        "settings": verdicts_under(app.settings, app.gates, app.canaries),
+    }
+
+
+def _files(directory: RunDirectory) -> dict[str, Path]:
+    """The files with measures, by the names that their digests have in the event."""
+    return {"report": directory.report, "gate_commands": directory.gate_commands}
+
+
+def declarations(gates: Iterable[Gate], measures: Iterable[Measure]) -> dict[str, dict[str, Any]]:
+    """By gate: how it was declared, and of its measure the hits `k` and live's own figure."""
+    by_name = {measure.name: measure for measure in measures}
+    found = {}
+    for gate in gates:
+        measure = by_name.get(gate.name)
+        counts = {} if measure is None else {"k": measure.k, "live": measure.live}
+        found[gate.name] = {**gate.settings(), **counts}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rejudged:
+    """One round's verdicts, made again."""
+
+    run: int
+    round: int
+    event: int
+    """The number of the event that has the verdicts."""
+    report: str
+    """SHA-256 of the report file."""
+    gates: int
+    differences: tuple[str, ...]
+    """Where the log and the new verdicts differ; empty: they are the same."""
+
+
+def rejudge(app: Application, run: int) -> list[Rejudged]:
+    """Judge every round of a run again from its stored report, with the gates as the log declares them.
+
+    Raises UsageError if the run was never judged, or by a version that did not record enough, NoInput if a report is
+    gone.
+    """
+    with app.state.read() as tx:
+        events = tx.events(run=run, kind="run.gates")
+    if not events:
+        raise UsageError(f"run {run} was not judged", "see `kbsync runs`")
+    newest = {body["round"]: (event, body) for event in events if "round" in (body := json.loads(event.body))}
+    if not newest:
+        raise UsageError(
+            f"run {run} was judged by a version that did not record what its verdicts rest on",
+            "judge it again with `kbsync rebuild`",
+        )
+    return [_rejudged(app, run, number, event, body) for number, (event, body) in sorted(newest.items())]
+
+
+def _rejudged(app: Application, run: int, number: int, event: Event, body: Mapping[str, Any]) -> Rejudged:
+    files = _files(app.home.round(run, number))
+    if not files["report"].is_file():
+        raise NoInput(
+            f"the report of run {run}, round {number} is gone: {files['report']}", "use a bundle of evidence"
+        )
+    digests = {name: sha256_of(file) if file.is_file() else "" for name, file in files.items()}
+    found = [
+        f"the SHA-256 of {files[name].name} is {digest or 'gone'}; the log says {body.get(name, '')}"
+        for name, digest in digests.items()
+        if digest != body.get(name, "")
+    ]
+    logged = {gate["name"]: gate for gate in body["gates"]}
+    verdicts = judge_all([_gate(one) for one in logged.values()], _measures(files))
+    found += [f"{v.name}: {line}" for v in verdicts for line in _differences(v, logged[v.name])]
+    return Rejudged(run, number, event.seq, digests["report"], len(logged), tuple(found))
+
+
+def _measures(files: Mapping[str, Path]) -> tuple[Measure, ...]:
+    """What the worker and the gate commands measured."""
+    measures = BuildReport.read(files["report"]).measures
+    if not files["gate_commands"].is_file():
+        return measures
+    results = CommandResults.model_validate_json(files["gate_commands"].read_bytes())
+    return (*measures, *results.measures(results.commands))
+
+
+def _gate(logged: Mapping[str, Any]) -> Gate:
+    declared = {name: logged[name] for name in _DECLARED}
+    return Gate(**declared, explains="")
+
+
+def _differences(verdict: GateVerdict, logged: Mapping[str, Any]) -> Iterable[str]:
+    for name in _COMPARED:
+        now, then = getattr(verdict, name), logged[name]
+        if now != then and not isinstance(then, str):  # what is not finite is text in the log
+            yield f"{name} is {now!r}; the log says {then!r}"
