@@ -270,7 +270,7 @@ def test_no_honest_history_is_an_alarm(examples: int, tmp_path: Path, empty: Pat
                     kept.grow(3 if step == "grow" else 300)
                 case "sign":
                     kept.sign()
-                case "torn":
+                case "torn" if kept.witness.read_bytes().endswith(b"\n"):
                     line = kept.witness.read_bytes().splitlines()[-1]
                     with kept.witness.open("ab") as file:
                         file.write(line[: 1 + number * 37 % (len(line) - 1)])
