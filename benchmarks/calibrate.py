@@ -19,11 +19,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from editing.calibration.calibrate import Calibration, Plan, calibrate
+from editing.calibration.calibrate import Calibration, CalibrationPlan, calibrate
 from editing.calibration.counterfactuals import Split
-from editing.calibration.judgement import Candidate, Judgement
+from editing.calibration.judgement import Judgement, SearchPoint
 from editing.calibration.laboratory import Laboratory
-from editing.calibration.statements import Statement, common_knowledge, from_records
+from editing.calibration.statements import WordedTriple, common_knowledge, from_records
 from editing.datasets import read_records
 from editing.settings import EditSettings
 from editing.storage.loaded import LoadedBase, load_base
@@ -50,7 +50,7 @@ COLUMNS = (
 )
 
 
-def statements_of(model: Path, facts: Path | None) -> tuple[Statement, ...]:
+def statements_of(model: Path, facts: Path | None) -> tuple[WordedTriple, ...]:
     """What the model is asked."""
     if facts is not None:
         return from_records(read_records(facts))
@@ -58,7 +58,7 @@ def statements_of(model: Path, facts: Path | None) -> tuple[Statement, ...]:
         return common_knowledge()
     world = load()
     return tuple(
-        Statement(
+        WordedTriple(
             world.label(fact.subject),
             fact.relation,
             world.label(fact.object),
@@ -68,14 +68,14 @@ def statements_of(model: Path, facts: Path | None) -> tuple[Statement, ...]:
     )
 
 
-def settings_of(model: Path) -> dict[str, Candidate]:
+def settings_of(model: Path) -> dict[str, SearchPoint]:
     """What is compared with the calibrated settings."""
     found = {
-        "old defaults": Candidate(EditSettings(lam=OLD_LAMBDA)),
-        "leverage only": Candidate(EditSettings()),
+        "old defaults": SearchPoint(EditSettings(lam=OLD_LAMBDA)),
+        "leverage only": SearchPoint(EditSettings()),
     }
     by_hand = edit_settings_of(model)
-    return found | ({"by hand": Candidate(by_hand, variants=1)} if by_hand != EditSettings() else {})
+    return found | ({"by hand": SearchPoint(by_hand, variants=1)} if by_hand != EditSettings() else {})
 
 
 def floors(model: Path) -> dict[str, float]:
@@ -87,10 +87,10 @@ def floors(model: Path) -> dict[str, float]:
 def measured(model: Path, facts: Path | None, home: Home, budget: float) -> dict[str, Any]:
     """One model: its rows, its capacity curve, and what was calibrated."""
     base = load_base(import_base(model, home.prepare(), EditOverrides()).directory)
-    plan = Plan(
+    plan = CalibrationPlan(
         base=base,
         statements=statements_of(model, facts),
-        start=Candidate(replace(EditSettings(), optimiser="lbfgs", steps=18)),
+        start=SearchPoint(replace(EditSettings(), optimiser="lbfgs", steps=18)),
         floors=floors(model),
         cache=home.cache,
         budget=budget * 60,
@@ -102,7 +102,7 @@ def measured(model: Path, facts: Path | None, home: Home, budget: float) -> dict
     return {"rows": {name: _row(one) for name, one in rows.items()}, **_described(found)}
 
 
-def _judged(base: LoadedBase, home: Home, candidate: Candidate, test: Split) -> Judgement:
+def _judged(base: LoadedBase, home: Home, candidate: SearchPoint, test: Split) -> Judgement:
     return Laboratory(base, home.cache, (), None, _progress).judged(candidate, test.edits, test.untouched)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from benchmarks.testbed.corpus import Fact, World, filler, sentence
 from benchmarks.testbed.quality import Edit
-from kbsync.demo.world import World as Source
-from kbsync.demo.world import load
+from kbsync.demo.world import DemoWorld, load
 
 NOT_COUNTABLE = "occupation"
 """'A monarch is a occupation' is no sentence: such names are only mentioned."""
@@ -91,7 +90,7 @@ def practice_world(seed: int = 0) -> tuple[tuple[Fact, ...], dict[str, str]]:
     return tuple(facts), kinds
 
 
-def _pools(world: Source) -> dict[str, list[str]]:
+def _pools(world: DemoWorld) -> dict[str, list[str]]:
     """For each relation of countries, companies and clubs what could be its object.
 
     That is every entity of the type of a present object; of persons, those with the occupation of one,

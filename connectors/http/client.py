@@ -33,7 +33,7 @@ from connectors.http.limits import PROCESS_LIMITERS, Budget, Limiters
 from connectors.http.status import error_of
 
 T = TypeVar("T")
-Send = Callable[[Deadline], T]
+SendRequest = Callable[[Deadline], T]
 _CONTACT = re.compile(r"[^@\s]+@[^@\s]+|https?://\S+")
 _SHOWN = 2_000
 """Bytes of the body of an error that are read."""
@@ -117,7 +117,7 @@ class Requester:
             )
         return left
 
-    def attempt(self, send: Send[T], give_up_on: tuple[type[ConnectorError], ...] = ()) -> T:
+    def attempt(self, send: SendRequest[T], give_up_on: tuple[type[ConnectorError], ...] = ()) -> T:
         """Call `send(deadline)` until it succeeds, its error is final, or attempts or time are used up.
 
         Errors in `give_up_on` are raised at once, for callers that can request less instead.
@@ -148,7 +148,7 @@ class Requester:
         """A GET with retries.  Raises the ConnectorError tree."""
         return self.attempt(lambda deadline: self.fetch(httpx.Request("GET", url, params=params), deadline))
 
-    def _once(self, send: Send[T]) -> T:
+    def _once(self, send: SendRequest[T]) -> T:
         self.limiter.wait_turn(min(self.limits.max_wait_s, self.time_left_s()))
         seconds = min(self.limits.deadline_s, self.time_left_s())
         try:

@@ -13,7 +13,7 @@ from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context
 from connectors.wikidata import watch
 from connectors.wikidata.cursor import Cursor
-from connectors.wikidata.passes import FEW, Pass, Scope, gone, observations
+from connectors.wikidata.passes import FEW, Pass, PassScope, gone, observations
 from connectors.wikidata.reader import GraphReader, SubjectState
 from connectors.wikidata.rows import EntityVersions
 from connectors.wikidata.settings import WatchSettings
@@ -86,7 +86,7 @@ class WikidataConnector:
         self.requester.allow(self._settings.step_deadline_s)
 
     def _poll(self, cursor: str | None) -> Iterator[Poll]:
-        scope = Scope(self.name, self.watched(), self.relations, self._settings, self.page)
+        scope = PassScope(self.name, self.watched(), self.relations, self._settings, self.page)
         yield from Pass(scope, self.reader, self._context.clock.now, Cursor.load(cursor)).steps()
 
     def _snapshots(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:

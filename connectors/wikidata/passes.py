@@ -30,7 +30,7 @@ _MERGES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class PassScope:
     """What a pass reads: these subjects' slots of these relations, under these settings."""
 
     source: str
@@ -46,7 +46,7 @@ class Pass:
     """The state of one `poll`: the cursor as it grows, step by step."""
 
     def __init__(
-        self, scope: Scope, reader: GraphReader, now: Callable[[], datetime], cursor: Cursor
+        self, scope: PassScope, reader: GraphReader, now: Callable[[], datetime], cursor: Cursor
     ) -> None:
         watched = scope.watched
         self._name = scope.source

@@ -8,7 +8,7 @@ from typing import Any
 
 from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.judgement import Counts
-from editing.calibration.statements import Statement
+from editing.calibration.statements import WordedTriple
 from editing.evaluation.conversation import chat_answers
 from editing.evaluation.outcome import Sheet, questions
 from editing.evaluation.published import PromptAnswer
@@ -24,7 +24,7 @@ class Questions:
     """All questions about one set of edits."""
 
     edits: Sequence[Counterfactual]
-    untouched: Sequence[Statement]
+    untouched: Sequence[WordedTriple]
     reserved: int = 1
     """Paraphrases that are left to be edited with, and never asked."""
 
@@ -74,7 +74,7 @@ class Answers:
     def untouched(self) -> Counts:
         return tuple(self._kept([one]) for one in self.asked.untouched)
 
-    def _kept(self, statements: Sequence[Statement]) -> tuple[int, int]:
+    def _kept(self, statements: Sequence[WordedTriple]) -> tuple[int, int]:
         return self._right([(one.prompt, one.object) for one in statements])
 
     def _right(self, pairs: Sequence[PromptAnswer]) -> tuple[int, int]:

@@ -12,17 +12,17 @@ Every stage resumes: trials are kept under content keys, and their δs and stati
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from editing.calibration.capacity import Capacity, Point, capacity, curve
 from editing.calibration.counterfactuals import Split, counterfactuals
-from editing.calibration.judgement import Candidate, Judgement, rank
-from editing.calibration.knowledge import Knowledge, knowledge
+from editing.calibration.judgement import Judgement, SearchPoint, rank
+from editing.calibration.knowledge import KnownTriples, knowledge
 from editing.calibration.laboratory import Laboratory
-from editing.calibration.search import Search, Trial
-from editing.calibration.statements import Statement, digest
+from editing.calibration.search import Seconds, SettingsSearch, SettingsTrial
+from editing.calibration.statements import WordedTriple, digest
 from editing.memit.preparation import chosen_layers
 from editing.model.architectures import described, locate_parts
 from editing.model.chat import opening
@@ -32,16 +32,15 @@ from editing.storage.loaded import LoadedBase
 SEARCH = 0.5
 """The share of the budget after which no further trial of the search begins."""
 FINALISTS = 3
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Plan:
+class CalibrationPlan:
     """What to calibrate, and how long it may take."""
 
     base: LoadedBase
-    statements: Sequence[Statement]
-    start: Candidate
+    statements: Sequence[WordedTriple]
+    start: SearchPoint
     """The settings in force, from which the search begins."""
     floors: Mapping[str, float]
     """Gate → threshold."""
@@ -60,13 +59,13 @@ class Calibration:
     base: str
     facts: str
     """Digest of the statements."""
-    known: Knowledge
+    known: KnownTriples
     splits: dict[str, Split]
-    trials: tuple[Trial, ...]
-    finalists: tuple[tuple[Candidate, Judgement], ...]
+    trials: tuple[SettingsTrial, ...]
+    finalists: tuple[tuple[SearchPoint, Judgement], ...]
     """The candidates that were compared on the check split, the chosen one first."""
-    start: Candidate
-    chosen: Candidate
+    start: SearchPoint
+    chosen: SearchPoint
     before: Judgement | None
     """The settings that were in force, on the test split; None if there was no time left."""
     after: Judgement
@@ -77,14 +76,16 @@ class Calibration:
     seconds: float
 
 
-def calibrate(plan: Plan, *, progress: Progress = silent, clock: Clock = time.monotonic) -> Calibration:
+def calibrate(
+    plan: CalibrationPlan, *, progress: Progress = silent, clock: Seconds = time.monotonic
+) -> Calibration:
     """Calibrate; raises DataError if the base knows too few of the statements, and the editor's errors."""
     began = clock()
     ends = began + plan.budget
     laboratory = Laboratory(plan.base, plan.cache, plan.corpus, plan.heldout, progress)
     known, splits = _known(plan, progress)
     start = _explicit(plan)
-    search = Search(
+    search = SettingsSearch(
         laboratory,
         splits["search"],
         plan.floors,
@@ -126,7 +127,7 @@ def calibrate(plan: Plan, *, progress: Progress = silent, clock: Clock = time.mo
     )
 
 
-def _known(plan: Plan, progress: Progress) -> tuple[Knowledge, dict[str, Split]]:
+def _known(plan: CalibrationPlan, progress: Progress) -> tuple[KnownTriples, dict[str, Split]]:
     tick = Counter(progress, "ask", len(plan.statements))
     known = knowledge(
         plan.base.model,
@@ -138,20 +139,20 @@ def _known(plan: Plan, progress: Progress) -> tuple[Knowledge, dict[str, Split]]
     return known, counterfactuals(known.known, seed=plan.seed)
 
 
-def _explicit(plan: Plan) -> Candidate:
+def _explicit(plan: CalibrationPlan) -> SearchPoint:
     """The start with the layers that an empty setting stands for."""
     settings = plan.start.settings
     parts = locate_parts(plan.base.model, described(settings))
     return replace(plan.start, settings=replace(settings, layers=chosen_layers(parts, settings)))
 
 
-def _talks(plan: Plan, known: Knowledge) -> bool:
+def _talks(plan: CalibrationPlan, known: KnownTriples) -> bool:
     return opening(plan.base.tokenizer) is not None and any(one.question for one in known.known)
 
 
 def _check(
-    laboratory: Laboratory, split: Split, search: Search, floors: Mapping[str, float]
-) -> list[tuple[Candidate, Judgement]]:
+    laboratory: Laboratory, split: Split, search: SettingsSearch, floors: Mapping[str, float]
+) -> list[tuple[SearchPoint, Judgement]]:
     """The finalists on the check split, best first; on equal rank, the one that the search preferred."""
     found = []
     candidates = search.best(FINALISTS)
@@ -161,7 +162,7 @@ def _check(
     return sorted(found, key=lambda pair: -rank(pair[1], floors))
 
 
-def _before(laboratory: Laboratory, start: Candidate, test: Split, in_time: bool) -> Judgement | None:
+def _before(laboratory: Laboratory, start: SearchPoint, test: Split, in_time: bool) -> Judgement | None:
     """The settings that were in force, on the test split, if it costs no time or there is some left."""
     if in_time or laboratory.is_known(start, test.edits, test.untouched):
         return laboratory.judged(start, test.edits, test.untouched)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from editing.calibration.counterfactuals import Counterfactual, Split
-from editing.calibration.judgement import Candidate, Judgement, margin, pooled
+from editing.calibration.judgement import Judgement, SearchPoint, margin, pooled
 from editing.calibration.laboratory import Laboratory
-from editing.calibration.statements import Statement
+from editing.calibration.statements import WordedTriple
 
 LADDER = (1, 3, 10, 30, 100, 300, 1_000)
 REPEATED = 12
@@ -54,7 +54,7 @@ class Capacity:
 
 def curve(
     laboratory: Laboratory,
-    candidate: Candidate,
+    candidate: SearchPoint,
     splits: Sequence[Split],
     *,
     ends: float,
@@ -75,7 +75,7 @@ def curve(
     return points, False
 
 
-def _untouched(splits: Sequence[Split], edits: Sequence[Counterfactual]) -> list[Statement]:
+def _untouched(splits: Sequence[Split], edits: Sequence[Counterfactual]) -> list[WordedTriple]:
     """Statements about subjects that `edits` do not edit."""
     own = {edit.statement.subject for edit in edits}
     asked = {one for edit in edits for one in edit.neighbours}

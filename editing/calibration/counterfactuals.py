@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from editing.calibration.statements import Statement
+from editing.calibration.statements import WordedTriple
 from editing.datasets import Record
 from editing.errors import DataError
 from editing.requests import EditRequest
@@ -36,20 +36,20 @@ UNTOUCHED = 100
 class Counterfactual:
     """One statement that the model knows, with another object of the same relation."""
 
-    statement: Statement
+    statement: WordedTriple
     object: str
-    neighbours: tuple[Statement, ...]
+    neighbours: tuple[WordedTriple, ...]
     """Known statements of the same relation about other subjects."""
-    same_subject: tuple[Statement, ...]
+    same_subject: tuple[WordedTriple, ...]
     """Known statements of other relations about the same subject."""
 
     @property
-    def judged(self) -> tuple[Statement, ...]:
+    def judged(self) -> tuple[WordedTriple, ...]:
         """The statements of other relations that are asked afterwards: the first, the third, and so on."""
         return self.same_subject[::2]
 
     @property
-    def protected(self) -> tuple[Statement, ...]:
+    def protected(self) -> tuple[WordedTriple, ...]:
         """The others, whose next-token distribution the optimisation preserves; they are not asked."""
         return self.same_subject[1::2]
 
@@ -79,17 +79,17 @@ class Split:
 
     name: str
     edits: tuple[Counterfactual, ...]
-    untouched: tuple[Statement, ...]
+    untouched: tuple[WordedTriple, ...]
 
 
-def counterfactuals(known: Sequence[Statement], *, seed: int) -> dict[str, Split]:
+def counterfactuals(known: Sequence[WordedTriple], *, seed: int) -> dict[str, Split]:
     """The three splits of the edits of what the model knows.
 
     Raises DataError if there are too few subjects, or no relation has two objects.
     """
     ordered = sorted(known, key=lambda one: _draw(seed, one.subject, one.relation))
-    by_relation: dict[str, list[Statement]] = defaultdict(list)
-    by_subject: dict[str, list[Statement]] = defaultdict(list)
+    by_relation: dict[str, list[WordedTriple]] = defaultdict(list)
+    by_subject: dict[str, list[WordedTriple]] = defaultdict(list)
     for one in ordered:
         by_relation[one.relation].append(one)
         by_subject[one.subject].append(one)
@@ -103,8 +103,8 @@ def counterfactuals(known: Sequence[Statement], *, seed: int) -> dict[str, Split
 
 
 def _editable(
-    statements: Sequence[Statement], by_relation: Mapping[str, Sequence[Statement]]
-) -> Statement | None:
+    statements: Sequence[WordedTriple], by_relation: Mapping[str, Sequence[WordedTriple]]
+) -> WordedTriple | None:
     """The first statement, in the drawn order, whose relation has another object."""
     usable = (
         one
@@ -117,9 +117,9 @@ def _editable(
 
 
 def _edit(
-    statement: Statement | None,
-    by_relation: Mapping[str, Sequence[Statement]],
-    by_subject: Mapping[str, Sequence[Statement]],
+    statement: WordedTriple | None,
+    by_relation: Mapping[str, Sequence[WordedTriple]],
+    by_subject: Mapping[str, Sequence[WordedTriple]],
 ) -> Counterfactual | None:
     if statement is None:
         return None
@@ -138,7 +138,7 @@ def _edit(
     )
 
 
-def _split(edits: Sequence[Counterfactual], known: Sequence[Statement]) -> dict[str, Split]:
+def _split(edits: Sequence[Counterfactual], known: Sequence[WordedTriple]) -> dict[str, Split]:
     dealt: dict[str, list[Counterfactual]] = {name: [] for name in SHARES}
     names = [name for name, share in SHARES.items() for _ in range(share)]
     names = names[::2] + names[1::2]  # every few subjects fill all splits
@@ -157,8 +157,8 @@ def _split(edits: Sequence[Counterfactual], known: Sequence[Statement]) -> dict[
 
 
 def _untouched(
-    known: Iterable[Statement], edits: Sequence[Counterfactual], edited: Iterable[str]
-) -> tuple[Statement, ...]:
+    known: Iterable[WordedTriple], edits: Sequence[Counterfactual], edited: Iterable[str]
+) -> tuple[WordedTriple, ...]:
     """Known statements about other subjects than those of `edits`, which ask none of their neighbours again.
 
     Those about subjects that no split edits come first.

@@ -16,7 +16,7 @@ SHARES = ("efficacy", "paraphrase", "neighbourhood", "same_subject", "known_rete
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class SearchPoint:
     """One point of the search."""
 
     settings: EditSettings

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from editing.calibration.statements import Statement
+from editing.calibration.statements import WordedTriple
 from editing.errors import RequestError
 from editing.evaluation.metrics import strict_argmax
 from editing.model.architectures import Architecture, locate_parts
@@ -21,13 +21,13 @@ ALONE = "no other subject of this relation has another object that the model kno
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class KnownTriples:
     """The statements that were given, sorted."""
 
-    known: tuple[Statement, ...]
+    known: tuple[WordedTriple, ...]
     """Those that the model states: every token of the object is its strict argmax after the first wording."""
-    unknown: tuple[Statement, ...]
-    traps: dict[str, tuple[Statement, ...]]
+    unknown: tuple[WordedTriple, ...]
+    traps: dict[str, tuple[WordedTriple, ...]]
     """Reason → statements that are left out."""
     moved: int = 0
     """Wordings that begin with another sentence, because the model does not read a subject in its first token."""
@@ -40,11 +40,11 @@ class Knowledge:
 def knowledge(
     model: Any,
     tokenizer: Any,
-    statements: Sequence[Statement],
+    statements: Sequence[WordedTriple],
     *,
     described: Architecture | None = None,
     tick: Tick = uncounted,
-) -> Knowledge:
+) -> KnownTriples:
     """Ask `model` (of a described architecture, or one that is found) which of `statements` it knows.
 
     `tick` counts statements.
@@ -60,7 +60,7 @@ def knowledge(
     for one in known:
         if len(objects[one.relation]) < 2:
             traps[ALONE].append(one)
-    return Knowledge(
+    return KnownTriples(
         tuple(one for one in known if len(objects[one.relation]) > 1),
         tuple(one for one, knows in zip(usable, right, strict=True) if not knows),
         {reason: tuple(some) for reason, some in traps.items()},
@@ -69,22 +69,22 @@ def knowledge(
 
 
 def _usable(
-    model: Any, tokenizer: Any, statements: Sequence[Statement], lead: str
-) -> tuple[list[Statement], dict[str, list[Statement]]]:
+    model: Any, tokenizer: Any, statements: Sequence[WordedTriple], lead: str
+) -> tuple[list[WordedTriple], dict[str, list[WordedTriple]]]:
     """The statements with the wordings that can be used, and the others by reason."""
     pairs = [(one, template) for one in statements for template in one.templates]
     requests = [EditRequest("", template, one.subject, one.object) for one, template in pairs]
     rows = try_locate(
         tokenizer, [passage(request) for request in requests], limit=readable(model), labels=True
     )
-    found: dict[Statement, list[str]] = {one: [] for one in statements}
-    reasons: dict[Statement, str] = {}
+    found: dict[WordedTriple, list[str]] = {one: [] for one in statements}
+    reasons: dict[WordedTriple, str] = {}
     for (one, template), row in zip(pairs, rows, strict=True):
         if isinstance(row, RequestError):
             reasons.setdefault(one, REASONS.get(row.code, str(row)))
         else:
             found[one].append(in_context(lead, template) if lead and row.subject == 0 else template)
-    traps: dict[str, list[Statement]] = defaultdict(list)
+    traps: dict[str, list[WordedTriple]] = defaultdict(list)
     usable = []
     for one in statements:
         if found[one]:

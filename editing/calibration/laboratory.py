@@ -16,9 +16,9 @@ from torch import Tensor
 
 from editing.calibration.asking import Questions, ask, requests_of
 from editing.calibration.counterfactuals import Counterfactual
-from editing.calibration.judgement import Candidate, Counts, Judgement
+from editing.calibration.judgement import Counts, Judgement, SearchPoint
 from editing.calibration.kept import Kept
-from editing.calibration.statements import Statement
+from editing.calibration.statements import WordedTriple
 from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
 from editing.evaluation.isolated import stated_alone
@@ -49,7 +49,7 @@ class Laboratory:
         return Kept(self.cache / "calibration")
 
     def judged(
-        self, candidate: Candidate, edits: Sequence[Counterfactual], untouched: Sequence[Statement]
+        self, candidate: SearchPoint, edits: Sequence[Counterfactual], untouched: Sequence[WordedTriple]
     ) -> Judgement:
         """Edit with `candidate` and ask the edited model; the base is unchanged.
 
@@ -60,14 +60,14 @@ class Laboratory:
         return stored or self.kept.put(key, self._judge(candidate, Questions(edits, untouched)))
 
     def is_known(
-        self, candidate: Candidate, edits: Sequence[Counterfactual], untouched: Sequence[Statement]
+        self, candidate: SearchPoint, edits: Sequence[Counterfactual], untouched: Sequence[WordedTriple]
     ) -> bool:
         """Whether that trial was made before."""
         key = self.kept.key(self._identity(candidate, edits, untouched))
         return self.kept.get(key, Judgement) is not None
 
     def _identity(
-        self, candidate: Candidate, edits: Sequence[Counterfactual], untouched: Sequence[Statement]
+        self, candidate: SearchPoint, edits: Sequence[Counterfactual], untouched: Sequence[WordedTriple]
     ) -> dict[str, Any]:
         return {
             "candidate": asdict(candidate),
@@ -78,7 +78,7 @@ class Laboratory:
             "untouched": [asdict(one) for one in untouched],
         }
 
-    def _judge(self, candidate: Candidate, about: Questions) -> Judgement:
+    def _judge(self, candidate: SearchPoint, about: Questions) -> Judgement:
         model, tokenizer = self.base.model, self.base.tokenizer
         editor = editor_named(candidate.settings.editor)
         inputs = editor.arranged(self._inputs(candidate, about.edits))
@@ -114,7 +114,7 @@ class Laboratory:
         stated = stated_alone(self.base.model, self.base.tokenizer, editable, built) if editable else {}
         return tuple((int(stated.get(request.id, False)), 1) for request in requests)
 
-    def _inputs(self, candidate: Candidate, edits: Sequence[Counterfactual]) -> BuildInputs:
+    def _inputs(self, candidate: SearchPoint, edits: Sequence[Counterfactual]) -> BuildInputs:
         settings = candidate.settings
         tokenizer = self.base.tokenizer
         return BuildInputs(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from editing.calibration.counterfactuals import Split
-from editing.calibration.judgement import Candidate, Judgement, rank
+from editing.calibration.judgement import Judgement, SearchPoint, rank
 from editing.calibration.laboratory import Laboratory
 from editing.errors import EditingError
 from editing.model.architectures import Parts
@@ -26,15 +26,16 @@ FACTOR = 4.0
 FARTHEST = 4
 """Steps of λ in one direction at most."""
 
-Clock = Callable[[], float]
+Seconds = Callable[[], float]
+"""A clock that only goes forward."""
 
 
 @dataclass(frozen=True)
-class Trial:
+class SettingsTrial:
     """One candidate on one split."""
 
     stage: str
-    candidate: Candidate
+    candidate: SearchPoint
     changed: dict[str, Any]
     """What differs from the best candidate before it."""
     judgement: Judgement | None
@@ -45,7 +46,7 @@ class Trial:
 
 
 @dataclass
-class Search:
+class SettingsSearch:
     """The search on one split, until it has nothing left to try or the time is used up."""
 
     laboratory: Laboratory
@@ -56,11 +57,11 @@ class Search:
     """Whether facts are asked in conversations too."""
     ends: float
     """Instant of `clock` from which no further trial begins."""
-    clock: Clock = time.monotonic
-    trials: list[Trial] = field(default_factory=list)
+    clock: Seconds = time.monotonic
+    trials: list[SettingsTrial] = field(default_factory=list)
     out_of_time: bool = False
 
-    def run(self, start: Candidate) -> Candidate:
+    def run(self, start: SearchPoint) -> SearchPoint:
         """The best candidate found, beginning with `start`."""
         best = self._try("start", start, start)
         if best is None:
@@ -69,12 +70,12 @@ class Search:
             best = self._stage(stage, best, alternatives)
         return best.candidate
 
-    def best(self, count: int) -> list[Candidate]:
+    def best(self, count: int) -> list[SearchPoint]:
         """The `count` candidates of highest rank, best first, with λ as a number."""
         ordered = sorted((trial for trial in self.trials if trial.judgement), key=lambda trial: -trial.rank)
         return [with_lambda(trial.candidate, trial.judgement) for trial in ordered[:count]]
 
-    def _stages(self) -> Iterator[tuple[str, Callable[[Candidate], Iterator[Sequence[Candidate]]]]]:
+    def _stages(self) -> Iterator[tuple[str, Callable[[SearchPoint], Iterator[Sequence[SearchPoint]]]]]:
         """(name, what to try), in the order in which it is tried.
 
         Each yields directions: in a direction, the next candidate is tried only if the one before was better.
@@ -94,8 +95,11 @@ class Search:
         yield "lambda, finer", lambda best: lambdas(best, FACTOR**0.5, steps=2)
 
     def _stage(
-        self, stage: str, best: Trial, alternatives: Callable[[Candidate], Iterator[Sequence[Candidate]]]
-    ) -> Trial:
+        self,
+        stage: str,
+        best: SettingsTrial,
+        alternatives: Callable[[SearchPoint], Iterator[Sequence[SearchPoint]]],
+    ) -> SettingsTrial:
         fixed = with_lambda(best.candidate, best.judgement) if stage != "layers" else best.candidate
         for direction in alternatives(fixed):
             for candidate in direction:
@@ -105,7 +109,7 @@ class Search:
                 best = found
         return best
 
-    def _try(self, stage: str, candidate: Candidate, before: Candidate) -> Trial | None:
+    def _try(self, stage: str, candidate: SearchPoint, before: SearchPoint) -> SettingsTrial | None:
         """One trial; None if it failed, was made already, or there is no time left."""
         if any(trial.candidate == candidate for trial in self.trials):
             return None
@@ -118,7 +122,7 @@ class Search:
         except EditingError as failure:
             error = str(failure)
         value = rank(judged, self.floors) if judged is not None else float("-inf")
-        trial = Trial(
+        trial = SettingsTrial(
             stage, candidate, difference(before, candidate), judged, value, self.clock() - began, error
         )
         self.trials.append(trial)
@@ -126,7 +130,7 @@ class Search:
         return trial if judged is not None else None
 
 
-def difference(before: Candidate, after: Candidate) -> dict[str, Any]:
+def difference(before: SearchPoint, after: SearchPoint) -> dict[str, Any]:
     """The settings of `after` that differ."""
     changed = {
         name: getattr(after.settings, name)
@@ -136,25 +140,25 @@ def difference(before: Candidate, after: Candidate) -> dict[str, Any]:
     return changed | ({"variants": after.variants} if after.variants != before.variants else {})
 
 
-def changed(candidate: Candidate, **settings: Any) -> Candidate:
+def changed(candidate: SearchPoint, **settings: Any) -> SearchPoint:
     """The candidate with other settings."""
     return replace(candidate, settings=replace(candidate.settings, **settings))
 
 
-def with_lambda(candidate: Candidate, judged: Judgement | None) -> Candidate:
+def with_lambda(candidate: SearchPoint, judged: Judgement | None) -> SearchPoint:
     """The candidate with the λ that `auto` stood for in its trial, so that a change of another setting keeps it."""
     if candidate.settings.lam != AUTO or judged is None or not judged.lam:
         return candidate
     return changed(candidate, lam=judged.lam)
 
 
-def optimisers(best: Candidate) -> Iterator[Sequence[Candidate]]:
+def optimisers(best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
     """L-BFGS, which needs a third of Adam's time; it is tried from Adam only."""
     if best.settings.optimiser == "adam":
         yield [changed(best, optimiser="lbfgs", steps=18)]
 
 
-def windows(best: Candidate, parts: Parts) -> Iterator[Sequence[Candidate]]:
+def windows(best: SearchPoint, parts: Parts) -> Iterator[Sequence[SearchPoint]]:
     """Layers below and above those of `best`, half a window at a time; λ is derived again for each."""
     layers = best.settings.layers
     step = max(1, len(layers) // 2)
@@ -173,7 +177,7 @@ def windows(best: Candidate, parts: Parts) -> Iterator[Sequence[Candidate]]:
         yield [changed(best, layers=tuple(range(layers[-1] + 1)), lam=AUTO)]
 
 
-def lambdas(best: Candidate, factor: float, steps: int = FARTHEST) -> Iterator[Sequence[Candidate]]:
+def lambdas(best: SearchPoint, factor: float, steps: int = FARTHEST) -> Iterator[Sequence[SearchPoint]]:
     """λ raised, and lowered, by `factor` at a time."""
     if best.settings.lam == AUTO:
         return  # nothing could be edited, so that no λ was derived
@@ -182,43 +186,43 @@ def lambdas(best: Candidate, factor: float, steps: int = FARTHEST) -> Iterator[S
         yield [changed(best, lam=float(f"{lam * by**step:.3g}")) for step in range(1, steps + 1)]
 
 
-def clamps(best: Candidate) -> Iterator[Sequence[Candidate]]:
+def clamps(best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
     """A longer δ, and a shorter one."""
     clamp = best.settings.clamp
     yield [changed(best, clamp=clamp * 2), changed(best, clamp=clamp * 4)]
     yield [changed(best, clamp=clamp / 2)]
 
 
-def decays(best: Candidate) -> Iterator[Sequence[Candidate]]:
+def decays(best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
     """No weight decay, or some."""
     yield [changed(best, weight_decay=0.0 if best.settings.weight_decay else 0.5)]
 
 
-def kls(best: Candidate) -> Iterator[Sequence[Candidate]]:
+def kls(best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
     """More weight on what the subject's other prompts say, which protects its other relations; and less."""
     kl = best.settings.kl
     yield [changed(best, kl=kl * 8), changed(best, kl=kl * 32)]
     yield [changed(best, kl=kl / 8)]
 
 
-def keeps(best: Candidate) -> Iterator[Sequence[Candidate]]:
+def keeps(best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
     """The subject's other relations as sentences whose keys stay as they are; they cost paraphrases."""
     yield [changed(best, keep=weight) for weight in (0.2, 1.0) if weight > best.settings.keep]
     if best.settings.keep:
         yield [changed(best, keep=0.0)]
 
 
-def conversations(best: Candidate) -> Iterator[Sequence[Candidate]]:
+def conversations(best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
     """With the questions of conversations, or without."""
     yield [changed(best, chat=not best.settings.chat)]
 
 
-def wordings(best: Candidate) -> Iterator[Sequence[Candidate]]:
+def wordings(best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
     """One further wording, or none."""
     yield [replace(best, variants=0 if best.variants else 1)]
 
 
-def ridges(best: Candidate) -> Iterator[Sequence[Candidate]]:
+def ridges(best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
     """A ridge on the statistics, or none."""
     ridge = best.settings.ridge
     yield [changed(best, ridge=value) for value in (0.01, 0.1) if value > ridge]
@@ -226,7 +230,7 @@ def ridges(best: Candidate) -> Iterator[Sequence[Candidate]]:
         yield [changed(best, ridge=0.0)]
 
 
-def narrower(best: Candidate) -> Iterator[Sequence[Candidate]]:
+def narrower(best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
     """Fewer layers below the same upper end, for which the δs are the same."""
     layers = best.settings.layers
     if len(layers) > 1:

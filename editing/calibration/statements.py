@@ -19,7 +19,7 @@ COMMON = Path(__file__).with_name("common_knowledge.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class WordedTriple:
     """A subject, a relation and an object, with the relation's wordings."""
 
     subject: str
@@ -41,24 +41,24 @@ class Statement:
         return tuple(render(template, self.subject) for template in self.templates[1:])
 
 
-def common_knowledge() -> tuple[Statement, ...]:
+def common_knowledge() -> tuple[WordedTriple, ...]:
     """Capitals, continents, languages, currencies, cities, authors and chemical symbols."""
     relations = json.loads(COMMON.read_text(encoding="utf-8"))["relations"]
     return tuple(
-        Statement(subject, name, object_, tuple(relation["templates"]), relation["question"])
+        WordedTriple(subject, name, object_, tuple(relation["templates"]), relation["question"])
         for name, relation in relations.items()
         for subject, object_ in relation["facts"].items()
     )
 
 
-def from_records(records: Iterable[Record]) -> tuple[Statement, ...]:
+def from_records(records: Iterable[Record]) -> tuple[WordedTriple, ...]:
     """The statements of a facts file; its relations are its templates.
 
     The object is the previous one where the record has one (as in CounterFact), since that is what an unedited
     model may know.
     """
     return tuple(
-        Statement(
+        WordedTriple(
             subject=record.request.subject,
             relation=record.request.prompt,
             object=record.previous or record.request.target,
@@ -78,7 +78,7 @@ def _templates(record: Record) -> list[str]:
     return [text.replace(subject, PLACEHOLDER) for text in named]
 
 
-def digest(statements: Sequence[Statement]) -> str:
+def digest(statements: Sequence[WordedTriple]) -> str:
     """SHA-256 of the statements, whatever their order."""
     rows = sorted(json.dumps(asdict(one), sort_keys=True, ensure_ascii=False) for one in statements)
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()

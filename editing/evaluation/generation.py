@@ -23,7 +23,8 @@ from editing.evaluation.scoring import (
     for_each_room,
 )
 from editing.evaluation.words import words
-from editing.model.inference import Continuation, Ids
+from editing.model.inference import Continuation
+from editing.model.passes import Ids
 from editing.progress import Tick, uncounted
 
 TOKENS = 100

@@ -33,12 +33,12 @@ FLUENCY_TEXTS = 32
 Known = Mapping[str, BaseAnswer]
 """By fact id."""
 
-Asked = list[tuple[FactSpec, FactMeasure, tuple[Case, ...]]]
+AskedOfFacts = list[tuple[FactSpec, FactMeasure, tuple[Case, ...]]]
 """What each measure asks of each fact."""
 
 
 @dataclass
-class Base:
+class AskedBase:
     """The unedited model, which supplies the expected answers that the spec does not contain."""
 
     model: Any
@@ -53,7 +53,7 @@ class Base:
         return {question: self.responses.states(question) for question in questions}
 
 
-def known_facts(base: Base, facts: Sequence[FactSpec]) -> dict[str, BaseAnswer]:
+def known_facts(base: AskedBase, facts: Sequence[FactSpec]) -> dict[str, BaseAnswer]:
     """The base's answers to each fact, by its id; asked only if the spec does not contain them."""
     given = {
         f.id: BaseAnswer(f.known, f.base_answer)
@@ -78,11 +78,11 @@ def known_facts(base: Base, facts: Sequence[FactSpec]) -> dict[str, BaseAnswer]:
     return {**given, **found}
 
 
-def build_questions(base: Base, spec: BuildSpec, known: Known, windows: Sequence[Tensor]) -> QuestionSet:
+def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Sequence[Tensor]) -> QuestionSet:
     """All questions about the view of `spec`; `windows` is the held-out text."""
     facts = _asked_facts(base, spec, known)
     drawn = _drawn_for_sampling(spec, known)
-    asked: Asked = [
+    asked: AskedOfFacts = [
         (fact, measure, tuple(measure.asks(fact)))
         for fact in facts
         for measure in FACT_MEASURES
@@ -114,7 +114,7 @@ def build_questions(base: Base, spec: BuildSpec, known: Known, windows: Sequence
     )
 
 
-def _usable(base: Base, asked: Asked) -> Asked:
+def _usable(base: AskedBase, asked: AskedOfFacts) -> AskedOfFacts:
     """`asked` without the cases that cannot be tokenised or are longer than the model can read."""
     pairs = list(dict.fromkeys((case.prompt, case.target or "") for *_, cases in asked for case in cases))
     passages = [
@@ -129,7 +129,7 @@ def _usable(base: Base, asked: Asked) -> Asked:
     ]
 
 
-def _asked_facts(base: Base, spec: BuildSpec, known: Known) -> list[FactSpec]:
+def _asked_facts(base: AskedBase, spec: BuildSpec, known: Known) -> list[FactSpec]:
     """The facts that are asked about: every new one, and as many others as the spec's sample allows."""
     new = [fact for fact in spec.facts if "new" in populations(fact, known[fact.id].known)]
     old = [fact for fact in spec.facts if not known[fact.id].known and fact.in_live]
@@ -154,7 +154,7 @@ def _drawn_for_sampling(spec: BuildSpec, known: Known) -> dict[str, set[str]]:
     }
 
 
-def _texts(spec: BuildSpec, facts: Sequence[FactSpec], known: Known, asked: Asked) -> tuple[str, ...]:
+def _texts(spec: BuildSpec, facts: Sequence[FactSpec], known: Known, asked: AskedOfFacts) -> tuple[str, ...]:
     """Prompts to generate texts from: those of the measures, and further ones if these are too few for fluency."""
     if not spec.generate:
         return ()
@@ -165,10 +165,10 @@ def _texts(spec: BuildSpec, facts: Sequence[FactSpec], known: Known, asked: Aske
 
 
 def _fact_questions(
-    base: Base,
+    base: AskedBase,
     facts: Sequence[FactSpec],
     known: Known,
-    asked: Asked,
+    asked: AskedOfFacts,
     unchanged: Mapping[Case, Question],
 ) -> dict[str, FactQuestions]:
     """Fact id → its questions."""
@@ -216,7 +216,7 @@ def _edited(facts: Sequence[FactSpec], known: Known) -> dict[str, str]:
     }
 
 
-def _unchanged(base: Base, cases: Sequence[Case], edited: Mapping[str, str]) -> dict[Case, Question]:
+def _unchanged(base: AskedBase, cases: Sequence[Case], edited: Mapping[str, str]) -> dict[Case, Question]:
     """Each case with the expected answer's tokens.
 
     A case for which the base has no single likeliest answer (a tie, as in 16-bit logits) is left out.
@@ -241,14 +241,14 @@ def _unchanged(base: Base, cases: Sequence[Case], edited: Mapping[str, str]) -> 
     return expected | {case: question for case, question in zip(rest, own, strict=True) if stated[question]}
 
 
-def _required(base: Base, cases: Sequence[Case]) -> dict[Case, Question]:
+def _required(base: AskedBase, cases: Sequence[Case]) -> dict[Case, Question]:
     """Cases with a target: it is required whatever the base answers."""
     pairs = [(case.prompt, case.target or "") for case in cases]
     return dict(zip(cases, encode_targets(base.tokenizer, pairs), strict=True))
 
 
 def _sampled(
-    base: Base, facts: Sequence[FactSpec], new: Sequence[FactSpec], limit: int, seed: int
+    base: AskedBase, facts: Sequence[FactSpec], new: Sequence[FactSpec], limit: int, seed: int
 ) -> list[FactSpec]:
     """At most `limit` of `facts`: half with subjects closest to those of new facts, half at random.
 
@@ -267,13 +267,13 @@ def _sampled(
     return [fact for fact in facts if fact.id in closest or fact.id in drawn]
 
 
-def _closeness(base: Base, facts: Sequence[FactSpec], new: Sequence[FactSpec]) -> list[float]:
+def _closeness(base: AskedBase, facts: Sequence[FactSpec], new: Sequence[FactSpec]) -> list[float]:
     theirs, ours = _embedded(base, facts), _embedded(base, new)
     chunks = torch.split(theirs, 4096)
     return [value for rows in chunks for value in (rows @ ours.T).amax(1).tolist()]
 
 
-def _embedded(base: Base, facts: Sequence[FactSpec]) -> Tensor:
+def _embedded(base: AskedBase, facts: Sequence[FactSpec]) -> Tensor:
     """Mean input embedding of every subject, normalised: (n, d)."""
     table = base.model.get_input_embeddings().weight
     rows = base.tokenizer([fact.subject for fact in facts], add_special_tokens=False)["input_ids"]

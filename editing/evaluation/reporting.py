@@ -12,7 +12,7 @@ from editing.evaluation.measures.of_facts import FACT_MEASURES
 from editing.evaluation.question_set import FactQuestions
 from editing.evaluation.responses import Responses
 from editing.evaluation.scoring import Question
-from editing.model.inference import Ids
+from editing.model.passes import Ids
 from editing.requests import render
 from editing.spec import FactReport, FactSpec, Measure, ProbeReport
 

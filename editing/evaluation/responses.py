@@ -10,7 +10,7 @@ from editing.evaluation.generation import GeneratedText, generate
 from editing.evaluation.question_set import QuestionSet
 from editing.evaluation.scoring import Question, Score, cut_answer, greedy_answers, score
 from editing.evaluation.words import contains
-from editing.model.inference import Ids
+from editing.model.passes import Ids
 from editing.progress import Tick, uncounted
 from editing.spec import Case
 

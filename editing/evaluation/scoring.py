@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from editing.evaluation.words import INITIAL, STOP
-from editing.model.inference import Continuation, Ids, for_each_batch, target_logits
+from editing.model.inference import Continuation, for_each_batch, target_logits
 from editing.model.loading import context_length
+from editing.model.passes import Ids
 from editing.model.tokens import Passage, continued, locate
 from editing.progress import Tick, uncounted
 

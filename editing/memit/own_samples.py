@@ -20,8 +20,9 @@ from editing.durable import make_directory, write_file
 from editing.errors import DataError
 from editing.memit.prefixes import STARTS
 from editing.model.chat import asked, opening
-from editing.model.inference import Continuation, Ids
+from editing.model.inference import Continuation
 from editing.model.loading import context_length
+from editing.model.passes import Ids
 from editing.model.tokens import tokenizer_digest
 from editing.progress import Progress, silent
 from editing.settings import EditSettings

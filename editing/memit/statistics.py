@@ -26,12 +26,10 @@ from editing.memit.solve import factorise
 from editing.model.architectures import Parts
 from editing.model.hooks import on_input, stopped_after
 from editing.model.memory import free_bytes, in_batches
-from editing.model.passes import padded
+from editing.model.passes import Ids, padded
 from editing.model.tokens import tokenizer_digest
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
-
-Ids = tuple[int, ...]
 
 SEGMENT = 256
 """Number of texts between two checks whether to save the sums so far."""

@@ -10,9 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from editing.model.caching import attending_to, takes
-from editing.model.passes import padded
-
-Ids = tuple[int, ...]
+from editing.model.passes import Ids, padded
 
 
 def logits_from(model: Any, ids: Tensor, first: int, **more: Any) -> Tensor:

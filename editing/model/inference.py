@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from editing.model.continuing import FromCache, FromWhole, Ids, logits_from
+from editing.model.continuing import FromCache, FromWhole, logits_from
 from editing.model.memory import free_bytes, halving
-from editing.model.passes import padded
+from editing.model.passes import Ids, padded
 from editing.model.prefix_cache import runs_suffixes
 
 __all__ = ["Continuation", "Ids", "for_each_batch", "target_logits"]

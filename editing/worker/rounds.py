@@ -33,7 +33,7 @@ from editing.evaluation.evidence import Evidence
 from editing.evaluation.isolated import stated_alone
 from editing.evaluation.metrics import text_windows, weight_growth
 from editing.evaluation.question_set import QuestionSet
-from editing.evaluation.questions import Base, Known, build_questions, known_facts
+from editing.evaluation.questions import AskedBase, Known, build_questions, known_facts
 from editing.evaluation.reporting import fact_reports, measured
 from editing.evaluation.responses import Responses
 from editing.model.hooks import fused
@@ -118,7 +118,7 @@ class _Round:
             self.spec = without_first_tokens(self.tokenizer, self.kept.lead(self.spec), self.spec)
             self.spec = screened(self.model, self.tokenizer, self.spec, self.failures)
             asking = self._counter("known", len(self.spec.facts))
-            base = Base(self.model, self.tokenizer, self.kept.base, asking)
+            base = AskedBase(self.model, self.tokenizer, self.kept.base, asking)
             known = known_facts(base, self.spec.facts)
         crash_point("editing.worker:after-known")
         if self.spec.mode == "ask":

@@ -7,7 +7,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from kbsync.demo.world import PREFIXES, World
+from kbsync.demo.world import PREFIXES, DemoWorld
 from kbsync.errors import UsageError
 from kbsync.home import Home
 
@@ -51,7 +51,7 @@ def prepare(home: Home) -> None:
     (home.root / MARK).write_text("made by `kbsync demo`, which will replace it\n", encoding="utf-8")
 
 
-def write_settings(home: Home, world: World, endpoint: str) -> Path:
+def write_settings(home: Home, world: DemoWorld, endpoint: str) -> Path:
     """Write the settings file of the demo's home."""
     measured = measured_settings()
     subjects = " ".join(f"wdt:{relation.removeprefix('wdt:')}" for relation in world.wordings)

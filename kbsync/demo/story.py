@@ -19,7 +19,7 @@ from kbsync.demo.server import SparqlServer, serving
 from kbsync.demo.setting import StoryClock, prepare, write_settings
 from kbsync.demo.telling import Telling
 from kbsync.demo.world import Wikibase, load
-from kbsync.demo.world.entries import Move
+from kbsync.demo.world.entries import WorldMove
 from kbsync.executor import Progress, silent
 from kbsync.home import Home
 from kbsync.leadership import Leadership
@@ -34,7 +34,7 @@ BAD_BATCH = datetime(2026, 1, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DemoResult:
     """What `kbsync demo --json` prints."""
 
     live: str
@@ -44,7 +44,7 @@ class Outcome:
     seconds: float
 
 
-def tell(home: Home, *, serve: bool = False, quiet: bool = False) -> Outcome:
+def tell(home: Home, *, serve: bool = False, quiet: bool = False) -> DemoResult:
     """Run the story in `home`, which is kept; `quiet`: print no tables on stdout."""
     started = time.monotonic()
     prepare(home)
@@ -65,7 +65,7 @@ class _Story(Telling):
         config = write_settings(home, self.world, server.query_url)
         super().__init__(home, config, StoryClock(DAY_ONE), progress, quiet=quiet)
 
-    def tell(self, started: float) -> Outcome:
+    def tell(self, started: float) -> DemoResult:
         with self.app:
             with self.leading() as leadership:
                 self._begin(leadership)
@@ -141,7 +141,7 @@ class _Story(Telling):
 
     # Steps and output of the story
 
-    def _apply(self, moves: Iterable[Move]) -> None:
+    def _apply(self, moves: Iterable[WorldMove]) -> None:
         moves = list(moves)
         self.server.update(self.wikibase.apply_all(moves))
         self.line(f"{len(moves)} edits of the knowledge base, by SPARQL UPDATE")
@@ -156,8 +156,8 @@ class _Story(Telling):
             ((f.prompt, f.base_answer, f.live_answer, f.new, f.verdict, f.reason) for f in told),
         )
 
-    def _outcome(self, started: float) -> Outcome:
-        outcome = Outcome(
+    def _outcome(self, started: float) -> DemoResult:
+        outcome = DemoResult(
             live=str(self.app.home.live),
             facts=tally.facts(self.app),
             gates=tally.gates(self.app),

@@ -13,7 +13,7 @@ from kbsync.gates import GateStanding, standing
 from kbsync.queries.answers import answers
 from state.records import Fact
 
-Verdict = Literal["promoted", "known", "held", "quarantined", "retracted", "rejected"]
+ToldVerdict = Literal["promoted", "known", "held", "quarantined", "retracted", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ToldFact:
     new: str
     base_answer: str
     live_answer: str
-    verdict: Verdict
+    verdict: ToldVerdict
     reason: str
 
 
@@ -97,7 +97,7 @@ def _old(fact: Fact, slot: Sequence[Fact]) -> str:
     return max(earlier, key=lambda other: other.id).target if earlier else fact.target
 
 
-def _verdict(fact: Fact, in_live: bool, known: bool) -> Verdict:
+def _verdict(fact: Fact, in_live: bool, known: bool) -> ToldVerdict:
     if fact.status == "wanted":
         return "known" if known else "promoted" if in_live else "held"
     if fact.status == "quarantined":

@@ -25,7 +25,7 @@ _FEWEST, _MOST = 8, 64
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CanaryResult:
     """The result of asking the canaries."""
 
     answered: int
@@ -79,10 +79,10 @@ def _learnt(app: Application, checkpoint: Checkpoint) -> dict[int, str] | None:
     return {int(fact.id): fact.asked for fact in report.facts if fact.efficacy}
 
 
-def ask(server: Server, cases: Sequence[Case], model: str | None) -> Asked:
+def ask(server: Server, cases: Sequence[Case], model: str | None) -> CanaryResult:
     """Ask all of them, greedily; raises HookFailed if the server cannot be asked."""
     if not cases:
-        return Asked(0, 0, "")
+        return CanaryResult(0, 0, "")
     model = model or _first_model(server)
     answered, wrong = 0, ""
     for case in cases:
@@ -92,7 +92,7 @@ def ask(server: Server, cases: Sequence[Case], model: str | None) -> Asked:
             answered += 1
         elif not wrong:
             wrong = f"{case.prompt!r} was answered {text.strip()[:60]!r}, not {target!r}"
-    return Asked(answered, len(cases), wrong)
+    return CanaryResult(answered, len(cases), wrong)
 
 
 def _first_model(server: Server) -> str:

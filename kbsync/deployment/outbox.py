@@ -214,10 +214,10 @@ class Outbox:
             raise HookFailed("it names no version and no canary facts are asked", "set `canaries` above 0")
         return str(asked) if asked.of else "its version was read; no canary facts were asked"
 
-    def _ask(self, row: Deployment, settings: AnyHookSettings) -> canaries.Asked:
+    def _ask(self, row: Deployment, settings: AnyHookSettings) -> canaries.CanaryResult:
         """Ask the canary facts; raises Unanswered if too few of them are answered."""
         if settings.asks is None:
-            return canaries.Asked(0, 0, "")
+            return canaries.CanaryResult(0, 0, "")
         cases = canaries.questions_for(self.app, self._checkpoint(row), settings)
         call = Call(settings.timeout.total_seconds(), threading.Event())
         server = Server(settings.asks, settings.token(), call.timeout_s)

@@ -44,7 +44,7 @@ LONGEST_REJECT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class SlotVerdict:
     """One line of a report."""
 
     slot: Slot
@@ -74,7 +74,7 @@ class IntakeReport:
     """By kind: unchanged, hold, quarantine, accept, retract."""
     reasons: dict[str, int] = field(default_factory=dict)
     """By reason code."""
-    decisions: list[Decision] = field(default_factory=list)
+    decisions: list[SlotVerdict] = field(default_factory=list)
     """Those that changed the ledger, the first `LISTED` of them."""
     unlisted: dict[str, int] = field(default_factory=dict)
     """Relations that are not in the catalogue, with the number of slots read: stored, but not judged."""
@@ -91,7 +91,7 @@ class IntakeReport:
             self.verdicts[kind] = self.verdicts.get(kind, 0) + 1
             self.reasons[code] = self.reasons.get(code, 0) + 1
             if one.changed and len(self.decisions) < LISTED:
-                self.decisions.append(Decision(one.slot, one.verdict))
+                self.decisions.append(SlotVerdict(one.slot, one.verdict))
 
     def merge(self, other: IntakeReport) -> None:
         """Add the report of another part of the same cycle."""

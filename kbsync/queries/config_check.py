@@ -83,10 +83,10 @@ def _not_listed(app: Application) -> str:
     return f"; {described(counts)}" if counts else ""
 
 
-Check = Callable[[Application], Iterator[Problem]]
+SettingsCheck = Callable[[Application], Iterator[Problem]]
 
 
-def _found_by(check: Check, app: Application) -> Iterator[Problem]:
+def _found_by(check: SettingsCheck, app: Application) -> Iterator[Problem]:
     try:
         yield from check(app)
     except (KbsyncError, ConnectorError, EditingError) as error:
@@ -260,7 +260,7 @@ def _unknown(where: str, names: Collection[str], known: Collection[str], what: s
         yield Problem(where, f"there is no {what} {name!r}", f"{did_you_mean(name, known)}{listed}")
 
 
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[SettingsCheck, ...] = (
     _model,
     _device,
     _editor,

@@ -9,8 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editing.calibration.judgement import Candidate, Judgement
-from editing.calibration.statements import Statement, common_knowledge, from_records
+from editing.calibration.judgement import Judgement, SearchPoint
+from editing.calibration.statements import WordedTriple, common_knowledge, from_records
 from editing.durable import make_directory, write_file
 from editing.progress import Pace
 from kbsync import __version__
@@ -73,7 +73,7 @@ class Calibrated:
     seconds: float
 
 
-def statements_of(records: Sequence[Any] | None, app: Application) -> tuple[Statement, ...]:
+def statements_of(records: Sequence[Any] | None, app: Application) -> tuple[WordedTriple, ...]:
     """The statements to ask: those of a facts file; else those of the ledger and, if they are few, common knowledge."""
     if records is not None:
         return from_records(records)
@@ -81,7 +81,7 @@ def statements_of(records: Sequence[Any] | None, app: Application) -> tuple[Stat
     return own if len(own) >= ENOUGH else (*own, *common_knowledge())
 
 
-def _of_ledger(app: Application) -> tuple[Statement, ...]:
+def _of_ledger(app: Application) -> tuple[WordedTriple, ...]:
     """The wanted facts of the ledger, worded by the catalogue; none without a ledger."""
     if app.settings.state.url is None and not app.home.database.exists():
         return ()
@@ -93,7 +93,7 @@ def _of_ledger(app: Application) -> tuple[Statement, ...]:
         others = [t for t in relation.templates if t != fact.template] if relation else []
         question = relation.questions[0] if relation and relation.questions else ""
         found.append(
-            Statement(fact.subject_label, fact.relation, fact.target, (fact.template, *others), question)
+            WordedTriple(fact.subject_label, fact.relation, fact.target, (fact.template, *others), question)
         )
     return tuple(found)
 
@@ -104,11 +104,11 @@ def floors_of(gates: Sequence[Gate]) -> dict[str, float]:
 
 
 def calibrate(
-    chosen: Chosen, statements: Sequence[Statement], settings: Settings, task: Task, progress: Progress
+    chosen: Chosen, statements: Sequence[WordedTriple], settings: Settings, task: Task, progress: Progress
 ) -> Calibrated:
     """Calibrate the chosen model, write settings, report and figures, and return what was found."""
     corpus = chosen.text()
-    from editing.calibration.calibrate import Plan
+    from editing.calibration.calibrate import CalibrationPlan
     from editing.calibration.calibrate import calibrate as search
     from editing.storage.loaded import load_base
 
@@ -116,10 +116,10 @@ def calibrate(
     with at_work(chosen, "kbsync calibrate"):
         tell = paced(progress, Pace())
         found = search(
-            Plan(
+            CalibrationPlan(
                 base=load_base(chosen.imported().directory, device=chosen.device, progress=tell),
                 statements=statements,
-                start=Candidate(chosen.settings, settings.plan.variants),
+                start=SearchPoint(chosen.settings, settings.plan.variants),
                 floors=floors,
                 cache=chosen.home.cache,
                 corpus=corpus,

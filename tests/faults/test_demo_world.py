@@ -19,7 +19,7 @@ from kbsync.demo.server import SparqlServer, serving
 from kbsync.demo.setting import prepare, write_settings
 from kbsync.demo.story import BAD_BATCH, DAY_ONE, MOST_RUNS, VANDALISED
 from kbsync.demo.world import Wikibase, load
-from kbsync.demo.world.entries import Move
+from kbsync.demo.world.entries import WorldMove
 from tests.support.fault_world import World, check_whole, names, tables
 
 KILLS = 11
@@ -75,7 +75,7 @@ def story(root: Path, kills: int, acts: int) -> dict[str, object]:
         return tables(world)
 
 
-def _happen(server: SparqlServer, wikibase: Wikibase, moves: Iterable[Move]) -> None:
+def _happen(server: SparqlServer, wikibase: Wikibase, moves: Iterable[WorldMove]) -> None:
     server.update(wikibase.apply_all(moves))
 
 

@@ -13,24 +13,33 @@ is where MEMIT writes.  Properties are Wikidata's; entities live in a namespace 
         update = wiki.apply(move)           # SPARQL UPDATE: the same world a step later
 """
 
-from kbsync.demo.world.entries import Case, Change, Fact, Move, Trial, Wording, WorldEntity, WorldError
-from kbsync.demo.world.loading import DAY_ZERO, World, load
-from kbsync.demo.world.statements import Held
+from kbsync.demo.world.entries import (
+    AwkwardCase,
+    RelationWording,
+    Trial,
+    TrueChange,
+    WorldEntity,
+    WorldError,
+    WorldFact,
+    WorldMove,
+)
+from kbsync.demo.world.loading import DAY_ZERO, DemoWorld, load
+from kbsync.demo.world.statements import WorldStatement
 from kbsync.demo.world.wikibase import PREFIXES, Wikibase
 
 __all__ = [
     "DAY_ZERO",
     "PREFIXES",
-    "Case",
-    "Change",
-    "Fact",
-    "Held",
-    "Move",
+    "AwkwardCase",
+    "DemoWorld",
+    "RelationWording",
     "Trial",
+    "TrueChange",
     "Wikibase",
-    "Wording",
-    "World",
     "WorldEntity",
     "WorldError",
+    "WorldFact",
+    "WorldMove",
+    "WorldStatement",
     "load",
 ]

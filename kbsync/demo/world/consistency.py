@@ -14,7 +14,7 @@ from kbsync.demo.world.entries import WorldError
 from kbsync.demo.world.statements import first_statements, moved
 
 if TYPE_CHECKING:
-    from kbsync.demo.world.loading import World
+    from kbsync.demo.world.loading import DemoWorld
 
 _ID = re.compile(r"demo:[a-z0-9]+(-[a-z0-9]+)*")
 _SPELT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .&'-]*")
@@ -22,7 +22,7 @@ _SPELT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .&'-]*")
 _AFTER_SUBJECT = re.compile(r"\{\}\W*")
 
 
-def check(world: World) -> list[str]:
+def check(world: DemoWorld) -> list[str]:
     """Everything that is wrong with `world`."""
     found = [
         *_labels(world),
@@ -38,7 +38,7 @@ def check(world: World) -> list[str]:
     return found or list(_play(world))
 
 
-def _labels(world: World) -> Iterator[str]:
+def _labels(world: DemoWorld) -> Iterator[str]:
     excused = {case.subject for case in world.awkward if case.rival}
     excused |= {move.object for case in world.awkward if case.kind == "same label" for move in case.moves}
     for entity in (*world.entities.values(), *world.invented.values()):
@@ -53,7 +53,7 @@ def _labels(world: World) -> Iterator[str]:
             yield f"{', '.join(ids)} are all called {label!r}, and no awkward case says so"
 
 
-def _references(world: World) -> Iterator[str]:
+def _references(world: DemoWorld) -> Iterator[str]:
     rows = [(fact.slot, fact.object) for fact in world.facts_2021]
     rows += [(change.slot, change.object) for change in world.changes]
     rows += [(move.slot, move.object) for case in world.awkward for move in case.moves]
@@ -70,13 +70,13 @@ def _references(world: World) -> Iterator[str]:
             yield f"{entity} occurs in no fact"
 
 
-def _facts(world: World) -> Iterator[str]:
+def _facts(world: DemoWorld) -> Iterator[str]:
     for slot, count in Counter(fact.slot for fact in world.facts_2021).items():
         if count > 1:
             yield f"{' '.join(slot)} has {count} objects in 2021, one is wanted"
 
 
-def _changes(world: World) -> Iterator[str]:
+def _changes(world: DemoWorld) -> Iterator[str]:
     before = {fact.slot: fact for fact in world.facts_2021}
     for change in world.changes:
         name = f"the change of {' '.join(change.slot)}"
@@ -97,7 +97,7 @@ def _changes(world: World) -> Iterator[str]:
             yield f"{' '.join(slot)} changes {count} times; only the last holder belongs in changes.tsv"
 
 
-def _cases(world: World) -> Iterator[str]:
+def _cases(world: DemoWorld) -> Iterator[str]:
     changed = {change.slot for change in world.changes}
     for case in world.awkward:
         if case.moves and case.slot in changed:
@@ -110,7 +110,7 @@ def _cases(world: World) -> Iterator[str]:
             yield f"{case.kind}: {case.expect!r} cannot be expected"
 
 
-def _trials(world: World) -> Iterator[str]:
+def _trials(world: DemoWorld) -> Iterator[str]:
     busy = {move.slot for case in world.awkward for move in case.moves}
     for trial in world.trials:
         if trial.move.slot in busy:
@@ -119,7 +119,7 @@ def _trials(world: World) -> Iterator[str]:
             yield f"{trial.move.object} is called invented but stands in entities.tsv"
 
 
-def _newcomers(world: World) -> Iterator[str]:
+def _newcomers(world: DemoWorld) -> Iterator[str]:
     """A person who becomes an object must be a subject in training text; otherwise a model cannot spell the name."""
     told = Counter(fact.subject for fact in world.facts_2021)
     for entity in world.entities.values():
@@ -131,7 +131,7 @@ def _newcomers(world: World) -> Iterator[str]:
             yield f"{change.object} comes in with a change and no fact of 2021 names it"
 
 
-def _wordings(world: World) -> Iterator[str]:
+def _wordings(world: DemoWorld) -> Iterator[str]:
     for wording in world.wordings.values():
         for template in wording.templates:
             if template.count("{}") != 1 or template != template.strip() or "  " in template:
@@ -146,7 +146,7 @@ def _wordings(world: World) -> Iterator[str]:
                 yield f"{wording.id}: the sentence {sentence!r} is malformed"
 
 
-def _play(world: World) -> Iterator[str]:
+def _play(world: DemoWorld) -> Iterator[str]:
     slots = first_statements(world.facts_2021)
     for move in (*world.moves, *world.second_act):
         try:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
+from connectors.observations import Rank
 from kbsync.errors import BadData
 
 Do = Literal["add", "succeed", "end", "replace"]
-Rank = Literal["preferred", "normal", "deprecated"]
-Expected = Literal["unchanged", "accepted", "retracted", "quarantined"]
+ExpectedVerdict = Literal["unchanged", "accepted", "retracted", "quarantined"]
 
 
 class WorldError(BadData):
@@ -29,7 +29,7 @@ class WorldEntity:
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class RelationWording:
     """The wordings of one relation (`wdt:P36`)."""
 
     id: str
@@ -49,7 +49,7 @@ class Wording:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class WorldFact:
     subject: str
     relation: str
     object: str
@@ -61,7 +61,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class WorldMove:
     """One edit of the knowledge base, at a time of the world's own clock (UTC)."""
 
     at: datetime
@@ -80,7 +80,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TrueChange:
     """A true change of a single-valued relation: what came last, and when the object of 2021 ended."""
 
     day: date
@@ -95,15 +95,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class AwkwardCase:
     """An awkward case: a slot, its story, the moves that produce it, and the verdict expected from admission."""
 
     kind: str
     subject: str
     relation: str
     story: str
-    expect: Expected
-    moves: tuple[Move, ...]
+    expect: ExpectedVerdict
+    moves: tuple[WorldMove, ...]
     also: str | None = None
     """A second relation of the subject that changes too."""
     rival: str | None = None
@@ -119,4 +119,4 @@ class Trial:
     """One change of the demo's second act: sound, or hopeless for a small model (and then invented)."""
 
     hopeless: bool
-    move: Move
+    move: WorldMove

@@ -10,19 +10,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from connectors.observations import Rank
 from kbsync.demo.world.consistency import check
 from kbsync.demo.world.entries import (
-    Case,
-    Change,
+    AwkwardCase,
     Do,
-    Expected,
-    Fact,
-    Move,
-    Rank,
+    ExpectedVerdict,
+    RelationWording,
     Trial,
-    Wording,
+    TrueChange,
     WorldEntity,
     WorldError,
+    WorldFact,
+    WorldMove,
 )
 from kbsync.demo.world.statements import StatementsBySlot, first_statements, moved
 
@@ -32,17 +32,17 @@ DAY_ZERO = date(2021, 1, 1)
 
 
 @dataclass(frozen=True)
-class World:
+class DemoWorld:
     """The contents of all files."""
 
     entities: Mapping[str, WorldEntity]
     invented: Mapping[str, WorldEntity]
     """The invented objects of the second act; they occur nowhere else, so that no model has seen them."""
-    wordings: Mapping[str, Wording]
+    wordings: Mapping[str, RelationWording]
     """By relation, `wdt:P36`."""
-    facts_2021: tuple[Fact, ...]
-    changes: tuple[Change, ...]
-    awkward: tuple[Case, ...]
+    facts_2021: tuple[WorldFact, ...]
+    changes: tuple[TrueChange, ...]
+    awkward: tuple[AwkwardCase, ...]
     trials: tuple[Trial, ...]
 
     def label(self, entity: str) -> str:
@@ -61,14 +61,16 @@ class World:
         return {label: tuple(ids) for label, ids in of.items() if len(ids) > 1}
 
     @cached_property
-    def moves(self) -> tuple[Move, ...]:
+    def moves(self) -> tuple[WorldMove, ...]:
         """The first act: all edits of the knowledge base up to the end of 2024, in order."""
-        changes = [Move(_midnight(c.day), "succeed", *c.slot, c.object, ended=c.ended) for c in self.changes]
+        changes = [
+            WorldMove(_midnight(c.day), "succeed", *c.slot, c.object, ended=c.ended) for c in self.changes
+        ]
         awkward = [move for case in self.awkward for move in case.moves]
         return tuple(sorted((*changes, *awkward), key=lambda move: (move.at, *move.slot)))
 
     @cached_property
-    def second_act(self) -> tuple[Move, ...]:
+    def second_act(self) -> tuple[WorldMove, ...]:
         """The edits that follow: six sound ones and six hopeless ones, in order."""
         return tuple(sorted((t.move for t in self.trials), key=lambda move: (move.at, *move.slot)))
 
@@ -80,7 +82,7 @@ class World:
                 slots[move.slot] = moved(slots.get(move.slot, ()), move)
         return slots
 
-    def at(self, day: date) -> tuple[Fact, ...]:
+    def at(self, day: date) -> tuple[WorldFact, ...]:
         """The current facts at the end of `day`; a slot may have several."""
         slots = self.statements(datetime.combine(day, time.max, UTC))
         return tuple(held.fact for slot in slots.values() for held in slot if held.current)
@@ -99,10 +101,10 @@ class World:
         }
 
 
-def load(directory: Path = HERE) -> World:
+def load(directory: Path = HERE) -> DemoWorld:
     """The world in `directory`; raises WorldError that lists everything that is wrong with it."""
     trials, invented = _trials(directory)
-    world = World(
+    world = DemoWorld(
         entities=_entities(directory),
         invented=invented,
         wordings=_wordings(directory),
@@ -147,19 +149,21 @@ def _entities(directory: Path) -> dict[str, WorldEntity]:
     return found
 
 
-def _facts(directory: Path, name: str) -> Iterator[Fact]:
+def _facts(directory: Path, name: str) -> Iterator[WorldFact]:
     path = directory / name
     for number, (subject, relation, object, start) in _rows(path, "subject", "relation", "object", "start"):
         since = _day(start, path, number) if start else None
-        yield Fact(subject, _relation(relation), object, since)
+        yield WorldFact(subject, _relation(relation), object, since)
 
 
-def _changes(directory: Path) -> Iterator[Change]:
+def _changes(directory: Path) -> Iterator[TrueChange]:
     path = directory / "changes.tsv"
     columns = ("date", "subject", "relation", "object", "ended")
     for number, (text, subject, relation, object, ended) in _rows(path, *columns):
         day = _day(text, path, number)
-        yield Change(day, subject, _relation(relation), object, _day(ended, path, number) if ended else day)
+        yield TrueChange(
+            day, subject, _relation(relation), object, _day(ended, path, number) if ended else day
+        )
 
 
 def _trials(directory: Path) -> tuple[tuple[Trial, ...], dict[str, WorldEntity]]:
@@ -173,7 +177,9 @@ def _trials(directory: Path) -> tuple[tuple[Trial, ...], dict[str, WorldEntity]]
         if label:
             invented[object] = WorldEntity(object, label, "invented")
         at = _midnight(_day(day, path, number))
-        trials.append(Trial(kind == "hopeless", Move(at, "succeed", subject, _relation(relation), object)))
+        trials.append(
+            Trial(kind == "hopeless", WorldMove(at, "succeed", subject, _relation(relation), object))
+        )
     return tuple(trials), invented
 
 
@@ -184,12 +190,12 @@ def _tables(path: Path) -> dict[str, Any]:
         raise WorldError(f"{path} cannot be read: {error}") from error
 
 
-def _wordings(directory: Path) -> dict[str, Wording]:
+def _wordings(directory: Path) -> dict[str, RelationWording]:
     path = directory / "templates.toml"
-    found: dict[str, Wording] = {}
+    found: dict[str, RelationWording] = {}
     for name, table in _tables(path).items():
         try:
-            found[_relation(name)] = Wording(
+            found[_relation(name)] = RelationWording(
                 id=_relation(name),
                 label=table["label"],
                 subject_type=table["subject_type"],
@@ -202,17 +208,17 @@ def _wordings(directory: Path) -> dict[str, Wording]:
     return found
 
 
-def _cases(directory: Path) -> Iterator[Case]:
+def _cases(directory: Path) -> Iterator[AwkwardCase]:
     path = directory / "awkward.toml"
     for case in _tables(path).get("case", ()):
         try:
             slot = case["subject"], _relation(case["relation"])
-            yield Case(
+            yield AwkwardCase(
                 kind=case["kind"],
                 subject=slot[0],
                 relation=slot[1],
                 story=case["story"],
-                expect=cast("Expected", case["expect"]),
+                expect=cast("ExpectedVerdict", case["expect"]),
                 moves=tuple(_step(slot, step, path) for step in case["steps"]),
                 also=_relation(case["also"]) if "also" in case else None,
                 rival=case.get("rival"),
@@ -221,7 +227,7 @@ def _cases(directory: Path) -> Iterator[Case]:
             raise WorldError(f"{path}, case {case.get('kind', '?')!r}: {error} is missing") from error
 
 
-def _step(slot: tuple[str, str], step: Mapping[str, Any], path: Path) -> Move:
+def _step(slot: tuple[str, str], step: Mapping[str, Any], path: Path) -> WorldMove:
     if step["do"] not in ("add", "succeed", "end", "replace"):
         raise WorldError(f"{path}: a step cannot {step['do']!r}")
     try:
@@ -229,7 +235,7 @@ def _step(slot: tuple[str, str], step: Mapping[str, Any], path: Path) -> Move:
         ended = date.fromisoformat(step["ended"]) if "ended" in step else None
     except ValueError as error:
         raise WorldError(f"{path}: {error}") from error
-    return Move(
+    return WorldMove(
         at=at if at.tzinfo else at.replace(tzinfo=UTC),
         do=cast("Do", step["do"]),
         subject=slot[0],

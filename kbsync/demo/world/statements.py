@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 
-from kbsync.demo.world.entries import Fact, Move, Rank, WorldError
+from connectors.observations import Rank
+from kbsync.demo.world.entries import WorldError, WorldFact, WorldMove
 
 _IDS = uuid.UUID("6d1f0f5e-5d0c-4a57-9a55-3a8b7a1f2021")
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class WorldStatement:
     """One statement."""
 
     id: str
@@ -34,24 +35,24 @@ class Held:
         return self.end is None and self.rank != "deprecated"
 
     @property
-    def fact(self) -> Fact:
-        return Fact(self.subject, self.relation, self.object, self.start)
+    def fact(self) -> WorldFact:
+        return WorldFact(self.subject, self.relation, self.object, self.start)
 
 
-StatementsBySlot = dict[tuple[str, str], tuple[Held, ...]]
+StatementsBySlot = dict[tuple[str, str], tuple[WorldStatement, ...]]
 
 
-def first_statements(facts: Iterable[Fact]) -> StatementsBySlot:
+def first_statements(facts: Iterable[WorldFact]) -> StatementsBySlot:
     """One statement for each fact."""
     slots: StatementsBySlot = {}
     for fact in facts:
         before = slots.get(fact.slot, ())
-        statement = Held(_id(fact.slot, len(before)), *fact.slot, fact.object, start=fact.start)
+        statement = WorldStatement(_id(fact.slot, len(before)), *fact.slot, fact.object, start=fact.start)
         slots[fact.slot] = (*before, statement)
     return slots
 
 
-def moved(statements: tuple[Held, ...], move: Move) -> tuple[Held, ...]:
+def moved(statements: tuple[WorldStatement, ...], move: WorldMove) -> tuple[WorldStatement, ...]:
     """The slot's statements after `move`.
 
     Raises WorldError if the move speaks of a current statement and there is not exactly one.
@@ -77,8 +78,8 @@ def moved(statements: tuple[Held, ...], move: Move) -> tuple[Held, ...]:
     return (*_exchange(statements, old, ended), _new(statements, move))
 
 
-def _new(statements: tuple[Held, ...], move: Move) -> Held:
-    return Held(
+def _new(statements: tuple[WorldStatement, ...], move: WorldMove) -> WorldStatement:
+    return WorldStatement(
         _id(move.slot, len(statements)),
         *move.slot,
         move.object,
@@ -88,7 +89,9 @@ def _new(statements: tuple[Held, ...], move: Move) -> Held:
     )
 
 
-def _exchange(statements: tuple[Held, ...], old: Held, new: Held) -> tuple[Held, ...]:
+def _exchange(
+    statements: tuple[WorldStatement, ...], old: WorldStatement, new: WorldStatement
+) -> tuple[WorldStatement, ...]:
     return tuple(new if statement is old else statement for statement in statements)
 
 

@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time
 
-from kbsync.demo.world.entries import Move, WorldEntity
-from kbsync.demo.world.loading import DAY_ZERO, World
-from kbsync.demo.world.statements import Held, first_statements, moved
+from kbsync.demo.world.entries import WorldEntity, WorldMove
+from kbsync.demo.world.loading import DAY_ZERO, DemoWorld
+from kbsync.demo.world.statements import WorldStatement, first_statements, moved
 
 DEMO = "https://demo.kbsync.example/"
 PREFIXES = {"demo": f"{DEMO}entity/"}
@@ -60,7 +60,7 @@ class Wikibase:
     It holds what a server that was given `ntriples()` and every update since would hold.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: DemoWorld) -> None:
         self._world = world
         self._entities = dict(world.entities)
         self._slots = first_statements(world.facts_2021)
@@ -78,7 +78,7 @@ class Wikibase:
             lines += _slot(statements)
         return "".join(f"{line}\n" for line in lines)
 
-    def apply(self, move: Move) -> str:
+    def apply(self, move: WorldMove) -> str:
         """Apply the move and return it as one SPARQL UPDATE; raises WorldError if it cannot be applied."""
         after = moved(self._slots.get(move.slot, ()), move)
         new = self._newcomer(move.object, move.at)
@@ -97,7 +97,7 @@ class Wikibase:
             )
         )
 
-    def apply_all(self, moves: Iterable[Move]) -> str:
+    def apply_all(self, moves: Iterable[WorldMove]) -> str:
         """Several moves as one request; empty for none."""
         return " ;\n".join([self.apply(move) for move in moves])
 
@@ -121,7 +121,7 @@ class Wikibase:
         for alias in entity.aliases:
             yield f"{subject} {_ALIAS} {_text(alias)} ."
         kind = f"<http://www.wikidata.org/entity/{CLASSES[entity.type]}>"
-        statement = Held(f"{entity.id.partition(':')[2]}$P31", entity.id, "wdt:P31", entity.type)
+        statement = WorldStatement(f"{entity.id.partition(':')[2]}$P31", entity.id, "wdt:P31", entity.type)
         yield from _statement(statement, kind, best=True)
 
     def _revision_of(self, id: str) -> Iterator[str]:
@@ -135,7 +135,7 @@ def statement_node(id: str) -> str:
     return f"<{DEMO}entity/statement/{re.sub(r'[^A-Za-z0-9_-]', '-', id)}>"
 
 
-def _slot(statements: tuple[Held, ...]) -> Iterator[str]:
+def _slot(statements: tuple[WorldStatement, ...]) -> Iterator[str]:
     """Best rank is preferred if there is one, else normal, never deprecated; ended statements keep theirs."""
     ranks = {statement.rank for statement in statements}
     best = "preferred" if "preferred" in ranks else "normal"
@@ -143,7 +143,7 @@ def _slot(statements: tuple[Held, ...]) -> Iterator[str]:
         yield from _statement(statement, _entity(statement.object), statement.rank == best)
 
 
-def _statement(held: Held, value: str, best: bool) -> Iterator[str]:
+def _statement(held: WorldStatement, value: str, best: bool) -> Iterator[str]:
     subject, node = _entity(held.subject), statement_node(held.id)
     if best:
         yield f"{subject} {_property('direct/', held.relation)} {value} ."
@@ -159,7 +159,7 @@ def _statement(held: Held, value: str, best: bool) -> Iterator[str]:
         yield from _reference(node, held)
 
 
-def _reference(node: str, held: Held) -> Iterator[str]:
+def _reference(node: str, held: WorldStatement) -> Iterator[str]:
     """A reference is a node named by its content (P813, retrieved), so that equal references are shared."""
     retrieved = _instant(_midnight(max(DAY_ZERO, held.end or held.start or DAY_ZERO)))
     reference = f"<{DEMO}reference/{hashlib.sha1(retrieved.encode(), usedforsecurity=False).hexdigest()}>"

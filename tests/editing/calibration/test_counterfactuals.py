@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from editing.calibration.counterfactuals import counterfactuals
-from editing.calibration.statements import Statement, common_knowledge, digest, from_records
+from editing.calibration.statements import WordedTriple, common_knowledge, digest, from_records
 from editing.datasets import read_records
 from editing.errors import DataError
 from editing.memit.groups import without_conflicts
@@ -34,7 +34,7 @@ def test_a_facts_file_gives_the_previous_object_and_its_paraphrases_as_wordings(
         encoding="utf-8",
     )
     (one,) = from_records(read_records(file))
-    assert one == Statement(
+    assert one == WordedTriple(
         "Italy", "The capital of {} is", "Rome", ("The capital of {} is", "{} has the capital")
     )
 
@@ -84,6 +84,6 @@ def test_too_few_known_facts_are_an_error_that_says_what_to_do() -> None:
 
 
 def test_a_relation_with_one_object_cannot_be_edited() -> None:
-    alike = [Statement(name, "owner", "Anna", ("Owner of {}:",)) for name in taught_facts.SUBJECTS]
+    alike = [WordedTriple(name, "owner", "Anna", ("Owner of {}:",)) for name in taught_facts.SUBJECTS]
     with pytest.raises(DataError, match="only 0 subjects"):
         counterfactuals(alike, seed=0)

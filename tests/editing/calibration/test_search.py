@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from editing.calibration.counterfactuals import Split
-from editing.calibration.judgement import Candidate, Judgement
+from editing.calibration.judgement import Judgement, SearchPoint
 from editing.calibration.laboratory import Laboratory
-from editing.calibration.search import Search
+from editing.calibration.search import SettingsSearch
 from editing.errors import EditingError, NumericalError
 from editing.model.architectures import locate_parts
 from editing.progress import Progress, silent
@@ -31,9 +31,9 @@ class Imagined:
 
     spent: Callable[[], None] = lambda: None
     progress: Progress = silent
-    asked: list[Candidate] = field(default_factory=list)
+    asked: list[SearchPoint] = field(default_factory=list)
 
-    def judged(self, candidate: Candidate, edits: Sequence[Any], untouched: Sequence[Any]) -> Judgement:
+    def judged(self, candidate: SearchPoint, edits: Sequence[Any], untouched: Sequence[Any]) -> Judgement:
         self.asked.append(candidate)
         self.spent()
         if candidate.settings.ridge:
@@ -45,9 +45,9 @@ class Imagined:
 
 def search(
     laboratory: Imagined, *, ends: float = math.inf, clock: Callable[[], float] = lambda: 0.0
-) -> Search:
+) -> SettingsSearch:
     parts = locate_parts(gpt2(width=32, layers=4))
-    return Search(
+    return SettingsSearch(
         cast(Laboratory, laboratory),
         Split("search", (), ()),
         {},
@@ -58,7 +58,7 @@ def search(
     )
 
 
-START = Candidate(EditSettings(layers=(1,)))
+START = SearchPoint(EditSettings(layers=(1,)))
 
 
 def test_lambda_is_found_over_orders_of_magnitude() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from editing.evaluation.questions import Base, build_questions, known_facts
+from editing.evaluation.questions import AskedBase, build_questions, known_facts
 from editing.evaluation.responses import Responses
 from editing.evaluation.scoring import Question, encode_targets
 from editing.settings import EditSettings
@@ -28,8 +28,8 @@ def model() -> Any:
 
 
 @pytest.fixture
-def base(model: Any) -> Base:
-    return Base(model, tokenizer(), Responses())
+def base(model: Any) -> AskedBase:
+    return AskedBase(model, tokenizer(), Responses())
 
 
 def spec(*facts: FactSpec, **changes: Any) -> BuildSpec:
@@ -45,7 +45,7 @@ def question(prompt: str, target: str) -> Question:
     return encode_targets(tokenizer(), [(prompt, target)])[0]
 
 
-def asked_of(base: Base, fact: FactSpec, *others: FactSpec) -> tuple[Question, ...]:
+def asked_of(base: AskedBase, fact: FactSpec, *others: FactSpec) -> tuple[Question, ...]:
     facts = (fact, *others)
     return build_questions(base, spec(*facts), known(*facts), []).facts[fact.id].scored["neighbourhood"]
 
@@ -57,19 +57,19 @@ def probe(prompt: str, target: str | None = None) -> FactSpec:
     )
 
 
-def test_a_probe_is_expected_to_be_answered_as_the_base_answers_it(base: Base) -> None:
+def test_a_probe_is_expected_to_be_answered_as_the_base_answers_it(base: AskedBase) -> None:
     expected = (question("The capital of France is", "Paris"),)
     assert asked_of(base, probe("The capital of France is")) == expected
     assert asked_of(base, probe("The capital of France is", "Paris")) == expected
     assert asked_of(base, probe("The capital of France is", "not what the base says")) == expected
 
 
-def test_a_probe_that_the_view_edits_is_expected_to_say_what_the_view_says(base: Base) -> None:
+def test_a_probe_that_the_view_edits_is_expected_to_say_what_the_view_says(base: AskedBase) -> None:
     found = asked_of(base, probe("The capital  of ITALY is"), NEW)
     assert found == (question("The capital  of ITALY is", "Portuguese"),)
 
 
-def test_paraphrases_and_probes_are_asked_of_new_facts_only(base: Base) -> None:
+def test_paraphrases_and_probes_are_asked_of_new_facts_only(base: AskedBase) -> None:
     full = replace(NEW, paraphrases=("Italy:",), neighbours=(Case("The capital of France is"),))
     old = replace(full, id="old", subject="Brazil", in_live=True)
     asked = build_questions(base, spec(full, old, FRANCE), known(full, old, FRANCE), [])
@@ -77,7 +77,7 @@ def test_paraphrases_and_probes_are_asked_of_new_facts_only(base: Base) -> None:
     assert [id for id, fact in asked.facts.items() if "generation" in fact.sampled] == ["new"]
 
 
-def test_who_is_close_to_what_is_new_is_asked_first(base: Base) -> None:
+def test_who_is_close_to_what_is_new_is_asked_first(base: AskedBase) -> None:
     subjects = ["Brazil", "Olaf Scholz", "yen", "Germany", "language", "Portuguese", "Joe Biden", "Italy"]
     facts = [
         FactSpec(str(i), "{} is", subject, "x", known=False, base_answer="y", in_live=True)
@@ -91,7 +91,7 @@ def test_who_is_close_to_what_is_new_is_asked_first(base: Base) -> None:
     assert set(again.facts) - {"new"} == kept
 
 
-def test_a_canary_that_names_its_answer_is_required_to_give_it(base: Base) -> None:
+def test_a_canary_that_names_its_answer_is_required_to_give_it(base: AskedBase) -> None:
     canaries = (Case("The capital of France is", "Rome"), Case("The capital of France is"))
     asked = build_questions(base, spec(FRANCE, canaries=canaries), known(FRANCE), [])
     assert asked.candidate["canaries"] == (
@@ -109,7 +109,7 @@ def test_what_a_model_answered_once_is_not_asked_again(model: Any) -> None:
     assert sum(counted) == 2
 
 
-def test_a_fact_is_known_only_if_the_base_states_it_on_all_its_edited_prompts(base: Base) -> None:
+def test_a_fact_is_known_only_if_the_base_states_it_on_all_its_edited_prompts(base: AskedBase) -> None:
     fact = FactSpec("f", "The capital of {} is", "France", "Paris")
     twice = FactSpec("g", "The capital of {} is", "France", "Paris", variants=("The currency of {} is the",))
     assert known_facts(base, [fact, twice]) == {
@@ -118,7 +118,7 @@ def test_a_fact_is_known_only_if_the_base_states_it_on_all_its_edited_prompts(ba
     }
 
 
-def test_a_probe_of_a_further_wording_is_expected_to_say_what_that_is_edited_to_say(base: Base) -> None:
+def test_a_probe_of_a_further_wording_is_expected_to_say_what_that_is_edited_to_say(base: AskedBase) -> None:
     other = FactSpec(
         "o",
         "The currency of {} is the",
@@ -132,7 +132,7 @@ def test_a_probe_of_a_further_wording_is_expected_to_say_what_that_is_edited_to_
     assert asked_of(base, probe("The capital of Germany is"), other) == expected
 
 
-def test_a_fact_the_other_way_round_is_asked_with_its_own_answer(base: Base) -> None:
+def test_a_fact_the_other_way_round_is_asked_with_its_own_answer(base: AskedBase) -> None:
     fact = replace(NEW, paraphrases=("Italy:",), reversed=(Case("Portuguese is the capital of", "Italy"),))
     asked = build_questions(base, spec(fact), known(fact), []).facts["new"].scored["paraphrase"]
     assert asked == (question("Italy:", "Portuguese"), question("Portuguese is the capital of", "Italy"))

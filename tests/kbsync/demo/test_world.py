@@ -12,7 +12,7 @@ import pyoxigraph
 import pytest
 
 from kbsync.catalogue.relations import load_catalogue
-from kbsync.demo.world import DAY_ZERO, PREFIXES, Move, Wikibase, World, WorldError, load
+from kbsync.demo.world import DAY_ZERO, PREFIXES, DemoWorld, Wikibase, WorldError, WorldMove, load
 from kbsync.demo.world.loading import HERE
 
 END_OF_2024 = date(2024, 12, 31)
@@ -35,7 +35,7 @@ Server = tuple[Wikibase, pyoxigraph.Store]
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> DemoWorld:
     return load()
 
 
@@ -48,7 +48,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(world: World) -> Server:
+def store(world: DemoWorld) -> Server:
     wiki, store = Wikibase(world), pyoxigraph.Store()
     store.load(wiki.ntriples().encode(), format=pyoxigraph.RdfFormat.N_TRIPLES)
     return wiki, store
@@ -64,14 +64,14 @@ def curie(iri: str) -> str:
     return iri.replace(PREFIXES["demo"], "demo:")
 
 
-def current(world: World, day: date, subject: str, relation: str) -> list[str]:
+def current(world: DemoWorld, day: date, subject: str, relation: str) -> list[str]:
     return [world.label(f.object) for f in world.at(day) if f.slot == (f"demo:{subject}", f"wdt:{relation}")]
 
 
 # What the files promise
 
 
-def test_the_world_is_as_large_as_promised(world: World) -> None:
+def test_the_world_is_as_large_as_promised(world: DemoWorld) -> None:
     subjects = Counter(fact.subject for fact in world.facts_2021)
     assert 1_000 <= len(world.facts_2021) <= 1_200
     assert 12 <= len(world.wordings) <= 18
@@ -80,16 +80,16 @@ def test_the_world_is_as_large_as_promised(world: World) -> None:
     assert 60 <= len(world.changes) <= 80
 
 
-def test_every_slot_holds_one_object_on_day_zero(world: World) -> None:
+def test_every_slot_holds_one_object_on_day_zero(world: DemoWorld) -> None:
     assert max(Counter(fact.slot for fact in world.at(DAY_ZERO)).values()) == 1
     assert set(world.at(DAY_ZERO)) == set(world.facts_2021)
 
 
-def test_only_the_deliberate_homonyms_share_a_label(world: World) -> None:
+def test_only_the_deliberate_homonyms_share_a_label(world: DemoWorld) -> None:
     assert set(world.homonyms) == {"Georgia", "Abu Dhabi"}
 
 
-def test_no_label_begins_another_of_the_same_type(world: World) -> None:
+def test_no_label_begins_another_of_the_same_type(world: DemoWorld) -> None:
     labels = Counter((entity.type, entity.label) for entity in world.entities.values())
     begun = [
         (label, other)
@@ -100,20 +100,20 @@ def test_no_label_begins_another_of_the_same_type(world: World) -> None:
     assert begun == []
 
 
-def test_every_person_is_a_subject_with_at_least_two_facts(world: World) -> None:
+def test_every_person_is_a_subject_with_at_least_two_facts(world: DemoWorld) -> None:
     told = Counter(fact.subject for fact in world.facts_2021)
     persons = [entity.id for entity in world.entities.values() if entity.type == "person"]
     assert persons
     assert min(told[person] for person in persons) >= 2
 
 
-def test_every_new_object_is_known_from_the_text_of_2021(world: World) -> None:
+def test_every_new_object_is_known_from_the_text_of_2021(world: DemoWorld) -> None:
     named = {name for fact in world.facts_2021 for name in (fact.subject, fact.object)}
     sound = {trial.move.object for trial in world.trials if not trial.hopeless}
     assert {change.object for change in world.changes} | sound <= named
 
 
-def test_old_and_new_object_of_a_change_share_no_name(world: World) -> None:
+def test_old_and_new_object_of_a_change_share_no_name(world: DemoWorld) -> None:
     """Or admission would take the change for one of items only (compare the case "same label")."""
     before = {fact.slot: fact.object for fact in world.facts_2021}
     for change in world.changes:
@@ -121,7 +121,7 @@ def test_old_and_new_object_of_a_change_share_no_name(world: World) -> None:
         assert not {old.label, *old.aliases} & {new.label, *new.aliases}
 
 
-def test_templates_are_good_enough_for_the_relation_catalogue(world: World) -> None:
+def test_templates_are_good_enough_for_the_relation_catalogue(world: DemoWorld) -> None:
     catalogue = load_catalogue(world.relation_tables())
     for wording in world.wordings.values():
         assert catalogue[wording.id].template == wording.templates[0]
@@ -130,12 +130,12 @@ def test_templates_are_good_enough_for_the_relation_catalogue(world: World) -> N
         assert all(re.search(r"\{\}\W?\W?$", template) for template in wording.close)
 
 
-def test_two_relations_of_one_subject_share_no_template(world: World) -> None:
+def test_two_relations_of_one_subject_share_no_template(world: DemoWorld) -> None:
     templates = Counter(t for wording in world.wordings.values() for t in wording.templates)
     assert max(templates.values()) == 1
 
 
-def test_there_is_a_case_of_every_awkward_kind(world: World) -> None:
+def test_there_is_a_case_of_every_awkward_kind(world: DemoWorld) -> None:
     assert {case.kind for case in world.awkward} == {
         "ended without successor",
         "deprecated",
@@ -148,7 +148,7 @@ def test_there_is_a_case_of_every_awkward_kind(world: World) -> None:
     }
 
 
-def test_the_second_act_has_six_of_each_and_the_hopeless_are_nowhere_else(world: World) -> None:
+def test_the_second_act_has_six_of_each_and_the_hopeless_are_nowhere_else(world: DemoWorld) -> None:
     assert Counter(trial.hopeless for trial in world.trials) == {True: 6, False: 6}
     assert {t.move.object for t in world.trials if t.hopeless} == set(world.invented)
     assert not set(world.invented) & set(world.entities)
@@ -173,11 +173,13 @@ def test_the_second_act_has_six_of_each_and_the_hopeless_are_nowhere_else(world:
         (END_OF_2024, "united-arab-emirates", "P36", ["Abu Dhabi"]),
     ],
 )
-def test_the_world_at_a_day(world: World, day: date, subject: str, relation: str, labels: list[str]) -> None:
+def test_the_world_at_a_day(
+    world: DemoWorld, day: date, subject: str, relation: str, labels: list[str]
+) -> None:
     assert current(world, day, subject, relation) == labels
 
 
-def test_every_change_has_happened_by_the_end_of_2024(world: World) -> None:
+def test_every_change_has_happened_by_the_end_of_2024(world: DemoWorld) -> None:
     then = {fact.slot: fact.object for fact in world.at(END_OF_2024)}
     assert all(then[change.slot] == change.object for change in world.changes)
 
@@ -185,7 +187,7 @@ def test_every_change_has_happened_by_the_end_of_2024(world: World) -> None:
 # What the server is given
 
 
-def test_every_fact_is_served_in_wikidatas_full_shape(world: World, store: Server) -> None:
+def test_every_fact_is_served_in_wikidatas_full_shape(world: DemoWorld, store: Server) -> None:
     found = rows(
         store[1],
         """SELECT ?s ?p ?o WHERE { ?s ?p ?st . ?st a wikibase:Statement, wikibase:BestRank ;
@@ -207,7 +209,7 @@ def test_labels_aliases_and_classes_are_served(store: Server) -> None:
     ]
 
 
-def test_a_change_is_a_new_statement_an_end_time_and_a_newer_version(world: World, store: Server) -> None:
+def test_a_change_is_a_new_statement_an_end_time_and_a_newer_version(world: DemoWorld, store: Server) -> None:
     wiki, oxigraph = store
     versions = "SELECT ?v ?m WHERE { demo:france schema:version ?v ; schema:dateModified ?m }"
     ((old_version, _),) = rows(oxigraph, versions)
@@ -226,7 +228,7 @@ def test_a_change_is_a_new_statement_an_end_time_and_a_newer_version(world: Worl
     assert modified == "2024-12-13T00:00:00Z"
 
 
-def test_a_deprecated_statement_is_no_best_value(world: World, store: Server) -> None:
+def test_a_deprecated_statement_is_no_best_value(world: DemoWorld, store: Server) -> None:
     wiki, oxigraph = store
     oxigraph.update(wiki.apply_all(move for move in world.moves if move.subject == "demo:australia"))
     assert rows(oxigraph, "SELECT ?o WHERE { demo:australia wdt:P36 ?o }") == [
@@ -240,7 +242,7 @@ def test_a_deprecated_statement_is_no_best_value(world: World, store: Server) ->
     ]
 
 
-def test_vandalism_and_its_revert_keep_the_statement(world: World, store: Server) -> None:
+def test_vandalism_and_its_revert_keep_the_statement(world: DemoWorld, store: Server) -> None:
     wiki, oxigraph = store
     statements = "SELECT ?st ?o WHERE { demo:manchester-city p:P115 ?st . ?st ps:P115 ?o }"
     before = rows(oxigraph, statements)
@@ -252,7 +254,9 @@ def test_vandalism_and_its_revert_keep_the_statement(world: World, store: Server
     assert rows(oxigraph, statements) == before
 
 
-def test_all_updates_together_leave_the_server_with_the_world_of_the_end(world: World, store: Server) -> None:
+def test_all_updates_together_leave_the_server_with_the_world_of_the_end(
+    world: DemoWorld, store: Server
+) -> None:
     wiki, oxigraph = store
     oxigraph.update(wiki.apply_all((*world.moves, *world.second_act)))
     fresh = pyoxigraph.Store()
@@ -271,7 +275,7 @@ def test_all_updates_together_leave_the_server_with_the_world_of_the_end(world: 
     assert {(curie(s), "wdt:" + p.rpartition("/")[2], curie(o)) for s, p, o in now} == end
 
 
-def test_invented_things_arrive_with_their_labels(world: World, store: Server) -> None:
+def test_invented_things_arrive_with_their_labels(world: DemoWorld, store: Server) -> None:
     wiki, oxigraph = store
     label = "SELECT ?l WHERE { demo:invented-coach rdfs:label ?l ; schema:version ?v }"
     assert rows(oxigraph, label) == []
@@ -322,8 +326,8 @@ def test_a_missing_file_is_named(copy: Path) -> None:
         load(copy)
 
 
-def test_a_move_without_a_current_statement_is_refused(world: World) -> None:
+def test_a_move_without_a_current_statement_is_refused(world: DemoWorld) -> None:
     wiki = Wikibase(world)
-    move = Move(datetime(2024, 1, 1, tzinfo=UTC), "succeed", "demo:france", "wdt:P999", "demo:paris")
+    move = WorldMove(datetime(2024, 1, 1, tzinfo=UTC), "succeed", "demo:france", "wdt:P999", "demo:paris")
     with pytest.raises(WorldError, match="needs one current statement, there are 0"):
         wiki.apply(move)

@@ -13,7 +13,7 @@ from kbsync.admission.policy import Policy
 from kbsync.catalogue.relations import load_catalogue
 from kbsync.demo.server import SparqlServer, serving
 from kbsync.demo.world import PREFIXES, Wikibase, load
-from kbsync.demo.world.entries import Case
+from kbsync.demo.world.entries import AwkwardCase
 from kbsync.intake.pull import Intake
 from state.ledger import State
 from tests.support.admission_world import OpenWorld, World
@@ -73,7 +73,7 @@ def pull(world: World, source) -> None:
     world.intake.release_due()
 
 
-def statuses(state: State, case: Case) -> dict[str, str]:
+def statuses(state: State, case: AwkwardCase) -> dict[str, str]:
     """Object -> status and reason of everything the case's slot ever held."""
     with state.read() as tx:
         facts = tx.facts_of([case.slot]).get(case.slot, ())
@@ -81,7 +81,7 @@ def statuses(state: State, case: Case) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", WORLD.awkward, ids=lambda case: case.kind.replace(" ", "-"))
-def test_each_awkward_case_ends_as_its_story_says(ledger: World, case: Case) -> None:
+def test_each_awkward_case_ends_as_its_story_says(ledger: World, case: AwkwardCase) -> None:
     found = statuses(ledger.state, case)
     wanted = [name for name, status in found.items() if status.startswith("wanted")]
     if case.expect == "retracted":

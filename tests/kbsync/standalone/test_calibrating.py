@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from editing.calibration.calibrate import Calibration, Plan, calibrate
-from editing.calibration.judgement import Candidate
+from editing.calibration.calibrate import Calibration, CalibrationPlan, calibrate
+from editing.calibration.judgement import SearchPoint
 from editing.calibration.statements import from_records
 from editing.datasets import read_records
 from editing.progress import Progress, silent
@@ -147,10 +147,10 @@ def loaded(model: Path, home: Home) -> LoadedBase:
 def calibrated(model: Path, home: Home, progress: Progress = silent) -> Calibration:
     """A calibration whose clock advances by a second whenever it is asked, so that it always tries the same."""
     settings = EditSettings(prefixes=1, steps=6, optimiser="lbfgs", statistics_samples=20)
-    plan = Plan(
+    plan = CalibrationPlan(
         base=loaded(model, home),
         statements=from_records(read_records(facts_of(model))),
-        start=Candidate(settings),
+        start=SearchPoint(settings),
         floors=floors_of(DEFAULT_GATES),
         cache=home.cache,
         budget=24.0,

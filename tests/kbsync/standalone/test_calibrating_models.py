@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from editing.calibration.statements import Statement, common_knowledge
+from editing.calibration.statements import WordedTriple, common_knowledge
 from kbsync.cli import main
 from kbsync.demo.setting import MODEL
 from kbsync.demo.world import load
@@ -27,7 +27,7 @@ statistics_samples = 24
 
 
 def calibrated(
-    model: Path, statements: list[Statement], place: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, statements: list[WordedTriple], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> dict[str, Any]:
     """What the command prints, for these statements as a facts file."""
     rows = [
@@ -57,7 +57,7 @@ def test_facts_that_the_bundled_model_knows_take_in_whatever_time_there_is(
 ) -> None:
     world = load()
     facts = [
-        Statement(
+        WordedTriple(
             world.label(fact.subject),
             fact.relation,
             world.label(fact.object),
