@@ -36,7 +36,13 @@ from editing.requests import PLACEHOLDER, EditRequest
 
 Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
 """A text that is not blank."""
-Id = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
+
+
+def _id_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Id = Annotated[str, BeforeValidator(lambda value: _id_text(value))]
 
 
 class Shape(BaseModel):
@@ -184,22 +190,34 @@ def read_records(path: Path, limit: int | None = None) -> list[Record]:
 
 
 def _items(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """(place, parsed entry), from a JSON list of objects or from lines."""
-    try:
-        whole = from_json(text)
-    except ValueError:
-        whole = None
-    if isinstance(whole, list) and whole and isinstance(whole[0], dict):
+    """(place, parsed entry), from a JSON list, from one object over several lines, or from lines."""
+    whole, why = _parsed(text)
+    if isinstance(whole, list) and whole and isinstance(whole[0], dict | list):
         for number, item in enumerate(whole):
             yield f"{path}, entry {number}", item
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    if isinstance(whole, dict):
+        yield f"{path}, line 1", whole
+        return
+    # Not `splitlines`, which splits at characters that JSON allows within a text.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            yield f"{path}, line {number}", from_json(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error}); write one object a line") from error
+        item, error = _parsed(line)
+        if error and number == 1 and line.strip() in ("[", "{", "[{") and "\n" in text.strip():
+            # It begins a document over several lines.
+            raise DataError(f"{path}: not JSON ({why}); write a list of objects, or one object a line")
+        if error:
+            raise DataError(f"{path}, line {number}: not JSON ({error}); write one object a line")
+        yield f"{path}, line {number}", item
+
+
+def _parsed(text: str) -> tuple[Any, str]:
+    """(the parsed JSON, why it is not JSON), one of them empty."""
+    try:
+        return from_json(text), ""
+    except ValueError as error:
+        return None, str(error)
 
 
 def _records(item: Any, where: str, number: str) -> list[Record]:

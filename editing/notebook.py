@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+import torch
+
 from editing.editors.contract import BuildInputs
 from editing.errors import SpecError
 from editing.evaluation.metrics import answers, strict_argmax
@@ -21,7 +23,7 @@ from editing.json_decode import decode
 from editing.memit.api import Edited, edit_in_place, weights_digest
 from editing.model.architectures import described, locate_parts, refuse_adapters
 from editing.model.first_token import away_from_start, lead_of
-from editing.model.weights import refuse_offloaded, unwrapped
+from editing.model.weights import refuse_unwritable, unwrapped
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
 from editing.settings import EditSettings
@@ -88,6 +90,7 @@ class Context(TypedDict, total=False):
     """Requests that are already in the weights and must stay there."""
 
 
+@torch.inference_mode(False)  # δs are optimised by their gradients, whatever the caller's mode is
 def edit(
     model: Any,
     tokenizer: Any,
@@ -107,13 +110,13 @@ def edit(
     reused for exactly this model (its weights are hashed).  `context` takes `kl_prompts` and `preserved`.
 
     Raises SpecError for a settings file that cannot be used, ModelError for a model with an adapter or with
-    parameters that are not in memory, and the errors of the editor; the model is then unchanged.
+    parameters that cannot be changed, and the errors of the editor; the model is then unchanged.
     """
     if unknown := context.keys() - Context.__annotations__.keys():
         raise TypeError(f"edit() got unexpected keyword arguments: {', '.join(sorted(unknown))}")
     plain = unwrapped(model)
+    refuse_unwritable(plain)
     refuse_adapters(plain)
-    refuse_offloaded(plain)
     chosen = settings or settings_beside(model)
     lead = lead_of(plain, locate_parts(plain, described(chosen)), tokenizer)
     moved = away_from_start(tokenizer, lead, [(request.prompt, request.subject) for request in requests])

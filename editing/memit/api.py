@@ -16,7 +16,7 @@ from torch import Tensor
 
 from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
-from editing.model.weights import copies_of, parameter_named, refuse_offloaded, unwrapped, write_weights
+from editing.model.weights import copies_of, parameter_named, refuse_unwritable, unwrapped, write_weights
 from editing.progress import Progress, silent
 
 
@@ -44,27 +44,21 @@ class Edited:
     def undo(self) -> None:
         """Undo this edit; a second call does nothing.
 
-        Edits of one model may be undone in any order.  Later edits stay in place: their change is transferred to
-        the weights without this one.  Once all are undone, the weights are bit for bit those before the first edit.
+        Edits of one model may be undone in any order.  Later edits stay in place, and so does what anything else
+        has changed in these weights since: the change is transferred to the weights without this edit.  Once all
+        edits are undone and nothing else has changed, the weights are bit for bit those before the first edit.
         """
         edits = _edits_of(self.model)
         if self not in edits:
             return
-        later = edits[edits.index(self) + 1 :]
-        weights = {}
-        for name, before in self.before.items():
-            stacked = [edit for edit in later if name in edit.before]
-            if stacked:
-                weights[name] = _carried(parameter_named(unwrapped(self.model), name), self, name)
-                for edit in stacked[1:]:
-                    edit.before[name] = _carried(edit.before[name], self, name)
-                stacked[0].before[name] = before
-                for edit in stacked:
-                    edit._after[name] = _carried(edit._after[name], self, name)
-            else:
-                weights[name] = before
-        write_weights(unwrapped(self.model), weights)
-        _EDITS[unwrapped(self.model)] = [weakref.ref(edit) for edit in edits if edit is not self]
+        plain = unwrapped(self.model)
+        weights = {name: _carried(parameter_named(plain, name), self, name) for name in self.before}
+        for later in edits[edits.index(self) + 1 :]:
+            for name in self.before.keys() & later.before.keys():
+                later.before[name] = _carried(later.before[name], self, name)
+                later._after[name] = _carried(later._after[name], self, name)
+        write_weights(plain, weights)
+        _EDITS[plain] = [weakref.ref(edit) for edit in edits if edit is not self]
 
 
 _EDITS: weakref.WeakKeyDictionary[Any, list[weakref.ref[Edited]]] = weakref.WeakKeyDictionary()
@@ -79,18 +73,21 @@ def _edits_of(model: Any) -> list[Edited]:
 @torch.no_grad()
 def _carried(weight: Tensor, gone: Edited, name: str) -> Tensor:
     """`weight`, which was computed from the weight that `gone` wrote, as if computed from the one before `gone`."""
-    return (weight.double() - gone._after[name].double() + gone.before[name].double()).to(weight.dtype)
+    after, before = (kept[name].to(weight.device) for kept in (gone._after, gone.before))
+    if torch.equal(weight, after.to(weight.dtype)):
+        return before.to(weight.dtype)
+    return (weight.double() - after.double() + before.double()).to(weight.dtype)
 
 
 def edit_in_place(model: Any, tokenizer: Any, inputs: BuildInputs, *, progress: Progress = silent) -> Edited:
     """Edit `model` in place with all requests of `inputs` at once.
 
     A compiled model is edited through the module it was compiled from, and may be compiled again.  Raises
-    ModelError for a model with an adapter or with parameters that are not in memory, and the errors of the
+    ModelError for a model with an adapter or with parameters that cannot be changed, and the errors of the
     editor; the model is then unchanged.
     """
     plain = unwrapped(model)
-    refuse_offloaded(plain)
+    refuse_unwritable(plain)
     editor = editor_named(inputs.settings.editor)
     result = editor.edit(plain, tokenizer, editor.arranged(inputs), progress=progress)
     edited = Edited(model, result, copies_of(plain, result.tensors.keys()), dict(result.tensors))

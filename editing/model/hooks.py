@@ -176,20 +176,33 @@ def uncompiled(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter requires a gradient, dropout is off and nothing runs compiled inside; all is restored afterwards."""
+    """No parameter requires a gradient, dropout and autocast are off, and nothing runs compiled inside.
+
+    All is restored afterwards.
+    """
     asked = [parameter for parameter in model.parameters() if parameter.requires_grad]
     training = [module for module in model.modules() if module.training]
     for parameter in asked:
         parameter.requires_grad_(False)
     model.eval()
     try:
-        with uncompiled(model):
+        with uncompiled(model), _in_own_dtype(model):
             yield
     finally:
         for parameter in asked:
             parameter.requires_grad_(True)
         for module in training:
             module.training = True
+
+
+@contextmanager
+def _in_own_dtype(model: nn.Module) -> Iterator[None]:
+    """Turn autocast off, which a caller may have turned on: cached results do not depend on the caller."""
+    with ExitStack() as stack:
+        for kind in {"cpu", *(parameter.device.type for parameter in model.parameters())} - {"meta"}:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextmanager

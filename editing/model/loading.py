@@ -31,7 +31,7 @@ from editing.model.architectures import Architecture, locate_parts
 from editing.model.directory import ModelDirectory
 from editing.model.memory import ran_out
 from editing.model.tokens import Readable
-from editing.model.weights import refuse_offloaded
+from editing.model.weights import refuse_unwritable
 
 ATTENTION = ("sdpa", "eager")
 """PyTorch's own attention, fused if the architecture allows it; never a kernel named in a file."""
@@ -74,7 +74,7 @@ def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | No
             f"{path} lacks {len(absent)} tensors that its config.json asks for, such as {absent[0]!r}: "
             "they would be random; copy or download the model again"
         )
-    refuse_offloaded(model)
+    refuse_unwritable(model)
     return model.eval().requires_grad_(False)
 
 

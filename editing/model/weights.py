@@ -21,14 +21,25 @@ def unwrapped(model: Any) -> Any:
     return getattr(model, "_orig_mod", model)
 
 
-def refuse_offloaded(model: Any) -> None:
-    """Raise ModelError if parameters are not in memory, since values written to them would be lost."""
+def refuse_unwritable(model: Any) -> None:
+    """Raise ModelError if an edit could not be written to the model's parameters."""
+    if not hasattr(model, "config"):
+        raise ModelError(
+            f"{type(model).__name__} is not a transformers model: if it wraps one, as DataParallel does, pass "
+            "the model inside (`model.module`)"
+        )
     away = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     if away:
         raise ModelError(
             f"{len(away)} parameters are on the meta device, such as {away[0]!r}: accelerate keeps them on the CPU or "
             "on disk, where an edit would not reach them. Load the model without offloading, or with fewer of its "
             "layers elsewhere"
+        )
+    fixed = [name for name, parameter in model.named_parameters() if parameter.is_inference()]
+    if fixed and not torch.is_inference_mode_enabled():
+        raise ModelError(
+            f"{len(fixed)} parameters, such as {fixed[0]!r}, were created under torch.inference_mode() and cannot be "
+            "changed outside it: load the model outside"
         )
 
 

@@ -19,7 +19,7 @@ from editing.evaluation.scoring import Question, score
 from editing.model.architectures import Architecture, locate_parts
 from editing.model.hooks import frozen
 from editing.model.tokens import locate, passage
-from editing.model.weights import refuse_offloaded, unwrapped
+from editing.model.weights import refuse_unwritable, unwrapped
 from editing.progress import Progress, silent
 from editing.requests import PLACEHOLDER, EditRequest
 from editing.tracing.interventions import ROLES, Interventions, KnownFact, StateKind
@@ -100,7 +100,7 @@ def trace(
     none of the facts, ArchitectureError if no attention module is found.
     """
     model = unwrapped(model)
-    refuse_offloaded(model)
+    refuse_unwritable(model)
     parts = locate_parts(model, described)
     known = _known(model, tokenizer, facts)
     if not known:

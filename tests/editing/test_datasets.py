@@ -66,6 +66,26 @@ def test_one_line_is_a_file_of_one_fact(tmp_path: Path) -> None:
     assert record.request.rendered == "a is"
 
 
+def test_facts_may_be_laid_out_over_several_lines(tmp_path: Path) -> None:
+    facts = [
+        {"subject": "a", "prompt": "{} is", "target": "b"},
+        {"subject": "c", "prompt": "{} is", "target": "d"},
+    ]
+    for content, subjects in (
+        (json.dumps(facts, indent=2), ["a", "c"]),
+        (json.dumps(facts[0], indent=2), ["a"]),
+        (json.dumps([["a", "{} is", "b"], ["c", "{} is", "d"]], indent=2), ["a", "c"]),
+    ):
+        assert [record.request.subject for record in read_records(write(tmp_path, content))] == subjects
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
+def test_a_line_ends_only_where_json_lines_end(mark: str, tmp_path: Path) -> None:
+    content = json.dumps(["a", "{} is", f"b{mark}c"], ensure_ascii=False) + '\r\n["d", "{} is", "e"]\r\n'
+    records = read_records(write(tmp_path, content))
+    assert [record.request.target for record in records] == [f"b{mark}c", "e"]
+
+
 def test_counterfact(tmp_path: Path) -> None:
     (record,) = read_records(write(tmp_path, json.dumps(COUNTERFACT)))
     assert record.request == EditRequest("0", "The mother tongue of {} is", "Danielle Darrieux", "English")
@@ -124,6 +144,9 @@ def test_a_limit_takes_the_first(tmp_path: Path) -> None:
     [
         ("", "contains no facts"),
         ("{", "line 1: not JSON"),
+        ('[\n  ["a", "{} is", "b"],\n]', r"facts: not JSON \(trailing comma at line 3 column 1\)"),
+        ('{\n  "subject": "a"\n  "target": "b"\n}', r"facts: not JSON \(.* at line 3 column 3\)"),
+        ('{"id": true, "subject": "a", "prompt": "{} is", "target": "b"}', "id must be a text, found True"),
         ('["a", "{} is", "b"]\n{"subject": "a"}', "line 2: 'prompt' is missing"),
         ('{"subject": "a", "prompt": "b is", "target": "c"}', "contains neither {} nor its subject"),
         ('{"subject": "a", "prompt": "{} {}", "target": "c"}', "exactly once"),

@@ -90,6 +90,34 @@ def test_a_later_edit_stays_when_an_earlier_one_is_undone(corpus: Path) -> None:
     assert same(weights(model), base)
 
 
+def test_what_else_changed_the_weights_stays_when_edits_are_undone(corpus: Path) -> None:
+    """Training, say, before an edit, between two, and after both."""
+    model = tiny("llama")
+    base = weights(model)
+    name = "model.layers.1.mlp.down_proj.weight"
+    edits = []
+    for requests in (REQUESTS[:1], REQUESTS[1:2]):
+        edits.append(edited(model, corpus, requests))
+        with torch.no_grad():
+            model.get_parameter(name).add_(0.5)
+    for edit_of in edits:
+        edit_of.undo()
+    after = weights(model)
+    torch.testing.assert_close(after.pop(name), base.pop(name) + 1.0, rtol=1e-12, atol=1e-12)
+    assert same(after, base)
+
+
+def test_edits_are_undone_in_a_model_that_was_converted_since(corpus: Path) -> None:
+    model = tiny("llama", dtype=torch.bfloat16)
+    base = weights(model)
+    first = edited(model, corpus, REQUESTS[:1])
+    model.to(torch.float32)
+    second = edited(model, corpus, REQUESTS[1:2])
+    first.undo()
+    second.undo()
+    assert same(weights(model), {name: tensor.float() for name, tensor in base.items()})
+
+
 def test_an_edit_that_nobody_holds_any_more_keeps_no_memory_and_stays(corpus: Path) -> None:
     model = tiny("llama", dtype=torch.float32)
     edited(model, corpus, REQUESTS[:1])
@@ -209,6 +237,46 @@ def test_a_model_that_is_not_in_memory_is_refused_before_the_work(corpus: Path) 
     with pytest.raises(ModelError, match=r"1 parameters are on the meta device.*without offloading"):
         edited(model, corpus)
     assert not (corpus.parent / "deltas").exists()
+
+
+def in_inference_mode(model: Any) -> Any:
+    with torch.inference_mode():
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                setattr(module, name, torch.nn.Parameter(parameter.clone(), requires_grad=False))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("wrap", "why"),
+    [
+        (torch.nn.DataParallel, r"DataParallel is not a transformers model.*`model\.module`"),
+        (in_inference_mode, r"created under torch\.inference_mode\(\).*load the model outside"),
+    ],
+)
+def test_a_model_that_cannot_be_written_to_is_refused_before_the_work(
+    wrap: Callable[[Any], Any], why: str, corpus: Path
+) -> None:
+    with pytest.raises(ModelError, match=why):
+        edited(wrap(tiny("llama", dtype=torch.float32)), corpus)
+    assert not (corpus.parent / "deltas").exists()
+
+
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)]
+)
+def test_an_edit_is_the_same_in_whatever_mode_its_caller_is(mode: Callable[[], Any], corpus: Path) -> None:
+    expected = edited(tiny("llama", dtype=torch.float32), corpus).result.tensors
+    for path in (corpus.parent / "deltas").iterdir():
+        path.unlink()
+    model = tiny("llama", dtype=torch.float32)
+    base = weights(model)
+    with mode():
+        edit_of = edited(model, corpus)
+    result = edit_of.result.tensors
+    assert all(torch.allclose(result[name], expected[name], atol=1e-6) for name in expected)
+    edit_of.undo()
+    assert same(weights(model), base)
 
 
 def test_what_a_caller_asked_of_a_tokenizer_before_is_no_part_of_a_key(corpus: Path) -> None:
