@@ -10,7 +10,7 @@ from sqlalchemy import exists, select
 from state.errors import ForbiddenTransition, NotFound
 from state.records import Block, Checkpoint, CheckpointStatus
 from state.tables import BlockedViews, Checkpoints, table
-from state.transaction import Note, Reader, Writer
+from state.transaction import NewEvent, Reader, Writer
 
 CHECKPOINTS, BLOCKED = table(Checkpoints), table(BlockedViews)
 _IS_BLOCKED = exists().where(BLOCKED.c.view == CHECKPOINTS.c.view).label("blocked")
@@ -121,7 +121,7 @@ class CheckpointTransitions(CheckpointQueries, Writer):
             "digest": digest,
             "recipe": recipe,
         }
-        self._log(actor, [Note("checkpoint.created", body, run=run)])
+        self._log(actor, [NewEvent("checkpoint.created", body, run=run)])
         return self.checkpoint(id)
 
     def retire(self, id: int, reason: str, actor: str) -> Checkpoint:
@@ -147,7 +147,7 @@ class CheckpointTransitions(CheckpointQueries, Writer):
         if old.collected is None:
             self._update(CHECKPOINTS, CHECKPOINTS.c.id == id, collected=self.clock())
             self._log(
-                actor, [Note("checkpoint.collected", {"checkpoint": id, "path": old.path}, run=old.run)]
+                actor, [NewEvent("checkpoint.collected", {"checkpoint": id, "path": old.path}, run=old.run)]
             )
 
     def block_view(self, view: str, reason: str, actor: str) -> None:
@@ -159,13 +159,13 @@ class CheckpointTransitions(CheckpointQueries, Writer):
             raise ForbiddenTransition("checkpoint", live.id, "live", "blocked", CHECKPOINT_NEXT["live"])
         if self._value(select(BLOCKED.c.view).where(BLOCKED.c.view == view)) is None:
             self._insert(BLOCKED, [{"view": view, "reason": reason, "actor": actor, "since": self.clock()}])
-            self._log(actor, [Note("view.blocked", {"view": view, "reason": reason})])
+            self._log(actor, [NewEvent("view.blocked", {"view": view, "reason": reason})])
 
     def release_view(self, view: str, reason: str, actor: str) -> bool:
         """False if it was not blocked."""
         released = bool(self._delete(BLOCKED, BLOCKED.c.view == view))
         if released:
-            self._log(actor, [Note("view.released", {"view": view, "reason": reason})])
+            self._log(actor, [NewEvent("view.released", {"view": view, "reason": reason})])
         return released
 
     def _set_status(
@@ -176,7 +176,7 @@ class CheckpointTransitions(CheckpointQueries, Writer):
             raise ForbiddenTransition("checkpoint", id, old.status, to, CHECKPOINT_NEXT[old.status])
         self._update(CHECKPOINTS, CHECKPOINTS.c.id == id, status=to)
         body = {"checkpoint": id, "from": old.status, "to": to, "reason": reason, "digest": old.digest}
-        self._log(actor, [Note(f"checkpoint.{to}", body, run=old.run)])
+        self._log(actor, [NewEvent(f"checkpoint.{to}", body, run=old.run)])
         return self.checkpoint(id)
 
     def _set_pin(self, id: int, pinned: bool, reason: str, actor: str) -> Checkpoint:
@@ -184,5 +184,5 @@ class CheckpointTransitions(CheckpointQueries, Writer):
         if old.pinned != pinned:
             self._update(CHECKPOINTS, CHECKPOINTS.c.id == id, pinned=pinned)
             kind = "checkpoint.pinned" if pinned else "checkpoint.unpinned"
-            self._log(actor, [Note(kind, {"checkpoint": id, "reason": reason}, run=old.run)])
+            self._log(actor, [NewEvent(kind, {"checkpoint": id, "reason": reason}, run=old.run)])
         return self.checkpoint(id)

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from state.records import Check, CheckName
 from state.tables import Checks, table
-from state.transaction import Note, Reader, Writer, columns_of
+from state.transaction import NewEvent, Reader, Writer, columns_of
 
 CHECKS = table(Checks)
 _CHECK = columns_of(CHECKS, Check)
@@ -32,5 +32,5 @@ class CheckTransitions(CheckQueries, Writer):
         failed = not ok and (old is None or (old.ok, old.detail) != (ok, detail))
         if recovered or failed:
             body = {"check": name, "detail": detail}
-            self._log(actor, [Note("check.passed" if ok else "check.failed", body)])
+            self._log(actor, [NewEvent("check.passed" if ok else "check.failed", body)])
         return made

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from state.errors import ForbiddenTransition, NotFound, StaleTransition
 from state.records import Deployment, DeploymentState
 from state.tables import Deployments, table
-from state.transaction import Note, Reader, Writer, columns_of
+from state.transaction import NewEvent, Reader, Writer, columns_of
 
 DEPLOYMENTS = table(Deployments)
 _DEPLOYMENT = columns_of(DEPLOYMENTS, Deployment)
@@ -87,7 +87,7 @@ class DeploymentTransitions(DeploymentQueries, Writer):
             "observed": observed,
             "detail": detail,
         }
-        self._log(actor, [Note(f"deployment.{to}", body)])
+        self._log(actor, [NewEvent(f"deployment.{to}", body)])
         return self._deployment(id)
 
     def _deployment(self, id: int) -> Deployment:

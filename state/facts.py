@@ -12,7 +12,7 @@ from sqlalchemy import select
 from state.errors import NotFound, SlotTaken, StaleTransition
 from state.fact_queries import ALL_FACTS, FACT, FACTS, PROBES, FactQueries, previous_value
 from state.records import Decision, Fact, FactStatus, Move, NewFact, Probe, SlotKey
-from state.transaction import Note, Writer, chunks
+from state.transaction import NewEvent, Writer, chunks
 
 _OFFERED = tuple(item.name for item in fields(NewFact))
 _STORED = tuple(column.name for column in FACT if column.table is FACTS)
@@ -82,7 +82,7 @@ class FactTransitions(FactQueries, Writer):
             if move.expect is not None and old.status != move.expect:
                 raise StaleTransition("fact", old.id, move.expect, old.status, move.to)
             fact = changed[old.id] = stored[old.id] = _moved(old, move, now)
-            notes.append(Note(f"fact.{move.to}", _body(fact, old, evidence=move.evidence), fact=fact.id))
+            notes.append(NewEvent(f"fact.{move.to}", _body(fact, old, evidence=move.evidence), fact=fact.id))
         self._rewrite_facts(changed.values())
         self._log(actor, notes)
         return [changed[move.id] for move in moves]
@@ -99,7 +99,7 @@ class FactTransitions(FactQueries, Writer):
         moved = [replace(fact, source=new) for fact in facts]
         self._rewrite_facts(moved)
         notes = [
-            Note(f"fact.{fact.status}", _body(fact, before), fact=fact.id)
+            NewEvent(f"fact.{fact.status}", _body(fact, before), fact=fact.id)
             for fact, before in zip(moved, facts, strict=True)
         ]
         self._log(actor, notes)
@@ -142,7 +142,7 @@ class FactTransitions(FactQueries, Writer):
         for fact in after:
             old = before[fact.id]
             body = {**_logged(fact), "status": fact.status, "reason": reason, "decision_before": old.decision}
-            notes.append(Note(f"fact.{kind}", body, fact=fact.id))
+            notes.append(NewEvent(f"fact.{kind}", body, fact=fact.id))
         self._log(actor, notes)
         return after
 
@@ -239,10 +239,10 @@ def _moved(old: Fact, move: Move, now: datetime) -> Fact:
     )
 
 
-def _put_note(fact: Fact, old: Fact | None, slot: Iterable[Fact]) -> Note:
+def _put_note(fact: Fact, old: Fact | None, slot: Iterable[Fact]) -> NewEvent:
     """The event of a fact that was written; one that is wanted also names the object it takes over from."""
     replaced = previous_value(fact, slot) if fact.status == "wanted" else None
-    return Note(f"fact.{fact.status}", _body(fact, old, replaced=replaced), fact=fact.id)
+    return NewEvent(f"fact.{fact.status}", _body(fact, old, replaced=replaced), fact=fact.id)
 
 
 def _logged(fact: Fact) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from state.transaction import EVENTS, Note, Reader, Writer
+from state.transaction import EVENTS, NewEvent, Reader, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +56,5 @@ class InForceTransitions(InForceQueries, Writer):
             "version_before": before.version if before else None,
             "digests_before": {name: old[name] for name in changed if name in old},
         }
-        self._log(actor, [Note("settings.changed", body)])
+        self._log(actor, [NewEvent("settings.changed", body)])
         return tuple(changed)

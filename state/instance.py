@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from state.leases import FREE, LEASES
 from state.tables import Ledger, table
-from state.transaction import Note, Reader, Writer
+from state.transaction import NewEvent, Reader, Writer
 
 LEDGER = table(Ledger)
 
@@ -27,5 +27,5 @@ class InstanceTransitions(InstanceQueries, Writer):
         before, name = self.instance(), secrets.token_hex(8)
         self._update(LEDGER, LEDGER.c.id == 1, instance=name, created=self.clock())
         self._update(LEASES, LEASES.c.expires > FREE, expires=FREE)
-        self._log(actor, [Note("ledger.restored", {"instance": name, "before": before, **backup})])
+        self._log(actor, [NewEvent("ledger.restored", {"instance": name, "before": before, **backup})])
         return name

@@ -17,7 +17,7 @@ from state.hash_chain import instant
 from state.observations import OBSERVATIONS
 from state.records import SlotKey
 from state.runs import OPEN, RUNS
-from state.transaction import EVENTS, SLOTS, Note, Writer, chunks
+from state.transaction import EVENTS, SLOTS, NewEvent, Writer, chunks
 
 TOLERANCE = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
@@ -46,7 +46,7 @@ class InstantTransitions(Writer):
         }
         found = {name: count for name, count in counts.items() if count}
         if found:
-            self._log(actor, [Note("clock.corrected", {"now": now, "rows": found})])
+            self._log(actor, [NewEvent("clock.corrected", {"now": now, "rows": found})])
         return found, {pair for _, pair in changed}
 
     def _changed_after(self, late: datetime) -> list[tuple[int, SlotKey]]:

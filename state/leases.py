@@ -16,7 +16,7 @@ from state.errors import LeaseHeld, StaleLeader
 from state.hash_chain import instant
 from state.records import Lease
 from state.tables import Leases, table
-from state.transaction import Note, Reader, Writer, columns_of
+from state.transaction import NewEvent, Reader, Writer, columns_of
 
 FREE = datetime(1970, 1, 1, tzinfo=UTC)
 """When a released lease ran out: long ago, also for a clock that is set back meanwhile."""
@@ -43,7 +43,7 @@ class LeaseTransitions(LeaseQueries, Writer):
         lease = Lease(name, holder, 1 if old is None else old.generation + 1, now + ttl)
         self._write(lease, existed=old is not None)
         body = {"lease": name, "generation": lease.generation, "before": None if old is None else old.holder}
-        self._log(holder, [Note("lease.acquired", body)])
+        self._log(holder, [NewEvent("lease.acquired", body)])
         return lease
 
     def shorten_lease(self, name: str, ttl: timedelta) -> None:
@@ -68,7 +68,8 @@ class LeaseTransitions(LeaseQueries, Writer):
         if current is not None and (current.holder, current.generation) == (lease.holder, lease.generation):
             self._write(Lease(lease.name, lease.holder, lease.generation, FREE), existed=True)
             self._log(
-                lease.holder, [Note("lease.released", {"lease": lease.name, "generation": lease.generation})]
+                lease.holder,
+                [NewEvent("lease.released", {"lease": lease.name, "generation": lease.generation})],
             )
 
     def check_lease(self, lease: Lease) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from state.records import Recorded, SlotKey, StoredObservation
 from state.revision_spans import Numbering, Revision, Span, dump_repeats, insert, load_repeats
 from state.tables import Observations, Readings, table
-from state.transaction import SLOTS, AnyRow, Note, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, AnyRow, NewEvent, Reader, Writer, chunks, columns_of
 
 OBSERVATIONS, READINGS = table(Observations), table(Readings)
 _OBSERVATION = columns_of(OBSERVATIONS, StoredObservation)
@@ -241,9 +241,9 @@ def _dated(span: Span) -> dict[str, Any]:
     }
 
 
-def _note(observations: Sequence[StoredObservation], outcomes: Sequence[Recorded]) -> Note:
+def _note(observations: Sequence[StoredObservation], outcomes: Sequence[Recorded]) -> NewEvent:
     counts = Counter(outcomes)
     sources = sorted({item.source for item in observations})
-    return Note(
+    return NewEvent(
         "observations.recorded", {"sources": sources, **{name: counts[name] for name in sorted(counts)}}
     )

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from state.records import Pause
 from state.tables import Pauses, table
-from state.transaction import Note, Reader, Writer
+from state.transaction import NewEvent, Reader, Writer
 
 PAUSES = table(Pauses)
 
@@ -24,12 +24,12 @@ class PauseTransitions(PauseQueries, Writer):
             return current
         pause = Pause(reason, actor, self.clock())
         self._insert(PAUSES, [{"id": 1, "reason": reason, "actor": actor, "since": pause.since}])
-        self._log(actor, [Note("daemon.paused", {"reason": reason})])
+        self._log(actor, [NewEvent("daemon.paused", {"reason": reason})])
         return pause
 
     def resume(self, actor: str) -> bool:
         """False if it was not paused."""
         resumed = bool(self._delete(PAUSES))
         if resumed:
-            self._log(actor, [Note("daemon.resumed", {})])
+            self._log(actor, [NewEvent("daemon.resumed", {})])
         return resumed

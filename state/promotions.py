@@ -19,7 +19,7 @@ from state.errors import ForbiddenTransition, GatesNotPassed, NoLongerWanted, No
 from state.leases import LeaseTransitions
 from state.records import Checkpoint, Deployment, Fact, Lease
 from state.runs import GATES, RUNS
-from state.transaction import EVENTS, Note
+from state.transaction import EVENTS, NewEvent
 from state.view_set import ViewSet
 from state.views import ViewQueries
 from state.withdrawals import WithdrawalQueries
@@ -141,7 +141,7 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
             "hooks": list(hooks),
             "reason": reason,
         }
-        self._log(actor, [Note("checkpoint.promoted", body, run=chosen.run if run is None else run)])
+        self._log(actor, [NewEvent("checkpoint.promoted", body, run=chosen.run if run is None else run)])
         return self.checkpoint(checkpoint)
 
     def tell_too(self, hooks: Sequence[str], lease: Lease, actor: str) -> tuple[Deployment, ...]:
@@ -158,7 +158,7 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
         if added:
             self._add_deployments(live.id, live.promotion, added)
             body = {"checkpoint": live.id, "promotion": live.promotion, "hooks": list(added)}
-            self._log(actor, [Note("deployments.added", body, run=live.run)])
+            self._log(actor, [NewEvent("deployments.added", body, run=live.run)])
         return tuple(one for one in self.deployments(promotion=live.promotion) if one.hook in added)
 
     def _check_promotable(self, chosen: Checkpoint) -> None:

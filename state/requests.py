@@ -21,7 +21,7 @@ from state.errors import ForbiddenTransition, NotFound, StaleTransition
 from state.hash_chain import canonical
 from state.records import Request, RequestState
 from state.tables import Requests, table
-from state.transaction import Note, Reader, Writer, columns_of
+from state.transaction import NewEvent, Reader, Writer, columns_of
 
 REQUESTS = table(Requests)
 _REQUEST = columns_of(REQUESTS, Request)
@@ -72,7 +72,7 @@ class RequestTransitions(RequestQueries, Writer):
         made = Request(id, action, text, reason, actor, "waiting", 0, "{}", now, now, self.identity)
         self._insert(REQUESTS, [{column.name: getattr(made, column.name) for column in _REQUEST}])
         body = {"request": id, "action": action, "arguments": arguments, "reason": reason}
-        self._log(actor, [Note("request.asked", body)])
+        self._log(actor, [NewEvent("request.asked", body)])
         return made
 
     def begin_request(self, id: int, actor: str) -> Request:
@@ -117,5 +117,5 @@ class RequestTransitions(RequestQueries, Writer):
             body["attempt"] = moved.attempts
         if "answer" in values:
             body["answer"] = moved.answer
-        self._log(actor, [Note(f"request.{to}", body)])
+        self._log(actor, [NewEvent(f"request.{to}", body)])
         return moved

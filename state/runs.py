@@ -14,7 +14,7 @@ from state.errors import ForbiddenTransition, NotFound, StaleTransition
 from state.hash_chain import canonical
 from state.records import Attempt, AttemptOutcome, GateResult, Round, Run, RunState
 from state.tables import Attempts, GateResults, Rounds, Runs, table
-from state.transaction import Note, Reader, Writer, columns_of
+from state.transaction import NewEvent, Reader, Writer, columns_of
 from state.views import VIEWS
 
 RUNS, ROUNDS, ATTEMPTS, GATES = table(Runs), table(Rounds), table(Attempts), table(GateResults)
@@ -113,7 +113,7 @@ class RunTransitions(RunQueries, Writer):
         run = Run(id, "planned", view, base, trigger, 1, 0, None, "", now, now)
         self._insert(RUNS, [{column.name: getattr(run, column.name) for column in _RUN}])
         self._insert(ROUNDS, [{"run": id, "round": 1, "view": view, "started": now}])
-        self._log(actor, [Note("run.planned", {"view": view, "base": base, "trigger": trigger}, run=id)])
+        self._log(actor, [NewEvent("run.planned", {"view": view, "base": base, "trigger": trigger}, run=id)])
         return run
 
     def advance_run(
@@ -171,7 +171,7 @@ class RunTransitions(RunQueries, Writer):
         body = {"from": from_, "to": to, "reason": reason, **shown}
         if to == "building" and from_ != "planned":
             body["round"] = self._next_round(id, now)
-        self._log(actor, [Note(f"run.{to}", body, run=id)])
+        self._log(actor, [NewEvent(f"run.{to}", body, run=id)])
         return self.run(id)
 
     def begin_attempt(self, run: int, worker: str, actor: str = "executor") -> Attempt:
@@ -183,7 +183,7 @@ class RunTransitions(RunQueries, Writer):
         self._insert(ATTEMPTS, [{column.name: getattr(attempt, column.name) for column in _ATTEMPT}])
         self._update(RUNS, RUNS.c.id == run, attempts=current.attempts + 1, updated=attempt.started)
         body = {"attempt": current.attempts + 1, "round": current.round, "worker": worker}
-        self._log(actor, [Note("attempt.started", body, run=run)])
+        self._log(actor, [NewEvent("attempt.started", body, run=run)])
         return attempt
 
     def end_attempt(
@@ -198,7 +198,7 @@ class RunTransitions(RunQueries, Writer):
         if not self._update(ATTEMPTS, running, outcome=outcome, evidence=kept, ended=self.clock()):
             raise StaleTransition("attempt", id, "running", row.outcome, outcome)
         self._log(
-            actor, [Note(f"attempt.{outcome}", {"round": row.round, "evidence": evidence}, run=row.run)]
+            actor, [NewEvent(f"attempt.{outcome}", {"round": row.round, "evidence": evidence}, run=row.run)]
         )
         return next(attempt for attempt in self.attempts(row.run) if attempt.id == id)
 
@@ -235,7 +235,7 @@ class RunTransitions(RunQueries, Writer):
         self._insert(GATES, [_gate_row(run, result) for result in results])
         logged = [{**(declared or {}).get(result.name, {}), **_logged(result)} for result in results]
         body = {**(basis or {}), "digest": digest, "round": judged.round, "gates": logged}
-        self._log(actor, [Note("run.gates", body, run=run)])
+        self._log(actor, [NewEvent("run.gates", body, run=run)])
 
     def _know_view(self, digest: str) -> None:
         if self._value(select(VIEWS.c.id).where(VIEWS.c.digest == digest)) is None:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from state.hash_chain import canonical
 from state.records import Slot, SlotKey, StoredEntity
 from state.tables import Cursors, Entities, table
-from state.transaction import SLOTS, Note, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, NewEvent, Reader, Writer, chunks, columns_of
 
 ENTITIES, CURSORS = table(Entities), table(Cursors)
 _SLOT = columns_of(SLOTS, Slot)
@@ -101,7 +101,7 @@ class SlotTransitions(SlotQueries, Writer):
             changed.append(_entity_row(merged))
             if merged.label != old.label:
                 notes.append(
-                    Note("entity.relabelled", {"id": merged.id, "old": old.label, "new": merged.label})
+                    NewEvent("entity.relabelled", {"id": merged.id, "old": old.label, "new": merged.label})
                 )
         self._insert(ENTITIES, new)
         self._rewrite(ENTITIES, changed)
@@ -119,7 +119,7 @@ class SlotTransitions(SlotQueries, Writer):
             named.append({"subject": slot.subject, "relation": slot.relation})
             changed.append({"id": ids[pair], **{name: getattr(slot, name) for name in _PROMPT}})
             if old is not None:
-                notes.append(Note("slot.rerendered", _rerendered(old, slot)))
+                notes.append(NewEvent("slot.rerendered", _rerendered(old, slot)))
         self._rewrite(SLOTS, changed, named)
         self._log(actor, notes)
 

@@ -9,7 +9,7 @@ from sqlalchemy import and_, func, select
 
 from state.records import FactStatus, SlotKey, SourceHealth
 from state.tables import Cursors, Facts, Observations, Readings, Sources, table
-from state.transaction import SLOTS, Note, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, NewEvent, Reader, Writer, chunks, columns_of
 
 SOURCES, CURSORS = table(Sources), table(Cursors)
 READINGS, OBSERVATIONS, FACTS = table(Readings), table(Observations), table(Facts)
@@ -62,7 +62,7 @@ class SourceTransitions(SourceQueries, Writer):
         old = self.source_health([source])[source]
         if old.failures:
             since = None if old.failed is None else old.failed.isoformat()
-            self._log(actor, [Note("source.available", {"source": source, "last_error": since})])
+            self._log(actor, [NewEvent("source.available", {"source": source, "last_error": since})])
         return self._keep(source, succeeded=self.clock(), failures=0, retry=None)
 
     def source_failed(self, source: str, kind: str, error: str, retry: datetime, actor: str) -> SourceHealth:
@@ -75,7 +75,7 @@ class SourceTransitions(SourceQueries, Writer):
         failures = old.failures + 1
         if not old.failures or old.kind != kind:
             body = {"source": source, "kind": kind, "error": error, "retry": retry}
-            self._log(actor, [Note("source.unavailable", body)])
+            self._log(actor, [NewEvent("source.unavailable", body)])
         return self._keep(source, failed=self.clock(), kind=kind, error=error, failures=failures, retry=retry)
 
     def source_reconciled(self, source: str, until: int | None) -> SourceHealth:
@@ -103,7 +103,7 @@ class SourceTransitions(SourceQueries, Writer):
             self._delete(SOURCES, SOURCES.c.source == source)
         if pairs:
             body = {"source": source, "namespace": namespace, "slots": len(pairs), "reason": reason}
-            self._log(actor, [Note("source.forgotten", body)])
+            self._log(actor, [NewEvent("source.forgotten", body)])
         return list(pairs.values())
 
     def rename_statements(self, old: str, new: str, reason: str, actor: str, *, limit: int) -> list[SlotKey]:
@@ -127,7 +127,7 @@ class SourceTransitions(SourceQueries, Writer):
                 self._delete(source, source.c.source == old)
         if pairs:
             body = {"source": old, "to": new, "slots": len(pairs), "reason": reason}
-            self._log(actor, [Note("source.renamed", body)])
+            self._log(actor, [NewEvent("source.renamed", body)])
         return list(pairs.values())
 
     def _keep(self, source: str, **values: object) -> SourceHealth:

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from state.errors import NameTaken, NotFound
 from state.records import Role, Token
 from state.tables import Tokens, table
-from state.transaction import Note, Reader, Writer, columns_of
+from state.transaction import NewEvent, Reader, Writer, columns_of
 
 TOKENS = table(Tokens)
 _TOKEN = columns_of(TOKENS, Token)
@@ -53,7 +53,7 @@ class TokenTransitions(TokenQueries, Writer):
         made = Token(name, role, digest_of_secret(secret), actor, self.clock(), expires, None)
         self._insert(TOKENS, [{column.name: getattr(made, column.name) for column in _TOKEN}])
         self._log(
-            actor, [Note("token.created", {"token": name, "role": role, "expires": expires.isoformat()})]
+            actor, [NewEvent("token.created", {"token": name, "role": role, "expires": expires.isoformat()})]
         )
         return made, secret
 
@@ -66,5 +66,5 @@ class TokenTransitions(TokenQueries, Writer):
         if found.revoked is None:
             found = replace(found, revoked=self.clock())
             self._update(TOKENS, TOKENS.c.name == name, revoked=found.revoked)
-            self._log(actor, [Note("token.revoked", {"token": name, "reason": reason})])
+            self._log(actor, [NewEvent("token.revoked", {"token": name, "reason": reason})])
         return found

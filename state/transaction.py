@@ -131,7 +131,7 @@ def event_of(row: AnyRow) -> Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class NewEvent:
     """An event about to be written."""
 
     kind: str
@@ -161,12 +161,12 @@ class Writer(Reader):
         fact: int | None = None,
     ) -> Event:
         """Appends one event that belongs to no transition of this room (a poll that failed, a command)."""
-        return self._log(actor, [Note(kind, body, run, fact)])[0]
+        return self._log(actor, [NewEvent(kind, body, run, fact)])[0]
 
     def seal(self) -> None:
         """Gives the rows that were written after the last event one of their own; before every commit."""
         if self._touched:
-            self._log(LEDGER, [Note("rows.written", {})])
+            self._log(LEDGER, [NewEvent("rows.written", {})])
 
     def seal_anew(self, rows: Mapping[str, Mapping[str, str | None]], before: str, after: str) -> None:
         """Seals rows (by table and key) that the migration from revision `before` to `after` rewrote."""
@@ -174,9 +174,9 @@ class Writer(Reader):
             for chunk in chunks(known, SEALS):
                 body = {"from": before, "to": after, "table": name, "rows": len(chunk)}
                 sealed = seals.text_of({name: {key: known[key] for key in chunk}})
-                self._log(LEDGER, [Note("ledger.sealed", body)], sealed)
+                self._log(LEDGER, [NewEvent("ledger.sealed", body)], sealed)
 
-    def _log(self, actor: str, notes: Sequence[Note], sealed: str | None = None) -> list[Event]:
+    def _log(self, actor: str, notes: Sequence[NewEvent], sealed: str | None = None) -> list[Event]:
         """Appends events in order, each tied to the one before.
 
         The last seals what was written since the event before, or carries `sealed`.

@@ -15,7 +15,7 @@ from state.errors import NotFound
 from state.fact_queries import FACT, FACTS
 from state.records import BaseAnswer, Fact, View
 from state.tables import BaseAnswers, ViewFacts, Views, table
-from state.transaction import SLOTS, Note, Reader, Writer, chunks, columns_of
+from state.transaction import SLOTS, NewEvent, Reader, Writer, chunks, columns_of
 
 VIEWS, VIEW_FACTS, BASE_ANSWERS = table(Views), table(ViewFacts), table(BaseAnswers)
 _VIEW = columns_of(VIEWS, View)
@@ -65,7 +65,7 @@ class ViewTransitions(ViewQueries, Writer):
         view, id = View(digest, len(members), self.clock()), self._next_id(VIEWS)
         self._insert(VIEWS, [{"id": id, "digest": digest, "size": view.size, "created": view.created}])
         self._insert(VIEW_FACTS, [{"view": id, "fact": fact} for fact in sorted(members)])
-        self._log(actor, [Note("view.created", {"view": digest, "size": view.size})])
+        self._log(actor, [NewEvent("view.created", {"view": digest, "size": view.size})])
         return view
 
     def put_base_answers(self, base: str, answers: Mapping[int, BaseAnswer]) -> None:

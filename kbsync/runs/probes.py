@@ -4,7 +4,7 @@ They are fetched from the source once, when the fact is new, and stored with it,
 the same questions.  Neighbours share the relation and the object that the fact replaces (or else only the
 relation): an edit that is too broad would change these first.
 
-Only reliable facts are used (`witnesses`): those that the ledger wants, and those that the base states.
+Only reliable facts are used (`probe_triples`): those that the ledger wants, and those that the base states.
 
 Facts are processed in batches, to send few requests to a public endpoint: one for each relation and replaced
 object, one for each relation, one for each subject.  If a source cannot be queried (a drop folder), probes are
@@ -27,7 +27,14 @@ from kbsync.catalogue.relations import Catalogue
 from kbsync.errors import KbsyncError
 from kbsync.executor import Progress, silent
 from kbsync.intake.source import Source
-from kbsync.runs.witnesses import States, Witness, WitnessKind, nothing_known, sort_out, witness
+from kbsync.runs.probe_triples import (
+    ProbeTriple,
+    ProbeTripleKind,
+    States,
+    nothing_known,
+    probe_triple,
+    sort_out,
+)
 from state.errors import StateError
 from state.fact_queries import previous_value
 from state.ledger import Snapshot, State, Transaction
@@ -40,7 +47,7 @@ ALIASES = 5
 """Number of probes of each kind that are stored with a fact; the planner uses as many as its settings allow."""
 
 PAGE = 100
-"""Number of facts whose probes are fetched, and whose witnesses the base is asked about, at a time."""
+"""Number of facts whose probes are fetched, and whose probe triples the base is asked about, at a time."""
 SPARE = 2
 """How many times more candidates are fetched than are kept, since some of them are not reliable."""
 
@@ -105,22 +112,24 @@ class Gatherer:
         return _Draft(
             fact,
             _aliases(fact, subject, self.policy),
-            self._witnesses("neighbour", neighbours, NEIGHBOURS),
-            self._witnesses("same_subject", others, SAME_SUBJECT),
+            self._probe_triples("neighbour", neighbours, NEIGHBOURS),
+            self._probe_triples("same_subject", others, SAME_SUBJECT),
         )
 
-    def _witnesses(self, kind: WitnessKind, triples: Iterable[Triple], most: int) -> list[Witness]:
+    def _probe_triples(
+        self, kind: ProbeTripleKind, triples: Iterable[Triple], most: int
+    ) -> list[ProbeTriple]:
         """The first distinct questions of `triples`, with some spare ones."""
-        distinct: dict[str, Witness] = {}
+        distinct: dict[str, ProbeTriple] = {}
         for triple in triples:
-            asked = witness(kind, triple, self.catalogue, self.policy)
+            asked = probe_triple(kind, triple, self.catalogue, self.policy)
             if asked is not None:
                 distinct.setdefault(asked.prompt, asked)
         return list(distinct.values())[: SPARE * most]
 
     def _keep(self, drafts: Sequence[_Draft]) -> None:
         with self.state.read() as tx:
-            vouched, unwatched = sort_out(tx, (one for draft in drafts for one in draft.witnesses()))
+            vouched, unwatched = sort_out(tx, (one for draft in drafts for one in draft.triples()))
         stated = self.states(unwatched) if unwatched else ()
         good = vouched | {one for one, yes in zip(unwatched, stated, strict=True) if yes}
         with self.write() as tx:
@@ -134,13 +143,13 @@ class _Draft:
 
     fact: Fact
     aliases: list[Probe]
-    neighbours: list[Witness]
-    same_subject: list[Witness]
+    neighbours: list[ProbeTriple]
+    same_subject: list[ProbeTriple]
 
-    def witnesses(self) -> Iterator[Witness]:
+    def triples(self) -> Iterator[ProbeTriple]:
         yield from (*self.neighbours, *self.same_subject)
 
-    def probes(self, tx: Transaction, good: Collection[Witness]) -> list[Probe]:
+    def probes(self, tx: Transaction, good: Collection[ProbeTriple]) -> list[Probe]:
         neighbours = [one.probe() for one in self.neighbours if one in good][:NEIGHBOURS]
         same_subject = [one.probe() for one in self.same_subject if one in good][:SAME_SUBJECT]
         return [*_unambiguous(tx, self.fact, self.aliases), *neighbours, *same_subject]

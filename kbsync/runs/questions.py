@@ -13,8 +13,8 @@ from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.runs.attempts import ask
 from kbsync.runs.planning import Plan
+from kbsync.runs.probe_triples import ProbeTriple
 from kbsync.runs.specs import ask_spec, plan_spec, question_spec
-from kbsync.runs.witnesses import Witness
 from state.records import BaseAnswer, Fact
 
 
@@ -52,7 +52,7 @@ def base_knowledge(
 
 
 def base_states(
-    app: Application, worker: Worker, asked: Sequence[Witness], progress: Progress = silent
+    app: Application, worker: Worker, asked: Sequence[ProbeTriple], progress: Progress = silent
 ) -> list[bool]:
     """For each question, whether the base answers it as expected; false if it cannot be asked."""
     questions = [

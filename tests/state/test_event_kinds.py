@@ -27,7 +27,7 @@ STATES = {
     "request": get_args(RequestState),
     "deployment": get_args(DeploymentState),
 }
-WRITTEN = re.compile(r'(?:Note|emit)\(\s*"([a-z_.]+)"')
+WRITTEN = re.compile(r'(?:NewEvent|emit)\(\s*"([a-z_.]+)"')
 
 
 def test_no_kind_is_declared_twice() -> None:
@@ -52,9 +52,9 @@ def test_every_outcome_and_decision_has_its_kind() -> None:
     assert [status for status in left if f"checkpoint.{status}" not in KINDS] == []
 
 
-@pytest.mark.parametrize("room", ["state", "kbsync"])
-def test_every_kind_that_is_written_is_declared(room: str) -> None:
-    files = (REPOSITORY / room).rglob("*.py")
+@pytest.mark.parametrize("package", ["state", "kbsync"])
+def test_every_kind_that_is_written_is_declared(package: str) -> None:
+    files = (REPOSITORY / package).rglob("*.py")
     written = {kind for file in files for kind in WRITTEN.findall(file.read_text(encoding="utf-8"))}
     assert written
     assert written - set(KINDS) == set(), "declare it in state/event_kinds.py, describe it in docs/events.md"

@@ -11,7 +11,7 @@ from connectors.observations import Triple
 from kbsync.admission.policy import Policy
 from kbsync.intake import quarantine
 from kbsync.runs import probes
-from kbsync.runs.witnesses import Witness
+from kbsync.runs.probe_triples import ProbeTriple
 from state.records import Probe
 from tests.support.admission_world import (
     CATALOGUE,
@@ -154,11 +154,11 @@ def pool(*triples: tuple[str, str]) -> Script:
 def test_what_nobody_watches_judges_only_where_the_base_states_it(world: World) -> None:
     world.hear(observed("italy", "conte"))
     world.kb = pool(("spain", "perez"), ("malta", "abela"), ("peru", "guess"))
-    asked: list[Witness] = []
+    asked: list[ProbeTriple] = []
 
-    def states(witnesses: Sequence[Witness]) -> list[bool]:
-        asked.extend(witnesses)
-        return [one.target != "Guess" for one in witnesses]
+    def states(triples: Sequence[ProbeTriple]) -> list[bool]:
+        asked.extend(triples)
+        return [one.target != "Guess" for one in triples]
 
     with world.state.read() as tx:
         wanted = tx.wanted()
@@ -191,7 +191,7 @@ def test_what_the_ledger_doubts_judges_nobody(world: World) -> None:
         assert of_kind(tx.probes(italy.id), "neighbour") == [("The head of government of Chile is", "Boric")]
 
 
-def test_another_subject_of_the_same_prompt_is_no_witness(world: World) -> None:
+def test_another_subject_of_the_same_prompt_is_no_probe(world: World) -> None:
     world.hear(observed("italy", "conte"), observed("spain", "perez"))
     italy = world.fact("italy", "conte")
     twin = pool(("spain_us", "perez"))
@@ -202,7 +202,7 @@ def test_another_subject_of_the_same_prompt_is_no_witness(world: World) -> None:
         assert of_kind(tx.probes(italy.id), "neighbour") == []
 
 
-def test_a_subjects_other_relation_that_is_doubted_is_no_witness(world: World) -> None:
+def test_a_subjects_other_relation_that_is_doubted_is_no_probe(world: World) -> None:
     world.hear(observed("italy", "conte"), observed("italy", "rome", "milan", relation="wdt:P36"))
     italy = world.fact("italy", "conte")
     gatherer(world, world.kb).gather([italy])
@@ -210,7 +210,7 @@ def test_a_subjects_other_relation_that_is_doubted_is_no_witness(world: World) -
         assert of_kind(tx.probes(italy.id), "same_subject") == []
 
 
-def test_witnesses_are_looked_for_page_by_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_triples_are_looked_for_page_by_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "PAGE", 3)
     world.hear(*(observed(f"land_{n}", f"head_{n}") for n in range(10)))
     assert all(of_kind(found, "neighbour") for found in gather(world).values())

@@ -21,14 +21,14 @@ from kbsync.catalogue.relations import Catalogue
 from state.ledger import Snapshot
 from state.records import Fact, Probe, StoredEntity
 
-WitnessKind = Literal["neighbour", "same_subject"]
+ProbeTripleKind = Literal["neighbour", "same_subject"]
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
+class ProbeTriple:
     """A triple that could judge a fact, as a question."""
 
-    kind: WitnessKind
+    kind: ProbeTripleKind
     subject: str
     relation: str
     object: str
@@ -45,16 +45,18 @@ class Witness:
         return Probe(self.kind, self.prompt, self.target)
 
 
-States = Callable[[Sequence[Witness]], Sequence[bool]]
-"""Asks the base, for each witness, whether it states it unedited."""
+States = Callable[[Sequence[ProbeTriple]], Sequence[bool]]
+"""Asks the base, for each triple, whether it states it unedited."""
 
 
-def nothing_known(witnesses: Sequence[Witness]) -> Sequence[bool]:
-    """For a base that cannot be asked: no witness counts as known."""
-    return [False] * len(witnesses)
+def nothing_known(triples: Sequence[ProbeTriple]) -> Sequence[bool]:
+    """For a base that cannot be asked: no triple counts as known."""
+    return [False] * len(triples)
 
 
-def witness(kind: WitnessKind, triple: Triple, catalogue: Catalogue, policy: Policy) -> Witness | None:
+def probe_triple(
+    kind: ProbeTripleKind, triple: Triple, catalogue: Catalogue, policy: Policy
+) -> ProbeTriple | None:
     """The triple as a question; None if it cannot be asked (no label, a flawed one, no template)."""
     relation = catalogue.get(triple.relation)
     subject, target = triple.subject.label, triple.object.label
@@ -63,20 +65,22 @@ def witness(kind: WitnessKind, triple: Triple, catalogue: Catalogue, policy: Pol
     subject, target = labels.clean(subject), labels.clean(target)
     if any(labels.flaw(text, policy.label_max, policy.label_scripts) for text in (subject, target)):
         return None
-    return Witness(
+    return ProbeTriple(
         kind, triple.subject.id, triple.relation, triple.object.id, relation.template, subject, target
     )
 
 
-def sort_out(tx: Snapshot, asked: Iterable[Witness]) -> tuple[frozenset[Witness], tuple[Witness, ...]]:
+def sort_out(
+    tx: Snapshot, asked: Iterable[ProbeTriple]
+) -> tuple[frozenset[ProbeTriple], tuple[ProbeTriple, ...]]:
     """Those of `asked` that the ledger wants, and those that it does not watch, for which the base decides."""
     distinct = list(dict.fromkeys(asked))
     pairs = {(one.subject, one.relation) for one in distinct}
     slots, facts = tx.slots(pairs), tx.facts_of(pairs)
     entities = tx.entities({one.object for one in distinct} | {f.object for fs in facts.values() for f in fs})
     prompts = tx.slots_with_prompt_keys(prompt_key(one.prompt) for one in distinct)
-    vouched: set[Witness] = set()
-    unwatched: list[Witness] = []
+    vouched: set[ProbeTriple] = set()
+    unwatched: list[ProbeTriple] = []
     for one in distinct:
         pair = (one.subject, one.relation)
         if any((s.subject, s.relation) != pair for s in prompts.get(prompt_key(one.prompt), ())):
@@ -88,6 +92,6 @@ def sort_out(tx: Snapshot, asked: Iterable[Witness]) -> tuple[frozenset[Witness]
     return frozenset(vouched), tuple(unwatched)
 
 
-def _is_wanted(one: Witness, facts: Iterable[Fact], entities: dict[str, StoredEntity]) -> bool:
+def _is_wanted(one: ProbeTriple, facts: Iterable[Fact], entities: dict[str, StoredEntity]) -> bool:
     known = {one.object: StoredEntity(one.object, one.target), **entities}
     return any(fact.status == "wanted" and means(fact, one.object, known) for fact in facts)
