@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from connectors.rows.drop_folder import DONE, REJECTS, DropFolder, Dropped
 from connectors.rows.file_formats import SUFFIXES, FileReader, suffix_of
 from connectors.rows.isolation import Isolation
 from connectors.rows.mapping import Mapper, MappingSettings, Reject
+from connectors.rows.read_log import ReadFile
 from connectors.rows.whole_reading import WholeCursor, WholeReading, announced, next_revision, report_rejects
 from connectors.settings import Context, SourceSettings, parse
 from connectors.terms import Term
@@ -65,13 +66,23 @@ class _Cursor:
     held: str | None = None
     """`complete`: the contents of the last file."""
     revision: int = 0
+    """Of the last file; the files that are in `done/` with greater ones were read after a backup was made."""
+    revisions: Mapping[str, int] = field(default_factory=dict)
+    """File name → revision, for the files in `read`.  Cursors of older versions have none."""
 
     def dump(self) -> str:
-        return dump_cursor(_FORMAT, {"read": dict(self.read), "held": self.held, "revision": self.revision})
+        fields = {"read": dict(self.read), "held": self.held, "revision": self.revision}
+        return dump_cursor(_FORMAT, {**fields, "revisions": dict(self.revisions)})
 
     @classmethod
     def load(cls, text: str | None) -> _Cursor:
-        return load_cursor(text, _FORMAT, typed(cls), (part.name for part in fields(cls)))
+        return load_cursor(text, _FORMAT, typed(cls), ("read", "held", "revision"))
+
+    @property
+    def files(self) -> Iterator[ReadFile]:
+        """The files that were read to their end."""
+        for name, identity in self.read.items():
+            yield ReadFile(name, identity, self.revisions.get(name, self.revision))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +127,11 @@ class FilesConnector:
         """
         where = _Cursor.load(cursor)
         with DropFolder.opened(self.name, self._path) as folder:
-            for name, identity in where.read.items():
-                folder.move_aside(name, identity, self._settings.max_bytes)
+            for file in where.files:
+                folder.move_aside(file, self._settings.max_bytes)
             where = _Cursor({}, where.held, where.revision)
+            if cursor is not None:
+                where = yield from self._read_again(folder, where)
             contents = self._contents(folder)
             self._warn(contents)
             died: dict[str, str] = {}
@@ -127,7 +140,8 @@ class FilesConnector:
                 if dropped is None:
                     break  # still being written; the files after it wait
                 try:
-                    where = yield from self._file(folder, dropped, where)
+                    revision = next_revision(self._context.clock.now(), where.revision)
+                    where = yield from self._file(dropped, where, revision, folder)
                 except ReaderDied as error:
                     self._deadly[dropped.identity] = died[dropped.identity] = str(error)
             self._deadly = died
@@ -177,11 +191,31 @@ class FilesConnector:
             _log.warning("%s: not read: %s", self.name, contents.refused[name])
         self._warned = contents.refused
 
-    def _file(self, folder: DropFolder, dropped: Dropped, where: _Cursor) -> Generator[Poll, None, _Cursor]:
-        """The steps of one file; returns the cursor after it."""
+    def _read_again(self, folder: DropFolder, where: _Cursor) -> Generator[Poll, None, _Cursor]:
+        """The steps of the files that were read and moved away after the cursor was stored.
+
+        There are such files after a restore from a backup.  They keep their revisions.
+        """
+        for file, found in folder.read_after(where.revision, self._settings.max_bytes):
+            if found is None:
+                _log.warning(
+                    "%s: %s was read after the backup and is not in %s any more; what it states is missing",
+                    self.name,
+                    shown(file.name),
+                    self._path / DONE,
+                )
+                where = _Cursor({}, where.held, file.revision)
+                yield Poll((), where.dump())
+            else:
+                where = yield from self._file(found, where, file.revision, None)
+        return where
+
+    def _file(
+        self, dropped: Dropped, where: _Cursor, revision: int, waits_in: DropFolder | None
+    ) -> Generator[Poll, None, _Cursor]:
+        """The steps of one file; returns the cursor after it, which says whether the file has to be moved away."""
         label = f"{self.name}: {shown(dropped.name)[1:-1]}"
         mapper = Mapper(self.name, self._settings, self._settings.languages)
-        revision = next_revision(self._context.clock.now(), where.revision)
         if dropped.identity in self._deadly:
             raise ReaderDied(self._deadly[dropped.identity])
         try:
@@ -190,13 +224,17 @@ class FilesConnector:
             changed, held = self._changed(mapper, where, revision)
         except SourceDataError as error:
             raise type(error)(f"{label}: {error}") from error
-        folder.write_rejects(dropped, _listed(mapper))
+        read, revisions = dict(where.read), dict(where.revisions)
+        if waits_in is not None:
+            waits_in.write_rejects(dropped, _listed(mapper))
+            read[dropped.name], revisions[dropped.name] = dropped.identity, revision
         reject = report_rejects(label, mapper)
-        after = _Cursor({**where.read, dropped.name: dropped.identity}, held, revision)
+        after = _Cursor(read, held, revision, revisions)
         size = self._settings.slots_per_step
         if self._settings.complete and len(changed) > size:
             about_to_change = announced(WholeCursor.load(where.held), changed, revision)
-            yield Poll((), _Cursor(where.read, about_to_change.dump(), revision).dump())
+            begun = revision if waits_in is not None else where.revision  # else it would count as read
+            yield Poll((), _Cursor(where.read, about_to_change.dump(), begun, where.revisions).dump())
         while len(changed) > size:
             yield Poll(tuple(changed[:size]), None)
             changed = changed[size:]

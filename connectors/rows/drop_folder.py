@@ -18,11 +18,14 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 from connectors.border import shown
 from connectors.errors import SourceDataError, SourceUnavailable
+from connectors.rows import read_log
+from connectors.rows.read_log import ReadFile
 
 REJECTS = ".rejects.jsonl"
 DONE = "done"
@@ -158,11 +161,12 @@ class DropFolder:
             file.writelines(_escaped(line) + "\n" for line in lines)
         os.rename(temporary, beside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
-    def move_aside(self, name: str, identity: str, most: int) -> None:
+    def move_aside(self, file: ReadFile, most: int) -> None:
         """Move the file to `done/`, with its rejects, if it is still the file that was read.
 
         The file is claimed by a rename before it is compared, since a writer may replace it at any moment.
         """
+        name = file.name
         _require_name(name)
         with self._done() as done:
             claim = _CLAIM + name
@@ -175,13 +179,36 @@ class DropFolder:
                 claimed = mine.read(claim, most, linked=True)
             except SourceDataError:  # a link, or grown beyond all bounds: not what was read
                 claimed = None
-            prefix = identity[:8]
-            if claimed is None or not _same(claimed.identity, identity):
+            prefix = _prefix(file.identity)
+            if claimed is None or not _same(claimed.identity, file.identity):
                 _move(done, claim, self._folder, name, prefix)
                 return
+            read_log.append(done, file)
             target = _move(done, claim, done, name, prefix)
             if _exists(self._folder, name + REJECTS):
                 _move(self._folder, name + REJECTS, done, target + REJECTS, prefix)
+
+    def read_after(self, revision: int, most: int) -> Iterator[tuple[ReadFile, Dropped | None]]:
+        """The files in `done/` that were read with greater revisions, in the order in which they were read.
+
+        None stands for a file that is not there any more, or that is not the one that was read.
+        """
+        with self._done() as done:
+            mine = DropFolder(self.path / DONE, done)
+            for file in read_log.read_after(done, revision):
+                yield file, mine._find(file, most)
+
+    def _find(self, file: ReadFile, most: int) -> Dropped | None:
+        """The file, under whichever name was free when it was moved here."""
+        names = _free_names(file.name, _prefix(file.identity))
+        for name in takewhile(lambda name: _exists(self._folder, name), names):
+            try:
+                found = self.read(name, most, linked=True)
+            except SourceDataError:  # a link, or too large: not what was read
+                found = None
+            if found is not None and _digest(found.identity) == _digest(file.identity):
+                return found
+        return None
 
     @contextmanager
     def _done(self) -> Iterator[int]:
@@ -232,7 +259,22 @@ def _identity(data: bytes, status: os.stat_result) -> str:
 
 def _same(found: str, remembered: str) -> bool:
     """Cursors of older versions hold the digest alone."""
-    return found == remembered or found.partition(":")[0] == remembered
+    return found == remembered or _digest(found) == remembered
+
+
+def _digest(identity: str) -> str:
+    return identity.partition(":")[0]
+
+
+def _prefix(identity: str) -> str:
+    return identity[:8]
+
+
+def _free_names(wanted: str, prefix: str) -> Iterator[str]:
+    """The names under which a file is put where `wanted` may be taken, best first."""
+    yield wanted
+    for number in count(1):
+        yield f"{prefix}-{number}-{wanted}"
 
 
 def _read_all(descriptor: int, most: int) -> bytes:
@@ -261,16 +303,15 @@ def _unlink(folder: int, name: str) -> None:
 
 def _move(source: int, name: str, target: int, wanted: str, prefix: str) -> str:
     """Rename without ever replacing a file, since file names repeat; returns the name that was free."""
-    number = 0
+    names = _free_names(wanted, prefix)
     while True:
-        free = f"{prefix}-{number}-{wanted}" if number else wanted
+        free = next(names)
         if not _exists(target, free):
             if _link(source, name, target, free):
                 return free
         elif os.path.samestat(_stat(source, name), _stat(target, free)):
             os.unlink(name, dir_fd=source)  # an earlier move was killed between link and unlink
             return free
-        number += 1
 
 
 def _link(source: int, name: str, target: int, free: str) -> bool:

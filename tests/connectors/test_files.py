@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,3 +209,88 @@ def test_other_names_come_as_a_list_as_one_text_or_in_rows_of_their_own(drop: Pa
     assert a.subject.aliases == ("ACME Inc.", "Acme")
     assert [s.object and s.object.aliases for s in b.statements] == [("Max", "Maxi", "Maximilian")]
     assert "not a list of strings" in (drop / "day1.jsonl.rejects.jsonl").read_text()
+
+
+def reading(drop: Path, open_files: Open, *days: str, **settings: Any) -> list[Sink]:
+    """A folder that was read a day at a time, and what was known after each day."""
+    sink, known = Sink(), []
+    for number, rows in enumerate(days):
+        (drop / f"day{number}.csv").write_text(HEADER + rows)
+        while sink.drain(open_files(**settings)):
+            pass
+        known.append(copy.deepcopy(sink))
+    sink.drain(open_files(**settings))
+    return known
+
+
+def revisions(sink: Sink) -> dict[tuple[str, str], object]:
+    return {slot: observation.revision for slot, observation in sink.slots.items()}
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_what_was_read_after_a_backup_is_read_again_with_its_revisions(
+    drop: Path, open_files: Open, complete: bool
+) -> None:
+    days = ["a,owner,Ann\nb,owner,Bob\n", "a,owner,Eve\nb,owner,\n", "a,owner,Ann\n"]
+    first, _, last = reading(drop, open_files, *days, complete=complete)
+    assert last.values("crm:owner") == {"crm:a": ("lit:Ann",)}
+    restored = copy.deepcopy(first)
+    (drop / "day3.csv").write_text(HEADER + "a,owner,Kim\n")
+    restored.drain(open_files(complete=complete))
+    assert waiting(drop) == ["day3.csv"], "it waits for the next poll to be moved away"
+    assert restored.values("crm:owner") == {"crm:a": ("lit:Kim",)}
+    b = ("crm:b", "crm:owner")
+    assert revisions(restored)[b] == revisions(last)[b]
+    assert restored.drain(open_files(complete=complete)) == 0
+    assert (drop / "done" / "day3.csv").exists()
+
+
+def test_a_killed_reading_of_what_a_backup_lacks_is_carried_on(drop: Path, open_files: Open) -> None:
+    (known, _, last) = reading(drop, open_files, "a,owner,Ann\n", "a,owner,Eve\n", "b,owner,Bob\n")
+    connector = open_files()
+    step = next(iter(connector.poll(known.cursor)))  # the rest of the poll is never asked for
+    known.commit(step)
+    known.drain(open_files())
+    assert known.statements() == last.statements()
+    assert revisions(known) == revisions(last)
+
+
+def test_a_new_ledger_does_not_read_what_another_has_read(drop: Path, open_files: Open) -> None:
+    reading(drop, open_files, "a,owner,Ann\n", "b,owner,Bob\n")
+    assert Sink().drain(open_files()) == 0
+
+
+def test_a_file_that_a_backup_lacks_and_that_is_gone_is_named(
+    drop: Path, open_files: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    known, *_ = reading(drop, open_files, "a,owner,Ann\n", "a,owner,Eve\n", "b,owner,Bob\n")
+    (drop / "done" / "day1.csv").unlink()
+    with caplog.at_level(logging.WARNING):
+        known.drain(open_files())
+    assert known.values("crm:owner") == {"crm:a": ("lit:Ann",), "crm:b": ("lit:Bob",)}
+    assert "'day1.csv' was read after the backup and is not in" in caplog.text
+    caplog.clear()
+    known.drain(open_files())
+    assert not caplog.text, "once is enough"
+
+
+def test_a_file_that_was_changed_after_it_was_read_is_not_read_again(drop: Path, open_files: Open) -> None:
+    known, _ = reading(drop, open_files, "a,owner,Ann\n", "a,owner,Eve\n")
+    (drop / "done" / "day1.csv").write_text(HEADER + "a,owner,Mallory\n")
+    known.drain(open_files())
+    assert known.values("crm:owner") == {"crm:a": ("lit:Ann",)}
+
+
+def test_files_of_one_name_are_told_apart_when_they_are_read_again(drop: Path, open_files: Open) -> None:
+    sink, known = Sink(), []
+    for owner in ("Ann", "Eve", "Kim"):
+        (drop / "today.csv").write_text(HEADER + f"a,owner,{owner}\n")
+        sink.drain(open_files())
+        sink.drain(open_files())
+        known.append(copy.deepcopy(sink))
+    restored = known[0]
+    steps = list(open_files().poll(restored.cursor))
+    assert [one.statements[0].object.id for step in steps for one in step.observations] == [
+        "lit:Eve",
+        "lit:Kim",
+    ]

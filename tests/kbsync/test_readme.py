@@ -47,7 +47,7 @@ def test_a_csv_file_becomes_a_promoted_checkpoint_by_the_readmes_own_commands(tm
     assert "Herbert Diess" in asked, "what the base says stands beside it"
     assert len(list((tmp_path / "my-home/checkpoints").glob("*-1"))) == 2
     assert (tmp_path / "my-home/checkpoints/live/config.json").is_file()
-    assert sorted(path.name for path in (tmp_path / "drop/done").iterdir()) == ["chiefs.csv"]
+    assert sorted(path.name for path in (tmp_path / "drop/done").glob("[!.]*")) == ["chiefs.csv"]
 
 
 def test_the_example_settings_can_be_uncommented_and_added_to(tmp_path: Path) -> None:

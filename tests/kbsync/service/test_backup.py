@@ -375,3 +375,13 @@ def test_a_restore_is_declared_to_the_witnesses_where_there_is_a_key(micro: Micr
     micro.sync()
     assert kbsync(micro.home, "audit", "anchor") == 0
     assert kbsync(micro.home, "audit", "verify", "--incremental") == 0
+
+
+def test_what_a_drop_folder_withdrew_after_the_backup_is_withdrawn_after_the_restore(micro: Micro) -> None:
+    """The file was moved to `done/` long ago, and no source will deliver it again."""
+    micro.say({"Blue House": None})
+    micro.sync()
+    assert live(micro) == {"Red Boat": "Emil"}
+    assert kbsync(micro.home, "restore", "--replace", micro.root / "one.tar") == 0
+    micro.sync()
+    assert live(micro) == {"Red Boat": "Emil"}
