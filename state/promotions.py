@@ -114,6 +114,21 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
             self._check_gates(checkpoint, chosen.run if run is None else run)
             self._check_wanted(chosen, live)
         actor = actor or lease.holder
+        number = self._make_live(checkpoint, live, actor)
+        self._supersede(actor)
+        self._add_deployments(checkpoint, number, hooks)
+        body = self._described(chosen) | {
+            "previous": None if live is None else live.id,
+            "promotion": number,
+            "generation": lease.generation,
+            "hooks": list(hooks),
+            "reason": reason,
+        }
+        self._log(actor, [NewEvent("checkpoint.promoted", body, run=chosen.run if run is None else run)])
+        return self.checkpoint(checkpoint)
+
+    def _make_live(self, checkpoint: int, live: Checkpoint | None, actor: str) -> int:
+        """Put it in the place of `live`; returns the number of the promotion."""
         if live is not None:
             self.retire(live.id, f"checkpoint {checkpoint} is promoted", actor)
         number = 1 + int(self._value(select(func.max(CHECKPOINTS.c.promotion))) or 0)
@@ -124,27 +139,22 @@ class PromotionTransitions(CheckpointTransitions, LeaseTransitions, DeploymentTr
             promoted=self.clock(),
             promotion=number,
         )
-        self._supersede(actor)
-        self._add_deployments(checkpoint, number, hooks)
+        return number
+
+    def _described(self, chosen: Checkpoint) -> dict[str, Any]:
+        """What the event of a promotion says about the checkpoint and its facts."""
         facts = ViewSet(ViewQueries(self.connection, self.clock).view_facts(chosen.view))
-        body = {
-            "checkpoint": checkpoint,
+        return {
+            "checkpoint": chosen.id,
             "view": chosen.view,
             "base": chosen.base,
             "digest": chosen.digest,
             "view_root": facts.root().hex(),
             "view_size": facts.size,
             "from": chosen.status,
-            "previous": None if live is None else live.id,
-            "promotion": number,
-            "generation": lease.generation,
-            "hooks": list(hooks),
-            "reason": reason,
         }
-        self._log(actor, [NewEvent("checkpoint.promoted", body, run=chosen.run if run is None else run)])
-        return self.checkpoint(checkpoint)
 
-    def tell_too(self, hooks: Sequence[str], lease: Lease, actor: str) -> tuple[Deployment, ...]:
+    def add_hooks(self, hooks: Sequence[str], lease: Lease, actor: str) -> tuple[Deployment, ...]:
         """Pending deployments of what is live for those of `hooks` that its promotion did not name.
 
         For hooks that were configured since. Raises StaleLeader.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json as jsons
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kbsync.cli.option_groups import grouped
 from kbsync.cli.options import Json, globals_of
 from kbsync.cli.proving import bundle
 from kbsync.console import print_json, print_table, say
@@ -18,6 +20,7 @@ from kbsync.visible import visible_json
 
 if TYPE_CHECKING:
     from kbsync.proofs.witnesses import Witness
+    from state.event_queries import EventFilter
     from state.records import Event, Verification
 
 
@@ -32,21 +35,46 @@ def register(app: typer.Typer) -> None:
     app.add_typer(audit, name="audit")
 
 
-def show(
-    context: typer.Context,
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """Which events are shown."""
+
     since: Annotated[
         str | None, typer.Option(help="From then on: 2026-05-01, 2026-05-01T12:00 (UTC), or 3h ago as `3h`.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Before then, written in the same way.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only this kind, or kinds such as `fact.*`.")] = None,
+    ] = None
+    until: Annotated[str | None, typer.Option(help="Before then, written in the same way.")] = None
+    kind: Annotated[str | None, typer.Option(help="Only this kind, or kinds such as `fact.*`.")] = None
     actor: Annotated[
         str | None, typer.Option(help="Only by this actor, or this user of the operating system.")
-    ] = None,
-    run: Annotated[int | None, typer.Option(help="Only events of this run.")] = None,
-    fact: Annotated[int | None, typer.Option(help="Only events of this fact.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Only events about this subject (its id).")] = None,
-    before: Annotated[int | None, typer.Option(help="Only events before this number: the next page.")] = None,
-    after: Annotated[int, typer.Option(help="Only events after this number.")] = 0,
+    ] = None
+    run: Annotated[int | None, typer.Option(help="Only events of this run.")] = None
+    fact: Annotated[int | None, typer.Option(help="Only events of this fact.")] = None
+    subject: Annotated[str | None, typer.Option(help="Only events about this subject (its id).")] = None
+    before: Annotated[int | None, typer.Option(help="Only events before this number: the next page.")] = None
+    after: Annotated[int, typer.Option(help="Only events after this number.")] = 0
+
+    def filter(self, now: datetime) -> EventFilter:
+        """Raises UsageError for a time that cannot be read."""
+        from kbsync.cli.instants import instant
+        from state.event_queries import EventFilter
+
+        return EventFilter(
+            after=self.after,
+            before=self.before,
+            since=instant(self.since, now),
+            until=instant(self.until, now),
+            kind=self.kind,
+            actor=self.actor,
+            run=self.run,
+            fact=self.fact,
+            subject=self.subject,
+        )
+
+
+@grouped
+def show(
+    context: typer.Context,
+    searched: Searched,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number to show.")] = 50,
     json: Json = False,
 ) -> None:
@@ -54,21 +82,8 @@ def show(
 
     docs/events.md says what each kind means.
     """
-    from kbsync.cli.instants import instant
-    from state.event_queries import EventFilter
-
     with globals_of(context).ledger() as app:
-        chosen = EventFilter(
-            after=after,
-            before=before,
-            since=instant(since, app.now()),
-            until=instant(until, app.now()),
-            kind=kind,
-            actor=actor,
-            run=run,
-            fact=fact,
-            subject=subject,
-        )
+        chosen = searched.filter(app.now())
         with app.state.read() as tx:
             found = tx.recent_events(chosen, limit)
             older = tx.count_events(replace(chosen, before=found[-1].seq)) if found else 0

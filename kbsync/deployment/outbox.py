@@ -105,7 +105,7 @@ class Outbox:
         if live is None or not (stray or cut_off or set(hooks) - named):
             return [row for row in rows if row.hook in hooks]
         with self.leadership.write() as tx:
-            tx.tell_too(tuple(hooks), self.leadership.lease, ACTOR)
+            tx.add_hooks(tuple(hooks), self.leadership.lease, ACTOR)
             for row in stray:
                 tx.move_deployment(
                     row.id, row.state, "superseded", actor=ACTOR, detail="the hook is no longer configured"

@@ -203,24 +203,24 @@ def test_a_server_that_forgot_is_notified_again_and_a_new_hook_hears_of_what_is_
     state: State, lease: Lease
 ) -> None:
     with state.write() as tx:
-        assert tx.tell_too(["vllm"], lease, "daemon") == (), "nothing is live yet"
+        assert tx.add_hooks(["vllm"], lease, "daemon") == (), "nothing is live yet"
         live = tx.promote(staged(tx, "wd:Q1").id, lease, hooks=["vllm"])
         (todo,) = tx.deployments()
         for from_, to in (("pending", "deploying"), ("deploying", "deployed"), ("deployed", "deploying")):
             tx.move_deployment(todo.id, from_, to, actor="daemon")  # type: ignore[arg-type]
-        (new,) = tx.tell_too(["vllm", "exec"], lease, "daemon")
+        (new,) = tx.add_hooks(["vllm", "exec"], lease, "daemon")
         assert (new.hook, new.state, new.checkpoint, new.promotion) == (
             "exec",
             "pending",
             live.id,
             live.promotion,
         )
-        assert tx.tell_too(["vllm", "exec"], lease, "daemon") == ()
+        assert tx.add_hooks(["vllm", "exec"], lease, "daemon") == ()
         assert tx.count_deployments() == {"deploying": 1, "pending": 1}
         assert tx.count_runs() == {"staged": 1}
     check(state)
     with pytest.raises(StaleLeader), state.write() as tx:
-        tx.tell_too(["a third"], replace(lease, generation=lease.generation - 1), "an ex-leader")
+        tx.add_hooks(["a third"], replace(lease, generation=lease.generation - 1), "an ex-leader")
 
 
 def test_an_ex_leader_that_was_paused_cannot_promote(state: State, clock: Clock, lease: Lease) -> None:
