@@ -46,7 +46,7 @@ class SqlSettings(SourceSettings, MappingSettings):
     )
     key: str | None = Field(None, description="keyset: unique column that orders rows with equal times")
     overlap: Duration = Field(
-        timedelta(minutes=5), ge=timedelta(), description="keyset: longest time from a change to its commit"
+        timedelta(minutes=5), description="keyset: longest time from a change to its commit"
     )
     rows_per_request: int = Field(5_000, ge=1, description="Rows per request")
     slots_per_step: int = Field(400, ge=1, description="Slots committed per step")

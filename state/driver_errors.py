@@ -1,4 +1,4 @@
-"""From what a database driver raises to the errors of this room: each names the database and what to do.
+"""From what a database driver raises to the errors of this package: each names the database and what to do.
 
 SQLite tells its conditions by message, PostgreSQL by SQLSTATE
 (https://www.postgresql.org/docs/current/errcodes-appendix.html).  What is neither a condition of the database
@@ -79,7 +79,7 @@ _SQLITE: tuple[tuple[tuple[str, ...], type[StateError], str], ...] = (
 
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
-    """Turns the driver's errors about the state of the database into the room's own."""
+    """Turns the driver's errors about the state of the database into the package's own."""
     try:
         yield
     except DBAPIError as error:
@@ -105,7 +105,7 @@ def shown(url: URL) -> str:
 
 
 def _known(error: DBAPIError, url: URL) -> StateError | None:
-    """The room's error for a driver's, or None where it is no condition of the database."""
+    """The package's error for a driver's, or None where it is no condition of the database."""
     message = str(error.orig)
     if url.get_backend_name() == "sqlite":
         return _sqlite_error(message, Path(str(url.database)))

@@ -160,7 +160,7 @@ class Writer(Reader):
         run: int | None = None,
         fact: int | None = None,
     ) -> Event:
-        """Appends one event that belongs to no transition of this room (a poll that failed, a command)."""
+        """Appends one event that belongs to no transition of this package (a poll that failed, a command)."""
         return self._log(actor, [NewEvent(kind, body, run, fact)])[0]
 
     def seal(self) -> None:

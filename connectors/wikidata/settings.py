@@ -44,7 +44,7 @@ class WatchSettings(HttpSettings, SparqlAccess):
     )
     languages: tuple[str, ...] = Field(("en", "mul"), min_length=1, description="Label languages, best first")
     overlap: Duration = Field(
-        timedelta(minutes=15), ge=timedelta(), description="How far back each poll looks again: replicas lag"
+        timedelta(minutes=15), description="How far back each poll looks again: replicas lag"
     )
     watch_labels: bool = Field(True, description="Poll the labels of objects in use as well")
     versions_per_request: int = Field(500, ge=1, description="Subjects per version request")
