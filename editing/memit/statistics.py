@@ -25,6 +25,7 @@ from editing.memit.own_samples import OwnSamples
 from editing.memit.solve import factorise
 from editing.model.architectures import Parts
 from editing.model.hooks import on_input, stopped_after
+from editing.model.loading import context_length
 from editing.model.memory import free_bytes, in_batches
 from editing.model.passes import Ids, padded
 from editing.model.tokens import tokenizer_digest
@@ -79,7 +80,7 @@ class Statistics:
         cache: Path,
     ) -> None:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
-        self.limit = min(settings.statistics_tokens, _window(model))
+        self.limit = min(settings.statistics_tokens, context_length(model, unstated=1 << 30))
         self._directory = cache / "stats"
         self._drawn: Drawn | OwnSamples
         if corpus:
@@ -154,11 +155,6 @@ class Statistics:
         moment = found[0]["moment"]
         moment.diagonal().add_(self.settings.ridge * moment.diagonal().mean())
         return moment
-
-
-def _window(model: Any) -> int:
-    """The longest text the model can read."""
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
 
 
 @dataclass

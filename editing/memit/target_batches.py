@@ -133,7 +133,7 @@ def collect(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype
     if not runs_suffixes(model):
         return _whole(model, parts, rows, layer, dtype)
     below = min(row.term.text.subject for row in rows)
-    if _window(model) < max(len(row.ids) for row in rows):
+    if attention_span(model) < max(len(row.ids) for row in rows):
         below = 0  # padding between the shared and a row's own past would count towards the window
     batch = prepare(model, [row.ids for row in rows], below=below)
     seen: list[Tensor] = []
@@ -168,11 +168,11 @@ def _whole(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype:
     )
 
 
-def _window(model: Any) -> int:
+def attention_span(model: Any) -> int:
     """Smallest number of tokens that attention covers; a large number if there is no window."""
     config = model.config.get_text_config()
-    spans = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
-    return min(span or 1 << 30 for span in spans)
+    spans = (getattr(config, name, None) or 0 for name in ("sliding_window", "attention_chunk_size"))
+    return min((max(int(span), 1) for span in spans if span > 0), default=1 << 30)
 
 
 def _cut(batch: Rows, hidden: Tensor, rows: Sequence[TermRow], layer: int, dtype: torch.dtype) -> Bucket:

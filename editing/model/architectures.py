@@ -147,10 +147,7 @@ def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
     given = architecture is not None
     if architecture is None:
         architecture = Architecture(find_blocks(model), "")
-    try:
-        blocks = tuple(model.get_submodule(architecture.blocks))
-    except AttributeError as error:
-        raise ArchitectureError(f"{kind!r} has no blocks at {architecture.blocks!r}: {error}") from error
+    blocks = _blocks_at(architecture.blocks, model)
     head = model.get_output_embeddings()
     if head is None:
         raise ArchitectureError(f"{type(model).__name__} has no output embedding: load it as a causal LM")
@@ -170,6 +167,25 @@ def locate_parts(model: Any, described: Architecture | None = None) -> Parts:
         )
     _check_writers(parts, kind)
     return parts
+
+
+def _blocks_at(path: str, model: Any) -> tuple[nn.Module, ...]:
+    """The blocks in the list at `path`, at least one; raises ArchitectureError."""
+    kind = model.config.model_type
+    try:
+        found = model.get_submodule(path)
+    except AttributeError as error:
+        raise ArchitectureError(f"{kind!r} has no blocks at {path!r}: {error}") from error
+    if not isinstance(found, nn.ModuleList | nn.Sequential):
+        raise ArchitectureError(
+            f"{path!r} of {kind!r} is a {type(found).__name__}, not a list of blocks: set architecture_blocks to the "
+            f"path of the list of transformer blocks; {candidates(model)}"
+        )
+    if not found:
+        raise ArchitectureError(
+            f"{kind!r} has no layers: the list of blocks at {path!r} is empty. Check num_hidden_layers in config.json"
+        )
+    return tuple(found)
 
 
 def candidates(model: Any) -> str:
@@ -238,13 +254,15 @@ def refuse_adapters(model: Any) -> None:
 
 def _check_writers(parts: Parts, kind: str) -> None:
     for layer in parts.editable:
-        try:
-            writer = parts.writer(layer)
-        except AttributeError as error:
-            raise ArchitectureError(
-                f"block {layer} of {kind!r} has no {parts.architecture.writer!r}: {error}; "
-                "describe the architecture in the settings"
-            ) from error
+        inside = parts.inside[layer]
+        for path in filter(None, (inside.writer, inside.norm, inside.mlp)):
+            try:
+                parts.blocks[layer].get_submodule(path)
+            except AttributeError as error:
+                raise ArchitectureError(
+                    f"block {layer} of {kind!r} has no {path!r}: {error}; describe the architecture in the settings"
+                ) from error
+        writer = parts.writer(layer)
         if not _is_plain_matrix(getattr(writer, "weight", None)):
             raise ArchitectureError(
                 f"{parts.weight_name(layer)} of {kind!r} is not a plain matrix (quantised, or spread over devices?): "

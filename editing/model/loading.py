@@ -41,6 +41,13 @@ ROOM = 1 << 30
 """Values that a model may have in addition to those that are stored: buffers such as causal masks."""
 
 
+NUMBERS = (
+    *("hidden_size", "vocab_size", "num_hidden_layers", "max_position_embeddings"),
+    *("sliding_window", "attention_chunk_size", "residual_multiplier", "scale_depth"),
+)
+"""Values of a configuration that are calculated with here, whether or not transformers checks them."""
+
+
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -118,11 +125,14 @@ def editable_tensors(path: Path, described: Architecture | None = None) -> list[
     return [parts.weight_name(layer) for layer in parts.editable]
 
 
-def context_length(model: Any) -> int:
-    """Maximum number of tokens that the model can read at once."""
+def context_length(model: Any, unstated: int = 2048) -> int:
+    """Maximum number of tokens that the model can read at once; `unstated` if its configuration gives none.
+
+    Zero and negative lengths (XLNet has -1) stand for none.
+    """
     config = model.config.get_text_config()
-    length = getattr(config, "max_position_embeddings", None)
-    return int(length) if length else 2048
+    length = int(getattr(config, "max_position_embeddings", None) or 0)
+    return length if length > 0 else unstated
 
 
 def readable(model: Any) -> Readable:
@@ -138,7 +148,7 @@ def _configuration(directory: ModelDirectory) -> Any:
     for key, value in _counts(config):
         if value > max(stored, MANY):
             raise ModelError(
-                f"{directory.path}: config.json has {key} = {value:.6g}, but the weights hold {stored} tensors: "
+                f"{directory.path}: config.json has {key} = {value!r:.40}, but the weights hold {stored} tensors: "
                 "copy or download the model again"
             )
     with (
@@ -148,7 +158,20 @@ def _configuration(directory: ModelDirectory) -> Any:
         TemporaryDirectory() as alone,  # what was checked is what is read, and nothing beside it
     ):
         Path(alone, "config.json").write_text(json.dumps(config), encoding="utf-8")
-        return AutoConfig.from_pretrained(alone, **_LOCAL)
+        found = AutoConfig.from_pretrained(alone, **_LOCAL)
+        text = found.get_text_config()
+        for name in NUMBERS:
+            _check_number(name, getattr(text, name, None), directory)
+    return found
+
+
+def _check_number(name: str, value: object, directory: ModelDirectory) -> None:
+    """Refuse a value that is neither absent nor a number that a tensor's size or a factor can be."""
+    if value is not None and not (isinstance(value, int | float) and abs(value) < 1 << 63):
+        raise ModelError(
+            f"{directory.path}: config.json has {name} = {value!r:.40}, which is not a number that can be used: "
+            "copy or download the model again"
+        )
 
 
 def _concrete(config: dict[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from editing.errors import ModelError
+from editing.errors import ArchitectureError, ModelError
+from editing.memit.target_batches import attention_span
 from editing.model.directory import SMALL, ModelDirectory
-from editing.model.loading import editable_tensors, load_model, load_tokenizer
+from editing.model.loading import context_length, editable_tensors, load_model, load_tokenizer
 from editing.storage.checkpoints import import_base, read_editable, verify, write_checkpoint
+from tests.support.families import tiny_family
 from tests.support.tiny_models import gpt2, llama, save
 from tests.support.zoo import tiny
 
@@ -226,6 +228,14 @@ def test_a_configuration_that_is_none_is_named(content: bytes, source: Path) -> 
         {"model_type": ["gpt2"]},
         {"model_type": "t5"},
         {"dtype": 7},
+        {"n_layer": 10**400},
+        {"vocab_size": 10**400},
+        {"residual_multiplier": "x"},
+        {"residual_multiplier": 10**400},
+        {"residual_multiplier": float("nan")},
+        {"scale_depth": [1]},
+        {"sliding_window": "x"},
+        {"attention_chunk_size": {}},
     ],
     ids=str,
 )
@@ -235,6 +245,28 @@ def test_a_configuration_that_does_not_fit_its_weights_is_refused(
     change(source / "config.json", **values)
     with pytest.raises(ModelError):
         load_model(source, device="cpu")
+
+
+@pytest.mark.parametrize("layers", [0, -1])
+def test_a_model_without_layers_is_refused(layers: int, tmp_path: Path) -> None:
+    for name, model, key in (
+        ("gpt2", gpt2(layers=2), "n_layer"),
+        ("llama", llama(), "num_hidden_layers"),
+        ("bloom", tiny_family("bloom"), "n_layer"),
+    ):
+        source = save(model, tmp_path / name)
+        change(source / "config.json", **{key: layers})
+        with pytest.raises(ArchitectureError, match=r"no layers|no list of blocks"):
+            editable_tensors(source)
+
+
+@pytest.mark.parametrize("length", [0, -1])
+def test_a_length_below_one_states_none(length: int, tmp_path: Path) -> None:
+    source = save(llama(), tmp_path / "source")
+    change(source / "config.json", max_position_embeddings=length, sliding_window=length)
+    model = load_model(source, device="cpu")
+    assert context_length(model) == 2048
+    assert attention_span(model) > 2048
 
 
 def test_weights_that_the_configuration_asks_for_but_nobody_stored_are_named(source: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from editing.errors import EditingError
-from editing.model.loading import editable_tensors, load_model, load_tokenizer
+from editing.memit.target_batches import attention_span
+from editing.model.architectures import locate_parts
+from editing.model.loading import editable_tensors, load_model, load_tokenizer, readable
 from editing.storage.checkpoints import import_base, verify
 from tests.support.properties import drawing, editions
 from tests.support.tiny_models import gpt2, llama, save
@@ -38,6 +41,8 @@ VALUES: list[Any] = [
     10**12,
     0.5,
     -1e300,
+    float("nan"),
+    10**400,
     "",
     "x",
     "gpt2",
@@ -63,6 +68,7 @@ KEYS = """
     pruned_heads use_cache return_dict tie_word_embeddings is_encoder_decoder weight_map metadata
     base_model_name_or_path _name_or_path fast_tokenizer_files transformers_version problem_type
     chunk_size_feed_forward experts_implementation
+    num_hidden_layers max_position_embeddings sliding_window attention_chunk_size residual_multiplier scale_depth
 """
 
 
@@ -161,13 +167,21 @@ def damage(directory: Path, draw: random.Random) -> None:
         change(file, draw)
 
 
+def use(model: Any) -> None:
+    """Ask the model for what an edit needs to know of it."""
+    parts = locate_parts(model)
+    assert all(isfinite(parts.gain(layer)) for layer in parts.default_layers())
+    assert readable(model).tokens > 0
+    assert attention_span(model) > 0
+
+
 def read_all(directory: Path, root: Path) -> None:
     def imported() -> None:
         verify(import_base(directory, root / "base", editable_tensors(directory))[1])
 
     readers = (
         imported,
-        lambda: load_model(directory, device="cpu"),
+        lambda: use(load_model(directory, device="cpu")),
         lambda: load_tokenizer(directory),
         lambda: verify(directory),
     )

@@ -32,6 +32,29 @@ def test_a_model_of_the_table_passes_and_is_left_as_it_was(kind: str) -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        (
+            Architecture("model.norm", "mlp.down_proj"),
+            r"'model\.norm' of 'llama' is a LlamaRMSNorm, not a list",
+        ),
+        (
+            Architecture("", "mlp.down_proj"),
+            r"not a list of blocks: .* this model has blocks 'model\.layers'",
+        ),
+        (Architecture("model.layers.0", "mlp"), "is a LlamaDecoderLayer, not a list of blocks"),
+        (Architecture("model.blocks", "mlp.down_proj"), r"'llama' has no blocks at 'model\.blocks'"),
+        (Architecture("model.layers", "mlp.out"), r"block 0 of 'llama' has no 'mlp\.out'"),
+        (Architecture("model.layers", "mlp.down_proj", "post_norm"), "block 0 of 'llama' has no 'post_norm'"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else f"{value.blocks}-{value.writer}-{value.norm}",
+)
+def test_a_description_that_does_not_fit_the_model_says_what_differs(named: Architecture, said: str) -> None:
+    with pytest.raises(ArchitectureError, match=said):
+        locate_parts(tiny("llama", dtype=torch.float32), named)
+
+
 def test_a_forgotten_norm_is_found_out() -> None:
     model = tiny("gemma2", dtype=torch.float32)
     parts = locate_parts(model, Architecture("model.layers", "mlp.down_proj"))
