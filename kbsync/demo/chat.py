@@ -51,8 +51,8 @@ class ChatOutcome:
     model: str
     live: str
     asked: list[Asked]
-    gates: list[tally.ToldGate]
-    runs: list[tally.ToldRun]
+    gates: list[tally.StoryGate]
+    runs: list[tally.StoryRun]
     seconds: float
 
 

@@ -38,9 +38,9 @@ class DemoResult:
     """What `kbsync demo --json` prints."""
 
     live: str
-    facts: list[tally.ToldFact]
-    gates: list[tally.ToldGate]
-    runs: list[tally.ToldRun]
+    facts: list[tally.StoryFact]
+    gates: list[tally.StoryGate]
+    runs: list[tally.StoryRun]
     seconds: float
 
 

@@ -13,11 +13,11 @@ from kbsync.gates import GateStanding, standing
 from kbsync.queries.answers import answers
 from state.records import Fact
 
-ToldVerdict = Literal["promoted", "known", "held", "quarantined", "retracted", "rejected"]
+StoryVerdict = Literal["promoted", "known", "held", "quarantined", "retracted", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
-class ToldFact:
+class StoryFact:
     subject: str
     relation: str
     prompt: str
@@ -26,12 +26,12 @@ class ToldFact:
     new: str
     base_answer: str
     live_answer: str
-    verdict: ToldVerdict
+    verdict: StoryVerdict
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class ToldGate:
+class StoryGate:
     run: int
     name: str
     value: float | None
@@ -41,12 +41,12 @@ class ToldGate:
 
 
 @dataclass(frozen=True, slots=True)
-class ToldRun:
+class StoryRun:
     id: int
     state: str
 
 
-def facts(app: Application) -> list[ToldFact]:
+def facts(app: Application) -> list[StoryFact]:
     """One row for each slot's current facts: old and new object, the models' answers, the verdict and its reason."""
     with app.state.read() as tx:
         everything = tx.facts()
@@ -57,13 +57,13 @@ def facts(app: Application) -> list[ToldFact]:
     for fact in everything:
         slots.setdefault((fact.subject, fact.relation), []).append(fact)
     shown = [fact for slot in slots.values() for fact in _shown(slot)]
-    said = answers(app, [fact.prompt for fact in shown])
-    told = []
-    for fact, answer in zip(shown, said, strict=True):
+    found = answers(app, [fact.prompt for fact in shown])
+    rows = []
+    for fact, answer in zip(shown, found, strict=True):
         verdict = _verdict(fact, fact.id in held, fact.id in known)
         old = _old(fact, slots[fact.subject, fact.relation])
-        told.append(
-            ToldFact(
+        rows.append(
+            StoryFact(
                 fact.subject,
                 fact.relation,
                 fact.prompt,
@@ -75,7 +75,7 @@ def facts(app: Application) -> list[ToldFact]:
                 fact.reason,
             )
         )
-    return told
+    return rows
 
 
 def _cut(answer: str, target: str) -> str:
@@ -97,7 +97,7 @@ def _old(fact: Fact, slot: Sequence[Fact]) -> str:
     return max(earlier, key=lambda other: other.id).target if earlier else fact.target
 
 
-def _verdict(fact: Fact, in_live: bool, known: bool) -> ToldVerdict:
+def _verdict(fact: Fact, in_live: bool, known: bool) -> StoryVerdict:
     if fact.status == "wanted":
         return "known" if known else "promoted" if in_live else "held"
     if fact.status == "quarantined":
@@ -105,20 +105,20 @@ def _verdict(fact: Fact, in_live: bool, known: bool) -> ToldVerdict:
     return "held" if fact.status == "held" else "retracted"
 
 
-def gates(app: Application) -> list[ToldGate]:
+def gates(app: Application) -> list[StoryGate]:
     with app.state.read() as tx:
         results = [result for run in reversed(tx.runs()) for result in tx.gate_results(run.id)]
-    return [ToldGate(r.run, r.name, r.value, r.threshold, r.passed, standing(r)) for r in results]
+    return [StoryGate(r.run, r.name, r.value, r.threshold, r.passed, standing(r)) for r in results]
 
 
-def runs(app: Application) -> list[ToldRun]:
+def runs(app: Application) -> list[StoryRun]:
     with app.state.read() as tx:
-        return [ToldRun(run.id, run.state) for run in reversed(tx.runs())]
+        return [StoryRun(run.id, run.state) for run in reversed(tx.runs())]
 
 
-def show(told: Sequence[ToldFact], judged: Sequence[ToldGate], done: Sequence[ToldRun]) -> None:
+def show(rows: Sequence[StoryFact], judged: Sequence[StoryGate], done: Sequence[StoryRun]) -> None:
     """Print the results of the story."""
-    by_run: dict[int, list[ToldGate]] = {}
+    by_run: dict[int, list[StoryGate]] = {}
     for gate in judged:
         by_run.setdefault(gate.run, []).append(gate)
     print_table(
@@ -126,13 +126,15 @@ def show(told: Sequence[ToldFact], judged: Sequence[ToldGate], done: Sequence[To
         ("run", "state", "gates"),
         ((run.id, run.state, _summary(by_run.get(run.id, ()))) for run in done),
     )
-    counts: Mapping[str, int] = Counter(fact.verdict for fact in told)
+    counts: Mapping[str, int] = Counter(fact.verdict for fact in rows)
     print_table("facts", ("verdict", "how many"), sorted(counts.items()))
 
 
-def _summary(judged: Sequence[ToldGate]) -> str:
+def _summary(judged: Sequence[StoryGate]) -> str:
     failed = [
-        f"{g.name} {g.value:.2f} < {g.threshold:g}" for g in judged if not g.passed and g.value is not None
+        f"{g.name} {g.value:.2f} against {g.threshold:g}"
+        for g in judged
+        if not g.passed and g.value is not None
     ]
     if failed:
         return "failed: " + ", ".join(failed)

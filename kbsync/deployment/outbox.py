@@ -190,7 +190,7 @@ class Outbox:
         verb = hook.rollback if self._had_before(row) else hook.deploy
         settle = settings.settle.total_seconds()
 
-        def tell() -> str | None:
+        def notify() -> str | None:
             verb(version)
             rounds = int(settle / _POLL_S)
             while (observed := hook.observed_version()) not in (None, version.id) and rounds > 0:
@@ -198,7 +198,7 @@ class Outbox:
                 rounds -= 1
             return observed
 
-        return self.patience.wait(tell, call.timeout_s + settle + _MARGIN_S, call.abandoned)
+        return self.patience.wait(notify, call.timeout_s + settle + _MARGIN_S, call.abandoned)
 
     def _confirm(
         self, row: Deployment, settings: AnyHookSettings, version: Version, observed: str | None
