@@ -140,7 +140,7 @@ def load_catalogue(
     """The catalogue in `path` with the settings' `overrides`; raises BadConfiguration."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadConfiguration(f"the relation catalogue {path} cannot be read: {error}") from error
     catalogue = Catalogue({}).overridden(tables, where=str(path))
     return catalogue.overridden(overrides) if overrides else catalogue

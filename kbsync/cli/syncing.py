@@ -12,7 +12,6 @@ from kbsync.console import plain, print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.service.cycle import CycleReport
-    from kbsync.settings.sections import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -115,15 +114,11 @@ def show(report: CycleReport) -> None:
 
 def run(context: typer.Context) -> None:
     """Run the daemon: sync on schedule until SIGTERM; SIGHUP reads the settings again."""
-    from kbsync.application import Application
     from kbsync.cli.serving import daemon_pages
-    from kbsync.service.daemon import Daemon
+    from kbsync.service import reloading
 
     options = globals_of(context)
-    settings: Settings | None = options.settings()
-    while settings is not None:
-        with Application(options.home(), settings) as app:
-            settings = Daemon(app, options.settings, daemon_pages).run()
+    reloading.run(options.home(), options.settings, daemon_pages)
 
 
 def pause(context: typer.Context, reason: Reason, actor: Actor = "operator", json: Json = False) -> None:

@@ -54,15 +54,18 @@ class Daemon:
         app: Application,
         reload: Callable[[], Settings] | None = None,
         pages: Pages = lambda app, heartbeat: nullcontext(),
+        hung_up: threading.Event | None = None,
     ) -> None:
-        """`reload` reads the settings again at SIGHUP; without it, that signal is ignored.
+        """`reload` reads the settings again when a SIGHUP has set `hung_up`; without it, that is ignored.
 
         `pages` is entered while the daemon runs; by default it serves none.
         """
         self.app = app
         self._pages = pages
         self._reload = reload
-        self._hung_up = threading.Event()
+        self._hung_up = hung_up or threading.Event()
+        self.started = False
+        """Whether it has begun to work: it leads, and serves what it should."""
         self._queue: queue.Queue[str] = queue.Queue()
         self._jobs: dict[str, Job] = {
             "sync": self._sync,
@@ -83,13 +86,12 @@ class Daemon:
         self._last_job = time.monotonic()
 
     def run(self) -> Settings | None:
-        """Blocks until SIGTERM or SIGINT, or until SIGHUP loads other settings, which are returned.
+        """Blocks until SIGTERM or SIGINT, or until a SIGHUP has loaded other settings, which are returned.
 
         Raises TryLater or LeaseHeld if another daemon leads.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.app.stopping.set())
-        signal.signal(signal.SIGHUP, lambda *_: self._hung_up.set())
         found = None
         with (
             self._leading() as leadership,
@@ -99,6 +101,7 @@ class Daemon:
             leadership.pulse = self._beat
             schedule = self._schedule()
             schedule.start()
+            self.started = True
             log.info("daemon.started", home=str(self.app.home.root))
             notify("READY=1")
             try:
@@ -215,7 +218,7 @@ class Daemon:
             settings = self._reload()
             with Application(self.app.home, settings, now=self.app.now) as candidate:
                 problems = check_settings(candidate).problems
-        except (KbsyncError, ConnectorError, EditingError, OSError) as error:
+        except (KbsyncError, StateError, ConnectorError, EditingError, OSError) as error:
             log.error("settings.refused", reason=str(error), advice=getattr(error, "advice", None))
             return None
         for problem in problems:

@@ -57,7 +57,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfiguration(f"{file} cannot be read: {error}", "check the path and its mode") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits
         raise BadConfiguration(
             f"{file} is not valid TOML: {error}", "correct the line that it names"
         ) from error

@@ -186,7 +186,7 @@ def _trials(directory: Path) -> tuple[tuple[Trial, ...], dict[str, WorldEntity]]
 def _tables(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WorldError(f"{path} cannot be read: {error}") from error
 
 
