@@ -18,7 +18,7 @@ from typing import Any
 
 from editing.datasets import Record
 from editing.durable import STAGING, fsync_directory, remove, staging_name
-from editing.editors.contract import BuildInputs
+from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
 from editing.errors import CheckpointError, RequestError
 from editing.evaluation.conversation import Exchange, chat_answers, first_sentence
@@ -41,7 +41,7 @@ from editing.storage.loaded import LoadedBase, load_base
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class EditInputs:
     """The inputs of an edit."""
 
     base: Path
@@ -79,19 +79,19 @@ class EditOutcome:
     """Id → why a fact could not be edited; those that cannot be asked either are not among `facts`."""
 
 
-def load(edit: Edit, progress: Progress = silent) -> LoadedBase:
+def load(edit: EditInputs, progress: Progress = silent) -> LoadedBase:
     """The base of `edit`; raises DamagedCheckpoint, ModelError."""
     return load_base(edit.base, device=edit.device, progress=progress)
 
 
-def preflight(edit: Edit, loaded: LoadedBase) -> Preflight:
+def preflight(edit: EditInputs, loaded: LoadedBase) -> Preflight:
     """Estimate the cost of the edit; raises the errors that it would raise before it begins."""
     editor = editor_named(edit.settings.editor)
     return editor.estimate(loaded.model, loaded.tokenizer, editor.arranged(_inputs(edit, loaded)))
 
 
 def run(
-    edit: Edit,
+    edit: EditInputs,
     loaded: LoadedBase,
     out: Path,
     *,
@@ -120,21 +120,15 @@ def run(
 
     built = editor.edit(loaded.model, loaded.tokenizer, inputs, planned=begins, progress=progress)
     progress("write", 0, 1)
-    _sweep(out)
-    staged = staging_name(out)
-    digest = write_checkpoint(edit.base, staged, built.tensors, solved=built.cost.solved())
+    staged, digest = _staged(edit, out, built)
     progress("write", 1, 1)
     with swapped(loaded.model, read_changed(edit.base, staged)):
         after, said_after = ask("ask after")
     facts = outcomes(before, after)
-    publish = allow_failed or any(fact.said for fact in facts)
-    if publish:
-        staged.rename(out)
-        fsync_directory(out.parent)
-    else:
-        remove(staged)
+    published = allow_failed or any(fact.said for fact in facts)
+    _publish(staged, out) if published else remove(staged)
     return EditOutcome(
-        out=str(out) if publish else "",
+        out=str(out) if published else "",
         digest=digest,
         base=loaded.digest,
         facts=facts,
@@ -143,18 +137,32 @@ def run(
         layers=built.layers,
         settings=asdict(edit.settings),
         cost=built.cost.entries() | {"seconds_total": time.perf_counter() - started},
-        conversations=tuple(
-            Exchange(id, question, old, new)
-            for (id, question), old, new in zip(
-                _questions(edit, loaded), said_before, said_after, strict=True
-            )
-        ),
+        conversations=_exchanges(_questions(edit, loaded), said_before, said_after),
         statistics=_text_of(edit, loaded),
         failed={id: str(error) for id, error in {**errors, **built.failed}.items()},
     )
 
 
-def _without_first_tokens(edit: Edit, loaded: LoadedBase, lead: str) -> Edit:
+def _staged(edit: EditInputs, out: Path, built: EditResult) -> tuple[Path, str]:
+    """The edited model under a name of its own next to `out`, and its digest."""
+    _sweep(out)
+    staged = staging_name(out)
+    return staged, write_checkpoint(edit.base, staged, built.tensors, solved=built.cost.solved())
+
+
+def _publish(staged: Path, out: Path) -> None:
+    staged.rename(out)
+    fsync_directory(out.parent)
+
+
+def _exchanges(
+    questions: Sequence[tuple[str, str]], before: Sequence[str], after: Sequence[str]
+) -> tuple[Exchange, ...]:
+    rows = zip(questions, before, after, strict=True)
+    return tuple(Exchange(id, question, old, new) for (id, question), old, new in rows)
+
+
+def _without_first_tokens(edit: EditInputs, loaded: LoadedBase, lead: str) -> EditInputs:
     """The edit with `lead`, a neutral sentence, before every prompt whose subject would end in the first token; `lead`
     is empty for a base that reads subjects there (`first_token.lead_of`)."""
     move = partial(away_from_start, loaded.tokenizer, lead)
@@ -171,7 +179,7 @@ def _without_first_tokens(edit: Edit, loaded: LoadedBase, lead: str) -> Edit:
     return replace(edit, records=tuple(records)) if lead else edit
 
 
-def _askable(edit: Edit, loaded: LoadedBase) -> tuple[Edit, dict[str, RequestError]]:
+def _askable(edit: EditInputs, loaded: LoadedBase) -> tuple[EditInputs, dict[str, RequestError]]:
     """The edit without facts and probes that cannot be tokenised or are too long, and why facts cannot."""
     limit = readable(loaded.model)
 
@@ -204,7 +212,7 @@ def _askable(edit: Edit, loaded: LoadedBase) -> tuple[Edit, dict[str, RequestErr
     return replace(edit, records=tuple(records)), errors
 
 
-def _ask(edit: Edit, loaded: LoadedBase, phase: str, *, progress: Progress) -> tuple[Sheet, list[str]]:
+def _ask(edit: EditInputs, loaded: LoadedBase, phase: str, *, progress: Progress) -> tuple[Sheet, list[str]]:
     """The answers to the facts' prompts, and to their questions through the chat template."""
     pairs = questions(edit.records, probes=edit.probes)
     put = [question for _, question in _questions(edit, loaded)]
@@ -214,14 +222,14 @@ def _ask(edit: Edit, loaded: LoadedBase, phase: str, *, progress: Progress) -> t
     return sheet, [first_sentence(answer) for answer in said]
 
 
-def _questions(edit: Edit, loaded: LoadedBase) -> list[tuple[str, str]]:
+def _questions(edit: EditInputs, loaded: LoadedBase) -> list[tuple[str, str]]:
     """(id, rendered question) of the records; none for a model without a chat template."""
     if opening(loaded.tokenizer) is None:
         return []
     return [(r.request.id, render(q, r.request.subject)) for r in edit.records for q in r.questions]
 
 
-def _requests(edit: Edit, loaded: LoadedBase) -> list[EditRequest]:
+def _requests(edit: EditInputs, loaded: LoadedBase) -> list[EditRequest]:
     """Each record's own request and, for a model with a chat template, its first question, answered by a sentence."""
     found = [record.request for record in edit.records]
     if not edit.settings.chat or opening(loaded.tokenizer) is None:
@@ -250,7 +258,7 @@ def _sweep(out: Path) -> None:
             remove(path)
 
 
-def _text_of(edit: Edit, loaded: LoadedBase) -> dict[str, Any]:
+def _text_of(edit: EditInputs, loaded: LoadedBase) -> dict[str, Any]:
     if edit.corpus:
         return {"text": "corpus", "files": [str(path) for path in edit.corpus]}
     samples = OwnSamples(
@@ -259,7 +267,7 @@ def _text_of(edit: Edit, loaded: LoadedBase) -> dict[str, Any]:
     return {"text": "own samples", **samples.provenance()}
 
 
-def _inputs(edit: Edit, loaded: LoadedBase, lead: str | None = None) -> BuildInputs:
+def _inputs(edit: EditInputs, loaded: LoadedBase, lead: str | None = None) -> BuildInputs:
     return BuildInputs(
         requests=_requests(edit, loaded),
         settings=edit.settings,

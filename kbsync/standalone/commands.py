@@ -50,7 +50,7 @@ def edit(
     with at_work(chosen, "kbsync edit"):
         base = chosen.imported()
         doubt = chosen.doubt(base.digest)
-        job = standalone.Edit(
+        job = standalone.EditInputs(
             base=base.directory,
             records=tuple(records),
             settings=chosen.settings,

@@ -33,7 +33,7 @@ def edited(folder: Path, template: str | None, *, chat: bool = True) -> standalo
     tokenizer.chat_template = template
     tokenizer.save_pretrained(source)
     _, base = import_base(source, folder / "base")
-    edit = standalone.Edit(
+    edit = standalone.EditInputs(
         base=base,
         records=records(folder),
         settings=EditSettings(
