@@ -230,8 +230,8 @@ class _Round:
         total = asked.size
         self.kept.base.speak(self.model, self.tokenizer, asked, self._counter("judge base", total))
         alone = self._alone(asked, known, built)
-        candidate = Responses()
         tensors = read_changed(Path(self.spec.base), Path(self.spec.out))
+        candidate = Responses() if tensors else self.kept.base
         growth = self._growth(tensors)
         with swapped(self.model, tensors):
             candidate.respond(self.model, self.tokenizer, asked, self._counter("judge candidate", total))
@@ -268,8 +268,8 @@ class _Round:
         if manifest.base != self.spec.base_digest:
             self.channel.log("live was built from another base: it is not compared", live=str(directory))
             return None, None
-        responses = self.kept.live.setdefault(manifest.digest, Responses())
         tensors = read_changed(Path(self.spec.base), directory)
+        responses = self.kept.live.setdefault(manifest.digest, Responses()) if tensors else self.kept.base
         growth = self._growth(tensors)
         with swapped(self.model, tensors):
             responses.respond(self.model, self.tokenizer, asked, self._counter("judge live", total))
