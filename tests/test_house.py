@@ -117,6 +117,13 @@ def test_the_table_of_folders_has_a_place_for_every_example_of_a_change() -> Non
     assert [change for change, folder in examples if folder not in folders] == []
 
 
+def test_the_table_of_folders_names_every_module_that_the_folders_of_kbsync_share() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| `kbsync` \|.*$", page, re.MULTILINE)
+    shared = {file.stem for file in (REPOSITORY / "kbsync").glob("*.py")} - {"__init__", "__main__"}
+    assert [name for name in sorted(shared) if f"`{name}`" not in row] == []
+
+
 CONTRACTS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
 
 
