@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kbsync.cli.options import Json, globals_of
+from kbsync.cli.model_options import EditOptions, FactsFile, ModelOptions, StatisticsOptions
+from kbsync.cli.option_groups import grouped
+from kbsync.cli.options import Json
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -26,57 +28,35 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-Model = Annotated[
-    Path | None, typer.Option(help="Local Hugging Face directory; default: the configured base.")
-]
-Corpus = Annotated[
-    list[Path] | None,
-    typer.Option(
-        help="Ordinary text for the statistics: text, JSONL, Parquet or a saved dataset; may be repeated. "
-        "Default: that of the settings."
-    ),
-]
-SettingsFile = Annotated[
-    Path | None, typer.Option("--settings", help="TOML or JSON file with keys of the edit section.")
-]
-Layers = Annotated[str | None, typer.Option(help="Layers R, such as 3-8 or 3,4,5.")]
-HparamsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--hparams",
-        help="Hyper-parameters of another editor as a start: hparams/*.json of MEMIT, or EasyEdit's YAML.",
-    ),
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.")]
-Limit = Annotated[
-    int | None, typer.Option(min=1, help="Use only this many facts, the first ones of the file.")
-]
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """Where the edited model goes, if anywhere."""
+
+    out: Annotated[Path | None, typer.Option(help="Where the edited model appears; must not exist.")] = None
+    allow_failed: Annotated[
+        bool, typer.Option("--allow-failed", help="Publish the model even if no fact took.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would take.")] = False
+
+    def directory(self) -> Path | None:
+        """None for a dry run; raises UsageError if none is named."""
+        from kbsync.errors import UsageError
+
+        if self.out is None and not self.dry_run:
+            raise UsageError("--out is missing", "name the directory of the edited model, or use --dry-run")
+        return None if self.dry_run else self.out
 
 
+@grouped
 def edit(
     context: typer.Context,
-    facts: Annotated[
-        Path,
-        typer.Argument(
-            help="JSON lines with subject, prompt and target; or a CounterFact, zsRE or MQuAKE file."
-        ),
-    ],
-    out: Annotated[Path | None, typer.Option(help="Where the edited model appears; must not exist.")] = None,
-    model: Model = None,
-    corpus: Corpus = None,
-    settings: SettingsFile = None,
-    hparams: HparamsFile = None,
-    layers: Layers = None,
-    device: Device = None,
-    limit: Limit = None,
+    file: FactsFile,
+    publishing: Publishing,
+    options: EditOptions,
     probes: Annotated[
         bool,
         typer.Option("--probes/--no-probes", help="Ask paraphrases and neighbours too, not only the facts."),
     ] = True,
-    allow_failed: Annotated[
-        bool, typer.Option("--allow-failed", help="Publish the model even if no fact took.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would take.")] = False,
     json: Json = False,
 ) -> None:
     """Edit facts into a model: a directory and a file of facts in, an edited directory out.
@@ -84,20 +64,16 @@ def edit(
     Interrupted, run the same command again to continue with what was finished. Where no fact took, nothing is
     published and the exit code is 10.
     """
-    from editing.datasets import read_records
     from kbsync.console import live_progress
-    from kbsync.errors import UsageError
     from kbsync.standalone import commands
 
-    if out is None and not dry_run:
-        raise UsageError("--out is missing", "name the directory of the edited model, or use --dry-run")
-    records = read_records(facts, limit)
-    typed = {"model": model, "file": settings, "layers": layers, "device": device}
-    chosen = _chosen(context, corpus=corpus, hparams=hparams, **typed)
-    said: list[Preflight] = []
+    out = publishing.directory()
+    records = file.records()
+    chosen = options.chosen(context)
+    announced: list[Preflight] = []
 
     def announce(expected: Preflight, doubt: str) -> None:
-        said.append(expected)
+        announced.append(expected)
         if doubt:
             say(doubt)
         for what, how in expected.lines():
@@ -107,18 +83,18 @@ def edit(
         report = commands.edit(
             chosen,
             records,
-            None if dry_run else out,
+            out,
             probes=probes,
-            allow_failed=allow_failed,
+            allow_failed=publishing.allow_failed,
             announce=announce,
             progress=progress,
         )
     if json:
-        print_json(report if report is not None else {**asdict(said[0]), "bytes": said[0].bytes})
+        print_json(report if report is not None else {**asdict(announced[0]), "bytes": announced[0].bytes})
     elif report is not None:
         show(report)
     if report is not None and not all(fact.said for fact in report.facts):
-        _advise(chosen, report, allow_failed)
+        _advise(chosen, report, publishing.allow_failed)
 
 
 def _advise(chosen: Chosen, report: EditOutcome, allow_failed: bool) -> None:
@@ -130,16 +106,13 @@ def _advise(chosen: Chosen, report: EditOutcome, allow_failed: bool) -> None:
         raise typer.Exit(10)
 
 
+@grouped
 def stats(
     context: typer.Context,
-    model: Model = None,
-    corpus: Corpus = None,
+    options: StatisticsOptions,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Texts to draw; default: statistics_samples of the settings.")
     ] = None,
-    settings: SettingsFile = None,
-    layers: Layers = None,
-    device: Device = None,
     json: Json = False,
 ) -> None:
     """Compute and keep the second moments of a model's keys over ordinary text. Interrupted, it resumes."""
@@ -147,7 +120,7 @@ def stats(
     from kbsync.standalone import commands
     from kbsync.standalone.target import with_samples
 
-    chosen = _chosen(context, model=model, corpus=corpus, file=settings, layers=layers, device=device)
+    chosen = options.chosen(context)
     with live_progress() as progress:
         found = commands.statistics(with_samples(chosen, samples), progress)
     if json:
@@ -160,27 +133,25 @@ def stats(
     )
 
 
+@grouped
 def trace(
     context: typer.Context,
-    facts: Annotated[
-        Path, typer.Argument(help="Facts the model may know: JSON lines, CounterFact, zsRE or MQuAKE.")
-    ],
+    file: FactsFile,
+    options: ModelOptions,
     out: Annotated[Path, typer.Option(help="Directory for tracing.json and tracing.svg.")] = Path("tracing"),
-    model: Model = None,
-    settings: SettingsFile = None,
-    device: Device = None,
-    limit: Limit = None,
     samples: Annotated[int, typer.Option(min=1, help="Noise draws per fact.")] = 10,
     count: Annotated[int, typer.Option(min=1, help="How many layers to recommend.")] = 5,
     json: Json = False,
 ) -> None:
-    """Find out where a model reads its facts (causal tracing), and so which layers to edit."""
-    from editing.datasets import read_records
+    """Find out where a model reads its facts (causal tracing), and so which layers to edit.
+
+    Facts of the file that the model does not state are left out.
+    """
     from kbsync.console import live_progress
     from kbsync.standalone import commands
 
-    records = read_records(facts, limit)
-    chosen = _chosen(context, model=model, corpus=None, file=settings, layers=None, device=device)
+    records = file.records()
+    chosen = options.chosen(context)
     with live_progress() as progress:
         result = commands.trace(chosen, records, samples=samples, progress=progress)
     written = _write_trace(result, out)
@@ -189,31 +160,6 @@ def trace(
     else:
         show_trace(result, count)
     say(f"written to {out}")
-
-
-def _starting_from(chosen: Chosen, hparams: Path | None) -> Chosen:
-    """The same with the hyper-parameters of another editor's file, below all that was set here."""
-    if hparams is None:
-        return chosen
-    from editing.hparams import read_hparams
-    from kbsync.standalone.target import with_hparams
-
-    found = read_hparams(hparams)
-    said = ", ".join(f"{key} = {value}" for key, value in found.settings.items())
-    say(f"{hparams}: {said}")
-    for key, reason in found.ignored.items():
-        say(f"{hparams}: {key} is not used: {reason}")
-    return with_hparams(chosen, found)
-
-
-def _chosen(
-    context: typer.Context, *, corpus: list[Path] | None, hparams: Path | None = None, **typed: Any
-) -> Chosen:
-    from kbsync.standalone.target import choose
-
-    known = globals_of(context)
-    chosen = choose(known.home(), known.settings(required=False), corpus=corpus or (), **typed)
-    return _starting_from(chosen, hparams)
 
 
 def show(report: EditOutcome) -> None:

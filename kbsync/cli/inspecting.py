@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from kbsync.cli.options import Json, globals_of
+from kbsync.cli.model_options import ModelOptions
+from kbsync.cli.option_groups import grouped
+from kbsync.cli.options import Json
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -20,27 +21,15 @@ def register(app: typer.Typer) -> None:
     app.command()(inspect)
 
 
-def inspect(
-    context: typer.Context,
-    model: Annotated[
-        Path | None, typer.Option(help="Local Hugging Face directory; default: the configured base.")
-    ] = None,
-    settings: Annotated[
-        Path | None, typer.Option("--settings", help="TOML or JSON file with keys of the edit section.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.")] = None,
-    json: Json = False,
-) -> None:
+@grouped
+def inspect(context: typer.Context, options: ModelOptions, json: Json = False) -> None:
     """Say what a model is made of, test that on the model itself, and say what an edit of it needs.
 
     Nothing is written. Ends with 78 where the model cannot be edited, and says why.
     """
     from kbsync.standalone.inspection import inspect as look
-    from kbsync.standalone.target import choose
 
-    known = globals_of(context)
-    chosen = choose(known.home(), known.settings(required=False), model=model, file=settings, device=device)
-    found = look(chosen)
+    found = look(options.chosen(context))
     if json:
         print_json(found)
     else:
