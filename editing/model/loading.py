@@ -82,6 +82,7 @@ def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | No
             "they would be random; copy or download the model again"
         )
     refuse_unwritable(model)
+    _check_ends(model, directory)
     return model.eval().requires_grad_(False)
 
 
@@ -101,6 +102,7 @@ def load_tokenizer(path: Path) -> Any:
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: {type(tokenizer).__name__} gives no offsets; convert it to tokenizer.json")
     with _as_model_error(f"cannot use the tokenizer in {path}"):
+        tokenizer("", return_offsets_mapping=True)  # settings of a wrong type are found only when it is used
         _leave_out_unreadable(tokenizer, config, path)
     return tokenizer
 
@@ -163,6 +165,16 @@ def _configuration(directory: ModelDirectory) -> Any:
         for name in NUMBERS:
             _check_number(name, getattr(text, name, None), directory)
     return found
+
+
+def _check_ends(model: Any, directory: ModelDirectory) -> None:
+    """Refuse generation settings in which what ends a text is neither an id nor a list of ids."""
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    if not all(end is None or isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends])):
+        raise ModelError(
+            f"{directory.path}: generation_config.json has eos_token_id = {ends!r:.40}, which is neither a token's id "
+            "nor a list of ids: copy or download the model again"
+        )
 
 
 def _check_number(name: str, value: object, directory: ModelDirectory) -> None:

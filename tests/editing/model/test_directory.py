@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from editing.errors import ArchitectureError, ModelError
+from editing.evaluation.scoring import end_tokens
 from editing.memit.target_batches import attention_span
 from editing.model.directory import SMALL, ModelDirectory
 from editing.model.loading import context_length, editable_tensors, load_model, load_tokenizer
@@ -267,6 +268,29 @@ def test_a_length_below_one_states_none(length: int, tmp_path: Path) -> None:
     model = load_model(source, device="cpu")
     assert context_length(model) == 2048
     assert attention_span(model) > 2048
+
+
+@pytest.mark.parametrize("ends", ["x", "", 0.5, float("nan"), {}, [[1]], ["x"]], ids=repr)
+def test_ends_of_a_text_that_are_no_ids_are_refused(ends: object, source: Path) -> None:
+    change(source / "generation_config.json", eos_token_id=ends)
+    with pytest.raises(ModelError, match="eos_token_id"):
+        load_model(source, device="cpu")
+
+
+@pytest.mark.parametrize("ends", [None, 3, [3, 5], [], [None], 10**12], ids=repr)
+def test_ends_of_a_text_are_ids_one_or_several(ends: Any, source: Path) -> None:
+    change(source / "generation_config.json", eos_token_id=ends)
+    tokenizer = load_tokenizer(source)
+    found = end_tokens(load_model(source, device="cpu"), tokenizer)
+    own = {id for id in (ends if isinstance(ends, list) else [ends]) if id is not None}
+    assert found == own | {tokenizer.eos_token_id}
+
+
+@pytest.mark.parametrize("length", ["x", [1], {}], ids=repr)
+def test_settings_with_which_a_tokenizer_cannot_be_used_are_refused(length: object, source: Path) -> None:
+    change(source / "tokenizer_config.json", model_max_length=length)
+    with pytest.raises(ModelError, match="cannot use the tokenizer"):
+        load_tokenizer(source)
 
 
 def test_weights_that_the_configuration_asks_for_but_nobody_stored_are_named(source: Path) -> None:

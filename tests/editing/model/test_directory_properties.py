@@ -18,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from editing.errors import EditingError
+from editing.evaluation.scoring import special_ids
 from editing.memit.target_batches import attention_span
 from editing.model.architectures import locate_parts
+from editing.model.chat import opening
 from editing.model.loading import editable_tensors, load_model, load_tokenizer, readable
 from editing.storage.checkpoints import import_base, verify
 from tests.support.properties import drawing, editions
@@ -63,6 +65,7 @@ VALUES: list[Any] = [
 KEYS = """
     auto_map attn_implementation _attn_implementation quantization_config dtype torch_dtype
     model_type architectures layer_types rope_parameters rope_scaling num_labels id2label
+    eos_token_id bos_token eos_token padding_side model_input_names add_bos_token split_special_tokens
     tokenizer_class added_tokens_decoder extra_special_tokens model_max_length chat_template
     tokenizer_file vocab_file pad_token_id eos_token_id head_dim text_config vision_config
     pruned_heads use_cache return_dict tie_word_embeddings is_encoder_decoder weight_map metadata
@@ -173,6 +176,16 @@ def use(model: Any) -> None:
     assert all(isfinite(parts.gain(layer)) for layer in parts.default_layers())
     assert readable(model).tokens > 0
     assert attention_span(model) > 0
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    assert all(end is None or isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends]))
+
+
+def tokenise(tokenizer: Any) -> None:
+    """Use the tokenizer as an edit does."""
+    ids = tokenizer("The capital of Italy", return_offsets_mapping=True)["input_ids"]
+    assert isinstance(tokenizer.decode(ids, skip_special_tokens=True), str)
+    special_ids(tokenizer)
+    opening(tokenizer)
 
 
 def read_all(directory: Path, root: Path) -> None:
@@ -182,7 +195,7 @@ def read_all(directory: Path, root: Path) -> None:
     readers = (
         imported,
         lambda: use(load_model(directory, device="cpu")),
-        lambda: load_tokenizer(directory),
+        lambda: tokenise(load_tokenizer(directory)),
         lambda: verify(directory),
     )
     for reader in readers:
