@@ -170,12 +170,19 @@ class Record:
     the first."""
 
 
+EXAMPLE = '{"subject": "France", "prompt": "The capital of {} is", "target": "Paris"}'
+
+
 def read_records(path: Path, limit: int | None = None) -> list[Record]:
     """The records of a file, at most `limit`; raises DataError naming file, entry, field and expected value."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}: name a file of facts") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
     records: dict[str, Record] = {}
     for number, (where, item) in enumerate(_items(path, text), start=1):
         for record in _records(item, where, str(number)):
@@ -185,7 +192,7 @@ def read_records(path: Path, limit: int | None = None) -> list[Record]:
                 raise DataError(f"{where}: id {record.request.id!r} occurs twice; ids must differ")
             records[record.request.id] = record
     if not records:
-        raise DataError(f'{path} contains no facts: write {{"subject": …, "prompt": …, "target": …}} lines')
+        raise DataError(f"{path} contains no facts: write one object a line, such as {EXAMPLE}")
     return list(records.values())
 
 
@@ -208,7 +215,9 @@ def _items(path: Path, text: str) -> Iterator[tuple[str, Any]]:
             # It begins a document over several lines.
             raise DataError(f"{path}: not JSON ({why}); write a list of objects, or one object a line")
         if error:
-            raise DataError(f"{path}, line {number}: not JSON ({error}); write one object a line")
+            raise DataError(
+                f"{path}, line {number}: not JSON ({error}); write one object a line, such as {EXAMPLE}"
+            )
         yield f"{path}, line {number}", item
 
 

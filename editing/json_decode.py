@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from editing.errors import SpecError
@@ -53,7 +54,7 @@ def _decode(kind: Any, value: object, where: str) -> Any:
 def _dataclass(kind: Any, value: object, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise SpecError(f"{where}: expected an object, found {value!r:.60}")
-    known = {field.name: field for field in fields(kind)}
+    known, hints = _fields(kind)
     unknown = sorted(set(value) - set(known))
     if unknown:
         raise SpecError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
@@ -64,8 +65,13 @@ def _dataclass(kind: Any, value: object, where: str) -> Any:
     ]
     if missing:
         raise SpecError(f"{where}: {missing[0]!r} is missing")
-    hints = get_type_hints(kind)
     return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+
+
+@cache
+def _fields(kind: Any) -> tuple[dict[str, Field[Any]], dict[str, Any]]:
+    """The fields of a dataclass and their types, by name; found once, because a spec has thousands of facts."""
+    return {field.name: field for field in fields(kind)}, get_type_hints(kind)
 
 
 def _expect(holds: bool, kind: Any, value: object, where: str) -> object:

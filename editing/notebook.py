@@ -54,6 +54,8 @@ class EditReport:
     settings: EditSettings
     lam: float
     """λ that the layers were solved with."""
+    realised: float = 0.0
+    """The share of its residual that an edit realised at a layer with this λ; 0 if that is not known."""
 
     @property
     def took(self) -> int:
@@ -66,18 +68,27 @@ class EditReport:
             for fact in self.facts
         ]
         if self.took < len(self.facts):
-            lines.append(hint(self.settings, self.lam))
+            lines.append(hint(self.settings, self.lam, self.realised))
         return "\n".join(lines)
 
     __repr__ = __str__
 
 
-def hint(settings: EditSettings, lam: float) -> str:
-    """What to try for facts that did not take with these settings and this λ."""
+ENOUGH = 0.5
+"""Share of its residual above which an edit is not held back by λ."""
+
+
+def hint(settings: EditSettings, lam: float, realised: float = 0.0) -> str:
+    """What to try for facts that did not take with these settings and this λ.
+
+    `realised` is the share of its residual that an edit realised; where λ lets most of it through, it is not the cause.
+    """
+    smaller = (
+        f"a smaller lam (now {lam:g}; a small model may need a hundredth), " if realised < ENOUGH else ""
+    )
     return (
-        f"what to try: a smaller lam (now {lam:g}; a small model may need a hundredth), more steps "
-        f"({settings.steps}), a larger clamp ({settings.clamp:g}), other layers (`kbsync trace` shows where the "
-        "model reads facts), and objects that the model has read before"
+        f"what to try: {smaller}more steps ({settings.steps}), a larger clamp ({settings.clamp:g}), "
+        "other layers (`kbsync trace` shows where the model reads facts), and objects that the model has read before"
     )
 
 
@@ -141,6 +152,7 @@ def edit(
         tuple(FactTaken(request.rendered, request.target, old, new, yes) for request, old, new, yes in rows),
         chosen,
         edited.result.cost.lam,
+        edited.result.cost.realised,
     )
     return edited
 

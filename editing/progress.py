@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 Progress = Callable[[str, int, int], None]
 """Called with (phase, done, total); phases: prefixes, samples, targets, statistics, keys,
@@ -35,6 +36,22 @@ class Counter:
         """Add `count`; if the total turns out to be too small, it is raised."""
         self._done += count
         self._progress(self._phase, self._done, max(self._total, self._done))
+
+    def end(self) -> None:
+        """Report that all items are done."""
+        if self._done < self._total:
+            self(self._total - self._done)
+
+
+@contextmanager
+def counting(progress: Progress, phase: str, total: int) -> Iterator[Counter]:
+    """A counter of one phase, which is reported as done at the end of the block.
+
+    Some of its items may need no work, because they were done before.
+    """
+    counter = Counter(progress, phase, total)
+    yield counter
+    counter.end()
 
 
 class Pace:

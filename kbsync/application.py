@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
 from typing import Self
@@ -24,7 +24,7 @@ from kbsync.home import Home
 from kbsync.intake.pull import Intake
 from kbsync.intake.source import Source
 from kbsync.leadership import LEASE_NAME, LEASE_TTL, Leadership
-from kbsync.settings.base_model import Base, Imported, import_base, looks_of
+from kbsync.settings.base_model import Base, Imported, import_base
 from kbsync.settings.canaries import read_canaries
 from kbsync.settings.in_force import in_force
 from kbsync.settings.sections import Settings
@@ -80,10 +80,12 @@ class Application:
             raise BadConfiguration(
                 "no base model is configured", "set `path` in the [model] section of kbsync.toml"
             )
-        looks = looks_of(path)
-        base = import_base(path, self.home, self.settings.edit)
-        self._imported = Imported(base.digest, str(path), looks)
-        if self._imported != self.imported_base():
+        before, now = self.imported_base(), Imported.of(path, self.settings.edit)
+        base = before.base(path, self.home, self.settings.edit) if before is not None else None
+        if base is None:
+            base = import_base(path, self.home, self.settings.edit)
+        self._imported = replace(now, digest=base.digest)
+        if self._imported != before:
             self._imported.write(self.home.imported_base)
         return base
 

@@ -125,9 +125,12 @@ def live_progress() -> Iterator[Progress]:
 
     with Bars(*_columns(), console=stderr) as bars:
         tasks: dict[str, int] = {}
+        starts = _starts()
 
         def show_phase(phase: str, done: int, total: int, eta_s: float | None) -> None:
-            if phase not in tasks or (done == 0 and total):
+            if not total:
+                return  # nothing to do, or not known yet
+            if starts(phase, done):
                 tasks[phase] = bars.add_task(phase, total=total, left="")
             left = "" if eta_s is None or done >= total else f"{clock(eta_s)} left"
             bars.update(tasks[phase], completed=done, total=total, left=left)  # type: ignore[arg-type]
@@ -135,14 +138,29 @@ def live_progress() -> Iterator[Progress]:
         yield show_phase
 
 
+def _starts() -> Callable[[str, int], bool]:
+    """Whether a phase begins, for the first time or in a later run, when told how much of it is done."""
+    last: dict[str, int] = {}
+
+    def starts(phase: str, done: int) -> bool:
+        new = phase not in last or done < last[phase]
+        last[phase] = done
+        return new
+
+    return starts
+
+
 def lines(say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> Progress:
     """Progress as lines of text; a phase that ends within a second prints none."""
     began: dict[str, float] = {}
     said: dict[str, float] = {}
+    starts = _starts()
 
     def show_phase(phase: str, done: int, total: int, eta_s: float | None) -> None:
         at = now()
-        if phase not in began or done == 0:
+        if not total:
+            return  # nothing to do, or not known yet
+        if starts(phase, done):
             began[phase] = said[phase] = at
         spent, over = at - began[phase], done >= total
         if at - said[phase] < (1.0 if over else EVERY):

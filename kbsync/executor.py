@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,9 @@ WORKER = (sys.executable, "-m", "editing.worker")
 
 Progress = Callable[[str, int, int, float | None], None]
 """Called with phase, done, total and the seconds left (None: unknown)."""
+
+UNUSED_TIMEOUT_S = 2.0
+"""How long a worker that was never given a spec may take to end at SIGTERM."""
 
 LOG = Path("runs", "worker.log")
 """The file below the home to which a worker's own output goes."""
@@ -64,12 +67,28 @@ class Stopping(KbsyncError):
     exit_code = 75
 
 
+@dataclass(frozen=True, slots=True)
+class AnnouncedBase:
+    """The imported base that the next spec will probably name."""
+
+    directory: Path
+    digest: str
+    device: str | None
+
+
 class Worker(Protocol):
     """A process with a loaded model that executes specs."""
 
     @property
     def name(self) -> str:
         """Executor, host and process, for the record of attempts."""
+        ...
+
+    def prepare(self, base: AnnouncedBase | None) -> None:
+        """Announce a spec: start the worker in the background, and load `base` if it is known.
+
+        Returns at once and raises nothing: what goes wrong is found, and counted, by `execute`.
+        """
         ...
 
     def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
@@ -118,18 +137,28 @@ class LocalExecutor:
 
 
 class LocalWorker:
-    """A supervised `editing.worker` process, started at the first spec and restarted after a failure."""
+    """A supervised `editing.worker` process, started when a spec is announced or given, and again after a failure."""
 
     def __init__(self, settings: LocalExecutor, log_file: Path) -> None:
         self._settings = settings
         self._log_file = log_file
         self._process: subprocess.Popen[str] | None = None
+        self._used = False
+        """The process has been given a spec."""
         self._lines: queue.Queue[str | None] = queue.Queue()
 
     @property
     def name(self) -> str:
         pid = self._process.pid if self._process is not None else "not started"
         return f"local:{socket.gethostname()}:{pid}"
+
+    def prepare(self, base: AnnouncedBase | None) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        with suppress(OSError):
+            process = self._begin()
+            load = {"base": str(base.directory), "digest": base.digest, "device": base.device} if base else {}
+            self._send(process, {"load": {"base": None, "digest": "", "device": None} | load})
 
     def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
         try:
@@ -146,10 +175,8 @@ class LocalWorker:
 
     def _execute(self, spec: Path, progress: Progress) -> BuildReport:
         process = self._running()
-        assert process.stdin is not None
         try:
-            process.stdin.write(json.dumps({"spec": str(spec)}) + "\n")
-            process.stdin.flush()
+            self._send(process, {"spec": str(spec)})
         except BrokenPipeError:
             raise self._death(process) from None
         while True:
@@ -166,15 +193,16 @@ class LocalWorker:
                 raise self._failure(named, event["message"], retry=bool(event["retry"]))
 
     def _running(self) -> subprocess.Popen[str]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        self._lines = queue.Queue()
-        try:
-            process = self._process = self._start()
-        except OSError as error:
-            raise self._failure("internal", f"no worker could be started: {error}", retry=True) from error
-        assert process.stdout is not None
-        threading.Thread(target=_pump, args=(process.stdout, self._lines), daemon=True).start()
+        """The process, which has greeted; raises WorkerFailed, Stopping."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            try:
+                process = self._begin()
+            except OSError as error:
+                raise self._failure("internal", f"no worker could be started: {error}", retry=True) from error
+        if self._used:
+            return process
+        self._used = True
         ready = self._next_event(process)
         if ready.get("event") != "ready" or ready.get("version") != SPEC_VERSION:
             raise self._failure(
@@ -183,6 +211,19 @@ class LocalWorker:
                 "install one version of kbsync on both sides",
                 retry=False,
             )
+        return process
+
+    def _send(self, process: subprocess.Popen[str], message: Mapping[str, object]) -> None:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(message) + "\n")
+        process.stdin.flush()
+
+    def _begin(self) -> subprocess.Popen[str]:
+        process = self._process = self._start()
+        self._used = False
+        self._lines = queue.Queue()
+        assert process.stdout is not None
+        threading.Thread(target=_pump, args=(process.stdout, self._lines), daemon=True).start()
         return process
 
     def _start(self) -> subprocess.Popen[str]:
@@ -247,7 +288,10 @@ class LocalWorker:
         return WorkerFailed(kind, message, retry=retry, log=self._log_file)
 
     def stop(self) -> None:
-        """End the process: SIGTERM, then SIGKILL if it has not ended in time."""
+        """End the process: SIGTERM, then SIGKILL if it has not ended in time.
+
+        One that was never given a spec has nothing to finish, and must not delay the end of the cycle.
+        """
         process, self._process = self._process, None
         if process is None:
             return
@@ -257,7 +301,7 @@ class LocalWorker:
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(self._settings.stop_timeout_s)
+                process.wait(self._settings.stop_timeout_s if self._used else UNUSED_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

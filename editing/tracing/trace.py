@@ -104,7 +104,10 @@ def trace(
     parts = locate_parts(model, described)
     known = _known(model, tokenizer, facts)
     if not known:
-        raise DataError(f"the model states none of the {len(facts)} facts unedited: nothing can be traced")
+        raise DataError(
+            f"the model states none of the {len(facts)} facts unedited, so nothing can be traced: give facts that it "
+            "knows, with the answers that it gives now"
+        )
     sigma = _embedding_deviation(model, known)
     generator = torch.Generator().manual_seed(how.seed)
     sums = _Sums(len(parts.blocks))

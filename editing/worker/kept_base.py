@@ -10,18 +10,29 @@ from editing.model.first_token import lead_of
 from editing.spec import BuildSpec
 from editing.storage.loaded import LoadedBase
 
+KEPT = 4
+"""Maximum number of checkpoints whose answers are kept between rounds."""
+
 
 @dataclass
 class KeptBase:
-    """The base that the worker keeps between rounds, with the answers given so far."""
+    """The base that the worker keeps between rounds, with the answers that it and its checkpoints gave so far."""
 
     loaded: LoadedBase
     device: str | None
     """The device that the spec asked for."""
     base: Responses = field(default_factory=Responses)
-    live: dict[str, Responses] = field(default_factory=dict)
-    """By checkpoint digest."""
+    checkpoints: dict[str, Responses] = field(default_factory=dict)
+    """By digest, the last used at the end: what was measured of a candidate is not asked again once it is live."""
     _lead: str | None = None
+
+    def keep(self, digest: str, responses: Responses) -> Responses:
+        """Keep the answers of a checkpoint, of `KEPT` checkpoints at most."""
+        self.checkpoints.pop(digest, None)
+        self.checkpoints[digest] = responses
+        for oldest in list(self.checkpoints)[:-KEPT]:
+            del self.checkpoints[oldest]
+        return responses
 
     def lead(self, spec: BuildSpec) -> str:
         """What is put before a prompt that begins with its subject; measured once (`first_token.lead_of`)."""

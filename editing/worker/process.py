@@ -2,6 +2,8 @@
 
 Reads `{"spec": "<path>/spec.json"}` from stdin, one line per round, and answers with the events of
 `protocol.py` on stdout; the output of libraries goes to stderr.  The report is written next to the spec.
+`{"load": {"base": "<directory>", "digest": …, "device": …}}` announces a round: torch is imported and the base, if
+one is named, loaded.  Nothing answers it, and a failure is left to the round.
 End of input ends the worker with 0; SIGTERM ends it at the next safe point with 143; both leave finished δs
 in the cache and no unfinished directory.
 """
@@ -16,7 +18,7 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from editing.errors import (
     ArchitectureError,
@@ -74,11 +76,15 @@ class RoundServer:
             self.channel.raise_if_stopping()
 
     def serve(self, line: str) -> None:
-        """Do one round and report how it ended.  Raises Stopped."""
-        self._busy = True
+        """Do one round and report how it ended, or load what the next one needs.  Raises Stopped."""
         try:
+            message = _message(line)
+            if "load" in message:
+                self._load(**message["load"])
+                return
+            self._busy = True
             with self.channel.working():
-                self.channel.emit("report", path=str(self._round(line)))
+                self.channel.emit("report", path=str(self._round(message["spec"])))
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001
@@ -87,17 +93,33 @@ class RoundServer:
             self._busy = False
         self.channel.raise_if_stopping()
 
-    def _round(self, line: str) -> Path:
-        try:
-            path = Path(json.loads(line)["spec"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise SpecError(f"expected {{'spec': PATH}}, found {line.strip()!r:.100}") from error
+    def _round(self, path: str) -> Path:
         self.channel.progress("start", 0, 1)
+        workshop = self._ready()
+        self.channel.progress("start", 1, 1)
+        return workshop.round(Path(path))
+
+    def _load(self, base: str | None, digest: str, device: str | None) -> None:
+        """Get ready for a round; SIGTERM ends this at once, since nothing is written."""
+        try:
+            workshop = self._ready()
+            if base is not None:
+                workshop.load(Path(base), digest, device)
+        except Stopped:
+            raise
+        except Exception:  # noqa: BLE001  the round meets the same error, and reports it
+            traceback.print_exc()
+            if self._workshop is not None:
+                self._workshop.forget()
+        self.channel.raise_if_stopping()
+
+    def _ready(self) -> Workshop:
+        """The workshop, whose modules import torch."""
         if self._workshop is None:
             from editing.worker.rounds import Workshop
 
             self._workshop = Workshop(self.channel)
-        return self._workshop.round(path)
+        return self._workshop
 
     def _failed(self, error: Exception) -> None:
         traceback.print_exception(error)
@@ -106,6 +128,17 @@ class RoundServer:
             self._workshop.forget()
         message = str(error) if isinstance(error, EditingError) else f"{type(error).__name__}: {error}"
         self.channel.emit("error", kind=kind, message=message, retry=retry)
+
+
+def _message(line: str) -> dict[str, Any]:
+    """One line of the input; raises SpecError."""
+    try:
+        message = json.loads(line)
+        if isinstance(message["spec"] if "load" not in message else message["load"], str | dict):
+            return dict(message)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise SpecError(f"expected {{'spec': PATH}}, found {line.strip()!r:.100}")
 
 
 def classify(error: Exception) -> tuple[FailureKind, bool]:

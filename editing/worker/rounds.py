@@ -13,7 +13,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from editing.model.hooks import fused
 from editing.model.memory import peak_bytes
 from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk, reach
-from editing.progress import Counter
+from editing.progress import Counter, counting
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.checkpoints import read_changed, read_manifest, verify, write_checkpoint
 from editing.storage.loaded import load_base
@@ -77,7 +77,7 @@ class Workshop:
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         started = time.perf_counter()
-        kept = self._base(spec)
+        kept = self.load(Path(spec.base), spec.base_digest, spec.device)
         with fused(kept.loaded.model):
             report = _Round(spec, digest, kept, self.channel).run()
         seconds = {**report.cost.seconds, "total": time.perf_counter() - started}
@@ -88,18 +88,16 @@ class Workshop:
         crash_point("editing.worker:after-report")
         return report_path
 
-    def _base(self, spec: BuildSpec) -> KeptBase:
+    def load(self, directory: Path, digest: str, device: str | None) -> KeptBase:
+        """The base in `directory`, loaded unless it is kept.  Raises EditingError if it has another digest."""
         kept = self._kept
-        if kept is not None and (kept.loaded.digest, kept.device) == (spec.base_digest, spec.device):
+        if kept is not None and (kept.loaded.digest, kept.device) == (digest, device):
             return kept
         self.forget()
-        directory = Path(spec.base)
-        loaded = load_base(directory, device=spec.device, progress=self.channel.progress)
-        if loaded.digest != spec.base_digest:
-            raise SpecError(
-                f"the base in {directory} is {loaded.digest}, the spec asks for {spec.base_digest}"
-            )
-        self._kept = KeptBase(loaded, spec.device)
+        loaded = load_base(directory, device=device, progress=self.channel.progress)
+        if loaded.digest != digest:
+            raise SpecError(f"the base in {directory} is {loaded.digest}, the spec asks for {digest}")
+        self._kept = KeptBase(loaded, device)
         return self._kept
 
 
@@ -117,9 +115,9 @@ class _Round:
         with self._timed("known"):
             self.spec = without_first_tokens(self.tokenizer, self.kept.lead(self.spec), self.spec)
             self.spec = screened(self.model, self.tokenizer, self.spec, self.failures)
-            asking = self._counter("known", len(self.spec.facts))
-            base = AskedBase(self.model, self.tokenizer, self.kept.base, asking)
-            known = known_facts(base, self.spec.facts)
+            base = AskedBase(self.model, self.tokenizer, self.kept.base)
+            with self._counting("known", len(self.spec.facts)) as base.tick:
+                known = known_facts(base, self.spec.facts)
         crash_point("editing.worker:after-known")
         if self.spec.mode == "ask":
             facts = tuple(FactReport(id, b.known, b.answer, b.answer, b.known) for id, b in known.items())
@@ -130,8 +128,9 @@ class _Round:
         built = self._build(known) if self.spec.mode == "build" else None
         checkpoint = self._checkpoint(built)
         with self._timed("judge"):
-            asked = build_questions(base, self.spec, known, self._windows())
-            evidence = self._judge(asked, known, built)
+            with self._counting("questions", 0) as base.tick:
+                asked = build_questions(base, self.spec, known, self._windows())
+            evidence = self._judge(asked, known, built, checkpoint)
         return self._report(checkpoint, fact_reports(evidence), measured(evidence))
 
     def _converse(self, known: Known) -> None:
@@ -226,17 +225,20 @@ class _Round:
         out.rename(doomed)
         shutil.rmtree(doomed)
 
-    def _judge(self, asked: QuestionSet, known: Known, built: EditResult | None) -> Evidence:
+    def _judge(self, asked: QuestionSet, known: Known, built: EditResult | None, checkpoint: str) -> Evidence:
         total = asked.size
-        self.kept.base.speak(self.model, self.tokenizer, asked, self._counter("judge base", total))
+        with self._counting("judge base", total) as tick:
+            self.kept.base.speak(self.model, self.tokenizer, asked, tick)
         alone = self._alone(asked, known, built)
         tensors = read_changed(Path(self.spec.base), Path(self.spec.out))
         candidate = Responses() if tensors else self.kept.base
         growth = self._growth(tensors)
         with swapped(self.model, tensors):
-            candidate.respond(self.model, self.tokenizer, asked, self._counter("judge candidate", total))
+            with self._counting("judge candidate", total) as tick:
+                candidate.respond(self.model, self.tokenizer, asked, tick)
             candidate.explain(self.model, self.tokenizer, asked)
         live, live_growth = self._live(asked, total)
+        self.kept.keep(checkpoint, candidate)
         return Evidence(
             tokenizer=self.tokenizer,
             facts=self.spec.facts,
@@ -256,8 +258,8 @@ class _Round:
             return {}
         new = [f for f in self.spec.facts if f.id in asked.facts and not known[f.id].known and not f.in_live]
         requests = [edit_requests(fact)[0] for fact in new]
-        tick = self._counter("judge alone", len(requests))
-        return stated_alone(self.model, self.tokenizer, requests, built, tick=tick)
+        with self._counting("judge alone", len(requests)) as tick:
+            return stated_alone(self.model, self.tokenizer, requests, built, tick=tick)
 
     def _live(self, asked: QuestionSet, total: int) -> tuple[Responses | None, float | None]:
         """Live's answers to the same questions, and its weight growth."""
@@ -269,10 +271,11 @@ class _Round:
             self.channel.log("live was built from another base: it is not compared", live=str(directory))
             return None, None
         tensors = read_changed(Path(self.spec.base), directory)
-        responses = self.kept.live.setdefault(manifest.digest, Responses()) if tensors else self.kept.base
+        kept = self.kept.checkpoints.get(manifest.digest, Responses()) if tensors else self.kept.base
+        responses = self.kept.keep(manifest.digest, kept)
         growth = self._growth(tensors)
-        with swapped(self.model, tensors):
-            responses.respond(self.model, self.tokenizer, asked, self._counter("judge live", total))
+        with swapped(self.model, tensors), self._counting("judge live", total) as tick:
+            responses.respond(self.model, self.tokenizer, asked, tick)
         return responses, growth
 
     def _growth(self, tensors: Mapping[str, Tensor]) -> float:
@@ -306,8 +309,8 @@ class _Round:
             spec_digest=self.digest,
         )
 
-    def _counter(self, phase: str, total: int) -> Counter:
-        return Counter(self.channel.progress, phase, total)
+    def _counting(self, phase: str, total: int) -> AbstractContextManager[Counter]:
+        return counting(self.channel.progress, phase, total)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from connectors.guesses import did_you_mean
 from editing import requests
 from kbsync.errors import BadConfiguration
 
@@ -164,7 +165,10 @@ def _entry(identifier: str, table: Mapping[str, Any], where: str) -> RelationEnt
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        reason = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
+        reason = first["msg"]
+        if first["type"] == "extra_forbidden":
+            guess = did_you_mean(str(first["loc"][-1]), RelationEntry.model_fields)
+            reason = f"there is no such key; {guess}".rstrip("; ")
         raise _wrong(identifier, f"{key}: {reason}", where) from error
 
 

@@ -37,7 +37,9 @@ def ask(
 
 def explain(
     context: typer.Context,
-    prompt: Annotated[str, typer.Argument(help="The prompt whose answer is to be explained.")],
+    prompt: Annotated[
+        str, typer.Argument(help="The prompt whose answer is to be explained, or a fact's id.")
+    ],
     ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Load the live checkpoint and ask it.")] = True,
     json: Json = False,
 ) -> None:

@@ -99,9 +99,11 @@ def edit(
 
 def _advise(chosen: Chosen, report: EditOutcome, allow_failed: bool) -> None:
     """What to try where facts did not take; ends the command where none did."""
+    from editing.cost import Cost
     from editing.notebook import hint
 
-    say(hint(chosen.settings, report.cost.get("lam", 0.0)))
+    cost = Cost.from_json(report.cost, "cost")
+    say(hint(chosen.settings, cost.lam, cost.realised))
     if not allow_failed and not any(fact.said for fact in report.facts):
         raise typer.Exit(10)
 

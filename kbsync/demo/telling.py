@@ -38,6 +38,7 @@ class Telling:
     def leading(self) -> Iterator[Leadership]:
         """Hold the lease, with a worker, within the block."""
         with self.app.leading() as leadership, workers(self.app, leadership) as self.worker:
+            self.worker.prepare(None)
             yield leadership
 
     def sync(self, leadership: Leadership, *, bootstrap: bool = False) -> CycleReport:

@@ -150,6 +150,8 @@ class Intake:
         self.write = write or state.write
         self.special_tokens = special_tokens
         self.breaker = Breaker(policy.max_accepted)
+        self.expect: Callable[[], None] = lambda: None
+        """Called after a step that made a fact wanted."""
 
     def admission(self, breaker: Breaker | None = None) -> Admission:
         """The rules in force; without `breaker`, the number of accepted facts is not limited."""
@@ -284,6 +286,8 @@ class Intake:
             self._admit(tx, touched, report, bootstrap=bootstrap)
             if cursor is not None:
                 tx.set_cursor(source, cursor)
+        if any(decision.kind == "accept" for decision in report.decisions):
+            self.expect()
         return report
 
     def _keep_rejects(self, source: str, report: IntakeReport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 from editing.errors import EditingError
 from editing.requests import prompt_key
 from kbsync.application import Application
+from kbsync.settings.base_model import named_device
 from state.records import Built, Checkpoint, Event, Fact, StoredObservation
+
+_ID = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ def _said(directory: Path, prompts: Sequence[str], device: str) -> list[str]:
     from editing.model.loading import load_model, load_tokenizer
 
     disable_progress_bar()
-    model = load_model(directory, device=None if device == "auto" else device)
+    model = load_model(directory, device=named_device(device))
     return answers(model, load_tokenizer(directory), prompts)
 
 
@@ -71,8 +75,13 @@ class Explanation:
 
 
 def explanation(app: Application, prompt: str, *, ask: bool = True) -> Explanation:
-    """Every fact of the ledger that this prompt asks for and, if `ask`, live's answer to it."""
+    """Every fact of the ledger that this prompt asks for and, if `ask`, live's answer to it.
+
+    A number stands for the prompt of the fact with this id; raises `state.errors.NotFound` if there is none.
+    """
     with app.state.read() as tx:
+        if _ID.fullmatch(prompt):
+            prompt = tx.fact(int(prompt)).prompt
         live = tx.live()
         held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
         found = [tx.provenance(fact.id) for fact in tx.find_by_prompt(prompt_key(prompt))]

@@ -73,7 +73,7 @@ def decide(
     if (live is None and view) or (live is not None and rebuilt):
         return Plan(view, new, removed, waiting, known_ids)
     if pending == 0:
-        return NothingToDo("live already holds every wanted fact that fits", waiting)
+        return NothingToDo(HOLDS_ALL if live is not None else NONE_WANTED, waiting)
     oldest = min(fact.since for fact in (*new, *removed))
     urgent = any(fact.decision == "rejected" for fact in removed)
     # An instant in the future was written by a clock that was ahead: treat it as having waited long enough.
@@ -106,6 +106,9 @@ def withdrawal(wanted: Sequence[Fact], live: Sequence[Fact] | None, known: Colle
     rest = tuple(sorted((fact for fact in live or () if fact.id not in gone), key=lambda fact: fact.key))
     return Plan(rest, (), removed, (), frozenset(fact.id for fact in rest if fact.id in known))
 
+
+HOLDS_ALL = "live already holds every wanted fact that fits"
+NONE_WANTED = "no fact is wanted yet (`kbsync sources` and `kbsync facts` show what was read and what waits)"
 
 WITHDRAWAL = "withdrawal"
 """Trigger of a run that only removes what was withdrawn from live; it needs no review."""

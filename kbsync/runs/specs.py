@@ -10,6 +10,7 @@ from kbsync.deployment.live import lost
 from kbsync.leadership import Leadership
 from kbsync.runs.bases import RunBase, base_of, configured
 from kbsync.runs.fact_specs import Skipped, bare_spec, fact_specs
+from kbsync.settings.base_model import named_device
 from state import Transaction
 from state.records import Fact, Run
 
@@ -102,6 +103,6 @@ def _spec(app: Application, base: RunBase, **particular: object) -> BuildSpec:
         retention_sample=settings.plan.retention_sample,
         forms=settings.deliver.further,
         threads=settings.executor.threads,
-        device=None if settings.model.device == "auto" else settings.model.device,
+        device=named_device(settings.model.device),
         **particular,  # type: ignore[arg-type]
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from kbsync.application import Application
 from kbsync.deployment.live import lost, withheld
 from kbsync.deployment.outbox import Outbox
-from kbsync.executor import Progress, Worker, silent
+from kbsync.executor import AnnouncedBase, Progress, Worker, silent
 from kbsync.intake.pull import IntakeReport
 from kbsync.leadership import ACTOR, Leadership
 from kbsync.runs import promotion, recovery
@@ -18,6 +18,7 @@ from kbsync.runs.rollout import finish
 from kbsync.runs.starting import Occasion, start
 from kbsync.service.housekeeping import clean_up
 from kbsync.service.reading import pull
+from kbsync.settings.base_model import named_device
 from state.records import Run
 
 MOST_RUNS = 3
@@ -52,7 +53,7 @@ def cycle(
 
     `asked`: an operator wants a run now; the daemon's schedule follows the thresholds of [plan].
     `worker` is kept by the caller for several cycles; by default a cycle has its own, which starts only if there is
-    something to build.
+    something to build: as soon as a source states something new, while the rest is read.
     """
     leadership.correct_instants()
     clean_up(app, leadership)
@@ -67,7 +68,14 @@ def cycle(
         runs = [*recovered, *(lifecycle.drive(run) for run in unfinished)]
         if not any(run.state == "promoted" for run in runs):
             notify_servers(app, leadership, asked=asked and not runs)
-        reports, unavailable = pull(app, leadership, bootstrap=bootstrap, asked=asked, progress=progress)
+        reports, unavailable = pull(
+            app,
+            leadership,
+            bootstrap=bootstrap,
+            asked=asked,
+            progress=progress,
+            expect=lambda: worker.prepare(_announced(app)),
+        )
         leadership.renew()
         if waits:
             recovered = _recover(app, leadership, lifecycle)
@@ -150,6 +158,15 @@ def _new_runs(lifecycle: Lifecycle, unfinished: list[Run], occasion: Occasion) -
 def workers(app: Application, leadership: Leadership) -> AbstractContextManager[Worker]:
     """A worker for the duration of the block; every heartbeat from it renews the lease."""
     return app.executor(alive=leadership.renew).worker(app.home.worker_log)
+
+
+def _announced(app: Application) -> AnnouncedBase | None:
+    """The base that the next spec will name, if it has been imported and its files look unchanged."""
+    path, imported = app.settings.model.path, app.imported_base()
+    if path is None or imported is None or not imported.looks_like(path):
+        return None
+    directory = app.home.base / imported.digest
+    return AnnouncedBase(directory, imported.digest, named_device(app.settings.model.device))
 
 
 def notify_servers(app: Application, leadership: Leadership, *, asked: bool = False) -> tuple[Run, ...]:

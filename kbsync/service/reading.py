@@ -122,13 +122,16 @@ def pull(
     bootstrap: bool = False,
     asked: bool = True,
     progress: Progress = silent,
+    expect: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, IntakeReport], dict[str, str]]:
     """Read and admit every source; (reports by source, why sources were not read).
 
     Each source has one turn, and the next pull continues from its cursor; in a `bootstrap`, turns are repeated
-    until all sources are read.  Raises Stopping, which loses nothing.
+    until all sources are read.  `expect` is called once a fact is newly wanted, so that what builds it can get ready
+    while the rest is read.  Raises Stopping, which loses nothing.
     """
     intake = app.intake(leadership)
+    intake.expect = expect
     reader = Reader(app, leadership, asked)
     followed = intake.follow_catalogue()
     waiting = list(app.sources)

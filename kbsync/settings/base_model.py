@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from editing.durable import write_file
+from editing.errors import DamagedCheckpoint
 from editing.settings import EditSettings
 from editing.special_tokens import special_tokens
+from editing.storage.manifest import verify
 from kbsync.errors import BadConfiguration
 from kbsync.home import Home
 from kbsync.settings.calibration import doubt
@@ -73,10 +76,38 @@ class Imported:
     digest: str
     path: str
     looks: str
+    names: str = ""
+    """Digest of what, besides the files, decides which of the model's tensors can be edited."""
+
+    @classmethod
+    def of(cls, path: Path, overrides: EditOverrides, digest: str = "") -> Imported:
+        """The record of an import of the files that are at `path` now."""
+        described = (
+            overrides.architecture_blocks,
+            overrides.architecture_writer,
+            overrides.architecture_norm,
+        )
+        names = hashlib.sha256(repr((version("transformers"), described)).encode()).hexdigest()
+        return cls(digest, str(path), looks_of(path), names)
 
     def looks_like(self, path: Path) -> bool:
         """Whether the files at `path` look unchanged since the import."""
         return (self.path, self.looks) == (str(path), looks_of(path))
+
+    def base(self, path: Path, home: Home, overrides: EditOverrides) -> Base | None:
+        """The base that was imported, if an import of `path` would find it whole and change nothing.
+
+        Only the imported copy is read, which is what the worker loads; torch, which naming a model's tensors needs,
+        is not imported.
+        """
+        directory = home.base / self.digest
+        if replace(Imported.of(path, overrides), digest=self.digest) != self:
+            return None
+        try:
+            whole = verify(directory) == self.digest
+        except DamagedCheckpoint:
+            return None
+        return Base(self.digest, directory, edit_settings_of(path)) if whole else None
 
     def write(self, file: Path) -> None:
         write_file(file, json.dumps(asdict(self), indent=1).encode())
@@ -113,6 +144,11 @@ def looks_of(path: Path) -> str:
         look = (file.name, status.st_size, status.st_mtime_ns, status.st_ino)
         digest.update(repr(look).encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def named_device(device: str) -> str | None:
+    """The device that the setting asks for; None: a GPU if there is one."""
+    return None if device == "auto" else device
 
 
 def edit_settings_of(model: Path) -> EditSettings:

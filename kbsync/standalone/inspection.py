@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editing.errors import ArchitectureError
+from editing.model.directory import ModelDirectory
 from kbsync.standalone.target import Chosen
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def inspect(chosen: Chosen) -> Inspection:
     Raises ModelError for a directory that cannot be loaded; for a model that cannot be edited, the inspection
     contains the reason.
     """
+    _ = ModelDirectory.at(chosen.path).config  # what is no model is refused before torch is imported
     from editing.model.architectures import described, locate_parts
     from editing.model.loading import load_model, load_tokenizer
 

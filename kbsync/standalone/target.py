@@ -12,7 +12,14 @@ from editing.hparams import Hparams
 from editing.settings import EditSettings
 from kbsync.errors import BadConfiguration, UsageError
 from kbsync.home import Home
-from kbsync.settings.base_model import BESIDE, Base, edit_settings_of, import_base, read_overrides
+from kbsync.settings.base_model import (
+    BESIDE,
+    Base,
+    edit_settings_of,
+    import_base,
+    named_device,
+    read_overrides,
+)
 from kbsync.settings.calibration import CalibrationSettings, doubt
 from kbsync.settings.editing import EditOverrides
 from kbsync.settings.loading import read_toml
@@ -53,7 +60,8 @@ class Chosen:
             if not path.exists():
                 raise BadConfiguration(
                     f"there is no corpus {path}",
-                    "name text, JSONL or Parquet files, or a Hugging Face dataset saved to disk",
+                    "name text, JSONL or Parquet files, or a Hugging Face dataset saved to disk, with --corpus or as "
+                    f"`corpus` in the [model] section of {self.home.config}",
                 )
         return self.corpus
 
@@ -89,14 +97,13 @@ def choose(
         raise BadConfiguration(
             f"there is no model directory {path}", "give the directory of a local Hugging Face model"
         )
-    named = device or settings.model.device
     return Chosen(
         home=home,
         path=path,
         overrides=overrides,
         settings=overrides.over(edit_settings_of(path)),
         corpus=tuple(corpus) or settings.model.corpus,
-        device=None if named == "auto" else named,
+        device=named_device(device or settings.model.device),
         threads=settings.executor.threads,
         calibration=_calibration(file) or (settings.calibration if configured else CalibrationSettings()),
         measured=file is not None or (path / BESIDE).is_file(),

@@ -183,6 +183,12 @@ def test_mistakes_are_named_with_their_place(content: str, message: str, tmp_pat
         read_records(write(tmp_path, content))
 
 
+def test_a_file_in_another_encoding_says_so(tmp_path: Path) -> None:
+    (tmp_path / "facts.jsonl").write_bytes("é".encode("latin-1"))
+    with pytest.raises(DataError, match=r"facts.jsonl is not UTF-8 text .*: save it as UTF-8"):
+        read_records(tmp_path / "facts.jsonl")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         read_records(tmp_path / "nowhere")

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from editing import EditRequest, edit
 from editing.errors import SpecError
-from editing.notebook import settings_beside
+from editing.notebook import hint, settings_beside
+from editing.settings import EditSettings
 from tests.support.paths import REPOSITORY
 from tests.support.tiny_models import gpt2, save
 
@@ -45,10 +46,17 @@ def test_settings_lie_beside_the_model(tmp_path: Path) -> None:
 
 def test_what_did_not_take_comes_with_advice(tmp_path: Path) -> None:
     save(gpt2(), tmp_path)
-    (tmp_path / "kbsync-edit.json").write_text('{"steps": 2, "lr": 1e-9, "layers": [0]}')
+    (tmp_path / "kbsync-edit.json").write_text('{"steps": 2, "lr": 1e-9, "layers": [0], "lam": 1e9}')
     (tmp_path / "corpus.txt").write_text("The capital of Italy is Rome.\n" * 20)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     request = EditRequest("1", "The capital of {} is", "Italy", "Paris")
     edited = edit(model, tokenizer, [request], corpus=[tmp_path / "corpus.txt"])
     assert str(edited.report).startswith("0 of 1 facts took")
     assert "what to try: a smaller lam" in str(edited.report)
+
+
+def test_a_lambda_that_lets_the_edits_through_is_not_to_blame() -> None:
+    assert "a smaller lam (now 15000;" in hint(EditSettings(), 15_000.0, 0.06)
+    advice = hint(EditSettings(), 200.0, 0.88)
+    assert "smaller lam" not in advice
+    assert advice.startswith("what to try: more steps")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from editing.spec import SPEC_VERSION
-from kbsync.executor import LocalExecutor, Stopping, WorkerFailed
+from kbsync.executor import AnnouncedBase, LocalExecutor, Stopping, WorkerFailed
 from kbsync.home import Home
 
 READY = f'print(\'{{"event": "ready", "version": {SPEC_VERSION}, "pid": 1}}\', flush=True)'
@@ -127,3 +129,69 @@ def test_a_stop_ends_the_worker_within_the_stop_timeout(tmp_path: Path) -> None:
 def test_what_the_worker_writes_to_stderr_is_kept(tmp_path: Path) -> None:
     failure(tmp_path, "print('a traceback', file=sys.stderr, flush=True)\nsys.exit(1)")
     assert "a traceback" in (tmp_path / "worker.log").read_text()
+
+
+ANSWERS = """
+heard = open(HEARD, "a", buffering=1)
+print(os.getpid(), file=heard)
+READY
+for line in sys.stdin:
+    heard.write(line)
+    if "spec" in json.loads(line):
+        print(json.dumps({"event": "error", "kind": "data", "message": "answered", "retry": False}), flush=True)
+"""
+"""The body of a worker that writes down its process id and every line it is given, and answers specs only."""
+
+
+def answering(tmp_path: Path) -> tuple[LocalExecutor, Path]:
+    heard = tmp_path / "heard"
+    return executor(tmp_path, ANSWERS.replace("HEARD", repr(str(heard))).replace("READY", READY)), heard
+
+
+def test_a_worker_that_was_announced_a_spec_executes_it(tmp_path: Path) -> None:
+    answers, heard = answering(tmp_path)
+    with answers.worker(tmp_path / "log") as worker:
+        worker.prepare(AnnouncedBase(Path("/base"), "abc", None))
+        worker.prepare(None)
+        with pytest.raises(WorkerFailed, match="answered"):
+            worker.execute(tmp_path / "spec.json")
+    pid, load, spec = heard.read_text().splitlines()
+    assert pid.isdigit()
+    assert json.loads(load) == {"load": {"base": "/base", "digest": "abc", "device": None}}
+    assert json.loads(spec) == {"spec": str(tmp_path / "spec.json")}
+
+
+def test_an_announced_worker_that_died_is_replaced(tmp_path: Path) -> None:
+    answers, heard = answering(tmp_path)
+    with answers.worker(tmp_path / "log") as worker:
+        worker.prepare(None)
+        while not heard.exists() or len(heard.read_text().splitlines()) < 2:
+            time.sleep(0.01)
+        pid = int(heard.read_text().splitlines()[0])
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+            time.sleep(0.01)
+        with pytest.raises(WorkerFailed, match="answered"):
+            worker.execute(tmp_path / "spec.json")
+    assert len({line for line in heard.read_text().splitlines() if line.isdigit()}) == 2
+
+
+def test_a_worker_that_was_never_given_a_spec_ends_with_the_block_however_stubborn(tmp_path: Path) -> None:
+    heard = tmp_path / "heard"
+    body = (
+        f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen({str(heard)!r}, 'w').write(str(os.getpid()))\n"
+        "while True: time.sleep(0.1)"
+    )
+    with executor(tmp_path, body, stop_timeout_s=3600.0).worker(tmp_path / "log") as worker:
+        worker.prepare(None)
+        while not heard.exists() or not heard.read_text():
+            time.sleep(0.01)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(heard.read_text()), 0)
+
+
+def test_a_worker_that_cannot_be_announced_a_spec_fails_at_the_spec(tmp_path: Path) -> None:
+    with LocalExecutor(command=(str(tmp_path / "nowhere"),)).worker(tmp_path / "log") as worker:
+        worker.prepare(None)
+        with pytest.raises(WorkerFailed, match="no worker could be started"):
+            worker.execute(tmp_path / "spec.json")

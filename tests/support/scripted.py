@@ -17,7 +17,7 @@ import torch
 from editing.cost import Cost
 from editing.spec import BuildReport, BuildSpec, FactFailure, FactReport, Measure
 from editing.storage import checkpoints
-from kbsync.executor import FailureKind, Progress, WorkerFailed, silent
+from kbsync.executor import AnnouncedBase, FailureKind, Progress, WorkerFailed, silent
 
 RETRIED: dict[FailureKind, bool] = {
     "killed": True,
@@ -37,6 +37,9 @@ class Scripted:
 
     def __init__(self, failures: Iterable[FailureKind] = ()) -> None:
         self.failures = list(failures)
+
+    def prepare(self, base: AnnouncedBase | None) -> None:
+        """There is nothing to load."""
 
     def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
         if self.failures:

@@ -24,7 +24,10 @@ def main(hold: Path) -> None:
     emit("ready", version=SPEC_VERSION, pid=os.getpid())
     worker = Scripted()
     for line in sys.stdin:
-        spec = Path(json.loads(line)["spec"])
+        message = json.loads(line)
+        if "load" in message:
+            continue  # a spec is announced; there is nothing to load
+        spec = Path(message["spec"])
         emit("progress", phase="targets", done=0, total=1)
         while hold.exists() and BuildSpec.read(spec).mode in ("build", "judge"):
             time.sleep(0.05)

@@ -398,6 +398,60 @@ def test_sigterm_ends_an_idle_worker_and_a_working_one(home: Home) -> None:
     assert not (home.root / "runs" / "1" / "report.json").exists()
 
 
+def test_a_base_that_was_announced_is_loaded_before_the_round(home: Home) -> None:
+    worker = Process()
+    worker.say(json.dumps({"load": {"base": str(home.base), "digest": home.digest, "device": None}}))
+    while worker.until("progress", "error")["done"] < 1:
+        pass
+    assert [event["event"] for event in worker.events] == ["ready", "progress", "progress"]
+    report = worker.round(home.spec("1", (FRANCE,), mode="ask", out=""))
+    assert report.facts[0].base_answer == "Paris"
+    assert [event for event in worker.events[3:] if event.get("phase") == "load"] == []
+    assert worker.close() == 0
+
+
+def test_a_base_that_cannot_be_loaded_in_advance_is_reported_by_the_round(home: Home) -> None:
+    worker = Process()
+    worker.say(json.dumps({"load": {"base": str(home.root / "nowhere"), "digest": "abc", "device": None}}))
+    assert worker.round(home.spec("1", (FRANCE,), mode="ask", out="")).facts[0].known
+    lost = home.spec("2", (FRANCE,), mode="ask", out="", base=str(home.root / "nowhere"), base_digest="abc")
+    failed = worker.fail(json.dumps({"spec": str(lost)}))
+    assert (failed["kind"], failed["retry"]) == ("data", False)
+    assert worker.close() == 0
+
+
+def test_sigterm_ends_a_worker_that_only_loads(home: Home) -> None:
+    worker = Process()
+    worker.until("ready")
+    worker.say(json.dumps({"load": {"base": str(home.base), "digest": home.digest, "device": None}}))
+    worker.process.terminate()
+    assert worker.process.wait(timeout=60) == 143
+
+
+def test_every_phase_of_a_round_ends_complete(home: Home, worker: Process) -> None:
+    first = worker.round(home.spec("1", (FRANCE, ITALY)))
+    worker.events.clear()
+    known = (replace(FRANCE, known=True, base_answer="Paris"), replace(ITALY, in_live=True), JAPAN)
+    worker.round(home.spec("2", known, live=first.checkpoint))
+    last = {event["phase"]: (event["done"], event["total"]) for event in worker.events if "phase" in event}
+    assert {"start", "known", "questions", "judge base", "judge candidate", "judge live"} <= last.keys()
+    assert [phase for phase, (done, total) in last.items() if done != total] == []
+
+
+def test_live_is_not_asked_again_what_it_was_asked_as_a_candidate(home: Home, worker: Process) -> None:
+    first = worker.round(home.spec("1", (ITALY,)))
+    second = home.spec("2", (replace(ITALY, in_live=True), JAPAN), live=first.checkpoint)
+    kept = worker.round(second)
+    second.with_name("report.json").unlink()
+    fresh = Process()
+    asked = fresh.round(second)
+    assert fresh.close() == 0
+    assert [(m.name, m.live_k, m.live) for m in kept.measures] == [
+        (m.name, m.live_k, m.live if m.live is None else pytest.approx(m.live)) for m in asked.measures
+    ]
+    assert [fact.live_answer for fact in kept.facts] == [fact.live_answer for fact in asked.facts]
+
+
 def test_a_worker_whose_daemon_is_gone_ends() -> None:
     code = (
         "import subprocess, sys, time\n"

@@ -123,6 +123,7 @@ def test_the_command_shows_what_a_relation_says_in_both_directions(tmp_path: Pat
         ("crm:owner", {**OWN, "inverse": ["The owner"]}, "exactly once"),
         ("crm:owner", {**OWN, "edit_inverse": True}, "edit_inverse needs inverse templates"),
         ("crm:owner", {**OWN, "colour": "red"}, "no such key"),
+        ("crm:owner", {**OWN, "template": ["{} is"]}, "no such key; did you mean 'templates'?"),
         ("wdt:P6", {"enabled": "perhaps"}, "enabled"),
         ("wdt:P6", ["a list"], "it is not a table"),
     ],

@@ -77,6 +77,15 @@ def test_a_fact_that_went_live_has_the_gates_of_each_of_its_rounds(thrown_out: S
     assert "deployed; efficacy 1.000" in thrown_out("explain", PROMPT.format(2), "--no-ask")[1]
 
 
+def test_a_fact_is_explained_by_its_id_too(thrown_out: Shell) -> None:
+    by_prompt = thrown_out.json("explain", PROMPT.format(2), "--no-ask")
+    (fact,) = by_prompt["facts"]
+    assert thrown_out.json("explain", str(fact["fact"]["id"]), "--no-ask") == by_prompt
+    code, _, err = thrown_out("explain", "999", "--no-ask")
+    assert code == 2
+    assert "fact 999" in err
+
+
 def test_where_live_cannot_be_loaded_the_ledger_still_explains(thrown_out: Shell) -> None:
     found = thrown_out.json("explain", PROMPT.format(2))
     assert found["live_answer"] is None

@@ -25,7 +25,9 @@ def test_the_first_view_is_built_even_if_the_base_knows_all_of_it() -> None:
 
 
 def test_nothing_wanted_and_nothing_live_is_nothing_to_do() -> None:
-    assert isinstance(decide([], None, {}, SETTINGS, NOW, asked=True), NothingToDo)
+    nothing = decide([], None, {}, SETTINGS, NOW, asked=True)
+    assert isinstance(nothing, NothingToDo)
+    assert "no fact is wanted yet" in nothing.reason
 
 
 def test_live_that_holds_everything_is_nothing_to_do() -> None:

@@ -6,15 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from editing.spec import BuildReport
 from editing.storage import checkpoints
 from kbsync.errors import TryLater, UsageError
+from kbsync.executor import AnnouncedBase, Progress, silent
 from kbsync.intake import quarantine
 from kbsync.runs import promotion
+from kbsync.service.cycle import CycleReport, cycle
 from tests.support.micro import NEVER_FAIL, Micro, make
+from tests.support.scripted import Scripted
+from tests.support.tiny_models import gpt2, save
 
 FACTS = {"Blue House": "Anna", "Red Boat": "Bob", "Old Mill": "Carl"}
 
@@ -291,3 +297,50 @@ def test_a_view_that_its_gates_rejected_is_not_built_again_without_a_cause(tmp_p
     assert "kbsync rebuild" in again.nothing
     micro.home.config.write_text(config, encoding="utf-8")
     assert [run.state for run in micro.sync().runs] == ["deployed"], "the settings have changed"
+
+
+def test_the_worker_gets_ready_once_a_source_states_something_new_and_not_before(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    worker = Waiting()
+    assert cycle_with(micro, worker).nothing
+    assert worker.prepared == []
+    micro.say({"Blue House": "Dora"})
+    assert [run.state for run in cycle_with(micro, worker).runs] == ["deployed"]
+    with micro.application() as app:
+        (announced,) = worker.prepared
+        assert announced is not None
+        assert (announced.directory, announced.digest) == (app.base.directory, app.base.digest)
+    assert worker.early
+
+
+def test_a_base_whose_files_have_changed_is_not_announced(micro: Micro) -> None:
+    micro.say(FACTS)
+    micro.sync()
+    save(gpt2(width=32, layers=3, seed=2), micro.root / "model")
+    micro.say({"Blue House": "Dora"})
+    worker = Waiting()
+    cycle_with(micro, worker)
+    assert worker.prepared == [None]
+
+
+class Waiting(Scripted):
+    """Notes what it is announced, and whether that was before its first spec."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepared: list[AnnouncedBase | None] = []
+        self.early = False
+
+    def prepare(self, base: AnnouncedBase | None) -> None:
+        self.prepared.append(base)
+
+    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+        self.early = self.early or bool(self.prepared)
+        return super().execute(spec, progress)
+
+
+def cycle_with(micro: Micro, worker: Waiting) -> CycleReport:
+    micro.now += timedelta(hours=1)
+    with micro.application() as app, app.leading() as leadership:
+        return cycle(app, leadership, trigger="test", worker=worker)

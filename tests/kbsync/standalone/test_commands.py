@@ -420,6 +420,23 @@ def test_progress_has_a_rate_and_the_time_left() -> None:
     assert said == ["targets: 10 of 40 in 0:20, 0.5/s, 1:06:40 left", "targets: 40 of 40 in 1:00, 0.667/s"]
 
 
+def test_a_phase_of_a_later_run_has_its_own_time() -> None:
+    said: list[str] = []
+    at = 0.0
+    progress = lines(said.append, now=lambda: at)
+    progress("keys", 4, 8, None)
+    at = 2.0
+    progress("keys", 8, 8, None)
+    at = 100.0
+    progress("keys", 2, 8, None)
+    at = 104.0
+    progress("keys", 8, 8, None)
+    progress("questions", 0, 0, None)
+    at = 200.0
+    progress("questions", 0, 0, None)
+    assert said == ["keys: 8 of 8 in 0:02, 4/s", "keys: 8 of 8 in 0:04, 2/s"]
+
+
 def test_a_terminal_gets_bars() -> None:
     code = (
         "import pty, os, sys\n"
@@ -438,7 +455,7 @@ def test_a_terminal_gets_bars() -> None:
 @pytest.mark.parametrize(
     ("spoil", "code", "said"),
     [
-        ({"facts": "nowhere.jsonl"}, 65, "nowhere.jsonl cannot be read"),
+        ({"facts": "nowhere.jsonl"}, 65, "nowhere.jsonl: name a file of facts"),
         ({"line": "{"}, 65, "facts.jsonl, line 3: not JSON"),
         (
             {"line": '["Italy", "The capital of Spain is", "x"]'},
@@ -447,7 +464,7 @@ def test_a_terminal_gets_bars() -> None:
         ),
         ({"line": '["Italy", "The capital of {} is", "Milan"]'}, 65, "drop one of them"),
         ({"model": "nowhere"}, 78, "there is no model directory"),
-        ({"corpus": "nowhere.txt"}, 78, "there is no corpus"),
+        ({"corpus": "nowhere.txt"}, 78, "or as `corpus` in the [model] section"),
         ({"out": "model"}, 2, "exists already"),
         ({"out": "home/checkpoints/x"}, 2, "among the home's own checkpoints"),
         ({"layers": "3-x"}, 2, "write 3-8"),
