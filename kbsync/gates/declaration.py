@@ -31,6 +31,8 @@ class Gate:
     """Describes what is wrong with one fact, for the log; None for a gate on the candidate as a whole."""
     advice: str = ""
     """What to do if a gate on the candidate as a whole fails."""
+    compared: Callable[[float, int], float] | None = None
+    """(value, n) → the figure that is compared with the threshold, if that is not the value itself."""
 
     @property
     def judges_facts(self) -> bool:
@@ -67,7 +69,8 @@ class Gate:
 class GateVerdict:
     """The verdict of one gate.
 
-    `bound` is the number that was compared with `threshold`: the value itself, or its confidence bound.  It is
+    `bound` is the number that was compared with `threshold`: the value itself, its confidence bound, or what the gate
+    compares in its place.  It is
     None if nothing could be compared: the gate failed, or it was not judged because no case applied.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from editing.spec import FactReport
+from kbsync.gates.bounds import growth_of_one
 from kbsync.gates.declaration import Gate
 
 
@@ -105,11 +106,12 @@ DEFAULT_GATES: tuple[Gate, ...] = (
     ),
     Gate(
         "weight_growth",
-        2.00,
+        1.50,
         "at_most",
-        "largest growth of an edited matrix's Frobenius norm",
-        advice="all edits together change a matrix much, which small models reach soon: where the other gates "
-        "pass, raise `threshold` in [gates.weight_growth], else lower `capacity` in [plan] or raise `lam` in [edit]",
+        "largest growth of an edited matrix's Frobenius norm, as far as one of the edits accounts for it",
+        advice="the edits change a matrix more than good ones do: raise `lam` or lower `clamp` or `lr` in [edit]; "
+        "where all other gates pass, raise `threshold` in [gates.weight_growth]",
+        compared=growth_of_one,
     ),
     Gate(
         "canaries",

@@ -35,8 +35,12 @@ def judge(gate: Gate, measure: Measure | None) -> GateVerdict:
         if sampled and measure.k is not None
         else value
     )
+    if gate.compared is not None:
+        bound = gate.compared(value, n)
     within = bound >= gate.threshold if gate.direction == "at_least" else bound <= gate.threshold
     detail = f"{gate.confidence:.0%} bound of a sample of {n}" if sampled else f"all {n} cases" if n else ""
+    if gate.compared is not None and n:
+        detail = f"{value:.3f} with {n} edits is {bound:.3f} an edit"
     if gate.margin is None or measure.live is None:
         return verdict(within, detail, bound)
     no_worse = (

@@ -189,7 +189,7 @@ class Lifecycle:
         left = self.app.settings.plan.rounds - len(judged)
         blamed = gates.blame(report, verdicts, new)
         hopeless = gates.systematic(self.app.gates, verdicts, len(blamed), len(new))
-        summary = "; ".join(f"{v.name} {_figure(v.value)} against {v.threshold:g}" for v in failed)
+        summary = "; ".join(f"{v.name} {_compared(v)} against {v.threshold:g}" for v in failed)
         if hopeless and (left < 1 or not 0 < len(blamed) < len(new)):
             return self._reject(
                 run, "; ".join(filter(None, (f"{summary}: {hopeless}", _loss(report, new, blamed))))
@@ -336,5 +336,9 @@ def _loss(report: BuildReport, new: set[str], blamed: tuple[gates.Blame, ...]) -
     return spread_loss(report, new) if blamed else ""
 
 
-def _figure(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.3f}"
+def _compared(verdict: gates.GateVerdict) -> str:
+    """What a gate measured and, where that is another number, what it compared with the threshold."""
+    if verdict.value is None:
+        return "not measured"
+    value, bound = f"{verdict.value:.3f}", verdict.bound
+    return value if bound is None or f"{bound:.3f}" == value else f"{value} (judged as {bound:.3f})"

@@ -60,8 +60,9 @@ def _read_perplexity(model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick)
 
 
 def _weight_growth(evidence: Evidence) -> Measure:
-    """The largest ‖W'‖ / ‖W‖ of an edited matrix."""
-    return Measure("weight_growth", finite(evidence.growth), live=finite(evidence.live_growth))
+    """The largest ‖W'‖ / ‖W‖ of an edited matrix; n: the number of edited facts, which it grows with."""
+    edits = sum(not evidence.known[fact.id].known for fact in evidence.facts)
+    return Measure("weight_growth", finite(evidence.growth), edits, live=finite(evidence.live_growth))
 
 
 def _canaries(spec: BuildSpec) -> Sequence[Case]:

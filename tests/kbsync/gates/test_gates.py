@@ -169,7 +169,7 @@ def test_a_run_where_most_of_what_is_new_is_bad_is_systematic() -> None:
 
 
 def test_a_whole_gate_that_failed_says_what_to_do() -> None:
-    verdicts = judge_all((GROWTH,), [Measure("weight_growth", 2.1)])
+    verdicts = judge_all((GROWTH,), [Measure("weight_growth", 2.1, 1)])
     reason = systematic(DEFAULT_GATES, verdicts, blamed=0, new=5)
     assert reason is not None
     assert "[gates.weight_growth]" in reason
@@ -201,4 +201,20 @@ def test_a_gate_is_described_in_plain_values() -> None:
 
 
 def test_the_growth_of_a_small_model_with_five_facts_passes_by_default() -> None:
-    assert judge(GROWTH, Measure("weight_growth", 1.575)).passed
+    assert judge(GROWTH, Measure("weight_growth", 1.575, 5)).passed
+
+
+@pytest.mark.parametrize(
+    ("growth", "edits"), [(1.07, 1), (1.88, 8), (2.50, 20), (4.39, 60), (6.81, 100), (1.0, 0)]
+)
+def test_the_growth_that_good_edits_of_a_small_model_add_up_to_passes(growth: float, edits: int) -> None:
+    assert judge(GROWTH, Measure("weight_growth", growth, edits)).passed
+
+
+@pytest.mark.parametrize(("growth", "edits"), [(1.98, 1), (5.31, 4), (8.71, 20), (17.4, 60)])
+def test_the_growth_of_edits_with_settings_that_are_wrong_is_rejected(growth: float, edits: int) -> None:
+    verdict = judge(GROWTH, Measure("weight_growth", growth, edits))
+    assert not verdict.passed
+    assert verdict.value == growth
+    assert verdict.bound == pytest.approx(math.sqrt(1 + (growth**2 - 1) / edits))
+    assert verdict.detail == f"{growth:.3f} with {edits} edits is {verdict.bound:.3f} an edit"
