@@ -4,9 +4,10 @@ Writers must put complete files there: write elsewhere, or under a name with a l
 Files are read in the order of their names.  A file is moved to `done/` only after the caller has
 committed what was read from it.  The cursor is the proof: a poll that is *given* a cursor naming the
 file moves the file.  Rows that cannot be used are listed in `NAME.rejects.jsonl` in the same folder,
-with line and reason, and that list moves together with the file.  Anything that is not a regular file
-(a link, a pipe) is never opened, and is named in a warning and by `check`.  A file that crashes the process
-that reads it stays as well, and the files after it are read.
+with line and reason, and that list moves together with the file.  A file in which nothing can be used is
+moved to `rejected/` in the same way, and the files after it are read.  Anything that is not a regular file
+(a link, a pipe) is never opened, and is named in a warning and by `check`, as is a file beyond `max_bytes`.
+A file that crashes the process that reads it stays as well, and the files after it are read.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from connectors.errors import SourceDataError, SourceUnavailable
 from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.rows.child import ReaderDied
-from connectors.rows.drop_folder import DONE, REJECTS, DropFolder, Dropped
+from connectors.rows.drop_folder import DONE, REJECTED, REJECTS, DropFolder, Dropped
 from connectors.rows.file_formats import SUFFIXES, FileReader, suffix_of
 from connectors.rows.isolation import Isolation
 from connectors.rows.mapping import Mapper, MappingSettings, Reject
@@ -36,6 +37,7 @@ from connectors.settings import Context, SourceSettings, parse
 from connectors.terms import Term
 
 _FORMAT = 1
+_OURS = (DONE, REJECTED)
 _SHOWN_CELL = 500
 """Maximum characters of a cell shown in a list of rejects."""
 _SHOWN_REFUSALS = 5
@@ -70,9 +72,11 @@ class _Cursor:
     revisions: Mapping[str, int] = field(default_factory=dict)
     """File name → revision, for the files in `read`.  Cursors of older versions have none."""
 
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    """As `read`, for files in which nothing could be used.  Cursors of older versions lack this field."""
+
     def dump(self) -> str:
-        fields = {"read": dict(self.read), "held": self.held, "revision": self.revision}
-        return dump_cursor(_FORMAT, {**fields, "revisions": dict(self.revisions)})
+        return dump_cursor(_FORMAT, {part.name: getattr(self, part.name) for part in fields(self)})
 
     @classmethod
     def load(cls, text: str | None) -> _Cursor:
@@ -120,15 +124,17 @@ class FilesConnector:
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         """Read files in the order of their names; a file's last step has the cursor that names the file.
 
-        Raises SourceDataError for a file in which nothing can be used.  That file stays, and the files
-        after it wait, because a corrected version read after them would undo what they state.  For a file
-        that ends the process that reads it, ReaderDied is raised once the files after it are read: nobody
-        can say what such a file states, and it must not stop the folder.
+        A file in which nothing can be used is reported as rejected, once, and put aside: it is read again
+        only if somebody drops it again, because read by itself after later files it would undo what they
+        state.  For a file that ends the process that reads it, ReaderDied is raised once the files after it
+        are read: nobody can say what such a file states, and it must not stop the folder.
         """
         where = _Cursor.load(cursor)
         with DropFolder.opened(self.name, self._path) as folder:
             for file in where.files:
                 folder.move_aside(file, self._settings.max_bytes)
+            for name, identity in where.rejected.items():
+                folder.move_aside(ReadFile(name, identity, 0), self._settings.max_bytes, REJECTED)
             where = _Cursor({}, where.held, where.revision)
             if cursor is not None:
                 where = yield from self._read_again(folder, where)
@@ -174,9 +180,9 @@ class FilesConnector:
         """Does nothing, since no resource is held open between polls."""
 
     def _contents(self, folder: DropFolder) -> _Contents:
-        visible = [name for name in folder.names() if not name.startswith((".", "~")) and name != DONE]
+        visible = [name for name in folder.names() if not name.startswith((".", "~")) and name not in _OURS]
         named = [name for name in visible if suffix_of(name) in SUFFIXES and not name.endswith(REJECTS)]
-        refused = folder.refusals(named)
+        refused = folder.refusals(named, self._settings.max_bytes)
         waiting = [name for name in named if name not in refused]
         for name in visible:
             if suffix_of(name) not in SUFFIXES:
@@ -222,23 +228,55 @@ class FilesConnector:
             with closing(self._reader.rows(dropped.name, dropped.data, mapper.shape)) as rows:
                 mapper.add_all(rows)
             changed, held = self._changed(mapper, where, revision)
+            reject = report_rejects(label, mapper)
+        except ReaderDied as error:
+            raise ReaderDied(f"{label}: {error}") from error
         except SourceDataError as error:
-            raise type(error)(f"{label}: {error}") from error
-        read, revisions = dict(where.read), dict(where.revisions)
+            why = str(error).removeprefix(f"{label}: ").removeprefix(f"{self.name}: ")
+            return (yield from self._put_aside(dropped, where, revision, waits_in, f"{label}: {why}", mapper))
+        after = replace(where, held=held, revision=revision)
         if waits_in is not None:
             waits_in.write_rejects(dropped, _listed(mapper))
-            read[dropped.name], revisions[dropped.name] = dropped.identity, revision
-        reject = report_rejects(label, mapper)
-        after = _Cursor(read, held, revision, revisions)
+            after = replace(
+                after,
+                read={**where.read, dropped.name: dropped.identity},
+                revisions={**where.revisions, dropped.name: revision},
+            )
         size = self._settings.slots_per_step
         if self._settings.complete and len(changed) > size:
             about_to_change = announced(WholeCursor.load(where.held), changed, revision)
             begun = revision if waits_in is not None else where.revision  # else it would count as read
-            yield Poll((), _Cursor(where.read, about_to_change.dump(), begun, where.revisions).dump())
+            yield Poll((), replace(where, held=about_to_change.dump(), revision=begun).dump())
         while len(changed) > size:
             yield Poll(tuple(changed[:size]), None)
             changed = changed[size:]
         yield Poll(tuple(changed), after.dump(), rejected=mapper.rejected, reject=reject)
+        return after
+
+    def _put_aside(
+        self,
+        dropped: Dropped,
+        where: _Cursor,
+        revision: int,
+        waits_in: DropFolder | None,
+        why: str,
+        mapper: Mapper,
+    ) -> Generator[Poll, None, _Cursor]:
+        """The step that rejects a whole file; returns the cursor after it.
+
+        A file that is read again after a restore stays in `done/`.
+        """
+        _log.warning("%s; nothing in the file can be used", why)
+        if waits_in is None:
+            after, advice = (
+                replace(where, revision=revision),
+                "correct it, or the settings, and drop it again",
+            )
+        else:
+            waits_in.write_rejects(dropped, [{"reason": why}, *_listed(mapper)])
+            after = replace(where, rejected={**where.rejected, dropped.name: dropped.identity})
+            advice = f"the file is put aside in {REJECTED}/; correct it, or the settings, and drop it again"
+        yield Poll((), after.dump(), rejected=max(1, mapper.rejected), reject=f"{why}; {advice}")
         return after
 
     def _changed(self, mapper: Mapper, where: _Cursor, revision: int) -> tuple[list[Observation], str | None]:

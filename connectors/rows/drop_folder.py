@@ -9,7 +9,6 @@ cannot exist already and renames the file into place, and a dropped file is neve
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -25,10 +24,13 @@ from typing import Any
 from connectors.border import shown
 from connectors.errors import SourceDataError, SourceUnavailable
 from connectors.rows import read_log
+from connectors.rows.file_identity import digest_in, identity_of, same, touched
 from connectors.rows.read_log import ReadFile
 
 REJECTS = ".rejects.jsonl"
 DONE = "done"
+REJECTED = "rejected"
+"""The folder of files in which nothing could be used."""
 _CLAIM = ".claimed-"
 _TEMPORARY = ".kbsync-"
 _MAX_NAME = 200
@@ -50,7 +52,7 @@ class Dropped:
     data: bytes
     mode: int
     identity: str
-    """Digest of its bytes, inode and modification time, so that the same bytes dropped again differ."""
+    """See `connectors.rows.file_identity`."""
 
 
 class Refused(SourceDataError):
@@ -98,8 +100,8 @@ class DropFolder:
     def read(self, name: str, most: int, *, linked: bool = False) -> Dropped | None:
         """Read the whole file; None if it is being written, or is gone.
 
-        Raises Refused for anything but a regular file, and for a file with a second name unless `linked`.
-        Raises SourceDataError beyond `most` bytes.
+        Raises Refused for anything but a regular file, for more than `most` bytes, and for a file with a
+        second name unless `linked`.
         """
         try:
             descriptor = os.open(name, _READ, dir_fd=self._folder)
@@ -112,8 +114,7 @@ class DropFolder:
         try:
             before = os.fstat(descriptor)
             _require_file(name, before, linked)
-            if before.st_size > most:
-                raise SourceDataError(f"{shown(name)}: {before.st_size} bytes; at most {most} are read")
+            _require_size(name, before, most)
             data = _read_all(descriptor, most + 1)
             after = os.fstat(descriptor)
         finally:
@@ -121,15 +122,20 @@ class DropFolder:
         changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
         if changed or len(data) != after.st_size:
             return None
-        return Dropped(name, data, stat.S_IMODE(after.st_mode), _identity(data, after))
+        return Dropped(name, data, stat.S_IMODE(after.st_mode), identity_of(data, after))
 
-    def refusals(self, names: Iterable[str]) -> dict[str, str]:
-        """Why each name may not be read; names that may be read are absent.  Reads no file."""
+    def refusals(self, names: Iterable[str], most: int) -> dict[str, str]:
+        """Why each name may not be read; names that may be read are absent.  Reads no file.
+
+        `most`: maximum bytes of a file.
+        """
         found = {}
         for name in names:
             try:
                 _require_name(name)
-                _require_file(name, _stat(self._folder, name))
+                status = _stat(self._folder, name)
+                _require_file(name, status)
+                _require_size(name, status, most)
                 self._require_usable(name)
             except Refused as error:
                 found[name] = str(error)
@@ -161,39 +167,40 @@ class DropFolder:
             file.writelines(_escaped(line) + "\n" for line in lines)
         os.rename(temporary, beside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
-    def move_aside(self, file: ReadFile, most: int) -> None:
-        """Move the file to `done/`, with its rejects, if it is still the file that was read.
+    def move_aside(self, file: ReadFile, most: int, where: str = DONE) -> None:
+        """Move the file to the folder `where`, with its rejects, if it is still the file that was read.
 
         The file is claimed by a rename before it is compared, since a writer may replace it at any moment.
         """
         name = file.name
         _require_name(name)
-        with self._done() as done:
+        with self._inner(where) as aside:
             claim = _CLAIM + name
-            if not _exists(done, claim):
-                if not _exists(self._folder, name):
+            if not _exists(aside, claim):
+                if not _exists(self._folder, name) or touched(_stat(self._folder, name), file.identity):
                     return
-                os.rename(name, claim, src_dir_fd=self._folder, dst_dir_fd=done)
-            mine = DropFolder(self.path / DONE, done)
+                os.rename(name, claim, src_dir_fd=self._folder, dst_dir_fd=aside)
+            mine = DropFolder(self.path / where, aside)
             try:
                 claimed = mine.read(claim, most, linked=True)
             except SourceDataError:  # a link, or grown beyond all bounds: not what was read
                 claimed = None
             prefix = _prefix(file.identity)
-            if claimed is None or not _same(claimed.identity, file.identity):
-                _move(done, claim, self._folder, name, prefix)
+            if claimed is None or not same(claimed.identity, file.identity):
+                _move(aside, claim, self._folder, name, prefix)
                 return
-            read_log.append(done, file)
-            target = _move(done, claim, done, name, prefix)
+            if where == DONE:
+                read_log.append(aside, file)
+            target = _move(aside, claim, aside, name, prefix)
             if _exists(self._folder, name + REJECTS):
-                _move(self._folder, name + REJECTS, done, target + REJECTS, prefix)
+                _move(self._folder, name + REJECTS, aside, target + REJECTS, prefix)
 
     def read_after(self, revision: int, most: int) -> Iterator[tuple[ReadFile, Dropped | None]]:
         """The files in `done/` that were read with greater revisions, in the order in which they were read.
 
         None stands for a file that is not there any more, or that is not the one that was read.
         """
-        with self._done() as done:
+        with self._inner(DONE) as done:
             mine = DropFolder(self.path / DONE, done)
             for file in read_log.read_after(done, revision):
                 yield file, mine._find(file, most)
@@ -206,19 +213,19 @@ class DropFolder:
                 found = self.read(name, most, linked=True)
             except SourceDataError:  # a link, or too large: not what was read
                 found = None
-            if found is not None and _digest(found.identity) == _digest(file.identity):
+            if found is not None and digest_in(found.identity) == digest_in(file.identity):
                 return found
         return None
 
     @contextmanager
-    def _done(self) -> Iterator[int]:
+    def _inner(self, name: str) -> Iterator[int]:
         with suppress(FileExistsError):  # from an earlier poll
-            os.mkdir(DONE, dir_fd=self._folder)
+            os.mkdir(name, dir_fd=self._folder)
         try:
-            descriptor = os.open(DONE, _FOLDER | os.O_NOFOLLOW, dir_fd=self._folder)
+            descriptor = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self._folder)
         except OSError as error:
             raise SourceUnavailable(
-                f"{self.path / DONE} must be a folder, not a link to one ({error.strerror}); remove it"
+                f"{self.path / name} must be a folder, not a link to one ({error.strerror}); remove it"
             ) from error
         try:
             yield descriptor
@@ -253,17 +260,11 @@ def _require_file(name: str, status: os.stat_result, linked: bool = False) -> No
         raise Refused(f"{shown(name)} is a hard link to a file that has other names; put a copy there")
 
 
-def _identity(data: bytes, status: os.stat_result) -> str:
-    return f"{hashlib.sha256(data).hexdigest()}:{status.st_ino}:{status.st_mtime_ns}"
-
-
-def _same(found: str, remembered: str) -> bool:
-    """Cursors of older versions hold the digest alone."""
-    return found == remembered or _digest(found) == remembered
-
-
-def _digest(identity: str) -> str:
-    return identity.partition(":")[0]
+def _require_size(name: str, status: os.stat_result, most: int) -> None:
+    if status.st_size > most:
+        raise Refused(
+            f"{shown(name)}: {status.st_size} bytes; at most {most} are read: split it, or raise `max_bytes`"
+        )
 
 
 def _prefix(identity: str) -> str:

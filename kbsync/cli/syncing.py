@@ -96,6 +96,8 @@ def show(report: CycleReport) -> None:
                 f"{source}: {slots} slots of {relation} wait until the relation has a label and templates: "
                 f'add [relations."{relation}"] to the settings'
             )
+        if intake.rejected:
+            say(f"{source}: {intake.rejected} rejected: {intake.reject}")
         if intake.stopped:
             say(
                 f"{source}: the volume breaker stopped {intake.stopped} facts, which are more than "

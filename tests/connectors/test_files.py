@@ -6,13 +6,14 @@ import copy
 import gzip
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connectors.errors import SourceDataError, SourceUnavailable
+from connectors.errors import SourceUnavailable
 from connectors.observations import Connector
 from connectors.registry import connect
 from tests.support.sink import Sink
@@ -136,22 +137,89 @@ def test_rejects_are_listed_beside_the_file_and_half_a_slot_is_never_reported(
     assert waiting(drop) == []
 
 
-def test_a_file_of_which_nothing_can_be_used_stays_and_holds_up_the_rest(
-    drop: Path, open_files: Open
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        (
+            "1.csv",
+            b"who,what\na,b\n",
+            r"has no column object, .*subject; it has who, what\. The setting `columns`",
+        ),
+        ("1.csv", b"subject;relation;object\na;owner;Ann\n", "separated by commas in CSV, not by ';'"),
+        ("1.csv", b"subject,relation,subject,object\na,owner,b,Ann\n", "the header names 'subject' twice"),
+        ("1.csv", b"subject,relation,object\na,owner,\xff\n", "row 2: not UTF-8 at byte 32"),
+        ("1.csv", b"subject,relation,object\n,owner,Ann\n", "1 of 1 rows cannot be used; row 2: no subject"),
+        ("1.csv.gz", b"subject,relation,object\na,owner,Ann\n", "not a complete gzip file"),
+        ("1.csv", "subject,relation,object\n".encode("utf-16"), "is text in UTF-16"),
+        ("1.jsonl", b"{\n", "1 of 1 rows cannot be used; row 1: "),
+        ("1.ttl", b"this is no Turtle", "1.ttl: "),
+        ("1.csv", HEADER.encode() + b"a,owner,Ann\n" * 9, "more than 8 rows in one reading"),
+    ],
+)
+def test_a_file_of_which_nothing_can_be_used_is_put_aside_and_the_next_is_read(
+    drop: Path, open_files: Open, name: str, data: bytes, why: str
 ) -> None:
-    (drop / "1.csv").write_text("who,what\na,b\n")
+    (drop / name).write_bytes(data)
     (drop / "2.csv").write_text(HEADER + "a,owner,Ann\n")
-    with pytest.raises(
-        SourceDataError, match=r"1\.csv: .*no column .*subject; it has who, what\. The setting `columns`"
-    ):
-        list(open_files().poll(None))
-    (drop / "1.csv").write_bytes(b"subject,relation,object\na,owner,\xff\n")
-    with pytest.raises(SourceDataError, match="not UTF-8 at byte 32"):
-        list(open_files().poll(None))
-    (drop / "1.csv").rename(drop / "1.csv.gz")
-    with pytest.raises(SourceDataError, match="not a complete gzip file"):
-        list(open_files().poll(None))
-    assert waiting(drop) == ["1.csv.gz", "1.csv.rejects.jsonl", "2.csv"]
+    sink, connector = Sink(), open_files(max_rows=8)
+    rejected, *others = connector.poll(None)
+    assert (rejected.observations, rejected.rejected) == ((), 1)
+    assert re.search(f"crm: {re.escape(name)}: .*{why}" if why != "1.ttl: " else why, rejected.reject)
+    assert "put aside in rejected/; correct it" in rejected.reject
+    assert len(others) == 1
+    sink.drain(connector)
+    sink.drain(connector)
+    assert sink.values("crm:owner") == {"crm:a": ("lit:Ann",)}
+    assert waiting(drop) == []
+    assert (drop / "done" / "2.csv").exists()
+    assert (drop / "rejected" / name).read_bytes() == data
+    reasons = [
+        json.loads(line)["reason"]
+        for line in (drop / "rejected" / f"{name}.rejects.jsonl").read_text().splitlines()
+    ]
+    assert reasons[0] in rejected.reject
+    assert list(connector.poll(sink.cursor)) == []
+
+
+def test_a_file_that_is_moved_back_from_done_is_read_again(drop: Path, open_files: Open) -> None:
+    (drop / "a.csv").write_text(HEADER + "a,owner,Ann\n")
+    sink, connector = Sink(), open_files()
+    for _ in range(2):
+        sink.drain(connector)
+    (drop / "done" / "a.csv").rename(drop / "a.csv")
+    (poll,) = connector.poll(sink.cursor)
+    assert [observation.subject.id for observation in poll.observations] == ["crm:a"]
+
+
+def test_a_file_that_was_put_aside_is_read_when_it_is_dropped_again(drop: Path, open_files: Open) -> None:
+    (drop / "a.csv").write_text("who,what,whom\na,owner,Ann\n")
+    sink = Sink()
+    for _ in range(2):
+        sink.drain(open_files())
+    (drop / "rejected" / "a.csv").rename(drop / "a.csv")
+    columns = {"subject": "who", "relation": "what", "object": "whom"}
+    for _ in range(2):
+        sink.drain(open_files(columns=columns))
+    assert sink.values("crm:owner") == {"crm:a": ("lit:Ann",)}
+    assert (drop / "done" / "a.csv").exists()
+
+
+def test_a_bad_file_that_was_corrected_in_its_place_is_read(drop: Path, open_files: Open) -> None:
+    (drop / "a.csv").write_text("who,what,whom\na,owner,Ann\n")
+    sink, connector = Sink(), open_files()
+    sink.drain(connector)
+    (drop / "a.csv").write_text(HEADER + "a,owner,Ann\n")
+    sink.drain(connector)
+    assert sink.values("crm:owner") == {"crm:a": ("lit:Ann",)}
+
+
+def test_a_file_beyond_the_limit_is_named_and_costs_no_other(drop: Path, open_files: Open) -> None:
+    (drop / "1.csv").write_text(HEADER + "b,owner,Bob\n" * 100)
+    (drop / "2.csv").write_text(HEADER + "a,owner,Ann\n")
+    sink, connector = Sink(), open_files(max_bytes=200)
+    sink.drain(connector)
+    assert sink.values("crm:owner") == {"crm:a": ("lit:Ann",)}
+    assert "'1.csv': 1224 bytes; at most 200 are read" in connector.check().detail
 
 
 def test_files_still_being_written_under_other_names_are_left_alone(drop: Path, open_files: Open) -> None:
@@ -171,8 +239,13 @@ def test_complete_files_empty_what_they_do_not_name(drop: Path, open_files: Open
     assert [(o.subject.id, o.statements) for o in poll.observations] == [("crm:s9", ())]
     sink.drain(connector)
     (drop / "3.csv").write_text(HEADER + "s0,owner,Ann\n")
-    with pytest.raises(SourceDataError, match="8 of 9 slots vanished at once"):
-        sink.drain(connector)
+    (drop / "4.csv").write_text(HEADER + ",owner,Ann\n")
+    (poll, unusable) = connector.poll(sink.cursor)
+    assert "8 of 9 slots vanished at once" in poll.reject
+    assert "9 of 9 slots vanished at once" in unusable.reject
+    assert poll.observations == unusable.observations == ()
+    sink.drain(connector)
+    assert len(sink.values("crm:owner")) == 9, "neither file empties a slot"
 
 
 def test_plain_triples_are_read_in_the_relations_of_the_catalogue(drop: Path, open_files: Open) -> None:

@@ -78,6 +78,23 @@ def test_a_link_under_any_name_that_we_use_changes_nothing_outside(
     assert sink.values("crm:owner") == {"crm:a": ("lit:Ann",)}
 
 
+@pytest.mark.parametrize("name", ["rejected", "rejected/y.csv", "rejected/y.csv.rejects.jsonl"])
+def test_a_rejected_file_is_not_moved_through_a_link(
+    drop: Path, open_files: Open, secret: Path, name: str
+) -> None:
+    outside = drop.parent / "outside"
+    outside.mkdir()
+    (drop / name).parent.mkdir(exist_ok=True)
+    (drop / name).symlink_to(outside if name == "rejected" else secret)
+    (drop / "y.csv").write_text("who,what\n")
+    sink = Sink()
+    for _ in range(3):
+        with suppress(SourceUnavailable) if name == "rejected" else nullcontext():
+            sink.drain(open_files())
+    assert secret.read_text().startswith("password")
+    assert list(outside.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", ["link", "hard link", "link to a folder", "pipe", "folder", "dangling"])
 def test_only_regular_files_are_read_and_others_are_named(
     drop: Path, open_files: Open, secret: Path, kind: str, caplog: pytest.LogCaptureFixture
