@@ -78,12 +78,6 @@ def settings_of(model: Path) -> dict[str, SearchPoint]:
     return found | ({"by hand": SearchPoint(by_hand, variants=1)} if by_hand != EditSettings() else {})
 
 
-def floors(model: Path) -> dict[str, float]:
-    """The gates' defaults, with the demo's own limit of weight growth for the bundled model."""
-    found = floors_of(DEFAULT_GATES)
-    return found | {"weight_growth": 8.0} if model.resolve() == MODEL.resolve() else found
-
-
 def measured(model: Path, facts: Path | None, home: Home, budget: float) -> dict[str, Any]:
     """One model: its rows, its capacity curve, and what was calibrated."""
     base = load_base(import_base(model, home.prepare(), EditOverrides()).directory)
@@ -91,7 +85,7 @@ def measured(model: Path, facts: Path | None, home: Home, budget: float) -> dict
         base=base,
         statements=statements_of(model, facts),
         start=SearchPoint(replace(EditSettings(), optimiser="lbfgs", steps=18)),
-        floors=floors(model),
+        floors=floors_of(DEFAULT_GATES),
         cache=home.cache,
         budget=budget * 60,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,15 @@ from editing.preflight import Preflight, mean_realised
 
 COUNTS = ("groups", "groups_optimised", "groups_cached", "peak_memory_bytes")
 SECONDS, RIDGE, GROWTH, LEVERAGE = "seconds_", "ridge_", "growth_", "leverage_"
+
+
+def growth_of_one(growth: float, edits: int) -> float:
+    """What one of `edits` edits contributes to the growth ‖W + Δ‖ / ‖W‖ of a matrix.
+
+    The updates of single edits are nearly orthogonal to W and to each other, so their squared norms add:
+    ‖W + Δ‖² ≈ ‖W‖² + n ‖Δ₁‖².  Measured for 1 to 100 good edits in benchmarks/growth.py and benchmarks/testbed.
+    """
+    return math.sqrt(max(0.0, 1.0 + (growth * growth - 1.0) / max(1, edits)))
 
 
 @dataclass(frozen=True, slots=True)

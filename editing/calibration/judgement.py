@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from editing.cost import growth_of_one
 from editing.settings import EditSettings
 
 Counts = tuple[tuple[int, int], ...]
@@ -53,10 +54,13 @@ class Judgement:
     """The harmonic mean of ES, PS and NS."""
     perplexity_ratio: float
     weight_growth: float
+    """‖W + Δ‖ / ‖W‖ of the edited matrix that grew most."""
     lam: float
     """λ that was used; 0 if nothing was edited."""
     leverage: dict[str, float]
     """Layer → median leverage of the edited keys."""
+    together: int = 0
+    """Facts that one model was edited with, where several sets are pooled; 0: all of them."""
 
     def measures(self) -> dict[str, float]:
         """Every measure that applies, by name."""
@@ -73,8 +77,12 @@ def share(counts: Counts) -> float | None:
 
 
 def margin(judged: Judgement, floors: Mapping[str, float]) -> dict[str, float]:
-    """Gate → how far its measure is on the right side of its threshold (negative: it fails), for all that apply."""
-    found = judged.measures()
+    """Gate → how far its measure is on the right side of its threshold (negative: it fails), for all that apply.
+
+    The growth of the weights is compared as far as one edit accounts for it, as its gate does.
+    """
+    one_edit = growth_of_one(judged.weight_growth, judged.together or judged.facts)
+    found = judged.measures() | {"weight_growth": one_edit}
     names = {"generation": "said"}
     margins = {}
     for gate, threshold in floors.items():
@@ -119,6 +127,7 @@ def pooled(judgements: Sequence[Judgement]) -> Judgement:
     return replace(
         first,
         facts=sum(one.facts for one in judgements),
+        together=first.facts,
         efficacy=counts("efficacy"),
         probability=tuple(value for one in judgements for value in one.probability),
         paraphrase=counts("paraphrase"),

@@ -9,15 +9,6 @@ from statistics import NormalDist
 from kbsync.gates.declaration import Direction
 
 
-def growth_of_one(growth: float, edits: int) -> float:
-    """What one of `edits` edits contributes to the growth ‖W + Δ‖ / ‖W‖ of a matrix.
-
-    The updates of single edits are nearly orthogonal to W and to each other, so their squared norms add:
-    ‖W + Δ‖² ≈ ‖W‖² + n ‖Δ₁‖².  Measured for 1 to 100 good edits in benchmarks/growth.py and benchmarks/testbed.
-    """
-    return math.sqrt(max(0.0, 1.0 + (growth * growth - 1.0) / max(1, edits)))
-
-
 def sample_bound(
     k: int, n: int, by_fact: Sequence[tuple[int, int]], confidence: float, direction: Direction
 ) -> float:

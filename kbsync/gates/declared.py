@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from editing.cost import growth_of_one
 from editing.spec import FactReport
-from kbsync.gates.bounds import growth_of_one
 from kbsync.gates.declaration import Gate
 
 

@@ -29,6 +29,13 @@ def test_ratios_are_bounded_from_above_and_shares_from_below() -> None:
     assert rank(worse, FLOORS) == pytest.approx(rank(GOOD, FLOORS) - 0.55)
 
 
+def test_the_growth_that_one_edit_accounts_for_is_what_counts() -> None:
+    grown = replace(GOOD, facts=8, weight_growth=3.0)
+    expected = pytest.approx(1.5 - 2**0.5)
+    assert margin(grown, {"weight_growth": 1.5})["weight_growth"] == expected
+    assert margin(pooled([grown, grown]), {"weight_growth": 1.5})["weight_growth"] == expected
+
+
 def test_editing_nothing_is_never_better_than_edits_that_harm_something() -> None:
     harmful = replace(GOOD, same_subject=((0, 2), (0, 2)), perplexity_ratio=1.5)
     assert rank(NOTHING, FLOORS) < rank(harmful, FLOORS)

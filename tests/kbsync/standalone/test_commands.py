@@ -500,7 +500,9 @@ def test_what_is_wrong_is_said_with_its_place_before_any_work(
     assert not (root / "out").exists()
 
 
-HOPELESS = "[edit]\nlayers = [0]\nsteps = 2\nlr = 1e-9\nlam = 1e9\nstatistics_samples = 20\nstatistics_tokens = 32"
+HOPELESS = (
+    "[edit]\nlayers = [0]\nsteps = 2\nlr = 1e-9\nlam = 1e9\nstatistics_samples = 20\nstatistics_tokens = 32"
+)
 
 
 def test_where_no_fact_took_nothing_is_published_and_the_user_is_told_what_to_try(tmp_path: Path) -> None:
