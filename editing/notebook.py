@@ -92,7 +92,7 @@ def hint(settings: EditSettings, lam: float, realised: float = 0.0) -> str:
     )
 
 
-class Context(TypedDict, total=False):
+class FurtherInputs(TypedDict, total=False):
     """Further inputs of an edit besides its requests."""
 
     kl_prompts: Mapping[str, Sequence[str]]
@@ -111,7 +111,7 @@ def edit(
     corpus: Sequence[str | Path] = (),
     cache: str | Path | None = None,
     progress: Progress = silent,
-    **context: Unpack[Context],
+    **context: Unpack[FurtherInputs],
 ) -> Edited:
     """Edit `model` in place with all `requests` at once; `.report` says which of them took.
 
@@ -123,7 +123,7 @@ def edit(
     Raises SpecError for a settings file that cannot be used, ModelError for a model with an adapter or with
     parameters that cannot be changed, and the errors of the editor; the model is then unchanged.
     """
-    if unknown := context.keys() - Context.__annotations__.keys():
+    if unknown := context.keys() - FurtherInputs.__annotations__.keys():
         raise TypeError(f"edit() got unexpected keyword arguments: {', '.join(sorted(unknown))}")
     plain = unwrapped(model)
     refuse_unwritable(plain)

@@ -119,9 +119,7 @@ def run(
         check_disk(expected, edit.cache, out)
 
     built = editor.edit(loaded.model, loaded.tokenizer, inputs, planned=begins, progress=progress)
-    progress("write", 0, 1)
-    staged, digest = _staged(edit, out, built)
-    progress("write", 1, 1)
+    staged, digest = _staged(edit, out, built, progress)
     with swapped(loaded.model, read_changed(edit.base, staged)):
         after, said_after = ask("ask after")
     facts = outcomes(before, after)
@@ -143,11 +141,14 @@ def run(
     )
 
 
-def _staged(edit: EditInputs, out: Path, built: EditResult) -> tuple[Path, str]:
+def _staged(edit: EditInputs, out: Path, built: EditResult, progress: Progress) -> tuple[Path, str]:
     """The edited model under a name of its own next to `out`, and its digest."""
+    progress("write", 0, 1)
     _sweep(out)
     staged = staging_name(out)
-    return staged, write_checkpoint(edit.base, staged, built.tensors, solved=built.cost.solved())
+    digest = write_checkpoint(edit.base, staged, built.tensors, solved=built.cost.solved())
+    progress("write", 1, 1)
+    return staged, digest
 
 
 def _publish(staged: Path, out: Path) -> None:

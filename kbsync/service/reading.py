@@ -54,7 +54,7 @@ def rests_until(health: SourceHealth, now: datetime) -> datetime | None:
 
 
 @dataclass
-class Reader:
+class SourceTurns:
     """Gives each source its turns and records the results."""
 
     app: Application
@@ -132,7 +132,7 @@ def pull(
     """
     intake = app.intake(leadership)
     intake.expect = expect
-    reader = Reader(app, leadership, asked)
+    reader = SourceTurns(app, leadership, asked)
     followed = intake.follow_catalogue()
     waiting = list(app.sources)
     while waiting:
@@ -171,7 +171,7 @@ def reconcile(
     time.
     """
     intake = app.intake(leadership)
-    reader = Reader(app, leadership, asked=False)
+    reader = SourceTurns(app, leadership, asked=False)
     seed = int(app.now().timestamp())
     for name in app.sources:
         if sample is not None:

@@ -13,6 +13,7 @@ from kbsync.standalone.target import Chosen
 
 if TYPE_CHECKING:
     from editing.model.architectures import Parts
+    from editing.model.self_test import SelfTestResult
 
 EDITS = 100
 """The number of edits for which memory is estimated."""
@@ -33,16 +34,6 @@ class Layer:
     """Whether the layer is edited with the chosen settings."""
     reason: str
     """Why the layer cannot be edited; empty if it can."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one test on the model itself."""
-
-    name: str
-    passed: bool
-    deviation: float
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +67,8 @@ class Inspection:
     prefix_cache: bool
     """Whether texts are continued from cached keys and values; otherwise each text is run in full."""
     why_whole: str
-    tests: tuple[Finding, ...]
+    tests: tuple[SelfTestResult, ...]
+    """The tests on the model itself."""
     memory: dict[str, int]
     """Bytes of the weights and, in addition to them, of each phase of an edit of `edits` facts."""
     edits: int
@@ -165,7 +157,6 @@ def _parts(chosen: Chosen, model: Any, parts: Parts) -> dict[str, Any]:
         reason = str(error)
     if not reason and not stored.passed:
         reason = stored.detail
-    verdicts = (*test.verdicts, stored)
     return {
         "supported": not reason,
         "reason": reason,
@@ -175,7 +166,7 @@ def _parts(chosen: Chosen, model: Any, parts: Parts) -> dict[str, Any]:
         "layers": tuple(_layer(parts, layer, test.refused, edited) for layer in range(len(parts.blocks))),
         "prefix_cache": not test.whole,
         "why_whole": test.whole,
-        "tests": tuple(Finding(v.name, v.passed, v.deviation, v.detail) for v in verdicts),
+        "tests": (*test.verdicts, stored),
         "memory": _memory(model, parts, edited, chosen),
     }
 

@@ -139,7 +139,7 @@ def test_the_ledgers_own_trouble_is_no_sources(app: Application, monkeypatch: py
     def full(*_: object, **__: object) -> None:
         raise Unreachable("the disk is full")
 
-    monkeypatch.setattr(reading.Reader, "turn", full)
+    monkeypatch.setattr(reading.SourceTurns, "turn", full)
     with pytest.raises(Unreachable):
         pull(app)
     assert health(app, "a").failures == 0
