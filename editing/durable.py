@@ -50,11 +50,18 @@ def fsync_directory(path: Path) -> None:
 
 _ADVICE = {
     errno.ENOSPC: "free some space",
+    errno.EFBIG: "allow larger files (ulimit -f), or choose another place",
     errno.EDQUOT: "free some space, or ask for a larger quota",
     errno.EACCES: "give this user the right to write there",
     errno.EPERM: "give this user the right to write there",
     errno.EROFS: "mount it for writing, or choose another place",
 }
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+def advice_when_full(error: OSError) -> str | None:
+    """What to do about a disk or a quota that is full, or a limit that is reached; None for any other error."""
+    return _ADVICE[error.errno] if error.errno in _FULL else None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from editing.durable import write_file
+from editing.durable import write_file, writing
 from kbsync.errors import BadConfiguration, TryLater
 
 
@@ -171,25 +171,30 @@ class Home:
 
     @contextmanager
     def locked(self, purpose: str) -> Iterator[None]:
-        """Hold the home's advisory lock; raises HomeInUse, which names the holder, if another process has it.
+        """Hold the home's advisory lock.
+
+        Raises HomeInUse, which names the holder, if another process has it, and StorageError if the disk is full.
 
         The kernel releases the lock when the process ends, so a killed daemon leaves no lock behind.
         """
         path = self.root / ".lock"
-        with path.open("a+", encoding="utf-8") as handle:
+        with writing(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                handle.seek(0)
-                holder = handle.read().strip() or "another process"
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
                 raise HomeInUse(
-                    f"the home {self.root} is in use by {holder}", "wait for it to end, or stop it"
+                    f"the home {self.root} is in use by {holder or 'another process'}",
+                    "wait for it to end, or stop it",
                 ) from error
-            handle.seek(0)
-            handle.truncate()
-            handle.write(f"{purpose} (process {os.getpid()})")
-            handle.flush()
+            with writing(path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{purpose} (process {os.getpid()})".encode(), 0)
             try:
                 yield
             finally:
-                handle.truncate(0)
+                os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)

@@ -13,8 +13,9 @@ from rich.markup import escape
 from typer import Abort, Exit
 from typer.exceptions import TyperException
 
+from editing.durable import advice_when_full
 from kbsync.console import say_error, shown, stderr
-from kbsync.errors import KbsyncError
+from kbsync.errors import KbsyncError, TryLater
 from kbsync.visible import visible_traceback
 
 INTERRUPTED = 130
@@ -74,6 +75,13 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, TyperException):
         _say_usage(error)
         return error.exit_code
+    if (
+        isinstance(error, OSError)
+        and not isinstance(error, KbsyncError)
+        and (what := advice_when_full(error))
+    ):
+        say_error(f"{error.strerror}: {error.filename or 'a file'} cannot be written", what)
+        return TryLater.exit_code
     # A refused request has the code of the error that another process met.
     code = error.exit_code if isinstance(error, KbsyncError) else _code(type(error))
     if code is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,28 @@ def test_the_ledger_lies_in_its_home_whatever_that_is_called(tmp_path: Path, nam
         tx.pause("it works", "ada")
     assert [path.name for path in tmp_path.iterdir()] == [name], "nothing lies beside it"
     assert home.database.read_bytes().startswith(b"SQLite format 3")
+
+
+def test_a_home_on_a_full_disk_is_not_locked_and_says_so(tmp_path: Path) -> None:
+    script = f"""
+import resource
+from pathlib import Path
+from editing.errors import StorageError
+from kbsync.home import Home
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+home = Home(Path({str(tmp_path)!r}))
+try:
+    with home.locked("a test"):
+        print("locked")
+except StorageError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+with home.locked("a test"):
+    print((home.root / ".lock").read_text())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    full, free = done.stdout.splitlines()
+    assert full.startswith(f"cannot write {tmp_path}/.lock: File too large; allow larger files")
+    assert free.startswith("a test (process ")
+    assert (tmp_path / ".lock").read_text() == ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 from types import ModuleType
 
 import pytest
@@ -49,3 +51,28 @@ def test_an_error_of_another_library_with_the_same_name_is_unexpected(
 
 def test_a_name_that_nobody_knows_is_unexpected() -> None:
     assert code_named("KeyError") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "a larger quota"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EROFS, "mount it for writing"),
+    ],
+)
+def test_a_full_disk_is_one_clear_error_wherever_it_is_met(
+    number: int, advice: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    error = OSError(number, os.strerror(number), "/data/table.csv")
+    assert exit_code_of(error) == 75
+    said = capfd.readouterr().err
+    assert "/data/table.csv" in said
+    assert advice in said
+    assert "Traceback" not in said
+
+
+def test_another_error_of_the_system_is_unexpected(capfd: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(OSError(errno.EIO, "Input/output error", "/data/x")) == 1
+    assert "unexpected error" in capfd.readouterr().err
