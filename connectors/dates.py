@@ -7,6 +7,7 @@ when the year is over, and one that began in the "21st century" may hold from th
     interval("2026")                        2026-01-01 until 2027-01-01
     interval("2026-05"), interval("202X"), interval("21st century")
     wikibase_interval("2026-01-01T00:00:00Z", precision=9)
+    one_spelling("1 May 2020")              the same text as for "2020-05-01"
 
 Supported formats: ISO 8601, `X` for unknown digits (EDTF, ISO 8601-2:2019, section 4.3), and Wikibase's
 own ("Wikibase/DataModel", section "Dates and times").  All results are in UTC.
@@ -17,7 +18,8 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 
 from connectors.border import shown
 from connectors.errors import SourceDataError
@@ -39,6 +41,18 @@ _UNKNOWN_DAY = re.compile(r"(?P<year>[+-]?\d{4,16})-(?P<month>\d\d)-00(?:[T ]00:
 _UNKNOWN_DIGITS = re.compile(r"(?=.{4}$)(?P<known>\d{1,3})(?P<unknown>X{1,3})", re.ASCII)
 _CENTURY = re.compile(r"(?P<number>\d{1,2})(?:st|nd|rd|th)[ -]century", re.ASCII | re.IGNORECASE)
 _DECADE = re.compile(r"(?P<decade>\d{3}0)s", re.ASCII)
+
+_MONTHS = tuple(month.lower() for month in calendar.month_name)
+_WRITTEN = tuple(
+    re.compile(form, re.ASCII | re.IGNORECASE)
+    for form in (
+        r"(?P<day>\d{1,2})(?:st|nd|rd|th|\.)? (?:of )?(?P<month>[A-Za-z]{3,9})\.?,? (?P<year>\d{4})",
+        r"(?P<month>[A-Za-z]{3,9})\.? (?P<day>\d{1,2})(?:st|nd|rd|th)?,? (?P<year>\d{4})",
+    )
+)
+"""Dates as English writes them."""
+_MAX_DATE = 40
+"""Characters of the longest text that is taken for a date."""
 
 _WIKIBASE_DECADE, _WIKIBASE_YEAR, _WIKIBASE_MONTH = 8, 9, 10
 _WIKIBASE_UNITS = {11: timedelta(days=1), 12: timedelta(hours=1), 13: timedelta(minutes=1)}
@@ -123,6 +137,37 @@ def interval(text: str) -> Interval:
     if match := _DECADE.fullmatch(text):
         return _years(int(match["decade"]), 10)
     return Interval.at(instant(text))
+
+
+@lru_cache(maxsize=65_536)
+def one_spelling(text: str) -> str | None:
+    """The spelling that all texts for the same date share, or None if the text is not a date.
+
+    "1 May 2020", "2020-05-01" and "2020-05-01T00:00:00Z" are one day: databases write days as midnights.  "2020"
+    and "2020-05" are not, because they say less.
+    """
+    text = text.strip()
+    if len(text) > _MAX_DATE or not any("0" <= character <= "9" for character in text):
+        return None
+    try:
+        found = interval(_in_iso(text))
+    except SourceDataError:
+        return None
+    if found.first == found.past and found.first.time() == time.min:
+        found = _lasting(found.first, timedelta(days=1))
+    return str(found)
+
+
+def _in_iso(text: str) -> str:
+    """An English date in ISO 8601; any other text as it is."""
+    for form in _WRITTEN:
+        match = form.fullmatch(text)
+        months = [
+            n for n, name in enumerate(_MONTHS) if match and name and name.startswith(match["month"].lower())
+        ]
+        if match and months:
+            return f"{match['year']}-{months[0]:02}-{int(match['day']):02}"
+    return text
 
 
 def wikibase_interval(text: str, precision: int) -> Interval:

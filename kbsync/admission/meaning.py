@@ -2,7 +2,7 @@
 
 A decision (rejected, barred, denied) is about the value, not about one source's spelling of it: an
 entity, another entity with its label or alias, and the same text without an id are one value in a slot.
-Names are compared after the folding that admission uses for prompts.
+Names are compared after the folding that admission uses for prompts, and dates whatever their spelling.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from connectors.dates import one_spelling
 from connectors.observations import LITERAL
 from editing.folding import fold
 from state.records import Decision, Fact, StoredEntity
@@ -40,7 +41,9 @@ class Names:
 
 def names_of(entity: StoredEntity, *more: str) -> Names:
     """The names of an entity or a literal; `more` are further labels of it."""
-    called = frozenset(fold(label) for label in (entity.label, *more) if label)
+    labels = frozenset(fold(label) for label in (entity.label, *more) if label)
+    dates = (one_spelling(label.upper()) for label in labels)
+    called = labels.union(filter(None, dates))
     if entity.id.startswith(LITERAL):
         return Names(called, frozenset(), frozenset())
     ids = {fold(entity.id), fold(entity.id.partition(":")[2])}

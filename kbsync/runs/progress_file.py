@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from editing.durable import writing
 from kbsync.executor import Progress
 
 EVERY_S = 0.5
@@ -21,6 +22,7 @@ def shown_to_others(
     """A Progress that also writes `file`, at most twice a second; the file is gone after the block.
 
     It is replaced at once, so that a reader never sees half of it, and not synced: it is of no use after a crash.
+    Raises StorageError if it cannot be written: the build could not write its result either.
     """
     partial = file.with_name(f".{file.name}.part")
     written = ("", -EVERY_S)
@@ -31,8 +33,9 @@ def shown_to_others(
         if phase != written[0] or now - written[1] >= EVERY_S:
             written = (phase, now)
             text = json.dumps({"phase": phase, "done": done, "total": total, "left_s": eta_s})
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, file)
+            with writing(file):
+                partial.write_text(text, encoding="utf-8")
+                os.replace(partial, file)
         progress(phase, done, total, eta_s)
 
     try:

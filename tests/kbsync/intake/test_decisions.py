@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -86,6 +87,45 @@ def test_a_rejection_of_text_holds_for_the_entity_of_that_name(world: World, spe
     world.hear(observed("siemens", says(BUSCH)))
     world.cycle(after=9 * DAY)
     assert world.wanted() == {}
+
+
+DATES = [
+    "2020-05-01T00:00:00Z",
+    "2020-05-01T00:00:00",
+    "2020-05-01 00:00:00",
+    "+2020-05-01T00:00:00Z",
+    "2020-05-01T00:00:00+00:00",
+    "2020-05-01Z",
+    "1 May 2020",
+    "01 May 2020",
+    "1st of May 2020",
+    "May 1, 2020",
+    "MAY 1 2020",
+    "1 May\u00a02020",
+]
+
+
+@pytest.mark.parametrize("spelling", DATES)
+@pytest.mark.parametrize("rejects", [True, False])
+def test_a_rejection_of_a_date_holds_in_any_spelling(world: World, spelling: str, rejects: bool) -> None:
+    first, second = ("2020-05-01", spelling) if rejects else (spelling, "2020-05-01")
+    world.cycle(by(Script("csv"), text(first)), bootstrap=True)
+    (fact,) = world.facts()
+    reject(world, fact)
+    world.cycle(by(Script("crm"), text(second, "crm")), bootstrap=True)
+    world.cycle(after=9 * DAY)
+    assert world.wanted() == {}
+
+
+@pytest.mark.parametrize("other", ["2020-05-02", "2020-05", "2020", "1 June 2020", "2020-05-01T10:00:00Z"])
+def test_a_rejection_of_a_date_leaves_other_dates(world: World, other: str) -> None:
+    source = Script("csv")
+    world.cycle(by(source, text("2020-05-01")), bootstrap=True)
+    (fact,) = world.facts()
+    reject(world, fact)
+    world.cycle(by(source, replace(text(other), revision=2)), bootstrap=True)
+    world.cycle(after=9 * DAY)
+    assert world.wanted() == {"siemens": other}
 
 
 def test_a_rejection_holds_for_another_entity_of_that_name(world: World) -> None:
