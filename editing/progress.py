@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 Progress = Callable[[str, int, int], None]
-"""Called with (phase, done, total); phases: prefixes, samples, targets, statistics, keys,
-solve."""
+"""Called with (phase, done, total); phases: prefixes, samples, targets, statistics, keys, solve."""
+
+TimedProgress = Callable[[str, int, int, float | None], None]
+"""The same with the seconds that are left (None: unknown), as processes that show progress to people call it."""
 
 Tick = Callable[[int], None]
 """Called with the number of further items done, by functions that do not know which phase they are part of."""
@@ -17,8 +19,8 @@ PARTS = frozenset({"solve"})
 """Phases that alternate with another one (the solves with `keys`) and count towards its time."""
 
 
-def silent(phase: str, done: int, total: int) -> None:
-    """Ignore progress."""
+def silent(phase: str, done: int, total: int, left_s: float | None = None) -> None:
+    """Ignore progress, timed or not."""
 
 
 def uncounted(count: int) -> None:

@@ -21,7 +21,7 @@ from kbsync.visible import visible, visible_json
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
-    from kbsync.executor import Progress
+    from editing.progress import TimedProgress
 
 UNSEEN_WIDTH = 160
 """Width, in columns, of a table written to a pipe or a file."""
@@ -116,7 +116,7 @@ EVERY = 10.0
 
 
 @contextmanager
-def live_progress() -> Iterator[Progress]:
+def live_progress() -> Iterator[TimedProgress]:
     """On a terminal a bar for each phase; elsewhere a line at intervals and one at the end of each phase."""
     if not stderr.is_terminal:
         yield lines(say)
@@ -150,7 +150,7 @@ def _starts() -> Callable[[str, int], bool]:
     return starts
 
 
-def lines(say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> Progress:
+def lines(say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> TimedProgress:
     """Progress as lines of text; a phase that ends within a second prints none."""
     began: dict[str, float] = {}
     said: dict[str, float] = {}

@@ -27,6 +27,7 @@ import structlog
 
 from editing.crashpoints import VARIABLE
 from editing.errors import EditingError, FailureKind
+from editing.progress import TimedProgress, silent
 from editing.spec import SPEC_VERSION, BuildReport
 from kbsync.environments import COMPUTE_PREFIXES, minimal
 from kbsync.errors import KbsyncError
@@ -35,18 +36,11 @@ log = structlog.get_logger()
 
 WORKER = (sys.executable, "-m", "editing.worker")
 
-Progress = Callable[[str, int, int, float | None], None]
-"""Called with phase, done, total and the seconds left (None: unknown)."""
-
 UNUSED_TIMEOUT_S = 2.0
 """How long a worker that was never given a spec may take to end at SIGTERM."""
 
 LOG = Path("runs", "worker.log")
 """The file below the home to which a worker's own output goes."""
-
-
-def silent(phase: str, done: int, total: int, eta_s: float | None) -> None:
-    """A Progress that shows nothing."""
 
 
 class WorkerFailed(KbsyncError):
@@ -91,7 +85,7 @@ class Worker(Protocol):
         """
         ...
 
-    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+    def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:
         """The report for `spec`, tried once; raises WorkerFailed or Stopping.
 
         After a failure the next call starts a new worker; what the failed one has finished is in the cache.
@@ -160,7 +154,7 @@ class LocalWorker:
             load = {"base": str(base.directory), "digest": base.digest, "device": base.device} if base else {}
             self._send(process, {"load": {"base": None, "digest": "", "device": None} | load})
 
-    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+    def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:
         try:
             return self._execute(spec, progress)
         except (WorkerFailed, Stopping):
@@ -173,7 +167,7 @@ class LocalWorker:
             self.stop()
             raise
 
-    def _execute(self, spec: Path, progress: Progress) -> BuildReport:
+    def _execute(self, spec: Path, progress: TimedProgress) -> BuildReport:
         process = self._running()
         try:
             self._send(process, {"spec": str(spec)})

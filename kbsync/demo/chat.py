@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from editing.progress import TimedProgress, silent
 from kbsync.console import live_progress, print_table, say
 from kbsync.demo import pretrained, tally
 from kbsync.demo.chat_facts import KNOWN, NEWS, UNTOUCHED, Item, as_csv
 from kbsync.demo.setting import HERE, TEXT, StoryClock, prepare, refuse_foreign
 from kbsync.demo.telling import Telling
-from kbsync.executor import Progress, silent
 from kbsync.home import Home
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
@@ -95,7 +95,7 @@ def write_settings(home: Home, model: Path) -> Path:
 class _ChatStory(Telling):
     trigger = "kbsync demo --pretrained"
 
-    def __init__(self, home: Home, model: Path, progress: Progress, *, quiet: bool) -> None:
+    def __init__(self, home: Home, model: Path, progress: TimedProgress, *, quiet: bool) -> None:
         self.model = model
         self.questions = [*(item.question for item in NEWS), *UNTOUCHED]
         super().__init__(home, write_settings(home, model), StoryClock(DAY_ONE), progress, quiet=quiet)

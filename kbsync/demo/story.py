@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from editing.progress import TimedProgress, silent
 from kbsync.console import live_progress, print_table, say
 from kbsync.demo import tally
 from kbsync.demo.server import SparqlServer, serving
@@ -20,7 +21,6 @@ from kbsync.demo.setting import StoryClock, prepare, write_settings
 from kbsync.demo.telling import Telling
 from kbsync.demo.world import Wikibase, load
 from kbsync.demo.world.entries import WorldMove
-from kbsync.executor import Progress, silent
 from kbsync.home import Home
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
@@ -58,7 +58,7 @@ def tell(home: Home, *, serve: bool = False, quiet: bool = False) -> DemoResult:
 
 
 class _Story(Telling):
-    def __init__(self, home: Home, server: SparqlServer, progress: Progress, *, quiet: bool) -> None:
+    def __init__(self, home: Home, server: SparqlServer, progress: TimedProgress, *, quiet: bool) -> None:
         self.server = server
         self.world = load()
         self.wikibase = Wikibase(self.world)

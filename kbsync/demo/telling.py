@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from editing.progress import TimedProgress
 from kbsync import logs
 from kbsync.application import Application
 from kbsync.console import say
 from kbsync.demo.setting import StoryClock
-from kbsync.executor import Progress, Worker
+from kbsync.executor import Worker
 from kbsync.home import Home
 from kbsync.leadership import Leadership
 from kbsync.service.cycle import CycleReport, cycle, workers
@@ -26,7 +27,7 @@ class Telling:
     trigger: ClassVar[str] = "kbsync demo"
 
     def __init__(
-        self, home: Home, config: Path, clock: StoryClock, progress: Progress, *, quiet: bool
+        self, home: Home, config: Path, clock: StoryClock, progress: TimedProgress, *, quiet: bool
     ) -> None:
         self.clock, self.progress, self.quiet = clock, progress, quiet
         self.worker: Worker | None = None

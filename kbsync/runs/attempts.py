@@ -15,9 +15,10 @@ import structlog
 
 from editing.durable import sweep
 from editing.errors import FailureKind
+from editing.progress import TimedProgress
 from editing.spec import BuildReport
 from kbsync.application import Application
-from kbsync.executor import Progress, Worker, WorkerFailed
+from kbsync.executor import Worker, WorkerFailed
 from kbsync.leadership import Leadership
 from state.records import AttemptOutcome, Run
 
@@ -38,14 +39,14 @@ LOST = 20
 
 
 def attempt(
-    app: Application, leadership: Leadership, worker: Worker, run: Run, spec: Path, progress: Progress
+    app: Application, leadership: Leadership, worker: Worker, run: Run, spec: Path, progress: TimedProgress
 ) -> BuildReport:
     """The worker's report on a round of `run`; every attempt is recorded.  Raises WorkerFailed, Stopping."""
     record = _InLedger(app, leadership, worker, run)
     return _answered(worker, spec, progress, record, app.settings.executor.attempts)
 
 
-def ask(app: Application, worker: Worker, spec: Path, progress: Progress) -> BuildReport:
+def ask(app: Application, worker: Worker, spec: Path, progress: TimedProgress) -> BuildReport:
     """The worker's answer to a question outside any run.  Raises WorkerFailed, Stopping."""
     return _answered(worker, spec, progress, _InMemory(), app.settings.executor.attempts)
 
@@ -63,7 +64,7 @@ class _Record(Protocol):
         """Record that the attempt succeeded."""
 
 
-def _answered(worker: Worker, spec: Path, progress: Progress, record: _Record, most: int) -> BuildReport:
+def _answered(worker: Worker, spec: Path, progress: TimedProgress, record: _Record, most: int) -> BuildReport:
     while True:
         record.begin()
         try:

@@ -12,9 +12,10 @@ from pathlib import Path
 from editing.crashpoints import crash_point
 from editing.durable import write_file
 from editing.errors import SpecError
+from editing.progress import TimedProgress
 from editing.spec import BuildReport
 from kbsync.application import Application
-from kbsync.executor import Progress, Worker
+from kbsync.executor import Worker
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.recipe import recipe
@@ -29,7 +30,7 @@ from state.records import BaseAnswer, Run
 
 
 def build(
-    app: Application, leadership: Leadership, worker: Worker, run: Run, progress: Progress
+    app: Application, leadership: Leadership, worker: Worker, run: Run, progress: TimedProgress
 ) -> BuildReport:
     """The worker's report on this round of the run; built now unless it was finished before a restart.
 

@@ -17,11 +17,12 @@ import structlog
 
 from editing.crashpoints import crash_point
 from editing.errors import EditingError
+from editing.progress import TimedProgress, silent
 from editing.spec import BuildReport, Measure
 from kbsync import gates
 from kbsync.application import Application
 from kbsync.errors import BadData
-from kbsync.executor import Progress, Worker, WorkerFailed, silent
+from kbsync.executor import Worker, WorkerFailed
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.recipe import recipe, same
@@ -67,7 +68,7 @@ class Lifecycle:
         app: Application,
         leadership: Leadership,
         worker: Worker,
-        progress: Progress = silent,
+        progress: TimedProgress = silent,
         *,
         asked: bool = False,
     ) -> None:

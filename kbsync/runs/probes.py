@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 
 from connectors.observations import Entity, Triple
 from editing.folding import fold
+from editing.progress import TimedProgress, silent
 from editing.requests import prompt_key, render
 from kbsync.admission.policy import Policy
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Catalogue
 from kbsync.errors import KbsyncError
-from kbsync.executor import Progress, silent
 from kbsync.intake.source import Source
 from kbsync.runs.probe_triples import (
     ProbeTriple,
@@ -72,7 +72,7 @@ class Gatherer:
         self,
         facts: Iterable[Fact],
         known: Collection[int] = (),
-        progress: Progress = silent,
+        progress: TimedProgress = silent,
     ) -> dict[str, str]:
         """Fetch and store the probes of those `facts` that have none yet.
 

@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from editing.durable import writing
-from kbsync.executor import Progress
+from editing.progress import TimedProgress
 
 EVERY_S = 0.5
 
 
 @contextmanager
 def shown_to_others(
-    file: Path, progress: Progress, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Progress]:
-    """A Progress that also writes `file`, at most twice a second; the file is gone after the block.
+    file: Path, progress: TimedProgress, clock: Callable[[], float] = time.monotonic
+) -> Iterator[TimedProgress]:
+    """A TimedProgress that also writes `file`, at most twice a second; the file is gone after the block.
 
     It is replaced at once, so that a reader never sees half of it, and not synced: it is of no use after a crash.
     Raises StorageError if it cannot be written: the build could not write its result either.

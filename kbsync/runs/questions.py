@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from editing.preflight import Preflight
+from editing.progress import TimedProgress, silent
 from editing.spec import BuildReport, BuildSpec, FactFailure, FactSpec
 from kbsync.application import Application
-from kbsync.executor import Progress, Worker, silent
+from kbsync.executor import Worker
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.runs.attempts import ask
@@ -33,7 +34,7 @@ def base_knowledge(
     leadership: Leadership,
     worker: Worker,
     facts: tuple[Fact, ...],
-    progress: Progress = silent,
+    progress: TimedProgress = silent,
 ) -> Knowledge:
     """Which of `facts` the base states unedited; asks the worker only what the ledger does not know."""
     ids = [fact.id for fact in facts]
@@ -52,7 +53,7 @@ def base_knowledge(
 
 
 def base_states(
-    app: Application, worker: Worker, asked: Sequence[ProbeTriple], progress: Progress = silent
+    app: Application, worker: Worker, asked: Sequence[ProbeTriple], progress: TimedProgress = silent
 ) -> list[bool]:
     """For each question, whether the base answers it as expected; false if it cannot be asked."""
     questions = [
@@ -64,7 +65,7 @@ def base_states(
 
 
 def forecast(
-    app: Application, worker: Worker, planned: Plan, progress: Progress = silent
+    app: Application, worker: Worker, planned: Plan, progress: TimedProgress = silent
 ) -> Preflight | None:
     """The preflight of a build of `planned`; None if nothing would be edited."""
     directory = app.home.questions("plan").prepare()
@@ -74,7 +75,7 @@ def forecast(
 
 
 def _ask(
-    app: Application, worker: Worker, spec: BuildSpec, directory: RunDirectory, progress: Progress
+    app: Application, worker: Worker, spec: BuildSpec, directory: RunDirectory, progress: TimedProgress
 ) -> BuildReport:
     """The worker's answer; raises WorkerFailed, Stopping."""
     spec.write(directory.prepare().spec)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from editing.progress import TimedProgress, silent
 from kbsync.application import Application
-from kbsync.executor import Progress, Worker, silent
+from kbsync.executor import Worker
 from kbsync.leadership import Leadership
 from kbsync.runs import bases, planning, probes
 from kbsync.runs.ending import backing_off
@@ -52,7 +53,9 @@ class Pending:
         )
 
 
-def pending(app: Application, leadership: Leadership, worker: Worker, progress: Progress = silent) -> Pending:
+def pending(
+    app: Application, leadership: Leadership, worker: Worker, progress: TimedProgress = silent
+) -> Pending:
     """What a run would be planned from, after asking the base about facts it was not asked about yet.
 
     A fact that cannot be asked cannot be built either: it is quarantined with its reason, and live's value in
@@ -84,7 +87,7 @@ def fetch_probes(
     worker: Worker,
     facts: Iterable[Fact],
     known: Collection[int] = (),
-    progress: Progress = silent,
+    progress: TimedProgress = silent,
 ) -> None:
     """Fetch the probes of each new fact from the sources, once, and ask the base which of them are reliable.
 
@@ -131,7 +134,7 @@ def start(
     leadership: Leadership,
     worker: Worker,
     occasion: Occasion,
-    progress: Progress = silent,
+    progress: TimedProgress = silent,
 ) -> Started | str:
     """A new run, or why there is none.
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from editing.progress import TimedProgress
 from kbsync.application import Application
 from kbsync.errors import UsageError
-from kbsync.executor import Progress
 from kbsync.intake import leavers
 from kbsync.intake import retemplate as retemplating
 from kbsync.leadership import Leadership
@@ -39,7 +39,7 @@ class Errand:
     leadership: Leadership
     request: Request
     arguments: Mapping[str, Any]
-    progress: Progress
+    progress: TimedProgress
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
+from editing.progress import TimedProgress, silent
 from kbsync.application import Application
 from kbsync.deployment.live import lost, withheld
 from kbsync.deployment.outbox import Outbox
-from kbsync.executor import AnnouncedBase, Progress, Worker, silent
+from kbsync.executor import AnnouncedBase, Worker
 from kbsync.intake.pull import IntakeReport
 from kbsync.leadership import ACTOR, Leadership
 from kbsync.runs import promotion, recovery
@@ -47,7 +48,7 @@ def cycle(
     asked: bool = True,
     bootstrap: bool = False,
     worker: Worker | None = None,
-    progress: Progress = silent,
+    progress: TimedProgress = silent,
 ) -> CycleReport:
     """Run one cycle to its end.  Raises Stopping (the run is resumed by the next cycle).
 
@@ -90,7 +91,11 @@ def cycle(
 
 
 def rebuild(
-    app: Application, leadership: Leadership, *, worker: Worker | None = None, progress: Progress = silent
+    app: Application,
+    leadership: Leadership,
+    *,
+    worker: Worker | None = None,
+    progress: TimedProgress = silent,
 ) -> CycleReport:
     """Build what is wanted again with the current settings, although nothing has changed; no source is read."""
     leadership.correct_instants()

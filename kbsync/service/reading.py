@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from connectors.errors import ConnectorError, SourceThrottled
+from editing.progress import TimedProgress, silent
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
-from kbsync.executor import Progress, silent
 from kbsync.intake.pull import BOOTSTRAP_ADVICE, IntakeReport
 from kbsync.intake.source import Source
 from kbsync.leadership import Leadership
@@ -121,7 +121,7 @@ def pull(
     *,
     bootstrap: bool = False,
     asked: bool = True,
-    progress: Progress = silent,
+    progress: TimedProgress = silent,
     expect: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, IntakeReport], dict[str, str]]:
     """Read and admit every source; (reports by source, why sources were not read).

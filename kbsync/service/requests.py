@@ -21,9 +21,10 @@ import structlog
 
 from connectors.errors import ConnectorError
 from editing.errors import EditingError
+from editing.progress import TimedProgress, silent
 from kbsync.application import Application
 from kbsync.errors import KbsyncError, TryLater
-from kbsync.executor import Progress, Stopping, silent
+from kbsync.executor import Stopping
 from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
 from kbsync.service.actions import ACTIONS, Errand
@@ -66,7 +67,7 @@ def wait_for(
     app: Application,
     id: int,
     *,
-    progress: Progress = silent,
+    progress: TimedProgress = silent,
     waiting: Callable[[], None] = lambda: None,
 ) -> Request:
     """The answered request; carries it out in this process as soon as no other process leads.
@@ -108,7 +109,7 @@ def notify_servers_unless_led(app: Application) -> bool:
 class Desk:
     """Carries out requests, as leader."""
 
-    def __init__(self, app: Application, leadership: Leadership, progress: Progress = silent) -> None:
+    def __init__(self, app: Application, leadership: Leadership, progress: TimedProgress = silent) -> None:
         self.app, self.leadership, self.progress = app, leadership, progress
         self._looked = 0.0
 

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from editing.calibration.judgement import Judgement, SearchPoint
 from editing.calibration.statements import WordedTriple, common_knowledge, from_records
 from editing.durable import make_directory, write_file
-from editing.progress import Pace
+from editing.progress import Pace, TimedProgress
 from kbsync import __version__
 from kbsync.application import Application
 from kbsync.console import plain
 from kbsync.errors import UsageError
-from kbsync.executor import Progress
 from kbsync.gates import Gate
 from kbsync.home import Home
 from kbsync.settings.sections import Settings
@@ -104,7 +103,11 @@ def floors_of(gates: Sequence[Gate]) -> dict[str, float]:
 
 
 def calibrate(
-    chosen: Chosen, statements: Sequence[WordedTriple], settings: Settings, task: Task, progress: Progress
+    chosen: Chosen,
+    statements: Sequence[WordedTriple],
+    settings: Settings,
+    task: Task,
+    progress: TimedProgress,
 ) -> Calibrated:
     """Calibrate the chosen model, write settings, report and figures, and return what was found."""
     corpus = chosen.text()

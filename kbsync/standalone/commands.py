@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 from editing.datasets import Record
 from editing.durable import sweep
-from editing.progress import Pace
+from editing.progress import Pace, TimedProgress
 from editing.requests import EditRequest
 from kbsync.errors import UsageError
-from kbsync.executor import Progress
 from kbsync.home import Home
 from kbsync.standalone.target import Chosen
 
@@ -39,7 +38,7 @@ def edit(
     probes: bool,
     allow_failed: bool = False,
     announce: Announce,
-    progress: Progress,
+    progress: TimedProgress,
 ) -> EditOutcome | None:
     """Edit `records` into the chosen model and write it to `out`; without `out`, only announce the expected cost."""
     corpus = chosen.text()
@@ -86,7 +85,7 @@ class LayerStatistics:
     file: str
 
 
-def statistics(chosen: Chosen, progress: Progress) -> tuple[LayerStatistics, ...]:
+def statistics(chosen: Chosen, progress: TimedProgress) -> tuple[LayerStatistics, ...]:
     """The second moments of all layers R of the chosen model, computed where the cache lacks them."""
     corpus = chosen.text()
     from editing.memit.preparation import chosen_layers
@@ -126,7 +125,7 @@ def statistics(chosen: Chosen, progress: Progress) -> tuple[LayerStatistics, ...
         )
 
 
-def trace(chosen: Chosen, records: Sequence[Record], *, samples: int, progress: Progress) -> TraceResult:
+def trace(chosen: Chosen, records: Sequence[Record], *, samples: int, progress: TimedProgress) -> TraceResult:
     """Causal tracing of the facts that the chosen model knows."""
     from editing.model.architectures import described
     from editing.model.loading import load_model, load_tokenizer
@@ -149,7 +148,7 @@ def known_statement(record: Record) -> EditRequest:
     return EditRequest(request.id, request.prompt, request.subject, record.previous or request.target)
 
 
-def paced(progress: Progress, pace: Pace) -> Callable[[str, int, int], None]:
+def paced(progress: TimedProgress, pace: Pace) -> Callable[[str, int, int], None]:
     """Pass the engine's progress on to the command line, with the time left."""
 
     began = 0.0

@@ -27,9 +27,10 @@ import editing.worker.process
 import editing.worker.rounds
 import kbsync.runs.rollout  # noqa: F401
 from editing.crashpoints import VARIABLE
+from editing.progress import TimedProgress
 from kbsync import logs
 from kbsync.application import Application
-from kbsync.executor import LocalExecutor, LocalWorker, Progress, WorkerFailed
+from kbsync.executor import LocalExecutor, LocalWorker, WorkerFailed
 from kbsync.home import Home
 from kbsync.runs import promotion, review
 from kbsync.service.cycle import cycle
@@ -127,7 +128,7 @@ def _live(plan: Plan, told: Connection) -> None:
     told.send(([(run.id, run.state, run.reason) for run in report.runs], report.nothing))
 
 
-def _progress(told: Connection) -> Progress:
+def _progress(told: Connection) -> TimedProgress:
     """Tells each phase once."""
     seen: set[str] = set()
 

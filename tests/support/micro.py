@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from editing.progress import TimedProgress, silent
 from kbsync.application import Application
-from kbsync.executor import Progress, silent
 from kbsync.home import Home
 from kbsync.service.cycle import CycleReport, cycle
 from kbsync.settings.loading import load
@@ -91,7 +91,7 @@ class Micro:
         twin.home.config.write_text(text, encoding="utf-8")
         return twin
 
-    def sync(self, *, asked: bool = True, progress: Progress = silent) -> CycleReport:
+    def sync(self, *, asked: bool = True, progress: TimedProgress = silent) -> CycleReport:
         """One cycle, an hour later."""
         self.now += timedelta(hours=1)
         app = self.application()

@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 
 from editing.cost import Cost
+from editing.progress import TimedProgress, silent
 from editing.spec import BuildReport, BuildSpec, FactFailure, FactReport, Measure
 from editing.storage import checkpoints
-from kbsync.executor import AnnouncedBase, FailureKind, Progress, WorkerFailed, silent
+from kbsync.executor import AnnouncedBase, FailureKind, WorkerFailed
 
 RETRIED: dict[FailureKind, bool] = {
     "killed": True,
@@ -41,7 +42,7 @@ class Scripted:
     def prepare(self, base: AnnouncedBase | None) -> None:
         """There is nothing to load."""
 
-    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+    def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:
         if self.failures:
             kind = self.failures.pop(0)
             raise WorkerFailed(kind, f"it was to be {kind}", retry=RETRIED[kind])
@@ -58,7 +59,7 @@ class Watching(Scripted):
         self.look = look
         self.seen: list[object] = []
 
-    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+    def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:
         self.seen.append(self.look())
         return super().execute(spec, progress)
 

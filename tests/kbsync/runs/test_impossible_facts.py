@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from editing.progress import TimedProgress, silent
 from editing.spec import BuildReport, BuildSpec
-from kbsync.executor import Progress, silent
 from kbsync.service.cycle import CycleReport, cycle
 from state.records import Fact
 from tests.support.micro import Micro, make
@@ -126,7 +126,7 @@ def test_a_corrected_label_is_let_in(micro: Micro) -> None:
 class Steered(Scripted):
     """Finds a control token in what ends in `??` or `?`, which looks clean as text."""
 
-    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+    def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:
         report = super().execute(spec, progress)
         found = tuple(replace(failure, code="label_special") for failure in report.failures)
         steered = replace(report, failures=found)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from editing.cost import Cost
+from editing.progress import TimedProgress, silent
 from editing.spec import BuildReport, FactReport, Measure
-from kbsync.executor import Progress, silent
 from kbsync.gates import Blame
 from kbsync.runs.next_round import condemned, spread_loss
 from kbsync.service.cycle import CycleReport, cycle
@@ -95,7 +95,7 @@ class Sociable(Scripted):
         self.most, self.loner = most, loner
         """`loner` fails where it is the only one that is new."""
 
-    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+    def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:
         found = super().execute(spec, progress)
         if not found.checkpoint:
             return found

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from editing.progress import TimedProgress, silent
 from editing.spec import BuildReport
 from editing.storage import checkpoints
 from kbsync.errors import TryLater, UsageError
-from kbsync.executor import AnnouncedBase, Progress, silent
+from kbsync.executor import AnnouncedBase
 from kbsync.intake import quarantine
 from kbsync.runs import promotion
 from kbsync.service.cycle import CycleReport, cycle
@@ -335,7 +336,7 @@ class Waiting(Scripted):
     def prepare(self, base: AnnouncedBase | None) -> None:
         self.prepared.append(base)
 
-    def execute(self, spec: Path, progress: Progress = silent) -> BuildReport:
+    def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:
         self.early = self.early or bool(self.prepared)
         return super().execute(spec, progress)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kbsync.executor import Progress, silent
+from editing.progress import TimedProgress, silent
 from kbsync.intake import quarantine
 from kbsync.queries.status import overview
 from kbsync.runs import promotion
@@ -133,7 +133,7 @@ def test_a_run_of_the_backup_does_not_bring_back_what_was_withdrawn_after_it(mic
     micro.say({"Old Mill": "Carl"}, name="more")
 
     class Interrupting(Scripted):
-        def execute(self, spec: Path, progress: Progress = silent):
+        def execute(self, spec: Path, progress: TimedProgress = silent):
             if not (micro.root / "two.tar").exists() and '"mode": "build"' in spec.read_text():
                 with micro.application() as app:
                     backup(app, micro.root / "two.tar")
