@@ -17,7 +17,8 @@ import pytest
 
 from kbsync.demo.server import SparqlServer, serving
 from kbsync.demo.setting import prepare, write_settings
-from kbsync.demo.story import BAD_BATCH, DAY_ONE, MOST_RUNS, VANDALISED
+from kbsync.demo.story import BAD_BATCH, DAY_ONE, VANDALISED
+from kbsync.demo.telling import MOST_RUNS
 from kbsync.demo.world import Wikibase, load
 from kbsync.demo.world.entries import WorldMove
 from tests.support.fault_world import World, check_whole, names, tables
