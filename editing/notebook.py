@@ -129,9 +129,7 @@ def edit(
     refuse_unwritable(plain)
     refuse_adapters(plain)
     chosen = settings or settings_beside(model)
-    lead = lead_of(plain, locate_parts(plain, described(chosen)), tokenizer)
-    moved = away_from_start(tokenizer, lead, [(request.prompt, request.subject) for request in requests])
-    requests = [replace(request, prompt=prompt) for request, prompt in zip(requests, moved, strict=True)]
+    requests, lead = _without_first_tokens(plain, tokenizer, requests, chosen)
     prompts = [request.rendered for request in requests]
     before = answers(model, tokenizer, prompts)
     with tempfile.TemporaryDirectory() as scratch:
@@ -147,14 +145,21 @@ def edit(
         edited = edit_in_place(model, tokenizer, inputs, progress=progress)
     after = answers(model, tokenizer, prompts)
     took = strict_argmax(model, tokenizer, [(request.rendered, request.target) for request in requests])
-    rows = zip(requests, before, after, took, strict=True)
-    edited.report = EditReport(
-        tuple(FactTaken(request.rendered, request.target, old, new, yes) for request, old, new, yes in rows),
-        chosen,
-        edited.result.cost.lam,
-        edited.result.cost.realised,
+    taken = tuple(
+        FactTaken(request.rendered, request.target, old, new, yes)
+        for request, old, new, yes in zip(requests, before, after, took, strict=True)
     )
+    edited.report = EditReport(taken, chosen, edited.result.cost.lam, edited.result.cost.realised)
     return edited
+
+
+def _without_first_tokens(
+    model: Any, tokenizer: Any, requests: Sequence[EditRequest], settings: EditSettings
+) -> tuple[list[EditRequest], str]:
+    """The requests with no subject in the first token, and what is put before those that had one there."""
+    lead = lead_of(model, locate_parts(model, described(settings)), tokenizer)
+    moved = away_from_start(tokenizer, lead, [(request.prompt, request.subject) for request in requests])
+    return [replace(one, prompt=prompt) for one, prompt in zip(requests, moved, strict=True)], lead
 
 
 def settings_beside(model: Any) -> EditSettings:
