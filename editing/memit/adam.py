@@ -13,7 +13,7 @@ EPSILON = 1e-8
 
 
 class Adam:
-    """A `Rule` whose result is the last δ, even if its loss was not evaluated."""
+    """An `UpdateRule` whose result is the last δ, even if its loss was not evaluated."""
 
     def __init__(self, norm: Tensor, width: int, settings: EditSettings) -> None:
         """`norm` is ‖h‖ [G], which the clamp is relative to."""

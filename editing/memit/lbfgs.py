@@ -25,7 +25,7 @@ GROW, SHRINK = 1.5, 0.4
 
 
 class Lbfgs:
-    """A `Rule` whose result is the best δ evaluated."""
+    """An `UpdateRule` whose result is the best δ evaluated."""
 
     def __init__(self, norm: Tensor, width: int, settings: EditSettings) -> None:
         """`norm` is ‖h‖ [G], which the clamp and the caps are relative to."""
