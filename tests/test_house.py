@@ -21,11 +21,8 @@ from tests.support.paths import REPOSITORY
 
 PACKAGES = ("kbsync", "connectors", "editing", "state")
 LINES = 350
-SCREEN = 53
+SCREEN = 50
 PARAMETERS = 7
-
-TOO_MANY_PARAMETERS = frozenset({"kbsync/cli/calibrating.py:calibrate"})
-"""Functions whose parameters are still to become a value; no other may join them."""
 
 MODULES = sorted(
     file
@@ -69,7 +66,7 @@ def test_no_parameter_list_is_longer_than_seven() -> None:
             count = len([name for name in names if name not in ("self", "cls")])
             if count > PARAMETERS:
                 long[f"{file.relative_to(REPOSITORY)}:{node.name}"] = count
-    assert long.keys() == TOO_MANY_PARAMETERS
+    assert long == {}
 
 
 ALSO_AT_THE_BORDER = frozenset({"BaseAnswer"})

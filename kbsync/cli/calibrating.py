@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kbsync.cli.model_options import WhichModel
+from kbsync.cli.option_groups import grouped
 from kbsync.cli.options import Json, globals_of
 from kbsync.console import Alarm, print_json, print_table, say
 
@@ -18,11 +20,10 @@ def register(app: typer.Typer) -> None:
     app.command()(calibrate)
 
 
+@grouped
 def calibrate(
     context: typer.Context,
-    model: Annotated[
-        Path | None, typer.Option(help="Local Hugging Face directory; default: the configured base.")
-    ] = None,
+    options: WhichModel,
     facts: Annotated[
         Path | None,
         typer.Option(
@@ -40,7 +41,6 @@ def calibrate(
     write: Annotated[
         bool, typer.Option("--write", help="Also set them in the home's kbsync.toml; its comments stay.")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.")] = None,
     json: Json = False,
 ) -> None:
     """Find settings for a model, and prove them on facts that it knows.
@@ -57,7 +57,7 @@ def calibrate(
     known = globals_of(context)
     home, settings = known.home(), known.settings(required=False)
     records = read_records(facts) if facts is not None else None
-    chosen = choose(home, settings, model=model, device=device)
+    chosen = choose(home, settings, model=options.model, device=options.device)
     file = calibrating.output(home, chosen, out, write=write, settings=settings)
     app = Application(home, settings)
     try:

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """A model, and a file of settings for it."""
+class WhichModel:
+    """A model, and where it runs."""
 
     model: Annotated[
         Path | None, typer.Option(help="Local Hugging Face directory; default: the configured base.")
     ] = None
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.")] = None
+
+
+@dataclass(frozen=True)
+class ModelOptions(WhichModel):
+    """Also a file of settings for it."""
+
     settings: Annotated[
         Path | None, typer.Option("--settings", help="TOML or JSON file with keys of the edit section.")
     ] = None
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.")] = None
 
     def chosen(self, context: typer.Context) -> Chosen:
         """What the options name or, where they are not given, the home's settings."""
