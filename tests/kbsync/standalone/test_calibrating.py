@@ -130,7 +130,7 @@ def test_bad_input_is_an_error_that_says_what_to_do(
     elsewhere.mkdir()
     for arguments, message in (
         (["--facts", few], "give more facts that the model knows with --facts"),
-        (["--facts", tmp_path / "none.jsonl"], "cannot be read"),
+        (["--facts", tmp_path / "none.jsonl"], "there is no file"),
         (["--out", tmp_path / "found.json"], "does not end in .toml"),
         (["--budget", "0"], "--budget"),
         (["--model", tmp_path / "nothing"], "there is no model directory"),
