@@ -41,7 +41,9 @@ def read_live_link(home: Home) -> str:
 def read_link(link: Path) -> str:
     """The version that a link points to; empty if there is none, or if its manifest cannot be trusted."""
     try:
-        return version_in(link.resolve(strict=True))
+        return version_in(
+            Path(os.path.realpath(link, strict=True))
+        )  # `Path.resolve` has no OSError for a loop
     except (OSError, EditingError):
         return ""
 

@@ -7,6 +7,7 @@ back.  A damaged shard of live's own is built again by the next cycle (`runs/rec
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import structlog
@@ -33,11 +34,20 @@ def scrub(app: Application, leadership: Leadership) -> str:
     return "; ".join(one for one in wrong if one)
 
 
-def check_link(app: Application, leadership: Leadership) -> None:
-    """Record where `live` leads if that is outside the checkpoints' directory: kbsync never writes such a link."""
+def check_link(app: Application, leadership: Leadership) -> str:
+    """Record where `live` leads if that is outside the checkpoints' directory: kbsync never writes such a link.
+
+    Returns why the link cannot be switched back, if it cannot: something else is in its place, and kbsync does not
+    delete what it has not put there.
+    """
+    place = app.home.live
+    if os.path.lexists(place) and not place.is_symlink():
+        advice = "move it away; `kbsync sync` puts the link in its place"
+        return _failed(leadership, "live", f"{place} is not a symbolic link: {advice}")
     text = checkpoints.read_live(app.home.checkpoints)
     if text is not None and Path(text).name != text:
-        _failed(leadership, "live", f"{app.home.live} led to {text}, which is not the name of a checkpoint")
+        _failed(leadership, "live", f"{place} led to {text}, which is not the name of a checkpoint")
+    return ""
 
 
 def _base(app: Application, leadership: Leadership, live: Checkpoint) -> str:
@@ -61,7 +71,8 @@ def _base(app: Application, leadership: Leadership, live: Checkpoint) -> str:
 
 def _live(app: Application, leadership: Leadership, live: Checkpoint) -> str:
     directory = app.home.checkpoint(live.path)
-    check_link(app, leadership)
+    if blocked := check_link(app, leadership):
+        return blocked
     reason = absent(app.home, live) or _damage(directory, live.digest, leadership)
     if reason and (left := _relinked(app, leadership, live)):
         advice = "`kbsync sync` builds its view again from the cache"

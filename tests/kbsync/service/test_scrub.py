@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from editing.errors import CheckpointError
 from editing.storage.checkpoints import verify
 from kbsync.application import Application
 from kbsync.cli import main
@@ -152,6 +153,45 @@ def test_a_link_that_leads_elsewhere_is_not_called_live_and_is_switched_back(mic
     assert not link.matches
     assert led(micro, scrub) == ""
     assert kinds(micro, "check.failed") == ["live"]
+    assert os.readlink(micro.home.live) == before.path
+
+
+@pytest.mark.parametrize("instead", ["a file", "a directory", "a copy", "a pipe"])
+def test_what_is_not_a_link_is_left_alone_and_shown_in_status(micro: Micro, instead: str) -> None:
+    before, place = live(micro), micro.home.live
+    place.unlink()
+    match instead:
+        case "a file":
+            place.write_bytes(b"mine")
+        case "a directory":
+            place.mkdir()
+        case "a copy":
+            shutil.copytree(micro.home.checkpoint(before.path), place)
+        case "a pipe":
+            os.mkfifo(place)
+    assert "live is not a symbolic link: move it away" in led(micro, scrub)
+    with pytest.raises(CheckpointError, match="live is not a symbolic link: move it away"):
+        micro.sync()
+    assert not place.is_symlink()
+    assert kinds(micro, "check.failed") == ["live"]
+    assert "move it away" in lines(micro)["live failed"]
+    place.rename(micro.root / "aside")
+    micro.sync()
+    assert os.readlink(place) == before.path
+    assert led(micro, scrub) == ""
+    assert "live failed" not in lines(micro)
+
+
+def test_a_link_that_leads_to_itself_serves_nothing_and_is_switched_back(micro: Micro) -> None:
+    before = live(micro)
+    micro.home.live.unlink()
+    micro.home.live.symlink_to("live")
+    assert "live" in lines(micro)
+    app = micro.application()
+    (link,) = served(app)
+    app.close()
+    assert not link.matches
+    assert led(micro, scrub) == ""
     assert os.readlink(micro.home.live) == before.path
 
 
