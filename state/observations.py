@@ -159,8 +159,8 @@ class ObservationTransitions(ObservationQueries, Writer):
         found: dict[_Name, list[Span]] = {}
         columns = (SLOTS.c.subject, SLOTS.c.relation, OBSERVATIONS.c.source, OBSERVATIONS.c.id, *_SPAN)
         for chunk in chunks((subject, relation) for _, subject, relation in wanted):
-            said = select(*columns).join_from(OBSERVATIONS, SLOTS).where(self._named(chunk))
-            for row in self._rows(said.order_by(*_BY_REVISION)):
+            stated = select(*columns).join_from(OBSERVATIONS, SLOTS).where(self._named(chunk))
+            for row in self._rows(stated.order_by(*_BY_REVISION)):
                 name = (row.source, row.subject, row.relation)
                 if name in wanted:
                     found.setdefault(name, []).append(_span(row, row.id))

@@ -1,8 +1,8 @@
 """One slot at one source, by revision: what was stated, in spans of revisions that stated the same.
 
-Revisions arrive at least once and in any order, and most of them repeat what was said before.  A
-slot's history is therefore kept as a set of revisions, run-length encoded: a span is what was said,
-the revision at which it was said first, and the later ones known to repeat it.  Because the repeats
+Revisions arrive at least once and in any order, and most of them repeat what was stated before.  A
+slot's history is therefore kept as a set of revisions, run-length encoded: a span is what was stated,
+the revision at which it was stated first, and the later ones known to repeat it.  Because the repeats
 are known, a revision that arrives late finds its exact place (it may part a span in two), and the
 history depends on *which* revisions were delivered, not on how often or in what order.
 """
@@ -18,8 +18,8 @@ from typing import NamedTuple
 from state.records import GONE, Recorded
 
 REPEATS = 8
-"""Repeats that a span remembers, the newest ones.  A revision that arrives later than so many repeats
-still enters the history, once; the source's return is then dated by the oldest repeat remembered."""
+"""How many repeats a span remembers, the newest ones.  A revision that arrives after more repeats than that
+still enters the history, once; the source's return is then dated by the oldest repeat that is remembered."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -1,6 +1,6 @@
 """The ledger's tables, as SQLModel classes; importing this package registers all of them.
 
-What the sources said is in `sources` and `slots`, what is wanted in `facts`, what is built in `runs` and
+What the sources stated is in `sources` and `slots`, what is wanted in `facts`, what is built in `runs` and
 `checkpoints`, what happened in `audit`, and what keeps the daemon going in `operation`.  The rest of `state`
 works on the Core tables behind these classes (`table(Facts)`): batches of thousands of rows do not pass
 through mapped objects.
