@@ -74,6 +74,11 @@ class Home:
         return self.root / "kbsync.db"
 
     @property
+    def calibration(self) -> Path:
+        """Settings, reports and figures that `kbsync calibrate` wrote."""
+        return self.root / "calibration"
+
+    @property
     def base(self) -> Path:
         return self.root / "base"
 

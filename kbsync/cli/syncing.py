@@ -144,22 +144,28 @@ def dry_run(context: typer.Context, json: Json = False) -> None:
     """Show what the next run would build and what that would take, without pulling or building."""
     from editing.preflight import Preflight
     from kbsync.runs.planning import NothingToDo, Plan
+    from kbsync.settings.base_model import calibration_doubt
 
     with globals_of(context).application() as app:
         answer = have_done(app, "dry-run", lambda tx: {}, reason="", actor="operator")
         assert answer is not None
+        doubt = calibration_doubt(app.settings, app.imported_base(), app.home)
         with app.state.read() as tx:
             facts = {
                 name: tx.facts(ids=answer.get(name, ())) for name in ("facts", "new", "removed", "waiting")
             }
     if "nothing" in answer:
         nothing = NothingToDo(answer["nothing"], facts["waiting"])
-        print_json({**plain(nothing), "preflight": None}) if json else say(f"nothing to do: {nothing.reason}")
+        if json:
+            print_json({**plain(nothing), "preflight": None, "calibration": doubt})
+            return
+        say(f"nothing to do: {nothing.reason}")
+        _say_doubt(doubt)
         return
     planned = Plan(**facts, known=frozenset(answer["known"]))
     expected = Preflight(**answer["preflight"]) if answer["preflight"] else None
     if json:
-        print_json({**plain(planned), "preflight": expected})
+        print_json({**plain(planned), "preflight": expected, "calibration": doubt})
         return
     rows = [("edit", f) for f in planned.new] + [("un-edit", f) for f in planned.removed]
     rows += [("wait", f) for f in planned.waiting]
@@ -170,3 +176,9 @@ def dry_run(context: typer.Context, json: Json = False) -> None:
     )
     for what, how in expected.lines() if expected else ():
         say(f"{what}: {how}")
+    _say_doubt(doubt)
+
+
+def _say_doubt(doubt: str) -> None:
+    if doubt:
+        say(f"settings: {doubt}")

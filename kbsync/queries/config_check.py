@@ -246,7 +246,7 @@ def _shared_questions(app: Application) -> Iterator[str]:
 
 def _calibration(app: Application) -> Iterator[str]:
     """Say if the settings of [edit] were not measured for this base."""
-    if problem := calibration_doubt(app.settings, app.imported_base()):
+    if problem := calibration_doubt(app.settings, app.imported_base(), app.home):
         yield problem
 
 

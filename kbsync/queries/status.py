@@ -121,7 +121,7 @@ class Overview:
 
 
 def _calibration(app: Application) -> str:
-    if problem := calibration_doubt(app.settings, app.imported_base()):
+    if problem := calibration_doubt(app.settings, app.imported_base(), app.home):
         return problem
     found = app.settings.calibration
     return found.described() if found.base is not None else ""

@@ -156,7 +156,7 @@ def start(
         return planned.reason
     fetch_probes(app, leadership, worker, planned.new, planned.known, progress)
     created = _create(app, leadership, planned, occasion, base)
-    if found.live is None and (doubt := calibration_doubt(app.settings, app.imported_base())):
+    if found.live is None and (doubt := calibration_doubt(app.settings, app.imported_base(), app.home)):
         log.warning("settings.not_calibrated", reason=doubt)
     return created if isinstance(created, str) else Started(created, partial=taken_out is not None)
 

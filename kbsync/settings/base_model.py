@@ -22,7 +22,7 @@ from editing.special_tokens import special_tokens
 from editing.storage.manifest import verify
 from kbsync.errors import BadConfiguration
 from kbsync.home import Home
-from kbsync.settings.calibration import doubt
+from kbsync.settings.calibration import doubt, is_by_hand
 from kbsync.settings.editing import EditOverrides
 from kbsync.settings.loading import describe_validation_error, read_toml
 from kbsync.settings.sections import Settings
@@ -121,8 +121,9 @@ class Imported:
             return None
 
 
-def calibration_doubt(settings: Settings, imported: Imported | None) -> str:
-    """Why [edit] may not fit the configured base; empty if it was measured for it, or if there is no base.
+def calibration_doubt(settings: Settings, imported: Imported | None, home: Home) -> str:
+    """Why [edit] may not fit the configured base, and what to type; empty if it was measured for it, or if there is
+    no base.
 
     The base is recognised by the record of its last import; no model is read.
     """
@@ -130,7 +131,30 @@ def calibration_doubt(settings: Settings, imported: Imported | None) -> str:
     if path is None:
         return ""
     known = imported.digest if imported is not None and imported.looks_like(path) else None
-    return doubt(settings.calibration, known, measured=(path / BESIDE).is_file())
+    return doubt(
+        settings.calibration,
+        known,
+        measured=(path / BESIDE).is_file(),
+        by_hand=is_by_hand(settings.edit),
+        elsewhere=calibrated_elsewhere(home.calibration, known),
+    )
+
+
+def calibrated_elsewhere(directory: Path, base: str | None) -> Path | None:
+    """The latest settings file that `kbsync calibrate` wrote into `directory` for the base of this digest."""
+    found = [
+        file for file in directory.glob("*.toml") if base is not None and _section(file).get("base") == base
+    ]
+    return max(found, key=lambda file: file.stat().st_mtime, default=None)
+
+
+def _section(file: Path) -> dict[str, Any]:
+    """[calibration] of a file; empty if it has none, or is not TOML (then it is not one of ours)."""
+    try:
+        section = read_toml(file).get("calibration")
+    except BadConfiguration:
+        return {}
+    return section if isinstance(section, dict) else {}
 
 
 def looks_of(path: Path) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 from pydantic import Field
 
+from kbsync.settings.editing import EditOverrides
 from kbsync.settings.section import Section
 
-ADVICE = "`kbsync calibrate --write` finds settings for it and proves them"
+CALIBRATED = frozenset({"layers", "steps", "clamp", "kl", "weight_decay", "lam", "ridge", "keep"})
+"""Keys of [edit] whose value has to suit the model; a calibration decides them."""
+IN_FORCE = "kbsync calibrate --write"
+"""Calibrates the home's base, and sets what it finds."""
 
 
 class CalibrationSettings(Section):
@@ -28,14 +33,37 @@ class CalibrationSettings(Section):
         return f"of {self.date or 'an unknown day'}{f': {known}' if known else ''}"
 
 
-def doubt(found: CalibrationSettings, base: str | None, *, measured: bool) -> str:
-    """Why the settings may not fit the base; empty if they were measured for it.
+def doubt(
+    found: CalibrationSettings,
+    base: str | None,
+    *,
+    measured: bool,
+    by_hand: bool = False,
+    elsewhere: Path | None = None,
+    command: str = IN_FORCE,
+) -> str:
+    """Why the settings may not fit the base, and what to type; empty if they were measured for it.
 
     `base` is the digest of the imported base (None: not imported yet); `measured` says that the model came with
-    settings of its own (`kbsync-edit.json`).
+    settings of its own (`kbsync-edit.json`), `by_hand` that [edit] has some; `elsewhere` is a file of settings that a
+    calibration of this base found, and that are not in force.
     """
+    advice = f"`{command}` finds settings for it and proves them"
+    if found.base is None and measured:
+        return ""
+    if found.base is None and elsewhere is not None:
+        return (
+            f"the base is calibrated, but the settings found ({elsewhere}) are not in force: `{command}` repeats "
+            "nothing that was measured, and sets them"
+        )
     if found.base is None:
-        return "" if measured else f"the base is not calibrated: {ADVICE}"
+        origin = "those written in [edit]" if by_hand else "kbsync's defaults"
+        return f"the base is not calibrated (its hyper-parameters are {origin}, not measured on it): {advice}"
     if base is not None and found.base != base:
-        return f"the settings were calibrated for another base ({found.base[:12]}), not for {base[:12]}: {ADVICE}"
+        return f"the settings were calibrated for another base ({found.base[:12]}), not for {base[:12]}: {advice}"
     return ""
+
+
+def is_by_hand(overrides: EditOverrides) -> bool:
+    """Whether [edit] sets any hyper-parameter that has to suit the model."""
+    return not CALIBRATED.isdisjoint(overrides.model_dump(exclude_none=True))

@@ -212,7 +212,7 @@ def output(home: Home, chosen: Chosen, out: Path | None, *, write: bool, setting
             "set [model] path to the model first, or leave --write out and use the file with --settings",
         )
     if out is None:
-        return home.root / "calibration" / f"{chosen.path.resolve().name}.toml"
+        return home.calibration / f"{chosen.path.resolve().name}.toml"
     if out.suffix != ".toml":
         raise UsageError(
             f"--out {out} does not end in .toml", "name the file for the settings, such as found.toml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +16,18 @@ from kbsync.home import Home
 from kbsync.settings.base_model import (
     BESIDE,
     Base,
+    calibrated_elsewhere,
     edit_settings_of,
     import_base,
     named_device,
     read_overrides,
 )
-from kbsync.settings.calibration import CalibrationSettings, doubt
+from kbsync.settings.calibration import (
+    IN_FORCE,
+    CalibrationSettings,
+    doubt,
+    is_by_hand,
+)
 from kbsync.settings.editing import EditOverrides
 from kbsync.settings.loading import read_toml
 from kbsync.settings.sections import Settings
@@ -42,10 +49,19 @@ class Chosen:
     """Where the settings come from; empty if nothing was calibrated."""
     measured: bool
     """Whether the settings were given for this model: by a file, or by `kbsync-edit.json` beside it."""
+    calibrate: str = IN_FORCE
+    """The command that calibrates the model."""
 
     def doubt(self, base: str) -> str:
         """Why the settings may not fit the imported base of this digest; empty if they were measured for it."""
-        return doubt(self.calibration, base, measured=self.measured)
+        return doubt(
+            self.calibration,
+            base,
+            measured=self.measured,
+            by_hand=is_by_hand(self.overrides),
+            elsewhere=calibrated_elsewhere(self.home.calibration, base),
+            command=self.calibrate,
+        )
 
     def imported(self) -> Base:
         """Import the model as a base of the home, split into frozen and editable shards."""
@@ -107,6 +123,7 @@ def choose(
         threads=settings.executor.threads,
         calibration=_calibration(file) or (settings.calibration if configured else CalibrationSettings()),
         measured=file is not None or (path / BESIDE).is_file(),
+        calibrate=IN_FORCE if configured else f"kbsync calibrate --model {shlex.quote(str(path))}",
     )
 
 

@@ -74,6 +74,7 @@ def test_operator_commands_while_a_build_is_running(world: Served) -> None:
             done = world.run(*command)
             assert done.returncode == 0, done.stderr
             assert "in use" not in done.stderr
+        assert "settings: the base is not calibrated" in " ".join(done.stderr.split())  # of the dry run
     state = world.ledger()
     check(state)
     with state.read() as tx:

@@ -73,7 +73,9 @@ def test_the_command_finds_settings_proves_them_and_writes_them_where_comments_s
     model: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("config", "check", "--home", home) in (0, 78)  # there is no source yet
-    assert "the base is not calibrated: `kbsync calibrate --write`" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the base is not calibrated (its hyper-parameters are those written in [edit]" in said
+    assert "`kbsync calibrate --write` finds settings for it" in said
     arguments = ["--facts", facts_of(model), "--budget", "0.1", "--home", home]
     assert run("calibrate", *arguments, "--write", "--json") == 0
     found = json.loads(capsys.readouterr().out)
