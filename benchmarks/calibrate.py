@@ -113,7 +113,7 @@ def _described(found: Calibration) -> dict[str, Any]:
         "trials": [(trial.stage, trial.changed, trial.rank, trial.seconds) for trial in found.trials],
         "capacity": [{"n": point.n, **point.judged.measures()} for point in found.points],
         "capacity_facts": asdict(found.capacity),
-        "unfinished": found.out_of_time,
+        "left_out": [asdict(one) for one in found.left_out],
         "seconds": found.seconds,
     }
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from editing.calibration.counterfactuals import Counterfactual
-from editing.calibration.judgement import Counts
+from editing.calibration.judgement import Counts, Scored
 from editing.calibration.statements import WordedTriple
 from editing.evaluation.conversation import chat_answers
-from editing.evaluation.outcome import Sheet, questions
-from editing.evaluation.published import PromptAnswer
+from editing.evaluation.outcome import questions
+from editing.evaluation.published import CounterFactCase, CounterFactScores, PromptAnswer, counterfact
 from editing.evaluation.scoring import Score, encode_targets, score
 from editing.folding import fold
 from editing.model.chat import asked, opening, statement
@@ -45,11 +45,14 @@ class Answers:
     found: dict[PromptAnswer, Score]
     said: Counts
 
-    def published(self) -> tuple[float | None, float | None, float | None, float | None]:
+    def published(self) -> CounterFactScores:
         """ES, PS, NS and S."""
-        records = [edit.record(self.asked.reserved) for edit in self.asked.edits]
-        scores = Sheet(records, (), self.found).scores()
-        return scores.efficacy, scores.paraphrase, scores.neighbourhood, scores.score
+        return counterfact([self._case(edit) for edit in self.asked.edits], self.found)
+
+    def scored(self) -> tuple[Scored, ...]:
+        """ES, PS and NS by fact."""
+        each = [counterfact([self._case(edit)], self.found) for edit in self.asked.edits]
+        return tuple((one.efficacy or 0.0, one.paraphrase, one.neighbourhood) for one in each)
 
     def efficacy(self) -> Counts:
         return tuple(
@@ -65,6 +68,13 @@ class Answers:
             for edit in self.asked.edits
         )
 
+    def paraphrase_probability(self) -> tuple[float, ...]:
+        return tuple(
+            self.found[text, edit.object].probability
+            for edit in self.asked.edits
+            for text in edit.statement.paraphrases[self.asked.reserved :]
+        )
+
     def neighbourhood(self) -> Counts:
         return tuple(self._kept(edit.neighbours) for edit in self.asked.edits)
 
@@ -73,6 +83,16 @@ class Answers:
 
     def untouched(self) -> Counts:
         return tuple(self._kept([one]) for one in self.asked.untouched)
+
+    def _case(self, edit: Counterfactual) -> CounterFactCase:
+        record = edit.record(self.asked.reserved)
+        return CounterFactCase(
+            record.request.rendered,
+            new=record.request.target,
+            old=edit.statement.object,
+            paraphrases=tuple(record.paraphrases),
+            neighbours=tuple(record.neighbours),
+        )
 
     def _kept(self, statements: Sequence[WordedTriple]) -> tuple[int, int]:
         return self._right([(one.prompt, one.object) for one in statements])

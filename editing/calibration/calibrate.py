@@ -1,12 +1,12 @@
-"""Finding and proving settings: ask what the base knows, search, choose, test, and measure the capacity.
+"""Finding and proving settings: ask what the base knows, search, test, and measure the capacity.
 
     ask        which statements the base knows; traps are left out
-    search     one hyper-parameter after the other, on the search split, for `SEARCH` of the budget
-    check      the best three of them, on the check split: the settings are chosen here
-    test       the chosen settings, and those before, once, on a split that nothing was chosen on
+    search     one hyper-parameter after the other, on the search split and, where one looks better, on the check split
+    test       the chosen settings, and those in force, once, on a split that nothing was chosen on
     capacity   n → what the gates measure, until the budget is used up
 
-Every stage resumes: trials are kept under content keys, and their δs and statistics in the cache of all builds.
+No work begins that, by the pace measured so far, would not end within the budget; what is left out is listed.  Every
+stage resumes: trials are kept under content keys, and their δs and statistics in the cache of all builds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from pathlib import Path
 
 from editing.calibration.capacity import Capacity, Point, capacity, curve
 from editing.calibration.counterfactuals import Split, counterfactuals
-from editing.calibration.judgement import Judgement, SearchPoint, rank
+from editing.calibration.judgement import Judgement, SearchPoint
 from editing.calibration.knowledge import KnownTriples, knowledge
 from editing.calibration.laboratory import Laboratory
+from editing.calibration.pace import LeftOut
+from editing.calibration.proof import prove
 from editing.calibration.search import Seconds, SettingsSearch, SettingsTrial
 from editing.calibration.statements import WordedTriple, digest
 from editing.memit.preparation import chosen_layers
@@ -30,8 +32,7 @@ from editing.progress import Counter, Progress, silent
 from editing.storage.loaded import LoadedBase
 
 SEARCH = 0.5
-"""The share of the budget after which no further trial of the search begins."""
-FINALISTS = 3
+"""The share of the budget that the search may use; the rest is for the test and the capacity."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,18 @@ class Calibration:
     known: KnownTriples
     splits: dict[str, Split]
     trials: tuple[SettingsTrial, ...]
-    finalists: tuple[tuple[SearchPoint, Judgement], ...]
-    """The candidates that were compared on the check split, the chosen one first."""
     start: SearchPoint
     chosen: SearchPoint
-    before: Judgement | None
-    """The settings that were in force, on the test split; None if there was no time left."""
+    before: Judgement
+    """The settings in force, on the test split."""
     after: Judgement
+    """The chosen ones."""
+    refused: SearchPoint | None
+    """What the search chose, if it was worse than the settings in force on the test split: those are chosen then."""
     points: tuple[Point, ...]
     capacity: Capacity
-    out_of_time: tuple[str, ...]
-    """Stages that the budget cut short."""
+    left_out: tuple[LeftOut, ...]
+    """Work that the budget did not allow for."""
     seconds: float
 
 
@@ -84,45 +86,38 @@ def calibrate(
     ends = began + plan.budget
     laboratory = Laboratory(plan.base, plan.cache, plan.corpus, plan.heldout, progress)
     known, splits = _known(plan, progress)
-    start = _explicit(plan)
+    start, test = _explicit(plan), splits["test"]
+    laboratory.prepare(start)
     search = SettingsSearch(
         laboratory,
         splits["search"],
+        splits["check"],
         plan.floors,
         parts=locate_parts(plan.base.model, described(start.settings)),
         talks=_talks(plan, known),
-        ends=began + SEARCH * plan.budget,
+        ends=lambda: min(
+            began + SEARCH * plan.budget, ends - 2 * laboratory.pace.expected(start, test.edits)
+        ),
         clock=clock,
     )
-    search.run(start)
-    finalists = _check(laboratory, splits["check"], search, plan.floors)
-    chosen, _ = finalists[0]
-    test = splits["test"]
-    after = laboratory.judged(chosen, test.edits, test.untouched)
-    progress("test", 1, 2)
-    before = _before(laboratory, start, test, clock() < ends)
-    progress("test", 2, 2)
+    found = search.run(start)
+    proof = prove(laboratory, start, found, test, plan.floors)
     order = (test, splits["check"], splits["search"])
-    points, cut = curve(laboratory, chosen, order, ends=ends, clock=clock)
-    late = [
-        ("search", search.out_of_time),
-        ("the settings before, on the test split", before is None),
-        ("capacity", cut),
-    ]
+    points, cut = curve(laboratory, proof.chosen, order, ends=ends, clock=clock)
     return Calibration(
         base=plan.base.digest,
         facts=digest(plan.statements),
         known=known,
         splits=splits,
         trials=tuple(search.trials),
-        finalists=tuple(finalists),
         start=start,
-        chosen=chosen,
-        before=before,
-        after=after,
+        chosen=proof.chosen,
+        before=proof.before,
+        after=proof.after,
+        refused=proof.refused,
         points=tuple(points),
         capacity=capacity(points, plan.floors),
-        out_of_time=tuple(stage for stage, short in late if short),
+        left_out=(*search.left_out, *cut),
         seconds=clock() - began,
     )
 
@@ -148,22 +143,3 @@ def _explicit(plan: CalibrationPlan) -> SearchPoint:
 
 def _talks(plan: CalibrationPlan, known: KnownTriples) -> bool:
     return opening(plan.base.tokenizer) is not None and any(one.question for one in known.known)
-
-
-def _check(
-    laboratory: Laboratory, split: Split, search: SettingsSearch, floors: Mapping[str, float]
-) -> list[tuple[SearchPoint, Judgement]]:
-    """The finalists on the check split, best first; on equal rank, the one that the search preferred."""
-    found = []
-    candidates = search.best(FINALISTS)
-    for number, candidate in enumerate(candidates):
-        found.append((candidate, laboratory.judged(candidate, split.edits, split.untouched)))
-        laboratory.progress("check", number + 1, len(candidates))
-    return sorted(found, key=lambda pair: -rank(pair[1], floors))
-
-
-def _before(laboratory: Laboratory, start: SearchPoint, test: Split, in_time: bool) -> Judgement | None:
-    """The settings that were in force, on the test split, if it costs no time or there is some left."""
-    if in_time or laboratory.is_known(start, test.edits, test.untouched):
-        return laboratory.judged(start, test.edits, test.untouched)
-    return None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from editing.calibration.counterfactuals import Counterfactual, Split
 from editing.calibration.judgement import Judgement, SearchPoint, margin, pooled
 from editing.calibration.laboratory import Laboratory
+from editing.calibration.pace import LeftOut
 from editing.calibration.statements import WordedTriple
 
 LADDER = (1, 3, 10, 30, 100, 300, 1_000)
@@ -59,20 +60,21 @@ def curve(
     *,
     ends: float,
     clock: Callable[[], float] = time.monotonic,
-) -> tuple[list[Point], bool]:
-    """(the points, whether the time ran out); the facts of the first split come first."""
+) -> tuple[list[Point], list[LeftOut]]:
+    """(the points, what would not have ended by `ends`); the facts of the first split come first."""
     edits = [edit for split in splits for edit in split.edits]
     points: list[Point] = []
     sizes = [n for n in LADDER if n < len(edits)] + [len(edits)]
     for number, n in enumerate(sizes):
-        if clock() >= ends:
-            return points, True
         repeats = max(1, min(REPEATED, len(edits)) // n)
         draws = [edits[n * index : n * (index + 1)] for index in range(repeats)]
+        expected = sum(laboratory.expected(candidate, draw, _untouched(splits, draw)) for draw in draws)
+        if clock() + expected > ends:
+            return points, [LeftOut("capacity", f"{n} facts at once, and more", expected)]
         judged = [laboratory.judged(candidate, draw, _untouched(splits, draw)) for draw in draws]
         points.append(Point(n, repeats, pooled(judged)))
         laboratory.progress("capacity", number + 1, len(sizes))
-    return points, False
+    return points, []
 
 
 def _untouched(splits: Sequence[Split], edits: Sequence[Counterfactual]) -> list[WordedTriple]:

@@ -8,8 +8,14 @@ from dataclasses import dataclass, replace
 from editing.cost import growth_of_one
 from editing.settings import EditSettings
 
+GOAL = 10.0
+"""Weight of what edits are for, over what a gate misses."""
+WEIGHTS = {"perplexity_ratio": 5.0, "known_retention": 5.0}
+"""Weights of gates that judge what nobody edited; the others, which judge the edits and what is near them, weigh 1."""
 Counts = tuple[tuple[int, int], ...]
 """(answered as expected, asked) of each fact."""
+Scored = tuple[float, float | None, float | None]
+"""ES, PS and NS of one fact; None where it has no such prompts."""
 AT_MOST = frozenset({"perplexity_ratio", "weight_growth"})
 """Gates that bound a ratio to the base from above."""
 SHARES = ("efficacy", "paraphrase", "neighbourhood", "same_subject", "known_retention", "said")
@@ -61,6 +67,12 @@ class Judgement:
     """Layer → median leverage of the edited keys."""
     together: int = 0
     """Facts that one model was edited with, where several sets are pooled; 0: all of them."""
+    scored: tuple[Scored, ...] = ()
+    """What S is the score of, by fact."""
+    paraphrase_probability: tuple[float, ...] = ()
+    """P[new object] on each paraphrase, length-normalised."""
+    seconds: float = 0.0
+    """Time that the trial took."""
 
     def measures(self) -> dict[str, float]:
         """Every measure that applies, by name."""
@@ -93,18 +105,25 @@ def margin(judged: Judgement, floors: Mapping[str, float]) -> dict[str, float]:
 
 
 def rank(judged: Judgement, floors: Mapping[str, float]) -> float:
-    """What the search maximises: twice the mean of S and the strict efficacy (and `said`, where it was asked), less
-    every gate's shortfall, each counted as 1 at most.  Twice, so that editing nothing, which harms nothing, is never
-    the best.
+    """What the search maximises: `GOAL` times the mean of what edits are for, less every gate's shortfall, each counted
+    as 1 at most, times its weight.
+
+    Edits are for S, the strict efficacy, paraphrases answered strictly and, where they were asked, questions of
+    conversations; and for probable paraphrases: more facts at once cost probability, and only then answers, so that
+    settings which are as good on a few facts are told apart.  This comes first: paraphrases are not given up to keep
+    more of a subject's other relations, which decide between settings that differ little in the rest.  Editing
+    nothing, which harms nothing, is never the best.
 
     A fact that is not stated yet counts with its probability, so that settings under which nothing takes can
-    still be told apart.  A gate that cannot be reached still pulls: a change that gains more there than it loses
-    elsewhere is taken.
+    still be told apart.  A gate that cannot be reached still pulls, as far as it costs next to nothing of the rest.
     """
     measures = judged.measures()
-    goals = [measures[name] for name in ("S", "said") if name in measures] + [_stated(judged)]
-    shortfall = sum(min(1.0, -value) for value in margin(judged, floors).values() if value < 0)
-    return 2 * sum(goals) / len(goals) - shortfall
+    goals = [measures[name] for name in ("S", "paraphrase", "said") if name in measures] + [_stated(judged)]
+    if judged.paraphrase_probability:
+        goals.append(sum(judged.paraphrase_probability) / len(judged.paraphrase_probability))
+    missed = {name: min(1.0, -value) for name, value in margin(judged, floors).items() if value < 0}
+    shortfall = sum(WEIGHTS.get(name, 1.0) * value for name, value in missed.items())
+    return GOAL * sum(goals) / len(goals) - shortfall
 
 
 def _stated(judged: Judgement) -> float:
@@ -136,6 +155,9 @@ def pooled(judgements: Sequence[Judgement]) -> Judgement:
         known_retention=counts("known_retention"),
         said=counts("said"),
         alone=counts("alone"),
+        scored=tuple(row for one in judgements for row in one.scored),
+        paraphrase_probability=tuple(value for one in judgements for value in one.paraphrase_probability),
+        seconds=sum(one.seconds for one in judgements),
         es=average("es"),
         ps=average("ps"),
         ns=average("ns"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
-FORMAT = 1
+FORMAT = 2
 """Version of the stored results; raised when they are computed differently."""
 
 

@@ -6,8 +6,9 @@ repeated or interrupted search computes nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from editing.calibration.asking import Questions, ask, requests_of
 from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.judgement import Counts, Judgement, SearchPoint
 from editing.calibration.kept import Kept
+from editing.calibration.pace import TrialPace
 from editing.calibration.statements import WordedTriple
 from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
@@ -43,6 +45,14 @@ class Laboratory:
     corpus: tuple[Path, ...]
     heldout: Path | None
     progress: Progress = silent
+    clock: Callable[[], float] = time.monotonic
+    pace: TrialPace = field(default_factory=TrialPace)
+
+    def prepare(self, candidate: SearchPoint) -> None:
+        """Draw the text that every trial needs, so that the first trial takes no longer than its like."""
+        if not self.corpus:
+            self._samples(candidate.settings).read(self.progress)
+        _ = self._perplexity
 
     @cached_property
     def kept(self) -> Kept:
@@ -56,15 +66,21 @@ class Laboratory:
         Raises the errors of the editor if no fact at all can be edited.
         """
         key = self.kept.key(self._identity(candidate, edits, untouched))
-        stored = self.kept.get(key, Judgement)
-        return stored or self.kept.put(key, self._judge(candidate, Questions(edits, untouched)))
+        found = self.kept.get(key, Judgement)
+        if found is None:
+            began = self.clock()
+            judged = self._judge(candidate, Questions(edits, untouched))
+            found = self.kept.put(key, replace(judged, seconds=self.clock() - began))
+        self.pace.add(candidate, edits, found.seconds)
+        return found
 
-    def is_known(
+    def expected(
         self, candidate: SearchPoint, edits: Sequence[Counterfactual], untouched: Sequence[WordedTriple]
-    ) -> bool:
-        """Whether that trial was made before."""
+    ) -> float:
+        """Seconds that `judged` will take, by the pace so far; 0 for a trial that was made before."""
         key = self.kept.key(self._identity(candidate, edits, untouched))
-        return self.kept.get(key, Judgement) is not None
+        known = self.kept.get(key, Judgement) is not None
+        return 0.0 if known else self.pace.expected(candidate, edits)
 
     def _identity(
         self, candidate: SearchPoint, edits: Sequence[Counterfactual], untouched: Sequence[WordedTriple]
@@ -87,7 +103,7 @@ class Laboratory:
         with swapped(model, built.tensors):
             answers = ask(model, tokenizer, about)
             ratio = perplexity(model, self._windows) / self._perplexity
-        es, ps, ns, s = answers.published()
+        published = answers.published()
         return Judgement(
             facts=len(about.edits),
             efficacy=answers.efficacy(),
@@ -98,10 +114,12 @@ class Laboratory:
             known_retention=answers.untouched(),
             said=answers.said,
             alone=alone,
-            es=es,
-            ps=ps,
-            ns=ns,
-            s=s,
+            es=published.efficacy,
+            ps=published.paraphrase,
+            ns=published.neighbourhood,
+            s=published.score,
+            scored=answers.scored(),
+            paraphrase_probability=answers.paraphrase_probability(),
             perplexity_ratio=ratio,
             weight_growth=max(built.cost.growth.values(), default=1.0),
             lam=built.cost.lam,
@@ -145,6 +163,10 @@ class Laboratory:
         )
         return statistics.content
 
+    def _samples(self, settings: EditSettings) -> OwnSamples:
+        model, tokenizer = self.base.model, self.base.tokenizer
+        return OwnSamples(model, tokenizer, settings, base_digest=self.base.digest, cache=self.cache)
+
     @cached_property
     def _heldout_name(self) -> str:
         return str(self.heldout.resolve()) if self.heldout is not None else f"own samples, {HELD_OUT}"
@@ -155,8 +177,7 @@ class Laboratory:
         model, tokenizer = self.base.model, self.base.tokenizer
         if self.heldout is not None:
             return text_windows(model, tokenizer, self.heldout)[:HELD_OUT]
-        settings = replace(EditSettings(), seed=1, statistics_samples=HELD_OUT)
-        samples = OwnSamples(model, tokenizer, settings, base_digest=self.base.digest, cache=self.cache).read(
+        samples = self._samples(replace(EditSettings(), seed=1, statistics_samples=HELD_OUT)).read(
             self.progress
         )
         rows = [tokenizer(text, return_tensors="pt")["input_ids"][:, :PERPLEXITY_TOKENS] for text in samples]

@@ -15,11 +15,12 @@ from typing import Any
 from editing.calibration.counterfactuals import Split
 from editing.calibration.judgement import Judgement, SearchPoint, rank
 from editing.calibration.laboratory import Laboratory
+from editing.calibration.pace import LeftOut
 from editing.errors import EditingError
 from editing.model.architectures import Parts
 from editing.settings import AUTO
 
-GAIN = 0.01
+GAIN = 0.02
 """What a change has to gain in `rank` to be kept: less is noise on a few dozen facts."""
 FACTOR = 4.0
 """Step of λ, refined once by its square root."""
@@ -32,7 +33,7 @@ Seconds = Callable[[], float]
 
 @dataclass(frozen=True)
 class SettingsTrial:
-    """One candidate on one split."""
+    """One candidate on the search split and, unless it looked worse there, on the check split."""
 
     stage: str
     candidate: SearchPoint
@@ -43,37 +44,68 @@ class SettingsTrial:
     seconds: float
     error: str = ""
     """Why the candidate could not be built; `judgement` is then None."""
+    checked: float | None = None
+    """Its rank on the check split; None if it was not judged there."""
+
+    @property
+    def value(self) -> float:
+        """What trials that were checked are compared by: the mean of both ranks."""
+        return self.rank if self.checked is None else (self.rank + self.checked) / 2
+
+    @property
+    def fixed(self) -> SearchPoint:
+        """The candidate with λ as a number."""
+        return with_lambda(self.candidate, self.judgement)
 
 
 @dataclass
 class SettingsSearch:
-    """The search on one split, until it has nothing left to try or the time is used up."""
+    """The search, until a pass over all stages improves nothing or the time is used up.
+
+    A change is kept if it gains on the search split, and then, by more than noise, on both splits together: what looks
+    better on two dozen facts often is not on the next two dozen.
+    """
 
     laboratory: Laboratory
     split: Split
+    check: Split
     floors: Mapping[str, float]
     parts: Parts
     talks: bool
     """Whether facts are asked in conversations too."""
-    ends: float
-    """Instant of `clock` from which no further trial begins."""
+    ends: Callable[[], float]
+    """Instant of `clock` at which the last trial should have ended; asked before each trial, since what comes after
+    the search is estimated by the pace of its trials."""
     clock: Seconds = time.monotonic
     trials: list[SettingsTrial] = field(default_factory=list)
-    out_of_time: bool = False
+    left_out: list[LeftOut] = field(default_factory=list)
 
-    def run(self, start: SearchPoint) -> SearchPoint:
-        """The best candidate found, beginning with `start`."""
-        best = self._try("start", start, start)
-        if best is None:
-            raise EditingError(f"the first trial failed: {self.trials[-1].error}")
-        for stage, alternatives in self._stages():
-            best = self._stage(stage, best, alternatives)
-        return best.candidate
+    def run(self, start: SearchPoint) -> SettingsTrial:
+        """The best trial, beginning with `start`; raises EditingError if `start` cannot be built."""
+        first = self._first(start)
+        if first.checked is None:
+            return first
+        best, improving = first, True
+        while (
+            improving
+        ):  # settings depend on one another: what did not help at first may help with others changed
+            before = best
+            for stage, alternatives in self._stages():
+                best = self._stage(stage, best, alternatives)
+            improving = best is not before and not self.left_out
+        return best
 
-    def best(self, count: int) -> list[SearchPoint]:
-        """The `count` candidates of highest rank, best first, with λ as a number."""
-        ordered = sorted((trial for trial in self.trials if trial.judgement), key=lambda trial: -trial.rank)
-        return [with_lambda(trial.candidate, trial.judgement) for trial in ordered[:count]]
+    def _first(self, start: SearchPoint) -> SettingsTrial:
+        first = self._judged("start", start, start)
+        if first.judgement is None:
+            raise EditingError(f"the first trial failed: {first.error}")
+        expected = self.laboratory.expected(first.fixed, self.check.edits, self.check.untouched)
+        if self.clock() + expected > self.ends():
+            self.left_out.append(LeftOut("search", "everything but the settings in force", expected))
+        else:
+            first = self._checked(first)
+        self._note(first)
+        return first
 
     def _stages(self) -> Iterator[tuple[str, Callable[[SearchPoint], Iterator[Sequence[SearchPoint]]]]]:
         """(name, what to try), in the order in which it is tried.
@@ -100,34 +132,61 @@ class SettingsSearch:
         best: SettingsTrial,
         alternatives: Callable[[SearchPoint], Iterator[Sequence[SearchPoint]]],
     ) -> SettingsTrial:
-        fixed = with_lambda(best.candidate, best.judgement) if stage != "layers" else best.candidate
+        fixed = best.fixed if stage != "layers" else best.candidate
         for direction in alternatives(fixed):
             for candidate in direction:
-                found = self._try(stage, candidate, best.candidate)
-                if found is None or found.rank <= best.rank + GAIN:
+                found = self._try(stage, candidate, best)
+                if found is None or found.checked is None or found.value <= best.value + GAIN:
                     break
                 best = found
         return best
 
-    def _try(self, stage: str, candidate: SearchPoint, before: SearchPoint) -> SettingsTrial | None:
-        """One trial; None if it failed, was made already, or there is no time left."""
+    def _try(self, stage: str, candidate: SearchPoint, best: SettingsTrial) -> SettingsTrial | None:
+        """One trial, checked unless it looks worse than `best`; None if it was made already, or there is no time."""
         if any(trial.candidate == candidate for trial in self.trials):
             return None
-        if self.trials and self.clock() >= self.ends:
-            self.out_of_time = True
+        expected = self._expected(candidate)
+        if self.clock() + expected > self.ends():
+            what = _listed(stage, difference(best.candidate, candidate))
+            self.left_out.append(LeftOut("search", what, expected))
             return None
+        found = self._judged(stage, candidate, best.candidate)
+        if found.rank > best.rank - GAIN:
+            found = self._checked(found)
+        self._note(found)
+        return found
+
+    def _expected(self, candidate: SearchPoint) -> float:
+        """Seconds of a trial that is checked."""
+        splits = (self.split, self.check)
+        return sum(self.laboratory.expected(candidate, split.edits, split.untouched) for split in splits)
+
+    def _judged(self, stage: str, candidate: SearchPoint, before: SearchPoint) -> SettingsTrial:
         began, judged, error = self.clock(), None, ""
         try:
             judged = self.laboratory.judged(candidate, self.split.edits, self.split.untouched)
         except EditingError as failure:
             error = str(failure)
         value = rank(judged, self.floors) if judged is not None else float("-inf")
-        trial = SettingsTrial(
-            stage, candidate, difference(before, candidate), judged, value, self.clock() - began, error
-        )
+        seconds = self.clock() - began
+        return SettingsTrial(stage, candidate, difference(before, candidate), judged, value, seconds, error)
+
+    def _checked(self, trial: SettingsTrial) -> SettingsTrial:
+        began = self.clock()
+        try:
+            judged = self.laboratory.judged(trial.fixed, self.check.edits, self.check.untouched)
+        except EditingError as failure:
+            return replace(trial, error=f"on the check split: {failure}")
+        seconds = trial.seconds + self.clock() - began
+        return replace(trial, checked=rank(judged, self.floors), seconds=seconds)
+
+    def _note(self, trial: SettingsTrial) -> None:
         self.trials.append(trial)
         self.laboratory.progress("search", len(self.trials), len(self.trials) + 1)
-        return trial if judged is not None else None
+
+
+def _listed(stage: str, changed: Mapping[str, Any]) -> str:
+    return f"{stage} ({', '.join(f'{name} = {value}' for name, value in changed.items())})"
 
 
 def difference(before: SearchPoint, after: SearchPoint) -> dict[str, Any]:
@@ -178,9 +237,10 @@ def windows(best: SearchPoint, parts: Parts) -> Iterator[Sequence[SearchPoint]]:
 
 
 def lambdas(best: SearchPoint, factor: float, steps: int = FARTHEST) -> Iterator[Sequence[SearchPoint]]:
-    """λ raised, and lowered, by `factor` at a time."""
+    """The λ that leverage gives, if another is in force; then λ raised, and lowered, by `factor` at a time."""
     if best.settings.lam == AUTO:
         return  # nothing could be edited, so that no λ was derived
+    yield [changed(best, lam=AUTO)]
     lam = float(best.settings.lam)
     for by in (factor, 1 / factor):
         yield [changed(best, lam=float(f"{lam * by**step:.3g}")) for step in range(1, steps + 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,7 +33,8 @@ def calibrate(
         ),
     ] = None,
     budget: Annotated[
-        float, typer.Option(min=0.1, max=10_000, help="Minutes after which the search stops.")
+        float,
+        typer.Option(min=0.1, max=10_000, help="Minutes; no work begins that would not end within them."),
     ] = 20.0,
     out: Annotated[
         Path | None,
@@ -45,7 +47,7 @@ def calibrate(
 ) -> None:
     """Find settings for a model, and prove them on facts that it knows.
 
-    Edits counterfactual facts in three splits: one to search with, one to choose with, one to test with. Measures how
+    Edits counterfactual facts in three splits: one to search with, one to check with, one to test with. Measures how
     many facts the model can hold. Interrupted, the same command carries on with what was finished.
     """
     from editing.datasets import read_records
@@ -75,11 +77,11 @@ def calibrate(
 
 def show(found: Calibrated) -> None:
     """The result, for people."""
-    before, after = found.scores["before"] or {}, found.scores["after"] or {}
+    before, after = found.scores["before"], found.scores["after"]
     facts = found.facts
     print_table(
         f"scores on {facts['edits']['test']} facts that the search never saw",
-        ("measure", "before", "calibrated", "95 % interval", "misses its gate by"),
+        ("measure", "what the home has now", "calibrated", "95 % interval", "misses its gate by"),
         (
             (name, before.get(name), value, _interval(found, name), _missing(found, name))
             for name, value in after.items()
@@ -110,13 +112,31 @@ def _tell(found: Calibrated) -> None:
     say(f"{facts['known']} of {facts['given']} statements are known to the model")
     for reason, count in facts["left_out"].items():
         say(f"{count} left out: {reason}")
-    if found.unfinished:
-        say(f"the budget ended during: {', '.join(found.unfinished)}; the same command carries on")
+    if found.change is not None:
+        say("the change of S is between {:+.3f} and {:+.3f} (95 %, on the same facts)".format(*found.change))
+    if found.kept:
+        say(
+            "what the search found was worse than the settings in force on facts that it never saw: those stay"
+        )
+    if found.left_out:
+        _list_left_out(found)
     say(f"settings: {found.file}; report: {found.report}")
     if found.written:
         say(f"set in {found.written}; `kbsync rebuild` applies them to what is live")
     else:
         say(f"to use them: `kbsync edit FACTS --settings {found.file}`, or calibrate again with --write")
+
+
+def _list_left_out(found: Calibrated) -> None:
+    """What the budget did not allow for, and the budget that would."""
+    from editing.preflight import duration
+
+    for stage in found.unfinished:
+        of_stage = [one for one in found.left_out if one["stage"] == stage]
+        seconds = sum(one["seconds"] for one in of_stage)
+        say(f"left out of {stage}: {'; '.join(one['what'] for one in of_stage)} (about {duration(seconds)})")
+    needed = 2 * math.ceil((found.seconds + sum(one["seconds"] for one in found.left_out)) / 60)
+    say(f"it would not have ended within the budget; the same command with --budget {needed} carries on")
 
 
 def _interval(found: Calibrated, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,10 +53,14 @@ class Calibrated:
     base: str
     settings: dict[str, Any]
     """Sections of kbsync.toml."""
-    scores: dict[str, dict[str, float] | None]
-    """`before` (the settings that were in force) and `after`, on facts that the search never saw."""
+    scores: dict[str, dict[str, float]]
+    """`before` (what the home has now) and `after`, on facts that the search never saw."""
     intervals: dict[str, tuple[float, float]]
-    """95 % intervals of the shares in `after`, by fact."""
+    """95 % intervals in `after`, by fact: of S by bootstrap, of shares by their counts."""
+    change: tuple[float, float] | None
+    """95 % interval of S after less S before, on the same facts."""
+    kept: bool
+    """Whether the settings in force stay, because those that the search found were worse on the test split."""
     capacity: list[dict[str, Any]]
     report: str
     file: str
@@ -66,6 +70,8 @@ class Calibrated:
     trials: list[dict[str, Any]]
     unfinished: tuple[str, ...]
     """Stages that the budget cut short."""
+    left_out: list[dict[str, Any]]
+    """What was not begun, since it would not have ended within the budget, with the seconds expected."""
     failing: dict[str, float]
     """Gate → how far the chosen settings miss it on the test split."""
     capacity_facts: int | None
@@ -136,6 +142,7 @@ def calibrate(
 
 def _published(chosen: Chosen, found: Calibration, floors: dict[str, float], task: Task) -> Calibrated:
     """Write everything, and return it."""
+    from editing.calibration.intervals import score_change
     from editing.calibration.judgement import margin
 
     make_directory(task.out.resolve().parent)
@@ -146,15 +153,18 @@ def _published(chosen: Chosen, found: Calibration, floors: dict[str, float], tas
     result = Calibrated(
         base=found.base,
         settings=written,
-        scores={"before": found.before.measures() if found.before else None, "after": found.after.measures()},
+        scores={"before": found.before.measures(), "after": found.after.measures()},
         intervals=calibration_report.intervals(found.after),
+        change=score_change(found.before, found.after),
+        kept=found.refused is not None,
         capacity=[_point(point.n, point.edits, point.judged) for point in found.points],
         report=str(page),
         file=str(task.out),
         written=str(chosen.home.config) if task.write else "",
         facts=_facts(found),
         trials=[_trial(trial) for trial in found.trials],
-        unfinished=found.out_of_time,
+        unfinished=tuple(dict.fromkeys(one.stage for one in found.left_out)),
+        left_out=[asdict(one) for one in found.left_out],
         failing={name: value for name, value in margin(found.after, floors).items() if value < 0},
         capacity_facts=found.capacity.facts,
         seconds=found.seconds,
@@ -196,7 +206,8 @@ def _facts(found: Calibration) -> dict[str, Any]:
 
 def _trial(trial: Any) -> dict[str, Any]:
     measured = trial.judgement.measures() if trial.judgement else {}
-    shown = {"stage": trial.stage, "changed": trial.changed, "rank": trial.rank, "seconds": trial.seconds}
+    shown = {"stage": trial.stage, "changed": trial.changed, "rank": trial.rank, "checked": trial.checked}
+    shown["seconds"] = trial.seconds
     return shown | {"error": trial.error, "measures": measured, "variants": trial.candidate.variants}
 
 

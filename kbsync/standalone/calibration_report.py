@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editing.calibration.intervals import score_interval
 from editing.calibration.judgement import SHARES, Judgement
+from editing.preflight import duration
 from kbsync.gates import sample_bound
 
 if TYPE_CHECKING:
@@ -22,8 +24,9 @@ PLOTTED = ("S", "efficacy", "paraphrase", "neighbourhood", "same_subject", "know
 
 
 def intervals(judged: Judgement) -> dict[str, tuple[float, float]]:
-    """Share → (lower, upper) bound at 95 %; the questions about one fact are not independent, and count as such."""
-    found = {}
+    """Share, or S → (lower, upper) bound at 95 %; the questions about one fact are not independent, and count so."""
+    score = score_interval(judged)
+    found = {"S": score} if score is not None else {}
     for name in SHARES:
         by_fact = getattr(judged, name)
         k, n = sum(k for k, _ in by_fact), sum(n for _, n in by_fact)
@@ -45,6 +48,7 @@ def page(found: Calibration, result: Calibrated, floors: Mapping[str, float]) ->
         floors=floors,
         measures=measures,
         capacity=found.capacity,
+        left_out=[(one.stage, one.what, duration(one.seconds)) for one in found.left_out],
         plots=_plots(found, result) if find_spec("matplotlib") else [],
     )
 

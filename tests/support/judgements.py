@@ -24,6 +24,7 @@ GOOD = Judgement(
     weight_growth=1.1,
     lam=10.0,
     leverage={"3": 20.0},
+    scored=((1.0, 1.0, 1.0), (1.0, 1.0, 0.8)),
 )
 NOTHING = replace(
     GOOD,
@@ -33,5 +34,6 @@ NOTHING = replace(
     ps=0.0,
     s=0.0,
     paraphrase=((0, 2), (0, 2)),
+    scored=((0.0, 0.0, 1.0), (0.0, 0.0, 0.8)),
 )
 """Nothing took, and nothing was harmed."""

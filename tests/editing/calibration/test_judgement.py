@@ -26,7 +26,7 @@ def test_ratios_are_bounded_from_above_and_shares_from_below() -> None:
     worse = replace(GOOD, perplexity_ratio=1.25, same_subject=((1, 2), (1, 2)))
     assert margin(worse, FLOORS)["perplexity_ratio"] == pytest.approx(-0.2)
     assert margin(worse, FLOORS)["same_subject"] == pytest.approx(-0.35)
-    assert rank(worse, FLOORS) == pytest.approx(rank(GOOD, FLOORS) - 0.55)
+    assert rank(worse, FLOORS) == pytest.approx(rank(GOOD, FLOORS) - 5 * 0.2 - 0.35)
 
 
 def test_the_growth_that_one_edit_accounts_for_is_what_counts() -> None:
@@ -39,6 +39,28 @@ def test_the_growth_that_one_edit_accounts_for_is_what_counts() -> None:
 def test_editing_nothing_is_never_better_than_edits_that_harm_something() -> None:
     harmful = replace(GOOD, same_subject=((0, 2), (0, 2)), perplexity_ratio=1.5)
     assert rank(NOTHING, FLOORS) < rank(harmful, FLOORS)
+
+
+def test_paraphrases_are_not_given_up_for_as_many_of_the_subjects_other_relations() -> None:
+    kept = replace(GOOD, paraphrase=((1, 2), (1, 2)), same_subject=((4, 4), (4, 4)))
+    said = replace(GOOD, paraphrase=((2, 2), (2, 2)), same_subject=((2, 4), (2, 4)))
+    assert rank(said, FLOORS) > rank(kept, FLOORS)
+
+
+def test_the_subjects_other_relations_decide_between_settings_that_are_alike_otherwise() -> None:
+    losing = replace(GOOD, same_subject=((1, 2), (1, 2)))
+    assert rank(losing, FLOORS) < rank(GOOD, FLOORS)
+
+
+def test_of_settings_that_answer_alike_the_more_probable_is_better() -> None:
+    sure = replace(GOOD, paraphrase_probability=(0.9, 0.9, 0.8, 0.9))
+    unsure = replace(GOOD, paraphrase_probability=(0.6, 0.5, 0.4, 0.5))
+    assert rank(unsure, FLOORS) < rank(sure, FLOORS)
+
+
+def test_a_damaged_model_is_not_the_price_of_a_better_score() -> None:
+    better = replace(GOOD, s=1.0, perplexity_ratio=1.3)
+    assert rank(better, FLOORS) < rank(GOOD, FLOORS)
 
 
 def test_facts_that_are_not_stated_yet_count_with_their_probability() -> None:

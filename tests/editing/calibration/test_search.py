@@ -31,15 +31,25 @@ class Imagined:
 
     spent: Callable[[], None] = lambda: None
     progress: Progress = silent
+    takes: float = 0.0
+    """Seconds that a trial is expected to take, once one was made."""
+    lucky: float = 0.0
+    """λ at which the search split, and only that, is answered perfectly."""
     asked: list[SearchPoint] = field(default_factory=list)
+    checked: list[SearchPoint] = field(default_factory=list)
+
+    def expected(self, candidate: SearchPoint, edits: Sequence[Any], untouched: Sequence[Any]) -> float:
+        return self.takes if self.asked else 0.0
 
     def judged(self, candidate: SearchPoint, edits: Sequence[Any], untouched: Sequence[Any]) -> Judgement:
-        self.asked.append(candidate)
+        (self.asked if edits == () else self.checked).append(candidate)
         self.spent()
         if candidate.settings.ridge:
             raise NumericalError("no ridge here")
         lam = LEVERAGE if candidate.settings.lam == AUTO else candidate.settings.lam
         share = math.exp(-abs(math.log(lam / BEST)))
+        if lam == self.lucky and edits == ():
+            share = 1.0
         return replace(GOOD, efficacy=((0, 1), (0, 1)), probability=(share, share), s=share, lam=lam)
 
 
@@ -50,10 +60,11 @@ def search(
     return SettingsSearch(
         cast(Laboratory, laboratory),
         Split("search", (), ()),
+        Split("check", cast(Any, ("another edit",)), ()),
         {},
         parts=parts,
         talks=False,
-        ends=ends,
+        ends=lambda: ends,
         clock=clock,
     )
 
@@ -62,7 +73,7 @@ START = SearchPoint(EditSettings(layers=(1,)))
 
 
 def test_lambda_is_found_over_orders_of_magnitude() -> None:
-    found = search(Imagined()).run(START)
+    found = search(Imagined()).run(START).fixed
     assert BEST / 2 <= float(found.settings.lam) <= BEST * 2
 
 
@@ -78,7 +89,7 @@ def test_a_candidate_that_cannot_be_built_is_named_with_its_reason_and_the_searc
     failed = [trial for trial in running.trials if trial.judgement is None]
     assert {trial.stage for trial in failed} == {"ridge"}
     assert {trial.error for trial in failed} == {"no ridge here"}
-    assert running.trials[-1].stage == "lambda, finer"
+    assert "lambda, finer" in {trial.stage for trial in running.trials[trials_until(running, "ridge") :]}
 
 
 def test_if_the_start_cannot_be_built_the_error_is_raised() -> None:
@@ -86,26 +97,49 @@ def test_if_the_start_cannot_be_built_the_error_is_raised() -> None:
         search(Imagined()).run(replace(START, settings=replace(START.settings, ridge=0.1)))
 
 
-def test_no_trial_begins_after_the_end_but_the_first_always_does() -> None:
+def trials_until(running: SettingsSearch, stage: str) -> int:
+    """The number of trials up to the first one of that stage."""
+    return [trial.stage for trial in running.trials].index(stage) + 1
+
+
+def test_no_trial_begins_that_would_not_end_in_time_but_the_first_always_does() -> None:
     now = [100.0]
 
     def spent() -> None:
         now[0] += 10.0
 
-    laboratory = Imagined(spent)
-    running = search(laboratory, ends=135.0, clock=lambda: now[0])
+    laboratory = Imagined(spent, takes=10.0)
+    running = search(laboratory, ends=155.0, clock=lambda: now[0])
     running.run(START)
-    assert len(laboratory.asked) == 4  # at 100, 110, 120 and 130
-    assert running.out_of_time
+    assert now[0] <= 155.0
+    assert len(laboratory.asked) + len(laboratory.checked) >= 4
+    assert {one.stage for one in running.left_out} == {"search"}
+    assert all(one.seconds == 20.0 for one in running.left_out)  # each on both splits
+    assert any(one.what.startswith("ridge (") for one in running.left_out)
     late = Imagined()
-    assert search(late, ends=0.0, clock=lambda: 1.0).run(START) == START
+    stopped = search(late, ends=0.0, clock=lambda: 1.0)
+    assert stopped.run(START).candidate == START
     assert len(late.asked) == 1
+    assert stopped.left_out
 
 
-def test_the_finalists_state_lambda_as_a_number_and_come_best_first() -> None:
-    running = search(Imagined())
+def test_the_result_states_lambda_as_a_number() -> None:
+    assert isinstance(search(Imagined()).run(START).fixed.settings.lam, float)
+    assert isinstance(search(Imagined(), ends=0.0).run(START).fixed.settings.lam, float)
+
+
+def test_what_looks_better_on_the_search_split_only_is_not_taken() -> None:
+    lucky = BEST * 4
+    laboratory = Imagined(lucky=lucky)
+    found = search(laboratory).run(START)
+    assert any(one.settings.lam == lucky for one in laboratory.checked)
+    assert BEST / 2 <= float(found.fixed.settings.lam) <= BEST * 2
+
+
+def test_only_what_looks_better_is_checked() -> None:
+    laboratory = Imagined()
+    running = search(laboratory)
     running.run(START)
-    finalists = running.best(3)
-    assert all(isinstance(one.settings.lam, float) for one in finalists)
-    distances = [abs(math.log(float(one.settings.lam) / BEST)) for one in finalists]
-    assert distances == sorted(distances)
+    assert 1 < len(laboratory.checked) < len(laboratory.asked)
+    best = max(running.trials, key=lambda trial: trial.rank)
+    assert best.checked is not None

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ def test_the_command_finds_settings_proves_them_and_writes_them_where_comments_s
     _written_with_comments(home, found)
     page = Path(found["report"]).read_text(encoding="utf-8")
     assert found["base"][:12] in page
+    assert "what the home has now" in page
+    low, high = found["intervals"]["S"]
+    assert low <= found["scores"]["after"]["S"] <= high
+    assert found["scores"]["before"].keys() == found["scores"]["after"].keys()
+    assert (
+        found["change"][0]
+        <= found["scores"]["after"]["S"] - found["scores"]["before"]["S"]
+        <= found["change"][1]
+    )
+    assert {one["stage"] for one in found["left_out"]} == set(found["unfinished"])
     assert "<svg" in page
     assert not re.findall(r"""(?:src|href)=["'](?!#)""", page)  # nothing is loaded from elsewhere
     app = Application(Home(home), load(home / "kbsync.toml", {}))
@@ -107,6 +118,17 @@ def _written_with_comments(home: Path, found: dict[str, Any]) -> None:
     assert merged["calibration"]["base"] == found["base"]
     assert merged["edit"] == own["edit"] | {"prefixes": 1, "statistics_samples": 20}
     assert isinstance(own["edit"]["lam"], float)
+
+
+def test_a_budget_that_allows_for_nothing_leaves_the_settings_in_force_and_names_what_it_left_out(
+    model: Path, tmp_path: Path
+) -> None:
+    found = calibrated(model, Home(tmp_path / "home"), budget=1.0)
+    assert [trial.stage for trial in found.trials] == ["start"]
+    assert found.before == found.after
+    assert found.chosen.settings == replace(found.start.settings, lam=found.after.lam)
+    assert [one.stage for one in found.left_out] == ["search", "capacity"]
+    assert not found.points
 
 
 def test_a_calibration_of_another_base_is_said_to_be_one(
@@ -146,7 +168,7 @@ def loaded(model: Path, home: Home) -> LoadedBase:
     return load_base(import_base(model, home.prepare(), EditOverrides()).directory)
 
 
-def calibrated(model: Path, home: Home, progress: Progress = silent) -> Calibration:
+def calibrated(model: Path, home: Home, progress: Progress = silent, budget: float = 24.0) -> Calibration:
     """A calibration whose clock advances by a second whenever it is asked, so that it always tries the same."""
     settings = EditSettings(prefixes=1, steps=6, optimiser="lbfgs", statistics_samples=20)
     plan = CalibrationPlan(
@@ -155,7 +177,7 @@ def calibrated(model: Path, home: Home, progress: Progress = silent) -> Calibrat
         start=SearchPoint(settings),
         floors=floors_of(DEFAULT_GATES),
         cache=home.cache,
-        budget=24.0,
+        budget=budget,
     )
     ticks = count()
     return calibrate(plan, progress=progress, clock=lambda: float(next(ticks)))

@@ -1,0 +1,87 @@
+"""Intervals of S: by fact, seeded, and narrower for a change on the same facts than for two scores."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from editing.calibration.intervals import score_change, score_interval
+from editing.calibration.judgement import Judgement, Scored
+from tests.support.judgements import GOOD
+
+
+def judged(scored: list[Scored]) -> Judgement:
+    return replace(GOOD, facts=len(scored), scored=tuple(scored))
+
+
+def facts(count: int, share: float, seed: int = 0) -> list[Scored]:
+    """Facts whose three scores are 1 with the probability `share`."""
+    generator = random.Random(seed)
+
+    def one() -> float:
+        return float(generator.random() < share)
+
+    return [(one(), one(), one()) for _ in range(count)]
+
+
+def score(scored: list[Scored]) -> float:
+    means = [sum(column) / len(column) for column in zip(*scored, strict=True)]  # type: ignore[arg-type]
+    return 3 / sum(1 / mean for mean in means)
+
+
+def test_the_interval_contains_the_score_and_narrows_with_more_facts() -> None:
+    few, many = facts(30, 0.8), facts(480, 0.8)
+    for scored in (few, many):
+        found = score_interval(judged(scored))
+        assert found is not None
+        assert found[0] < score(scored) < found[1]
+    wide, narrow = score_interval(judged(few)), score_interval(judged(many))
+    assert wide is not None
+    assert narrow is not None
+    assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])  # four times less, in expectation
+
+
+def test_most_intervals_contain_the_true_score() -> None:
+    hit = 0
+    for seed in range(100):
+        found = score_interval(judged(facts(60, 0.8, seed)))
+        assert found is not None
+        hit += found[0] <= 0.8 <= found[1]
+    assert hit >= 88  # 95 expected; the facts are seeded
+
+
+def test_the_same_facts_give_the_same_interval_and_another_seed_another() -> None:
+    one = judged(facts(20, 0.7))
+    assert score_interval(one) == score_interval(one)
+    assert score_interval(one) != score_interval(one, seed=1)
+
+
+def test_a_change_is_judged_on_the_same_facts() -> None:
+    before = facts(60, 0.8)
+    after = [(1.0, paraphrase, neighbour) for _, paraphrase, neighbour in before]
+    found = score_change(judged(before), judged(after))
+    assert found is not None
+    assert found[0] >= 0 < found[1]
+    assert score_change(judged(before), judged(before)) == (0.0, 0.0)
+    low, high = score_interval(judged(before)), score_interval(judged(after))
+    assert low is not None
+    assert high is not None
+    assert low[1] > high[0]  # the two intervals overlap, though no fact got worse
+
+
+def test_facts_without_paraphrases_count_where_they_can() -> None:
+    rows: list[Scored] = [(1.0, None, 1.0), (0.0, 1.0, None), (1.0, 0.5, 0.5)] * 8
+    found = score_interval(judged(rows))
+    assert found is not None
+    assert 0 < found[0] < found[1] < 1
+
+
+@pytest.mark.parametrize("scored", [[], [(1.0, None, 1.0)] * 4])
+def test_where_s_does_not_apply_there_is_no_interval(scored: list[Scored]) -> None:
+    assert score_interval(judged(scored)) is None
+
+
+def test_a_score_of_nothing_is_zero() -> None:
+    assert score_interval(judged([(0.0, 1.0, 1.0)] * 4)) == (0.0, 0.0)
