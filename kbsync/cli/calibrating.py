@@ -33,8 +33,7 @@ def calibrate(
         ),
     ] = None,
     budget: Annotated[
-        float,
-        typer.Option(min=0.1, max=10_000, help="Minutes; no work begins that would not end within them."),
+        float, typer.Option(min=0.1, max=10_000, help="Minutes; nothing begins that would take longer.")
     ] = 20.0,
     out: Annotated[
         Path | None,
