@@ -105,7 +105,7 @@ class FilesConnector:
         self.name = name
         self._settings = settings
         self._context = context
-        self._path = context.directory / settings.folder
+        self.folder = context.directory / settings.folder
         namespaces = Namespaces({**WIKIDATA, **settings.prefixes})
         relations = frozenset(map(namespaces.expand, filter(namespaces.knows, context.default_relations)))
         self._reader = FileReader(
@@ -130,7 +130,7 @@ class FilesConnector:
         are read: nobody can say what such a file states, and it must not stop the folder.
         """
         where = _Cursor.load(cursor)
-        with DropFolder.opened(self.name, self._path) as folder:
+        with DropFolder.opened(self.name, self.folder) as folder:
             for file in where.files:
                 folder.move_aside(file, self._settings.max_bytes)
             for name, identity in where.rejected.items():
@@ -166,11 +166,11 @@ class FilesConnector:
     def check(self) -> Health:
         """Report how many files are waiting, and which files are not read and why."""
         try:
-            with DropFolder.opened(self.name, self._path) as folder:
+            with DropFolder.opened(self.name, self.folder) as folder:
                 contents = self._contents(folder)
         except SourceUnavailable as error:
             return Health(False, str(error), lasting=error.lasting)
-        detail = f"{len(contents.waiting)} files wait in {self._path}"
+        detail = f"{len(contents.waiting)} files wait in {self.folder}"
         if contents.refused:
             first = "; ".join(list(contents.refused.values())[:_SHOWN_REFUSALS])
             detail += f"; {len(contents.refused)} are not read: {first}"
@@ -208,7 +208,7 @@ class FilesConnector:
                     "%s: %s was read after the backup and is not in %s any more; what it states is missing",
                     self.name,
                     shown(file.name),
-                    self._path / DONE,
+                    self.folder / DONE,
                 )
                 where = _Cursor({}, where.held, file.revision)
                 yield Poll((), where.dump())

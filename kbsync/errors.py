@@ -2,11 +2,13 @@
 
     KbsyncError            1   unexpected
     ├── UsageError         2   the command was typed wrong
-    │   └── Changed        2   what a decision is about is not any more what the reviewer saw
+    │   ├── Changed        2   what a decision is about is not any more what the reviewer saw
+    │   └── NoSuchFact     2   no fact has the number that was typed
     ├── BadData           65   an input or a stored file is not what it should be
     ├── NoInput           66   a file that the command should read does not exist
     ├── TryLater          75   a source, a lock or a worker is not available now
-    └── BadConfiguration  78   a setting, a path or the environment is wrong
+    ├── BadConfiguration  78   a setting, a path or the environment is wrong
+    └── Interrupted      130   Ctrl-C in a command that does not continue when it is typed again
 
 The number is the exit code (as in sysexits.h, where it defines one).  Every message says what is
 wrong, where, and what to do.
@@ -35,6 +37,13 @@ class Changed(UsageError):
     """What a decision is about is not any more what the reviewer saw; the message says what it is now."""
 
 
+class NoSuchFact(UsageError):
+    """No fact has the number that was typed."""
+
+    def __init__(self, id: int) -> None:
+        super().__init__(f"there is no fact {id}", "`kbsync facts` lists them with their numbers")
+
+
 class NoReason(UsageError):
     """A decision without a reason, or with one of no word."""
 
@@ -53,3 +62,9 @@ class TryLater(KbsyncError):
 
 class BadConfiguration(KbsyncError):
     exit_code = 78
+
+
+class Interrupted(KbsyncError):
+    """Ctrl-C in a command that does not continue when it is typed again."""
+
+    exit_code = 130

@@ -76,7 +76,9 @@ class DropFolder:
         try:
             descriptor = os.open(path, _FOLDER)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise SourceUnavailable(f"{source}: there is no folder {path}") from error
+            raise SourceUnavailable(
+                f"{source}: there is no folder {path}; create it, or correct `folder` in the settings"
+            ) from error
         except OSError as error:
             raise SourceUnavailable(f"{source}: {path} cannot be opened: {error.strerror}") from error
         try:

@@ -14,7 +14,7 @@ from functools import partial
 
 from kbsync.admission.fusion import Offer
 from kbsync.admission.history import History
-from kbsync.admission.verdicts import Reason
+from kbsync.admission.verdicts import Reason, in_words
 from kbsync.catalogue import labels
 
 FindDoubt = Callable[[History, Offer], str | None]
@@ -65,7 +65,9 @@ def _alive(history: History, offer: Offer) -> str | None:
 
 def _unreferenced(history: History, offer: Offer) -> str | None:
     least = offer.rules.min_references
-    return f"{offer.value.object}: {offer.references} of {least}" if offer.references < least else None
+    return (
+        f"{in_words(offer.value.object)}: {offer.references} of {least}" if offer.references < least else None
+    )
 
 
 def _restless(history: History, offer: Offer) -> str | None:

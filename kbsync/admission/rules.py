@@ -27,6 +27,7 @@ from kbsync.admission.verdicts import (
     Unchanged,
     Value,
     Verdict,
+    in_words,
 )
 
 
@@ -43,7 +44,7 @@ def claim(policy: Policy, history: History, now: datetime) -> Claim:
 def judge(policy: Policy, history: History, now: datetime) -> Verdict:
     """The verdict on a slot, without regard to its rivals."""
     if history.forgotten and not history.observations and history.wanted is not None:
-        return Retract(because("forgotten", f"{history.wanted.object} of {history.wanted.source}"))
+        return Retract(because("forgotten", f"{in_words(history.wanted.object)} of {history.wanted.source}"))
     if not history.relation.enabled:
         return Unchanged(because("disabled", history.slot.relation))
     if not history.observations:
@@ -100,7 +101,9 @@ def _clash(policy: Policy, history: History, choice: Choice, now: datetime) -> V
 def _disagreement(choice: Choice, now: datetime) -> Verdict:
     """Sources of one priority disagree: the wanted fact stays until all values have settled; then both
     sides are quarantined, whichever came first."""
-    why = because("sources_disagree", ", ".join(f"{value.source}: {value.object}" for value in choice.values))
+    why = because(
+        "sources_disagree", ", ".join(f"{value.source}: {in_words(value.object)}" for value in choice.values)
+    )
     if choice.settles <= now:
         return Quarantine(why, choice.values, withdraw=True, recheck=choice.recheck)
     recheck = min(filter(None, (choice.settles, choice.recheck)))
@@ -112,11 +115,13 @@ def _without_value(policy: Policy, history: History, choice: Choice, now: dateti
     if choice.upcoming is not None:
         value, begins = choice.upcoming
         waiting = _kept_out(history, value)
-        return waiting or Hold(begins, because("future", f"{value.object} on {begins:%Y-%m-%d}"), value)
+        return waiting or Hold(
+            begins, because("future", f"{in_words(value.object)} on {begins:%Y-%m-%d}"), value
+        )
     if history.wanted is None:
         return Unchanged(because("nothing", history.slot.subject), choice.recheck)
     rules = _rules(policy, history, choice)
-    gone = f"{history.wanted.object} of {history.wanted.source}"
+    gone = f"{in_words(history.wanted.object)} of {history.wanted.source}"
     if rules.ended == "keep":
         return Unchanged(because("kept", gone), choice.recheck)
     return _retracted(because(choice.absence, gone), rules, choice, now)
@@ -132,7 +137,7 @@ def _with_value(history: History, choice: Choice, offer: Offer, now: datetime) -
     value, wanted = offer.value, history.wanted
     relabelled = wanted is not None and wanted.object == value.object
     if wanted is not None and relabelled and _spelled_alike(history, value):
-        return Unchanged(because("same", value.object), choice.recheck)
+        return Unchanged(because("same", in_words(value.object)), choice.recheck)
     if verdict := _kept_out(history, value):
         return verdict
     if wanted is not None and not relabelled:
@@ -154,14 +159,14 @@ def _kept_out(history: History, value: Value) -> Verdict | None:
     """
     row = history.waiting(value)
     if history.barred(value.object):
-        why = because("barred", value.object)
+        why = because("barred", in_words(value.object))
         shown = any(f.status == "quarantined" and history.means(f, value.object) for f in history.facts)
         return Unchanged(why) if shown else Quarantine(why, (value,))
     if row is None or row.status != "quarantined" or history.approved(value) or row.reason_code in JUDGED:
         return None
     if row.reason_code == "volume":
-        return None if history.bootstrap else Unchanged(because("breaker_open", value.object))
-    return Unchanged(because("barred", f"{value.object}: {row.reason}"))
+        return None if history.bootstrap else Unchanged(because("breaker_open", in_words(value.object)))
+    return Unchanged(because("barred", f"{in_words(value.object)}: {row.reason}"))
 
 
 def _relabelled(history: History, offer: Offer, choice: Choice, now: datetime) -> Verdict:
@@ -180,11 +185,11 @@ def _relabelled(history: History, offer: Offer, choice: Choice, now: datetime) -
 def _settled(history: History, offer: Offer, choice: Choice, now: datetime) -> Verdict:
     value = offer.value
     if history.approved(value) and history.waiting(value) is not None:
-        return Accept(value, because("approved", value.object), choice.recheck)
+        return Accept(value, because("approved", in_words(value.object)), choice.recheck)
     if offer.settles > now:
-        told = f"{value.object} has been unchanged since {offer.since:%Y-%m-%d %H:%M} UTC"
+        told = f"{in_words(value.object)} has been unchanged since {offer.since:%Y-%m-%d %H:%M} UTC"
         return Hold(offer.settles, because("settling", told), value)
-    return Accept(value, because("settled", value.object), choice.recheck)
+    return Accept(value, because("settled", in_words(value.object)), choice.recheck)
 
 
 def _spelled_alike(history: History, value: Value) -> bool:

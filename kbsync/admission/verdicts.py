@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from connectors.observations import LITERAL
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -19,6 +21,11 @@ class Reason:
 
     def __str__(self) -> str:
         return f"{self.code}: {self.text}"
+
+
+def in_words(object: str) -> str:
+    """An object as reasons name it: an entity by its id, a literal by its text."""
+    return object.removeprefix(LITERAL)
 
 
 @dataclass(frozen=True, slots=True)

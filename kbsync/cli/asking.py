@@ -28,7 +28,7 @@ def ask(
     from kbsync.queries.answers import answers
 
     with globals_of(context).application() as app:
-        found = answers(app, prompts)
+        found = answers(app, prompts, say)
     if json:
         print_json(found)
     else:
@@ -51,7 +51,7 @@ def explain(
     from kbsync.queries.answers import explanation
 
     with globals_of(context).ledger() as app:
-        found = explanation(app, prompt, ask=ask)
+        found = explanation(app, prompt, ask=ask, tell=say)
     if json:
         print_json(found)
         return

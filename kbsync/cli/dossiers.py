@@ -49,7 +49,7 @@ def _show(found: Dossier) -> None:
         [
             ("subject", f"{fact.subject_label} ({fact.subject})"),
             ("relation", fact.relation),
-            ("object", f"{fact.target} ({fact.object})"),
+            ("object", _object(fact)),
             ("status", f"{fact.status} since {fact.updated:%Y-%m-%d %H:%M}"),
             ("reason", f"{fact.reason_code}: {fact.reason}" if fact.reason_code else fact.reason),
             ("decision", f"{fact.decision}, {fact.decided:%Y-%m-%d %H:%M}" if fact.decided else "none"),
@@ -86,6 +86,14 @@ def _show(found: Dossier) -> None:
         ("no", "at", "what", "actor", "why"),
         ((e.seq, e.at, e.kind, e.actor, jsons.loads(e.body).get("reason")) for e in found.history),
     )
+
+
+def _object(fact: Fact) -> str:
+    """The object's label and id; a literal has only its text."""
+    from kbsync.admission.verdicts import in_words
+
+    name = in_words(fact.object)
+    return fact.target if name == fact.target else f"{fact.target} ({name})"
 
 
 def _known_of(fact: Fact | None) -> str:

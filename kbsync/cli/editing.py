@@ -76,6 +76,7 @@ def edit(
         announced.append(expected)
         if doubt:
             say(doubt)
+        say(f"statistics: of {chosen.text_shown}")
         for what, how in expected.lines():
             say(f"{what}: {how}")
 

@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from editing.durable import advice_when_full
 from kbsync.console import say_error, shown, stderr
-from kbsync.errors import KbsyncError, TryLater
+from kbsync.errors import Interrupted, KbsyncError, TryLater
 from kbsync.visible import visible_traceback
 
 INTERRUPTED = 130
@@ -82,6 +82,10 @@ def exit_code_of(error: BaseException) -> int:
     ):
         say_error(f"{error.strerror}: {error.filename or 'a file'} cannot be written", what)
         return TryLater.exit_code
+    if isinstance(error, Interrupted):
+        stderr.print(f"[yellow]interrupted[/]: {shown(str(error))}", soft_wrap=True)
+        stderr.print(f"  → {shown(error.advice or '')}", soft_wrap=True)
+        return error.exit_code
     # A refused request has the code of the error that another process met.
     code = error.exit_code if isinstance(error, KbsyncError) else _code(type(error))
     if code is None:

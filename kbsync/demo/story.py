@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -53,7 +53,8 @@ def tell(home: Home, *, serve: bool = False, quiet: bool = False) -> DemoResult:
         outcome = story.tell(started)
         if serve:
             say(f"the SPARQL server stays at {server.query_url} until Ctrl-C")
-            threading.Event().wait()
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
     return outcome
 
 

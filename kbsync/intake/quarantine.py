@@ -19,7 +19,7 @@ from typing import Literal
 from editing.folding import fold
 from kbsync import reasons
 from kbsync.admission.codes import JUDGED, UNAPPROVABLE
-from kbsync.errors import BadData, Changed, UsageError
+from kbsync.errors import Changed, NoSuchFact, UsageError
 from kbsync.intake.admit import Admission
 from kbsync.intake.pull import PAGE, Intake
 from state.ledger import State, Transaction
@@ -94,7 +94,7 @@ def decide(
 
     With `rehearse` the transaction is rolled back, and the outcome says what would happen.  With `named`
     (a person named each fact), a fact to which the decision cannot be applied raises UsageError and nothing
-    is written; otherwise such a fact is skipped and listed in `refused`.  Raises BadData for an unknown id.
+    is written; otherwise such a fact is skipped and listed in `refused`.  Raises NoSuchFact for an unknown id.
 
     If `ids` also gives each fact's `version`, as the reviewer saw it, a fact that has another one by now raises
     Changed, and nothing is written.
@@ -141,7 +141,7 @@ def _transaction(state: State, rehearse: bool) -> Iterator[Transaction]:
 def _facts(tx: Transaction, ids: Sequence[int]) -> tuple[Fact, ...]:
     found = tx.facts(ids=ids)
     if missing := sorted(set(ids) - {fact.id for fact in found}):
-        raise BadData(f"there is no fact {missing[0]}", "`kbsync facts` lists them with their numbers")
+        raise NoSuchFact(missing[0])
     return found
 
 

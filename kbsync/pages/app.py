@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from kbsync import __version__
 from kbsync.application import Application
-from kbsync.errors import BadData, KbsyncError, TryLater, UsageError
+from kbsync.errors import BadData, KbsyncError, NoSuchFact, TryLater, UsageError
 from kbsync.pages import (
     actions,
     asking,
@@ -49,7 +49,7 @@ log = structlog.get_logger()
 
 ROUTERS = (overview, runs, facts, quarantine, checkpoints, audit, asking, actions, signing_in)
 STATUS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
-    ((NotFound, BadData), 404),
+    ((NotFound, NoSuchFact, BadData), 404),
     ((StaleTransition, ForbiddenTransition), 409),
     ((UsageError,), 422),
     ((Busy, Unavailable, SchemaError, TryLater), 503),

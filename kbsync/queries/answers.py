@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +24,23 @@ class Answer:
     """None: there is no live checkpoint."""
 
 
-def answers(app: Application, prompts: Sequence[str]) -> list[Answer]:
+Tell = Callable[[str], None]
+"""Called with a line before a model is loaded, which may take a minute."""
+
+
+def _untold(line: str) -> None:
+    """Nobody waits."""
+
+
+def answers(app: Application, prompts: Sequence[str], tell: Tell = _untold) -> list[Answer]:
     """The answers of the base and of live to each prompt (greedy decoding)."""
+    tell("loading the base")
     base = _said(app.base.directory, prompts, app.settings.model.device)
     with app.state.read() as tx:
         checkpoint = tx.live()
     if checkpoint is None:
         return [Answer(prompt, answer, None) for prompt, answer in zip(prompts, base, strict=True)]
+    tell(f"loading live, checkpoint {checkpoint.id}")
     live = _said(app.home.checkpoint(checkpoint.path), prompts, app.settings.model.device)
     return [Answer(*row) for row in zip(prompts, base, live, strict=True)]
 
@@ -74,7 +84,7 @@ class Explanation:
     """The ledger's facts with this prompt, the one in live first."""
 
 
-def explanation(app: Application, prompt: str, *, ask: bool = True) -> Explanation:
+def explanation(app: Application, prompt: str, *, ask: bool = True, tell: Tell = _untold) -> Explanation:
     """Every fact of the ledger that this prompt asks for and, if `ask`, live's answer to it.
 
     A number stands for the prompt of the fact with this id; raises `state.errors.NotFound` if there is none.
@@ -88,15 +98,16 @@ def explanation(app: Application, prompt: str, *, ask: bool = True) -> Explanati
     facts = [
         Explained(one.fact, one.observations, one.builds, one.events, one.fact.id in held) for one in found
     ]
-    answer, why = _live_says(app, live, prompt) if ask else (None, "it was not to be asked")
+    answer, why = _live_says(app, live, prompt, tell) if ask else (None, "it was not to be asked")
     ordered = sorted(facts, key=lambda one: (not one.in_live, one.fact.id))
     return Explanation(prompt, live, answer, why, tuple(ordered))
 
 
-def _live_says(app: Application, live: Checkpoint | None, prompt: str) -> tuple[str | None, str]:
+def _live_says(app: Application, live: Checkpoint | None, prompt: str, tell: Tell) -> tuple[str | None, str]:
     """Live's answer, or None and the reason."""
     if live is None:
         return None, "there is no live checkpoint"
+    tell(f"loading live, checkpoint {live.id}")
     try:
         directory = app.home.checkpoint(live.path)
         return _said(directory, [prompt], app.settings.model.device)[0], ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.errors import ConnectorError
+from connectors.files import FilesConnector
 from connectors.guesses import did_you_mean
 from editing.editors.registry import editors
 from editing.errors import EditingError
@@ -209,9 +210,17 @@ def _sources(app: Application) -> Iterator[Problem]:
     yield from _unknown("[policy.sources]", app.settings.policy.sources, app.settings.sources, "source")
     for name in app.settings.sources:
         try:
-            app.connect(name).close()
+            connector = app.connect(name)
+            connector.close()
         except ConnectorError as error:
             yield Problem(f"[sources.{name}]", str(error), "see docs/connectors.md")
+            continue
+        if isinstance(connector, FilesConnector) and not connector.folder.is_dir():
+            yield Problem(
+                f"[sources.{name}] folder",
+                f"there is no folder {connector.folder}",
+                "create it, since files are dropped there by others, or correct `folder`",
+            )
 
 
 def _relations(app: Application) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from editing.requests import prompt_key
 from kbsync.application import Application
-from kbsync.errors import BadData
+from kbsync.errors import NoSuchFact
 from kbsync.intake.quarantine import Word
 from kbsync.settings.in_force import is_stale, judged_under
 from state import Snapshot
@@ -165,14 +165,12 @@ class Dossier:
 
 
 def dossier(app: Application, fact_id: int) -> Dossier:
-    """One fact with its evidence; raises BadData if no fact has this id."""
+    """One fact with its evidence; raises NoSuchFact if no fact has this id."""
     with app.state.read() as tx:
         try:
             fact = tx.fact(fact_id)
         except NotFound as error:
-            raise BadData(
-                f"there is no fact {fact_id}", "`kbsync facts` lists them with their numbers"
-            ) from error
+            raise NoSuchFact(fact_id) from error
         pair = (fact.subject, fact.relation)
         evidence = tx.evidence([fact.id]).get(fact.id, {})
         base = _base(tx)

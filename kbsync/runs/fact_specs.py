@@ -17,6 +17,7 @@ from editing.folding import fold
 from editing.requests import prompt_key, render
 from editing.spec import Case, FactSpec, Wording
 from editing.special_tokens import control_token_in
+from kbsync.admission.verdicts import in_words
 from kbsync.application import Application
 from kbsync.catalogue.relations import Relation
 from kbsync.runs.bases import RunBase
@@ -210,7 +211,7 @@ def _conflict(fact: Fact, further: Wording, answers: set[str], claims: Claims) -
             if relation == fact.relation and subject != fact.subject
         )
         if others:
-            return f"{fact.object} is also the object of {', '.join(others[:3])}: no single answer"
+            return f"{in_words(fact.object)} is also the object of {', '.join(others[:3])}: no single answer"
     if others := sorted(claims.watched.get(_key(further), frozenset()) - {fact.subject}):
         return f"{', '.join(others[:3])} makes the same prompt"
     if len(answers) > 1:

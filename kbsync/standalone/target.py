@@ -43,6 +43,8 @@ class Chosen:
     settings: EditSettings
     """The model's own settings (`kbsync-edit.json`, or the defaults) with `overrides` applied."""
     corpus: tuple[Path, ...]
+    borrows: bool
+    """Whether `corpus` is that of the configured base although another model is edited."""
     device: str | None
     threads: int | None
     calibration: CalibrationSettings
@@ -66,6 +68,18 @@ class Chosen:
     def imported(self) -> Base:
         """Import the model as a base of the home, split into frozen and editable shards."""
         return import_base(self.path, self.home, self.overrides)
+
+    @property
+    def text_shown(self) -> str:
+        """What the statistics are computed from, for people."""
+        if not self.corpus:
+            return "text that the model generates; --corpus names ordinary text, which fits better"
+        shown = ", ".join(map(str, self.corpus))
+        if not self.borrows:
+            return shown
+        return (
+            f"{shown} (`corpus` in [model] of {self.home.config}; --corpus names other text for this model)"
+        )
 
     def text(self) -> tuple[Path, ...]:
         """The text that the statistics are computed from; if there is none, the model generates it.
@@ -119,6 +133,7 @@ def choose(
         overrides=overrides,
         settings=overrides.over(edit_settings_of(path)),
         corpus=tuple(corpus) or settings.model.corpus,
+        borrows=not corpus and not configured and bool(settings.model.corpus),
         device=named_device(device or settings.model.device),
         threads=settings.executor.threads,
         calibration=_calibration(file) or (settings.calibration if configured else CalibrationSettings()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -223,6 +224,19 @@ def test_a_doubted_fact_is_shown_with_its_rivals_and_its_stored_questions(shell:
     assert "homonym" in shell("quarantine", "show", 1)[1]
 
 
-def test_showing_what_is_not_there_is_bad_data(shell: Shell, world: World) -> None:
-    code, _, err = shell("quarantine", "show", 99)
-    assert (code, "there is no fact 99" in err) == (65, True)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("quarantine", "show", 99),
+        ("quarantine", "reject", 99, "--reason", "wrong"),
+        ("quarantine", "approve", 99, "--reason", "right"),
+        ("retract", 99, "--reason", "wrong"),
+        ("runs", 99),
+        ("explain", 99, "--no-ask"),
+    ],
+)
+def test_a_number_that_nothing_has_is_a_usage_error(
+    shell: Shell, world: World, command: tuple[str | int, ...]
+) -> None:
+    code, _, err = shell(*command)
+    assert (code, bool(re.search("there is no (fact|run) 99", err))) == (2, True)

@@ -163,6 +163,15 @@ def test_rejecting_one_name_retracts_what_is_wanted_under_another(world: World) 
     assert world.wanted() == {}
 
 
+def test_reasons_name_a_text_by_its_words(world: World) -> None:
+    world.cycle(by(Script("csv"), text("Roland Busch")))
+    world.cycle(by(Script("other"), text("Anna Busch", "other")))
+    world.hear(observed("france"), after=9 * DAY)
+    reasons = [fact.reason for fact in world.facts()]
+    assert any("Roland Busch" in reason for reason in reasons)
+    assert not [reason for reason in reasons if "lit:" in reason]
+
+
 def test_rejecting_a_doubted_value_takes_its_other_names_from_the_list(world: World) -> None:
     world.hear(observed("siemens", says(BUSCH), says(entity("p2", "Anna"))))
     world.cycle(by(Script("csv"), text("R. Busch")), bootstrap=True)

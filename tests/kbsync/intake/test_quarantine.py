@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kbsync.admission.policy import Policy
-from kbsync.errors import BadData, UsageError
+from kbsync.errors import NoSuchFact, UsageError
 from kbsync.intake import quarantine
 from state.records import Move
 from tests.support.admission_world import DAY, HOUR, START, OpenWorld, World, entity, observed, says
@@ -181,7 +181,7 @@ def test_only_what_waits_can_be_approved_and_only_what_is_there(world: World) ->
     world.hear(observed("italy", "conte"))
     with pytest.raises(UsageError, match="wanted"):
         approve(world, "italy", "conte")
-    with pytest.raises(BadData, match="no fact 99"):
+    with pytest.raises(NoSuchFact, match="no fact 99"):
         quarantine.approve(world.intake, 99, "", "ada")
     reject(world, "italy", "conte")
     with pytest.raises(UsageError, match="retracted already"):

@@ -181,6 +181,15 @@ def test_a_key_that_is_nearly_right_comes_with_the_one_that_was_meant(
     assert meant in f"{raised.value} {raised.value.advice}"
 
 
+def test_a_drop_folder_has_to_exist(tmp_path: Path) -> None:
+    settings = GOOD + "[sources.x]\nkind = 'files'\nfolder = 'drop'\n"
+    (problem,) = checked(tmp_path, settings).problems
+    assert (problem.where, problem.what) == ("[sources.x] folder", f"there is no folder {tmp_path / 'drop'}")
+    assert problem.advice.startswith("create it")
+    (tmp_path / "drop").mkdir()
+    assert checked(tmp_path, settings).problems == ()
+
+
 def test_a_setting_of_a_source_that_is_nearly_right_comes_with_the_one_that_was_meant(tmp_path: Path) -> None:
     (problem,) = checked(tmp_path, GOOD + "[sources.x]\nkind = 'files'\nfolder = 'd'\nqerry = 'q'\n").problems
     assert "did you mean 'query'?" in problem.what

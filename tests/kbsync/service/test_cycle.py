@@ -250,7 +250,9 @@ def test_plain_transformers_loads_live_without_kbsync(micro: Micro) -> None:
     app = micro.application()
     from kbsync.queries.answers import answers
 
-    (answer,) = answers(app, ["The owner of Blue House is"])
+    told: list[str] = []
+    (answer,) = answers(app, ["The owner of Blue House is"], told.append)
+    assert told == ["loading the base", "loading live, checkpoint 1"]
     app.close()
     assert answer.live is not None
     assert answer.live.split()[0] in done.stdout

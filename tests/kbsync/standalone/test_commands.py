@@ -500,6 +500,15 @@ def test_what_is_wrong_is_said_with_its_place_before_any_work(
     assert not (root / "out").exists()
 
 
+def test_a_corpus_that_belongs_to_another_model_is_named(knowing: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    corpus = knowing / "corpus.txt"
+    for base, named in ((tmp_path, f"{corpus} (`corpus` in [model] of"), (knowing / "model", f"{corpus}\n")):
+        (tmp_path / "home" / "kbsync.toml").write_text(f"[model]\npath = '{base}'\ncorpus = ['{corpus}']\n")
+        done = kbsync(tmp_path, "edit", knowing / "facts.jsonl", "--model", knowing / "model", "--dry-run")
+        assert f"statistics: of {named}" in done.stderr
+
+
 HOPELESS = (
     "[edit]\nlayers = [0]\nsteps = 2\nlr = 1e-9\nlam = 1e9\nstatistics_samples = 20\nstatistics_tokens = 32"
 )
