@@ -8,7 +8,7 @@
     ├── NoInput           66   a file that the command should read does not exist
     ├── TryLater          75   a source, a lock or a worker is not available now
     ├── BadConfiguration  78   a setting, a path or the environment is wrong
-    └── Interrupted      130   Ctrl-C in a command that does not continue when it is typed again
+    └── StoryInterrupted 130   Ctrl-C in `kbsync demo`, which does not continue when it is typed again
 
 The number is the exit code (as in sysexits.h, where it defines one).  Every message says what is
 wrong, where, and what to do.
@@ -64,7 +64,7 @@ class BadConfiguration(KbsyncError):
     exit_code = 78
 
 
-class Interrupted(KbsyncError):
-    """Ctrl-C in a command that does not continue when it is typed again."""
+class StoryInterrupted(KbsyncError):
+    """Ctrl-C in `kbsync demo`, which does not continue when it is typed again."""
 
     exit_code = 130

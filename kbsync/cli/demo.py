@@ -8,7 +8,7 @@ import typer
 
 from kbsync.cli.options import Json, globals_of
 from kbsync.console import print_json
-from kbsync.errors import Interrupted, UsageError
+from kbsync.errors import StoryInterrupted, UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ def demo(
     try:
         outcome = chat.tell(home, quiet=json) if pretrained else story.tell(home, serve=serve, quiet=json)
     except KeyboardInterrupt as error:
-        raise Interrupted(
+        raise StoryInterrupted(
             f"the story does not continue; the same command starts it again and replaces {home.root}",
             f"to see how far it came: `kbsync --home {home.root} status`",
         ) from error

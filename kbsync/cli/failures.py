@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from editing.durable import advice_when_full
 from kbsync.console import say_error, shown, stderr
-from kbsync.errors import Interrupted, KbsyncError, TryLater
+from kbsync.errors import KbsyncError, StoryInterrupted, TryLater
 from kbsync.visible import visible_traceback
 
 INTERRUPTED = 130
@@ -82,7 +82,7 @@ def exit_code_of(error: BaseException) -> int:
     ):
         say_error(f"{error.strerror}: {error.filename or 'a file'} cannot be written", what)
         return TryLater.exit_code
-    if isinstance(error, Interrupted):
+    if isinstance(error, StoryInterrupted):
         stderr.print(f"[yellow]interrupted[/]: {shown(str(error))}", soft_wrap=True)
         stderr.print(f"  → {shown(error.advice or '')}", soft_wrap=True)
         return error.exit_code

@@ -31,7 +31,7 @@ def raised_by(room: ModuleType) -> list[type[Exception]]:
 )
 def test_every_error_has_a_code_by_its_class(kind: type[Exception]) -> None:
     if kind is not kbsync.KbsyncError:
-        codes = {130} if kind is kbsync.Interrupted else {2, 10, 65, 66, 75, 78}
+        codes = {130} if kind is kbsync.StoryInterrupted else {2, 10, 65, 66, 75, 78}
         assert code_named(kind.__name__) in codes
 
 
