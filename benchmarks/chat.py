@@ -13,14 +13,17 @@ import argparse
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import chat_world as world
+from benchmarks.chat_tables import RESULTS, table
 from benchmarks.chat_world import Fact
 from editing.editors.contract import BuildInputs
 from editing.evaluation.conversation import chat_answers
@@ -33,7 +36,6 @@ from editing.requests import EditRequest
 from editing.settings import EditSettings
 from kbsync.demo import pretrained
 
-RESULTS = Path(__file__).parent / "results"
 TEXT = Path(__file__).parents[1] / "docs" / "concepts.md"
 KEEP = (0.0, 0.2, 0.5)
 ANSWER_TOKENS = 16
@@ -92,7 +94,12 @@ class Bench:
         return answers(self.model, self.tokenizer, prompts)
 
     def _chat(self, templates: Sequence[str], subjects: Iterable[str]) -> list[str]:
-        questions = [template.replace("{}", subject) for subject in subjects for template in templates]
+        return self.conversations(
+            *(template.replace("{}", subject) for subject in subjects for template in templates)
+        )
+
+    def conversations(self, *questions: str) -> list[str]:
+        """The first sentence of each answer through the chat template."""
         said = chat_answers(self.model, self.tokenizer, questions, tokens=ANSWER_TOKENS)
         return [answer.partition("\n")[0].partition(". ")[0] for answer in said]
 
@@ -185,14 +192,6 @@ def grid(lams: Sequence[Any], weights: Sequence[float]) -> Iterable[Row]:
             yield Row(False, keep, lam=lam)
 
 
-def table(measured: Sequence[dict[str, Any]]) -> str:
-    """The rows in Markdown."""
-    names = list(measured[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in measured]
-    return "\n".join(lines) + "\n"
-
-
 def plot(measured: Sequence[dict[str, Any]], path: Path) -> None:
     """Paraphrases against other relations, along the weight."""
     import matplotlib
@@ -217,6 +216,15 @@ def plot(measured: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path)
 
 
+def measured_on() -> dict[str, Any]:
+    """The machine, the date, and what it took so far."""
+    return {
+        "machine": f"{os.cpu_count()} CPU cores, 1 thread, torch {torch.__version__}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu_seconds": round(time.process_time()),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -235,8 +243,7 @@ def main() -> None:
     lams = [lam if lam == "auto" else float(lam) for lam in options.lam]
     with tempfile.TemporaryDirectory() as scratch:
         measured = rows(bench, settings, options.cache or Path(scratch), grid(lams, options.keep))
-    machine = f"{os.cpu_count()} CPU cores, 1 thread, torch {torch.__version__}"
-    result = {"machine": machine, "n": options.edits, "settings": asdict(settings), "rows": measured}
+    result = {**measured_on(), "n": options.edits, "settings": asdict(settings), "rows": measured}
     name = options.out / f"chat-{options.edits}"
     name.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     name.with_suffix(".md").write_text(table(measured), encoding="utf-8")

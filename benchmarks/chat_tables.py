@@ -1,0 +1,85 @@
+"""Writes the tables of docs/quality.md that come from `benchmarks/chat.py`.
+
+    python -m benchmarks.chat_tables
+
+Each table stands between the comments `<!-- NAME -->` and `<!-- end of NAME -->`; a test compares it with the results.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "quality.md"
+HEADINGS = {
+    "lam": "λ",
+    "chat_unseen": "chat, other wording",
+    "neighbours_chat": "their chat",
+    "kept": "kept relations",
+    "unkept": "others",
+    "unkept_chat": "their chat",
+}
+"""Name of a figure → its heading; a figure without an entry is headed by its name."""
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of figures in Markdown."""
+    names = list(rows[0])
+    lines = [
+        "| " + " | ".join(HEADINGS.get(name, name) for name in names) + " |",
+        "|" + "---|" * len(names),
+    ]
+    lines += ["| " + " | ".join(_cell(name, row[name]) for name in names) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name == "perplexity":
+        return f"{value:.3f}"
+    if isinstance(value, float) and name not in ("keep", "lam"):
+        return f"{value:.2f}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def tables(results: Path = RESULTS) -> dict[str, str]:
+    """The name of each table in the page → the table, with the machine that it was measured on."""
+    found = {}
+    for file in (results / "chat-24.json",):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        for key, rows in result.items():
+            if isinstance(rows, list):
+                name = file.stem if key == "rows" else f"{file.stem}: {key}"
+                found[name] = f"{table(rows)}\n{_measured_on(result)}\n"
+    return found
+
+
+def _measured_on(result: Mapping[str, Any]) -> str:
+    parts = [result["machine"]]
+    if "date" in result:
+        parts.append(f"{result['cpu_seconds']:,} s of CPU time, {result['date']}")
+    return f"({'; '.join(parts)})"
+
+
+def filled(page: str, found: Mapping[str, str]) -> str:
+    """`page` with its tables replaced; raises ValueError for a table that has no place."""
+    for name, text in found.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        pattern = re.escape(begin) + ".*?" + re.escape(end)
+        page, count = re.subn(pattern, lambda _, new=begin + text + end: new, page, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"{PAGE.name} has {count} places for the table {name!r}")
+    return page
+
+
+def main() -> None:
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), tables()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
