@@ -92,6 +92,11 @@ class Home:
         return self.root / "cache"
 
     @property
+    def deltas(self) -> Path:
+        """The optimised residuals, a file for each key group."""
+        return self.cache / "deltas"
+
+    @property
     def runs(self) -> Path:
         return self.root / "runs"
 
@@ -102,6 +107,11 @@ class Home:
     @property
     def live(self) -> Path:
         return self.checkpoints / "live"
+
+    @property
+    def forgotten(self) -> Path:
+        """What the ledger's table `forgotten` has, for a restore from a backup that was made before."""
+        return self.root / "forgotten.json"
 
     @property
     def keys(self) -> Path:

@@ -28,6 +28,7 @@ from state.lineage import origin_of
 from state.log_proofs import LogProofs, events, exported, hashes_of, instance_of, lineage_of
 from state.notes import SigningKey, TreeHead
 from state.records import Anchor, Difference, Verification
+from state.redaction import Redactions
 from state.replay import Replay
 from state.table_proof import differences
 from state.tree import Recomputed, Tree
@@ -171,18 +172,22 @@ def verify_rows(
     hashes, roots = dict(log.hashes), dict(log.roots)
     count, first = log.head, log.head
     previous = hashes[first] if first else GENESIS
+    redactions = Redactions()
     try:
         for row in rows:
-            if (reason := _fault(row, count + 1, previous)) is not None:
+            if (reason := _fault(row, count + 1, previous, redactions)) is not None:
                 return Verification(False, count - first, count + 1, reason, failed="chain")
             count, previous = count + 1, str(row["hash"])
             tree.append(previous)
             log.lineage.event(row)
+            redactions.event(row, log.lineage)
             if count in witnessed:
                 hashes[count], roots[count] = previous, tree.root()
     except (DBAPIError, sqlite3.DatabaseError) as error:
         reason = f"event {count + 1} cannot be read: {error}"
         return Verification(False, count - first, count + 1, reason, failed="chain")
+    if (bad := redactions.first_bad()) is not None:
+        return Verification(False, count - first, *bad, failed="chain")
     log.head, log.hashes, log.roots = count, hashes, roots
     found = min((one for group in groups if (one := contradiction(group, log))), default=None)
     if found is not None:
@@ -196,8 +201,8 @@ def read_jsonl(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def _fault(row: Mapping[str, Any], seq: int, previous: str) -> str | None:
-    """What is wrong with the row that should be number `seq`, if anything."""
+def _fault(row: Mapping[str, Any], seq: int, previous: str, redactions: Redactions) -> str | None:
+    """What is wrong with the row that should be number `seq`, if anything; one that is redacted is noted."""
     if row["seq"] != seq:
         return f"event {seq} is missing: found {row['seq']!r} instead"
     if row["previous"] != previous:
@@ -206,9 +211,9 @@ def _fault(row: Mapping[str, Any], seq: int, previous: str) -> str | None:
         computed = link(row)
     except (ValueError, TypeError) as error:  # rfc8785's refusals and undecodable text are ValueErrors
         return f"event {seq} contains what kbsync cannot have written: {error}"
-    return (
-        None if computed == row["hash"] else f"event {seq} was changed: its hash does not match its content"
-    )
+    if computed == row["hash"] or redactions.expect(row):
+        return None
+    return f"event {seq} was changed: its hash does not match its content"
 
 
 def _replayed(rows: Iterable[dict[str, Any]], replay: Replay) -> Iterator[dict[str, Any]]:

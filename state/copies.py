@@ -12,11 +12,11 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.engine import URL
 
 from state import migrations
-from state.database import migration_engine, read_engine
+from state.database import migration_engine, read_engine, upkeep_engine
 from state.driver_errors import translated
 from state.errors import Damaged
 from state.tables import Ledger, LedgerTable, table
@@ -89,6 +89,25 @@ def _replace_file(place: Path, file: Path, aside: Path | None) -> None:
     make_single(file)
     file.replace(place)
     _sync(place.parent)
+
+
+def compact(url: URL, busy: float) -> None:
+    """Rewrite every table without its dead rows; on SQLite, empty the log of changes beside the file as well."""
+    if url.get_backend_name() == "sqlite":
+        file = Path(str(url.database)).absolute()
+        with closing(sqlite3.connect(file, timeout=busy, isolation_level=None)) as connection:
+            connection.execute("VACUUM")
+            (blocked, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if blocked:
+            raise sqlite3.OperationalError("database is locked")
+        return
+    engine = upkeep_engine(url)
+    try:
+        with engine.connect() as connection:
+            for source in _IN_ORDER:
+                connection.execute(text(f"VACUUM FULL {source.name}"))
+    finally:
+        engine.dispose()
 
 
 def check_file(file: Path) -> None:

@@ -115,6 +115,11 @@ def migration_engine(url: URL, *, busy: float = BUSY_SECONDS) -> Engine:
     return engine
 
 
+def upkeep_engine(url: URL) -> Engine:
+    """PostgreSQL without transactions, for statements that must not be in one."""
+    return _postgres(url).execution_options(isolation_level="AUTOCOMMIT")
+
+
 def check_place(url: URL) -> None:
     """Raises Unreachable when the SQLite file's directory is missing or cannot be written."""
     if url.get_backend_name() != "sqlite":

@@ -19,8 +19,8 @@ FACTS, PROBES = table(Facts), table(Probes)
 FACT = columns_of(FACTS, Fact)
 ALL_FACTS = select(*FACT).join_from(FACTS, SLOTS)
 
-NEVER_WANTED = frozenset({"gone", "respelled"})
-"""Reason codes of rows that waited and were never wanted: they are no former values of their slots."""
+NEVER_WANTED = frozenset({"gone", "respelled", "erased"})
+"""Reason codes of rows that are no former values of their slots: they were never wanted, or nothing is left of them."""
 
 
 def previous_value(fact: Fact, slot: Iterable[Fact]) -> Fact | None:

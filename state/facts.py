@@ -20,7 +20,7 @@ _FIXED = ("id", "key", "subject_label", "object", "target", "template", "created
 """A fact's identity, which the key covers: what differs in one of these is another fact."""
 _MUTABLE = tuple(name for name in _STORED if name not in _FIXED)
 _UNLOGGED = ("subject_label", "template", "prompt_key", "status", "held_until", "priority", "since")
-_LOGGED = ("key", *(name for name in _OFFERED if name not in _UNLOGGED))
+LOGGED_COLUMNS = ("key", *(name for name in _OFFERED if name not in _UNLOGGED))
 """The columns that every event of a fact repeats."""
 
 
@@ -246,7 +246,7 @@ def _put_note(fact: Fact, old: Fact | None, slot: Iterable[Fact]) -> NewEvent:
 
 
 def _logged(fact: Fact) -> dict[str, Any]:
-    return {name: getattr(fact, name) for name in _LOGGED}
+    return {name: getattr(fact, name) for name in LOGGED_COLUMNS}
 
 
 def _body(

@@ -29,8 +29,10 @@ from state.checkpoints import CheckpointTransitions
 from state.checks import CheckQueries, CheckTransitions
 from state.deployments import DeploymentQueries
 from state.driver_errors import shown, translated
+from state.erasure import ErasureQueries, ErasureTransitions
 from state.event_queries import EventQueries
 from state.facts import FactTransitions
+from state.forgotten import ForgottenQueries
 from state.in_force import InForceQueries, InForceTransitions
 from state.instance import InstanceQueries, InstanceTransitions
 from state.instants import InstantTransitions
@@ -54,6 +56,8 @@ from state.views import ViewTransitions
 
 
 class Snapshot(
+    ForgottenQueries,
+    ErasureQueries,
     ProvenanceQueries,
     SlotQueries,
     SourceQueries,
@@ -73,6 +77,7 @@ class Snapshot(
 
 
 class Transaction(
+    ErasureTransitions,
     SlotTransitions,
     SourceTransitions,
     RenderingTransitions,
@@ -211,6 +216,14 @@ class State:
         """
         self.close()
         copies.replace_with_file(self.url, file, self._busy, aside)
+
+    def compact(self) -> None:
+        """Rewrite the database without what was deleted or overwritten, which its free pages still hold.
+
+        Raises Unreachable where somebody else keeps it busy for too long.
+        """
+        with translated(self.url):
+            copies.compact(self.url, self._busy)
 
     @staticmethod
     def revision() -> str:

@@ -38,6 +38,8 @@ class ProvenanceQueries(FactQueries, ObservationQueries, ViewQueries, RunQueries
             )
             if in_use and item.collected is None:
                 kept[item.id] = item
+        erased = self.views_with_erased()
+        kept = {id: item for id, item in kept.items() if item.view not in erased or item.status == "live"}
         bases = {item.base for item in kept.values()} | {run.base for run in open_runs}
         return Roots(
             live,

@@ -82,6 +82,8 @@ class Replay:
         self.deployments: dict[int, LoggedDeployment] = {}
         self.views: dict[str, int] = {}
         """Size by digest."""
+        self.reduced: dict[str, str] = {}
+        """Views of which facts were erased: the digest of what is left, by their own."""
         self.blocked: set[str] = set()
         self.decisions: dict[int, str] = {}
         self.leases: dict[str, tuple[str, int]] = {}
@@ -134,6 +136,8 @@ class Replay:
             case "lease" if to == "acquired":
                 body = json.loads(row["body"])
                 self.leases[body["lease"]] = (row["actor"], body["generation"])
+            case "subject" if to == "forgotten":
+                self.reduced |= json.loads(row["body"])["views"]
             case "daemon" if to in ("paused", "resumed"):
                 self.paused = to == "paused"
             case "ledger" if to == "restored":

@@ -18,6 +18,8 @@ from state.tables import BaseAnswers, ViewFacts, Views, table
 from state.transaction import SLOTS, NewEvent, Reader, Writer, chunks, columns_of
 
 VIEWS, VIEW_FACTS, BASE_ANSWERS = table(Views), table(ViewFacts), table(BaseAnswers)
+ERASED = "erased"
+"""The reason code of a fact whose subject was forgotten (`erasure.py`)."""
 _VIEW = columns_of(VIEWS, View)
 
 
@@ -39,6 +41,12 @@ class ViewQueries(Reader):
         joined = VIEWS.join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id).join(FACTS).join(SLOTS)
         rows = self._rows(select(*FACT).select_from(joined).where(VIEWS.c.digest == digest))
         return tuple(sorted((Fact(*row) for row in rows), key=lambda fact: fact.key))
+
+    def views_with_erased(self) -> frozenset[str]:
+        """Digests of the views that had a fact which was erased since."""
+        erased = (FACTS.c.status == "retracted") & (FACTS.c.reason_code == ERASED)
+        views = select(VIEWS.c.digest).join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id).join(FACTS)
+        return frozenset(row.digest for row in self._rows(views.where(erased).distinct()))
 
     def base_answers(self, base: str, fact_ids: Iterable[int]) -> dict[int, BaseAnswer]:
         """What the base answers, of the facts that it was asked about."""

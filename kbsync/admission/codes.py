@@ -64,6 +64,7 @@ CODES: dict[str, str] = {
     "retemplated": "the fact was moved to the relation's new template",
     "gone": "the source does not state this value any more",
     "redirected": "the subject was merged into another",
+    "erased": "the subject, or the value, was forgotten, and its words were erased",
 }
 
 UNAPPROVABLE = frozenset({"denied", "living_off"}) | {rule.code for rule in RULES if not rule.approvable}

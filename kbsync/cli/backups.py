@@ -81,6 +81,8 @@ def restore(
         say(
             f"decisions made after the backup keep {done.decisions} facts out here too: see `kbsync quarantine`"
         )
+    if done.forgotten:
+        say(f"{done.forgotten} subjects that were forgotten after the backup were erased here too")
     for witness, reason in done.undeclared.items():
         say(
             f"the restore could not be declared to {witness}: {reason}; `kbsync audit anchor --restored` does it"

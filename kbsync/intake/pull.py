@@ -21,6 +21,7 @@ from kbsync.admission.verdicts import Verdict
 from kbsync.catalogue.relations import Catalogue
 from kbsync.intake import entities, rendering
 from kbsync.intake.admit import ACTOR, Admission, Admitted, Breaker, stored
+from kbsync.intake.forgotten import without_forgotten
 from kbsync.visible import visible
 from state.fact_queries import FactFilter
 from state.ledger import State, Transaction, utc_now
@@ -272,6 +273,7 @@ class Intake:
         """Apply one step in one transaction."""
         report = IntakeReport()
         with _undisturbed(), self.write() as tx:
+            step = without_forgotten(tx, step)
             rows = [stored(observation) for observation in step.observations]
             touched = entities.name(tx, self.catalogue, step)
             touched |= entities.redirect(tx, source, step.redirects, self.clock())

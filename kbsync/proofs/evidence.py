@@ -20,6 +20,7 @@ from state import Snapshot
 from state.errors import NotFound
 from state.hash_chain import instant
 from state.records import Checkpoint, Event, Fact
+from state.redaction import is_redacted
 from state.view_set import Leaf, ViewSet, place
 
 FORMAT = "kbsync-proof/1"
@@ -99,11 +100,15 @@ def _file(
     chosen: int | None = None,
     view: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The file: signed head, then every step once, in the order of the log."""
+    """The file: signed head, then every step once, in the order of the log.
+
+    Events whose words were erased are left out, for their hash cannot be computed any more.
+    """
     signer = keys.signer(app)
     if signer is None:
         raise UsageError("no key signs the log", "create one with `kbsync keys create`")
-    ordered = sorted({one.event.seq: one for one in steps}.values(), key=lambda one: one.event.seq)
+    whole = {one.event.seq: one for one in steps if not is_redacted(one.event.body)}
+    ordered = sorted(whole.values(), key=lambda one: one.event.seq)
     size, rows = app.state.audit.proven([one.event.seq for one in ordered])
     return {
         "format": FORMAT,

@@ -26,6 +26,7 @@ from kbsync.admission.policy import Policy
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Catalogue
 from kbsync.errors import KbsyncError
+from kbsync.intake.forgotten import triples_without_forgotten
 from kbsync.intake.source import Source
 from kbsync.runs.probe_triples import (
     ProbeTriple,
@@ -210,7 +211,9 @@ class _Asked:
 
     def _once(self, question: tuple[str, ...], ask: Callable[[], tuple[Triple, ...]]) -> tuple[Triple, ...]:
         if question not in self._found:
-            self._found[question] = ask()
+            found = ask()
+            with self.state.read() as tx:
+                self._found[question] = triples_without_forgotten(tx, found)
         return self._found[question]
 
     def _of_relation(self, relation: str) -> tuple[Triple, ...]:

@@ -24,6 +24,7 @@ from kbsync.runs.planning import NothingToDo, Plan
 from kbsync.runs.questions import base_knowledge, forecast
 from kbsync.runs.returning import returning
 from kbsync.runs.starting import Occasion, pending, start
+from kbsync.service import forgetting
 from kbsync.service.cycle import CycleReport, cycle, rebuild, workers
 from state import Transaction
 from state.records import Request
@@ -186,6 +187,11 @@ def forget_source(errand: Errand) -> Mapping[str, Any]:
     return asdict(leavers.forget(intake, source, namespace, errand.request.reason, errand.request.actor))
 
 
+def forget_subject(errand: Errand) -> Mapping[str, Any]:
+    """Erase a subject from the ledger, the log and the home; see `forgetting`."""
+    return forgetting.carry_out(errand.app, errand.leadership, errand.request, errand.arguments)
+
+
 def rename_source(errand: Errand) -> Mapping[str, Any]:
     """Rename a source in everything that it stated; see `leavers.rename`."""
     app, old, new = errand.app, str(errand.arguments["source"]), str(errand.arguments["to"])
@@ -241,5 +247,6 @@ ACTIONS: Mapping[str, Action] = {
     "survey": Action(survey),
     "retemplate": Action(retemplate),
     "forget-source": Action(forget_source),
+    "forget-subject": Action(forget_subject, urgency=1),
     "rename-source": Action(rename_source),
 }

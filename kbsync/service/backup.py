@@ -25,6 +25,7 @@ from kbsync.proofs import keys
 from kbsync.proofs.witnesses import configured, publish
 from kbsync.service import archive
 from kbsync.service.archive import ANCHORS, LEDGER, SETTINGS, Contents
+from kbsync.service.forgotten_file import forget_again
 from kbsync.service.later_decisions import keep_out, made_since
 from kbsync.settings.loading import load
 from state import State, Transaction
@@ -117,6 +118,8 @@ class Restored:
     """Witnesses to which the restore could not be declared, with the reason."""
     decisions: int
     """Facts that stay out because of decisions made after the backup, in the previous ledger."""
+    forgotten: int = 0
+    """Subjects that were forgotten after the backup, and were erased from the restored ledger."""
 
 
 def restore(
@@ -158,8 +161,10 @@ def _restore(
     aside = _aside(home, state, now)
     state.replace_with(staging / LEDGER, aside)
     fsync_directory(home.root)
-    anchor, undeclared = _declared(Application(home, settings))
-    return Restored(contents, instance, not kept, added, aside, anchor, undeclared, decisions)
+    app = Application(home, settings)
+    forgotten = forget_again(app, app.state.write, actor)
+    anchor, undeclared = _declared(app)
+    return Restored(contents, instance, not kept, added, aside, anchor, undeclared, decisions, forgotten)
 
 
 def _declared(app: Application) -> tuple[Path | None, dict[str, str]]:

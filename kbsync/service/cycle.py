@@ -17,6 +17,7 @@ from kbsync.runs.ending import ENDS
 from kbsync.runs.lifecycle import Lifecycle
 from kbsync.runs.rollout import finish
 from kbsync.runs.starting import Occasion, start
+from kbsync.service.forgotten_file import forget_again
 from kbsync.service.housekeeping import clean_up
 from kbsync.service.reading import pull
 from kbsync.settings.base_model import named_device
@@ -57,6 +58,7 @@ def cycle(
     something to build: as soon as a source states something new, while the rest is read.
     """
     leadership.correct_instants()
+    forget_again(app, leadership.write, ACTOR)
     clean_up(app, leadership)
     app.look_at_base()
     with nullcontext(worker) if worker else workers(app, leadership) as worker:

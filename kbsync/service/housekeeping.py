@@ -20,28 +20,26 @@ log = structlog.get_logger()
 def clean_up(app: Application, leadership: Leadership) -> None:
     """Make `live` follow the database and remove what is not referenced; runs at every start.
 
-    Retired checkpoints beyond `state.keep` are removed unless they are pinned, and so are the unfinished
-    files of processes that were killed.
+    Retired checkpoints beyond `state.keep` are removed unless they are pinned; those that were built with a subject
+    which was forgotten always are.  So are the unfinished files of processes that were killed.
     """
     check_link(app, leadership)
     promotion.project(app.state, app.home)
     with app.state.read() as tx:
         roots = tx.roots()
+        erased = tx.views_with_erased()
         retired = sorted(
             (c for c in tx.checkpoints(status="retired") if c.collected is None),
             key=lambda c: (c.promotion or 0, c.id),  # by history, not by a clock
             reverse=True,
         )
+        kept = [c for c in retired if c.view not in erased][: app.settings.state.keep]
         open_runs = {run.id: run for run in tx.open_runs()}
-    keep = {c.path for c in roots.checkpoints} | {c.path for c in retired[: app.settings.state.keep]}
+    keep = {c.path for c in roots.checkpoints} | {c.path for c in kept}
     # The directory of an open run's round exists before its row does.
     keep |= {f"{run.id}-{run.round}" for run in open_runs.values()}
     removed = [*checkpoints.collect_garbage(app.home.checkpoints, keep), *_sweep(app, open_runs)]
-    gone = [
-        c.id
-        for number, c in enumerate(retired)
-        if absent(app.home, c) or (number >= app.settings.state.keep and c.path not in keep)
-    ]
+    gone = [c.id for c in retired if absent(app.home, c) or c.path not in keep]
     if gone:
         with leadership.write() as tx:
             for checkpoint in gone:

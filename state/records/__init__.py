@@ -20,7 +20,15 @@ from state.records.operation import Check, CheckName, Lease, Pause, Request, Req
 from state.records.provenance import Built, Provenance
 from state.records.runs import Attempt, AttemptOutcome, GateResult, Round, RoundOutcome, Run, RunState
 from state.records.slots import Rendering, Slot, SlotKey
-from state.records.sources import GONE, Recorded, SourceHealth, StoredEntity, StoredObservation
+from state.records.sources import (
+    GONE,
+    Erased,
+    ForgottenSubject,
+    Recorded,
+    SourceHealth,
+    StoredEntity,
+    StoredObservation,
+)
 
 __all__ = [
     "EPOCH",
@@ -39,9 +47,11 @@ __all__ = [
     "Deployment",
     "DeploymentState",
     "Difference",
+    "Erased",
     "Event",
     "Fact",
     "FactStatus",
+    "ForgottenSubject",
     "GateResult",
     "Lease",
     "Move",

@@ -54,3 +54,36 @@ class SourceHealth:
     """Rows of the latest reading that could not be used."""
     reject: str = ""
     """Where the first of them is, and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgottenSubject:
+    """A subject that was forgotten; the ledger recognises it by keyed digests and has no name for it."""
+
+    number: int
+    salt: str
+    digests: str
+    """JSON array of hexadecimal digests."""
+    reason: str
+    actor: str
+    since: datetime
+    released: datetime | None
+    """Since when it may be learnt again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was erased in the ledger, as counts, and what follows from it."""
+
+    number: int
+    """Of the row that recognises the subject."""
+    facts: int
+    observations: int
+    """Deleted, or without the statements that named the subject."""
+    events: int
+    views: tuple[str, ...]
+    """Digests of the views that had one of the facts."""
+    slots: tuple[tuple[str, str], ...]
+    """Slots of other subjects that a statement was taken out of: they have to be admitted again."""
+    shared: int
+    """Names that something else in the ledger has as well: they stay where they are not about the subject."""

@@ -78,3 +78,19 @@ class Readings(LedgerTable, table=True):
     observation: int = big(foreign="observations.id")
     gone: bool = Field(sa_column_kwargs={"server_default": false()})
     lift: int = Field(sa_type=Big, sa_column_kwargs={"server_default": "0"})
+
+
+class Forgotten(LedgerTable, table=True):
+    """Subjects that an operator had forgotten: recognised, but not named.
+
+    `digests`: a JSON array of HMAC-SHA256 under `salt` of what the sources call them.
+    """
+
+    __tablename__ = "forgotten"
+    number: int = key()
+    salt: str
+    digests: str = long()
+    reason: str = long()
+    actor: str
+    since: datetime = when()
+    released: datetime | None = when(nullable=True)

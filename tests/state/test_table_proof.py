@@ -69,6 +69,7 @@ def history(state: State) -> None:
         tx.decide(1, "approved", "yes", "ada")
         tx.begin_request(tx.ask("sync", {}, "at once", "ada").id, "first")
         tx.create_token("ada", "reviewer", START + timedelta(days=1), "root")
+        tx.keep_forgotten(["wd:Q99"], "a request", "ada")
         tx.pause("lunch", "ada")
 
 

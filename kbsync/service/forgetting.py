@@ -1,0 +1,200 @@
+"""`kbsync forget`: a person, or any other subject, is removed from everything that this home has.
+
+Files first, while the ledger still knows the names; then the ledger, in one transaction; then what needs no names:
+free pages of the database, the model that was built with the subject, and checkpoints that were.  Each step may be
+repeated, so a process that dies in between is followed by one that finishes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from editing.durable import write_file
+from kbsync.application import Application
+from kbsync.errors import BadData, UsageError
+from kbsync.home import PRIVATE, Home
+from kbsync.leadership import Leadership
+from kbsync.proofs import keys
+from kbsync.runs.ending import end_run
+from kbsync.runs.integrity import ADVICE
+from kbsync.service import forgotten_file
+from kbsync.service.cycle import rebuild
+from kbsync.service.housekeeping import clean_up
+from state import Snapshot
+from state.names import SubjectNames
+from state.records import Erased, Fact, Request
+
+log = structlog.get_logger()
+
+_WEIGHTS = ".safetensors"
+
+
+def check_reason(names: SubjectNames, reason: str) -> None:
+    """Raises UsageError for a reason that names the subject: it stays in the audit log."""
+    if names.are_in(reason):
+        raise UsageError(
+            "the reason names the subject, and would stay in the audit log", "give a reason without the name"
+        )
+
+
+def check_known(tx: Snapshot, subject: str) -> None:
+    """Raises UsageError if the ledger has nothing of the subject."""
+    if not tx.subject_exists(subject):
+        raise UsageError(
+            f"the ledger has nothing of {subject}",
+            "name it by its id, such as wd:Q42, as `kbsync facts` shows it",
+        )
+
+
+def preview(app: Application, subject: str) -> dict[str, Any]:
+    """What forgetting a subject would erase, as counts and names; nothing is changed."""
+    with app.state.read() as tx:
+        check_known(tx, subject)
+        names, shared = tx.names_of(subject)
+        facts = tx.facts_naming(subject)
+        live = tx.live()
+        views = tx.views_with(facts)
+        kept = [one for one in tx.checkpoints() if one.view in views and one.collected is None]
+    return {
+        "subject": subject,
+        "names": list(names.texts),
+        "shared": shared,
+        "facts": [fact.id for fact in facts],
+        "files": [str(path.relative_to(app.home.root)) for path in _mentioning(app.home, names)],
+        "checkpoints": sorted(one.id for one in kept),
+        "rebuild": live is not None and live.view in views,
+    }
+
+
+def carry_out(
+    app: Application, leadership: Leadership, request: Request, arguments: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Forget the subject that the request names, or finish what an earlier process began."""
+    names, erased = None, None
+    if "subject" in arguments:
+        subject = str(arguments["subject"])
+        with app.state.read() as tx:
+            check_known(tx, subject)
+            (names, _), facts = tx.names_of(subject), tx.facts_naming(subject)
+        check_reason(names, request.reason)
+        _check_sound(app, names)
+        files = _erase_files(app.home, names, facts)
+        erased = _erase(app, leadership, request, subject)
+        log.info("subject.forgotten", number=erased.number, facts=erased.facts, files=files)
+    number = int(arguments["number"]) if erased is None else erased.number
+    forgotten_file.write(app)
+    app.state.compact()
+    answer: dict[str, Any] = {"number": number, "run": None, "nothing": ""}
+    if _is_live_tainted(app):
+        answer |= _built_without(app, leadership)
+    clean_up(app, leadership)
+    if names is not None and erased is not None:
+        answer |= {"facts": erased.facts, "events": erased.events, "observations": erased.observations}
+        answer |= {"files": files, "shared": erased.shared}
+        answer["left"] = [str(path.relative_to(app.home.root)) for path in _mentioning(app.home, names)]
+    answer["serves"] = _is_live_tainted(app)
+    return answer
+
+
+def _check_sound(app: Application, names: SubjectNames) -> None:
+    """Raises BadData for a ledger that was tampered with, which an erasure would seal, and for canaries with a name."""
+    found = app.state.audit.verify_tables()
+    if not found.ok:
+        raise BadData(f"nothing was forgotten: {found.reason}", ADVICE[found.failed or "chain"])
+    if any(names.are_in(f"{case.prompt}\n{case.target or ''}") for case in app.canaries):
+        raise BadData(
+            f"nothing was forgotten: a canary in {app.settings.canaries} names the subject",
+            "take it out of the file first, for every candidate is asked it",
+        )
+
+
+def _erase(app: Application, leadership: Leadership, request: Request, subject: str) -> Erased:
+    """Everything in the ledger, in one transaction, with the verdicts about what is left of other slots."""
+    signer = keys.signer(app)
+    intake = app.intake(leadership)
+    with leadership.write() as tx:
+        views = tx.views_with(tx.facts_naming(subject))
+        for run in tx.open_runs():
+            if run.view in views and run.state != "promoted":
+                end_run(tx, run, "rejected", "a subject of its view was forgotten", request.actor)
+        erased = tx.erase_subject(
+            subject, request.reason, request.actor, None if signer is None else signer.signature
+        )
+        tx.settle_request(request.id, erased.number)
+        intake.admission().admit(tx, erased.slots, app.now(), forgotten=True)
+    return erased
+
+
+def _built_without(app: Application, leadership: Leadership) -> dict[str, Any]:
+    """Build live again without the subject, and drop the residuals that nothing uses any more."""
+    report = rebuild(app, leadership)
+    if not _is_live_tainted(app):
+        used = set(_groups(app.home).values())
+        for path in app.home.deltas.glob(f"*{_WEIGHTS}"):
+            if path.stem not in used:
+                path.unlink(missing_ok=True)
+    if not report.runs:
+        return {"nothing": report.nothing}
+    run = report.runs[-1]
+    return {"run": {"run": run.id, "state": run.state, "reason": run.reason}}
+
+
+def _is_live_tainted(app: Application) -> bool:
+    """Whether live was built with something that was forgotten since."""
+    with app.state.read() as tx:
+        live = tx.live()
+        return live is not None and live.view in tx.views_with_erased()
+
+
+def _erase_files(home: Home, names: SubjectNames, facts: Sequence[Fact]) -> int:
+    """Delete what runs wrote and set-aside ledgers that name the subject, its residuals, and its lines of logs."""
+    groups = _groups(home)
+    erased = {str(fact.id) for fact in facts}
+    count = 0
+    for (fact, _), group in groups.items():
+        if fact in erased and (path := home.deltas / f"{group}{_WEIGHTS}").exists():
+            path.unlink()
+            count += 1
+    pattern = names.spelled()
+    for path in (*_files(home.runs), *home.root.glob(f"{home.database.name}.*")):
+        if not pattern.search(path.read_bytes()):
+            continue
+        count += 1
+        if path.suffix == ".log":
+            lines = path.read_bytes().splitlines(keepends=True)
+            write_file(path, b"".join(line for line in lines if not pattern.search(line)), mode=PRIVATE)
+        else:
+            path.unlink()
+    return count
+
+
+def _groups(home: Home) -> dict[tuple[str, str], str]:
+    """The key group of each fact in every report that is left, by the fact's id and the report's directory."""
+    found = {}
+    for path in home.runs.glob("*/round-*/report.json"):
+        try:
+            facts = json.loads(path.read_bytes())["facts"]
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # it was never finished: the build that follows writes another
+        for fact in facts:
+            if fact.get("group"):
+                found[str(fact["id"]), str(path.parent)] = str(fact["group"])
+    return found
+
+
+def _mentioning(home: Home, names: SubjectNames) -> Iterator[Path]:
+    """The files of the home with one of the names, in UTF-8, UTF-16 or JSON; tensors are not searched."""
+    pattern: re.Pattern[bytes] = names.spelled()
+    for path in _files(home.root):
+        if path.suffix != _WEIGHTS and pattern.search(path.read_bytes()):
+            yield path
+
+
+def _files(directory: Path) -> Iterable[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())

@@ -1,0 +1,349 @@
+"""Erasing a subject from the ledger: its facts, what sources stated of it, and its words in the audit log.
+
+What keeps the rest in order stays without words: facts and slots under pseudonyms, so that numbers are not used
+twice; the hash of every event, so that the log verifies (`redaction.py`).  Everything is one transaction.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import bindparam, delete, or_, select, text, update
+
+from state.fact_queries import FACTS, PROBES, FactQueries
+from state.facts import LOGGED_COLUMNS, FactTransitions
+from state.forgotten import ForgottenTransitions
+from state.hash_chain import canonical
+from state.log_proofs import events
+from state.names import SubjectNames
+from state.observations import OBSERVATIONS, READINGS
+from state.records import Erased, Fact, SlotKey, fact_key
+from state.redaction import KIND, Erasure, digest_of_event, statement
+from state.requests import REQUESTS
+from state.seals import key_text
+from state.slots import ENTITIES
+from state.tables import (
+    Attempts,
+    BlockedViews,
+    Checks,
+    Deployments,
+    GateResults,
+    LedgerTable,
+    Pauses,
+    Requests,
+    Runs,
+    Sources,
+    table,
+)
+from state.transaction import EVENTS, SLOTS, NewEvent, Writer, chunks
+from state.views import BASE_ANSWERS, ERASED, VIEW_FACTS, VIEWS, digest_of
+
+_WORD = "forgotten"
+_REASON = "the subject was forgotten, and its words were erased"
+_TEXTS: dict[type[LedgerTable], tuple[str, ...]] = {
+    Runs: ("trigger", "reason"),
+    Attempts: ("worker", "evidence"),
+    GateResults: ("detail",),
+    BlockedViews: ("reason",),
+    Deployments: ("observed", "detail"),
+    Requests: ("arguments", "reason", "answer"),
+    Pauses: ("reason",),
+    Checks: ("detail",),
+    Sources: ("error", "reject"),
+}
+"""Columns that may quote what a source stated."""
+_EVENTS_A_STATEMENT = 1_000
+Sign = Callable[[str], bytes]
+
+
+class ErasureQueries(FactQueries):
+    def subject_exists(self, subject: str) -> bool:
+        """Whether the ledger has anything of the subject: its name, a slot, or a fact with it as the object."""
+        return any(
+            self._row(question) is not None
+            for question in (
+                select(ENTITIES.c.id).where(ENTITIES.c.id == subject),
+                select(SLOTS.c.id).where(SLOTS.c.subject == subject).limit(1),
+                select(FACTS.c.id).where(FACTS.c.object == subject).limit(1),
+            )
+        )
+
+    def subjects(self) -> Iterator[str]:
+        """Every id that the ledger has of an entity, a subject or a value."""
+        for column in (ENTITIES.c.id, SLOTS.c.subject, FACTS.c.object):
+            yield from (row[0] for row in self._rows(select(column).distinct()))
+
+    def names_of(self, subject: str) -> tuple[SubjectNames, int]:
+        """Every name of the subject that is its alone, and how many it shares with something else."""
+        called = self._called(subject)
+        taken = self._taken(subject, called)
+        return SubjectNames(subject, called - taken), len(taken)
+
+    def facts_naming(self, subject: str) -> tuple[Fact, ...]:
+        """Facts about the subject, and those whose object it is: by id, or as the text of its label."""
+        literal = [f"lit:{name}" for name in self.names_of(subject)[0].texts]
+        ids = [
+            row.id
+            for row in self._rows(
+                select(FACTS.c.id)
+                .join_from(FACTS, SLOTS)
+                .where(
+                    or_(SLOTS.c.subject == subject, FACTS.c.object == subject, FACTS.c.object.in_(literal))
+                )
+            )
+        ]
+        return tuple(self.facts(ids=ids))
+
+    def views_with(self, facts: Sequence[Fact]) -> tuple[str, ...]:
+        """The digests of the views that have one of these facts."""
+        found: dict[str, None] = {}
+        for chunk in chunks(fact.id for fact in facts):
+            within = select(VIEW_FACTS.c.view).where(VIEW_FACTS.c.fact.in_(chunk))
+            for row in self._rows(select(VIEWS.c.digest).where(VIEWS.c.id.in_(within)).order_by(VIEWS.c.id)):
+                found.setdefault(row.digest)
+        return tuple(found)
+
+    def _called(self, subject: str) -> set[str]:
+        """What the subject is or was called, in the sources and in prompts."""
+        known = self.entities_named(subject)
+        labels = select(SLOTS.c.subject_label).where(SLOTS.c.subject == subject)
+        asked = select(FACTS.c.subject_label).join_from(FACTS, SLOTS).where(SLOTS.c.subject == subject)
+        targets = select(FACTS.c.target).where(FACTS.c.object == subject)
+        told = {row[0] for question in (labels, asked, targets) for row in self._rows(question)}
+        return {name.strip() for name in (*known, *told) if name and name.strip()}
+
+    def entities_named(self, subject: str) -> tuple[str, ...]:
+        """Label and aliases of an entity."""
+        row = self._row(select(ENTITIES.c.label, ENTITIES.c.aliases).where(ENTITIES.c.id == subject))
+        return () if row is None else (row.label or "", *json.loads(row.aliases))
+
+    def _taken(self, subject: str, names: set[str]) -> set[str]:
+        """Those of the names that another entity, slot or value has as well."""
+        taken = set()
+        for name in names:
+            quoted = canonical([name])[1:-1]
+            others = (
+                select(ENTITIES.c.id).where(
+                    ENTITIES.c.id != subject,
+                    or_(ENTITIES.c.label == name, ENTITIES.c.aliases.contains(quoted, autoescape=True)),
+                ),
+                select(SLOTS.c.id).where(SLOTS.c.subject != subject, SLOTS.c.subject_label == name),
+                select(FACTS.c.id)
+                .join_from(FACTS, SLOTS)
+                .where(
+                    SLOTS.c.subject != subject,
+                    FACTS.c.target == name,
+                    FACTS.c.object != subject,
+                    FACTS.c.object != f"lit:{name}",
+                ),
+            )
+            if any(self._row(question.limit(1)) is not None for question in others):
+                taken.add(name)
+        return taken
+
+
+class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, Writer):
+    def erase_subject(self, subject: str, reason: str, actor: str, sign: Sign | None) -> Erased:
+        """Erases the subject wherever the ledger has it, and bars it from being learnt again.
+
+        `sign`: by the key of the log, where it has one; without its signature the redacted events do not verify.
+        The caller has verified log and tables before: a row that was tampered with would be sealed as it is.
+        """
+        (names, shared), facts = self.names_of(subject), self.facts_naming(subject)
+        one = self.keep_forgotten([subject, *(f"lit:{name}" for name in names.texts)], reason, actor)
+        pseudonym = f"{_WORD}:{one.number}"
+        seals = _Seals()
+        views = self.views_with(facts)
+        self._erase_facts(facts, subject, pseudonym, seals)
+        observed = self._erase_slots(subject, pseudonym, seals)
+        filtered = self._erase_statements(subject, names, seals)
+        self.connection.execute(delete(ENTITIES).where(ENTITIES.c.id == subject))
+        seals.add("entities", (subject,))
+        self._erase_quotations(names, seals)
+        erasure = Erasure(one.number, names, frozenset(fact.id for fact in facts), seals.keys)
+        redacted = self._redact(erasure)
+        after = self.facts(ids=[fact.id for fact in facts])
+        self._log(actor, [NewEvent("fact.retracted", _tombstone(fact), fact=fact.id) for fact in after])
+        body = {
+            "number": one.number,
+            "reason": reason,
+            "facts": len(facts),
+            "observations": observed + len(filtered),
+            "events": len(redacted),
+            "views": {view: self._left_of(view) for view in views},
+        }
+        self._log(actor, [NewEvent("subject.forgotten", body)])
+        self._vouch(one.number, redacted, actor, sign)
+        slots = tuple(sorted({slot for slots in filtered.values() for slot in slots}))
+        return Erased(one.number, len(facts), observed + len(filtered), len(redacted), views, slots, shared)
+
+    def _erase_facts(self, facts: Sequence[Fact], subject: str, pseudonym: str, seals: _Seals) -> None:
+        rows = []
+        for fact in facts:
+            own = fact.subject == subject
+            label = _WORD if own else fact.subject_label
+            slot, object = pseudonym if own else fact.subject, f"{pseudonym}/{fact.id}"
+            rows.append(
+                {
+                    "id": fact.id,
+                    "key": fact_key(slot, fact.relation, object, fact.template, label, _WORD),
+                    "subject_label": label,
+                    "object": object,
+                    "target": _WORD,
+                    "prompt_key": object if own else fact.prompt_key,
+                    "status": "retracted",
+                    "reason": _REASON,
+                    "reason_code": ERASED,
+                    "statement": "",
+                    "held_until": None,
+                    "updated": self.clock(),
+                    "since": self.clock(),
+                }
+            )
+        self._rewrite(FACTS, rows)
+        for chunk in chunks(fact.id for fact in facts):
+            gone = select(BASE_ANSWERS.c.base, BASE_ANSWERS.c.fact).where(BASE_ANSWERS.c.fact.in_(chunk))
+            for row in self._rows(gone):
+                seals.add("base_answers", (row.base, row.fact))
+            self.connection.execute(delete(BASE_ANSWERS).where(BASE_ANSWERS.c.fact.in_(chunk)))
+            self.connection.execute(delete(PROBES).where(PROBES.c.fact.in_(chunk)))
+        for fact in facts:
+            seals.add("facts", (fact.id,))
+            seals.add("probes", (fact.id,))
+
+    def _erase_slots(self, subject: str, pseudonym: str, seals: _Seals) -> int:
+        """How many observations of the subject's own slots were deleted; the slots stay under the pseudonym."""
+        ids = [row.id for row in self._rows(select(SLOTS.c.id).where(SLOTS.c.subject == subject))]
+        count = 0
+        for chunk in chunks(ids):
+            for source in (READINGS, OBSERVATIONS):
+                for row in self._rows(select(source.c.id).where(source.c.slot.in_(chunk))):
+                    seals.add(source.name, (row.id,))
+                    count += source is OBSERVATIONS
+                self.connection.execute(delete(source).where(source.c.slot.in_(chunk)))
+        for id in ids:
+            seals.add("slots", (id,))
+        named = {"subject": pseudonym, "subject_label": _WORD, "template": ""}
+        self._rewrite(SLOTS, [{"id": id, **named, "prompt_key": f"{pseudonym}/slot/{id}"} for id in ids])
+        return count
+
+    def _erase_statements(self, subject: str, names: SubjectNames, seals: _Seals) -> dict[int, list[SlotKey]]:
+        """The observations of other subjects that stated the subject as a value, without those statements."""
+        changed, found = [], {}
+        columns = (OBSERVATIONS.c.id, OBSERVATIONS.c.statements, SLOTS.c.subject, SLOTS.c.relation)
+        mentioned = [OBSERVATIONS.c.statements.contains(text, autoescape=True) for text in names.texts]
+        for row in self._rows(select(*columns).join_from(OBSERVATIONS, SLOTS).where(or_(*mentioned))):
+            stated = json.loads(row.statements)
+            left = [one for one in stated if not _states(one, subject, names)]
+            if left != stated:
+                changed.append({"id": row.id, "statements": _encoded(left)})
+                found[row.id] = [(row.subject, row.relation)]
+                seals.add("observations", (row.id,))
+        self._rewrite(OBSERVATIONS, changed)
+        return found
+
+    def _erase_quotations(self, names: SubjectNames, seals: _Seals) -> None:
+        """Reasons, answers and messages about something else that quote one of the names."""
+        for row in self._rows(select(PROBES)):
+            if any(names.are_in(value or "") for value in (row.prompt, row.target, row.name)):
+                seals.add("probes", (row.fact,))
+                self._delete(PROBES, (PROBES.c.fact == row.fact) & (PROBES.c.position == row.position))
+        sweep = {table(source): columns for source, columns in _TEXTS.items()}
+        sweep |= {FACTS: ("reason",), BASE_ANSWERS: ("answer",)}
+        for source, columns in sweep.items():
+            keys = list(source.primary_key.columns)
+            for row in self._rows(select(*keys, *(source.c[name] for name in columns))):
+                values = row._mapping
+                left = {name: names.replaced(values[name]) for name in columns if values[name]}
+                if any(values[name] != value for name, value in left.items()):
+                    key = tuple(values[column.name] for column in keys)
+                    seals.add(source.name, key)
+                    self._update(source, _is(keys, key), **left)
+
+    def _redact(self, erasure: Erasure) -> dict[str, str]:
+        """Take the words out of every event that has them; digests of what is left, by number."""
+        changed = []
+        for row in events(self.connection):
+            left = erasure.of(row)
+            if left is not None:
+                changed.append(left)
+        where = update(EVENTS).where(EVENTS.c.seq == bindparam("_seq"))
+        with self._events_writable():
+            for start in range(0, len(changed), _EVENTS_A_STATEMENT):
+                page = changed[start : start + _EVENTS_A_STATEMENT]
+                values = [{"_seq": row["seq"], "body": row["body"], "rows": row["rows"]} for row in page]
+                self.connection.execute(where, values)
+        return {str(row["seq"]): digest_of_event(row) for row in changed}
+
+    @contextmanager
+    def _events_writable(self) -> Iterator[None]:
+        """Lift the protection of the audit log within this transaction; a rollback restores it, too."""
+        if self.connection.dialect.name != "sqlite":
+            self.connection.execute(text("ALTER TABLE events DISABLE TRIGGER events_append_only"))
+            yield
+            self.connection.execute(text("ALTER TABLE events ENABLE TRIGGER events_append_only"))
+            return
+        found = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'events_no_update'")
+        statement = str(self.connection.execute(found).scalar_one())
+        self.connection.execute(text("DROP TRIGGER events_no_update"))
+        yield
+        self.connection.exec_driver_sql(statement)
+
+    def _vouch(self, number: int, redacted: dict[str, str], actor: str, sign: Sign | None) -> None:
+        """Write which events were redacted, and what is left of them, signed."""
+        notes = []
+        for page in chunks(redacted, _EVENTS_A_STATEMENT):
+            these = {seq: redacted[seq] for seq in page}
+            body: dict[str, Any] = {"number": number, "events": these}
+            if sign is not None:
+                body["signature"] = base64.b64encode(sign(statement(number, these))).decode()
+            notes.append(NewEvent(KIND, body))
+        self._log(actor, notes)
+
+    def _left_of(self, view: str) -> str:
+        """The digest that the view's facts have now."""
+        rows = select(FACTS.c.key).join_from(VIEW_FACTS, FACTS).join(VIEWS, VIEW_FACTS.c.view == VIEWS.c.id)
+        return digest_of(row.key for row in self._rows(rows.where(VIEWS.c.digest == view)))
+
+    def settle_request(self, id: int, number: int) -> None:
+        """What was asked for, without the name: the erasure has been carried out in the ledger."""
+        self._update(REQUESTS, REQUESTS.c.id == id, arguments=canonical({"number": number}))
+
+
+class _Seals:
+    """Keys of rows whose earlier seals go."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, set[str]] = {}
+
+    def add(self, name: str, key: Sequence[Any]) -> None:
+        self.keys.setdefault(name, set()).add(key_text(key))
+
+
+def _states(statement: dict[str, Any], subject: str, names: SubjectNames) -> bool:
+    """Whether a source's statement has the subject as its value: by id, or by name as text."""
+    object = statement.get("object", "") if isinstance(statement, dict) else statement
+    return object == subject or (
+        isinstance(object, str) and object.startswith("lit:") and object[4:] in names.texts
+    )
+
+
+def _encoded(statements: list[Any]) -> str:
+    """As intake writes them, so that what the source states the next time is found to be the same."""
+    return json.dumps(statements, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def _tombstone(fact: Fact) -> dict[str, Any]:
+    body = {**{name: getattr(fact, name) for name in LOGGED_COLUMNS}, "from": None, "to": fact.status}
+    return body if fact.decision is None else {**body, "decision": fact.decision}
+
+
+def _is(columns: Sequence[Any], key: Sequence[Any]) -> Any:
+    condition = columns[0] == key[0]
+    for column, value in zip(columns[1:], key[1:], strict=True):
+        condition &= column == value
+    return condition
