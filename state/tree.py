@@ -92,12 +92,12 @@ class Tree:
         if height == 0:
             wanted = EVENTS.c.seq.between(first + 1, first + SPAN)
             hashes = select(EVENTS.c.hash).where(wanted).order_by(EVENTS.c.seq)
-            for text in self._connection.execute(hashes).scalars():
+            for text in self._connection.execute(hashes).scalars().all():
                 yield merkle.leaf_hash(bytes.fromhex(text))
             return
         among = (SUBTREES.c.height == height) & SUBTREES.c.number.between(first, first + SPAN - 1)
         hashes = select(SUBTREES.c.hash).where(among).order_by(SUBTREES.c.number)
-        for text in self._connection.execute(hashes).scalars():
+        for text in self._connection.execute(hashes).scalars().all():
             yield bytes.fromhex(text)
 
     def missing(self) -> int:
