@@ -58,9 +58,8 @@ class Server:
                     answer.status_code,
                     content=_body_of(answer),
                     request=answer.request,
-                    headers={"Location": answer.headers["Location"]}
-                    if answer.has_redirect_location
-                    else None,
+                    # As bytes: a server may send what no header should hold.
+                    headers=[pair for pair in answer.headers.raw if pair[0].lower() == b"location"],
                 )
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise ServerUnreachable(f"{method} {url}: {str(error) or 'cannot connect'}") from error

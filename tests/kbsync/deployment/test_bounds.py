@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import os
 import resource
+import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,34 @@ def test_a_redirect_is_not_followed_and_its_target_is_named(listen: Listen) -> N
     with pytest.raises(HookFailed, match=f"HTTP 302 to {secret.url}/deployed"):
         one.deploy(Version("1-1@0", Path("/models/1-1"), "0"))
     assert secret.requests == []
+
+
+@contextmanager
+def raw(answer: bytes) -> Iterator[str]:
+    """The URL of a server that sends these bytes to one request."""
+
+    def once(server: socket.socket) -> None:
+        with suppress(OSError):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=once, args=(server,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "location", [b"http://h/\xe9", "http://h/\u202e".encode(), b"http://[::1", b"", b"a" * 50_000]
+)
+def test_a_redirect_to_an_odd_place_is_a_failure_like_any_other(location: bytes) -> None:
+    answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"
+    with raw(answer) as url, pytest.raises(HookFailed, match=r"HTTP 302 to|location header") as failed:
+        require_ok(Server(url, None, 20.0).get("/version"))
+    assert str(failed.value).isprintable()
 
 
 def test_a_model_name_that_is_no_text_is_sent_back_as_it_came(listen: Listen) -> None:
