@@ -238,6 +238,12 @@ class Intake:
         rendering.caught_up(self.write, self.catalogue, known)
         return report
 
+    def readmit_homonyms(self) -> IntakeReport:
+        """Admit again what a slot with the same prompt keeps out, because that slot may have another prompt now."""
+        with self.state.read() as tx:
+            pairs = rendering.kept_out(tx)
+        return self.readmit(pairs)
+
     def bootstrap_waiting(self) -> IntakeReport:
         """Apply the bootstrap rules to values that were read earlier: those that the volume breaker stopped,
         and those that are still settling."""

@@ -15,7 +15,8 @@ from editing.folding import FOLDING
 from editing.requests import prompt_key, render
 from kbsync.catalogue import labels
 from kbsync.catalogue.relations import Catalogue
-from state.ledger import State, Transaction
+from state.fact_queries import FactFilter
+from state.ledger import Snapshot, State, Transaction
 from state.records import Rendering, Slot, SlotKey, StoredEntity
 
 Write = Callable[[], AbstractContextManager[Transaction]]
@@ -66,8 +67,13 @@ def follow_catalogue(state: State, write: Write, catalogue: Catalogue, page: int
     touched: set[SlotKey] = set()
     for slots in _pages(state, changed, page):
         with write() as tx:
-            moved = [new for old in slots if (new := rendered(old, catalogue)) != old]
+            pairs = [(old, new) for old in slots if (new := rendered(old, catalogue)) != old]
+            moved = [new for _, new in pairs]
             tx.put_slots(moved)
+            # Those whose prompt they no longer share may be admitted now.
+            stayed = tx.slots_with_prompt_keys(
+                {old.prompt_key for old, _ in pairs} - {new.prompt_key for new in moved}
+            )
             _rekey(
                 tx, slots, {name for name in changed if name not in known or known[name].folding != FOLDING}
             )
@@ -76,9 +82,19 @@ def follow_catalogue(state: State, write: Write, catalogue: Catalogue, page: int
             )
         touched.update(
             (slot.subject, slot.relation)
-            for slot in (*moved, *(s for s in slots if s.relation in interrupted))
+            for some in (moved, *stayed.values(), [s for s in slots if s.relation in interrupted])
+            for slot in some
         )
+    if interrupted:
+        with state.read() as tx:
+            touched |= kept_out(tx)
     return touched
+
+
+def kept_out(tx: Snapshot) -> set[SlotKey]:
+    """The slots of which a slot with the same prompt keeps a value out."""
+    facts = tx.chosen_facts(FactFilter(status="quarantined", reason_code="homonym"))
+    return {(fact.subject, fact.relation) for fact in facts}
 
 
 def caught_up(write: Write, catalogue: Catalogue, known: Mapping[str, Rendering]) -> None:

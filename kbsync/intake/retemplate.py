@@ -51,7 +51,10 @@ def moved(
 
 
 def retemplate(intake: Intake, relation: str | None, why: str, actor: str) -> int:
-    """Move all of them, page by page; return their number.  After a crash, the next call continues."""
+    """Move all of them, page by page; return their number.  After a crash, the next call continues.
+
+    What one of them kept out by its old prompt is admitted.
+    """
     total = 0
     while True:
         with intake.write() as tx:
@@ -59,6 +62,7 @@ def retemplate(intake: Intake, relation: str | None, why: str, actor: str) -> in
             _write(tx, page, actor)
         intake.alive()
         if not page:
+            intake.readmit_homonyms()
             return total
         total += len(page)
 

@@ -201,3 +201,43 @@ def test_moving_works_page_by_page(world: World, page: int, monkeypatch: pytest.
     cycle(world)
     assert retemplate(world.intake, HEAD, "r", "ann") == 5
     assert set(templates(world).values()) == {NEW}
+
+
+KEEPER = "crm:keeper"
+
+
+def two_relations(head: str, keeper: str) -> Catalogue:
+    rest = ["{} is governed by", "{} is kept by"]
+    return load_catalogue(
+        {
+            HEAD: {"templates": [head, *rest]},
+            KEEPER: {"label": "keeper", "templates": [keeper, *rest]},
+        }
+    )
+
+
+@pytest.mark.parametrize("corrects", ["its own", "the other"])
+def test_a_template_that_ends_a_conflict_releases_both_sides(world: World, corrects: str) -> None:
+    """Two relations ask about Italy in the same words, by mistake."""
+    world.catalogue = two_relations(OLD, OLD)
+    world.hear(observed("italy", "conte"), observed("italy", "fico", relation=KEEPER))
+    assert {fact.reason_code for fact in world.facts()} == {"homonym"}
+    world.catalogue = two_relations(*((NEW, OLD) if corrects == "its own" else (OLD, "The keeper of {} is")))
+    cycle(world)
+    assert {fact.target: fact.status for fact in world.facts() if fact.status != "superseded"} == {
+        "Conte": "wanted",
+        "Fico": "wanted",
+    }
+
+
+def test_moving_a_fact_to_another_prompt_releases_what_its_old_prompt_kept_out(world: World) -> None:
+    world.catalogue = two_relations(OLD, "The keeper of {} is")
+    world.hear(observed("italy", "conte"))
+    world.catalogue = two_relations(NEW, OLD)
+    cycle(world)
+    world.hear(observed("italy", "fico", relation=KEEPER))
+    quarantined = {fact.target for fact in world.facts() if fact.status == "quarantined"}
+    retemplate(world.intake, None, "say what is meant", "ada")
+    assert {fact.target for fact in world.facts() if fact.status == "wanted"} == {"Conte", "Fico"}, (
+        quarantined
+    )
