@@ -178,7 +178,8 @@ def gates_page() -> str:
     for gate in DEFAULT_GATES:
         margin = "" if gate.margin is None else f"{gate.margin:g}"
         traced = "single facts" if gate.judges_facts else "the candidate as a whole"
-        rows.append(f"| `{gate.name}` | {gate.condition} | {margin} | {traced} | {gate.explains} |")
+        condition = gate.condition if gate.enabled else f"off; {gate.condition}"
+        rows.append(f"| `{gate.name}` | {condition} | {margin} | {traced} | {gate.explains} |")
     return "\n".join((before, marked, *rows, after))
 
 

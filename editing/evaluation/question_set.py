@@ -56,6 +56,8 @@ class QuestionSet:
     windows: tuple[Tensor, ...]
     """Held-out text, (1, T) token ids each."""
     seed: int
+    untouched: tuple[Question, ...] = ()
+    """Questions whose prompts the view does not edit, by which base and candidate are compared; distinct prompts."""
     readings: Mapping[str, Reading] = field(default_factory=dict)
     """By measure, the functions that compute a figure from a model instead of asking it."""
 

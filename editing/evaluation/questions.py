@@ -27,6 +27,10 @@ from editing.progress import Tick, uncounted
 from editing.requests import prompt_key, render
 from editing.spec import BaseAnswer, BuildSpec, Case, FactSpec
 
+KNOWN_COMPARED = 256
+"""Maximum number of prompts of facts that the base knows by which distributions are compared: the base is scored on
+these only for that."""
+
 FLUENCY_TEXTS = 32
 """Minimum number of generated texts, if there are enough facts, so that GE is a meaningful average."""
 
@@ -93,12 +97,14 @@ def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Seq
     whole = {m.name: tuple(m.asks(spec)) for m in CANDIDATE_MEASURES if m.asks is not None}
     unmoved = [case for _, measure, cases in asked for case in cases if measure.expects == "unchanged"]
     unmoved += [case for cases in whole.values() for case in cases if case.target is None]
-    unchanged = _unchanged(base, unmoved, _edited(spec.facts, known))
+    edited = _edited(spec.facts, known)
+    unchanged = _unchanged(base, unmoved, edited)
     required = _required(
         base, [case for cases in whole.values() for case in cases if case.target is not None]
     )
+    about_facts = _fact_questions(base, facts, known, asked, unchanged)
     return QuestionSet(
-        facts=_fact_questions(base, facts, known, asked, unchanged),
+        facts=about_facts,
         candidate={
             name: tuple(
                 (unchanged if case.target is None else required)[case]
@@ -110,6 +116,16 @@ def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Seq
         texts=_texts(spec, facts, known, asked),
         windows=tuple(windows),
         seed=spec.settings.seed,
+        untouched=_untouched(
+            [
+                *(
+                    unchanged[case]
+                    for case in unmoved
+                    if case in unchanged and prompt_key(case.prompt) not in edited
+                ),
+                *_own_of_known(about_facts, facts, known, edited, spec.settings.seed),
+            ]
+        ),
         readings={m.name: m.reads for m in CANDIDATE_MEASURES if m.reads is not None},
     )
 
@@ -204,6 +220,27 @@ def _fact_questions(
         )
         for id, pair in own.items()
     }
+
+
+def _own_of_known(
+    asked: Mapping[str, FactQuestions],
+    facts: Sequence[FactSpec],
+    known: Known,
+    edited: Mapping[str, str],
+    seed: int,
+) -> list[Question]:
+    """The own prompts of facts that the base knows, of a sample of them."""
+    unedited = [
+        fact
+        for fact in facts
+        if known[fact.id].known and prompt_key(render(fact.prompt, fact.subject)) not in edited
+    ]
+    return [asked[fact.id].own for fact in _drawn(unedited, KNOWN_COMPARED, seed)]
+
+
+def _untouched(questions: Iterable[Question]) -> tuple[Question, ...]:
+    """One question per prompt."""
+    return tuple({question.prompt: question for question in questions}.values())
 
 
 def _edited(facts: Sequence[FactSpec], known: Known) -> dict[str, str]:

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from editing.evaluation.generation import GeneratedText, generate
+from editing.evaluation.locality import NextToken, divergence, next_token
 from editing.evaluation.question_set import QuestionSet
 from editing.evaluation.scoring import Question, Score, cut_answer, greedy_answers, score
 from editing.evaluation.words import contains
@@ -29,11 +32,38 @@ class Responses:
     """Prompt → generated text."""
     readings: dict[str, float | None] = field(default_factory=dict)
     """Measure → the figure computed from the model."""
+    base: Responses | None = None
+    """The answers of the unedited base, which this model is compared with; None for the base itself."""
+    next_tokens: dict[Ids, NextToken] = field(default_factory=dict)
+    """Prompt → the distribution of the next token, of the base only."""
+    divergences: dict[Ids, float] = field(default_factory=dict)
+    """Prompt → KL(base ‖ model) of the next token, for prompts that the base was scored on."""
 
     def score(self, model: Any, questions: Iterable[Question], tick: Tick = uncounted) -> None:
         """Score what has not been scored yet."""
         missing = [question for question in dict.fromkeys(questions) if question not in self.scores]
-        self.scores.update(zip(missing, score(model, missing, tick=tick), strict=True))
+        found = score(model, missing, observe=self._observe, tick=tick)
+        self.scores.update(zip(missing, found, strict=True))
+
+    def compare(self, model: Any, questions: Iterable[Question], tick: Tick = uncounted) -> None:
+        """Score `questions`, also again where that is needed for `divergence`: the base was scored later."""
+        questions = dict.fromkeys(questions)
+        compared = self.next_tokens if self.base is None else self.divergences
+        again = [question for question in questions if question.prompt not in compared]
+        found = score(model, again, observe=self._observe, tick=tick)
+        self.scores.update(zip(again, found, strict=True))
+
+    def divergence(self, prompt: Ids) -> float:
+        """KL(base ‖ model) of the token after `prompt`, in nats; see `locality` for what is compared."""
+        return 0.0 if self.base is None else self.divergences[prompt]
+
+    def _observe(self, prompt: Ids, logits: Tensor) -> None:
+        """Keep what is needed to compare the distribution of the next token."""
+        if self.base is None:
+            if prompt not in self.next_tokens:
+                self.next_tokens[prompt] = next_token(logits)
+        elif prompt not in self.divergences and prompt in self.base.next_tokens:
+            self.divergences[prompt] = divergence(self.base.next_tokens[prompt], logits)
 
     def answer(self, model: Any, tokenizer: Any, prompts: Iterable[Ids], tick: Tick = uncounted) -> None:
         """Continue greedily what has not been continued yet."""
@@ -44,12 +74,14 @@ class Responses:
     def respond(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
         """Answer the whole question set."""
         self.score(model, asked.questions(), tick)
+        self.compare(model, asked.untouched, tick)
         own = [fact.own for fact in asked.facts.values()]
         self.answer(model, tokenizer, [one.prompt for one in own if not self.states(one)], tick)
         self.speak(model, tokenizer, asked, tick)
 
     def speak(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
-        """Only generate texts and compute readings: what a candidate's figures are compared with on the base."""
+        """Only what a candidate's figures are compared with on the base: texts, readings and untouched prompts."""
+        self.compare(model, asked.untouched, tick)
         missing = [prompt for prompt in asked.texts if prompt not in self.texts]
         texts = generate(model, tokenizer, missing, seed=asked.seed, tick=tick)
         self.texts.update(zip(missing, texts, strict=True))

@@ -71,8 +71,17 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[Ids]:
 
 
 @torch.inference_mode()
-def score(model: Any, questions: Sequence[Question], *, tick: Tick = uncounted) -> list[Score]:
-    """The scores of `questions`, in their order; equal questions are asked once."""
+def score(
+    model: Any,
+    questions: Sequence[Question],
+    *,
+    observe: Callable[[Ids, Tensor], None] = lambda _, __: None,
+    tick: Tick = uncounted,
+) -> list[Score]:
+    """The scores of `questions`, in their order; equal questions are asked once.
+
+    `observe` is called with each question's prompt and the logits (V,) of the token after it.
+    """
     scores: dict[Question, Score] = {}
 
     def run(batch: Sequence[Question]) -> None:
@@ -80,6 +89,7 @@ def score(model: Any, questions: Sequence[Question], *, tick: Tick = uncounted) 
         starts = [len(question.prompt) for question in batch]
         for question, logits in zip(batch, target_logits(model, rows, starts), strict=True):
             scores[question] = scored(logits, question.target)
+            observe(question.prompt, logits[0])
         tick(len(batch))
 
     distinct = list(dict.fromkeys(questions))

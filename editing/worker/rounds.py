@@ -231,7 +231,7 @@ class _Round:
             self.kept.base.speak(self.model, self.tokenizer, asked, tick)
         alone = self._alone(asked, known, built)
         tensors = read_changed(Path(self.spec.base), Path(self.spec.out))
-        candidate = Responses() if tensors else self.kept.base
+        candidate = Responses(base=self.kept.base) if tensors else self.kept.base
         growth = self._growth(tensors)
         with swapped(self.model, tensors):
             with self._counting("judge candidate", total) as tick:
@@ -271,7 +271,8 @@ class _Round:
             self.channel.log("live was built from another base: it is not compared", live=str(directory))
             return None, None
         tensors = read_changed(Path(self.spec.base), directory)
-        kept = self.kept.checkpoints.get(manifest.digest, Responses()) if tensors else self.kept.base
+        new = Responses(base=self.kept.base)
+        kept = self.kept.checkpoints.get(manifest.digest, new) if tensors else self.kept.base
         responses = self.kept.keep(manifest.digest, kept)
         growth = self._growth(tensors)
         with swapped(self.model, tensors), self._counting("judge live", total) as tick:

@@ -41,6 +41,8 @@ def _generation(fact: FactReport) -> str:
     return "its object does not appear in generated text"
 
 
+_GENTLER = "lower `capacity` in [plan], or raise `lam` or `keep` in [edit]"
+
 DEFAULT_GATES: tuple[Gate, ...] = (
     Gate(
         "efficacy",
@@ -103,6 +105,22 @@ DEFAULT_GATES: tuple[Gate, ...] = (
         "at_most",
         "perplexity of held-out text, candidate over base",
         advice="lower `capacity` in [plan], raise `lam` or `ridge` in [edit], or give the statistics text",
+    ),
+    Gate(
+        "kl_median",
+        0.1,
+        "at_most",
+        "median over untouched prompts of KL(base ‖ candidate) of the next token, in nats",
+        enabled=False,
+        advice=_GENTLER,
+    ),
+    Gate(
+        "kl_p99",
+        2.0,
+        "at_most",
+        "99th percentile over untouched prompts of KL(base ‖ candidate) of the next token, in nats",
+        enabled=False,
+        advice=_GENTLER,
     ),
     Gate(
         "weight_growth",

@@ -7,6 +7,7 @@ from typing import Any
 
 from editing.evaluation.evidence import Evidence, counted, finite, ratio
 from editing.evaluation.generation import mean, ngram_entropy, ngram_entropy_released
+from editing.evaluation.locality import quantile
 from editing.evaluation.measures.declaration import CandidateMeasure
 from editing.evaluation.metrics import perplexity
 from editing.evaluation.question_set import QuestionSet
@@ -55,6 +56,23 @@ def _perplexity_ratio(evidence: Evidence) -> Measure | None:
     return Measure("perplexity_ratio", ratio(candidate, base), tokens, live=ratio(live, base))
 
 
+def _divergence(name: str, share: float) -> Callable[[Evidence], Measure]:
+    """A quantile of KL(base ‖ model) of the next token over the untouched prompts, in nats."""
+
+    def figure(evidence: Evidence) -> Measure:
+        def of(responses: Responses | None) -> float | None:
+            if responses is None:
+                return None
+            return finite(quantile([responses.divergence(q.prompt) for q in evidence.asked.untouched], share))
+
+        prompts = len(evidence.asked.untouched)
+        if not prompts:
+            return counted(name, [])
+        return Measure(name, of(evidence.candidate), prompts, live=of(evidence.live), unit="nats")
+
+    return figure
+
+
 def _read_perplexity(model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick) -> float | None:
     return perplexity(model, asked.windows, tick=tick) if asked.windows else None
 
@@ -85,6 +103,8 @@ CANDIDATE_MEASURES: tuple[CandidateMeasure, ...] = (
     CandidateMeasure(name="fluency_bits", figure=_fluency_bits),
     CandidateMeasure(name="fluency_released", figure=_fluency_released),
     CandidateMeasure(name="perplexity_ratio", figure=_perplexity_ratio, reads=_read_perplexity),
+    CandidateMeasure(name="kl_median", figure=_divergence("kl_median", 0.5)),
+    CandidateMeasure(name="kl_p99", figure=_divergence("kl_p99", 0.99)),
     CandidateMeasure(name="weight_growth", figure=_weight_growth),
     CandidateMeasure(name="canaries", asks=_canaries),
 )

@@ -179,6 +179,8 @@ def test_only_gates_of_the_whole_candidate_carry_advice() -> None:
     assert {gate.name for gate in DEFAULT_GATES if gate.advice} == {
         "fluency",
         "perplexity_ratio",
+        "kl_median",
+        "kl_p99",
         "weight_growth",
     }
     assert not any(gate.advice and gate.judges_facts for gate in DEFAULT_GATES)
