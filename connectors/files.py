@@ -275,7 +275,7 @@ class FilesConnector:
         else:
             waits_in.write_rejects(dropped, [{"reason": why}, *_listed(mapper)])
             after = replace(where, rejected={**where.rejected, dropped.name: dropped.identity})
-            advice = f"the file is put aside in {REJECTED}/; correct it, or the settings, and drop it again"
+            advice = f"it goes to {REJECTED}/ with the next reading: correct it, or the settings, and drop it again"
         yield Poll((), after.dump(), rejected=max(1, mapper.rejected), reject=f"{why}; {advice}")
         return after
 

@@ -165,7 +165,7 @@ def test_a_file_of_which_nothing_can_be_used_is_put_aside_and_the_next_is_read(
     rejected, *others = connector.poll(None)
     assert (rejected.observations, rejected.rejected) == ((), 1)
     assert re.search(f"crm: {re.escape(name)}: .*{why}" if why != "1.ttl: " else why, rejected.reject)
-    assert "put aside in rejected/; correct it" in rejected.reject
+    assert "it goes to rejected/ with the next reading: correct it" in rejected.reject
     assert len(others) == 1
     sink.drain(connector)
     sink.drain(connector)
