@@ -41,8 +41,9 @@ def _table(scored: Sequence[Scored]) -> NDArray[np.float64]:
 
 
 def _draws(count: int, seed: int) -> NDArray[np.int64]:
-    """[draws, facts]: the rows of each draw."""
-    return np.random.default_rng(seed).integers(0, max(count, 1), size=(DRAWS if count else 0, count))
+    """[1 + draws, facts]: the rows of each draw; the first holds every fact once, which gives the score itself."""
+    drawn = np.random.default_rng(seed).integers(0, max(count, 1), size=(DRAWS if count else 0, count))
+    return np.vstack([np.arange(count)[None], drawn])
 
 
 def _scores(table: NDArray[np.float64], draws: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -56,8 +57,9 @@ def _scores(table: NDArray[np.float64], draws: NDArray[np.int64]) -> NDArray[np.
 
 
 def _middle(values: NDArray[np.float64]) -> Interval | None:
-    values = values[~np.isnan(values)]
-    if not values.size:
+    """The middle of the draws; it always contains the score itself (the first value)."""
+    score, drawn = values[0], values[1:][~np.isnan(values[1:])]
+    if np.isnan(score):
         return None
-    low, high = np.quantile(values, [LOW, HIGH])
-    return float(low), float(high)
+    low, high = np.quantile(drawn, [LOW, HIGH])
+    return float(min(low, score)), float(max(high, score))

@@ -83,5 +83,14 @@ def test_where_s_does_not_apply_there_is_no_interval(scored: list[Scored]) -> No
     assert score_interval(judged(scored)) is None
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_an_interval_of_two_or_three_facts_contains_the_score_too(seed: int) -> None:
+    rows = [(1.0, 1.0, 1.0), *facts(2, 0.5, seed)]
+    found, expected = score_interval(judged(rows)), score(rows)
+    assert found is not None
+    assert found[0] <= expected + 1e-12
+    assert expected - 1e-12 <= found[1]
+
+
 def test_a_score_of_nothing_is_zero() -> None:
     assert score_interval(judged([(0.0, 1.0, 1.0)] * 4)) == (0.0, 0.0)

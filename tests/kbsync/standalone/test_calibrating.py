@@ -47,6 +47,10 @@ statistics_samples = 20
 """
 
 
+ROUNDING = 1e-9
+"""S is computed twice, with the sums in another order."""
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return taught_facts.save(tmp_path_factory.mktemp("taught") / "model")
@@ -85,13 +89,13 @@ def test_the_command_finds_settings_proves_them_and_writes_them_where_comments_s
     assert {"S", "efficacy", "perplexity_ratio"} <= found["scores"]["after"].keys()
     assert found["trials"][0]["stage"] == "start"
     for name, (low, high) in found["intervals"].items():
-        assert 0 <= low <= found["scores"]["after"][name] <= high <= 1
+        assert 0 <= low <= high <= 1
+        assert low - ROUNDING <= found["scores"]["after"][name] <= high + ROUNDING
     _written_with_comments(home, found)
     page = Path(found["report"]).read_text(encoding="utf-8")
     assert found["base"][:12] in page
     assert "what the home has now" in page
-    low, high = found["intervals"]["S"]
-    assert low <= found["scores"]["after"]["S"] <= high
+    assert "S" in found["intervals"]
     assert found["scores"]["before"].keys() == found["scores"]["after"].keys()
     assert (
         found["change"][0]
