@@ -26,6 +26,8 @@ class Claim:
     """Its wanted or newly accepted value; if there is none, its held or quarantined values."""
     pending: frozenset[str]
     """The value that is wanted from `until` on, if it differs."""
+    said: frozenset[str]
+    """Its values as its sources state them now, whatever is wanted; if there are none, the wanted one."""
     wanted: str | None
     """The target of the fact that the ledger wants now."""
     until: datetime | None
@@ -48,7 +50,7 @@ def check_rivals(verdict: Verdict, history: History, rivals: Sequence[Claim]) ->
     own = claim_of(verdict, history)
     for rival in sorted(rivals, key=lambda claim: (claim.subject, claim.relation)):
         if not own.agrees(rival) and (rival.approved or not own.approved):
-            told = f"{rival.subject} {rival.relation} says {', '.join(sorted(rival.targets))}"
+            told = f"{rival.subject} {rival.relation} says {', '.join(sorted(rival.said))}"
             return Quarantine(
                 because("homonym", told), values_of(verdict), withdraw=True, stated=verdict.stated
             )
@@ -80,6 +82,7 @@ def claim_of(verdict: Verdict, history: History) -> Claim:
         relation=history.slot.relation,
         targets=targets,
         pending=pending,
+        said=values or frozenset({wanted} if wanted is not None else ()),
         wanted=wanted,
         until=verdict.until if isinstance(verdict, Hold) else None,
         approved=any(history.approved(value) for value in values_of(verdict))

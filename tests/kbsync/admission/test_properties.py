@@ -173,6 +173,29 @@ def test_a_value_that_a_homonym_withdraws_and_no_source_states_is_history_at_onc
     assert world.facts() == before
 
 
+def test_a_homonyms_reason_names_what_its_rival_says_now_and_not_what_was_wanted_before(
+    open_world: Callable[[], World],
+) -> None:
+    world = open_world()
+    said = [
+        (SUBJECTS[0], 1, OBJECTS[3], 60),
+        (SUBJECTS[0], 2, OBJECTS[0], 0),  # just changed: it settles while the older value stays wanted
+        (SUBJECTS[1], 1, OBJECTS[1], 60),  # the same prompt, another answer
+    ]
+    for subject, revision, thing, days_ago in said:
+        source = Script("crm")
+        statement = Statement("s0", "entity", thing, "normal", None, None, 0)
+        at = START - days_ago * DAY
+        source.tell(observed(subject, statement, revision=revision, modified=at, at=START, source="crm"))
+        world.intake._apply("crm", source.steps[-1], bootstrap=False, cursor=None)
+    bob = world.fact("georgia_us", "bob")
+    assert bob.status == "quarantined"
+    assert bob.reason.endswith("(wd:georgia wdt:P6 says ann)")
+    before = world.facts()
+    world.intake._apply("crm", source.steps[-1], bootstrap=False, cursor=None)
+    assert world.facts() == before
+
+
 @QUICK
 @given(told=histories(), order=st.randoms(), cuts=st.lists(st.integers(0, 30), max_size=4))
 def test_order_of_arrival_does_not_change_what_is_current_in_the_end(open_world, told, order, cuts) -> None:
