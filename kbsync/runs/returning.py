@@ -24,13 +24,14 @@ class Returning:
     out: tuple[Fact, ...]
     """In the earlier view, and not wanted after the rollback either."""
     withdrawn: tuple[Fact, ...]
-    """Those of `out` that nothing will replace: the earlier checkpoint must not go live with them."""
+    """Those of `out` that nothing will replace, or that live does not state: the earlier checkpoint must not go
+    live with them."""
 
 
 def returning(tx: Snapshot, left: Checkpoint, target: Checkpoint) -> Returning:
     """The effect of a rollback from `left` to `target`.  A slot that wants something newer than both keeps it."""
     earlier, own = tx.view_facts(target.view), tx.view_facts(left.view)
-    earlier_ids = {fact.id for fact in earlier}
+    earlier_ids, own_ids = {fact.id for fact in earlier}, {fact.id for fact in own}
     leaving = tuple(fact for fact in own if fact.id not in earlier_ids and fact.status == "wanted")
     replaced = {_slot(fact) for fact in own if fact.id not in earlier_ids}
     slots = tx.facts_of(map(_slot, earlier))
@@ -51,7 +52,8 @@ def returning(tx: Snapshot, left: Checkpoint, target: Checkpoint) -> Returning:
     out = tuple(fact for fact in earlier if fact.status != "wanted" and fact.id not in coming)
     known = tx.known_facts(target.base, (fact.id for fact in out))
     edited = (fact for fact in out if fact.id not in known)
-    return Returning(leaving, back, out, tuple(fact for fact in edited if _slot(fact) not in wanted))
+    withdrawn = (fact for fact in edited if _slot(fact) not in wanted or fact.id not in own_ids)
+    return Returning(leaving, back, out, tuple(withdrawn))
 
 
 def apply(tx: Transaction, what: Returning, reason: str, actor: str) -> None:

@@ -13,6 +13,7 @@ from kbsync.intake import quarantine
 from kbsync.runs import promotion
 from kbsync.service.reading import pull
 from state.records import Checkpoint, Fact, Move
+from tests.support.decisions import newly_unwanted
 from tests.support.micro import Micro, make
 
 FACTS = {"Blue House": "Anna", "Red Boat": "Bob", "Old Mill": "Carl"}
@@ -134,6 +135,53 @@ def test_a_newer_value_than_both_checkpoints_stays_wanted(micro: Micro) -> None:
     roll_back(micro)
     assert fact(micro, "Emil").status == "wanted"
     assert fact(micro, "Bob").status == "superseded"
+
+
+@pytest.mark.parametrize("withdraw", WITHDRAWALS.values(), ids=WITHDRAWALS)
+def test_what_was_withdrawn_does_not_go_live_again_while_a_newer_value_waits(
+    micro: Micro, withdraw: Callable[[Micro, str], None]
+) -> None:
+    withdraw(micro, "Anna")
+    micro.sync()
+    micro.say({"Blue House": "Dora"})
+    with micro.application() as app:
+        pull(app)
+    roll_back(micro)
+    assert live_targets(micro) == {"Bob", "Carl"}
+    assert newly_unwanted_of(micro) == []
+    micro.sync()
+    assert live_targets(micro) == {"Dora", "Bob", "Carl"}
+
+
+def test_a_superseded_value_does_not_go_live_again_while_a_newer_one_waits(
+    micro: Micro, capfd: pytest.CaptureFixture[str]
+) -> None:
+    micro.say({"Red Boat": "Dora"})
+    micro.sync()
+    micro.say({"Red Boat": "Emil"})
+    with micro.application() as app:
+        pull(app)
+    code, err = command(micro, capfd)
+    assert code == 0
+    assert "built without it; checkpoint 2 was left" in err
+    assert live_targets(micro) == {"Anna", "Emil", "Carl"}
+    assert newly_unwanted_of(micro) == []
+
+
+def test_news_of_what_both_checkpoints_state_does_not_hinder_a_rollback(micro: Micro) -> None:
+    micro.say({"Red Boat": "Dora"})
+    micro.sync()
+    micro.say({"Blue House": "Emil"})
+    with micro.application() as app:
+        pull(app)
+    _, now = roll_back(micro)
+    assert now.id == 1
+    assert live_targets(micro) == {"Anna", "Bob", "Carl"}
+
+
+def newly_unwanted_of(micro: Micro) -> list[str]:
+    with micro.application() as app:
+        return newly_unwanted(app.state)
 
 
 def command(micro: Micro, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
