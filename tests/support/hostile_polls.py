@@ -118,8 +118,9 @@ def main(root: Path, polls: int, seed: int, server: str) -> None:
                 serve(world, server)
             drop(root / "drop", root / "outside", chance)
             app.pass_(timedelta(days=2).total_seconds())
-            _, unavailable = pull(app)
-            for name in unavailable:
+            reports, unavailable = pull(app)
+            rejected = {name for name, report in reports.items() if report.rejected}
+            for name in unavailable.keys() | rejected:
                 failures[name] = failures.get(name, 0) + 1
             assert "good" not in unavailable, unavailable["good"]
         with app.state.read() as tx:
