@@ -156,15 +156,15 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
         (names, shared), facts = self.names_of(subject), self.facts_naming(subject)
         one = self.keep_forgotten([subject, *(f"lit:{name}" for name in names.texts)], reason, actor)
         pseudonym = f"{_WORD}:{one.number}"
-        seals = _Seals()
         views = self.views_with(facts)
-        self._erase_facts(facts, subject, pseudonym, seals)
-        observed = self._erase_slots(subject, pseudonym, seals)
-        filtered = self._erase_statements(subject, names, seals)
+        self._erase_facts(facts, subject, pseudonym)
+        observed = self._erase_slots(subject, pseudonym)
+        filtered = self._erase_statements(subject, names)
         self.connection.execute(delete(ENTITIES).where(ENTITIES.c.id == subject))
-        seals.add("entities", (subject,))
-        self._erase_quotations(names, seals)
-        erasure = Erasure(one.number, names, frozenset(fact.id for fact in facts), seals.keys)
+        self._erase_quotations(names)
+        erasure = Erasure(
+            one.number, names, frozenset(fact.id for fact in facts), {"entities": [key_text((subject,))]}
+        )
         redacted = self._redact(erasure)
         after = self.facts(ids=[fact.id for fact in facts])
         self._log(actor, [NewEvent("fact.retracted", _tombstone(fact), fact=fact.id) for fact in after])
@@ -181,7 +181,7 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
         slots = tuple(sorted({slot for slots in filtered.values() for slot in slots}))
         return Erased(one.number, len(facts), observed + len(filtered), len(redacted), views, slots, shared)
 
-    def _erase_facts(self, facts: Sequence[Fact], subject: str, pseudonym: str, seals: _Seals) -> None:
+    def _erase_facts(self, facts: Sequence[Fact], subject: str, pseudonym: str) -> None:
         rows = []
         for fact in facts:
             own = fact.subject == subject
@@ -206,32 +206,21 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
             )
         self._rewrite(FACTS, rows)
         for chunk in chunks(fact.id for fact in facts):
-            gone = select(BASE_ANSWERS.c.base, BASE_ANSWERS.c.fact).where(BASE_ANSWERS.c.fact.in_(chunk))
-            for row in self._rows(gone):
-                seals.add("base_answers", (row.base, row.fact))
-            self.connection.execute(delete(BASE_ANSWERS).where(BASE_ANSWERS.c.fact.in_(chunk)))
-            self.connection.execute(delete(PROBES).where(PROBES.c.fact.in_(chunk)))
-        for fact in facts:
-            seals.add("facts", (fact.id,))
-            seals.add("probes", (fact.id,))
+            self._delete(BASE_ANSWERS, BASE_ANSWERS.c.fact.in_(chunk))
+            self._delete(PROBES, PROBES.c.fact.in_(chunk))
 
-    def _erase_slots(self, subject: str, pseudonym: str, seals: _Seals) -> int:
+    def _erase_slots(self, subject: str, pseudonym: str) -> int:
         """How many observations of the subject's own slots were deleted; the slots stay under the pseudonym."""
         ids = [row.id for row in self._rows(select(SLOTS.c.id).where(SLOTS.c.subject == subject))]
         count = 0
         for chunk in chunks(ids):
-            for source in (READINGS, OBSERVATIONS):
-                for row in self._rows(select(source.c.id).where(source.c.slot.in_(chunk))):
-                    seals.add(source.name, (row.id,))
-                    count += source is OBSERVATIONS
-                self.connection.execute(delete(source).where(source.c.slot.in_(chunk)))
-        for id in ids:
-            seals.add("slots", (id,))
+            self._delete(READINGS, READINGS.c.slot.in_(chunk))
+            count += self._delete(OBSERVATIONS, OBSERVATIONS.c.slot.in_(chunk))
         named = {"subject": pseudonym, "subject_label": _WORD, "template": ""}
         self._rewrite(SLOTS, [{"id": id, **named, "prompt_key": f"{pseudonym}/slot/{id}"} for id in ids])
         return count
 
-    def _erase_statements(self, subject: str, names: SubjectNames, seals: _Seals) -> dict[int, list[SlotKey]]:
+    def _erase_statements(self, subject: str, names: SubjectNames) -> dict[int, list[SlotKey]]:
         """The observations of other subjects that stated the subject as a value, without those statements."""
         changed, found = [], {}
         columns = (OBSERVATIONS.c.id, OBSERVATIONS.c.statements, SLOTS.c.subject, SLOTS.c.relation)
@@ -242,15 +231,13 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
             if left != stated:
                 changed.append({"id": row.id, "statements": _encoded(left)})
                 found[row.id] = [(row.subject, row.relation)]
-                seals.add("observations", (row.id,))
         self._rewrite(OBSERVATIONS, changed)
         return found
 
-    def _erase_quotations(self, names: SubjectNames, seals: _Seals) -> None:
+    def _erase_quotations(self, names: SubjectNames) -> None:
         """Reasons, answers and messages about something else that quote one of the names."""
         for row in self._rows(select(PROBES)):
             if any(names.are_in(value or "") for value in (row.prompt, row.target, row.name)):
-                seals.add("probes", (row.fact,))
                 self._delete(PROBES, (PROBES.c.fact == row.fact) & (PROBES.c.position == row.position))
         sweep = {table(source): columns for source, columns in _TEXTS.items()}
         sweep |= {FACTS: ("reason",), BASE_ANSWERS: ("answer",)}
@@ -261,7 +248,6 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
                 left = {name: names.replaced(values[name]) for name in columns if values[name]}
                 if any(values[name] != value for name, value in left.items()):
                     key = tuple(values[column.name] for column in keys)
-                    seals.add(source.name, key)
                     self._update(source, _is(keys, key), **left)
 
     def _redact(self, erasure: Erasure) -> dict[str, str]:
@@ -312,16 +298,6 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
     def settle_request(self, id: int, number: int) -> None:
         """What was asked for, without the name: the erasure has been carried out in the ledger."""
         self._update(REQUESTS, REQUESTS.c.id == id, arguments=canonical({"number": number}))
-
-
-class _Seals:
-    """Keys of rows whose earlier seals go."""
-
-    def __init__(self) -> None:
-        self.keys: dict[str, set[str]] = {}
-
-    def add(self, name: str, key: Sequence[Any]) -> None:
-        self.keys.setdefault(name, set()).add(key_text(key))
 
 
 def _states(statement: dict[str, Any], subject: str, names: SubjectNames) -> bool:

@@ -41,7 +41,7 @@ class Erasure:
     facts: frozenset[int]
     """Facts that are erased: their events keep nothing but their moves."""
     seals: Mapping[str, Collection[str]]
-    """Keys of rows, by table, that are erased or rewritten: earlier seals could confirm a guess at their words."""
+    """Keys of rows, by table, that are themselves words: of entities, whose key is the id of the subject."""
 
     def of(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
         """What is left of an event, None where nothing of it has to go."""

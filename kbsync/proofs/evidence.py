@@ -206,6 +206,12 @@ def _view_of(tx: Snapshot, chosen: Checkpoint) -> tuple[ViewSet, dict[str, Any]]
 def _present(tx: Snapshot, fact: Fact, chosen: Checkpoint) -> dict[str, Any]:
     facts, entry = _view_of(tx, chosen)
     found = facts.present(fact)
+    told = [one for one in tx.events(fact=fact.id) if not is_redacted(one.body)]
+    if not any(json.loads(one.body).get("key") == fact.key for one in told):
+        raise UsageError(
+            f"the events of fact {fact.id} were erased in part: a subject was forgotten",
+            "proofs that were made before still verify",
+        )
     if found is None:
         raise UsageError(
             f"checkpoint {chosen.id} was not built with fact {fact.id}",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from kbsync.proofs import verify_proof
 from kbsync.service.forgetting import preview
 from kbsync.service.requests import Desk
 from state import State
@@ -60,6 +63,12 @@ def live_digest(world: Micro) -> str:
         return live.digest
 
 
+def checked(proof: Path, key: str) -> list[str]:
+    """What the checker for auditors prints about a proof."""
+    command = [sys.executable, verify_proof.__file__, str(proof), "--key", key]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
 def test_nothing_is_left_and_live_is_what_it_would_be_without_the_fact(world: Micro) -> None:
     home = world.home.root
     log = world.home.worker_log
@@ -80,6 +89,11 @@ def test_nothing_is_left_and_live_is_what_it_would_be_without_the_fact(world: Mi
             assert [fact.subject for fact in tx.view_facts(live.view)] == ["crm:red-boat"]
             assert [c.id for c in tx.checkpoints() if c.collected is None] == [live.id]
     assert kbsync(home, "audit", "verify", "--tables") == 0
+    assert kbsync(home, "prove", "fact", 3, "--out", home / "fact.json") == 0
+    with world.application() as app:
+        signing = app.state.audit.lineage().active()
+    assert signing is not None
+    assert any("it was built with" in line for line in checked(home / "fact.json", str(signing.key)))
     assert kbsync(home, "prove", "checkpoint", live.id, "--out", home / "proof.json") == 0
     assert kbsync(home, "prove", "subject", PERSON, "--absent", "--out", home / "absent.json") == 0
 
