@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing.connection import wait
 
 import pytest
 
@@ -128,5 +128,5 @@ os.kill(os.getpid(), 9)
     assert asking.returncode == -9, asking.stderr
     with suppress(ProcessLookupError):
         orphan = os.pidfd_open(int(asking.stdout))
-        assert select.select([orphan], [], [], 60)[0]
+        assert wait([orphan], 60)
         os.close(orphan)
