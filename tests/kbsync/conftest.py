@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ import pytest
 from kbsync.executor import WORKER, LocalWorker
 from state.ledger import State
 from tests.support.admission_world import Clock, OpenWorld, World
+
+OPEN_WORLDS = 20
+"""How many ledgers keep their connections: a property test opens a thousand, and a process may open 1,024 files."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,17 +52,20 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_world(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenWorld]:
     """Opens fresh ledgers, also for hypothesis, which runs one test function many times."""
     directory = tmp_path_factory.mktemp("worlds")
-    opened: list[World] = []
+    numbers = count()
+    recent: deque[World] = deque()
 
     def open_one(**settings: object) -> World:
-        path = directory / f"{len(opened)}.db"
+        path = directory / f"{next(numbers)}.db"
         shutil.copy(empty_ledger, path)
         clock = Clock()
-        opened.append(World(State.open(f"sqlite:///{path}", clock), clock, **settings))  # type: ignore[arg-type]
-        return opened[-1]
+        recent.append(World(State.open(f"sqlite:///{path}", clock), clock, **settings))  # type: ignore[arg-type]
+        if len(recent) > OPEN_WORLDS:
+            recent.popleft().state.close()  # only its pooled connections: it can be used again
+        return recent[-1]
 
     yield open_one
-    for world in opened:
+    for world in recent:
         world.state.close()
 
 
