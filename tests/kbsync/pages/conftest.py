@@ -14,8 +14,10 @@ from tests.support.reviewed import Reviewed, reviewed
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Reviewed:
-    return reviewed(tmp_path)
+def home(tmp_path: Path) -> Iterator[Reviewed]:
+    made = reviewed(tmp_path)
+    yield made
+    made.place.application().close()
 
 
 @pytest.fixture
