@@ -7,7 +7,7 @@ corrects them before it works on; the audit log keeps the instants that its even
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Table, func, select
 
@@ -19,11 +19,21 @@ from state.records import SlotKey
 from state.runs import OPEN, RUNS
 from state.transaction import EVENTS, SLOTS, NewEvent, Writer, chunks
 
+PLAUSIBLE = datetime(2023, 1, 1, tzinfo=UTC)
+"""A clock before this date, which is before kbsync was written, has not been set yet."""
 TOLERANCE = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
 _PAGE = 500
 _RECENT = 50
 """Runs and deployments that are looked at, newest first: older ones are not waited for any more."""
+
+
+def clock_is_set(now: datetime) -> bool:
+    """Whether `now` is plausible.  A machine without a battery for its clock starts in 1970.
+
+    With such a clock, every value would begin in the future and every source would be read too early.
+    """
+    return now >= PLAUSIBLE
 
 
 class InstantTransitions(Writer):
@@ -32,8 +42,13 @@ class InstantTransitions(Writer):
 
         What was to happen some time after such an instant happens that time after now.  Also returns the
         slots of the facts that changed at such an instant: dates decide differently now.
+
+        A clock that is not set corrects nothing: by it, every instant is later than now, and a fact would not
+        settle nor a review last as long as they have to.
         """
         now = self.clock()
+        if not clock_is_set(now):
+            return {}, set()
         late = now + TOLERANCE
         changed = self._changed_after(late)
         for chunk in chunks(fact for fact, _ in changed):

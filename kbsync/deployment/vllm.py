@@ -25,8 +25,6 @@ from __future__ import annotations
 
 import re
 
-import httpx
-
 from kbsync.deployment.hooks import (
     Call,
     HookFailed,

@@ -30,11 +30,12 @@ from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.reading import reconcile
 from kbsync.service.requests import LOOK_S, Desk, Interrupted
-from kbsync.service.schedule import Schedule, clock_is_set
+from kbsync.service.schedule import Schedule
 from kbsync.service.scrub import scrub
 from kbsync.service.systemd import notify
 from kbsync.settings.sections import Settings
 from state.errors import StaleLeader, StateError, Unavailable
+from state.instants import clock_is_set
 
 log = structlog.get_logger()
 

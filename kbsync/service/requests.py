@@ -29,9 +29,9 @@ from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
 from kbsync.service.actions import ACTIONS, Errand
 from kbsync.service.cycle import notify_servers
-from kbsync.service.schedule import clock_is_set
 from state import Transaction
 from state.errors import LeaseHeld, StaleLeader, StateError
+from state.instants import clock_is_set
 from state.records import Request
 
 log = structlog.get_logger()

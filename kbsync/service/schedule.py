@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -16,19 +16,9 @@ from apscheduler.triggers.base import BaseTrigger
 
 log = structlog.get_logger()
 
-PLAUSIBLE = datetime(2024, 1, 1, tzinfo=UTC)
-"""A clock before this date, which is before kbsync was written, has not been set yet."""
 _JUMP_S = 60.0
 """The clock was set back if it lost this much against the monotonic one."""
 _SHORTEST = timedelta(seconds=1)
-
-
-def clock_is_set(now: datetime) -> bool:
-    """Whether `now` is plausible.  A machine without a battery for its clock starts in 1970.
-
-    With such a clock, every value would begin in the future and every source would be read too early.
-    """
-    return now >= PLAUSIBLE
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler 3 has no types

@@ -145,6 +145,41 @@ def test_a_hook_that_failed_under_a_clock_ahead_is_notified_again_in_its_time(tm
         assert place.last.state == "deployed"
 
 
+NOT_SET = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
+
+
+def lead_for_a_moment(micro: Micro) -> None:
+    """As a daemon does that starts, or whose clock is set back: what lies in the future is corrected."""
+    with micro.application() as app, app.leading() as leadership:
+        leadership.correct_instants()
+
+
+def test_a_daemon_that_starts_in_1970_does_not_shorten_what_a_fact_has_to_wait(micro: Micro) -> None:
+    right = micro.now
+    micro.say({"Blue House": "Anna"})
+    synced(micro)
+    micro.now = NOT_SET
+    lead_for_a_moment(micro)
+    micro.now = right + timedelta(hours=1)
+    synced(micro)
+    assert held(micro) == [right + timedelta(days=2)]
+
+
+def test_a_daemon_that_starts_in_1970_does_not_shorten_a_review(micro: Micro) -> None:
+    text = micro.home.config.read_text().replace(
+        "settle_without_reference = '2d'", "settle_without_reference = 0"
+    )
+    micro.home.config.write_text(f"{text}\n[review]\nrequired = true\ntimeout = '2d'\n")
+    right = micro.now
+    micro.say({"Blue House": "Anna"})
+    assert [run.state for run in synced(micro).runs] == ["awaiting_review"]
+    micro.now = NOT_SET
+    lead_for_a_moment(micro)
+    micro.now = right + timedelta(hours=1)
+    (run,) = synced(micro).runs
+    assert (run.state, run.review_until) == ("awaiting_review", right + timedelta(days=2))
+
+
 def test_a_lease_of_a_clock_ten_years_ahead_ends_as_soon_as_any_other(tmp_path: Path) -> None:
     now = datetime(2036, 1, 1, tzinfo=UTC)
     state = State.open(f"sqlite:///{tmp_path / 'ledger.db'}", clock=lambda: now)

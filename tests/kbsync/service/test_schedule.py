@@ -9,7 +9,8 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
-from kbsync.service.schedule import Every, Schedule, clock_is_set
+from kbsync.service.schedule import Every, Schedule
+from state.instants import clock_is_set
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
