@@ -92,6 +92,7 @@ class CheckedConnector:
             step.cursor,
             _sound(step.redirects, _redirect, rejects),
             _sound(step.labels, _entity, rejects),
+            _sound(step.merged_objects, _redirect, rejects),
         )
         if not rejects:
             return replace(kept, **_counted(step))

@@ -46,6 +46,11 @@ def parse(url: str | URL) -> URL:
             f"{_USERINFO.sub('//…@', str(url))!r} is not a database URL: "
             "use sqlite:////path/to/kbsync.db or postgresql://user@host/name"
         ) from None
+    if parsed.get_backend_name() == "sqlite" and "?" in str(url):
+        raise Unreachable(
+            f"the ledger's URL {shown(parsed)} has a `?`, after which SQLite's options would come, and there are none: "
+            "write %3F for a `?` in the name of the file"
+        )
     match parsed.get_backend_name():
         case "sqlite" if parsed.database and parsed.database != ":memory:":
             return parsed.set(drivername="sqlite")

@@ -143,6 +143,16 @@ class FactQueries(Reader):
                     found.setdefault(fact.prompt_key, []).append(fact)
         return {key: tuple(sorted(facts, key=lambda fact: fact.id)) for key, facts in found.items()}
 
+    def slots_with_decisions_about(self, objects: Iterable[str]) -> set[SlotKey]:
+        """Slots in which something was decided about one of these objects."""
+        columns = select(SLOTS.c.subject, SLOTS.c.relation).join_from(FACTS, SLOTS)
+        decided = columns.where(FACTS.c.decision.is_not(None))
+        return {
+            (row.subject, row.relation)
+            for chunk in chunks(objects)
+            for row in self._rows(decided.where(FACTS.c.object.in_(chunk)))
+        }
+
     def slots_of_objects(self, objects: Iterable[str]) -> set[SlotKey]:
         """Slots in which one of these objects is wanted, held or doubted (its label may have changed)."""
         return {pair for pairs in self.holders_of_objects(objects).values() for pair in pairs}

@@ -110,13 +110,16 @@ class WikidataConnector:
             asked.setdefault(new, set()).update(asked.pop(old))
         relations = sorted(set().union(*asked.values()))
         observations: list[Observation] = []
+        merged: list[tuple[str, str]] = []
         for some, states in self.reader.states(sorted(asked), relations, self.page):
             for id in some:
                 if state := states.get(id):
                     observations += self.observations(state, sorted(asked[id]))
+                    merged += state.merged
                 elif id not in scan.found and id not in scan.unreadable:
                     observations += gone(self.name, id, sorted(asked[id]), 0, self._context.clock.now())
-        return Poll(tuple(observations), None, redirects=tuple(sorted(scan.merged.items())))
+        redirects = tuple(sorted(scan.merged.items()))
+        return Poll(tuple(observations), None, redirects=redirects, merged_objects=tuple(merged))
 
     def observations(self, state: SubjectState, relations: Sequence[str]) -> list[Observation]:
         """The state as observations of its slots in `relations`."""

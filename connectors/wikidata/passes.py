@@ -144,7 +144,8 @@ class Pass:
             last = ids[-1]
             self._advance(ids, states, scan, Unfinished((at_of[last], last), todo.high, self._watch.text))
             found = [o for id in ids if id in states for o in self._observations(states[id])]
-            yield Poll(tuple(found), self._cursor.dump())
+            merged = tuple(pair for id in ids if id in states for pair in states[id].merged)
+            yield Poll(tuple(found), self._cursor.dump(), merged_objects=merged)
 
     def _advance(
         self,
@@ -201,7 +202,12 @@ class Pass:
             self._named |= {id: described.version for id, described in some.items()}
             # Which version of a label was delivered last must be stored with the label: it may be stale.
             cursor = replace(self._cursor, labels=self._delivered_labels(high))
-            yield Poll((), cursor.dump(), labels=tuple(described.entity for described in some.values()))
+            yield Poll(
+                (),
+                cursor.dump(),
+                labels=tuple(described.entity for described in some.values()),
+                merged_objects=tuple(pair for described in some.values() for pair in described.merged),
+            )
         recent = back(high, self._settings.overlap)
         self._cursor = replace(
             self._cursor,

@@ -86,11 +86,14 @@ def _description_branches(vocabulary: Vocabulary, subjects: str, languages: Sequ
   {{ {subjects} ?s <{instance_of}> ?st . ?st <{vocabulary.value(vocabulary.instance_of)}> ?x .
     ?st {_RANK} ?rank . BIND("class" AS ?is) }}
   UNION
-  {{ {subjects} ?s <{death}> ?st . ?st {_RANK} ?rank . BIND("death" AS ?is) }}"""
+  {{ {subjects} ?s <{death}> ?st . ?st {_RANK} ?rank . BIND("death" AS ?is) }}
+  UNION
+  {{ {subjects} ?x <{SAME_AS}> ?s . BIND("former" AS ?is) }}"""
 
 
 def descriptions(vocabulary: Vocabulary, entities: Sequence[str], languages: Sequence[str]) -> str:
-    """?s ?is ?version ?modified ?x ?rank: one row for each label, alias, class and statement of death.
+    """?s ?is ?version ?modified ?x ?rank: one row for each label, alias, class, statement of death and
+    entity that was merged into it.
 
     The version comes along because a label, too, may be a lagging replica's.
     """

@@ -40,6 +40,8 @@ class SubjectState:
     """By relation; objects have labels.  Slots that cannot be used are absent."""
     objects: Mapping[str, EntityVersion | None]
     """Which version of each object its label is of."""
+    merged: tuple[tuple[str, str], ...] = ()
+    """(old id, new id) of entities that were merged into these objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Described:
 
     entity: Entity
     version: EntityVersion | None
+    merged: tuple[tuple[str, str], ...] = ()
+    """(old id, its id) of entities that were merged into it."""
 
 
 class Graph(Protocol):
@@ -124,7 +128,8 @@ class GraphReader:
             entity = subject.description.entity(id, self._languages)
             labelled = {r: _labelled(statements, objects) for r, statements in slots[iri].items()}
             mentioned = {id: objects[id].version for id in _entities([slots[iri]])}
-            states[id] = SubjectState(entity, subject.description.version, labelled, mentioned)
+            merged = tuple(pair for id in sorted(mentioned) for pair in objects[id].merged)
+            states[id] = SubjectState(entity, subject.description.version, labelled, mentioned, merged)
         return states
 
     def _slots(self, iri: str, subject: Subject, pids: Mapping[str, str]) -> dict[str, tuple[Statement, ...]]:
@@ -161,11 +166,16 @@ class GraphReader:
         query = queries.descriptions(self._vocabulary, iris, self._languages)
         rows = self._select(query, ids, splittable)
         described = descriptions_of(rows, set(iris), self._vocabulary)
-        compact = self._vocabulary.namespaces.compact
-        return {
-            compact(iri): Described(description.entity(compact(iri), self._languages), description.version)
-            for iri, description in described.items()
-        }
+        names = self._vocabulary.namespaces
+        found = {}
+        for iri, description in described.items():
+            id = names.compact(iri)
+            former = sorted(old for old in map(names.compact, description.former) if names.expands(old))
+            entity = description.entity(id, self._languages)
+            found[id] = Described(
+                entity, description.version, tuple((old, id) for old in former if old != id)
+            )
+        return found
 
     def changed_objects(
         self, ids: Sequence[str], relations: Sequence[str], page: int, since: datetime

@@ -55,6 +55,8 @@ class Description:
     uncertain: bool = False
     """Whether a statement of its class or death cannot be used."""
     version: EntityVersion | None = None
+    former: set[str] = field(default_factory=set)
+    """IRIs of entities that were merged into it."""
 
     def entity(self, id: str, languages: Sequence[str]) -> Entity:
         """The label in the first language that has one; aliases in any of them, without the label."""
@@ -95,7 +97,7 @@ class Subject:
     def reject(self, row: Solution, why: SourceDataError) -> None:
         """Record a row that cannot be used."""
         what, claim = _text(row, "is"), _text(row, "p")
-        if what in ("label", "alias", "version"):
+        if what in ("label", "alias", "version", "former"):
             _log.warning("a %s of %s cannot be used: %s", what, shown(_text(row, "s")), why)
         elif what in ("class", "death"):
             self.description.uncertain = True
@@ -188,6 +190,9 @@ def _describe(description: Description, what: str, row: Solution, vocabulary: Vo
             description.labels[name.language or ""] = min(known, name.value)
         else:
             description.aliases.add((name.language or "", name.value))
+    elif what == "former":
+        if (old := _required(row, "x")).kind == "uri":
+            description.former.add(old.value)
     elif _rank(row) == "deprecated":
         return
     elif what == "class":
@@ -208,7 +213,7 @@ def subjects_of(
         subject = found[iri]
         try:
             what = _required(row, "is").value
-            if what in ("version", "label", "alias", "class", "death"):
+            if what in ("version", "label", "alias", "class", "death", "former"):
                 _describe(subject.description, what, row, vocabulary)
             else:
                 claim, statement = _required(row, "p").value, _required(row, "st").value

@@ -175,13 +175,13 @@ class StreamConnector:
             due = where.due | {id: mutation.revision for id, mutation in changed.items()}
             where = replace(where, last=last or where.last, at=at, due=due)
             for some in self._portions(changed):
-                observations, where = self._read_changed(some, where)
-                yield Poll(tuple(observations), where.dump())
+                found, where = self._read_changed(some, where)
+                yield replace(found, cursor=where.dump())
         for some in self._portions({id: _due(id, where.due[id]) for id in waiting & where.due.keys()}):
-            observations, after = self._read_changed(some, where)
+            found, after = self._read_changed(some, where)
             if after != where:
                 where = after
-                yield Poll(tuple(observations), where.dump())
+                yield replace(found, cursor=where.dump())
 
     def _portions(self, changed: Mapping[str, Mutation]) -> Iterator[dict[str, Mutation]]:
         """What one step reads; at least one portion, so that the place in the stream is committed."""
@@ -189,19 +189,19 @@ class StreamConnector:
         for start in range(0, max(1, len(ids)), self._list.page):
             yield {id: changed[id] for id in ids[start : start + self._list.page]}
 
-    def _read_changed(
-        self, changed: Mapping[str, Mutation], where: _Cursor
-    ) -> tuple[list[Observation], _Cursor]:
-        """(observations of the changed subjects, the cursor, in which those that could not be read are due).
+    def _read_changed(self, changed: Mapping[str, Mutation], where: _Cursor) -> tuple[Poll, _Cursor]:
+        """(a step about the changed subjects, the cursor, in which those that could not be read are due).
 
         A subject that is not there was deleted, or merged into another: only the query service knows
         which, and a merge is for the pass over the watch list.
         """
         found: list[Observation] = []
+        merged: list[tuple[str, str]] = []
         for id, mutation in changed.items():
             state = None if mutation.operation == "delete" else self._read(id, mutation)
             if state is not None:
                 found += self._list.observations(state, self._list.relations)
+                merged += state.merged
                 if state.version.number >= mutation.revision:
                     where = _without(where, id)
                 continue
@@ -212,7 +212,7 @@ class StreamConnector:
                 revision = mutation.revision + 1
                 found += gone(self.name, id, self._list.relations, revision, self._clock.now())
                 where = _with_gone(_without(where, id), id)
-        return found, where
+        return Poll(tuple(found), None, merged_objects=tuple(merged)), where
 
     def _read(self, id: str, mutation: Mutation) -> SubjectState | None:
         """Read the entity from the wiki by revision if configured, else from the query service, which may lag."""

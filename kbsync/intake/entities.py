@@ -100,6 +100,44 @@ def _carry_decisions(tx: Transaction, heir_of: Mapping[SlotKey, SlotKey]) -> Non
             tx.decide(carried.id, decision, f"as for {fact.subject}, which was merged into it", ACTOR)
 
 
+def merge_objects(tx: Transaction, merged: Iterable[tuple[str, str]]) -> set[SlotKey]:
+    """Copy the rejections and bars of merged objects to what they were merged into; return the slots affected.
+
+    A value about which something was decided keeps that decision, and one that a reviewer took back stays so: a
+    source may report a merge more than once.
+    """
+    heirs = _heirs(merged)
+    if not heirs:
+        return set()
+    slots = tx.facts_of(tx.slots_with_decisions_about(heirs))
+    ids = {fact.object for facts in slots.values() for fact in facts} | set(heirs.values())
+    entities = tx.entities(ids)
+    touched = set()
+    for pair, facts in sorted(slots.items()):
+        for fact in facts:
+            heir = heirs.get(fact.object)
+            if heir is None or fact.decision not in ("rejected", "barred"):
+                continue
+            if newest_decision(facts, entities, fact.object) != fact.decision:
+                continue
+            if newest_decision(facts, entities, heir) is not None or _was_taken_back(tx, facts, heir):
+                continue
+            label = entities[heir].label if heir in entities else None
+            status: FactStatus = "retracted" if fact.decision == "rejected" else "superseded"
+            reason = Reason(_MERGED, f"{fact.object} was merged into {heir}")
+            value = replace(renewed(fact, reason), object=heir, target=label or fact.target, status=status)
+            (carried,) = tx.put_facts([value], ACTOR)
+            tx.decide(carried.id, fact.decision, f"as for {fact.object}, which was merged into it", ACTOR)
+            touched.add(pair)
+            facts = (*facts, replace(carried, decision=fact.decision))
+    return touched
+
+
+def _was_taken_back(tx: Transaction, facts: Iterable[Fact], object: str) -> bool:
+    rows = [fact.id for fact in facts if fact.object == object]
+    return any(tx.events(fact=id, kind="fact.reopened") for id in rows)
+
+
 def _inherited(fact: Fact, subject: str, status: FactStatus) -> NewFact:
     reason = Reason(_MERGED, f"merged from {fact.subject}")
     return replace(renewed(fact, reason), subject=subject, status=status)

@@ -18,7 +18,7 @@ def without_forgotten(tx: Transaction, step: Poll) -> Poll:
     barred = tx.forgotten(ids)
     if not barred:
         return step
-    for old, new in step.redirects:
+    for old, new in (*step.redirects, *step.merged_objects):
         if old in barred:
             tx.follow_forgotten(old, new)
     barred = tx.forgotten(ids)
@@ -27,6 +27,7 @@ def without_forgotten(tx: Transaction, step: Poll) -> Poll:
         observations=tuple(_left(one, barred) for one in step.observations if one.subject.id not in barred),
         redirects=tuple(pair for pair in step.redirects if barred.isdisjoint(pair)),
         labels=tuple(one for one in step.labels if one.id not in barred),
+        merged_objects=tuple(pair for pair in step.merged_objects if barred.isdisjoint(pair)),
     )
 
 
@@ -42,7 +43,7 @@ def _ids(step: Poll) -> Iterable[str]:
         yield one.subject.id
         yield from (stated.object.id for stated in one.statements if stated.object is not None)
     yield from (entity.id for entity in step.labels)
-    yield from (id for pair in step.redirects for id in pair)
+    yield from (id for pair in (*step.redirects, *step.merged_objects) for id in pair)
 
 
 def _left(observation: Observation, barred: frozenset[str]) -> Observation:

@@ -283,6 +283,7 @@ class Intake:
             rows = [stored(observation) for observation in step.observations]
             touched = entities.name(tx, self.catalogue, step)
             touched |= entities.redirect(tx, source, step.redirects, self.clock())
+            touched |= entities.merge_objects(tx, (*step.redirects, *step.merged_objects))
             outcomes = tx.record(rows, actor=source)
             for row, outcome in zip(rows, outcomes, strict=True):
                 if all_of_it or outcome != "duplicate":

@@ -26,7 +26,7 @@ from kbsync.executor import Worker, WorkerFailed
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.recipe import recipe, same
-from kbsync.runs import bases, gate_commands, integrity, outdated, promotion
+from kbsync.runs import bases, gate_commands, integrity, outdated, promotion, recovery
 from kbsync.runs.building import build, record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
@@ -235,7 +235,9 @@ class Lifecycle:
         return tx.advance_run(run.id, "judged", "building", actor=ACTOR, reason=reason, view=smaller.digest)
 
     def _review(self, run: Run) -> Run:
-        """Wait for a reviewer until the timeout; the wait ends early if something in the view was withdrawn."""
+        """Wait for a reviewer until the timeout; the wait ends early if the candidate is no longer what is wanted."""
+        if bases.is_gone(self.app, run):
+            return self._end_outdated(run, "the base model has changed since")
         if unwanted := outdated.newly_unwanted(self.app, run) or outdated.withdrawn(self.app, run):
             return self._end_outdated(run, f"{UNWANTED}: {named(unwanted)}")
         review = self.app.settings.review
@@ -311,8 +313,9 @@ class Lifecycle:
     def _needs_review(self, run: Run) -> bool:
         with self.app.state.read() as tx:
             new, live = self._new_facts(tx, run), tx.live()
-        if run.trigger == WITHDRAWAL and not new and live is not None and live.base == run.base:
-            return False  # the decision was to take them out: there is nothing else to approve
+        decided = run.trigger == WITHDRAWAL or run.trigger.startswith(recovery.TRIGGER)
+        if decided and not new and live is not None and live.base == run.base:
+            return False  # to take facts out, or to have live, was decided: there is nothing else to approve
         return review_needed(self.app.settings.review, new)
 
 

@@ -250,6 +250,26 @@ def test_a_merge_moves_the_facts_and_changes_none(oxigraph: SparqlServer, open_w
     assert sink.values()["wd:Q900"] == ("wd:Q2",)
 
 
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_merged_object_is_reported_with_what_it_was_merged_into(
+    corrected: bool, oxigraph: SparqlServer, open_wikidata: Open
+) -> None:
+    """Whether the statement still names the old one, or a bot has corrected it."""
+    world, watched = countries(1)
+    oxigraph.serve(world)
+    sink, connector = Sink(), open_wikidata(subjects=watched)
+    sink.drain(connector)
+    world.add("Q900", "Somebody else's name")
+    world.items["Q1"].redirect = "Q900"
+    lead(world, "Q100", "Q900" if corrected else "Q1", after=HOUR)
+    oxigraph.serve(world)
+    polled = list(connector.poll(sink.cursor))
+    assert {pair for step in polled for pair in step.merged_objects} == {("wd:Q1", "wd:Q900")}
+    assert not any(step.redirects for step in polled), "it is no subject"
+    (again,) = connector.snapshot([("wd:Q100", "wdt:P6")])
+    assert again.merged_objects == (("wd:Q1", "wd:Q900"),)
+
+
 def test_a_subject_that_redirects_to_itself_keeps_its_facts(
     oxigraph: SparqlServer, open_wikidata: Open
 ) -> None:

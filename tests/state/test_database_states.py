@@ -185,6 +185,15 @@ def test_a_text_that_no_database_can_hold_gets_the_same_verdict_everywhere(state
         assert tx.facts() == ()
 
 
+def test_a_question_mark_in_an_sqlite_url_is_refused_unless_it_is_escaped(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="write %3F"):
+        State.open(f"sqlite:///{tmp_path}/what?.db")
+    state = State.open(f"sqlite:///{tmp_path}/what%3F.db")
+    state.migrate()
+    state.close()
+    assert [path.name for path in tmp_path.glob("what*")] == ["what?.db"]
+
+
 def test_a_password_in_a_url_that_is_none_is_not_shown() -> None:
     with pytest.raises(Unreachable) as refused:
         State.open("postgres//ada:secret@host/name")

@@ -374,3 +374,53 @@ def test_what_was_decided_about_the_heir_goes_before_what_was_decided_about_the_
         tx.decide(heir.id, "approved", "he is", "bob")
     merged(world)
     assert world.wanted() == {"siemens_ag": "Roland Busch"}
+
+
+def renamed(world: World, *formers: tuple[str, str], revision: int = 9) -> None:
+    """The source has merged `p1` into `p9`, which has another name, and states that now."""
+    world.clock.forward(9 * DAY)
+    heir = says(entity("p9", "Busch, R. (manager)"))
+    world.kb.tell(observed("siemens", heir, revision=revision), merged_objects=(("wd:p1", "wd:p9"), *formers))
+    world.cycle()
+    world.cycle(after=9 * DAY)
+
+
+def test_a_rejection_holds_for_the_object_that_was_merged_into(world: World) -> None:
+    world.hear(observed("siemens", says(BUSCH)))
+    reject(world, only(world, "wd:p1"))
+    renamed(world)
+    assert world.wanted() == {}
+    carried = only(world, "wd:p9")
+    assert (carried.status, carried.decision) == ("retracted", "rejected")
+    quarantine.reopen(world.intake, carried.id, "another man", "bob")
+    renamed(world, revision=10)
+    assert world.wanted() == {"siemens": "Busch, R. (manager)"}, "the reviewer's word is not taken back"
+
+
+def test_a_rejection_reaches_a_merged_object_that_is_wanted_already(world: World) -> None:
+    """The merge is learnt after its statement: a replica lags, or the source reads labels later."""
+    world.hear(observed("siemens", says(BUSCH)))
+    reject(world, only(world, "wd:p1"))
+    world.hear(observed("siemens", says(entity("p9", "Busch, R.")), revision=9), after=9 * DAY)
+    world.cycle(after=9 * DAY)
+    assert world.wanted() == {"siemens": "Busch, R."}
+    world.kb.tell(merged_objects=(("wd:p1", "wd:p9"),))
+    world.cycle()
+    assert world.wanted() == {}
+
+
+def test_what_failed_a_gate_stays_out_under_the_object_that_was_merged_into(world: World) -> None:
+    world.hear(observed("siemens", says(BUSCH)))
+    bar(world, only(world, "wd:p1"))
+    renamed(world)
+    assert world.wanted() == {}
+
+
+def test_a_merge_that_nothing_was_decided_about_changes_nothing(world: World) -> None:
+    world.hear(observed("siemens", says(BUSCH)))
+    renamed(world)
+    assert world.wanted() == {"siemens": "Busch, R. (manager)"}
+    before = world.events()
+    world.kb.tell(merged_objects=(("wd:p1", "wd:p9"), ("wd:p9", "wd:p1")))
+    world.cycle()
+    assert world.events() == before

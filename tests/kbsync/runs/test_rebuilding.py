@@ -84,6 +84,33 @@ def test_the_same_base_copied_again_starts_nothing(micro: Micro) -> None:
     assert seen(micro).differences == (), "its content is the same"
 
 
+def test_a_candidate_that_waits_for_review_does_not_outlive_its_base(micro: Micro) -> None:
+    before, text = live(micro), micro.home.config.read_text()
+    micro.home.config.write_text(f"{text}\n[review]\nrequired = true\n")
+    another_model(micro, seed=7)
+    assert [run.state for run in synced(micro).runs] == ["awaiting_review"]
+    another_model(micro, seed=0)
+    report = synced(micro)
+    assert [run.state for run in report.runs] == ["rejected"], report.nothing
+    assert "base model has changed" in report.runs[0].reason
+    assert live(micro) == before
+    assert not seen(micro).open_runs
+
+
+def test_live_that_was_deleted_is_built_again_while_a_candidate_waits_for_review(micro: Micro) -> None:
+    """Nothing of it is new, so there is nothing to approve."""
+    text = micro.home.config.read_text()
+    micro.home.config.write_text(f"{text}\n[review]\nrequired = true\n")
+    before = live(micro)
+    micro.say({"Old Mill": "Carl"})
+    assert [run.state for run in synced(micro).runs] == ["awaiting_review"]
+    shutil.rmtree(micro.home.checkpoint(before.path))
+    assert seen(micro).lost
+    assert {run.state for run in synced(micro).runs} == {"deployed", "awaiting_review"}
+    assert live(micro).view == before.view
+    assert not seen(micro).lost
+
+
 def test_a_daemon_that_runs_on_finds_another_base(micro: Micro) -> None:
     with micro.application() as app, app.leading() as leadership:
         assert cycle(app, leadership, trigger="test", worker=Scripted()).runs == ()

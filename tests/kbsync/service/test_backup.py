@@ -385,3 +385,11 @@ def test_what_a_drop_folder_withdrew_after_the_backup_is_withdrawn_after_the_res
     assert kbsync(micro.home, "restore", "--replace", micro.root / "one.tar") == 0
     micro.sync()
     assert live(micro) == {"Red Boat": "Emil"}
+
+
+@pytest.mark.parametrize("name", ["what?", "%2e%2e", "a#b c"])
+def test_a_home_of_any_name_is_backed_up_and_restored(template: Micro, tmp_path: Path, name: str) -> None:
+    micro = template.copy(tmp_path / name)
+    assert kbsync(micro.home, "backup", tmp_path / "two.tar") == 0
+    assert kbsync(micro.home, "restore", "--replace", tmp_path / "two.tar") == 0
+    assert live(micro) == FACTS
