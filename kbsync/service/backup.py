@@ -30,6 +30,7 @@ from kbsync.service.later_decisions import keep_out, made_since
 from kbsync.settings.loading import load
 from state import State, Transaction
 from state.copies import check_file, is_empty, make_single
+from state.database import sqlite_url
 from state.driver_errors import shown
 from state.errors import Damaged, LeaseHeld, NotMigrated, StateError
 from state.hash_chain import instant
@@ -83,7 +84,7 @@ def _members(app: Application, copy: Path, folders: tuple[str, ...]) -> Iterator
 
 def _about(app: Application, copy: Path, now: datetime) -> dict[str, object]:
     """The contents of the backup, read from the copy of the ledger."""
-    taken = State.open(f"sqlite:///{copy}", clock=app.now)
+    taken = State.open(sqlite_url(copy), clock=app.now)
     with taken.read() as tx:
         head, instance = tx.head(), tx.instance()
     taken.close()
@@ -227,7 +228,7 @@ def _begin_instance(ledger: Path, contents: Contents, later: Sequence[Fact], act
     Returns the id, and how many of the facts in `later` are kept out as decided.
     """
     check_file(ledger)
-    state = State.open(f"sqlite:///{ledger}")
+    state = State.open(sqlite_url(ledger))
     try:
         found = state.audit.verify()
         head = state.audit.anchor()
