@@ -32,7 +32,7 @@ test: $(STAMP)   ## the quick tests (under ten minutes on two cores)
 	$(BIN)/python -m pytest $(QUICK) -n 2 --dist loadfile $(PYTEST)
 
 test-fast: $(STAMP)  ## the tests without torch, servers and processes (under a minute)
-	$(BIN)/python -m pytest -p tests.support.fast -q $(PYTEST)
+	$(BIN)/python -m pytest -p tests.support.fast -q -n 2 --dist loadfile $(PYTEST)
 
 test-all: $(STAMP)  ## every test that this machine can run
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)

@@ -22,6 +22,8 @@ SLOW_IN_TESTS = frozenset({"subprocess", "multiprocessing", "socket", "http", "p
 SERVERS = frozenset({"oxigraph", "oxigraph_process", "postgres_server", "proxy"})
 """Fixtures that start one."""
 
+MARKERS = ("slow", "thorough", "postgres", "pretrained", "browser", "gpu", "ray")
+
 
 class Absent(MetaPathFinder):
     """Makes the import of HEAVY packages fail as if they were not installed.
@@ -51,10 +53,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = [
         item
         for item in items
-        if item.get_closest_marker("slow")
-        or item.get_closest_marker("thorough")
-        or item.get_closest_marker("postgres")
-        or SERVERS & set(getattr(item, "fixturenames", ()))
+        if any(map(item.get_closest_marker, MARKERS)) or SERVERS & set(getattr(item, "fixturenames", ()))
     ]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in slow]
