@@ -114,11 +114,12 @@ class Source:
             raise SourceUnavailable("nobody waits for this answer any more")
 
     def close(self) -> None:
-        """Close the connector, unless a call is still running, and end the thread."""
+        """Close the connector, unless a call is still running, and end the thread.  It may be called again."""
         if self._connector is not None and not self._is_busy():
             self._ask(self._connector.close)
         if self._thread is not None:
             self._calls.put(None)
+        self._thread, self._connector, self._calls = None, None, queue.SimpleQueue()
 
     def _steps(self, begin: Callable[[Connector], Iterable[Poll]]) -> Iterator[Poll]:
         steps = self._ask(lambda: iter(begin(self.connector())))
@@ -134,7 +135,9 @@ class Source:
         if self._left() <= 0:
             raise self._timeout()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name=f"source {self.name}", daemon=True)
+            self._thread = threading.Thread(
+                target=_work, args=(self._calls,), name=f"source {self.name}", daemon=True
+            )
             self._thread.start()
         call = self._current = _Call(ask)
         self._calls.put(call)
@@ -155,10 +158,6 @@ class Source:
             call.abandoned.set()
             raise
 
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call.work()
-
     def _is_busy(self) -> bool:
         return self._current is not None and not self._current.done.is_set()
 
@@ -169,3 +168,8 @@ class Source:
         """Seconds until the deadline of the current reading, or of a call outside a reading."""
         whole = self.deadline.total_seconds()
         return whole if self._began is None else self._began + whole - self._monotonic()
+
+
+def _work(calls: queue.SimpleQueue[_Call | None]) -> None:
+    while (call := calls.get()) is not None:
+        call.work()

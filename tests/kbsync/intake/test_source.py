@@ -176,3 +176,14 @@ def test_breaking_off_ends_a_connectors_wait_without_another_request() -> None:
     assert source._current is not None
     assert source._current.done.wait(60)
     assert isinstance(source._current.error, SourceUnavailable)
+
+
+def test_a_source_may_be_closed_twice_and_asked_again_after_that() -> None:
+    """A second close waited for a thread that had ended, until the deadline."""
+    script = Script("kb", [Poll((), "1")])
+    source = Source("kb", lambda: script, timedelta(days=1))
+    assert source.check().ok
+    source.close()
+    source.close()
+    assert source.check().ok
+    source.close()

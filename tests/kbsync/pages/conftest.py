@@ -17,7 +17,7 @@ from tests.support.reviewed import Reviewed, reviewed
 def home(tmp_path: Path) -> Iterator[Reviewed]:
     made = reviewed(tmp_path)
     yield made
-    made.place.application().close()
+    made.place.application().state.close()
 
 
 @pytest.fixture
