@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 from editing.errors import StorageError
 
@@ -87,20 +88,25 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
 
     `mode`: permissions of the new file, before the process's umask is applied.
     """
-    with writing(path):
-        _write_file(path, content, mode)
+    with writing(path), staged(path, mode) as file:
+        file.write(content)
 
 
-def _write_file(path: Path, content: bytes, mode: int) -> None:
+@contextmanager
+def staged(path: Path, mode: int) -> Iterator[BinaryIO]:
+    """A new file that becomes `path` when the block ends, complete and durable, and is removed if the block raises.
+
+    `mode`: permissions of the new file, before the process's umask is applied.  Raises OSError.
+    """
     temporary = staging_name(path)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        with open(descriptor, "wb") as file:
-            file.write(content)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from editing.durable import staging_name
+from editing.durable import staged
 from editing.errors import SpecError
 from editing.spec import BuildReport
 from kbsync import __version__
@@ -141,18 +140,8 @@ def _line(event: Mapping[str, Any]) -> bytes:
 
 def _write(out: Path, files: Mapping[str, bytes]) -> None:
     """Atomically, readable only by its owner: reports may quote what a source says of people."""
-    staging = staging_name(out)
-    try:
-        descriptor = os.open(staging, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w+b") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, content in files.items():
-                    entry = zipfile.ZipInfo(name, _EPOCH)
-                    entry.compress_type = zipfile.ZIP_DEFLATED
-                    archive.writestr(entry, content)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.rename(out)
-    except BaseException:
-        staging.unlink(missing_ok=True)
-        raise
+    with staged(out, 0o600) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from editing.durable import fsync_directory, staging_name
+from editing.durable import staged
 from editing.errors import EditingError
 from editing.json_decode import decode
 from kbsync.errors import BadData, NoInput
@@ -66,29 +66,18 @@ def write(target: Path, members: Iterable[tuple[str, Path]], contents: Mapping[s
     `contents`: everything of `Contents` except the files.  A member whose file has meanwhile been removed is left
     out.  Raises OSError.
     """
-    staging = staging_name(target)
     files: dict[str, str] = {}
-    try:
-        descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
-            for name, path in members:
-                try:
-                    file = path.open("rb")
-                except FileNotFoundError:
-                    continue
-                with file:
-                    files[name] = _add(archive, name, file, os.fstat(file.fileno()).st_size)
-            made = Contents(files=files, **contents)
-            text = json.dumps(asdict(made), indent=1, sort_keys=True).encode() + b"\n"
-            _add(archive, CONTENTS, io.BytesIO(text), len(text))
-            archive.close()
-            out.flush()
-            os.fsync(out.fileno())
-        staging.rename(target)
-    except BaseException:
-        staging.unlink(missing_ok=True)
-        raise
-    fsync_directory(target.parent)
+    with staged(target, 0o600) as out, tarfile.open(fileobj=out, mode="w") as archive:
+        for name, path in members:
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                continue
+            with file:
+                files[name] = _add(archive, name, file, os.fstat(file.fileno()).st_size)
+        made = Contents(files=files, **contents)
+        text = json.dumps(asdict(made), indent=1, sort_keys=True).encode() + b"\n"
+        _add(archive, CONTENTS, io.BytesIO(text), len(text))
     return made
 
 
