@@ -41,13 +41,15 @@ def append(done: int, entry: ReadFile) -> None:
     Raises OSError, and SourceDataError if the list is no regular file.
     """
     line = json.dumps(asdict(entry), ensure_ascii=True, separators=(",", ":")) + "\n"
-    descriptor = os.open(READ_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _FLAGS, 0o600, dir_fd=done)
-    try:
+    descriptor = os.open(READ_LOG, os.O_RDWR | os.O_APPEND | os.O_CREAT | _FLAGS, 0o600, dir_fd=done)
+    with os.fdopen(descriptor, "ab") as file:
         _require_file(descriptor)
-        os.write(descriptor, line.encode())
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            file.write(b"\n")  # ends a line that a full disk or a crash has cut short
+        file.write(line.encode())
+        file.flush()
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_after(done: int, revision: int) -> list[ReadFile]:

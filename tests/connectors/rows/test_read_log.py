@@ -102,3 +102,11 @@ def test_a_link_is_not_followed(done: int, tmp_path: Path, tmp_path_factory: pyt
     with pytest.raises(OSError, match="symbolic links"):
         append(done, file(1))
     assert outside.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_line_that_was_cut_short_costs_only_itself(done: int, tmp_path: Path) -> None:
+    append(done, file(1))
+    with (tmp_path / READ_LOG).open("a", encoding="utf-8") as log:
+        log.write('{"name":"b.csv","ident')
+    append(done, file(3))
+    assert read_after(done, 0) == [file(1), file(3)]
