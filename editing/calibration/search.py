@@ -2,7 +2,7 @@
 
 Measured on four models (docs/calibrate.md), a suitable λ decides most, then the layers, then how far δ may go
 (clamp, weight decay), then the ridge and further wordings.  λ and ridge cost seconds a trial, because the δs are
-cached; a change of anything that δ depends on optimises it anew.  A change is kept if it gains more than `GAIN`.
+cached; a change of anything that δ depends on optimises it again.  A change is kept if it gains more than `GAIN`.
 """
 
 from __future__ import annotations
