@@ -14,7 +14,7 @@ from kbsync.cli.options import Json, globals_of
 from kbsync.console import Alarm, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from kbsync.standalone.calibrating import Calibrated
+    from kbsync.standalone.calibrated import Calibrated
 
 
 def register(app: typer.Typer) -> None:

@@ -21,6 +21,7 @@ from kbsync.gates import Gate
 from kbsync.home import Home
 from kbsync.settings.sections import Settings
 from kbsync.standalone import calibration_report
+from kbsync.standalone.calibrated import Calibrated
 from kbsync.standalone.calibration_settings import fragment, merged
 from kbsync.standalone.commands import at_work, paced
 from kbsync.standalone.target import Chosen
@@ -44,38 +45,6 @@ class Task:
     """The settings; the report and the figures are written next to it."""
     write: bool = False
     """Whether the settings are merged into the home's file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calibrated:
-    """What `--json` prints."""
-
-    base: str
-    settings: dict[str, Any]
-    """Sections of kbsync.toml."""
-    scores: dict[str, dict[str, float]]
-    """`before` (what the home has now) and `after`, on facts that the search never saw."""
-    intervals: dict[str, tuple[float, float]]
-    """95 % intervals in `after`, by fact: of S by bootstrap, of shares by their counts."""
-    change: tuple[float, float] | None
-    """95 % interval of S after less S before, on the same facts."""
-    kept: bool
-    """Whether the settings in force stay, because those that the search found were worse on the test split."""
-    capacity: list[dict[str, Any]]
-    report: str
-    file: str
-    written: str
-    """The settings file that was changed; empty without --write."""
-    facts: dict[str, Any]
-    trials: list[dict[str, Any]]
-    unfinished: tuple[str, ...]
-    """Stages that the budget cut short."""
-    left_out: list[dict[str, Any]]
-    """What was not begun, since it would not have ended within the budget, with the seconds expected."""
-    failing: dict[str, float]
-    """Gate → how far the chosen settings miss it on the test split."""
-    capacity_facts: int | None
-    seconds: float
 
 
 def statements_of(records: Sequence[Any] | None, app: Application) -> tuple[WordedTriple, ...]:

@@ -12,10 +12,10 @@ from editing.calibration.intervals import score_interval
 from editing.calibration.judgement import SHARES, Judgement
 from editing.preflight import duration
 from kbsync.gates import sample_bound
+from kbsync.standalone.calibrated import Calibrated
 
 if TYPE_CHECKING:
     from editing.calibration.calibrate import Calibration
-    from kbsync.standalone.calibrating import Calibrated
 
 TEMPLATE = Path(__file__).with_name("calibration_report.html")
 CONFIDENCE = 0.975

@@ -13,6 +13,7 @@ is where MEMIT writes.  Properties are Wikidata's; entities live in a namespace 
         update = wiki.apply(move)           # SPARQL UPDATE: the same world a step later
 """
 
+from kbsync.demo.world.demo_world import DAY_ZERO, DemoWorld
 from kbsync.demo.world.entries import (
     AwkwardCase,
     RelationWording,
@@ -23,7 +24,7 @@ from kbsync.demo.world.entries import (
     WorldFact,
     WorldMove,
 )
-from kbsync.demo.world.loading import DAY_ZERO, DemoWorld, load
+from kbsync.demo.world.loading import load
 from kbsync.demo.world.statements import WorldStatement
 from kbsync.demo.world.wikibase import PREFIXES, Wikibase
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from kbsync.demo.world.demo_world import DemoWorld
 from kbsync.demo.world.entries import WorldError
 from kbsync.demo.world.statements import first_statements, moved
-
-if TYPE_CHECKING:
-    from kbsync.demo.world.loading import DemoWorld
 
 _ID = re.compile(r"demo:[a-z0-9]+(-[a-z0-9]+)*")
 _SPELT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .&'-]*")

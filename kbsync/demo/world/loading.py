@@ -1,17 +1,16 @@
-"""Read the world's files, and query what was true at a given time."""
+"""Read the world's files."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
-from functools import cached_property
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from connectors.observations import Rank
 from kbsync.demo.world.consistency import check
+from kbsync.demo.world.demo_world import DemoWorld, midnight
 from kbsync.demo.world.entries import (
     AwkwardCase,
     Do,
@@ -24,81 +23,8 @@ from kbsync.demo.world.entries import (
     WorldFact,
     WorldMove,
 )
-from kbsync.demo.world.statements import StatementsBySlot, first_statements, moved
 
 HERE = Path(__file__).parent
-DAY_ZERO = date(2021, 1, 1)
-"""The day on which the facts hold and the small model's knowledge ends."""
-
-
-@dataclass(frozen=True)
-class DemoWorld:
-    """The contents of all files."""
-
-    entities: Mapping[str, WorldEntity]
-    invented: Mapping[str, WorldEntity]
-    """The invented objects of the second act; they occur nowhere else, so that no model has seen them."""
-    wordings: Mapping[str, RelationWording]
-    """By relation, `wdt:P36`."""
-    facts_2021: tuple[WorldFact, ...]
-    changes: tuple[TrueChange, ...]
-    awkward: tuple[AwkwardCase, ...]
-    trials: tuple[Trial, ...]
-
-    def label(self, entity: str) -> str:
-        return self.entity(entity).label
-
-    def entity(self, entity: str) -> WorldEntity:
-        """The entity, invented ones included; raises KeyError."""
-        return self.entities[entity] if entity in self.entities else self.invented[entity]
-
-    @cached_property
-    def homonyms(self) -> Mapping[str, tuple[str, ...]]:
-        """Labels that more than one entity has, with those entities."""
-        of: dict[str, list[str]] = {}
-        for entity in self.entities.values():
-            of.setdefault(entity.label, []).append(entity.id)
-        return {label: tuple(ids) for label, ids in of.items() if len(ids) > 1}
-
-    @cached_property
-    def moves(self) -> tuple[WorldMove, ...]:
-        """The first act: all edits of the knowledge base up to the end of 2024, in order."""
-        changes = [
-            WorldMove(_midnight(c.day), "succeed", *c.slot, c.object, ended=c.ended) for c in self.changes
-        ]
-        awkward = [move for case in self.awkward for move in case.moves]
-        return tuple(sorted((*changes, *awkward), key=lambda move: (move.at, *move.slot)))
-
-    @cached_property
-    def second_act(self) -> tuple[WorldMove, ...]:
-        """The edits that follow: six sound ones and six hopeless ones, in order."""
-        return tuple(sorted((t.move for t in self.trials), key=lambda move: (move.at, *move.slot)))
-
-    def statements(self, until: datetime) -> StatementsBySlot:
-        """The knowledge base's statements at a given time, including ended and deprecated ones."""
-        slots = first_statements(self.facts_2021)
-        for move in (*self.moves, *self.second_act):
-            if move.at <= until:
-                slots[move.slot] = moved(slots.get(move.slot, ()), move)
-        return slots
-
-    def at(self, day: date) -> tuple[WorldFact, ...]:
-        """The current facts at the end of `day`; a slot may have several."""
-        slots = self.statements(datetime.combine(day, time.max, UTC))
-        return tuple(held.fact for slot in slots.values() for held in slot if held.current)
-
-    def relation_tables(self) -> dict[str, dict[str, Any]]:
-        """The wordings as a relation catalogue writes them ([relations] of kbsync.toml)."""
-        return {
-            wording.id: {
-                "label": wording.label,
-                "single_valued": True,
-                "subject_type": wording.subject_type,
-                "templates": list(wording.templates),
-                "enabled": True,
-            }
-            for wording in self.wordings.values()
-        }
 
 
 def load(directory: Path = HERE) -> DemoWorld:
@@ -176,7 +102,7 @@ def _trials(directory: Path) -> tuple[tuple[Trial, ...], dict[str, WorldEntity]]
             raise WorldError(f"{path}, line {number}: kind is hopeless (with a label) or sound (without)")
         if label:
             invented[object] = WorldEntity(object, label, "invented")
-        at = _midnight(_day(day, path, number))
+        at = midnight(_day(day, path, number))
         trials.append(
             Trial(kind == "hopeless", WorldMove(at, "succeed", subject, _relation(relation), object))
         )
@@ -256,7 +182,3 @@ def _day(text: str, path: Path, number: int) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise WorldError(f"{path}, line {number}: {text!r} is not a date (YYYY-MM-DD)") from None
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time.min, UTC)

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time
 
+from kbsync.demo.world.demo_world import DAY_ZERO, DemoWorld
 from kbsync.demo.world.entries import WorldEntity, WorldMove
-from kbsync.demo.world.loading import DAY_ZERO, DemoWorld
 from kbsync.demo.world.statements import WorldStatement, first_statements, moved
 
 DEMO = "https://demo.kbsync.example/"
