@@ -69,6 +69,12 @@ def _section(name: str, field: FieldInfo) -> Iterator[str]:
         yield " ".join(model.__doc__.split())
         yield ""
     yield from _keys(model, set())
+    for key, inner in model.model_fields.items():
+        nested = None if get_origin(inner.annotation) is dict else _model_of(inner.annotation)
+        if nested is not None and not repeated:
+            yield f"`[{name}.{key}]`: {' '.join((nested.__doc__ or '').split())}"
+            yield ""
+            yield from _keys(nested, set())
     if repeated:
         for key, inner in model.model_fields.items():
             if get_origin(inner.annotation) is dict and (nested := _model_of(inner.annotation)):

@@ -1,11 +1,11 @@
-"""Who is looking: nobody asks on the loopback interface; elsewhere a token, or a proxy that has signed the user in."""
+"""Who is looking: nobody asks on the loopback interface; elsewhere a token, an OpenID Connect provider, or a proxy."""
 
 from __future__ import annotations
 
 import getpass
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
@@ -15,6 +15,9 @@ from kbsync.errors import BadConfiguration
 from kbsync.pages.guard import is_loopback
 from kbsync.settings.listening import PagesSettings
 from state.records import Role
+
+if TYPE_CHECKING:
+    from kbsync.pages.single_sign_on import SingleSignOn
 
 COOKIE = "kbsync_token"
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -28,7 +31,7 @@ class Visitor:
     name: str
     """The actor of their decisions in the audit log."""
     role: Role
-    how: Literal["local", "token", "proxy"]
+    how: Literal["local", "token", "oidc", "proxy"]
 
     def may(self, role: Role) -> bool:
         """Whether this visitor has at least this role."""
@@ -54,21 +57,25 @@ class Access:
     settings: PagesSettings
     local: bool
     """Whether the pages are open to everybody on this machine, as they are on a loopback address."""
+    provider: SingleSignOn | None = None
 
     @classmethod
     def at(cls, app: Application, host: str) -> Access:
         """The access for pages that are bound to `host`.
 
-        Raises BadConfiguration for an address of the network where nobody could be authenticated.
+        Raises BadConfiguration for an address of the network where nobody could be authenticated, and where the
+        packages for OpenID Connect are missing.
         """
         settings = app.settings.pages
-        local = is_loopback(host) and settings.proxy_header is None
-        if not local and settings.proxy_header is None and not _any_token(app):
+        provider = _single_sign_on(app)
+        others = settings.proxy_header is not None or provider is not None
+        local = is_loopback(host) and not others
+        if not local and not others and not _any_token(app):
             raise BadConfiguration(
                 f"the pages are not served on {host} without authentication",
                 "create a token with `kbsync tokens create NAME`, or listen on 127.0.0.1",
             )
-        return cls(app, settings, local)
+        return cls(app, settings, local, provider)
 
     @property
     def hosts(self) -> frozenset[str] | None:
@@ -82,6 +89,8 @@ class Access:
             named = headers.getlist(self.settings.proxy_header)
             if len(named) == 1 and (name := named[0].strip()[:LONGEST_NAME]):
                 return Visitor(name, self.settings.proxy_role, "proxy")
+        if self.provider is not None and (who := self.provider.visitor(cookies)) is not None:
+            return Visitor(who.name, who.role, "oidc")
         scheme, _, sent = headers.get("authorization", "").partition(" ")
         secret = sent.strip() if scheme.lower() == "bearer" else cookies.get(COOKIE, "")
         if secret:
@@ -110,6 +119,22 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without that user
         return "operator"
+
+
+def _single_sign_on(app: Application) -> SingleSignOn | None:
+    """What signs visitors in through the provider of the settings; None if they name none."""
+    settings = app.settings.pages.oidc
+    if settings is None:
+        return None
+    try:
+        from kbsync.pages.single_sign_on import SingleSignOn
+    except ModuleNotFoundError as error:
+        raise BadConfiguration(
+            f"[pages.oidc] needs the package {error.name}",
+            "install it with `pip install 'kbsync[pages,oidc]'`",
+        ) from error
+    settings.client_secret()
+    return SingleSignOn(settings, app.now)
 
 
 def _any_token(app: Application) -> bool:

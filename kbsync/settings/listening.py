@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from pydantic import Field, field_validator, model_validator
 
 from connectors.durations import PositiveDuration
+from kbsync.settings.oidc import OidcSettings
 from kbsync.settings.section import Address, Section
 from state.records import Role
 
@@ -43,6 +44,7 @@ class PagesSettings(Section):
     proxy_role: Role = Field(
         "viewer", description="role of users whom a proxy names: viewer, reviewer or operator"
     )
+    oidc: OidcSettings | None = Field(None, description="an OpenID Connect provider, see `[pages.oidc]`")
 
     @field_validator("proxies")
     @classmethod
