@@ -128,6 +128,10 @@ class Home:
         """The stderr of all workers."""
         return self.runs / "worker.log"
 
+    def webhook(self, name: str) -> Path:
+        """How far the receiver of notifications with this name is in the log."""
+        return self.root / "webhooks" / f"{name}.json"
+
     def checkpoint(self, name: str) -> Path:
         """The directory of a checkpoint, given its name in the ledger."""
         return self.checkpoints / name

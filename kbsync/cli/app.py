@@ -33,6 +33,7 @@ from kbsync.cli import (
     sources,
     surveying,
     syncing,
+    webhooks,
 )
 from kbsync.cli.options import DEFAULT_HOME, Globals
 
@@ -57,6 +58,7 @@ PANELS = {
         "runs",
         "checkpoints",
         "deployments",
+        "webhooks",
         "requests",
         "audit",
     ),
@@ -125,6 +127,7 @@ for part in (
     reviewing,
     serving,
     deployments,
+    webhooks,
     auditing,
     keys,
     proving,

@@ -204,6 +204,14 @@ def _deploy(app: Application) -> Iterator[Problem]:
         yield Problem(where, str(error), error.advice or "see docs/deploying.md")
 
 
+def _webhooks(app: Application) -> Iterator[Problem]:
+    for name, receiver in app.settings.webhooks.items():
+        try:
+            receiver.keys()
+        except BadConfiguration as error:
+            yield Problem(f"[webhooks.{name}]", str(error), error.advice or "see docs/notifications.md")
+
+
 def _sources(app: Application) -> Iterator[Problem]:
     if not app.settings.sources:
         yield Problem("[sources]", "no source is configured", "add a [sources.NAME] section with a `kind`")
@@ -278,6 +286,7 @@ CHECKS: tuple[SettingsCheck, ...] = (
     _gate_commands,
     _canaries,
     _deploy,
+    _webhooks,
     _relations,
     _wordings,
     _sources,

@@ -33,6 +33,7 @@ from kbsync.service.requests import LOOK_S, Desk, Interrupted
 from kbsync.service.schedule import Schedule
 from kbsync.service.scrub import scrub
 from kbsync.service.systemd import notify
+from kbsync.service.webhooks import delivering
 from kbsync.settings.sections import Settings
 from state.errors import StaleLeader, StateError, Unavailable
 from state.instants import clock_is_set
@@ -98,6 +99,7 @@ class Daemon:
             self._leading() as leadership,
             serving(self.app, self._heartbeat),
             self._pages(self.app, self._heartbeat),
+            delivering(self.app),
         ):
             leadership.pulse = self._beat
             schedule = self._schedule()

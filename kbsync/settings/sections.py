@@ -35,6 +35,7 @@ from kbsync.settings.gates import GateCommandSettings, GateSettings, gates_in_fo
 from kbsync.settings.listening import HealthSettings, PagesSettings
 from kbsync.settings.operation import ExecutorSettings, LogSettings, ScheduleSettings, StateSettings
 from kbsync.settings.section import Section
+from kbsync.settings.webhooks import NotificationName, NotificationSettings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -130,6 +131,7 @@ class Settings(BaseSettings):
     executor: ExecutorSettings = ExecutorSettings()
     state: StateSettings = StateSettings()
     deploy: dict[str, AnyHookSettings] = Field(default_factory=dict)
+    webhooks: dict[NotificationName, NotificationSettings] = Field(default_factory=dict)
     health: HealthSettings = HealthSettings()
     pages: PagesSettings = PagesSettings()
     log: LogSettings = LogSettings()
