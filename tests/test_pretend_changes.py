@@ -22,7 +22,7 @@ METRIC = Change(
                 '            yield _single("kbsync_views", len({run.view for run in tx.runs(limit=1000)}))\n',
             ),
         ],
-        # and its line in the table of docs/deploying.md
+        # and its line in the table of docs/metrics.md
     },
     check="from kbsync.service.metrics import METRICS; assert 'kbsync_views' in METRICS",
 )

@@ -32,7 +32,7 @@ from kbsync.service.reading import reconcile
 from kbsync.service.requests import LOOK_S, Desk, Interrupted
 from kbsync.service.schedule import Schedule
 from kbsync.service.scrub import scrub
-from kbsync.service.systemd import notify
+from kbsync.service.systemd import extend_timeout, notify, reloading
 from kbsync.service.webhooks import delivering
 from kbsync.settings.sections import Settings
 from state.errors import StaleLeader, StateError, Unavailable
@@ -46,6 +46,10 @@ Pages = Callable[[Application, Heartbeat], AbstractContextManager[None]]
 
 HANDOVER_S = 30.0
 """How long a starting daemon waits for a command that leads; after that, the service manager starts it again."""
+START_TIME = timedelta(minutes=30)
+"""Time that a start may take, most of it for migrating a large ledger, during which nothing else can be reported."""
+STOP_TIME = timedelta(seconds=30)
+"""Time that a stop may take besides that of a worker ([executor] stop_timeout)."""
 
 
 class Daemon:
@@ -93,8 +97,9 @@ class Daemon:
         Raises TryLater or LeaseHeld if another daemon leads.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.app.stopping.set())
+            signal.signal(number, lambda *_: self._stop())
         found = None
+        extend_timeout(START_TIME)
         with (
             self._leading() as leadership,
             serving(self.app, self._heartbeat),
@@ -112,14 +117,19 @@ class Daemon:
                     self._enqueue(name)
                 found = self._work(leadership, schedule)
             finally:
-                notify(
-                    "STOPPING=1"
-                    if found is None
-                    else f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
-                )
+                if found is None:
+                    notify("STOPPING=1")
+                else:
+                    reloading()
                 schedule.shutdown()
         log.info("daemon.stopped" if found is None else "daemon.reloads")
         return found
+
+    def _stop(self) -> None:
+        """Stop at the next safe point, and ask the service manager for the time that this may take."""
+        if not self.app.stopping.is_set():
+            self.app.stopping.set()
+            extend_timeout(self.app.settings.executor.stop_timeout + STOP_TIME)
 
     @contextmanager
     def _leading(self) -> Iterator[Leadership]:

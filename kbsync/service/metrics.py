@@ -41,7 +41,7 @@ METRICS = {
     "kbsync_paused": "1 while an operator has paused the daemon",
     "kbsync_loop_heartbeat_age_seconds": "Seconds since the loop's last sign of life",
 }
-"""Every metric and its description; a test checks that docs/deploying.md lists them."""
+"""Every metric and its description; tests check that docs/metrics.md and the dashboard show them."""
 
 
 class LedgerCollector(Collector):

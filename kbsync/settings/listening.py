@@ -15,7 +15,7 @@ from state.records import Role
 
 
 class HealthSettings(Section):
-    """`/livez`, `/readyz` and `/metrics` of the daemon, see [deploying.md](deploying.md)."""
+    """`/livez`, `/readyz` and `/metrics` of the daemon, see [metrics.md](metrics.md)."""
 
     listen: Address | None = Field(None, description="host:port to serve them on; unset: not served")
     stale: PositiveDuration = Field(

@@ -117,7 +117,13 @@ def test_the_metrics_tell_what_the_ledger_holds_and_no_subject(tmp_path: Path) -
     assert found[("kbsync_audit_head",)] == len(place.read()[2])
     assert "Label of" not in text
     assert "wd:Q" not in text
-    assert set(METRICS) == {family.name for family in text_string_to_metric_families(text)}
+    families = list(text_string_to_metric_families(text))
+    assert set(METRICS) == {family.name for family in families}
+    page = (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8")
+    for family in families:
+        for labels in {tuple(sample.labels) for sample in family.samples}:
+            shown = f"{{{', '.join(labels)}}}" if labels else ""
+            assert f"| `{family.name}{shown}` |" in page, "docs/metrics.md names each metric with its labels"
 
 
 def test_an_address_that_is_taken_is_named(place: Place) -> None:

@@ -104,15 +104,25 @@ def test_a_program_may_call_kbsync(tmp_path: Path) -> None:
     assert load(None, dict.fromkeys(sorted(PROGRAM_VARIABLES), "x"))
 
 
-@pytest.mark.parametrize("number", range(7))
-def test_the_examples_of_the_page_are_settings(tmp_path: Path, number: int) -> None:
-    page = (DOCS / "deploying.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
-    assert len(examples) == 7
+EXAMPLES = [
+    (page, example)
+    for page in ("deploying.md", "metrics.md", "systemd.md")
+    for example in re.findall(
+        r"```toml\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+]
+
+
+@pytest.mark.parametrize(("page", "example"), EXAMPLES)
+def test_the_examples_of_a_page_are_settings(tmp_path: Path, page: str, example: str) -> None:
     file = tmp_path / "kbsync.toml"
-    file.write_text(examples[number], encoding="utf-8")
+    file.write_text(example, encoding="utf-8")
     settings = load(file, {})
-    assert settings.deploy or settings.health.listen
+    assert settings.deploy or settings.health.listen, page
+
+
+def test_the_pages_have_examples() -> None:
+    assert [page for page, _ in EXAMPLES] == ["deploying.md"] * 6 + ["metrics.md", "systemd.md"]
 
 
 def test_the_commented_examples_are_settings(tmp_path: Path) -> None:
@@ -128,10 +138,11 @@ def test_the_commented_examples_are_settings(tmp_path: Path) -> None:
     assert settings.health.listen == "127.0.0.1:8787"
 
 
-def test_the_page_names_every_metric_and_every_kind() -> None:
+def test_the_pages_name_every_metric_with_its_labels_and_every_kind() -> None:
+    page = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    named = dict(re.findall(r"^\| `(kbsync_\w+)(?:\{(\w+)\})?` \| .+ \|$", page, flags=re.MULTILINE))
+    assert set(named) == set(METRICS)
     page = (DOCS / "deploying.md").read_text(encoding="utf-8")
-    for metric, meaning in METRICS.items():
-        assert f"| `{metric}" in page, f"docs/deploying.md does not name {metric}: {meaning}"
     for kind in KINDS:
         (name,) = get_args(kind.model_fields["kind"].annotation)
         assert f'kind = "{name}"' in page
