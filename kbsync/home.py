@@ -8,7 +8,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,8 +173,14 @@ class Home:
         return self
 
     def prepare_database(self) -> None:
-        """Create an empty file for SQLite that only its owner may access; its journal files inherit the mode."""
-        os.close(os.open(self.database, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+        """Create an empty file for SQLite that only its owner may access; its journal files inherit the mode.
+
+        A file that exists is not even opened: closing it would drop every POSIX lock that this process has on it, and
+        with them what tells another process that the write-ahead log is in use ("How To Corrupt An SQLite Database
+        File", section 2.2).
+        """
+        with suppress(FileExistsError):
+            os.close(os.open(self.database, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
 
     def identity(self) -> str:
         """This home's name as a leader, created once, so that a restart after a crash continues as the same leader.

@@ -11,6 +11,8 @@ import pytest
 from kbsync.application import Application
 from kbsync.home import Home
 from kbsync.settings.loading import load
+from tests.support.ledgers import fact
+from tests.support.promoted import Place
 
 
 @pytest.mark.parametrize("name", ["50%25", "%41", "a?b", "a#b", "with space", "ü", "a&mode=ro", "file:x"])
@@ -47,3 +49,18 @@ with home.locked("a test"):
     assert full.startswith(f"cannot write {tmp_path}/.lock: File too large; allow larger files")
     assert free.startswith("a test (process ")
     assert (tmp_path / ".lock").read_text() == ""
+
+
+def test_a_second_application_of_a_process_drops_no_lock_of_the_first(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    first = place.application()
+    with first.state.write() as tx:
+        tx.put_facts([fact("Q1", "Q10")], "test")
+    # As the pages do, that a daemon serves.
+    with Application(first.home, first.settings) as second, second.state.read() as tx:
+        assert len(tx.wanted()) == 1
+    # What every other command does.  The last connection that is closed removes the write-ahead log.
+    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT count(*) FROM facts'); c.close()"
+    subprocess.run([sys.executable, "-c", code, str(first.home.database)], check=True)
+    assert first.home.database.with_name("kbsync.db-wal").exists()
+    first.close()
