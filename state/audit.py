@@ -34,7 +34,7 @@ from state.table_proof import differences
 from state.tree import Recomputed, Tree
 from state.witnessed import Log, contradiction, declaration
 
-COLUMNS = ("seq", "at", "kind", "actor", "run", "fact", "body", "previous", "hash", "rows")
+COLUMNS = ("seq", "at", "kind", "actor", "run", "fact", "body", "previous", "hash", "rows", "salt")
 _PAGE = 2000
 Witnesses = Sequence[Sequence[Anchor]]
 """What each witness keeps of the log, in its order."""
@@ -132,7 +132,7 @@ class Audit(LogProofs):
         )
 
     def export_jsonl(self, out: IO[str], shown: Callable[[str], str] = str) -> int:
-        """Every event as one JSON object a line, columns as stored (`rows` unless null); returns how many.
+        """Every event as one JSON object a line, columns as stored (`rows` and `salt` unless null); returns how many.
 
         `shown` may replace code points of a line's JSON text by escapes that mean the same.
         """
@@ -252,7 +252,7 @@ def _with_tables(found: Verification, unlike: Iterable[Difference]) -> Verificat
 
 
 def _texts(row: dict[str, Any], shown: Callable[[str], str]) -> dict[str, Any]:
-    return {name: shown(value) if isinstance(value, str) else value for name, value in row.items()}
+    return {name: shown(row[name]) if isinstance(row[name], str) else row[name] for name in COLUMNS}
 
 
 @contextmanager

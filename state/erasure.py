@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ from state.observations import OBSERVATIONS, READINGS
 from state.records import Erased, Fact, SlotKey, fact_key
 from state.redaction import KIND, Erasure, digest_of_event, statement
 from state.requests import REQUESTS
-from state.seals import key_text
+from state.seals import key_columns, key_text
 from state.slots import ENTITIES
 from state.tables import (
     Attempts,
@@ -251,19 +251,43 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
                     self._update(source, _is(keys, key), **left)
 
     def _redact(self, erasure: Erasure) -> dict[str, str]:
-        """Take the words out of every event that has them; digests of what is left, by number."""
-        changed = []
+        """Take the words out of every event that has them; digests of what is left, by number.
+
+        The seals of rows that were erased lose their salt; the rows that they share it with are sealed again.
+        """
+        changed, unsalted = [], []
+        erased = {source.name: set(map(key_text, keys)) for source, keys in self._touched.items()}
+        others: dict[str, set[str]] = {}
         for row in events(self.connection):
             left = erasure.of(row)
             if left is not None:
                 changed.append(left)
+            if row["rows"] is not None and any(f'"{name}":' in row["rows"] for name in erased):
+                sealed = json.loads(row["rows"])
+                if any(not erased[name].isdisjoint(keys) for name, keys in sealed.items() if name in erased):
+                    unsalted.append(row["seq"])
+                    for name, keys in sealed.items():
+                        others.setdefault(name, set()).update(keys)
+        self._seal_again(others)
         where = update(EVENTS).where(EVENTS.c.seq == bindparam("_seq"))
         with self._events_writable():
             for start in range(0, len(changed), _EVENTS_A_STATEMENT):
                 page = changed[start : start + _EVENTS_A_STATEMENT]
-                values = [{"_seq": row["seq"], "body": row["body"], "rows": row["rows"]} for row in page]
+                values = [
+                    {"_seq": row["seq"], "body": row["body"], "rows": row["rows"], "salt": None}
+                    for row in page
+                ]
                 self.connection.execute(where, values)
+            for chunk in chunks(unsalted):
+                self.connection.execute(update(EVENTS).where(EVENTS.c.seq.in_(chunk)).values(seal_salt=None))
         return {str(row["seq"]): digest_of_event(row) for row in changed}
+
+    def _seal_again(self, rows: Mapping[str, Collection[str]]) -> None:
+        """Have rows, by table and the text of their key, sealed by the next event."""
+        for name, keys in rows.items():
+            source = LedgerTable.metadata.tables[name]
+            found = {tuple(row) for row in self._rows(select(*key_columns(source)))}
+            self._touch(source, [key for key in found if key_text(key) in keys])
 
     @contextmanager
     def _events_writable(self) -> Iterator[None]:

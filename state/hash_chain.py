@@ -55,14 +55,13 @@ def instant(moment: datetime) -> str:
 
 
 def link(row: Mapping[str, Any]) -> str:
-    """The hash of an event: SHA-256 over the canonical text of its other columns, `rows` unless it is null.
+    """The hash of an event: SHA-256 over the canonical text of its other columns, `rows` and `salt` unless null.
 
     `body` and `rows` enter as the stored text (a JSON string), not as the value it spells, so that every
     byte of them counts.  Raises ValueError or TypeError on a row that no writer of ours can have made.
     """
     covered = {name: row[name] for name in ("seq", "at", "kind", "actor", "run", "fact", "body", "previous")}
-    if row.get("rows") is not None:
-        covered["rows"] = row["rows"]
+    covered |= {name: row[name] for name in ("rows", "salt") if row.get(name) is not None}
     return hashlib.sha256(exact(covered)).hexdigest()
 
 

@@ -82,8 +82,12 @@ def events(connection: Connection, after: int | None = None) -> Iterator[dict[st
 
 
 def exported(row: dict[str, Any]) -> dict[str, Any]:
-    """An event's columns as an export has them: `rows` only where there are seals."""
-    return {name: value for name, value in row.items() if name != "rows" or value is not None}
+    """An event's columns as an export has them: `rows` and `salt` only where it has them, the salt of seals never."""
+    return {
+        name: value
+        for name, value in row.items()
+        if name != "seal_salt" and (value is not None or name not in ("rows", "salt"))
+    }
 
 
 def instance_of(connection: Connection) -> str:

@@ -23,6 +23,7 @@ KIND = "events.redacted"
 MARK = "redacted"
 """The member of a body that names the erasure (a number in the table `forgotten`)."""
 
+_COVERED = ("seq", "at", "kind", "actor", "run", "fact", "body", "previous", "hash", "rows")
 _KEPT_OF_FACTS = ("from", "to", "status", "decision", "decision_before")
 """What is left of the events of an erased fact: how it moved, without what it was."""
 
@@ -52,7 +53,7 @@ class Erasure:
         if body is None and rows == event["rows"]:
             return None
         left = json.loads(event["body"]) if body is None else body
-        return {**event, "body": canonical({**left, MARK: self.number}), "rows": rows}
+        return {**event, "body": canonical({**left, MARK: self.number}), "rows": rows, "salt": None}
 
     def _body(self, fact: int | None, body: dict[str, Any]) -> dict[str, Any] | None:
         if fact in self.facts:
@@ -73,8 +74,11 @@ class Erasure:
 
 
 def digest_of_event(event: Mapping[str, Any]) -> str:
-    """SHA-256 over the canonical JSON of all ten columns."""
-    return hashlib.sha256(exact(dict(event))).hexdigest()
+    """SHA-256 over the canonical JSON of its columns, but for the salts where they are erased."""
+    covered = {name: event.get(name) for name in _COVERED}
+    if event.get("salt") is not None:
+        covered["salt"] = event["salt"]
+    return hashlib.sha256(exact(covered)).hexdigest()
 
 
 def statement(number: int, events: Mapping[str, str]) -> str:

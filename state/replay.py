@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, get_args
 
 from state.hash_chain import canonical
 from state.records import Decision
+from state.seals import salted
 
 FACT = "fact"
 """The kind under which the meaning of a fact's last event is kept (its seal is kept under `facts`)."""
@@ -96,10 +97,11 @@ class Replay:
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute(
-            "CREATE TABLE logged (kind TEXT, key TEXT, seal TEXT, seq INTEGER, PRIMARY KEY (kind, key)) "
-            "WITHOUT ROWID"
+            "CREATE TABLE logged (kind TEXT, key TEXT, seal TEXT, seq INTEGER, salt TEXT, "
+            "PRIMARY KEY (kind, key)) WITHOUT ROWID"
         )
-        self._waiting: list[tuple[str, str, str | None, int]] = []
+        self._database.create_function("salted", 2, _salted, deterministic=True)
+        self._waiting: list[tuple[str, str, str | None, int, str | None]] = []
 
     def __enter__(self) -> Replay:
         return self
@@ -118,7 +120,8 @@ class Replay:
         seq, kind = row["seq"], row["kind"]
         if row["rows"] is not None:
             for name, seals in json.loads(row["rows"]).items():
-                self._waiting += [(name, key, seal, seq) for key, seal in seals.items()]
+                salt = row.get("seal_salt")
+                self._waiting += [(name, key, seal, seq, salt) for key, seal in seals.items()]
         what, _, to = kind.partition(".")
         match what:
             case "fact":
@@ -156,7 +159,8 @@ class Replay:
             database.execute("COMMIT")
             changed = database.execute(
                 "SELECT found.key, found.seal, logged.seq FROM found LEFT JOIN logged "
-                "ON logged.kind = ? AND logged.key = found.key WHERE logged.seal IS NOT found.seal",
+                "ON logged.kind = ? AND logged.key = found.key "
+                "WHERE logged.seal IS NOT salted(logged.salt, found.seal)",
                 (kind,),
             ).fetchall()
             gone = database.execute(
@@ -172,7 +176,7 @@ class Replay:
 
     def _flush(self) -> None:
         self._database.execute("BEGIN")
-        self._database.executemany("INSERT OR REPLACE INTO logged VALUES (?, ?, ?, ?)", self._waiting)
+        self._database.executemany("INSERT OR REPLACE INTO logged VALUES (?, ?, ?, ?, ?)", self._waiting)
         self._database.execute("COMMIT")
         self._waiting.clear()
 
@@ -183,7 +187,7 @@ class Replay:
             elif to == "reopened":
                 self.decisions.pop(fact, None)
             return
-        self._waiting.append((FACT, str(fact), meaning(body), seq))
+        self._waiting.append((FACT, str(fact), meaning(body), seq, None))
         doubted = body["to"] == "quarantined" and body["from"] != "quarantined"
         if "decision" in body:
             self.decisions[fact] = body["decision"]
@@ -247,6 +251,10 @@ class Replay:
         """Rows are numbered as they come, like the table's."""
         for hook in dict.fromkeys(hooks):
             self.deployments[len(self.deployments) + 1] = LoggedDeployment(promotion, checkpoint, hook)
+
+
+def _salted(salt: str | None, seal: str | None) -> str | None:
+    return None if seal is None else salted(salt, seal)
 
 
 def meaning(fact: Mapping[str, Any]) -> str:

@@ -158,10 +158,22 @@ def digest(rows: Sequence[Values]) -> str:
     return _seal([{name: value for name, value in row.items() if value is not None} for row in rows])
 
 
-def text_of(found: Mapping[str, Mapping[str, str | None]]) -> str:
-    """Seals by table and key as an event has them: RFC 8785 text."""
+def salted(salt: str | None, seal: str) -> str:
+    """The seal as an event has it: nobody who does not know the salt can confirm a guess at the row.
+
+    Without a salt, as an older version wrote it.
+    """
+    return seal if salt is None else hashlib.sha256(f"{salt}{seal}".encode()).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def text_of(found: Mapping[str, Mapping[str, str | None]], salt: str) -> str:
+    """Seals by table and key as an event has them, salted: RFC 8785 text."""
     plain = all(key.isascii() for seals in found.values() for key in seals)
-    return exact(found).decode() if plain else canonical(found)
+    hidden = {
+        name: {key: None if seal is None else salted(salt, seal) for key, seal in seals.items()}
+        for name, seals in found.items()
+    }
+    return exact(hidden).decode() if plain else canonical(hidden)
 
 
 def _seal(rows: Sequence[Values]) -> str:

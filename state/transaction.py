@@ -6,6 +6,7 @@ in the same transaction.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -48,6 +49,12 @@ CHUNK = 500
 SEALS = 2_000
 """Rows that one event of a migration seals."""
 
+Seals = Mapping[str, Mapping[str, str | None]]
+"""Seals by table and by the text of a row's key; None for a row that is gone."""
+
+SALT_BYTES = 16
+"""128 bits: nobody can try them all."""
+
 EVENTS, SLOTS = table(Events), table(Slots)
 LEDGER = "ledger"
 """The actor of events that no caller asked for."""
@@ -55,7 +62,7 @@ LEDGER = "ledger"
 
 _EVENT_NAMES = tuple(item.name for item in fields(Event))
 EVENT = [EVENTS.c[name] for name in _EVENT_NAMES]
-"""The columns that make the record of an event: all but the seals."""
+"""The columns that make the record of an event: all but the seals and the salt."""
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
@@ -168,15 +175,16 @@ class Writer(Reader):
         if self._touched:
             self._log(LEDGER, [NewEvent("rows.written", {})])
 
-    def seal_anew(self, rows: Mapping[str, Mapping[str, str | None]], before: str, after: str) -> None:
+    def seal_anew(self, rows: Seals, before: str, after: str) -> None:
         """Seals rows (by table and key) that the migration from revision `before` to `after` rewrote."""
         for name, known in rows.items():
             for chunk in chunks(known, SEALS):
                 body = {"from": before, "to": after, "table": name, "rows": len(chunk)}
-                sealed = seals.text_of({name: {key: known[key] for key in chunk}})
-                self._log(LEDGER, [NewEvent("ledger.sealed", body)], sealed)
+                self._log(
+                    LEDGER, [NewEvent("ledger.sealed", body)], {name: {key: known[key] for key in chunk}}
+                )
 
-    def _log(self, actor: str, notes: Sequence[NewEvent], sealed: str | None = None) -> list[Event]:
+    def _log(self, actor: str, notes: Sequence[NewEvent], sealed: Seals | None = None) -> list[Event]:
         """Appends events in order, each tied to the one before.
 
         The last seals what was written since the event before, or carries `sealed`.
@@ -188,6 +196,7 @@ class Writer(Reader):
         seq, previous = self._link or self._head_link()
         own = {"os_user": self.identity} if self.identity else {}
         sealed = sealed or self._sealed()
+        salt = secrets.token_hex(SALT_BYTES) if sealed else None
         for number, note in enumerate(notes, start=1):
             seq += 1
             row: dict[str, Any] = {
@@ -199,7 +208,9 @@ class Writer(Reader):
                 "fact": note.fact,
                 "body": hash_chain.canonical({**note.body, **own}),
                 "previous": previous,
-                "rows": sealed if number == len(notes) else None,
+                "rows": seals.text_of(sealed, salt) if salt and sealed and number == len(notes) else None,
+                "salt": secrets.token_hex(SALT_BYTES),
+                "seal_salt": salt if number == len(notes) else None,
             }
             row["hash"] = previous = hash_chain.link(row)
             rows.append(row)
@@ -210,13 +221,10 @@ class Writer(Reader):
         self._link = (seq, previous)
         return made
 
-    def _sealed(self) -> str | None:
-        """The seals of what was written since the last event, as canonical JSON; None where nothing was."""
+    def _sealed(self) -> Seals:
+        """The seals of what was written since the last event."""
         touched, self._touched = self._touched, {}
-        if not touched:
-            return None
-        found = {source.name: seals.seals(self.connection, source, keys) for source, keys in touched.items()}
-        return seals.text_of(found)
+        return {source.name: seals.seals(self.connection, source, keys) for source, keys in touched.items()}
 
     def _touch(self, source: Table, keys: Iterable[seals.Key]) -> None:
         if seals.is_sealed(source):

@@ -12,6 +12,8 @@ class Events(LedgerTable, table=True):
     """Append-only, held by triggers; `at`, `body` and `rows` are the very text that the hash covers.
 
     `rows`: the seals of the rows written since the event before (`seals.py`); null where there are none.
+    `salt`: 128 random bits, covered by the hash and erased with the words, so that a guess cannot be confirmed.
+    `seal_salt`: the same for `rows`; not covered by the hash and in no export, so that it can be erased alone.
     """
 
     __tablename__ = "events"
@@ -43,6 +45,8 @@ class Events(LedgerTable, table=True):
     previous: str
     hash: str
     rows: str | None = Field(sa_type=Text, nullable=True)
+    salt: str | None = Field(nullable=True)
+    seal_salt: str | None = Field(nullable=True)
 
 
 class Subtrees(LedgerTable, table=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,14 @@ from sqlalchemy import select, text
 
 from state import State
 from state.anchors import read_anchors
+from state.audit import read_jsonl, verify_rows
+from state.fact_queries import FACTS
+from state.hash_chain import link
 from state.log_proofs import events
 from state.names import SubjectNames
 from state.notes import SigningKey
 from state.records import Erased, StoredEntity
+from state.seals import digest, salted
 from state.tables import LedgerTable
 from tests.support.ledgers import carried, fact, gate, planned, said
 
@@ -170,3 +175,40 @@ def test_a_name_that_something_else_has_too_stays_there(filled: State) -> None:
 )
 def test_names_are_found_as_words(words: str, left: str) -> None:
     assert SubjectNames("crm:7", ["Ann", "李明"]).replaced(words) == left
+
+
+def test_a_guess_at_what_was_erased_cannot_be_confirmed(filled: State) -> None:
+    """Hashes and seals stay, but the salts that they were made with are gone, in the file's free pages, too."""
+    with filled.read() as tx:
+        before = {row["seq"]: row for row in events(tx.connection)}
+        row = tx.connection.execute(select(FACTS).where(FACTS.c.id == 1)).mappings().one()
+        guess = digest([dict(row)])
+    hidden = [one["rows"] or "" for one in before.values()]
+    assert any(salted(one["seal_salt"], guess) in one["rows"] for one in before.values() if one["rows"])
+    forget(filled)
+    redacted = redacted_events(filled)
+    assert redacted
+    with filled.read() as tx:
+        left = {row["seq"]: row for row in events(tx.connection)}
+    for seq in redacted:
+        assert link(before[seq]) == before[seq]["hash"] == left[seq]["hash"]
+        assert link({**before[seq], "salt": None}) != left[seq]["hash"]
+    salts = {one["seal_salt"] for one in left.values()}
+    assert not any(salted(salt, guess) in rows for salt in salts for rows in hidden)
+    gone = [before[seq]["salt"] for seq in redacted] + [
+        one["seal_salt"] for seq, one in before.items() if one["seal_salt"] != left[seq]["seal_salt"]
+    ]
+    assert len(gone) > len(redacted)
+    assert not [name for name, content in contents(filled) if any(salt.encode() in content for salt in gone)]
+
+
+def test_an_export_of_a_log_with_erasures_verifies(filled: State) -> None:
+    forget(filled)
+    written = io.StringIO()
+    filled.audit.export_jsonl(written)
+    lines = written.getvalue().splitlines()
+    assert verify_rows(read_jsonl(lines)).ok
+    assert all("seal_salt" not in line for line in lines)
+    first = redacted_events(filled)[0]
+    lines[first - 1] = lines[first - 1].replace("2024", "2023")
+    assert verify_rows(read_jsonl(lines)).first_bad == first
