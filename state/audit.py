@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from state import anchors, merkle
 from state.driver_errors import translated
-from state.errors import AnchorContradicted
+from state.errors import AnchorContradicted, Damaged
 from state.hash_chain import GENESIS, link
 from state.lineage import origin_of
 from state.log_proofs import LogProofs, events, exported, hashes_of, instance_of, lineage_of
@@ -62,7 +62,10 @@ class Audit(LogProofs):
         """
         with translated(self._url), self._reader.begin() as connection, _any_bytes(connection):
             tree = Tree(connection)
-            log = self._log(connection, [start, *chain.from_iterable(witnesses)])
+            try:
+                log = self._log(connection, [start, *chain.from_iterable(witnesses)])
+            except Damaged as error:
+                return Verification(False, 0, tree.size + 1, str(error), failed="chain")
             for kept in ([start], *witnesses):
                 if (wrong := contradiction(kept, log)) is not None:
                     return Verification(False, 0, *wrong, failed="anchors")

@@ -14,6 +14,7 @@ from functools import cached_property
 from sqlalchemy import Connection, func, insert, select
 
 from state import merkle
+from state.errors import Damaged
 from state.records import Difference
 from state.tables import Events, Subtrees, table
 
@@ -76,10 +77,17 @@ class Tree:
         return merkle.consistency(old, size, self.node)
 
     def node(self, level: int, number: int) -> bytes:
-        """The root of a full subtree, see `merkle.Node`; raises IndexError where a hash that it needs is missing."""
+        """The root of a full subtree, see `merkle.Node`; raises Damaged where a hash that it needs is missing or none."""
         height, inner = divmod(level, WIDTH)
         tile, within = divmod(number, SPAN >> inner)
-        return self._tile(height, tile)(inner, within)
+        try:
+            return self._tile(height, tile)(inner, within)
+        except (IndexError, ValueError, TypeError):
+            first = (number << level) + 1
+            raise Damaged(
+                f"events from {first} on, or the tree's rows over them, are missing or were changed: "
+                "see `kbsync audit verify`"
+            ) from None
 
     def _tile(self, height: int, number: int) -> merkle.Node:
         """The nodes over the up to 256 hashes of this height from `number * 256` on."""

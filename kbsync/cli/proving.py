@@ -73,8 +73,6 @@ def prove(
     It holds every step from the source's statement to what servers were seen to serve, each with its event and the
     proof that the event is in the log. `verify_proof.py` checks it without kbsync; docs/proofs.md explains it.
     """
-    import json as jsons
-
     from editing.durable import write_file
     from kbsync.errors import UsageError
     from kbsync.proofs import evidence
@@ -85,7 +83,7 @@ def prove(
     with globals_of(context).ledger() as app:
         make = evidence.prove_absent if absent else evidence.prove
         found = make(app, known, id, checkpoint)
-    write_file(out, jsons.dumps(found, ensure_ascii=False, indent=1).encode() + b"\n")
+    write_file(out, evidence.written(found))
     if json:
         print_json({"file": out, "key": found["key"], "events": len(found["steps"])})
         return

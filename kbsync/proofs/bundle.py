@@ -42,7 +42,7 @@ class Collected:
     rounds: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, name: str, value: Any) -> None:
-        self.files[name] = json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"
+        self.files[name] = evidence.written(value)
 
 
 def bundle(app: Application, chosen: EventFilter, title: str, out: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ from kbsync.errors import UsageError
 from kbsync.proofs import keys
 from state import Snapshot
 from state.errors import NotFound
-from state.hash_chain import instant
+from state.hash_chain import canonical, instant
 from state.records import Checkpoint, Event, Fact
 from state.redaction import is_redacted
 from state.view_set import Leaf, ViewSet, place
@@ -100,7 +100,7 @@ def _file(
     chosen: int | None = None,
     view: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The file: signed head, then every step once, in the order of the log.
+    """The file: signed head, then every step once, in the order of the log; the operator's key signs the whole.
 
     Events whose words were erased are left out, for their hash cannot be computed any more.
     """
@@ -110,7 +110,7 @@ def _file(
     whole = {one.event.seq: one for one in steps if not is_redacted(one.event.body)}
     ordered = sorted(whole.values(), key=lambda one: one.event.seq)
     size, rows = app.state.audit.proven([one.event.seq for one in ordered])
-    return {
+    file = {
         "format": FORMAT,
         "about": {**about, "checkpoint": chosen},
         "made": instant(app.now()),
@@ -127,6 +127,13 @@ def _file(
         ],
         "view": view,
     }
+    signature = signer.public.id + signer.signature(canonical(file))
+    return {**file, "signature": base64.b64encode(signature).decode()}
+
+
+def written(file: Mapping[str, Any]) -> bytes:
+    """The text of the file; the checker refuses any other, so that no byte of it can be changed unnoticed."""
+    return json.dumps(file, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
 def _way_of(tx: Snapshot, fact: Fact, chosen: Checkpoint) -> Iterator[Step]:
