@@ -77,7 +77,7 @@ class Tree:
         return merkle.consistency(old, size, self.node)
 
     def node(self, level: int, number: int) -> bytes:
-        """The root of a full subtree, see `merkle.Node`; raises Damaged where a hash that it needs is missing or none."""
+        """The root of a full subtree, see `merkle.Node`; raises Damaged where a hash that it needs is missing."""
         height, inner = divmod(level, WIDTH)
         tile, within = divmod(number, SPAN >> inner)
         try:

@@ -237,7 +237,8 @@ def changed(table: str, where: Row, column: str, value: Any, number: int) -> str
         at = number // 7 % len(value)
         value = value[:at] + ("~" if value[at] != "~" else "!") + value[at + 1 :]
     else:
-        value = 7 if value is None or value == "" else value + 1_000_003  # keys stay unique
+        # Keys stay unique, and what is true or false is the other.
+        value = 7 if value in (None, "") else 1 - value if value in (0, 1) else value + 1_000_003
     condition = " AND ".join(f"{name} = {quoted(one)}" for name, one in where.items())
     return f"UPDATE {table} SET {column} = {quoted(value)} WHERE {condition}"
 
