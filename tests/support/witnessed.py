@@ -129,5 +129,3 @@ def forged(line: dict[str, object], how: str) -> dict[str, object]:
         other = "\n".join([origin, size, base64.b64encode(b"x" * 32).decode(), *rest]) + "\n"
         return {**line, "note": key("first").sign(other)}
     return {**line, "note": key("first").sign(text.replace("kbsync/", "kbsync/0"))}
-
-
