@@ -146,7 +146,7 @@ class Application:
 
     def intake(self, leadership: Leadership | None = None) -> Intake:
         """The intake of one cycle; its volume breaker counts over all sources."""
-        return Intake(
+        made = Intake(
             self.state,
             self.settings.policy,
             self.catalogue,
@@ -155,6 +155,8 @@ class Application:
             write=partial(self.write, leadership),
             special_tokens=special_tokens(model) if (model := self.settings.model.path) else frozenset(),
         )
+        made.approvals = self.settings.review.approvals
+        return made
 
     def executor(self, alive: Callable[[], None]) -> Executor:
         """The executor that runs builds; `alive` is called whenever a worker gives a sign of life."""

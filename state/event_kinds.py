@@ -65,6 +65,7 @@ EventKind = Literal[
     "deployment.superseded",
     "deployment.pending",
     "deployments.added",
+    "approval.given",
     "request.asked",
     "request.working",
     "request.waiting",

@@ -150,7 +150,8 @@ class State:
     def identity(self) -> str:
         """Who is writing, and for whom."""
         asked = self._on_behalf.get()
-        return f"{asked}; carried out by {self._identity}" if asked else self._identity
+        by = f"; carried out by {self._identity}"
+        return f"{asked.removesuffix(by)}{by}" if asked else self._identity
 
     @contextmanager
     def on_behalf_of(self, identity: str) -> Iterator[None]:

@@ -228,10 +228,12 @@ def _show_outcome(outcome: Outcome) -> None:
             say(f"fact {_described(change.after)} is {change.after.status}: {change.after.reason}")
     for fact in outcome.unchanged:
         say(f"fact {_described(fact)} stays {fact.status}: {fact.reason}")
+    for one in outcome.seconded:
+        say(f"fact {_described(one.fact)} is {one.approvals}")
     for refusal in outcome.refused:
         say(f"left as it is: {refusal.why}")
         say(f"  → {refusal.advice}")
-    if not (outcome.changes or outcome.unchanged or outcome.refused):
+    if not (outcome.changes or outcome.unchanged or outcome.seconded or outcome.refused):
         say("no fact matches: nothing was decided")
     elif outcome.rehearsed:
         say("nothing was written: this was a dry run")

@@ -11,6 +11,7 @@ from kbsync.cli.requesting import NoWait, have_done
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from kbsync.approvals import Approvals
     from state import Transaction
 
 
@@ -47,13 +48,15 @@ def approve_run(
     no_wait: NoWait = False,
     json: Json = False,
 ) -> None:
-    """Approve a candidate: it goes live at once."""
+    """Approve a candidate: it goes live at once, or after others have approved it (`[review] approvals`)."""
     from kbsync.runs import review
 
     def resolve(tx: Transaction) -> dict[str, Any]:
         return review.candidate_of(tx, run)
 
     with globals_of(context).application() as app:
+        if _waits_for_others(review.give_approval(app, run, reason, actor), f"run {run}", json):
+            return
         answer = have_done(
             app, "approve-run", resolve, reason=reason, actor=actor, no_wait=no_wait, json=json
         )
@@ -98,10 +101,14 @@ def rollback(
     that states it does not go live again; one without it is built from the cache instead.
     """
     from kbsync.cli.deployments import say_where_it_is_served
+    from kbsync.runs import review
     from kbsync.service.actions import resolve_rollback
     from kbsync.service.requests import notify_servers_unless_led
 
     with globals_of(context).application() as app:
+        given = review.give_approval_of_rollback(app, checkpoint, reason, actor)
+        if _waits_for_others(given, "the rollback", json):
+            return
         answer = have_done(
             app,
             "rollback",
@@ -128,6 +135,13 @@ def rollback(
         say_where_it_is_served(app)
     state = str((answer["run"] or {}).get("state", ""))
     raise typer.Exit({"rejected": 10, "failed": 1, "rolled_back": 1}.get(state, 0))
+
+
+def _waits_for_others(given: Approvals, what: str, json: bool) -> bool:
+    """Say that others have to approve as well, if they have to."""
+    if given.missing:
+        print_json({"approvals": given}) if json else say(f"{what} is {given}")
+    return given.missing > 0
 
 
 def _where_it_went(answer: dict[str, Any], reason: str) -> str:

@@ -130,6 +130,9 @@ def _never() -> bool:
 class Intake:
     """One cycle's intake into one ledger."""
 
+    approvals: int = 1
+    """Number of people who have to approve a value (`kbsync/approvals.py`)."""
+
     def __init__(
         self,
         state: State,

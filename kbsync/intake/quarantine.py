@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from editing.folding import fold
-from kbsync import reasons
+from kbsync import approvals, reasons
 from kbsync.admission.codes import JUDGED, UNAPPROVABLE
+from kbsync.approvals import About, Approvals
 from kbsync.errors import Changed, NoSuchFact, UsageError
 from kbsync.intake.admit import Admission
 from kbsync.intake.pull import PAGE, Intake
@@ -49,12 +50,22 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Seconded:
+    """A fact that was approved, but not yet by enough people: nothing has happened to it."""
+
+    fact: Fact
+    approvals: Approvals
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a decision did, or would do."""
 
     changes: tuple[Change, ...] = ()
     unchanged: tuple[Fact, ...] = ()
     """Decided facts whose status does not change yet: no source states the value, or something else holds it."""
+    seconded: tuple[Seconded, ...] = ()
+    """Facts that somebody else has to approve as well."""
     refused: tuple[Refusal, ...] = ()
     rehearsed: bool = False
     """Whether this was a rehearsal, which writes nothing."""
@@ -103,6 +114,7 @@ def decide(
     changes: dict[int, Change] = {}
     unchanged: list[Fact] = []
     refused: list[Refusal] = []
+    seconded: list[Seconded] = []
     pages = [chosen] if rehearse or named else chunks(chosen, PAGE)
     for page in pages:
         with _transaction(intake.state, rehearse) as tx:
@@ -115,12 +127,16 @@ def decide(
             refused += barriers
             barred = {barrier.fact.id for barrier in barriers}
             taken = [fact for fact in facts if fact.id not in barred]
+            if word == "approve" and intake.approvals > 1:
+                some = _approved(tx, intake.approvals, taken, reason, actor)
+                seconded += [one for one in some if one.approvals.missing]
+                taken = [one.fact for one in some if not one.approvals.missing]
             for change in _carry_out(tx, intake, word, taken, reason, actor):
                 changes[change.after.id] = change
             unchanged += [tx.fact(fact.id) for fact in taken if fact.id not in changes]
         intake.alive()
     ordered = tuple(changes[id] for id in sorted(changes))
-    return Outcome(ordered, tuple(unchanged), tuple(refused), rehearse)
+    return Outcome(ordered, tuple(unchanged), tuple(seconded), tuple(refused), rehearse)
 
 
 class _Rehearsed(Exception):
@@ -154,6 +170,16 @@ def _as_seen(facts: Iterable[Fact], versions: Mapping[int, str]) -> None:
                 f"{fact.status}{decided} now ({fact.reason_code}: {fact.reason})",
                 "look at it again and decide again",
             )
+
+
+def _approved(tx: Transaction, needed: int, facts: Iterable[Fact], reason: str, actor: str) -> list[Seconded]:
+    """Give one person's approval of each fact; raises AlreadyApproved for a fact to which they gave theirs."""
+    return [Seconded(fact, approvals.approve(tx, of_fact(fact), needed, reason, actor)) for fact in facts]
+
+
+def of_fact(fact: Fact) -> About:
+    """A value in the state in which it was seen: an approval of it does not outlive what happens to it."""
+    return About(f"fact {fact.id} {fact.version}", fact=fact.id)
 
 
 def _carry_out(

@@ -11,8 +11,9 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 
 from kbsync.application import Application
-from kbsync.errors import BadConfiguration
+from kbsync.errors import BadConfiguration, UsageError
 from kbsync.pages.guard import is_loopback
+from kbsync.reasons import checked_name
 from kbsync.settings.listening import PagesSettings
 from state.records import Role
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 COOKIE = "kbsync_token"
 ROLES: tuple[Role, ...] = get_args(Role)
-LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ class Visitor:
     """The actor of their decisions in the audit log."""
     role: Role
     how: Literal["local", "token", "oidc", "proxy"]
+
+    @property
+    def identity(self) -> str:
+        """How they are known, for the audit log; empty for whoever has this process's own identity."""
+        return "" if self.how == "local" else f"{self.name} (signed in by {self.how})"
 
     def may(self, role: Role) -> bool:
         """Whether this visitor has at least this role."""
@@ -87,7 +92,7 @@ class Access:
         """Who sent this; None for somebody unknown."""
         if self.settings.proxy_header is not None and self._is_proxy(peer):
             named = headers.getlist(self.settings.proxy_header)
-            if len(named) == 1 and (name := named[0].strip()[:LONGEST_NAME]):
+            if len(named) == 1 and (name := _name_in(named[0])):
                 return Visitor(name, self.settings.proxy_role, "proxy")
         if self.provider is not None and (who := self.provider.visitor(cookies)) is not None:
             return Visitor(who.name, who.role, "oidc")
@@ -111,6 +116,14 @@ class Access:
         except ValueError:
             return False
         return any(address in ip_network(one, strict=False) for one in self.settings.proxies)
+
+
+def _name_in(header: str) -> str:
+    """The name that a proxy gives in a header; empty if it names nobody."""
+    try:
+        return checked_name(header)
+    except UsageError:
+        return ""
 
 
 def _user() -> str:

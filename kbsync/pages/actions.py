@@ -20,7 +20,7 @@ from kbsync.pages.access import Kbsync, Operator, Reviewer, Visitor
 from kbsync.pages.errands import Errands, Resolve
 from kbsync.pages.paging import Id, Search
 from kbsync.pages.rendering import page
-from kbsync.pages.submissions import Fields, FormFields, Submissions, number
+from kbsync.pages.submissions import Fields, FormFields, carried_out_once, number
 from kbsync.queries.quarantine import dossier
 from kbsync.reasons import checked
 from kbsync.runs import review
@@ -60,7 +60,7 @@ def decide_many(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields
         return quarantine.list_page(request, app, back, status, [message])
 
     # A rehearsal changes nothing, so its form may be sent again.
-    return _decided(request, visitor, "" if rehearse else fields.one("key"), act, refused)
+    return _decided(request, visitor, None if rehearse else fields, act, refused)
 
 
 def _versions(fields: FormFields) -> dict[int, str]:
@@ -91,22 +91,24 @@ def decide_one(
     chosen: Mapping[int, str] | list[int] = {id: version} if version else [id]
 
     def act() -> Response:
-        decide(app.intake(), WORDS[word], chosen, fields.reason, visitor.name)
-        return RedirectResponse(f"/quarantine/{id}?decided={word}", 303)
+        outcome = decide(app.intake(), WORDS[word], chosen, fields.reason, visitor.name)
+        said = "" if outcome.seconded else f"?decided={word}"
+        return RedirectResponse(f"/quarantine/{id}{said}", 303)
 
     def refused(status: int, message: str) -> Response:
         return quarantine.review_page(request, app, dossier(app, id), status, message, fields.reason)
 
-    return _decided(request, visitor, fields.one("key"), act, refused)
+    return _decided(request, visitor, fields, act, refused)
 
 
 @router.post("/runs/{id}/approve")
 def approve_run(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields, id: Id) -> Response:
-    """Approve a run's candidate, by its digest: whoever leads promotes it."""
+    """Approve a run's candidate, by its digest: once enough people have, whoever leads promotes it."""
     digest = fields.one("digest") or None
 
     def act() -> None:
-        _ask(request, visitor, fields, "approve-run", lambda tx: review.candidate_of(tx, id, digest))
+        if not review.give_approval(app, id, fields.reason, visitor.name, digest).missing:
+            _ask(request, visitor, fields, "approve-run", lambda tx: review.candidate_of(tx, id, digest))
 
     return _about_run(request, app, visitor, fields, id, act)
 
@@ -132,7 +134,7 @@ def _about_run(
     def refused(status: int, message: str) -> Response:
         return runs.run_page(request, app, id, status, message, fields.reason)
 
-    return _decided(request, visitor, fields.one("key"), answered, refused)
+    return _decided(request, visitor, fields, answered, refused)
 
 
 @router.post("/checkpoints/rollback")
@@ -151,6 +153,10 @@ def rollback(request: Request, app: Kbsync, visitor: Operator, fields: Fields) -
         return resolved
 
     def act() -> Response:
+        with app.state.write() as tx:
+            resolve(tx)
+        if review.give_approval_of_rollback(app, target, fields.reason, visitor.name).missing:
+            return RedirectResponse("/checkpoints", 303)
         asked = _ask(request, visitor, fields, "rollback", resolve)
         return RedirectResponse(f"/requests/{asked}", 303)
 
@@ -186,7 +192,7 @@ def _about_checkpoints(
     def refused(status: int, message: str) -> Response:
         return checkpoints.list_page(request, app, Search(), status, message, fields.reason)
 
-    return _decided(request, visitor, fields.one("key"), act, refused)
+    return _decided(request, visitor, fields, act, refused)
 
 
 @router.post("/sync")
@@ -197,7 +203,7 @@ def sync(request: Request, app: Kbsync, visitor: Operator, fields: Fields) -> Re
         asked = _ask(request, visitor, fields, "sync", lambda tx: {"bootstrap": False}, reason="asked for")
         return RedirectResponse(f"/requests/{asked}", 303)
 
-    return _once(request, visitor, fields.one("key"), act)
+    return carried_out_once(request, visitor, fields, act)
 
 
 @router.get("/requests/{id}")
@@ -227,21 +233,16 @@ def _ask(
 def _decided(
     request: Request,
     visitor: Visitor,
-    key: str,
+    fields: FormFields | None,
     act: Callable[[], Response],
     refused: Callable[[int, str], Response],
 ) -> Response:
-    """The answer of `act`, carried out once for a form's key; or the page with what was wrong.
+    """The answer of `act`, carried out once for the key of `fields`; or the page with what was wrong.
 
     The status is 422 without a reason, and 409 for what has changed or cannot be decided so.
     """
     try:
-        return _once(request, visitor, key, act)
+        return carried_out_once(request, visitor, fields, act)
     except UsageError as error:
         status = 422 if isinstance(error, NoReason) else 409
         return refused(status, f"{error}. {error.advice or ''}".strip())
-
-
-def _once(request: Request, visitor: Visitor, key: str, act: Callable[[], Response]) -> Response:
-    submissions: Submissions = request.app.state.submissions
-    return submissions.once(request, visitor.name, key, act)

@@ -11,7 +11,7 @@ from kbsync.pages.access import Kbsync, Operator, Reviewer, Seen
 from kbsync.pages.errands import Errands
 from kbsync.pages.paging import Search, Text
 from kbsync.pages.rendering import page
-from kbsync.pages.submissions import Fields, new_key
+from kbsync.pages.submissions import Fields, carried_out_once, new_key
 from kbsync.queries.answers import explanation
 from kbsync.queries.asking import answered_elsewhere
 from kbsync.queries.survey import BELIEFS, survey
@@ -61,5 +61,9 @@ def beliefs(request: Request, app: Kbsync, visitor: Seen) -> Response:
 def ask_the_base(request: Request, app: Kbsync, visitor: Operator, fields: Fields) -> Response:
     """Have the base asked about every wanted fact that it was not asked about yet."""
     errands: Errands = request.app.state.errands
-    asked = errands.ask("survey", lambda tx: {}, reason="", actor=visitor.name)
-    return RedirectResponse(f"/requests/{asked}", 303)
+
+    def act() -> Response:
+        asked = errands.ask("survey", lambda tx: {}, reason="", actor=visitor.name)
+        return RedirectResponse(f"/requests/{asked}", 303)
+
+    return carried_out_once(request, visitor, fields, act)

@@ -14,6 +14,7 @@ from kbsync.pages.rendering import page
 from kbsync.pages.submissions import new_key
 from kbsync.queries.checkpoint_changes import checkpoint_changes
 from kbsync.queries.words import relation_labels
+from kbsync.runs import review
 
 router = APIRouter()
 PAGE = 30
@@ -41,6 +42,7 @@ def list_page(
         found = tx.checkpoints_before(search.before, PAGE + 1)
         live, previous = tx.live(), tx.previous()
         views = {one.view: tx.view(one.view) for one in found}
+        begun = [] if live is None else review.begun_rollbacks(tx, live, app.settings.review.approvals)
         blocks = {block.view: block for block in tx.blocked_views()}
     shown, last = page_of(found, PAGE)
     return page(
@@ -53,7 +55,7 @@ def list_page(
         previous=previous,
         views=views,
         blocks=blocks,
-        form={"key": new_key(), "refused": refused, "reason": reason},
+        form={"key": new_key(), "refused": refused, "reason": reason, "approvals": begun},
     )
 
 

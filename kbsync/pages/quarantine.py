@@ -9,6 +9,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from kbsync.admission.codes import UNAPPROVABLE
+from kbsync.application import Application
+from kbsync.approvals import approvals
+from kbsync.intake.quarantine import of_fact
 from kbsync.pages.access import Kbsync, Seen
 from kbsync.pages.paging import Id, Search, Text
 from kbsync.pages.rendering import page
@@ -16,6 +19,7 @@ from kbsync.pages.submissions import new_key
 from kbsync.queries.quarantine import Dossier, Rival, Selection, dossier, waiting_page
 from kbsync.queries.revisions import revision_link
 from kbsync.queries.words import relation_labels
+from state.records import Fact
 
 router = APIRouter()
 PAGE = 30
@@ -94,8 +98,19 @@ def review_page(
             "key": new_key(),
             "refused": refused,
             "reason": reason,
+            "approvals": _approvals(app, found.fact),
         },
     )
+
+
+def _approvals(app: Application, fact: Fact) -> str:
+    """Who has approved the fact, where others still have to; else empty."""
+    needed = app.settings.review.approvals
+    if needed == 1 or fact.status not in ("held", "quarantined"):
+        return ""
+    with app.state.read() as tx:
+        given = approvals(tx, of_fact(fact), needed)
+    return str(given) if given.by else ""
 
 
 def choices(found: Dossier) -> list[Rival]:

@@ -7,12 +7,14 @@ from typing import Annotated, cast, get_args
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
 
+from kbsync.application import Application
+from kbsync.approvals import approvals, of_candidate
 from kbsync.pages.access import Kbsync, Seen
 from kbsync.pages.paging import Id, Search, Text, page_of
 from kbsync.pages.plots import history_plot
 from kbsync.pages.rendering import page
 from kbsync.pages.submissions import new_key
-from kbsync.queries.run_story import GateLine, progress_of, requests_about, run_story
+from kbsync.queries.run_story import GateLine, RunStory, progress_of, requests_about, run_story
 from kbsync.queries.words import relation_labels
 from state.records import RunState
 
@@ -72,8 +74,19 @@ def run_page(
             "key": new_key(),
             "refused": refused,
             "reason": reason,
+            "approvals": _approvals(app, story),
         },
     )
+
+
+def _approvals(app: Application, story: RunStory) -> str:
+    """Who has approved the candidate, where others still have to; else empty."""
+    needed, candidate = app.settings.review.approvals, story.checkpoint
+    if needed == 1 or candidate is None or story.run.state != "awaiting_review":
+        return ""
+    with app.state.read() as tx:
+        given = approvals(tx, of_candidate(story.run.id, candidate.digest), needed)
+    return str(given) if given.by else ""
 
 
 @router.get("/runs/{id}/progress", include_in_schema=False)

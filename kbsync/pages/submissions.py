@@ -1,12 +1,16 @@
 """Forms that change something: how they are read, and that one is carried out once however often it is sent.
 
-Every form has a key of its own.  A double click or a reload sends the same key again and gets the first answer.  What
-protects a decision across restarts is what the form says the reviewer has seen (`Fact.version`, a candidate's digest):
-once the decision is made, it is no longer so.
+Every form has a key of its own, and a program sends one in the header `Idempotency-Key`
+(draft-ietf-httpapi-idempotency-key-header).  A double click, a reload or a retry sends the same key again and gets the
+first answer; the same key with other content is refused.
+What protects a decision across restarts is what the form says the reviewer has seen (`Fact.version`, a candidate's
+digest): once the decision is made, it is no longer so.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import threading
 from collections import OrderedDict
@@ -17,10 +21,14 @@ from urllib.parse import parse_qs
 from fastapi import Depends, HTTPException, Request
 from starlette.responses import Response
 
+from kbsync.application import Application
+from kbsync.pages.access import Visitor
+
 MOST_FIELDS = 500
 KEPT = 2_000
 """Answers that are remembered."""
 LONGEST_REASON = 2_000
+LONGEST_KEY = 255
 
 
 def new_key() -> str:
@@ -44,6 +52,11 @@ class FormFields:
     def all(self, name: str) -> list[str]:
         """Every value of the field."""
         return self._fields.get(name, [])
+
+    def digest(self) -> str:
+        """Of every field with its values: equal for forms that say the same."""
+        text = json.dumps(sorted(self._fields.items()))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
 
     def number(self, name: str) -> int:
         """A whole number; raises HTTPException (422) for anything else."""
@@ -84,32 +97,54 @@ async def read_form(request: Request) -> FormFields:
 Fields = Annotated[FormFields, Depends(read_form)]
 
 
+def _key(request: Request, fields: FormFields) -> str:
+    """The key in the header, or else in the form; empty if there is none."""
+    sent = request.headers.getlist("idempotency-key")
+    if len(sent) > 1 or any(not 0 < len(one) <= LONGEST_KEY for one in sent):
+        raise HTTPException(422, f"Idempotency-Key: send it once, with 1 to {LONGEST_KEY} characters")
+    return sent[0] if sent else fields.one("key")
+
+
 class Submissions:
     """The answers to forms by who sent them and by their key."""
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[tuple[str, str, str], Response] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str, str], tuple[str, Response]] = OrderedDict()
         self._locks: OrderedDict[tuple[str, str, str], threading.Lock] = OrderedDict()
         self._lock = threading.Lock()
 
-    def once(self, request: Request, actor: str, key: str, act: Callable[[], Response]) -> Response:
+    def once(self, request: Request, actor: str, fields: FormFields, act: Callable[[], Response]) -> Response:
         """The answer of `act`, or the one that this form got before; of two at once, the second waits.
 
-        A form without a key is carried out each time.  What raises is not remembered.
+        A form without a key is carried out each time.  What raises is not remembered.  Raises HTTPException (422) for
+        a key that came before with other content.
         """
+        key, content = _key(request, fields), fields.digest()
         if not key:
             return act()
-        name = (actor, request.url.path, key[:100])
+        name = (actor, request.url.path, hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest())
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
             while len(self._locks) > KEPT:
                 self._locks.popitem(last=False)
         with lock:
             if (before := self._answers.get(name)) is not None:
-                return before
+                if before[0] != content:
+                    raise HTTPException(422, "this key was used before, with other content: send another key")
+                return before[1]
             answer = act()
             with self._lock:
-                self._answers[name] = answer
+                self._answers[name] = (content, answer)
                 while len(self._answers) > KEPT:
                     self._answers.popitem(last=False)
             return answer
+
+
+def carried_out_once(
+    request: Request, visitor: Visitor, fields: FormFields | None, act: Callable[[], Response]
+) -> Response:
+    """The answer of `act`, which acts as the visitor; it is carried out once for the key of `fields` (None: always)."""
+    app: Application = request.app.state.kbsync
+    submissions: Submissions = request.app.state.submissions
+    with app.state.on_behalf_of(visitor.identity):
+        return act() if fields is None else submissions.once(request, visitor.name, fields, act)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from kbsync.application import Application
+from kbsync.approvals import About, Approvals, approvals, approve, check, of_candidate
 from kbsync.errors import Changed, UsageError
 from kbsync.leadership import Leadership
 from kbsync.reasons import checked
 from kbsync.runs.ending import end_run
 from kbsync.runs.lifecycle import Lifecycle
+from kbsync.runs.promotion import rollback_target
 from state.ledger import Snapshot
-from state.records import Run
+from state.records import Checkpoint, Run
 
 APPROVED = ("staged", "promoted", "deployed", "rolled_back")
 """States in which a run may be after its approval."""
@@ -38,6 +40,8 @@ def approve_run(
         if not (again and run.state in APPROVED):
             check_waits(run)
             check_candidate(tx, run, digest)
+            about = of_candidate(run.id, candidate_of(tx, run.id)["digest"])
+            check(tx, about, app.settings.review.approvals)
             run = tx.advance_run(run.id, "awaiting_review", "staged", actor=actor, reason=reason)
     executor = app.executor(alive=leadership.renew)
     with executor.worker(app.home.worker_log) as worker:
@@ -55,6 +59,39 @@ def reject_run(app: Application, run_id: int, reason: str, actor: str, *, digest
         check_waits(run)
         check_candidate(tx, run, digest)
         return end_run(tx, run, "rejected", reason, actor)
+
+
+def give_approval(
+    app: Application, run_id: int, reason: str, actor: str, digest: str | None = None
+) -> Approvals:
+    """One person's approval of a candidate that waits; once enough have given theirs, it may be promoted.
+
+    Raises UsageError and Changed as `candidate_of`, and AlreadyApproved.
+    """
+    with app.state.write() as tx:
+        about = of_candidate(run_id, candidate_of(tx, run_id, digest)["digest"])
+        return approve(tx, about, app.settings.review.approvals, reason, actor)
+
+
+def give_approval_of_rollback(app: Application, target: int | None, reason: str, actor: str) -> Approvals:
+    """One operator's approval of a rollback; raises UsageError if there is nothing to go back to."""
+    with app.state.write() as tx:
+        about = of_rollback(*rollback_target(tx, target))
+        return approve(tx, about, app.settings.review.approvals, reason, actor)
+
+
+def begun_rollbacks(tx: Snapshot, live: Checkpoint, needed: int) -> list[str]:
+    """Rollbacks of live that some people have approved and others have to, in words."""
+    if needed == 1:
+        return []
+    retired = [one for one in tx.checkpoints(status="retired") if not one.collected]
+    found = [(one, approvals(tx, of_rollback(live, one), needed)) for one in retired]
+    return [f"The rollback to checkpoint {one.id} is {given}" for one, given in found if given.by]
+
+
+def of_rollback(left: Checkpoint, to: Checkpoint) -> About:
+    """One rollback: approvals of it do not count for a later one between the same checkpoints."""
+    return About(f"rollback of promotion {left.promotion}, checkpoint {left.id}, to checkpoint {to.id}")
 
 
 def check_waits(run: Run) -> None:

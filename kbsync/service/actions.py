@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from editing.progress import TimedProgress
 from kbsync.application import Application
+from kbsync.approvals import check
 from kbsync.errors import UsageError
 from kbsync.intake import leavers
 from kbsync.intake import retemplate as retemplating
@@ -127,6 +128,8 @@ def rollback(errand: Errand) -> Mapping[str, Any]:
                 "asked for",
                 "look at `kbsync checkpoints` and ask again",
             )
+        if live.id == left:
+            check(tx, review.of_rollback(live, tx.checkpoint(to)), app.settings.review.approvals)
         what = returning(tx, tx.checkpoint(left), tx.checkpoint(to))
     answer: dict[str, Any] = {
         "left": left,

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -104,6 +105,21 @@ class ReviewSettings(Section):
     )
     timeout: Duration = Field(timedelta(days=7), description="how long a candidate waits for approval")
     on_timeout: Literal["reject", "approve"] = Field("reject", description="what happens after that time")
+    approvals: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="number of different people who have to approve a candidate that waits, a value in quarantine, or "
+        "a rollback",
+    )
+
+    @model_validator(mode="after")
+    def _nobody_is_no_second_person(self) -> ReviewSettings:
+        if self.approvals > 1 and self.on_timeout == "approve":
+            raise ValueError(
+                'on_timeout = "approve" would do without the approvals that `approvals` asks for'
+            )
+        return self
 
 
 class Settings(BaseSettings):

@@ -192,3 +192,38 @@ def test_a_checkpoint_is_pinned_and_released(home: Reviewed, client: httpx.Clien
             assert tx.checkpoint(1).pinned is pinned
     assert client.post("/checkpoints/1/pin", data={}).status_code == 422
     assert client.post("/checkpoints/1/burn", data={"reason": "x"}).status_code == 422
+
+
+def test_a_program_repeats_a_request_under_its_idempotency_key(home: Reviewed, client: httpx.Client) -> None:
+    anna = home.conflict("Anna")
+    form, key = {"reason": "no", "version": anna.version}, {"Idempotency-Key": "retry-1"}
+    answers = [client.post(f"/quarantine/{anna.id}/reject", data=form, headers=key) for _ in range(3)]
+    assert [one.status_code for one in answers] == [303] * 3
+    assert len({one.headers["location"] for one in answers}) == 1
+    assert len(events(home, "fact.rejected")) == 1
+    other = client.post(f"/quarantine/{anna.id}/reject", data={**form, "reason": "yes"}, headers=key)
+    assert other.status_code == 422
+    assert "used before, with other content" in other.text
+    fresh = client.post(f"/quarantine/{anna.id}/reject", data=form, headers={"Idempotency-Key": "retry-2"})
+    assert fresh.status_code == 409, "decided already"
+    for wrong in ({"Idempotency-Key": ""}, {"Idempotency-Key": "x" * 256}):
+        assert client.post(f"/quarantine/{anna.id}/reject", data=form, headers=wrong).status_code == 422
+    assert len(events(home, "fact.rejected")) == 1
+
+
+def test_of_two_equal_requests_at_once_one_is_carried_out(home: Reviewed, client: httpx.Client) -> None:
+    anna = home.conflict("Anna")
+    form, key = {"reason": "no"}, {"Idempotency-Key": "both"}
+    codes: list[int] = []
+
+    def send() -> None:
+        with httpx.Client(base_url=client.base_url, timeout=60) as own:
+            codes.append(own.post(f"/quarantine/{anna.id}/reject", data=form, headers=key).status_code)
+
+    threads = [threading.Thread(target=send) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [303] * 5
+    assert len(events(home, "fact.rejected")) == 1

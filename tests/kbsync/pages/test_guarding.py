@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
-from kbsync.application import Application
 from kbsync.errors import BadConfiguration
 from kbsync.pages.access import Access
 from kbsync.pages.guard import LONGEST_BODY
-from kbsync.pages.server import serving
 from state.errors import NameTaken
-from state.records import Role
 from tests.support.reviewed import Reviewed, reviewed
-
-
-@contextmanager
-def served(home: Reviewed, listen: str = "0.0.0.0:0") -> Iterator[httpx.Client]:
-    """The pages on an address of the network, asked over this machine's loopback address."""
-    app = home.place.application()
-    with (
-        Application(app.home, app.settings, now=app.now) as own,
-        serving(own, listen) as address,
-        httpx.Client(base_url=address.replace("0.0.0.0", "127.0.0.1"), timeout=60) as client,
-    ):
-        yield client
-
-
-def token(home: Reviewed, name: str, role: Role = "reviewer", **ends: float) -> str:
-    app = home.place.application()
-    with app.state.write() as tx:
-        return tx.create_token(name, role, app.now() + timedelta(**(ends or {"days": 1})), "root")[1]
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"}
+from tests.support.served_pages import bearer, served, token
 
 
 @pytest.mark.parametrize(
