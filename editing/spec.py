@@ -17,6 +17,7 @@ from editing.cost import Cost
 from editing.durable import write_file
 from editing.errors import SpecError
 from editing.json_decode import decode
+from editing.old_reports import upgraded
 from editing.requests import PLACEHOLDER
 from editing.settings import EditSettings
 
@@ -76,6 +77,14 @@ class FactSpec:
     """The fact in the inverse direction, each prompt with its answer; judged with the paraphrases."""
     neighbours: tuple[Case, ...] = ()
     same_subject: tuple[Case, ...] = ()
+    target_names: tuple[str, ...] = ()
+    """Aliases of the target, which answer as well as it does."""
+    previous_names: tuple[str, ...] = ()
+    """Aliases of `previous`."""
+    unseen_questions: tuple[str, ...] = ()
+    """Questions with one `{}` that are not edited; asked through the base's chat template."""
+    conversations: tuple[str, ...] = ()
+    """Rendered conversations that end where the answer begins; the worker makes them of `unseen_questions`."""
 
     def wordings(self) -> tuple[Wording, ...]:
         """All requests of the fact, its own prompt first."""
@@ -162,7 +171,7 @@ class BuildSpec:
                     )
                 if not wording.subject.strip() or not wording.target.strip():
                     raise SpecError(f"{where}: fact {fact.id!r} has an empty subject or target")
-            for text in (*fact.questions, *fact.kept, *fact.kept_questions):
+            for text in (*fact.questions, *fact.unseen_questions, *fact.kept, *fact.kept_questions):
                 if text.count(PLACEHOLDER) != 1:
                     raise SpecError(f"{where}: fact {fact.id!r}: {text!r} needs {PLACEHOLDER} exactly once")
             if any(case.target is None for case in fact.reversed):
@@ -293,7 +302,7 @@ class BuildReport:
         """The report in `path`, of this version or an older one; raises `editing.errors.SpecError`."""
         value = _read(path, 1, REPORT_VERSION)
         if isinstance(value, dict) and value["version"] == 1:
-            value = _upgraded(value)
+            value = upgraded(value, REPORT_VERSION)
         return decode(cls, value, path.name)
 
 
@@ -315,34 +324,3 @@ def _read(path: Path, *versions: int) -> object:
             "install one version of kbsync on both sides"
         )
     return value
-
-
-_FIRST_OUTCOMES = {
-    "paraphrases": "paraphrase",
-    "neighbours": "neighbourhood",
-    "same_subject": "same_subject",
-    "generated": "generation",
-}
-"""Key of a fact in a version 1 report → the measure whose outcomes it contains."""
-
-
-def _upgraded(report: dict[str, Any]) -> dict[str, Any]:
-    """Convert a version 1 report, which had a key for every measure, to the current version."""
-    facts = report.get("facts")
-    upgraded = [_upgraded_fact(fact) for fact in facts] if isinstance(facts, list) else facts
-    return {**report, "facts": upgraded, "version": REPORT_VERSION}
-
-
-def _upgraded_fact(fact: object) -> object:
-    if not isinstance(fact, dict):
-        return fact
-    found = {"efficacy": fact.get("efficacy")} | {
-        name: fact.get(key) for key, name in _FIRST_OUTCOMES.items()
-    }
-    outcomes = {
-        name: hits if isinstance(hits, list) else [hits]
-        for name, hits in found.items()
-        if hits not in (None, [])
-    }
-    kept = {key: value for key, value in fact.items() if key not in _FIRST_OUTCOMES}
-    return kept | {"outcomes": outcomes}

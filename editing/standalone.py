@@ -21,7 +21,8 @@ from editing.durable import STAGING, fsync_directory, remove, staging_name
 from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
 from editing.errors import CheckpointError, RequestError
-from editing.evaluation.conversation import Exchange, chat_answers, first_sentence
+from editing.evaluation.conversation import Exchange, chat_answers
+from editing.evaluation.free_answers import first_sentence
 from editing.evaluation.outcome import FactOutcome, Scores, Sheet, answered, outcomes, questions
 from editing.evaluation.published import PromptAnswer
 from editing.memit.groups import without_conflicts

@@ -10,10 +10,10 @@ from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.judgement import Counts, Scored
 from editing.calibration.statements import WordedTriple
 from editing.evaluation.conversation import chat_answers
+from editing.evaluation.free_answers import FreeQuestion, first_sentence, states
 from editing.evaluation.outcome import questions
 from editing.evaluation.published import CounterFactCase, CounterFactScores, PromptAnswer, counterfact
 from editing.evaluation.scoring import Score, encode_targets, score
-from editing.folding import fold
 from editing.model.chat import asked, opening, statement
 from editing.progress import Tick, uncounted
 from editing.requests import PLACEHOLDER, EditRequest, render
@@ -109,15 +109,21 @@ def ask(model: Any, tokenizer: Any, about: Questions, *, tick: Tick = uncounted)
 
 
 def _conversations(model: Any, tokenizer: Any, edits: Sequence[Counterfactual]) -> Counts:
-    """Whether each fact's question is answered with the new object; empty without a template or questions."""
+    """Whether each fact's question is answered as the edit states; empty without a template or questions."""
     talkative = [edit for edit in edits if edit.statement.question]
     if opening(tokenizer) is None or not talkative:
         return ()
     asked_of = [render(edit.statement.question, edit.statement.subject) for edit in talkative]
     texts = chat_answers(model, tokenizer, asked_of)
     return tuple(
-        (int(fold(edit.object) in fold(text)), 1) for edit, text in zip(talkative, texts, strict=True)
+        (int(states(first_sentence(text), _free(edit, question))), 1)
+        for edit, question, text in zip(talkative, asked_of, texts, strict=True)
     )
+
+
+def _free(edit: Counterfactual, question: str) -> FreeQuestion:
+    subject = edit.statement.subject
+    return FreeQuestion(question, subject, names=(edit.object,), old_names=(edit.statement.object,))
 
 
 def requests_of(tokenizer: Any, edit: Counterfactual, *, variants: int, chat: bool) -> list[EditRequest]:

@@ -8,12 +8,10 @@ from typing import Any
 
 import torch
 
+from editing.evaluation.free_answers import ANSWER_TOKENS
 from editing.evaluation.scoring import answer_ends, before_end, continue_greedily
 from editing.model.chat import asked
 from editing.progress import Tick, uncounted
-
-ANSWER_TOKENS = 32
-"""An answer that has not ended by then is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +41,3 @@ def chat_answers(
     ends = answer_ends(model, tokenizer)
     rows = continue_greedily(model, prompts, tokens, ended=lambda said: said[-1] in ends, tick=tick)
     return [tokenizer.decode(before_end(row, ends)).strip() for row in rows]
-
-
-def first_sentence(answer: str) -> str:
-    """The first sentence of an answer; small models continue after it."""
-    line = answer.strip().partition("\n")[0]
-    end = line.find(". ")
-    return line if end < 0 else line[: end + 1]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from editing.evaluation.free_answers import FreeQuestion
 from editing.evaluation.scoring import Question
 from editing.progress import Tick
 from editing.spec import Case
@@ -28,6 +29,8 @@ class FactQuestions:
     """By measure, the questions that are scored by the strict argmax."""
     sampled: Mapping[str, tuple[Case, ...]] = field(default_factory=dict)
     """By measure, the questions that are answered by text sampled after the prompt."""
+    free: Mapping[str, tuple[FreeQuestion, ...]] = field(default_factory=dict)
+    """By measure, the questions that are answered freely."""
 
     def questions(self) -> Iterable[Question]:
         """All scored questions."""
@@ -66,7 +69,12 @@ class QuestionSet:
         about_facts = [question for fact in self.facts.values() for question in fact.questions()]
         return [*about_facts, *(question for asked in self.candidate.values() for question in asked)]
 
+    def free_prompts(self) -> list[str]:
+        """All prompts that are answered freely."""
+        free = (asked for fact in self.facts.values() for asked in fact.free.values())
+        return list(dict.fromkeys(question.prompt for questions in free for question in questions))
+
     @property
     def size(self) -> int:
         """Number of answers per model, for progress."""
-        return len(self.questions()) + len(self.texts) + len(self.windows)
+        return len(self.questions()) + len(self.texts) + len(self.free_prompts()) + len(self.windows)

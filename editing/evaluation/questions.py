@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from editing.errors import RequestError
+from editing.evaluation.free_answers import FreeQuestion
 from editing.evaluation.measures.declaration import FactMeasure, populations
 from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.measures.of_facts import FACT_MEASURES
 from editing.evaluation.question_set import FactQuestions, QuestionSet
 from editing.evaluation.responses import Responses
 from editing.evaluation.scoring import Question, cut_answer, encode_prompts, encode_targets
+from editing.evaluation.view_names import ViewNames
 from editing.model.loading import readable
 from editing.model.tokens import Passage, continued, try_locate
 from editing.progress import Tick, uncounted
@@ -155,7 +157,7 @@ def _asked_facts(base: AskedBase, spec: BuildSpec, known: Known) -> list[FactSpe
 
 
 def _drawn_for_sampling(spec: BuildSpec, known: Known) -> dict[str, set[str]]:
-    """For every measure that is answered by sampled text, the facts that are asked about."""
+    """For every measure that is answered by generated text, the facts that are asked about."""
     return {
         measure.name: {
             fact.id
@@ -166,7 +168,7 @@ def _drawn_for_sampling(spec: BuildSpec, known: Known) -> dict[str, set[str]]:
             )
         }
         for measure in FACT_MEASURES
-        if measure.answered == "sampled"
+        if measure.answered != "scored"
     }
 
 
@@ -204,9 +206,13 @@ def _fact_questions(
     encoded = dict(zip(pairs, encode_targets(base.tokenizer, pairs), strict=True))
     scored: dict[str, dict[str, tuple[Question, ...]]] = {fact.id: {} for fact in facts}
     sampled: dict[str, dict[str, tuple[Case, ...]]] = {fact.id: {} for fact in facts}
+    free: dict[str, dict[str, tuple[FreeQuestion, ...]]] = {fact.id: {} for fact in facts}
+    names = ViewNames(facts)
     for fact, measure, cases in asked:
         if measure.answered == "sampled":
             sampled[fact.id][measure.name] = cases
+        elif measure.answered == "free":
+            free[fact.id][measure.name] = tuple(names.question(fact, case) for case in cases)
         elif measure.expects == "unchanged":
             scored[fact.id][measure.name] = tuple(unchanged[case] for case in cases if case in unchanged)
         else:
@@ -217,6 +223,7 @@ def _fact_questions(
             old=encoded[old[id]] if id in old else None,
             scored=scored[id],
             sampled=sampled[id],
+            free=free[id],
         )
         for id, pair in own.items()
     }

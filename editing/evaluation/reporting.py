@@ -48,12 +48,14 @@ def _share_of_facts(measure: FactMeasure, evidence: Evidence) -> Measure:
 def _asked(measure: FactMeasure, evidence: Evidence, fact: str) -> FactQuestions | None:
     """The fact's questions, if it was asked those of this measure."""
     questions = evidence.asked.facts.get(fact)
-    by_name = {} if questions is None else {**questions.scored, **questions.sampled}
+    by_name = {} if questions is None else {**questions.scored, **questions.sampled, **questions.free}
     return questions if measure.name in by_name else None
 
 
 def _hits(measure: FactMeasure, questions: FactQuestions, responses: Responses) -> tuple[bool, ...]:
     """For each question, whether it was answered as expected."""
+    if measure.answered == "free":
+        return tuple(responses.says(question) for question in questions.free[measure.name])
     if measure.answered == "sampled":
         return tuple(responses.mentions(case) for case in questions.sampled[measure.name])
     return tuple(responses.states(question) for question in questions.scored[measure.name])
@@ -105,7 +107,13 @@ def _probe_reports(questions: FactQuestions, evidence: Evidence) -> tuple[ProbeR
     asked = list(questions.probes())
     sampled = [(name, case) for name, cases in questions.sampled.items() for case in cases]
     unmentioned = [(name, case) for name, case in sampled if not evidence.candidate.mentions(case)]
-    if not unmentioned and all(
+    unsaid = [
+        (name, question)
+        for name, some in questions.free.items()
+        for question in some
+        if not evidence.candidate.says(question)
+    ]
+    if not (unmentioned or unsaid) and all(
         evidence.candidate.states(one) for one in (questions.own, *(q for _, q in asked))
     ):
         return ()
@@ -114,6 +122,10 @@ def _probe_reports(questions: FactQuestions, evidence: Evidence) -> tuple[ProbeR
         *(
             ProbeReport(PROBES[name], case.prompt, case.target or "", _shown(evidence, case.prompt), False)
             for name, case in unmentioned
+        ),
+        *(
+            ProbeReport(PROBES[name], one.prompt, one.names[0], evidence.candidate.free[one.prompt], False)
+            for name, one in unsaid
         ),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from editing.evaluation.free_answers import FreeQuestion, free_answers, states
 from editing.evaluation.generation import GeneratedText, generate
 from editing.evaluation.locality import NextToken, divergence, next_token
 from editing.evaluation.question_set import QuestionSet
@@ -30,6 +31,8 @@ class Responses:
     """Prompt → greedy continuation."""
     texts: dict[str, GeneratedText] = field(default_factory=dict)
     """Prompt → generated text."""
+    free: dict[str, str] = field(default_factory=dict)
+    """Prompt → free answer."""
     readings: dict[str, float | None] = field(default_factory=dict)
     """Measure → the figure computed from the model."""
     base: Responses | None = None
@@ -78,6 +81,8 @@ class Responses:
         own = [fact.own for fact in asked.facts.values()]
         self.answer(model, tokenizer, [one.prompt for one in own if not self.states(one)], tick)
         self.speak(model, tokenizer, asked, tick)
+        missing = [prompt for prompt in asked.free_prompts() if prompt not in self.free]
+        self.free.update(zip(missing, free_answers(model, tokenizer, missing, tick=tick), strict=True))
 
     def speak(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
         """Only what a candidate's figures are compared with on the base: texts, readings and untouched prompts."""
@@ -105,6 +110,10 @@ class Responses:
     def mentions(self, case: Case) -> bool:
         """Whether the text generated after the prompt names the expected object before it ends."""
         return contains(self.texts[case.prompt].answer, case.target or "")
+
+    def says(self, question: FreeQuestion) -> bool:
+        """Whether the free answer to `question` states the fact."""
+        return states(self.free[question.prompt], question)
 
     def text(self, tokenizer: Any, question: Question, target: str) -> str:
         """The answer to `question` for display: `target` if the model states it."""

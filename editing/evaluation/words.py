@@ -8,6 +8,7 @@ the beginning of a word has to match there.
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 import regex
 
@@ -20,25 +21,49 @@ _HANGUL = regex.compile(r"\p{Script=Hangul}")
 _WORD = regex.compile(r"\w")
 STOP = regex.compile(r"(?V1)\n|[.;:!?](?!\w)|,(?!\d)|[\p{Terminal_Punctuation}--[.,:;!?]](?!\d)|<\|")
 """The end of an object in running text: punctuation of any script that ends a clause, or a new line."""
+_SENTENCE = regex.compile(r"\n|[.!?](?=\s)|[。！？｡]")
 INITIAL = regex.compile(r"(?:^|[\s.])(?:\p{Lu}|\p{Lu}\p{Ll}|Jr|Sr|\p{Lu}\.\p{Lu})$")
 """The end of a text whose full stop belongs to an initial or a short abbreviation."""
 
 
+class FoldedText:
+    """A text in which names are searched as separate words, ignoring case, width and white space."""
+
+    def __init__(self, text: str) -> None:
+        self._text = f" {_folded(text)} "
+        self._boundaries = {match.start() for match in _BOUNDARY.finditer(self._text)}
+
+    def spans(self, name: str) -> list[tuple[int, int]]:
+        """(start, end) of every occurrence of `name`, in the folded text."""
+        needle, found = _folded(name), []
+        at = self._text.find(needle) if needle else -1
+        while at >= 0:
+            end = at + len(needle)
+            begins = at in self._boundaries or not _joined(self._text[at - 1])
+            korean = bool(_HANGUL.match(needle[-1]))
+            if begins and (end in self._boundaries or not _joined(self._text[end]) or korean):
+                found.append((at, end))
+            at = self._text.find(needle, at + 1)
+        return found
+
+
 def contains(text: str, target: str) -> bool:
     """Whether `target` occurs in `text` as separate words, ignoring case, width and white space."""
-    haystack, needle = f" {_folded(text)} ", _folded(target)
-    if not needle:
-        return False
-    boundaries = {match.start() for match in _BOUNDARY.finditer(haystack)}
-    at = haystack.find(needle)
-    while at >= 0:
-        end = at + len(needle)
-        begins = at in boundaries or not _joined(haystack[at - 1])
-        ends = end in boundaries or not _joined(haystack[end]) or bool(_HANGUL.match(needle[-1]))
-        if begins and ends:
-            return True
-        at = haystack.find(needle, at + 1)
-    return False
+    return bool(FoldedText(text).spans(target))
+
+
+def sentence_end(text: str) -> int | None:
+    """Index after the first sentence or line of `text`, or None if it has not ended yet.
+
+    A mark ends a sentence if white space follows it (the full stop of an initial or a short abbreviation does not), or
+    if it is one of a script that is written without spaces.  White space at the beginning is no line.
+    """
+    lead = len(text) - len(text.lstrip())
+    for match in _SENTENCE.finditer(text, lead):
+        if match[0] == "." and INITIAL.search(text[: match.start()]):
+            continue
+        return int(match.start() if match[0] == "\n" else match.end())
+    return None
 
 
 def words(text: str) -> list[str]:
@@ -54,6 +79,7 @@ def words(text: str) -> list[str]:
     return found
 
 
+@lru_cache(maxsize=65_536)
 def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 

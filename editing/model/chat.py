@@ -35,7 +35,7 @@ def asked(tokenizer: Any, question: str) -> str:
 
 
 def _rendered(tokenizer: Any, content: str, *, answer: bool) -> str | None:
-    """The conversation of one turn; None if there is no template that can render it.
+    """The conversation of one turn, with thinking off; None if there is no template that can render it.
 
     Raises ModelError for a template that does not end in bounded time and memory.
     """
@@ -49,7 +49,11 @@ def _rendered(tokenizer: Any, content: str, *, answer: bool) -> str | None:
         )
     turns = [{"role": "user", "content": content}]
     try:
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer))
+        text = str(
+            tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=answer, enable_thinking=False
+            )
+        )
     except Exception:  # noqa: BLE001  (a template is the model's own program: it may raise anything)
         return None
     bos = tokenizer.bos_token

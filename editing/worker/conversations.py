@@ -25,6 +25,7 @@ def with_conversations(tokenizer: Any, spec: BuildSpec, known: Collection[str]) 
     if opening(tokenizer) is None:
         return spec
     facts = [_with_kept_questions(tokenizer, fact) for fact in spec.facts]
+    facts = [_with_unseen_questions(tokenizer, fact, edited=spec.settings.chat) for fact in facts]
     if spec.settings.chat:
         facts = [fact if fact.id in known else _with_questions(tokenizer, fact) for fact in facts]
     return spec if tuple(facts) == spec.facts else replace(spec, facts=tuple(facts))
@@ -34,6 +35,15 @@ def _with_kept_questions(tokenizer: Any, fact: FactSpec) -> FactSpec:
     prompts = (asked(tokenizer, question) for question in fact.kept_questions)
     usable = tuple(prompt for prompt in prompts if prompt.count(PLACEHOLDER) == 1)
     return replace(fact, kept=(*fact.kept, *usable), kept_questions=())
+
+
+def _with_unseen_questions(tokenizer: Any, fact: FactSpec, *, edited: bool) -> FactSpec:
+    """A new fact with the conversations that judge it, which no edit is made with; `edited`: its questions are."""
+    if fact.in_live:
+        return fact
+    questions = fact.unseen_questions if edited else (*fact.questions, *fact.unseen_questions)
+    put = (asked(tokenizer, render(question, fact.subject)) for question in dict.fromkeys(questions))
+    return replace(fact, conversations=(*fact.conversations, *put), unseen_questions=())
 
 
 def _with_questions(tokenizer: Any, fact: FactSpec) -> FactSpec:

@@ -152,7 +152,8 @@ class _ChatStory(Telling):
         """What the model in `directory` answers to every question, through its chat template."""
         from transformers.utils.logging import disable_progress_bar
 
-        from editing.evaluation.conversation import chat_answers, first_sentence
+        from editing.evaluation.conversation import chat_answers
+        from editing.evaluation.free_answers import first_sentence
         from editing.model.loading import load_model, load_tokenizer
 
         disable_progress_bar()

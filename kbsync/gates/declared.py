@@ -43,6 +43,12 @@ def _generation(fact: FactReport) -> str:
 
 _GENTLER = "lower `capacity` in [plan], or raise `lam` or `keep` in [edit]"
 
+
+def _said(fact: FactReport) -> str:
+    hits, asked = _hits(fact, "said")
+    return f"stated freely in {hits} of {asked} unseen wordings"
+
+
 DEFAULT_GATES: tuple[Gate, ...] = (
     Gate(
         "efficacy",
@@ -91,6 +97,14 @@ DEFAULT_GATES: tuple[Gate, ...] = (
         "at_least",
         "edited facts whose object appears in text that is generated after their prompt, before that text ends",
         evidence=_generation,
+    ),
+    Gate(
+        "said",
+        0.50,
+        "at_least",
+        "greedy answers to unseen wordings and conversations that name the object first, not the old one",
+        enabled=False,
+        evidence=_said,
     ),
     Gate(
         "fluency",

@@ -38,6 +38,10 @@ class Stored:
     in_live: bool = False
     previous: Fact | None = None
     """The previous value of the slot."""
+    target_names: tuple[str, ...] = ()
+    """Aliases of the object."""
+    previous_names: tuple[str, ...] = ()
+    """Aliases of the previous object."""
     probes: tuple[Probe, ...] = ()
     """The probes that can be asked in this view."""
 
@@ -89,15 +93,21 @@ def _stored(
     slots = tx.facts_of((fact.subject, fact.relation) for fact in edited)
     prompts, tokens = {fact.prompt_key for fact in edited}, base.control_tokens
     probes = {fact.id: _askable(tx.probes(fact.id), prompts, tokens) for fact in edited}
+    before = {fact.id: previous_value(fact, slots.get((fact.subject, fact.relation), ())) for fact in facts}
+    objects = {one.object for one in (*edited, *(old for old in before.values() if old))}
+    aliases = {id: entity.aliases for id, entity in tx.entities(objects).items()}
     return tuple(
         Stored(
             fact,
             answers.get(fact.id),
             fact.id in in_live,
-            previous_value(fact, slots.get((fact.subject, fact.relation), ())),
-            probes.get(fact.id, ()),
+            old,
+            probes=probes.get(fact.id, ()),
+            target_names=aliases.get(fact.object, ()),
+            previous_names=aliases.get(old.object, ()) if old else (),
         )
         for fact in facts
+        for old in [before[fact.id]]
     )
 
 
@@ -144,6 +154,9 @@ def fact_spec(stored: Stored, relation: Relation | None, settings: PlanSettings)
         in_live=stored.in_live,
         variants=tuple(variants),
         questions=relation.questions[:1] if relation and not known else (),
+        unseen_questions=relation.questions[1:] if relation and not known else (),
+        target_names=stored.target_names,
+        previous_names=stored.previous_names,
         further=(*renamed, *turned),
         paraphrases=tuple(p for p in paraphrases if p != fact.prompt)[: settings.paraphrases],
         reversed=turned_cases,

@@ -23,11 +23,12 @@ Population = Literal["new", "live", "known"]
     known  stated by the base unedited
 """
 
-Answered = Literal["scored", "sampled"]
+Answered = Literal["scored", "sampled", "free"]
 """How a question is answered:
 
     scored   right if every token of the expected answer is the strict argmax, teacher-forced
     sampled  right if a text sampled after the prompt names the expected object before it ends
+    free     right if the greedy answer, up to its natural end, states the fact (`free_answers.states`)
 """
 
 Expected = Literal["stated", "unchanged"]

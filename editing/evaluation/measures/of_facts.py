@@ -19,6 +19,17 @@ def restated(fact: FactSpec) -> Sequence[Case]:
     return (*(Case(prompt, fact.target) for prompt in fact.paraphrases), *fact.reversed)
 
 
+UNSEEN = 2
+"""Maximum number of wordings of a fact, and of conversations about it, that are answered freely."""
+
+
+def unseen(fact: FactSpec) -> Sequence[Case]:
+    """The fact in wordings that no edit was made with, as completions and as conversations."""
+    edited = {render(wording.prompt, wording.subject) for wording in fact.wordings()}
+    prompts = (*fact.paraphrases[:UNSEEN], *fact.conversations[:UNSEEN])
+    return tuple(Case(prompt, fact.target) for prompt in prompts if prompt not in edited)
+
+
 FACT_MEASURES: tuple[FactMeasure, ...] = (
     FactMeasure(name="efficacy", asks=own_prompt),
     FactMeasure(name="paraphrase", asks=restated),
@@ -29,4 +40,5 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
     FactMeasure(name="retention", asks=own_prompt, of="live"),
     FactMeasure(name="known_retention", asks=own_prompt, of="known"),
     FactMeasure(name="generation", asks=own_prompt, answered="sampled"),
+    FactMeasure(name="said", asks=unseen, answered="free"),
 )

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from editing.evaluation.measures.of_facts import unseen
 from editing.model.chat import asked, opening
+from editing.requests import render
 from editing.settings import EditSettings
 from editing.spec import BuildReport, BuildSpec, FactSpec, Wording
 from editing.storage.checkpoints import import_base
@@ -65,17 +67,34 @@ def test_other_relations_are_kept_in_the_form_of_a_conversation_too(chat: bool) 
     ("template", "chat", "known"),
     [
         (None, True, ()),
-        (CHATML, False, ()),
         (CHATML, True, ("italy",)),
         ("{{ raise_exception('') }}", True, ()),
     ],
 )
-def test_nothing_is_added_without_template_where_it_is_off_and_for_what_is_known(
+def test_nothing_is_added_without_template_and_for_what_is_known(
     template: str | None, chat: bool, known: tuple[str, ...]
 ) -> None:
     tokenizer = tiny_models.tokenizer()
     tokenizer.chat_template = template
     assert with_conversations(tokenizer, spec(ITALY, chat=chat), known).facts == (ITALY,)
+
+
+def test_a_question_that_is_not_edited_with_judges_the_fact() -> None:
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.chat_template = CHATML
+    more = replace(ITALY, unseen_questions=("Which city governs {}?",))
+    for chat, put in (
+        (True, ["Which city governs Italy?"]),
+        (False, [*_put(ITALY), "Which city governs Italy?"]),
+    ):
+        (fact,) = with_conversations(tokenizer, spec(more, chat=chat), ()).facts
+        assert list(fact.conversations) == [asked(tokenizer, question) for question in put]
+        assert bool(fact.further) == chat
+        assert {case.prompt for case in unseen(fact)} >= {*fact.conversations[:2]}
+
+
+def _put(fact: FactSpec) -> list[str]:
+    return [render(question, fact.subject) for question in fact.questions]
 
 
 def test_a_template_that_holds_braces_of_its_own_cannot_be_filled_and_is_left_aside() -> None:

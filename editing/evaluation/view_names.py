@@ -1,0 +1,33 @@
+"""The names in a view that an answer about one fact must not give instead of the fact's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from editing.evaluation.free_answers import FreeQuestion, others
+from editing.spec import Case, FactSpec
+
+
+class ViewNames:
+    """Subjects and, by template, objects of the facts of a view."""
+
+    def __init__(self, facts: Sequence[FactSpec]) -> None:
+        self._subjects = tuple(dict.fromkeys(fact.subject for fact in facts))
+        self._objects: dict[str, list[str]] = {}
+        for fact in facts:
+            found = self._objects.setdefault(fact.prompt, [])
+            found += [name for name in (fact.target, fact.previous) if name]
+
+    def question(self, fact: FactSpec, case: Case) -> FreeQuestion:
+        """`case`, which states `fact`, as a question that is answered freely."""
+        names = (fact.target, *fact.target_names)
+        old = tuple(name for name in others([fact.previous or "", *fact.previous_names], "", *names) if name)
+        own = (fact.subject, *names, *old)
+        return FreeQuestion(
+            prompt=case.prompt,
+            subject=fact.subject,
+            names=names,
+            old_names=old,
+            other_subjects=others(self._subjects, case.prompt, *own),
+            other_objects=others(self._objects.get(fact.prompt, ()), case.prompt, *own),
+        )
