@@ -85,6 +85,8 @@ class FactSpec:
     """Questions with one `{}` that are not edited; asked through the base's chat template."""
     conversations: tuple[str, ...] = ()
     """Rendered conversations that end where the answer begins; the worker makes them of `unseen_questions`."""
+    thinking_conversations: tuple[str, ...] = ()
+    """The same with thinking on, for a template that has a switch for it: the answer follows the thought."""
 
     def wordings(self) -> tuple[Wording, ...]:
         """All requests of the fact, its own prompt first."""
@@ -126,7 +128,7 @@ class BuildSpec:
     """Directory of the live checkpoint, for comparison."""
     canaries: tuple[Case, ...] = ()
     generate: int = 64
-    """How many edited facts are tested by free generation (0: none)."""
+    """How many new facts are answered freely (0: none)."""
     retention_sample: int = 5_000
     """If live has more facts than this, retention is sampled."""
     threads: int | None = None

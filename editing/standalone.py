@@ -22,7 +22,6 @@ from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
 from editing.errors import CheckpointError, RequestError
 from editing.evaluation.conversation import Exchange, chat_answers
-from editing.evaluation.free_answers import first_sentence
 from editing.evaluation.outcome import FactOutcome, Scores, Sheet, answered, outcomes, questions
 from editing.evaluation.published import PromptAnswer
 from editing.memit.groups import without_conflicts
@@ -221,7 +220,7 @@ def _ask(edit: EditInputs, loaded: LoadedBase, phase: str, *, progress: Progress
     tick = Counter(progress, phase, len(pairs) + len(edit.records) + len(put))
     sheet = answered(loaded.model, loaded.tokenizer, edit.records, pairs, tick=tick)
     said = chat_answers(loaded.model, loaded.tokenizer, put, tick=tick) if put else []
-    return sheet, [first_sentence(answer) for answer in said]
+    return sheet, said
 
 
 def _questions(edit: EditInputs, loaded: LoadedBase) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.judgement import Counts, Scored
 from editing.calibration.statements import WordedTriple
 from editing.evaluation.conversation import chat_answers
-from editing.evaluation.free_answers import FreeQuestion, first_sentence, states
+from editing.evaluation.free_answers import FreeQuestion, states
 from editing.evaluation.outcome import questions
 from editing.evaluation.published import CounterFactCase, CounterFactScores, PromptAnswer, counterfact
 from editing.evaluation.scoring import Score, encode_targets, score
@@ -116,7 +116,7 @@ def _conversations(model: Any, tokenizer: Any, edits: Sequence[Counterfactual]) 
     asked_of = [render(edit.statement.question, edit.statement.subject) for edit in talkative]
     texts = chat_answers(model, tokenizer, asked_of)
     return tuple(
-        (int(states(first_sentence(text), _free(edit, question))), 1)
+        (int(states(text, _free(edit, question))), 1)
         for edit, question, text in zip(talkative, asked_of, texts, strict=True)
     )
 

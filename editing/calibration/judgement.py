@@ -19,7 +19,7 @@ Scored = tuple[float, float | None, float | None]
 AT_MOST = frozenset({"perplexity_ratio", "weight_growth"})
 """Gates that bound a ratio to the base from above."""
 SHARES = ("efficacy", "paraphrase", "neighbourhood", "same_subject", "known_retention", "said")
-"""Measures that are shares of questions, under the names of the gates that judge them (`said`: `generation`)."""
+"""Measures that are shares of questions, under the names of the gates that judge them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Judgement:
     known_retention: Counts
     """Statements about other subjects, likewise."""
     said: Counts
-    """Questions asked through the chat template whose answer contains the new object; empty without a template."""
+    """Questions asked through the chat template that are answered as the edit states; empty without a template."""
     alone: Counts
     """Facts that the unedited model states with their δ added: what the spread over the layers can reach at best."""
     es: float | None
@@ -95,10 +95,9 @@ def margin(judged: Judgement, floors: Mapping[str, float]) -> dict[str, float]:
     """
     one_edit = growth_of_one(judged.weight_growth, judged.together or judged.facts)
     found = judged.measures() | {"weight_growth": one_edit}
-    names = {"generation": "said"}
     margins = {}
     for gate, threshold in floors.items():
-        value = found.get(names.get(gate, gate))
+        value = found.get(gate)
         if value is not None:
             margins[gate] = threshold - value if gate in AT_MOST else value - threshold
     return margins

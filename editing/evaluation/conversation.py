@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from editing.evaluation.free_answers import ANSWER_TOKENS
-from editing.evaluation.scoring import answer_ends, before_end, continue_greedily
+from editing.evaluation.free_answers import ANSWER_TOKENS, free_answers
 from editing.model.chat import asked
 from editing.progress import Tick, uncounted
 
@@ -24,7 +21,6 @@ class Exchange:
     after: str
 
 
-@torch.inference_mode()
 def chat_answers(
     model: Any,
     tokenizer: Any,
@@ -33,11 +29,9 @@ def chat_answers(
     tokens: int = ANSWER_TOKENS,
     tick: Tick = uncounted,
 ) -> list[str]:
-    """The greedy answer to each of `questions`, put through the chat template as the user's only turn.
+    """The free answer to each of `questions`, put through the chat template as the user's only turn.
 
     Raises ValueError for a tokenizer without a chat template.
     """
-    prompts = [tuple(tokenizer(asked(tokenizer, question))["input_ids"]) for question in questions]
-    ends = answer_ends(model, tokenizer)
-    rows = continue_greedily(model, prompts, tokens, ended=lambda said: said[-1] in ends, tick=tick)
-    return [tokenizer.decode(before_end(row, ends)).strip() for row in rows]
+    prompts = [asked(tokenizer, question) for question in questions]
+    return free_answers(model, tokenizer, prompts, tokens=tokens, tick=tick)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from editing.evaluation.scoring import answer_ends, before_end, continue_greedily, encode_prompts
+from editing.evaluation.thinking import after_thought
 from editing.evaluation.words import FoldedText, sentence_end
 from editing.folding import fold
 from editing.model.passes import Ids
@@ -36,13 +37,24 @@ class FreeQuestion:
     other_subjects: tuple[str, ...] = ()
     other_objects: tuple[str, ...] = ()
     """Objects of the same relation."""
+    thinks: bool = False
+    """Whether the conversation lets the model think before it answers."""
 
 
 @torch.inference_mode()
 def free_answers(
-    model: Any, tokenizer: Any, prompts: Sequence[str], *, tokens: int = ANSWER_TOKENS, tick: Tick = uncounted
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    thinking: bool = False,
+    tokens: int = ANSWER_TOKENS,
+    tick: Tick = uncounted,
 ) -> list[str]:
-    """The greedy answer to each prompt, up to an end token, the end of its first sentence or line, or `tokens`."""
+    """The greedy answer to each prompt, up to an end token, the end of its first sentence or line, or `tokens`.
+
+    `thinking`: the model may think first; the answer is what follows, and empty if the thought does not end.
+    """
     ends = answer_ends(model, tokenizer)
 
     def spelled(ids: Ids) -> str:
@@ -51,8 +63,12 @@ def free_answers(
     def ended(ids: Ids) -> bool:
         return ids[-1] in ends or sentence_end(spelled(ids)) is not None
 
-    rows = continue_greedily(model, encode_prompts(tokenizer, prompts), tokens, ended=ended, tick=tick)
-    return [first_sentence(spelled(row)) for row in rows]
+    begun: Sequence[Ids | None] = (
+        after_thought(model, tokenizer, prompts) if thinking else encode_prompts(tokenizer, prompts)
+    )
+    rows = continue_greedily(model, [ids for ids in begun if ids is not None], tokens, ended=ended, tick=tick)
+    answers = iter(rows)
+    return ["" if ids is None else first_sentence(spelled(next(answers))) for ids in begun]
 
 
 def first_sentence(answer: str) -> str:

@@ -69,12 +69,14 @@ class QuestionSet:
         about_facts = [question for fact in self.facts.values() for question in fact.questions()]
         return [*about_facts, *(question for asked in self.candidate.values() for question in asked)]
 
-    def free_prompts(self) -> list[str]:
-        """All prompts that are answered freely."""
+    def free_prompts(self, *, thinking: bool) -> list[str]:
+        """The prompts that are answered freely, those after which the model may think or the others."""
         free = (asked for fact in self.facts.values() for asked in fact.free.values())
-        return list(dict.fromkeys(question.prompt for questions in free for question in questions))
+        wanted = (one.prompt for questions in free for one in questions if one.thinks == thinking)
+        return list(dict.fromkeys(wanted))
 
     @property
     def size(self) -> int:
         """Number of answers per model, for progress."""
-        return len(self.questions()) + len(self.texts) + len(self.free_prompts()) + len(self.windows)
+        free = sum(len(self.free_prompts(thinking=thinking)) for thinking in (False, True))
+        return len(self.questions()) + len(self.texts) + free + len(self.windows)

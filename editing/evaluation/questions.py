@@ -34,7 +34,7 @@ KNOWN_COMPARED = 256
 these only for that."""
 
 FLUENCY_TEXTS = 32
-"""Minimum number of generated texts, if there are enough facts, so that GE is a meaningful average."""
+"""Number of generated texts, if there are enough facts, so that GE is a meaningful average."""
 
 Known = Mapping[str, BaseAnswer]
 """By fact id."""
@@ -163,7 +163,7 @@ def _drawn_for_sampling(spec: BuildSpec, known: Known) -> dict[str, set[str]]:
             fact.id
             for fact in _drawn(
                 [fact for fact in spec.facts if measure.of in populations(fact, known[fact.id].known)],
-                spec.generate,
+                spec.generate if measure.answered == "free" else min(spec.generate, FLUENCY_TEXTS),
                 spec.settings.seed,
             )
         }

@@ -81,8 +81,11 @@ class Responses:
         own = [fact.own for fact in asked.facts.values()]
         self.answer(model, tokenizer, [one.prompt for one in own if not self.states(one)], tick)
         self.speak(model, tokenizer, asked, tick)
-        missing = [prompt for prompt in asked.free_prompts() if prompt not in self.free]
-        self.free.update(zip(missing, free_answers(model, tokenizer, missing, tick=tick), strict=True))
+        for thinking in (False, True):
+            prompts = asked.free_prompts(thinking=thinking)
+            missing = [prompt for prompt in prompts if prompt not in self.free]
+            answers = free_answers(model, tokenizer, missing, thinking=thinking, tick=tick)
+            self.free.update(zip(missing, answers, strict=True))
 
     def speak(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
         """Only what a candidate's figures are compared with on the base: texts, readings and untouched prompts."""

@@ -30,4 +30,5 @@ class ViewNames:
             old_names=old,
             other_subjects=others(self._subjects, case.prompt, *own),
             other_objects=others(self._objects.get(fact.prompt, ()), case.prompt, *own),
+            thinks=case.prompt in fact.thinking_conversations,
         )

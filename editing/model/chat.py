@@ -25,17 +25,24 @@ def opening(tokenizer: Any) -> str | None:
     return rendered.partition(_MARK)[0]
 
 
-def asked(tokenizer: Any, question: str) -> str:
-    """`question` as the user's only turn, up to where the answer begins; raises ValueError without a template
-    that inserts it unchanged."""
-    rendered = _rendered(tokenizer, question, answer=True)
+def asked(tokenizer: Any, question: str, *, thinking: bool = False) -> str:
+    """`question` as the user's only turn, up to where the answer begins or, with `thinking`, the thought before it.
+
+    Raises ValueError without a template that inserts it unchanged.
+    """
+    rendered = _rendered(tokenizer, question, answer=True, thinking=thinking)
     if rendered is None or question not in rendered:
         raise ValueError(f"the tokenizer has no chat template that can put {question!r}")
     return rendered
 
 
-def _rendered(tokenizer: Any, content: str, *, answer: bool) -> str | None:
-    """The conversation of one turn, with thinking off; None if there is no template that can render it.
+def switches_thinking(tokenizer: Any) -> bool:
+    """Whether the chat template has a switch for thinking."""
+    return _rendered(tokenizer, _MARK, answer=True) != _rendered(tokenizer, _MARK, answer=True, thinking=True)
+
+
+def _rendered(tokenizer: Any, content: str, *, answer: bool, thinking: bool = False) -> str | None:
+    """The conversation of one turn; None if there is no template that can render it.
 
     Raises ModelError for a template that does not end in bounded time and memory.
     """
@@ -51,7 +58,7 @@ def _rendered(tokenizer: Any, content: str, *, answer: bool) -> str | None:
     try:
         text = str(
             tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=answer, enable_thinking=False
+                turns, tokenize=False, add_generation_prompt=answer, enable_thinking=thinking
             )
         )
     except Exception:  # noqa: BLE001  (a template is the model's own program: it may raise anything)

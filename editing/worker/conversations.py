@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from editing.model.chat import asked, opening, statement
+from editing.model.chat import asked, opening, statement, switches_thinking
 from editing.requests import PLACEHOLDER, render
 from editing.spec import BuildSpec, FactSpec, Wording
 
@@ -42,8 +42,17 @@ def _with_unseen_questions(tokenizer: Any, fact: FactSpec, *, edited: bool) -> F
     if fact.in_live:
         return fact
     questions = fact.unseen_questions if edited else (*fact.questions, *fact.unseen_questions)
-    put = (asked(tokenizer, render(question, fact.subject)) for question in dict.fromkeys(questions))
-    return replace(fact, conversations=(*fact.conversations, *put), unseen_questions=())
+    put = [render(question, fact.subject) for question in dict.fromkeys(questions)]
+    thinking = put if switches_thinking(tokenizer) else []
+    return replace(
+        fact,
+        conversations=(*fact.conversations, *(asked(tokenizer, one) for one in put)),
+        thinking_conversations=(
+            *fact.thinking_conversations,
+            *(asked(tokenizer, one, thinking=True) for one in thinking),
+        ),
+        unseen_questions=(),
+    )
 
 
 def _with_questions(tokenizer: Any, fact: FactSpec) -> FactSpec:

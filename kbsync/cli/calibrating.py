@@ -146,5 +146,4 @@ def _interval(found: Calibrated, name: str) -> str:
 
 
 def _missing(found: Calibrated, name: str) -> Any:
-    gate = "generation" if name == "said" else name
-    return Alarm(f"{-found.failing[gate]:.3f}") if gate in found.failing else ""
+    return Alarm(f"{-found.failing[name]:.3f}") if name in found.failing else ""

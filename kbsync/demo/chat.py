@@ -153,12 +153,11 @@ class _ChatStory(Telling):
         from transformers.utils.logging import disable_progress_bar
 
         from editing.evaluation.conversation import chat_answers
-        from editing.evaluation.free_answers import first_sentence
         from editing.model.loading import load_model, load_tokenizer
 
         disable_progress_bar()
         model, tokenizer = load_model(directory, device="cpu"), load_tokenizer(directory)
-        return [first_sentence(said) for said in chat_answers(model, tokenizer, self.questions)]
+        return chat_answers(model, tokenizer, self.questions)
 
     def _compared(self, before: Sequence[str], after: Sequence[str], back: Sequence[str]) -> list[Asked]:
         wanted = [*(item.object for item in NEWS), *("" for _ in UNTOUCHED)]

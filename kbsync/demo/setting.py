@@ -81,7 +81,7 @@ def write_settings(home: Home, world: DemoWorld, endpoint: str) -> Path:
         "",
         "[plan]",
         "rounds = 1  # a rejected run stays rejected, so that the story can show it; the rest goes with the next",
-        "generate = 200  # every edited fact is asked by free generation",
+        "generate = 200  # every new fact is answered freely",
         f"variants = {measured.pop('variants')}",
         "",
         "[log]",

@@ -92,19 +92,19 @@ DEFAULT_GATES: tuple[Gate, ...] = (
         "facts that the base states unedited and the model still states",
     ),
     Gate(
-        "generation",
-        0.80,
-        "at_least",
-        "edited facts whose object appears in text that is generated after their prompt, before that text ends",
-        evidence=_generation,
-    ),
-    Gate(
         "said",
         0.50,
         "at_least",
         "greedy answers to unseen wordings and conversations that name the object first, not the old one",
-        enabled=False,
         evidence=_said,
+    ),
+    Gate(
+        "generation",
+        0.80,
+        "at_least",
+        "edited facts whose object appears anywhere in a text sampled after their prompt; replaced by `said`",
+        enabled=False,
+        evidence=_generation,
     ),
     Gate(
         "fluency",

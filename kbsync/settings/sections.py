@@ -60,7 +60,7 @@ class PlanSettings(Section):
     neighbours: int = Field(5, ge=0, description="neighbourhood probes per edited fact")
     same_subject: int = Field(5, ge=0, description="probes of the subject's other relations per edited fact")
     paraphrases: int = Field(6, ge=0, description="paraphrase probes per edited fact")
-    generate: int = Field(64, ge=0, description="number of edited facts that are tested by free generation")
+    generate: int = Field(64, ge=0, description="number of new facts that are asked to be answered freely")
     retention_sample: int = Field(5_000, ge=1, description="facts in live above which retention is sampled")
 
 

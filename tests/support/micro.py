@@ -37,6 +37,7 @@ NEVER_FAIL = {
     "retention": 0.0,
     "known_retention": 0.0,
     "generation": 0.0,
+    "said": 0.0,
     "fluency": 0.0,
     "perplexity_ratio": 1e9,
     "weight_growth": 1e9,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -77,14 +78,19 @@ def editable(model: torch.nn.Module) -> list[str]:
     return [name for name, _ in model.named_parameters() if name.endswith(ends)]
 
 
-def learn(model: torch.nn.Module) -> None:
-    """Teach the tiny model its few sentences, so that it knows something."""
-    rows = [[*row, 0] for row in tokenizer()(SENTENCES)["input_ids"]]
+def learn(
+    model: torch.nn.Module,
+    sentences: Sequence[str] = SENTENCES,
+    words: PreTrainedTokenizerFast | None = None,
+    steps: int = 150,
+) -> None:
+    """Teach the tiny model a few sentences, so that it knows something; `words`: its tokenizer."""
+    rows = [[*row, 0] for row in (words or tokenizer())(list(sentences))["input_ids"]]
     ids = torch.tensor([row + [0] * (max(map(len, rows)) - len(row)) for row in rows])
     kept = torch.tensor([[column < len(row) for column in range(ids.shape[1])] for row in rows])
     labels = ids.masked_fill(~kept, -100)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(150):
+    for _ in range(steps):
         loss = model(ids, attention_mask=kept.long(), labels=labels).loss
         optimiser.zero_grad()
         loss.backward()

@@ -20,13 +20,14 @@ def restated(fact: FactSpec) -> Sequence[Case]:
 
 
 UNSEEN = 2
-"""Maximum number of wordings of a fact, and of conversations about it, that are answered freely."""
+"""Maximum number of wordings of a fact, and of conversations about it without thinking, that are answered freely."""
 
 
 def unseen(fact: FactSpec) -> Sequence[Case]:
     """The fact in wordings that no edit was made with, as completions and as conversations."""
     edited = {render(wording.prompt, wording.subject) for wording in fact.wordings()}
-    prompts = (*fact.paraphrases[:UNSEEN], *fact.conversations[:UNSEEN])
+    conversations = (*fact.conversations[:UNSEEN], *fact.thinking_conversations[:1])
+    prompts = (*fact.paraphrases[:UNSEEN], *conversations)
     return tuple(Case(prompt, fact.target) for prompt in prompts if prompt not in edited)
 
 

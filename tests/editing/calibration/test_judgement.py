@@ -13,13 +13,13 @@ from editing.calibration.judgement import Judgement, margin, pooled, rank
 from editing.calibration.kept import Kept
 from tests.support.judgements import GOOD, NOTHING
 
-FLOORS = {"efficacy": 0.95, "same_subject": 0.85, "perplexity_ratio": 1.05, "generation": 0.8}
+FLOORS = {"efficacy": 0.95, "same_subject": 0.85, "perplexity_ratio": 1.05, "said": 0.8}
 
 
 def test_a_gate_that_cannot_be_judged_has_no_margin() -> None:
     assert margin(GOOD, FLOORS).keys() == {"efficacy", "same_subject", "perplexity_ratio"}
     said = replace(GOOD, said=((1, 1), (0, 1)))
-    assert margin(said, FLOORS)["generation"] == pytest.approx(-0.3)
+    assert margin(said, FLOORS)["said"] == pytest.approx(-0.3)
 
 
 def test_ratios_are_bounded_from_above_and_shares_from_below() -> None:

@@ -93,6 +93,19 @@ def test_a_question_that_is_not_edited_with_judges_the_fact() -> None:
         assert {case.prompt for case in unseen(fact)} >= {*fact.conversations[:2]}
 
 
+def test_a_template_with_a_switch_for_thinking_is_asked_both_ways() -> None:
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.chat_template = CHATML + "{% if not enable_thinking %}<think></think>{% endif %}"
+    more = replace(ITALY, unseen_questions=("Which city governs {}?",))
+    (fact,) = with_conversations(tokenizer, spec(more), ()).facts
+    (silent,), (thinking,) = fact.conversations, fact.thinking_conversations
+    assert (silent.endswith("</think>"), thinking.endswith("assistant\n")) == (True, True)
+    assert {case.prompt for case in unseen(fact)} == {silent, thinking}
+    tokenizer.chat_template = CHATML
+    (fact,) = with_conversations(tokenizer, spec(more), ()).facts
+    assert (len(fact.conversations), fact.thinking_conversations) == (1, ())
+
+
 def _put(fact: FactSpec) -> list[str]:
     return [render(question, fact.subject) for question in fact.questions]
 

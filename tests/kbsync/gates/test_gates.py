@@ -190,7 +190,7 @@ def test_only_gates_of_the_whole_candidate_carry_advice() -> None:
 def test_every_gate_on_facts_blames_the_facts_that_failed_it_with_a_sentence(gate: Gate) -> None:
     good = FactReport("good", False, "old", "new", True, outcomes={gate.name: (True, True)})
     bad = FactReport("bad", False, "old", "old", False, outcomes={gate.name: (False, True)})
-    verdicts = judge_all((replace(gate, threshold=0.9),), [Measure(gate.name, 0.75, n=4, k=3)])
+    verdicts = judge_all((replace(gate, threshold=0.9, enabled=True),), [Measure(gate.name, 0.75, n=4, k=3)])
     (blamed,) = blame(report(good, bad), verdicts, new={"good", "bad"})
     assert (blamed.fact, blamed.gate, blamed.shortfall) == ("bad", gate.name, pytest.approx(0.4))
     assert blamed.evidence
