@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 from editing.evaluation.scoring import answer_ends, continue_greedily, encode_prompts
@@ -38,20 +39,15 @@ def after_thought(
             for prompt, ids in zip(prompts, encoded, strict=True)
             if prompt.rstrip().endswith(OPENS) == opened
         ]
-        rows = continue_greedily(
-            model,
-            some,
-            tokens,
-            ended=lambda ids, opened=opened: _over(tokenizer, ids, ends, opened),
-            tick=tick,
-        )
+        over = partial(_over, tokenizer, ends, opened)
+        rows = continue_greedily(model, some, tokens, ended=over, tick=tick)
         found |= {
             prompt: _continued(tokenizer, prompt, row, opened) for prompt, row in zip(some, rows, strict=True)
         }
     return [found[ids] for ids in encoded]
 
 
-def _over(tokenizer: Any, ids: Ids, ends: Collection[int], opened: bool) -> bool:
+def _over(tokenizer: Any, ends: Collection[int], opened: bool, ids: Ids) -> bool:
     """Whether a thought has ended, or has not begun where it should have."""
     if ids[-1] in ends or CLOSES in tokenizer.decode(ids[-_BEGINNING:]):
         return True

@@ -12,12 +12,12 @@ from editing.evaluation.thinking import after_thought
 from tests.support.tiny_models import gpt2, learn, tokenizer
 
 THINKS = "The capital of France is"
-OPENED = "The capital of Italy is<think>"
+OPENED = "The president of the United States is<think>"
 SILENT = "The currency of Japan is"
 ENDLESS = "Germany is governed by"
 TAUGHT = [
     f"{THINKS}<think> Rome? No.</think> Paris.",
-    f"{OPENED} Paris? No.</think> Rome.",
+    f"{OPENED} Portuguese</think> Joe Biden.",
     f"{SILENT} the yen. Germany",
     f"{ENDLESS}<think> Olaf Scholz",
 ]
@@ -36,7 +36,7 @@ def thinker(request: pytest.FixtureRequest) -> tuple[Any, Any]:
 
 def test_what_follows_the_thought_is_the_answer(thinker: tuple[Any, Any]) -> None:
     found = free_answers(*thinker, [THINKS, OPENED, SILENT, ENDLESS], thinking=True)
-    assert found == ["Paris.", "Rome.", "the yen.", ""]
+    assert found == ["Paris.", "Joe Biden.", "the yen.", ""]
 
 
 def test_the_thought_is_kept_in_front_of_the_answer(thinker: tuple[Any, Any]) -> None:
