@@ -36,7 +36,6 @@ NEVER_FAIL = {
     "same_subject": 0.0,
     "retention": 0.0,
     "known_retention": 0.0,
-    "generation": 0.0,
     "said": 0.0,
     "fluency": 0.0,
     "perplexity_ratio": 1e9,
