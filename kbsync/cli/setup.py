@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kbsync.cli.options import Json, globals_of
 from kbsync.console import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kbsync.gates import Gate
+    from kbsync.settings.sections import PlanSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -86,9 +92,24 @@ def check(
     raise typer.Exit(exit_code(answers))
 
 
-def gates(context: typer.Context, json: Json = False) -> None:
-    """Explain the gates: what each measures, when it passes, and what its failure is traced to."""
-    found = globals_of(context).settings(required=False).gate_list()
+def gates(
+    context: typer.Context,
+    power: Annotated[bool, typer.Option("--power", help="Show how many facts each gate has to ask.")] = False,
+    margin: Annotated[
+        float, typer.Option(min=0.001, max=0.5, help="With --power: how much better than its threshold.")
+    ] = 0.05,
+    json: Json = False,
+) -> None:
+    """Explain the gates: what each measures, when it passes, and what its failure is traced to.
+
+    With --power, show the samples by which a gate passes nine of ten candidates that are better than its threshold by
+    the margin.
+    """
+    settings = globals_of(context).settings(required=False)
+    found = settings.gate_list()
+    if power:
+        _print_power(found, settings.plan, margin, json=json)
+        return
     if json:
         print_json([gate.described() for gate in found])
         return
@@ -112,6 +133,44 @@ def gates(context: typer.Context, json: Json = False) -> None:
                 gate.explains,
             )
             for gate in found
+        ),
+    )
+
+
+def _print_power(gates: Sequence[Gate], plan: PlanSettings, margin: float, *, json: bool) -> None:
+    from kbsync.gates.power import sample_sizes
+
+    questions = {
+        "efficacy": 1,
+        "paraphrase": plan.paraphrases,
+        "neighbourhood": plan.neighbours,
+        "same_subject": plan.same_subject,
+        "retention": 1,
+        "known_retention": 1,
+        "said": 2,
+        "generation": 1,
+    }
+    sizes = sample_sizes([gate for gate in gates if gate.enabled], questions, margin=margin)
+    if json:
+        print_json(sizes)
+        return
+    sampled = {"said": f"generate = {plan.generate}"} | dict.fromkeys(
+        ("retention", "known_retention"), f"retention_sample = {plan.retention_sample}"
+    )
+    print_table(
+        f"samples that pass nine of ten candidates which are better by {margin:g}",
+        ("gate", "threshold", "true share", "cases", "questions a fact", "facts", "setting"),
+        (
+            (
+                s.gate,
+                s.threshold,
+                s.share,
+                s.cases,
+                s.questions,
+                s.facts,
+                sampled.get(s.gate, "all are asked"),
+            )
+            for s in sizes
         ),
     )
 

@@ -16,12 +16,14 @@ from editing.durable import sha256_of
 from editing.spec import BuildReport, Measure
 from kbsync.application import Application
 from kbsync.errors import NoInput, UsageError
-from kbsync.gates import Gate, GateVerdict, judge_all
+from kbsync.gates import DEFAULT_GATES, Gate, GateVerdict, judge_all
 from kbsync.home import RunDirectory
 from kbsync.runs.gate_commands import CommandResults
 from kbsync.settings.in_force import verdicts_under
 from state.records import Event
 
+COMPARED = {gate.name: gate.compared for gate in DEFAULT_GATES}
+"""By gate, what it compares in place of the value."""
 _COMPARED = ("value", "bound", "threshold", "n", "passed")
 _DECLARED = ("name", "threshold", "direction", "confidence", "margin", "enabled", "required")
 
@@ -112,8 +114,10 @@ def _measures(files: Mapping[str, Path]) -> tuple[Measure, ...]:
 
 
 def _gate(logged: Mapping[str, Any]) -> Gate:
+    """The gate as the log declares it; a log in which the value itself was compared is judged that way."""
     declared = {name: logged[name] for name in _DECLARED}
-    return Gate(**declared, explains="")
+    compared = COMPARED.get(logged["name"]) if logged["bound"] != logged["value"] else None
+    return Gate(**declared, explains="", compared=compared)
 
 
 def _differences(verdict: GateVerdict, logged: Mapping[str, Any]) -> Iterable[str]:

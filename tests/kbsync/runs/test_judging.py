@@ -23,6 +23,7 @@ MEASURES = (
     Measure("paraphrase", 0.9, 200, 180, exhaustive=False, by_fact=((45, 50), (135, 150))),
     Measure("retention", 0.95, 40, 38, live=0.96, live_k=39),
     Measure("perplexity_ratio", 1.01),
+    Measure("weight_growth", 5.126, 80),
 )
 
 
@@ -63,6 +64,7 @@ def test_the_event_has_what_a_verdict_is_made_of(app: Application) -> None:
     ].items()
     assert by_name["paraphrase"]["bound"] < 0.9
     assert by_name["paraphrase"]["confidence"] == 0.95
+    assert (by_name["weight_growth"]["passed"], by_name["weight_growth"]["bound"] < 1.5) == (True, True)
     assert (by_name["retention"]["live"], by_name["retention"]["margin"]) == (0.96, 0.02)
 
 
