@@ -7,7 +7,8 @@ file moves the file.  Rows that cannot be used are listed in `NAME.rejects.jsonl
 with line and reason, and that list moves together with the file.  A file in which nothing can be used is
 moved to `rejected/` in the same way, and the files after it are read.  Anything that is not a regular file
 (a link, a pipe) is never opened, and is named in a warning and by `check`, as is a file beyond `max_bytes`.
-A file that crashes the process that reads it stays as well, and the files after it are read.
+A file that crashes the process that reads it is tried a second time, and then goes to `rejected/` like any
+other that cannot be used.
 """
 
 from __future__ import annotations
@@ -118,16 +119,13 @@ class FilesConnector:
         )
         self._whole = WholeReading(name, settings.slots_per_step, settings.max_vanished)
         self._warned: Mapping[str, str] = {}
-        self._deadly: dict[str, str] = {}
-        """Identity of a file → how the process that read it ended.  It is not tried again."""
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         """Read files in the order of their names; a file's last step has the cursor that names the file.
 
         A file in which nothing can be used is reported as rejected, once, and put aside: it is read again
         only if somebody drops it again, because read by itself after later files it would undo what they
-        state.  For a file that ends the process that reads it, ReaderDied is raised once the files after it
-        are read: nobody can say what such a file states, and it must not stop the folder.
+        state.
         """
         where = _Cursor.load(cursor)
         with DropFolder.opened(self.name, self.folder) as folder:
@@ -140,19 +138,12 @@ class FilesConnector:
                 where = yield from self._read_again(folder, where)
             contents = self._contents(folder)
             self._warn(contents)
-            died: dict[str, str] = {}
             for name in contents.waiting:
                 dropped = folder.read(name, self._settings.max_bytes)
                 if dropped is None:
                     break  # still being written; the files after it wait
-                try:
-                    revision = next_revision(self._context.clock.now(), where.revision)
-                    where = yield from self._file(dropped, where, revision, folder)
-                except ReaderDied as error:
-                    self._deadly[dropped.identity] = died[dropped.identity] = str(error)
-            self._deadly = died
-            if died:
-                raise ReaderDied("; ".join(list(died.values())[:_SHOWN_REFUSALS]))
+                revision = next_revision(self._context.clock.now(), where.revision)
+                where = yield from self._file(dropped, where, revision, folder)
 
     def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
         return iter(())
@@ -221,16 +212,18 @@ class FilesConnector:
     ) -> Generator[Poll, None, _Cursor]:
         """The steps of one file; returns the cursor after it, which says whether the file has to be moved away."""
         label = f"{self.name}: {shown(dropped.name)[1:-1]}"
-        mapper = Mapper(self.name, self._settings, self._settings.languages)
-        if dropped.identity in self._deadly:
-            raise ReaderDied(self._deadly[dropped.identity])
+        mapper = self._mapper()
         try:
-            with closing(self._reader.rows(dropped.name, dropped.data, mapper.shape)) as rows:
-                mapper.add_all(rows)
+            try:
+                self._read_into(mapper, dropped)
+            except ReaderDied as error:
+                if error.late:
+                    raise
+                _log.warning("%s: %s; it is read once more", label, error)
+                mapper = self._mapper()
+                self._read_into(mapper, dropped)
             changed, held = self._changed(mapper, where, revision)
             reject = report_rejects(label, mapper)
-        except ReaderDied as error:
-            raise ReaderDied(f"{label}: {error}") from error
         except SourceDataError as error:
             why = str(error).removeprefix(f"{label}: ").removeprefix(f"{self.name}: ")
             return (yield from self._put_aside(dropped, where, revision, waits_in, f"{label}: {why}", mapper))
@@ -252,6 +245,13 @@ class FilesConnector:
             changed = changed[size:]
         yield Poll(tuple(changed), after.dump(), rejected=mapper.rejected, reject=reject)
         return after
+
+    def _mapper(self) -> Mapper:
+        return Mapper(self.name, self._settings, self._settings.languages)
+
+    def _read_into(self, mapper: Mapper, dropped: Dropped) -> None:
+        with closing(self._reader.rows(dropped.name, dropped.data, mapper.shape)) as rows:
+            mapper.add_all(rows)
 
     def _put_aside(
         self,

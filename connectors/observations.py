@@ -88,8 +88,8 @@ class Poll:
     labels: tuple[Entity, ...] = ()
     """Entities used as objects whose label or aliases were re-read."""
     merged_objects: tuple[tuple[str, str], ...] = ()
-    """(old id, new id) of entities used as objects that were merged at the source: what was decided about the old
-    one holds for the new one.  May be reported more than once."""
+    """(old id, new id) of subjects and objects of this step that others were merged into at the source: what was
+    decided about the old one holds for the new one.  May be reported more than once."""
     rejected: int = 0
     """Number of rows of this reading that could not be used, reported in one of its steps."""
     reject: str = ""

@@ -135,7 +135,7 @@ def commands_page() -> str:
         "Characters that a terminal would obey or hide are shown as `\\u…` escapes.",
         "",
         "Exit codes: 0 done (also: nothing to do) · 1 unexpected · 2 usage · 10 a gate rejected the run ·",
-        "65 bad data · 66 no such file · 75 try again later · 78 bad configuration · 130 interrupted.",
+        "65 bad data · 66 no such input file · 75 try again later · 78 bad configuration · 130 interrupted.",
         "",
     ]
     for path, command in _commands(root, ()):

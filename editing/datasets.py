@@ -31,7 +31,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from editing.errors import DataError
+from editing.errors import DataError, NoSuchFile
 from editing.requests import PLACEHOLDER, EditRequest
 
 Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
@@ -178,7 +178,7 @@ def read_records(path: Path, limit: int | None = None) -> list[Record]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}: name a file of facts") from error
+        raise NoSuchFile(f"there is no file {path}: name a file of facts") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -4,6 +4,7 @@
     ├── SpecError              the build spec cannot be read, or asks for something impossible
     ├── RequestError           an edit request that the tokenizer or the prompt does not allow
     ├── DataError              a file of facts, text or statistics cannot be used
+    │   └── NoSuchFile         there is no file of that name
     ├── ModelError             a model directory cannot be loaded
     │   └── ArchitectureError  its architecture is not in the table, or cannot be edited
     ├── CheckpointError        a checkpoint directory cannot be written, read or switched to
@@ -57,6 +58,10 @@ class RequestError(EditingError):
 
 class DataError(EditingError):
     """A file of facts, text or statistics that cannot be used."""
+
+
+class NoSuchFile(DataError):
+    """A file that should be read does not exist."""
 
 
 class ModelError(EditingError):

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from editing.errors import DataError
+from editing.errors import DataError, NoSuchFile
 
 LARGEST = 1 << 16
 """Largest hyper-parameter file, in bytes."""
@@ -104,6 +104,8 @@ def _values(file: Path) -> dict[Any, Any]:
         if len(content) > LARGEST:
             raise DataError(f"{file} is larger than {LARGEST} bytes: it contains no hyper-parameters")
         values = json.loads(content) if file.suffix == ".json" else yaml.safe_load(content)
+    except FileNotFoundError as error:
+        raise NoSuchFile(f"there is no file {file}: name a file of hyper-parameters") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:

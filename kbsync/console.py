@@ -130,7 +130,7 @@ def live_progress() -> Iterator[TimedProgress]:
         def show_phase(phase: str, done: int, total: int, eta_s: float | None) -> None:
             if not total:
                 return  # nothing to do, or not known yet
-            if starts(phase, done):
+            if starts(phase, done, total):
                 tasks[phase] = bars.add_task(phase, total=total, left="")
             left = "" if eta_s is None or done >= total else f"{clock(eta_s)} left"
             bars.update(tasks[phase], completed=done, total=total, left=left)  # type: ignore[arg-type]
@@ -138,13 +138,21 @@ def live_progress() -> Iterator[TimedProgress]:
         yield show_phase
 
 
-def _starts() -> Callable[[str, int], bool]:
-    """Whether a phase begins, for the first time or in a later run, when told how much of it is done."""
-    last: dict[str, int] = {}
+def _starts() -> Callable[[str, int, int], bool]:
+    """Whether a phase begins, for the first time or again, when told how much of it is done.
 
-    def starts(phase: str, done: int) -> bool:
-        new = phase not in last or done < last[phase]
-        last[phase] = done
+    It begins again when less of it is done than before, or when it is reported after its end and another phase.
+    """
+    last: dict[str, int] = {}
+    over: set[str] = set()
+    current = ""
+
+    def starts(phase: str, done: int, total: int) -> bool:
+        nonlocal current
+        ended = phase in over and phase != current
+        new = phase not in last or done < last[phase] or ended
+        last[phase], current = done, phase
+        (over.add if done >= total else over.discard)(phase)
         return new
 
     return starts
@@ -160,7 +168,7 @@ def lines(say: Callable[[str], None], now: Callable[[], float] = time.monotonic)
         at = now()
         if not total:
             return  # nothing to do, or not known yet
-        if starts(phase, done):
+        if starts(phase, done, total):
             began[phase] = said[phase] = at
         spent, over = at - began[phase], done >= total
         if at - said[phase] < (1.0 if over else EVERY):

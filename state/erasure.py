@@ -19,6 +19,7 @@ from state.facts import LOGGED_COLUMNS, FactTransitions
 from state.forgotten import ForgottenTransitions
 from state.hash_chain import canonical
 from state.log_proofs import events
+from state.merges import MERGES
 from state.names import SubjectNames
 from state.observations import OBSERVATIONS, READINGS
 from state.records import Erased, Fact, SlotKey, fact_key
@@ -74,7 +75,7 @@ class ErasureQueries(FactQueries):
 
     def subjects(self) -> Iterator[str]:
         """Every id that the ledger has of an entity, a subject or a value."""
-        for column in (ENTITIES.c.id, SLOTS.c.subject, FACTS.c.object):
+        for column in (ENTITIES.c.id, SLOTS.c.subject, FACTS.c.object, MERGES.c.old, MERGES.c.new):
             yield from (row[0] for row in self._rows(select(column).distinct()))
 
     def names_of(self, subject: str) -> tuple[SubjectNames, int]:
@@ -161,9 +162,14 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
         observed = self._erase_slots(subject, pseudonym)
         filtered = self._erase_statements(subject, names)
         self.connection.execute(delete(ENTITIES).where(ENTITIES.c.id == subject))
+        self.connection.execute(delete(MERGES).where(MERGES.c.old == subject))
+        self._delete(MERGES, MERGES.c.new == subject)
         self._erase_quotations(names)
         erasure = Erasure(
-            one.number, names, frozenset(fact.id for fact in facts), {"entities": [key_text((subject,))]}
+            one.number,
+            names,
+            frozenset(fact.id for fact in facts),
+            {name: [key_text((subject,))] for name in ("entities", "merges")},
         )
         redacted = self._redact(erasure)
         after = self.facts(ids=[fact.id for fact in facts])

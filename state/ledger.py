@@ -38,6 +38,7 @@ from state.instance import InstanceQueries, InstanceTransitions
 from state.instants import InstantTransitions
 from state.leases import LeaseQueries
 from state.log_proofs import events
+from state.merges import MergeQueries, MergeTransitions
 from state.observations import ObservationTransitions
 from state.pauses import PauseQueries, PauseTransitions
 from state.promotions import PromotionQueries, PromotionTransitions
@@ -62,6 +63,7 @@ class Snapshot(
     SlotQueries,
     SourceQueries,
     RenderingQueries,
+    MergeQueries,
     LeaseQueries,
     DeploymentQueries,
     PauseQueries,
@@ -81,6 +83,7 @@ class Transaction(
     SlotTransitions,
     SourceTransitions,
     RenderingTransitions,
+    MergeTransitions,
     ObservationTransitions,
     FactTransitions,
     ViewTransitions,

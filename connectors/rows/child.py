@@ -25,7 +25,14 @@ _SHOWN_LOG = 300
 
 
 class ReaderDied(SourceDataError):
-    """The process that read something ended, or had to be ended, before it had answered."""
+    """The process that read something ended, or had to be ended, before it had answered.
+
+    `late`: it took too long.
+    """
+
+    def __init__(self, message: str, *, late: bool = False) -> None:
+        super().__init__(message)
+        self.late = late
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ class Child:
         code = self._process.wait()
         if self._late.is_set():
             return ReaderDied(
-                f"it cannot be read within {self._limits.max_seconds:g} s{self._limits.when_late}"
+                f"it cannot be read within {self._limits.max_seconds:g} s{self._limits.when_late}", late=True
             )
         self._log.seek(0)
         *_, last = self._log.read(2**16).decode(errors="replace").strip().splitlines() or [""]

@@ -88,7 +88,9 @@ def _description_branches(vocabulary: Vocabulary, subjects: str, languages: Sequ
   UNION
   {{ {subjects} ?s <{death}> ?st . ?st {_RANK} ?rank . BIND("death" AS ?is) }}
   UNION
-  {{ {subjects} ?x <{SAME_AS}> ?s . BIND("former" AS ?is) }}"""
+  {{ {subjects} ?x <{SAME_AS}> ?s . BIND("former" AS ?is) }}
+  UNION
+  {{ {subjects} ?between <{SAME_AS}> ?s . ?x <{SAME_AS}> ?between . BIND("former" AS ?is) }}"""
 
 
 def descriptions(vocabulary: Vocabulary, entities: Sequence[str], languages: Sequence[str]) -> str:

@@ -11,10 +11,12 @@ from typing import Protocol
 from connectors.dates import instant
 from connectors.errors import AnswerTooLarge, SourceDataError
 from connectors.http.paging import in_pages
+from connectors.namespaces import Namespaces
 from connectors.observations import Entity, Statement
 from connectors.terms import Solution
 from connectors.wikidata import queries
 from connectors.wikidata.rows import (
+    Description,
     EntityVersion,
     EntityVersions,
     Subject,
@@ -41,7 +43,7 @@ class SubjectState:
     objects: Mapping[str, EntityVersion | None]
     """Which version of each object its label is of."""
     merged: tuple[tuple[str, str], ...] = ()
-    """(old id, new id) of entities that were merged into these objects."""
+    """(old id, new id) of entities that were merged into the subject or into these objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ class GraphReader:
             entity = subject.description.entity(id, self._languages)
             labelled = {r: _labelled(statements, objects) for r, statements in slots[iri].items()}
             mentioned = {id: objects[id].version for id in _entities([slots[iri]])}
-            merged = tuple(pair for id in sorted(mentioned) for pair in objects[id].merged)
+            of_objects = tuple(pair for id in sorted(mentioned) for pair in objects[id].merged)
+            merged = (*_formers(id, subject.description, self._vocabulary.namespaces), *of_objects)
             states[id] = SubjectState(entity, subject.description.version, labelled, mentioned, merged)
         return states
 
@@ -170,11 +173,8 @@ class GraphReader:
         found = {}
         for iri, description in described.items():
             id = names.compact(iri)
-            former = sorted(old for old in map(names.compact, description.former) if names.expands(old))
             entity = description.entity(id, self._languages)
-            found[id] = Described(
-                entity, description.version, tuple((old, id) for old in former if old != id)
-            )
+            found[id] = Described(entity, description.version, _formers(id, description, names))
         return found
 
     def changed_objects(
@@ -215,6 +215,12 @@ class GraphReader:
 
     def _iris(self, ids: Sequence[str]) -> list[str]:
         return [self._vocabulary.namespaces.expand(id) for id in ids]
+
+
+def _formers(id: str, description: Description, names: Namespaces) -> tuple[tuple[str, str], ...]:
+    """(old id, `id`) of the entities that were merged into it."""
+    former = sorted(old for old in map(names.compact, description.former) if names.expands(old))
+    return tuple((old, id) for old in former if old != id)
 
 
 def _entities(slots: Iterable[Mapping[str, tuple[Statement, ...]]]) -> set[str]:

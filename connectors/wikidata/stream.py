@@ -20,6 +20,7 @@ from connectors.cursors import dump_cursor, load_cursor, typed
 from connectors.dates import EARLIEST, instant
 from connectors.durations import Duration
 from connectors.errors import (
+    ConnectorError,
     SourceDataError,
     SourceRefused,
     SourceThrottled,
@@ -228,24 +229,33 @@ class StreamConnector:
         return next((r.get(id) for _, r in self._list.reader.states([id], relations, 1)), None)
 
     def _batches(self, where: _Cursor) -> Iterator[tuple[list[Mutation], str | None]]:
-        """(mutations, id of the last event), until the stream has caught up with now or falls silent."""
+        """(mutations, id of the last event), until the stream has caught up with now or falls silent.
+
+        What was read is committed before an error of the stream is raised: a server that refuses every
+        second connection would have the same events read for ever.
+        """
         now = self._clock.now()
         batch: list[Mutation] = []
-        last = where.last
-        with Deadline(self._settings.follow_s) as deadline:
-            for event in self._events(where, deadline):
-                last = event.id or last
-                mutation = mutation_of(event)
-                if mutation is None:
-                    continue
-                batch.append(mutation)
-                if len(batch) >= self._settings.events_per_step:
-                    yield batch, last
-                    batch = []
-                if now <= mutation.at < now + _IMPLAUSIBLE:
-                    break
+        last, failure = where.last, None
+        try:
+            with Deadline(self._settings.follow_s) as deadline:
+                for event in self._events(where, deadline):
+                    last = event.id or last
+                    mutation = mutation_of(event)
+                    if mutation is None:
+                        continue
+                    batch.append(mutation)
+                    if len(batch) >= self._settings.events_per_step:
+                        yield batch, last
+                        batch = []
+                    if now <= mutation.at < now + _IMPLAUSIBLE:
+                        break
+        except ConnectorError as error:
+            failure = error
         if batch:
             yield batch, last
+        if failure:
+            raise failure
 
     def _events(self, where: _Cursor, deadline: Deadline) -> Iterator[StreamEvent]:
         """The stream's events, reconnecting when it breaks off; several failures in a row end the poll."""

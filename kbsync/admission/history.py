@@ -60,7 +60,7 @@ class History:
     special_tokens: frozenset[str] = frozenset()
     """The model's control tokens, as text."""
     deny: Denied = NOTHING_DENIED
-    """The names of the policy's denied objects."""
+    """The names of the policy's denied objects, and what they and denied subjects were merged into."""
     bootstrap: bool = False
     """An operator requested a bootstrap: values that the source does not date count as settled, and values
     that the volume breaker stopped are accepted."""
@@ -116,9 +116,11 @@ class History:
         return means(fact, object, self.entities)
 
     def denied(self, object: str, objects: Collection[str]) -> str | None:
-        """The one of these denied objects that the value is, by id or by name, or None."""
+        """The one of these denied objects that the value is, by id, by name or by a merge, or None."""
         if object in objects:
             return object
+        if object in self.deny.heirs:
+            return self.deny.heirs[object]
         return self.deny.find(names_of(self.entity(object))) if objects else None
 
     def entity(self, identifier: str) -> StoredEntity:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from connectors.dates import one_spelling
 from connectors.observations import LITERAL
@@ -74,6 +75,9 @@ def newest_decision(facts: Iterable[Fact], known: Mapping[str, StoredEntity], ob
     return None if newest is None else newest.decision
 
 
+NOBODY: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Denied:
     """The objects of a deny-list, indexed by name: the cost of a lookup does not depend on the list's length."""
@@ -82,15 +86,25 @@ class Denied:
     by_name: dict[str, str] = field(default_factory=dict)
     """Labels and aliases."""
     by_id: dict[str, str] = field(default_factory=dict)
+    heirs: Mapping[str, str] = field(default_factory=dict)
+    """What a denied object was merged into → the denied object."""
+    subjects: Mapping[str, str] = field(default_factory=dict)
+    """The same of denied subjects."""
 
     @classmethod
-    def of(cls, entities: Iterable[StoredEntity]) -> Denied:
-        denied = cls()
+    def of(
+        cls,
+        entities: Iterable[StoredEntity],
+        heirs: Mapping[str, str] = NOBODY,
+        subjects: Mapping[str, str] = NOBODY,
+    ) -> Denied:
+        """`entities`: the denied objects and their `heirs`."""
+        denied = cls(heirs=heirs, subjects=subjects)
         for entity in entities:
-            names = names_of(entity)
-            denied.by_label.update(dict.fromkeys(names.labels, entity.id))
-            denied.by_name.update(dict.fromkeys(names.labels | names.aliases, entity.id))
-            denied.by_id.update(dict.fromkeys(names.ids, entity.id))
+            names, id = names_of(entity), heirs.get(entity.id, entity.id)
+            denied.by_label.update(dict.fromkeys(names.labels, id))
+            denied.by_name.update(dict.fromkeys(names.labels | names.aliases, id))
+            denied.by_id.update(dict.fromkeys(names.ids, id))
         return denied
 
     def find(self, names: Names) -> str | None:

@@ -68,8 +68,9 @@ def _forbidden(policy: Policy, history: History, choice: Choice) -> Verdict | No
     if not choice.values and history.wanted is None:
         return None
     slot = history.slot
-    if slot.subject in policy.deny_subjects:
-        return Quarantine(because("denied", slot.subject), choice.values, withdraw=True)
+    if slot.subject in policy.deny_subjects or slot.subject in history.deny.subjects:
+        of = history.deny.subjects.get(slot.subject, slot.subject)
+        return Quarantine(because("denied", of), choice.values, withdraw=True)
     if slot.relation in policy.deny_relations:
         return Quarantine(because("denied", slot.relation), choice.values, withdraw=True)
     stated = {choice.offer.value.object} if choice.offer else {value.object for value in choice.values}

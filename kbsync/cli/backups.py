@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,9 @@ def backup(
 
     app = globals_of(context).ledger()
     try:
-        file, contents = backups.backup(app, target.expanduser(), deltas=deltas, statistics=statistics)
+        file, contents = backups.backup(
+            app, Path(os.path.expanduser(target)), deltas=deltas, statistics=statistics
+        )
     finally:
         app.close()
     if json:
@@ -60,7 +63,7 @@ def restore(
     options = globals_of(context)
     done = backups.restore(
         options.home(),
-        backup.expanduser(),
+        Path(os.path.expanduser(backup)),
         config=options.config,
         replace=replace,
         actor=actor,

@@ -1,6 +1,6 @@
 """From exceptions to exit codes: one place for the errors of all four packages.
 
-0 done · 1 unexpected · 2 usage · 10 a gate rejected the run · 65 bad data · 66 no such file ·
+0 done · 1 unexpected · 2 usage · 10 a gate rejected the run · 65 bad data · 66 no such input file ·
 75 try again later · 78 bad configuration · 130 interrupted
 """
 
@@ -39,6 +39,7 @@ def codes() -> Mapping[type[Exception], int]:
         editing.SpecError: 65,
         editing.RequestError: 65,
         editing.DataError: 65,
+        editing.NoSuchFile: 66,
         editing.ModelError: 78,
         editing.CheckpointError: 65,
         editing.StorageError: 75,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,9 +52,21 @@ class Globals:
     config: Path | None
 
     def home(self) -> Home:
+        """Raises BadConfiguration for a name that no home can have."""
+        from kbsync.errors import BadConfiguration
         from kbsync.home import Home
 
-        return Home(self.home_root.expanduser().resolve())
+        advice = "choose another directory with --home or KBSYNC_HOME"
+        try:
+            root = Path(
+                os.path.expanduser(self.home_root)
+            ).resolve()  # `~x` of no user is a name as any other
+            str(root).encode()
+        except UnicodeEncodeError as error:
+            raise BadConfiguration(f"the path of the home {self.home_root} is not UTF-8", advice) from error
+        except (OSError, RuntimeError, ValueError) as error:
+            raise BadConfiguration(f"{str(self.home_root)!r} cannot be the home: {error}", advice) from error
+        return Home(root)
 
     def settings(self, *, required: bool = True) -> Settings:
         """The settings in force; `required` says that a command is pointless without a settings file."""

@@ -114,10 +114,12 @@ class Admission:
         }
 
     def _denied(self, tx: Snapshot) -> Denied:
-        """The objects on the deny-list, with the names that sources have given them."""
+        """The objects on the deny-list, and what they were merged into, with the names that sources have given them."""
         listed = self.policy.deny_objects
-        known = tx.entities(listed) if listed else {}
-        return Denied.of(known.get(id) or StoredEntity(id, None) for id in sorted(listed))
+        heirs = tx.heirs(listed)
+        known = tx.entities({*listed, *heirs})
+        entities = (known.get(id) or StoredEntity(id, None) for id in sorted({*listed, *heirs}))
+        return Denied.of(entities, heirs, tx.heirs(self.policy.deny_subjects))
 
     def _verdicts(
         self, histories: Mapping[SlotKey, History], groups: _Groups, now: datetime

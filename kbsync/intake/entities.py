@@ -100,6 +100,18 @@ def _carry_decisions(tx: Transaction, heir_of: Mapping[SlotKey, SlotKey]) -> Non
             tx.decide(carried.id, decision, f"as for {fact.subject}, which was merged into it", ACTOR)
 
 
+def keep_merges(tx: Transaction, source: str, step: Poll) -> set[SlotKey]:
+    """Store which entities were merged, for the deny-lists; return the slots of what they were merged into."""
+    pairs = (*step.redirects, *step.merged_objects)
+    ends = _heirs(pairs)
+    merged = {old: new for old, new in pairs if old in ends}
+    changed = tx.put_merges(merged, _entities(step).keys() - dict(pairs).keys(), source)
+    if not changed:
+        return set()
+    heirs = changed | tx.heirs(changed).keys()
+    return {*tx.slots_of_objects(heirs), *tx.slots_of_subjects(heirs)}
+
+
 def merge_objects(tx: Transaction, merged: Iterable[tuple[str, str]]) -> set[SlotKey]:
     """Copy the rejections and bars of merged objects to what they were merged into; return the slots affected.
 

@@ -286,6 +286,7 @@ class Intake:
             rows = [stored(observation) for observation in step.observations]
             touched = entities.name(tx, self.catalogue, step)
             touched |= entities.redirect(tx, source, step.redirects, self.clock())
+            touched |= entities.keep_merges(tx, source, step)
             touched |= entities.merge_objects(tx, (*step.redirects, *step.merged_objects))
             outcomes = tx.record(rows, actor=source)
             for row, outcome in zip(rows, outcomes, strict=True):

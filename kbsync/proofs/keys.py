@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from editing.durable import write_file
 from kbsync.application import Application
-from kbsync.errors import BadConfiguration, UsageError
+from kbsync.errors import BadConfiguration, NoInput, UsageError
 from kbsync.home import PRIVATE, Home
 from state import Transaction
 from state.lineage import LoggedKey, rotation
@@ -167,6 +167,8 @@ def _private_keys(home: Home) -> Iterator[Ed25519PrivateKey]:
 def _read(file: Path) -> Ed25519PrivateKey:
     try:
         found = load_pem_private_key(file.read_bytes(), None)
+    except FileNotFoundError as error:
+        raise NoInput(f"there is no key {file}", "name an unencrypted PEM file") from error
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadConfiguration(
             f"{file} cannot be read as an ed25519 private key: {error}", "name an unencrypted PEM file"

@@ -88,6 +88,7 @@ class Gatherer:
         asked = _Asked(self.state, self.sources, known)
         trouble: dict[str, str] = {}
         done = 0
+        progress("probes", 0, len(bare), None)
         for name, page in _pages(bare):
             if name in trouble:
                 continue

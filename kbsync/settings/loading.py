@@ -70,7 +70,7 @@ def _anchored(values: dict[str, Any], directory: Path) -> dict[str, Any]:
         if isinstance(value, list):
             return [absolute(item) for item in value]
         is_path = isinstance(value, str) and not value.startswith(("http://", "https://"))
-        return str(directory / Path(value).expanduser()) if is_path else value
+        return str(directory / os.path.expanduser(value)) if is_path else value
 
     anchored = dict(values)
     for section, keys in (("model", ("path", "corpus", "heldout")), ("state", ("anchor", "witnesses"))):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from editing.hparams import Hparams
 from editing.settings import EditSettings
-from kbsync.errors import BadConfiguration, UsageError
+from kbsync.errors import BadConfiguration, NoInput, UsageError
 from kbsync.home import Home
 from kbsync.settings.base_model import (
     BESIDE,
@@ -110,7 +110,11 @@ def choose(
 
     Hyper-parameters, each overriding those before: the defaults, `kbsync-edit.json` beside the model, [edit]
     of the settings file if the model is the configured base, `file`, `layers`.
+    Raises NoInput if `file` does not exist, UsageError if no model is named, and
+    BadConfiguration for anything that cannot be used.
     """
+    if file is not None and not file.exists():
+        raise NoInput(f"there is no file {file}", "correct the path on the command line")
     base = settings.model.path
     path = model or base
     if path is None:

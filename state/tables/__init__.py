@@ -19,7 +19,7 @@ from state.tables.facts import BaseAnswers, Facts, Probes, ViewFacts, Views
 from state.tables.operation import Checks, Leases, Ledger, Pauses, Requests, Tokens
 from state.tables.runs import Attempts, GateResults, Rounds, Runs
 from state.tables.slots import Renderings, Slots
-from state.tables.sources import Cursors, Entities, Forgotten, Observations, Readings, Sources
+from state.tables.sources import Cursors, Entities, Forgotten, Merges, Observations, Readings, Sources
 
 __all__ = [
     "Attempts",
@@ -37,6 +37,7 @@ __all__ = [
     "Leases",
     "Ledger",
     "LedgerTable",
+    "Merges",
     "Observations",
     "Pauses",
     "Probes",

@@ -19,6 +19,15 @@ class Entities(LedgerTable, table=True):
     living: bool | None
 
 
+class Merges(LedgerTable, table=True):
+    """Which entity another one was merged into, and the source that says so."""
+
+    __tablename__ = "merges"
+    old: str = Field(primary_key=True)
+    new: str
+    source: str
+
+
 class Cursors(LedgerTable, table=True):
     __tablename__ = "cursors"
     source: str = Field(primary_key=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from connectors.http.limits import Limiters
 from connectors.http.sse import EventParser
 from connectors.observations import Connector, Entity, Poll
 from connectors.registry import connect
+from connectors.wikidata import entity_data
+from connectors.wikidata.isolated_graph import GraphProcess
 from connectors.wikidata.mutations import mutation_of
 from tests.support.hostile_answers import Hostile, Reply
 from tests.support.properties import drawing, editions
@@ -126,6 +129,25 @@ def answered_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], None]:
         monkeypatch.setattr(Requester, "client", new_client(httpx.MockTransport(server)))
 
     return answer
+
+
+@pytest.fixture(scope="module")
+def parser() -> Iterator[GraphProcess]:
+    """One process that parses the entity data of all examples: starting it takes longer than an example."""
+    process = GraphProcess(max_seconds=75.0)
+    yield process
+    process.close()
+
+
+@pytest.fixture(autouse=True)
+def parsed_by(parser: GraphProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entity_data, "GraphProcess", lambda max_seconds: parser)
+
+
+@pytest.fixture(autouse=True)
+def without_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand examples log a million warnings, which pytest would keep."""
+    monkeypatch.setattr(logging.getLogger("connectors"), "level", logging.CRITICAL)
 
 
 def opened(kind: str) -> Connector:

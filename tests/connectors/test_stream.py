@@ -109,6 +109,21 @@ def test_a_broken_connection_is_taken_up_after_the_last_whole_event(
     assert [asked.partition(" ")[0] for asked in wiki.asked] == ["since", "after", "after", "after"]
 
 
+def test_a_stream_that_refuses_every_second_connection_is_read_to_its_end(
+    wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    wiki.asked.clear()
+    wiki.break_after, wiki.refuse_every_second = 1, True
+    for id in ("Q100", "Q101", "Q102"):
+        edit(world, wiki, id, "Q2")
+    for _ in range(3):
+        with pytest.raises(SourceRefused, match="HTTP 403"):
+            sink.drain(connector)
+    assert set(sink.values().values()) == {("wd:Q2",)}
+
+
 def test_a_poll_that_was_not_committed_is_delivered_again(
     wiki: WikiServer, world: World, open_stream: Open
 ) -> None:

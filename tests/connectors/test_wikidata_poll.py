@@ -270,6 +270,33 @@ def test_a_merged_object_is_reported_with_what_it_was_merged_into(
     assert again.merged_objects == (("wd:Q1", "wd:Q900"),)
 
 
+def test_an_object_that_was_merged_twice_is_reported_with_both_merges(
+    oxigraph: SparqlServer, open_wikidata: Open
+) -> None:
+    """The first redirect still leads to the second one: no bot has corrected it yet."""
+    world, watched = countries(1)
+    for number in (901, 902):
+        world.add(f"Q{number}", f"Name {number}")
+    world.items["Q901"].redirect = "Q902"
+    world.items["Q1"].redirect = "Q901"
+    lead(world, "Q100", "Q902", after=HOUR)
+    oxigraph.serve(world)
+    polled = list(open_wikidata(subjects=watched).poll(None))
+    found = {pair for step in polled for pair in step.merged_objects}
+    assert found == {("wd:Q1", "wd:Q902"), ("wd:Q901", "wd:Q902")}
+
+
+def test_a_subject_that_others_were_merged_into_is_reported_with_them(
+    oxigraph: SparqlServer, open_wikidata: Open
+) -> None:
+    world, watched = countries(1)
+    world.add("Q901", "A former country")
+    world.items["Q901"].redirect = "Q100"
+    oxigraph.serve(world)
+    polled = list(open_wikidata(subjects=watched).poll(None))
+    assert {pair for step in polled for pair in step.merged_objects} == {("wd:Q901", "wd:Q100")}
+
+
 def test_a_subject_that_redirects_to_itself_keeps_its_facts(
     oxigraph: SparqlServer, open_wikidata: Open
 ) -> None:

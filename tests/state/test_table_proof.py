@@ -37,6 +37,7 @@ def history(state: State) -> None:
         tx.put_slots([Slot("wd:Q38", "wdt:P6", "Italy", "The head of government of {} is", "k" * 64)])
         tx.set_cursor("wikidata", "one")
         tx.put_renderings([Rendering("wdt:P6", "The head of government of {} is", "one", False)])
+        tx.put_merges({"wd:Q1": "wd:Q2"}, (), "wikidata")
         (first, *_) = tx.put_facts([fact("wd:Q38"), fact("wd:Q39", status="held", held_until=START)], "x")
         tx.put_probes(
             first.id, [Probe("neighbour", "The head of Spain is", "Bob"), Probe("alias", "Italia", "A")]

@@ -176,6 +176,8 @@ class Hostile:
         return self.chance.choice(("Anna", "\\u0000", "\\u202E", "x" * 5_000, "\\U0001F3F3"))
 
     def _event_line(self) -> bytes:
+        if not self._is_bad(0.5):
+            return b"data: " + json.dumps(self._change()).encode()
         event = {
             "dt": self.chance.choice((*DATES, None)),
             "entity_id": self.chance.choice(("Q100", "Q1", 5, None, "Q100> . }", "../../etc", "\ud800")),
@@ -198,6 +200,16 @@ class Hostile:
                 b"",
             )
         )
+
+    def _change(self) -> dict[str, Any]:
+        """What the stream says of an entity that changed."""
+        return {
+            "dt": self.chance.choice((*DATES[:2], "2021-01-01T12:00:00Z")),
+            "entity_id": f"Q{self.chance.randint(99, 104)}",
+            "rev_id": self.chance.randint(1, 9),
+            "operation": self.chance.choice(("diff", "diff", "delete", "import", "reconcile")),
+            "sequence": 0,
+        }
 
     def _content_type(self, usual: str) -> dict[str, str]:
         return {

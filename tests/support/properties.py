@@ -37,10 +37,10 @@ SCALARS: st.SearchStrategy[Any] = (
 """What cells of rows can hold, surrogates, NUL and NaN among it."""
 
 
-def editions(quick: int) -> pytest.MarkDecorator:
-    """Runs a test with `examples` = `quick`, and in the thorough edition with `MANY`."""
+def editions(quick: int, thorough: int = MANY) -> pytest.MarkDecorator:
+    """Runs a test with `examples` = `quick`, and in the thorough edition with `thorough`."""
     few = pytest.param(quick, id="quick")
-    many = pytest.param(MANY, id="thorough", marks=[pytest.mark.thorough, pytest.mark.timeout(3600)])
+    many = pytest.param(thorough, id="thorough", marks=[pytest.mark.thorough, pytest.mark.timeout(3600)])
     return pytest.mark.parametrize("examples", [few, many])
 
 

@@ -18,6 +18,8 @@ class WikiServer:
         self.events: list[dict[str, object]] = []
         self.revisions: dict[tuple[str, int], str] = {}
         self.break_after = 1_000
+        self.refuse_every_second = False
+        """Whether every second connection to the stream is refused."""
         self.asked: list[str] = []
         """Last-Event-ID or since= of every connection to the stream."""
         self.read: list[str] = []
@@ -67,6 +69,9 @@ class WikiServer:
             def _stream(self, query: dict[str, str]) -> None:
                 last, since = self.headers.get("Last-Event-ID"), query.get("since")
                 wiki.asked.append(f"after {last}" if last else f"since {since}")
+                if wiki.refuse_every_second and len(wiki.asked) % 2 == 0:
+                    self.send_error(403)
+                    return
                 first = json.loads(last)[0]["offset"] + 1 if last else 0
                 if first > len(wiki.events):
                     self.send_error(400)

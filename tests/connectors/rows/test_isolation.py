@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from connectors.border import Unusable
 from connectors.errors import SourceDataError
-from connectors.observations import Connector
+from connectors.observations import Connector, Poll
 from connectors.registry import connect
 from connectors.rows import row_lines
 from connectors.rows.child import ReaderDied
@@ -43,6 +43,11 @@ def triples(data, *rest):
         os.abort()
     if b"SEGFAULT" in data:
         import ctypes; ctypes.string_at(0)
+    if b"ONCE" in data and not os.path.exists(os.environ["TMPDIR"] + "/died"):
+        open(os.environ["TMPDIR"] + "/died", "x").close()
+        os.abort()
+    if b"FOREVER" in data:
+        while True: pass
     if b"MEMORY" in data:
         bytearray(2**40)
     return parse(data, *rest)
@@ -83,30 +88,54 @@ def opened(drop: Path, **settings: Any) -> Connector:
         ("MEMORY", "ended with exit code 1: MemoryError"),
     ],
 )
-def test_a_file_that_ends_its_reader_costs_itself_and_the_others_are_read(
-    drop: Path, monkeypatch: pytest.MonkeyPatch, word: str, why: str
+def test_a_file_that_ends_its_reader_is_put_aside_and_the_others_are_read_at_once(
+    drop: Path, word: str, why: str
 ) -> None:
     (drop / "1.nt").write_text(TRIPLE.format("a") + f"# {word}\n")
     (drop / "2.nt").write_text(TRIPLE.format("b"))
     connector, sink = opened(drop), Sink()
-
-    def poll() -> None:
-        for step in connector.poll(sink.cursor):
-            sink.commit(step)
-
-    with pytest.raises(ReaderDied, match=r"crm: 1\.nt: ") as died:
-        poll()
-    assert why in str(died.value)
+    rejects = [step.reject for step in polled(connector, sink) if step.rejected]
+    assert len(rejects) == 1
+    assert rejects[0].startswith("crm: 1.nt: ")
+    assert why in rejects[0]
     assert sink.slots.keys() == {("crm:b", "crm:owner")}
     (drop / "3.nt").write_text(TRIPLE.format("c"))
-    starts, start = [], Isolation._started
-    monkeypatch.setattr(Isolation, "_started", lambda self: starts.append(self) or start(self))
-    with pytest.raises(ReaderDied):
-        poll()
-    assert len(starts) == 1  # the file that ended its reader is known, and not tried again
+    assert not any(step.rejected for step in polled(connector, sink))
+    assert sink.slots.keys() == {("crm:b", "crm:owner"), ("crm:c", "crm:owner")}
+    assert why in (drop / "rejected" / "1.nt.rejects.jsonl").read_text()
+    (drop / "rejected" / "1.nt").rename(drop / "1.nt")
     (drop / "1.nt").write_text(TRIPLE.format("a"))
-    poll()
+    polled(connector, sink)
     assert sink.slots.keys() == {(f"crm:{name}", "crm:owner") for name in "abc"}
+
+
+def test_a_file_that_takes_too_long_is_put_aside_and_not_tried_twice(drop: Path) -> None:
+    (drop / "1.nt").write_text(TRIPLE.format("a") + "# FOREVER\n")
+    connector, sink = opened(drop, deadline_s=1), Sink()
+    (reject,) = (step.reject for step in polled(connector, sink) if step.rejected)
+    assert "cannot be read within 1 s; split it, or raise `deadline_s`" in reject
+    polled(connector, sink)
+    assert (drop / "rejected" / "1.nt").exists()
+
+
+def test_a_reader_that_was_ended_by_something_else_is_started_once_more(
+    drop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (drop / "1.nt").write_text(TRIPLE.format("a") + "# ONCE\n")
+    connector, sink = opened(drop), Sink()
+    assert not any(step.rejected for step in polled(connector, sink))
+    assert (tmp_path / "died").exists()
+    assert sink.slots.keys() == {("crm:a", "crm:owner")}
+
+
+def polled(connector: Connector, sink: Sink) -> list[Poll]:
+    """The steps of one poll, committed."""
+    steps = []
+    for step in connector.poll(sink.cursor):
+        sink.commit(step)
+        steps.append(step)
+    return steps
 
 
 def test_a_reader_that_never_ends_is_ended() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.observations import Observation, Statement
@@ -18,6 +18,7 @@ from kbsync.admission.rules import judge
 from kbsync.admission.verdicts import Accept, Quarantine, Retract, Unchanged, Verdict
 from kbsync.intake.admit import Admission
 from tests.support.admission_world import CATALOGUE, DAY, HEAD, HOUR, START, Script, World, entity, observed
+from tests.support.properties import drawing, editions
 
 SUBJECTS = (entity("georgia"), entity("georgia_us", "Georgia"), entity("italy"))
 """Two of them make one prompt."""
@@ -25,11 +26,7 @@ OBJECTS = (entity("ann"), entity("bob"), entity("bobby", "Bob"), entity("eve"))
 """Two of them are called alike."""
 SOURCES = ("kb", "crm")
 
-QUICK = settings(
-    max_examples=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+EDITIONS = editions(quick=15, thorough=3_000)
 
 days = st.integers(-400, 40).map(lambda day: START + day * DAY)
 
@@ -114,37 +111,48 @@ def verdicts(world: World) -> dict[tuple[str, str], Verdict]:
     return {pair: judge(world.policy, history, world.clock()) for pair, history in found.items()}
 
 
-@QUICK
-@given(told=histories(relabel=True), order=st.randoms(), cuts=st.lists(st.integers(0, 30), max_size=4))
-def test_no_two_wanted_facts_conflict_after_any_step(open_world, told, order, cuts) -> None:
-    order.shuffle(told)
-    world = open_world(policy=Policy(settle_without_reference="10d", settle_with_reference="2d"))
-    play(world, told, cuts, no_conflict)
-    for _ in range(3):
-        world.clock.forward(20 * DAY)
-        world.intake.release_due()
-        no_conflict(world)
-    assert world.state.audit.verify().ok
+@EDITIONS
+def test_no_two_wanted_facts_conflict_after_any_step(open_world: Callable[..., World], examples: int) -> None:
+    @drawing(examples)
+    @given(told=histories(relabel=True), order=st.randoms(), cuts=st.lists(st.integers(0, 30), max_size=4))
+    def holds(told, order, cuts) -> None:
+        order.shuffle(told)
+        world = open_world(policy=Policy(settle_without_reference="10d", settle_with_reference="2d"))
+        play(world, told, cuts, no_conflict)
+        for _ in range(3):
+            world.clock.forward(20 * DAY)
+            world.intake.release_due()
+            no_conflict(world)
+        assert world.state.audit.verify().ok
+
+    holds()
 
 
-@QUICK
-@given(told=histories(), order=st.randoms())
-def test_a_step_delivered_twice_equals_one_delivered_once(open_world, told, order) -> None:
+@EDITIONS
+def test_a_step_delivered_twice_equals_one_delivered_once(
+    open_world: Callable[..., World], examples: int
+) -> None:
     """At-least-once delivery: the step whose acknowledgement was lost comes again."""
-    order.shuffle(told)
-    world = open_world()
-    for observation in told:
-        source = Script(observation.source)
-        source.tell(observation)
-        for time in range(2):
-            world.intake._apply(source.name, source.steps[0], bootstrap=False, cursor=None)
-            if time == 0:
-                before, events = world.facts(), world.events()
-        assert world.facts() == before
-        assert world.events() == events
-    after = world.facts()
-    world.intake.readmit((subject.id, HEAD) for subject in SUBJECTS)
-    assert world.facts() == after
+
+    @drawing(examples)
+    @given(told=histories(), order=st.randoms())
+    def holds(told, order) -> None:
+        order.shuffle(told)
+        world = open_world()
+        for observation in told:
+            source = Script(observation.source)
+            source.tell(observation)
+            for time in range(2):
+                world.intake._apply(source.name, source.steps[0], bootstrap=False, cursor=None)
+                if time == 0:
+                    before, events = world.facts(), world.events()
+            assert world.facts() == before
+            assert world.events() == events
+        after = world.facts()
+        world.intake.readmit((subject.id, HEAD) for subject in SUBJECTS)
+        assert world.facts() == after
+
+    holds()
 
 
 def test_a_value_that_a_homonym_withdraws_and_no_source_states_is_history_at_once(
@@ -196,28 +204,34 @@ def test_a_homonyms_reason_names_what_its_rival_says_now_and_not_what_was_wanted
     assert world.facts() == before
 
 
-@QUICK
-@given(told=histories(), order=st.randoms(), cuts=st.lists(st.integers(0, 30), max_size=4))
-def test_order_of_arrival_does_not_change_what_is_current_in_the_end(open_world, told, order, cuts) -> None:
-    ordered, shuffled = open_world(), open_world()
-    play(ordered, told, [], lambda _: None)
-    mixed = list(told)
-    order.shuffle(mixed)
-    play(shuffled, mixed, cuts, lambda _: None)
-    for world in (ordered, shuffled):
-        world.clock.now = START + 500 * DAY
-        world.intake.readmit((subject.id, HEAD) for subject in SUBJECTS)
-        world.clock.forward(10 * DAY)
-        world.intake.release_due()
-    with ordered.state.read() as one, shuffled.state.read() as other:
-        pairs = [(subject.id, HEAD) for subject in SUBJECTS]
-        assert _said(one.current(pairs)) == _said(other.current(pairs))
-        assert _said(one.histories(pairs)) == _said(other.histories(pairs))
-    first, second = verdicts(ordered), verdicts(shuffled)
-    for pair, verdict in first.items():
-        assert _settled(verdict) == _settled(second[pair])
-    if all(_settled(verdict) for verdict in first.values()):
-        assert ordered.wanted() == shuffled.wanted()
+@EDITIONS
+def test_order_of_arrival_does_not_change_what_is_current_in_the_end(
+    open_world: Callable[..., World], examples: int
+) -> None:
+    @drawing(examples)
+    @given(told=histories(), order=st.randoms(), cuts=st.lists(st.integers(0, 30), max_size=4))
+    def holds(told, order, cuts) -> None:
+        ordered, shuffled = open_world(), open_world()
+        play(ordered, told, [], lambda _: None)
+        mixed = list(told)
+        order.shuffle(mixed)
+        play(shuffled, mixed, cuts, lambda _: None)
+        for world in (ordered, shuffled):
+            world.clock.now = START + 500 * DAY
+            world.intake.readmit((subject.id, HEAD) for subject in SUBJECTS)
+            world.clock.forward(10 * DAY)
+            world.intake.release_due()
+        with ordered.state.read() as one, shuffled.state.read() as other:
+            pairs = [(subject.id, HEAD) for subject in SUBJECTS]
+            assert _said(one.current(pairs)) == _said(other.current(pairs))
+            assert _said(one.histories(pairs)) == _said(other.histories(pairs))
+        first, second = verdicts(ordered), verdicts(shuffled)
+        for pair, verdict in first.items():
+            assert _settled(verdict) == _settled(second[pair])
+        if all(_settled(verdict) for verdict in first.values()):
+            assert ordered.wanted() == shuffled.wanted()
+
+    holds()
 
 
 def _said(told: dict) -> dict:
@@ -237,21 +251,27 @@ def _settled(verdict: Verdict) -> bool:
     )
 
 
-@QUICK
-@given(
-    first=st.sampled_from((0, 1)),
-    gap=st.integers(0, 100).map(lambda hours: timedelta(hours=hours)),
-    together=st.booleans(),
-)
-def test_both_homonyms_are_quarantined_whichever_came_first(open_world, first, gap, together) -> None:
-    world = open_world()
-    sides = [observed(SUBJECTS[0], "ann"), observed(SUBJECTS[1], "eve")]
-    sides = [sides[first], sides[1 - first]]
-    if together:
-        world.hear(*sides)
-    else:
-        world.hear(sides[0])
-        world.hear(sides[1], after=gap)
-    assert world.wanted() == {}
-    assert world.status("georgia", "ann") == "quarantined homonym"
-    assert world.status("georgia_us", "eve") == "quarantined homonym"
+@EDITIONS
+def test_both_homonyms_are_quarantined_whichever_came_first(
+    open_world: Callable[..., World], examples: int
+) -> None:
+    @drawing(examples)
+    @given(
+        first=st.sampled_from((0, 1)),
+        gap=st.integers(0, 100).map(lambda hours: timedelta(hours=hours)),
+        together=st.booleans(),
+    )
+    def holds(first, gap, together) -> None:
+        world = open_world()
+        sides = [observed(SUBJECTS[0], "ann"), observed(SUBJECTS[1], "eve")]
+        sides = [sides[first], sides[1 - first]]
+        if together:
+            world.hear(*sides)
+        else:
+            world.hear(sides[0])
+            world.hear(sides[1], after=gap)
+        assert world.wanted() == {}
+        assert world.status("georgia", "ann") == "quarantined homonym"
+        assert world.status("georgia_us", "eve") == "quarantined homonym"
+
+    holds()

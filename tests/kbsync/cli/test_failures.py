@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -14,6 +15,7 @@ from editing import errors as editing
 from kbsync import errors as kbsync
 from kbsync.cli.failures import code_named, codes, exit_code_of
 from state import errors as state
+from tests.support.shell import Shell
 
 ROOTS = {connectors.ConnectorError, editing.EditingError, state.StateError, state.Unavailable}
 """Only their descendants are raised."""
@@ -77,3 +79,29 @@ def test_a_full_disk_is_one_clear_error_wherever_it_is_met(
 def test_another_error_of_the_system_is_unexpected(capfd: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of(OSError(errno.EIO, "Input/output error", "/data/x")) == 1
     assert "unexpected error" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "edit {} --out x",
+        "edit facts.jsonl --out x --model model --settings {}",
+        "edit facts.jsonl --out x --model model --hparams {}",
+        "trace {}",
+        "calibrate --model model --facts {}",
+        "restore {}",
+        "keys create --from {}",
+        "audit verify --against {}",
+    ],
+)
+def test_an_input_file_that_is_not_there_is_exit_code_66(
+    command: str, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "facts.jsonl").write_text('{"subject": "A", "prompt": "{} is", "target": "b"}\n')
+    if command.startswith("restore"):
+        shell.home.database.unlink()
+    code, _, err = shell(*command.format("nowhere.file").split())
+    assert code == 66, err
+    assert "nowhere.file" in err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -414,6 +416,34 @@ def test_what_failed_a_gate_stays_out_under_the_object_that_was_merged_into(worl
     bar(world, only(world, "wd:p1"))
     renamed(world)
     assert world.wanted() == {}
+
+
+@pytest.mark.parametrize(
+    "denied", [{"deny_objects": frozenset({"wd:p1"})}, {"deny_subjects": frozenset({"wd:old"})}]
+)
+def test_a_denial_holds_for_what_the_entity_was_merged_into_until_the_merge_is_undone(
+    open_world: OpenWorld, denied: dict[str, Any]
+) -> None:
+    """Over two merges, for another source and by the new name, and after the next reading."""
+    world, csv = open_world(policy=Policy(**denied)), Script("csv")
+    merged = ("p1", "p5", "p9") if "deny_objects" in denied else ("old", "between", "siemens")
+    pairs = tuple((f"wd:{old}", f"wd:{new}") for old, new in pairwise(merged))
+    world.hear(observed("siemens", says(entity("p9", "Busch, R."))))
+    assert world.wanted() == {"siemens": "Busch, R."}
+    world.kb.tell(merged_objects=pairs[:1])
+    world.kb.tell(merged_objects=pairs[1:])
+    world.cycle()
+    assert world.wanted() == {}
+    csv.tell(text("Busch, R."))
+    world.cycle(csv, after=40 * DAY)
+    world.intake.readmit([("wd:siemens", HEAD)])
+    assert world.wanted() == {}
+    (fact,) = {fact.reason for fact in world.facts() if fact.object == "wd:p9"}
+    assert "on a deny-list" in fact
+    assert world.state.audit.verify_tables().ok
+    world.kb.tell(observed(merged[1], says(entity("p2", "Somebody")), revision=2))
+    world.cycle(after=40 * DAY)
+    assert world.wanted().get("siemens") == "Busch, R.", "the second merge was undone"
 
 
 def test_a_merge_that_nothing_was_decided_about_changes_nothing(world: World) -> None:

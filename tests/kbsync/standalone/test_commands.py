@@ -437,6 +437,19 @@ def test_a_phase_of_a_later_run_has_its_own_time() -> None:
     assert said == ["keys: 8 of 8 in 0:02, 4/s", "keys: 8 of 8 in 0:04, 2/s"]
 
 
+def test_a_phase_that_begins_again_after_another_one_has_its_own_time() -> None:
+    said: list[str] = []
+    at = 0.0
+    progress = lines(said.append, now=lambda: at)
+    progress("probes", 79, 79, None)
+    progress("keys", 1, 8, None)
+    at = 480.0
+    progress("probes", 79, 79, None)
+    at = 481.0
+    progress("probes", 79, 79, None)
+    assert said == ["probes: 79 of 79 in 0:01, 79/s"]
+
+
 def test_a_terminal_gets_bars() -> None:
     code = (
         "import pty, os, sys\n"
@@ -455,7 +468,7 @@ def test_a_terminal_gets_bars() -> None:
 @pytest.mark.parametrize(
     ("spoil", "code", "said"),
     [
-        ({"facts": "nowhere.jsonl"}, 65, "nowhere.jsonl: name a file of facts"),
+        ({"facts": "nowhere.jsonl"}, 66, "nowhere.jsonl: name a file of facts"),
         ({"line": "{"}, 65, "facts.jsonl, line 3: not JSON"),
         (
             {"line": '["Italy", "The capital of Spain is", "x"]'},
