@@ -14,7 +14,7 @@ MERGES = table(Merges)
 
 class MergeQueries(Reader):
     def heirs(self, ids: Iterable[str]) -> dict[str, str]:
-        """What the entities were merged into, over any number of merges: its id, and the one of `ids` that became it."""
+        """What the entities were merged into, over any number of merges: its id → the one of `ids` that became it."""
         found: dict[str, str] = {}
         current = {id: id for id in ids}
         while current:
