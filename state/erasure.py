@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, or_, select, text, update
 
-from state.fact_queries import FACTS, PROBES, FactQueries
+from state.fact_queries import FACTS, PROBES
 from state.facts import LOGGED_COLUMNS, FactTransitions
 from state.forgotten import ForgottenTransitions
 from state.hash_chain import canonical
@@ -27,6 +27,7 @@ from state.redaction import KIND, Erasure, digest_of_event, statement
 from state.requests import REQUESTS
 from state.seals import key_columns, key_text
 from state.slots import ENTITIES
+from state.subjects import SubjectQueries
 from state.tables import (
     Attempts,
     BlockedViews,
@@ -61,23 +62,7 @@ _EVENTS_A_STATEMENT = 1_000
 Sign = Callable[[str], bytes]
 
 
-class ErasureQueries(FactQueries):
-    def subject_exists(self, subject: str) -> bool:
-        """Whether the ledger has anything of the subject: its name, a slot, or a fact with it as the object."""
-        return any(
-            self._row(question) is not None
-            for question in (
-                select(ENTITIES.c.id).where(ENTITIES.c.id == subject),
-                select(SLOTS.c.id).where(SLOTS.c.subject == subject).limit(1),
-                select(FACTS.c.id).where(FACTS.c.object == subject).limit(1),
-            )
-        )
-
-    def subjects(self) -> Iterator[str]:
-        """Every id that the ledger has of an entity, a subject or a value."""
-        for column in (ENTITIES.c.id, SLOTS.c.subject, FACTS.c.object, MERGES.c.old, MERGES.c.new):
-            yield from (row[0] for row in self._rows(select(column).distinct()))
-
+class ErasureQueries(SubjectQueries):
     def names_of(self, subject: str) -> tuple[SubjectNames, int]:
         """Every name of the subject that is its alone, and how many it shares with something else."""
         called = self._called(subject)
