@@ -22,6 +22,7 @@ from kbsync.pages import (
     audit,
     checkpoints,
     facts,
+    feeds,
     overview,
     quarantine,
     runs,
@@ -47,7 +48,7 @@ from state.errors import (
 
 log = structlog.get_logger()
 
-ROUTERS = (overview, runs, facts, quarantine, checkpoints, audit, asking, actions, signing_in)
+ROUTERS = (overview, runs, facts, quarantine, checkpoints, audit, asking, feeds, actions, signing_in)
 STATUS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
     ((NotFound, NoSuchFact, BadData), 404),
     ((StaleTransition, ForbiddenTransition), 409),
