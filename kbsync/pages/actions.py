@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from kbsync.application import Application
 from kbsync.errors import Changed, NoReason, UsageError
 from kbsync.intake.quarantine import Outcome, Word, decide
-from kbsync.pages import checkpoints, quarantine, runs
+from kbsync.pages import checkpoints, description, quarantine, runs
 from kbsync.pages.access import Kbsync, Operator, Reviewer, Visitor
 from kbsync.pages.errands import Errands, Resolve
 from kbsync.pages.paging import Id, Search
@@ -39,7 +39,7 @@ WORDS: Mapping[str, Word] = {
 Spoken = Literal["approve", "reject", "reopen", "retract", "unretract"]
 
 
-@router.post("/quarantine/decide")
+@router.post("/quarantine/decide", openapi_extra=description.DECISIONS)
 def decide_many(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields) -> Response:
     """Decide about several facts; with the field `rehearse`, only show what would happen."""
     word = WORDS.get(fields.one("word"))
@@ -81,8 +81,8 @@ def _outcome(request: Request, outcome: Outcome, word: Word, fields: FormFields)
     )
 
 
-@router.post("/quarantine/{id}/{word}")
-@router.post("/facts/{id}/{word}")
+@router.post("/quarantine/{id}/{word}", openapi_extra=description.DECISION)
+@router.post("/facts/{id}/{word}", openapi_extra=description.DECISION)
 def decide_one(
     request: Request, app: Kbsync, visitor: Reviewer, fields: Fields, id: Id, word: Spoken
 ) -> Response:
@@ -101,7 +101,7 @@ def decide_one(
     return _decided(request, visitor, fields, act, refused)
 
 
-@router.post("/runs/{id}/approve")
+@router.post("/runs/{id}/approve", openapi_extra=description.ABOUT_CANDIDATE)
 def approve_run(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields, id: Id) -> Response:
     """Approve a run's candidate, by its digest: once enough people have, whoever leads promotes it."""
     digest = fields.one("digest") or None
@@ -113,7 +113,7 @@ def approve_run(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields
     return _about_run(request, app, visitor, fields, id, act)
 
 
-@router.post("/runs/{id}/reject")
+@router.post("/runs/{id}/reject", openapi_extra=description.ABOUT_CANDIDATE)
 def reject_run(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields, id: Id) -> Response:
     """Reject a run's candidate: live stays as it is."""
     digest = fields.one("digest") or None
@@ -137,7 +137,7 @@ def _about_run(
     return _decided(request, visitor, fields, answered, refused)
 
 
-@router.post("/checkpoints/rollback")
+@router.post("/checkpoints/rollback", openapi_extra=description.ROLLBACK)
 def rollback(request: Request, app: Kbsync, visitor: Operator, fields: Fields) -> Response:
     """Go back to a checkpoint that was live before; `live` names the one that the operator saw as live."""
     target = fields.number("to") if fields.one("to") else None
@@ -163,7 +163,7 @@ def rollback(request: Request, app: Kbsync, visitor: Operator, fields: Fields) -
     return _about_checkpoints(request, app, visitor, fields, act)
 
 
-@router.post("/checkpoints/{id}/{word}")
+@router.post("/checkpoints/{id}/{word}", openapi_extra=description.KEEPING)
 def keep(
     request: Request,
     app: Kbsync,
@@ -195,7 +195,7 @@ def _about_checkpoints(
     return _decided(request, visitor, fields, act, refused)
 
 
-@router.post("/sync")
+@router.post("/sync", openapi_extra=description.REQUEST)
 def sync(request: Request, app: Kbsync, visitor: Operator, fields: Fields) -> Response:
     """Ask for a cycle now."""
 

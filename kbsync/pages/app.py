@@ -29,6 +29,7 @@ from kbsync.pages import (
     signing_in,
 )
 from kbsync.pages.access import Access, NotAllowed, NotSignedIn
+from kbsync.pages.description import RESPONSES
 from kbsync.pages.errands import Errands
 from kbsync.pages.guard import Guard, TooLong
 from kbsync.pages.rendering import page
@@ -72,7 +73,7 @@ def create_app(app: Application, access: Access, heartbeat: Heartbeat | None = N
     web.state.submissions, web.state.errands = Submissions(), Errands(app, here=heartbeat is None)
     web.state.glances = overview.Glances(app)
     for part in ROUTERS:
-        web.include_router(part.router)
+        web.include_router(part.router, responses=RESPONSES)
     web.mount("/static", StaticFiles(directory=str(files("kbsync.pages") / "static")), name="static")
     _add_probes(web, app, heartbeat)
     errors: tuple[type[Exception], ...] = (

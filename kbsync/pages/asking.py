@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from kbsync.pages import description
 from kbsync.pages.access import Kbsync, Operator, Reviewer, Seen
 from kbsync.pages.errands import Errands
 from kbsync.pages.paging import Search, Text
@@ -34,7 +35,7 @@ def explain(request: Request, app: Kbsync, visitor: Seen, asked: Annotated[Promp
     return _ask_page(request, app, asked.prompt, None)
 
 
-@router.post("/ask")
+@router.post("/ask", openapi_extra=description.PROMPT)
 def answer(request: Request, app: Kbsync, visitor: Reviewer, fields: Fields) -> Response:
     """The models' answers as well."""
     prompt = fields.one("prompt").strip()
@@ -57,7 +58,7 @@ def beliefs(request: Request, app: Kbsync, visitor: Seen) -> Response:
     return page(request, "survey.html", survey=survey(app), form=form)
 
 
-@router.post("/survey")
+@router.post("/survey", openapi_extra=description.REQUEST)
 def ask_the_base(request: Request, app: Kbsync, visitor: Operator, fields: Fields) -> Response:
     """Have the base asked about every wanted fact that it was not asked about yet."""
     errands: Errands = request.app.state.errands
