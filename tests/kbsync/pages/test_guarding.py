@@ -12,7 +12,7 @@ from kbsync.errors import BadConfiguration
 from kbsync.pages.access import Access
 from kbsync.pages.guard import LONGEST_BODY
 from state.errors import NameTaken
-from tests.support.reviewed import Reviewed, reviewed
+from tests.support.reviewed import SCRIPT, Reviewed, reviewed
 from tests.support.served_pages import bearer, served, token
 
 
@@ -227,3 +227,66 @@ def test_no_strange_value_breaks_a_page(client: httpx.Client) -> None:
             if answer.status_code >= 500:
                 broken.append((f"POST {address} {value!r}", answer.status_code))
     assert broken == []
+
+
+def test_a_token_of_another_home_is_a_strangers(home: Reviewed, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = reviewed(tmp_path / "other")
+    secret = token(other, "ada", "operator")
+    token(home, "ada", "operator")  # of the same name
+    with served(home) as client:
+        assert client.get("/facts", headers=bearer(secret)).status_code == 401
+        assert client.post("/sign-in", data={"token": secret}).status_code == 401
+        assert client.get("/facts", headers={"Cookie": f"kbsync_token={secret}"}).status_code == 401
+    other.place.application().close()
+
+
+def test_a_script_in_a_label_runs_on_no_page(home: Reviewed, client: httpx.Client) -> None:
+    """The subject's label, as the sources state it, a reason, a prompt and every filter are a script."""
+    with home.place.application().state.read() as tx:
+        (fact, *_) = [one for one in tx.facts() if one.subject_label == SCRIPT]
+    client.post(f"/quarantine/{fact.id}/reject", data={"reason": SCRIPT})
+    run = home.candidate("Q3", "Q30")
+    client.post(f"/runs/{run.id}/reject", data={"reason": SCRIPT})
+    client.post("/checkpoints/1/pin", data={"reason": SCRIPT})
+    addresses = [
+        *("/", "/runs", "/facts", "/quarantine", "/checkpoints", "/audit", "/ask", "/survey", "/sign-in"),
+        *(f"/facts/{fact.id}", f"/quarantine/{fact.id}", f"/runs/{run.id}", "/checkpoints/compare?a=1&b=2"),
+        *(
+            f"/{name}?{field}={SCRIPT}"
+            for name in ("facts", "runs", "quarantine", "audit")
+            for field in ("subject", "kind", "relation", "source", "status", "code", "actor", "since")
+        ),
+        *(f"/ask?prompt={SCRIPT}", f"/{SCRIPT}", f"/facts/{SCRIPT}", "/feed.atom"),
+    ]
+    seen = 0
+    for address in addresses:
+        text = client.get(address).text
+        assert "<script>" not in text.lower(), address
+        seen += "&lt;script&gt;" in text
+    assert seen >= 8, "it is shown, as text"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-Forwarded-Host", "X-Forwarded-Proto", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override"],
+)
+def test_a_spoofed_header_changes_no_address_and_no_method(home: Reviewed, name: str) -> None:
+    secret = bearer(token(home, "ada", "viewer"))
+    with served(home) as client:
+        plain = client.get("/facts", headers=secret)
+        for value in ("evil.example", "https", "/sync", "POST"):
+            spoofed = client.get("/facts", headers={**secret, name: value})
+            assert (spoofed.status_code, "evil.example" in spoofed.text) == (plain.status_code, False)
+
+
+def test_headers_without_end_are_refused(client: httpx.Client) -> None:
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        answer = b""
+        try:
+            raw.sendall(b"X-Long: " + b"x" * 200_000 + b"\r\n\r\n")
+            answer = raw.recv(4096)
+        except OSError:
+            pass  # it has hung up already
+    assert answer == b"" or answer.split()[1] in (b"400", b"431")
