@@ -121,7 +121,7 @@ class Application:
 
         return connect(
             name,
-            self.settings.sources[name],
+            {key: value for key, value in self.settings.sources[name].items() if key != "schedule"},
             directory=self.settings.directory,
             default_relations=tuple(relation.id for relation in self.catalogue.enabled()),
             clock=Clock(now=self.now, sleep=self.sources[name].sleep),

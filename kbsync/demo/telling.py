@@ -15,7 +15,7 @@ from kbsync.demo.setting import StoryClock
 from kbsync.executor import Worker
 from kbsync.home import Home
 from kbsync.leadership import Leadership
-from kbsync.service.cycle import CycleReport, cycle, workers
+from kbsync.service.cycle import CycleReport, Reading, cycle, workers
 from kbsync.settings.loading import load as load_settings
 
 MOST_RUNS = 4
@@ -47,7 +47,7 @@ class Telling:
             self.app,
             leadership,
             trigger=self.trigger,
-            bootstrap=bootstrap,
+            reading=Reading(bootstrap),
             worker=self.worker,
             progress=self.progress,
         )

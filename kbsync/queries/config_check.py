@@ -25,6 +25,7 @@ from kbsync.programs import missing
 from kbsync.queries.shared_wordings import relations_of, shared_wordings
 from kbsync.queries.sources import left_over
 from kbsync.queries.unlisted import described, unlisted
+from kbsync.queries.upcoming import agenda
 from kbsync.settings.base_model import calibration_doubt
 from kbsync.settings.canaries import read_canaries
 from state.errors import StateError
@@ -65,6 +66,7 @@ def check_settings(app: Application) -> Checked:
         or "none",
         "health": app.settings.health.listen or "off",
         "sources": ", ".join(sorted(app.settings.sources)) or "none",
+        **dict(agenda(app).lines()),
     }
     if not any(problem.where.startswith("[relations") for problem in problems):
         found["relations"] = f"{len(app.catalogue.enabled())} on{_not_listed(app)}"

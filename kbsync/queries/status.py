@@ -13,6 +13,7 @@ from kbsync.intake.pull import BOOTSTRAP_ADVICE
 from kbsync.queries.quarantine import Selection, waiting
 from kbsync.queries.sources import SourceState, source_states
 from kbsync.queries.unlisted import described, unlisted
+from kbsync.queries.upcoming import Agenda, agenda
 from kbsync.recipe import REBUILD, differences
 from kbsync.settings.base_model import calibration_doubt
 from state.records import Check, Checkpoint, Pause, Run
@@ -51,6 +52,8 @@ class Overview:
     """Wanted facts of relations that are no longer in the catalogue."""
     differences: tuple[str, ...]
     """Differences between what live was built with and today's settings and files."""
+    agenda: Agenda
+    """When the next cycle begins, as far as the settings say, and the quiet hours."""
     calibration: str
     """Where the settings of [edit] come from, or why they may not fit the base; empty without a base."""
 
@@ -75,6 +78,7 @@ class Overview:
             yield f"source {source.name}", source.how()
             for notice in source.notices():
                 yield "", notice
+        yield from self.agenda.lines()
         proven = ", ".join(f"{check.name} {check.at:%Y-%m-%d %H:%M}" for check in self.checks if check.ok)
         yield "audit log", f"{self.audit_head} events"
         yield "proven", proven or "nothing yet: the daemon does so on schedule"
@@ -159,6 +163,7 @@ def overview(app: Application) -> Overview:
             lost=missing_live,
             withheld=withheld(tx, app.home),
             unlisted=missing,
+            agenda=agenda(app, tx.source_health()),
             calibration=_calibration(app),
             differences=tuple(differences(app, live, stated)) if live else (),
         )

@@ -12,6 +12,7 @@ what the step found.  After a process is killed between any two instructions, th
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 
@@ -71,12 +72,15 @@ class Lifecycle:
         progress: TimedProgress = silent,
         *,
         asked: bool = False,
+        scheduled: bool = False,
     ) -> None:
+        """`scheduled`: nobody asked for it now, so that nothing is promoted in quiet hours."""
         self.app = app
         self.leadership = leadership
         self.worker = worker
         self.progress = progress
         self.asked = asked
+        self.scheduled = scheduled
         self.outdated = 0
         """Runs that ended because their views state what is no longer wanted: plan again at once."""
         self._steps: dict[str, Callable[[Run], Run]] = {
@@ -206,7 +210,7 @@ class Lifecycle:
         """
         bad = {int(item.fact) for item in blamed}
         with self.leadership.write() as tx:
-            rest = [*_left(tx, run, bad), *predecessors(tx, bad)]
+            rest = [*outdated.what_is_left(tx, run, bad), *predecessors(tx, bad)]
             return self._next_round(tx, run, rest, f"{why}; without {len(bad)} facts, which stay wanted")
 
     def _without(self, run: Run, leaving: tuple[gates.Blame, ...], left: int, summary: str) -> Run:
@@ -218,7 +222,7 @@ class Lifecycle:
             new = {str(fact.id) for fact in self._new_facts(tx, run)}
             bad = {int(item.fact) for item in leaving}
             back = quarantine(tx, moves, _RESTORED, ACTOR)
-            rest = [*_left(tx, run, bad), *back]
+            rest = [*outdated.what_is_left(tx, run, bad), *back]
             reason = f"{summary}: {len(bad)} facts quarantined"
             if left < 1 or not rest:
                 why = "no round is left" if rest else "nothing is left to build"
@@ -249,8 +253,12 @@ class Lifecycle:
         return self._reject(run, reason)
 
     def _promote(self, run: Run) -> Run:
-        """Promote; a run waits if the ledger does not agree with its log."""
+        """Promote; a run waits in quiet hours, and if the ledger does not agree with its log."""
         app = self.app
+        if self.quiet_until() is not None and not self._was_decided(run):
+            if unwanted := outdated.newly_unwanted(app, run) or outdated.withdrawn(app, run):
+                return self._end_outdated(run, f"{UNWANTED}: {named(unwanted)}")
+            return run
         if app.settings.state.verify_before_promotion and integrity.prove(app, self.leadership):
             return run
         hooks = tuple(app.settings.deploy)
@@ -260,6 +268,15 @@ class Lifecycle:
         return finish(self.app, self.leadership, run, asked=self.asked)
 
     # What the steps share
+
+    def quiet_until(self) -> datetime | None:
+        """When the current quiet hours end, if nobody asked for what is done; None: it is not quiet."""
+        return self.app.settings.schedule.quiet_until(self.app.now()) if self.scheduled else None
+
+    @staticmethod
+    def _was_decided(run: Run) -> bool:
+        """Whether it was decided before that this run happens: it takes facts out, or brings live back."""
+        return run.trigger == WITHDRAWAL or run.trigger.startswith(recovery.TRIGGER)
 
     def report(self, run: Run) -> BuildReport:
         """The measurements; raises BadData if they are about another candidate than the run's."""
@@ -313,26 +330,9 @@ class Lifecycle:
     def _needs_review(self, run: Run) -> bool:
         with self.app.state.read() as tx:
             new, live = self._new_facts(tx, run), tx.live()
-        decided = run.trigger == WITHDRAWAL or run.trigger.startswith(recovery.TRIGGER)
-        if decided and not new and live is not None and live.base == run.base:
+        if self._was_decided(run) and not new and live is not None and live.base == run.base:
             return False  # to take facts out, or to have live, was decided: there is nothing else to approve
         return review_needed(self.app.settings.review, new)
-
-
-def _left(tx: Snapshot, run: Run, bad: set[int]) -> list[Fact]:
-    """The facts of the run's view except the `bad` ones, as far as they are wanted.
-
-    What an operator retracted while the candidate was built stays out.  Live's value stays, even if it has a
-    successor, if an earlier round put that successor aside.
-    """
-    live = tx.live()
-    stated = {fact.id for fact in tx.view_facts(live.view)} if live else set()
-    return [
-        fact
-        for fact in tx.view_facts(run.view)
-        if fact.id not in bad
-        and (fact.status == "wanted" or (fact.status == "superseded" and fact.id in stated))
-    ]
 
 
 def _loss(report: BuildReport, new: set[str], blamed: tuple[gates.Blame, ...]) -> str:

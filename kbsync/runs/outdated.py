@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kbsync.application import Application
+from state import Snapshot
 from state.records import Fact, Run
 
 
@@ -16,3 +17,19 @@ def withdrawn(app: Application, run: Run) -> tuple[Fact, ...]:
     """Facts of the run's view that are no longer wanted and have no successor; live may state them too."""
     with app.state.read() as tx:
         return tx.withdrawn(run.view, run.base)
+
+
+def what_is_left(tx: Snapshot, run: Run, bad: set[int]) -> list[Fact]:
+    """The facts of the run's view except the `bad` ones, as far as they are wanted.
+
+    What an operator retracted while the candidate was built stays out.  Live's value stays, even if it has a
+    successor, if an earlier round put that successor aside.
+    """
+    live = tx.live()
+    stated = {fact.id for fact in tx.view_facts(live.view)} if live else set()
+    return [
+        fact
+        for fact in tx.view_facts(run.view)
+        if fact.id not in bad
+        and (fact.status == "wanted" or (fact.status == "superseded" and fact.id in stated))
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
@@ -127,6 +128,8 @@ class Occasion:
     """Build what is wanted again, even if nothing has changed."""
     overtaken: bool = False
     """A candidate was ended because something that it states was withdrawn while it waited or was built."""
+    quiet_until: datetime | None = None
+    """When the current quiet hours end, if the schedule wants this run: only what a person withdrew is removed now."""
 
 
 def start(
@@ -140,18 +143,21 @@ def start(
 
     What a person has withdrawn, or what was withdrawn while a candidate waited, does not wait for a reviewer: if the
     plan needs a review, or a candidate is in review, a run that only removes facts goes first.  It is built on the
-    base that live was built from, since another base has to be approved.
+    base that live was built from, since another base has to be approved.  In quiet hours, such a run is the only one.
     """
+    quiet = quiet_hours(occasion.quiet_until)
+    if quiet and not (occasion.overtaken or _withdrawn_by_a_person(app)):
+        return quiet
     found = pending(app, leadership, worker, progress)
     planned = found.plan(app, asked=occasion.asked, rebuild=occasion.rebuild)
     base, taken_out = app.base.digest, None
-    if occasion.in_review or _waits_for_review(app, planned, found):
+    if occasion.in_review or quiet or _waits_for_review(app, planned, found):
         taken_out = _withdrawal(app, found, occasion)
     if taken_out is not None:
         planned, base = taken_out
         occasion = replace(occasion, trigger=planning.WITHDRAWAL)
-    elif occasion.in_review:
-        return "a run waits for review"
+    elif occasion.in_review or quiet:
+        return quiet or "a run waits for review"
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
     fetch_probes(app, leadership, worker, planned.new, planned.known, progress)
@@ -159,6 +165,18 @@ def start(
     if found.live is None and (doubt := calibration_doubt(app.settings, app.imported_base(), app.home)):
         log.warning("settings.not_calibrated", reason=doubt)
     return created if isinstance(created, str) else Started(created, partial=taken_out is not None)
+
+
+def quiet_hours(until: datetime | None) -> str:
+    """Why no run begins or is promoted in quiet hours that end at `until`; empty if it is None."""
+    return "" if until is None else f"quiet hours ([schedule] quiet) until {until:%Y-%m-%d %H:%M} UTC"
+
+
+def _withdrawn_by_a_person(app: Application) -> bool:
+    """Whether live states something that a person has withdrawn."""
+    with app.state.read() as tx:
+        live = tx.live()
+        return live is not None and any(fact.decision for fact in tx.withdrawn(live.view, live.base))
 
 
 def _waits_for_review(

@@ -26,7 +26,7 @@ from kbsync.runs.questions import base_knowledge, forecast
 from kbsync.runs.returning import returning
 from kbsync.runs.starting import Occasion, pending, start
 from kbsync.service import forgetting
-from kbsync.service.cycle import CycleReport, cycle, rebuild, workers
+from kbsync.service.cycle import CycleReport, Reading, cycle, rebuild, workers
 from state import Transaction
 from state.records import Request
 
@@ -58,7 +58,7 @@ def sync(errand: Errand) -> Mapping[str, Any]:
         errand.leadership,
         trigger="kbsync sync",
         asked=True,
-        bootstrap=bool(errand.arguments["bootstrap"]),
+        reading=Reading(bootstrap=bool(errand.arguments["bootstrap"])),
         progress=errand.progress,
     )
     return _plain(report)

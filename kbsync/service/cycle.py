@@ -16,7 +16,7 @@ from kbsync.runs import promotion, recovery
 from kbsync.runs.ending import ENDS
 from kbsync.runs.lifecycle import Lifecycle
 from kbsync.runs.rollout import finish
-from kbsync.runs.starting import Occasion, start
+from kbsync.runs.starting import Occasion, quiet_hours, start
 from kbsync.service.forgotten_file import forget_again
 from kbsync.service.housekeeping import clean_up
 from kbsync.service.reading import pull
@@ -25,6 +25,19 @@ from state.records import Run
 
 MOST_RUNS = 3
 """Maximum number of new runs in one cycle; anything left to build waits for the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a cycle reads."""
+
+    bootstrap: bool = False
+    """A first import: what stands long enough is believed at once, and the volume breaker does not apply."""
+    only: frozenset[str] | None = None
+    """The sources to read; None: all."""
+
+
+EVERYTHING = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +60,13 @@ def cycle(
     *,
     trigger: str,
     asked: bool = True,
-    bootstrap: bool = False,
+    reading: Reading = EVERYTHING,
     worker: Worker | None = None,
     progress: TimedProgress = silent,
 ) -> CycleReport:
     """Run one cycle to its end.  Raises Stopping (the run is resumed by the next cycle).
 
-    `asked`: an operator wants a run now; the daemon's schedule follows the thresholds of [plan].
+    `asked`: an operator wants a run now; the daemon's schedule follows the thresholds of [plan], and quiet hours.
     `worker` is kept by the caller for several cycles; by default a cycle has its own, which starts only if there is
     something to build: as soon as a source states something new, while the rest is read.
     """
@@ -62,7 +75,7 @@ def cycle(
     clean_up(app, leadership)
     app.look_at_base()
     with nullcontext(worker) if worker else workers(app, leadership) as worker:
-        lifecycle = Lifecycle(app, leadership, worker, progress, asked=asked)
+        lifecycle = Lifecycle(app, leadership, worker, progress, asked=asked, scheduled=not asked)
         with app.state.read() as tx:
             waits = withheld(tx, app.home)
         recovered = [] if waits else _recover(app, leadership, lifecycle)
@@ -74,7 +87,8 @@ def cycle(
         reports, unavailable = pull(
             app,
             leadership,
-            bootstrap=bootstrap,
+            bootstrap=reading.bootstrap,
+            only=reading.only,
             asked=asked,
             progress=progress,
             expect=lambda: worker.prepare(_announced(app)),
@@ -145,13 +159,15 @@ def _new_runs(lifecycle: Lifecycle, unfinished: list[Run], occasion: Occasion) -
         if "promoted" in states:
             return runs, "a run waits for its deploy hooks (`kbsync deployments`)" if not runs else ""
         if "staged" in states:
-            return runs, "a run waits until the ledger matches its log (`kbsync status`)"
+            why = quiet_hours(lifecycle.quiet_until())
+            return runs, why or "a run waits until the ledger matches its log (`kbsync status`)"
         overtaken = lifecycle.outdated
         now = replace(
             occasion,
             asked=occasion.asked or overtaken > 0,
             in_review="awaiting_review" in states,
             overtaken=overtaken > 0,
+            quiet_until=lifecycle.quiet_until(),
         )
         started = start(lifecycle.app, lifecycle.leadership, lifecycle.worker, now, lifecycle.progress)
         if isinstance(started, str):

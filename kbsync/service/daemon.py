@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -25,7 +26,8 @@ from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
 from kbsync.queries.config_check import check_settings
 from kbsync.runs import integrity
-from kbsync.service.cycle import cycle, notify_servers
+from kbsync.service import agenda
+from kbsync.service.cycle import Reading, cycle, notify_servers
 from kbsync.service.health import serving
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.reading import reconcile
@@ -84,9 +86,12 @@ class Daemon:
             self._jobs["anchor"] = self._anchor
         if app.settings.deploy:
             self._jobs["deploy"] = self._deploy
+        for name in app.settings.own_timings():
+            self._jobs[f"{agenda.OF_SOURCE}{name}"] = partial(self._sync, only=frozenset({name}))
         self._heartbeat = Heartbeat()
         self._seen = 0
         """Number of the newest event that was processed."""
+        self._quiet = False
         self._clock_reported = False
         self._ledger_reported = False
         self._last_job = time.monotonic()
@@ -113,7 +118,7 @@ class Daemon:
             log.info("daemon.started", home=str(self.app.home.root))
             notify("READY=1")
             try:
-                for name in ("sync", "verify", "scrub"):
+                for name in ("sync", *agenda.missed_sources(self.app), "verify", "scrub"):
                     self._enqueue(name)
                 found = self._work(leadership, schedule)
             finally:
@@ -149,17 +154,8 @@ class Daemon:
             yield leadership
 
     def _schedule(self) -> Schedule:
-        schedule = self.app.settings.schedule
-        intervals = {
-            "sync": schedule.sync,
-            "reconcile": schedule.reconcile,
-            "audit": schedule.audit,
-            "verify": schedule.verify,
-            "scrub": schedule.scrub,
-            "anchor": schedule.anchor,
-            "deploy": schedule.deploy,
-        }
-        return Schedule({name: intervals[name] for name in self._jobs}, self._enqueue)
+        zone = self.app.settings.schedule.timezone
+        return Schedule(agenda.timings(self.app.settings, self._jobs), self._enqueue, zone=zone)
 
     def _enqueue(self, name: str) -> None:
         if name not in self._queue.queue:
@@ -200,7 +196,7 @@ class Daemon:
             return settings
         if self._serve(desk):
             return None
-        if self._retracted():
+        if self._retracted() or self._quiet_hours_ended():
             self._enqueue("sync")
         try:
             name = self._queue.get(timeout=LOOK_S)
@@ -248,6 +244,11 @@ class Daemon:
             live = tx.live()
             return live is not None and any(fact.decision for fact in tx.withdrawn(live.view, live.base))
 
+    def _quiet_hours_ended(self) -> bool:
+        """Whether quiet hours have ended since the last call: what waited for that goes on."""
+        before, self._quiet = self._quiet, self.app.settings.schedule.quiet_until(self.app.now()) is not None
+        return before and not self._quiet
+
     def _serve(self, desk: Desk) -> bool:
         """Carry out one request, if one is waiting."""
         request = desk.next()
@@ -272,8 +273,9 @@ class Daemon:
 
     def _watch(self, schedule: Schedule, last: float) -> None:
         """Raise KbsyncError if no job came for much longer than it should: the service manager then restarts us."""
-        overdue = 3 * self.app.settings.schedule.sync + timedelta(minutes=1)
-        if not schedule.running or time.monotonic() - last > overdue.total_seconds():
+        overdue = agenda.patience(self.app.settings, self._jobs)
+        stalled = overdue is not None and time.monotonic() - last > overdue.total_seconds()
+        if not schedule.running or stalled:
             raise KbsyncError("the scheduler has stalled", "the service manager restarts the daemon")
 
     def _paused(self) -> bool:
@@ -283,6 +285,7 @@ class Daemon:
     def _perform(self, name: str, leadership: Leadership, desk: Desk) -> None:
         """Run one job; an expected error is logged, and the job runs again at its next time."""
         started = time.monotonic()
+        notify(f"STATUS={name} since {self.app.now():%H:%M} UTC")
         try:
             with desk.interruptible():
                 self._jobs[name](leadership)
@@ -297,9 +300,12 @@ class Daemon:
             log.error("job.failed", job=name, reason=str(error), advice=getattr(error, "advice", None))
         else:
             log.info("job.done", job=name, seconds=round(time.monotonic() - started, 2))
+        notify("STATUS=waiting")
 
-    def _sync(self, leadership: Leadership) -> None:
-        report = cycle(self.app, leadership, trigger="schedule", asked=False)
+    def _sync(self, leadership: Leadership, only: frozenset[str] | None = None) -> None:
+        """A cycle that reads the source that is due, or those without times of their own."""
+        reading = Reading(only=only or agenda.shared_sources(self.app.settings))
+        report = cycle(self.app, leadership, trigger="schedule", asked=False, reading=reading)
         for run in report.runs:
             log.info("run.ended", run=run.id, state=run.state, reason=run.reason or None)
         if report.nothing:

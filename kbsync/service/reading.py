@@ -7,7 +7,7 @@ stays, and it is read again after a delay that doubles with every failure and su
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -123,22 +123,23 @@ def pull(
     asked: bool = True,
     progress: TimedProgress = silent,
     expect: Callable[[], None] = lambda: None,
+    only: Collection[str] | None = None,
 ) -> tuple[dict[str, IntakeReport], dict[str, str]]:
     """Read and admit every source; (reports by source, why sources were not read).
 
     Each source has one turn, and the next pull continues from its cursor; in a `bootstrap`, turns are repeated
     until all sources are read.  `expect` is called once a fact is newly wanted, so that what builds it can get ready
-    while the rest is read.  Raises Stopping, which loses nothing.
+    while the rest is read.  `only`: the sources to read; None: all.  Raises Stopping, which loses nothing.
     """
     intake = app.intake(leadership)
     intake.expect = expect
     reader = SourceTurns(app, leadership, asked)
     followed = intake.follow_catalogue()
-    waiting = list(app.sources)
+    waiting = read = [name for name in app.sources if only is None or name in only]
     while waiting:
         unfinished: list[str] = []
         for name in waiting:
-            progress("pull", len(app.sources) - len(waiting) + len(unfinished), len(app.sources), None)
+            progress("pull", len(read) - len(waiting) + len(unfinished), len(read), None)
             report = reader.turn(
                 name, lambda source: intake.pull(source, bootstrap=bootstrap, pause=source.must_pause)
             )
@@ -157,7 +158,7 @@ def pull(
     if leadership is not None:
         reader.reports["due"].merge(intake.readmit(leadership.disturbed))
         leadership.disturbed.clear()
-    progress("pull", len(app.sources), len(app.sources), None)
+    progress("pull", len(read), len(read), None)
     return reader.reports, reader.unavailable
 
 

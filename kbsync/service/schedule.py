@@ -1,4 +1,4 @@
-"""The daemon's schedule: intervals that a wrong clock can neither stall nor flood.
+"""The daemon's schedule: intervals and crontabs that a wrong clock can neither stall nor flood.
 
 APScheduler uses the wall clock.  If several times were missed (the machine slept, the clock was in 1970 until it
 was set), the job runs once; if the clock was set back, the intervals begin again.
@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
+
+from kbsync.settings.timing import next_time
 
 log = structlog.get_logger()
 
@@ -37,30 +39,48 @@ class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler 3 has no types
         return now + self.interval
 
 
+class Cron(BaseTrigger):  # type: ignore[misc]  # APScheduler 3 has no types
+    """Fires at a crontab's times in a time zone; however many were missed, the next one is after now."""
+
+    def __init__(self, crontab: str, zone: str) -> None:
+        self.crontab, self.zone = crontab, zone
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        return next_time(self.crontab, self.zone, now)
+
+
+def trigger(timing: timedelta | str, zone: str) -> BaseTrigger:
+    """The trigger of an interval or of a crontab."""
+    return Cron(timing, zone) if isinstance(timing, str) else Every(timing)
+
+
 class Schedule:
-    """Calls `due(name)` in every interval of `intervals`, on a thread of its own."""
+    """Calls `due(name)` at the time or in the interval that `timings` gives, on a thread of its own."""
 
     def __init__(
         self,
-        intervals: Mapping[str, timedelta],
+        timings: Mapping[str, timedelta | str],
         due: Callable[[str], None],
         *,
+        zone: str = "UTC",
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.intervals = dict(intervals)
+        self.timings, self.zone = dict(timings), zone
         self._wall, self._monotonic = wall, monotonic
         self._last_skew = self._skew()
         self.scheduler = BackgroundScheduler(timezone="UTC")
-        for name, interval in self.intervals.items():
+        for name, timing in self.timings.items():
+            grace = max(1, int(timing.total_seconds())) if isinstance(timing, timedelta) else None
             self.scheduler.add_job(
                 due,
-                Every(interval),
+                trigger(timing, zone),
                 args=(name,),
                 id=name,
                 coalesce=True,
-                # The default of one second drops a job whenever the machine was busy for a moment.
-                misfire_grace_time=max(1, int(interval.total_seconds())),
+                # The default of one second drops a job whenever the machine was busy for a moment. A crontab's
+                # time that was missed while the machine slept is made up for, however late.
+                misfire_grace_time=grace,
             )
 
     def start(self) -> None:
@@ -83,8 +103,8 @@ class Schedule:
         if lost < _JUMP_S:
             return False
         log.warning("clock.set_back", seconds=round(lost))
-        for name, interval in self.intervals.items():
-            self.scheduler.reschedule_job(name, trigger=Every(interval))
+        for name, timing in self.timings.items():
+            self.scheduler.reschedule_job(name, trigger=trigger(timing, self.zone))
         return True
 
     def _skew(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -10,35 +10,41 @@ from pydantic import Field
 
 from connectors.durations import Duration, PositiveDuration
 from kbsync.settings.section import Section
+from kbsync.settings.timing import QuietHours, Timing, Zone, quiet_until
 
 
 class ScheduleSettings(Section):
-    """How often the daemon does each of its tasks."""
+    """When the daemon does each of its tasks: an interval, or a crontab's five fields, see
+    [scheduling.md](scheduling.md)."""
 
-    sync: PositiveDuration = Field(timedelta(minutes=15), description="time between two cycles")
-    reconcile: PositiveDuration = Field(
-        timedelta(hours=24), description="time between two full re-reads of all watched slots"
+    timezone: Zone = Field("UTC", description="time zone of crontabs and quiet hours, such as Europe/Berlin")
+    quiet: tuple[QuietHours, ...] = Field(
+        (),
+        description="times in which the schedule begins no run and promotes none, such as `22:00-06:00` or "
+        "`sat,sun 00:00-24:00`",
     )
+    sync: Timing = Field(timedelta(minutes=15), description="when a cycle begins")
+    reconcile: Timing = Field(timedelta(hours=24), description="when all watched slots are read again")
     source_deadline: PositiveDuration = Field(
         timedelta(minutes=10),
         description="maximum time for reading one source before the next one; the rest is read in the next cycle",
     )
-    audit: PositiveDuration = Field(timedelta(hours=1), description="time between two random re-reads")
+    audit: Timing = Field(timedelta(hours=1), description="when a random sample of slots is read again")
     audit_slots: int = Field(100, ge=0, description="number of slots in a random re-read")
-    verify: PositiveDuration = Field(
-        timedelta(hours=24),
-        description="time between two verifications of the log, its anchors and every row",
+    verify: Timing = Field(
+        timedelta(hours=24), description="when the log, its anchors and every row are verified"
     )
-    scrub: PositiveDuration = Field(
-        timedelta(hours=24),
-        description="time between two verifications of every byte of live and of the base",
+    scrub: Timing = Field(
+        timedelta(hours=24), description="when every byte of live and of the base is verified"
     )
-    anchor: PositiveDuration = Field(
-        timedelta(hours=1), description="time between two exports of the audit log's head"
+    anchor: Timing = Field(timedelta(hours=1), description="when the audit log's head is exported")
+    deploy: Timing = Field(
+        timedelta(minutes=1), description="when the servers of `[deploy.NAME]` are checked"
     )
-    deploy: PositiveDuration = Field(
-        timedelta(minutes=1), description="time between two checks of the servers of `[deploy.NAME]`"
-    )
+
+    def quiet_until(self, now: datetime) -> datetime | None:
+        """When the quiet hours that `now` is in end; None: it is not quiet."""
+        return quiet_until(self.quiet, self.timezone, now)
 
 
 class ExecutorSettings(Section):

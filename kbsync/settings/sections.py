@@ -36,6 +36,7 @@ from kbsync.settings.gates import GateCommandSettings, GateSettings, gates_in_fo
 from kbsync.settings.listening import HealthSettings, PagesSettings
 from kbsync.settings.operation import ExecutorSettings, LogSettings, ScheduleSettings, StateSettings
 from kbsync.settings.section import Section
+from kbsync.settings.timing import parse_timing
 from kbsync.settings.webhooks import NotificationName, NotificationSettings
 
 if TYPE_CHECKING:
@@ -170,6 +171,25 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The file arrives through the initialiser (`load` read and checked it); the environment wins.
         return Environment(settings_cls), init_settings
+
+    @field_validator("sources")
+    @classmethod
+    def _have_times(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, source in value.items():
+            if "schedule" in source:
+                try:
+                    parse_timing(source["schedule"])
+                except ValueError as error:
+                    raise ValueError(f"{name}.schedule: {error}") from error
+        return value
+
+    def own_timings(self) -> dict[str, timedelta | str]:
+        """The sources that are read at times of their own, and these times."""
+        return {
+            name: parse_timing(source["schedule"])
+            for name, source in self.sources.items()
+            if "schedule" in source
+        }
 
     def gate_list(self) -> tuple[Gate, ...]:
         """The default gates with this file's overrides, then those of its gate commands."""

@@ -102,9 +102,13 @@ class Booted:
 
     @property
     def init(self) -> int:
-        """The process id of the manager, seen from outside: the only child of `unshare`."""
-        children = Path(f"/proc/{self.manager.pid}/task/{self.manager.pid}/children").read_text().split()
-        return int(children[0])
+        """The process id of the manager, seen from outside: the only child of `unshare`, once there is one."""
+        children = Path(f"/proc/{self.manager.pid}/task/{self.manager.pid}/children")
+        for _ in range(STOP_S * 10):
+            if found := children.read_text().split():
+                return int(found[0])
+            time.sleep(0.1)
+        raise AssertionError(f"no manager was started: {self.tail()}")
 
     def run(self, script: str, *, check: bool = True) -> str:
         """The stdout of a shell script that runs where the manager does, as root, in /opt/source."""

@@ -33,7 +33,7 @@ from kbsync.application import Application
 from kbsync.executor import LocalExecutor, LocalWorker, WorkerFailed
 from kbsync.home import Home
 from kbsync.runs import promotion, review
-from kbsync.service.cycle import cycle
+from kbsync.service.cycle import Reading, cycle
 from kbsync.settings.loading import load
 from tests.support.forked_worker import Forked
 
@@ -121,7 +121,7 @@ def _live(plan: Plan, told: Connection) -> None:
             trigger="test",
             worker=worker,
             asked=plan.asked,
-            bootstrap=plan.bootstrap,
+            reading=Reading(plan.bootstrap),
             progress=_progress(told),
         )
     app.close()
