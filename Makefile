@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO_HOME ?= demo-home
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo demo-chat pretrained test test-fast test-all check format clean
+.PHONY: help demo demo-chat pretrained test test-fast test-all check docs format clean
 
 help:            ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ \t/' | expand -t 18
@@ -43,6 +43,9 @@ check: $(STAMP)  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_source_rules.py
+
+docs: $(STAMP)   ## the documentation as a site, in build/site; every link is checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff format .

@@ -13,9 +13,11 @@ import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from kbsync import errors
 from kbsync.admission.doubts import RULES
 from kbsync.admission.policy import Rules
 from kbsync.cli.app import app
+from kbsync.cli.failures import EXIT_CODES, codes
 from kbsync.gates import DEFAULT_GATES
 from kbsync.settings.deploy import KINDS, HookSettings
 from kbsync.settings.sections import Settings
@@ -134,8 +136,7 @@ def commands_page() -> str:
         "any command. `--json` prints results on stdout; progress and logs go to stderr.",
         "Characters that a terminal would obey or hide are shown as `\\u…` escapes.",
         "",
-        "Exit codes: 0 done (also: nothing to do) · 1 unexpected · 2 usage · 10 a gate rejected the run ·",
-        "65 bad data · 66 no such input file · 75 try again later · 78 bad configuration · 130 interrupted.",
+        "Exit codes: see [exit-codes.md](exit-codes.md).",
         "",
     ]
     for path, command in _commands(root, ()):
@@ -172,6 +173,53 @@ def _command(path: tuple[str, ...], command: Any) -> Iterator[str]:
 def _bracketed(parameter: Any) -> str:
     name = (parameter.name or "").upper()
     return name if parameter.required else f"[{name}]"
+
+
+def exit_codes_page() -> str:
+    """Every exit code, with the errors that end a command with it."""
+    lines = [
+        NOTE,
+        "# Exit codes",
+        "",
+        "Every command ends with one of these codes, and says on stderr what was wrong, where, and what to do. Scripts",
+        "may rely on them; the systemd unit restarts the daemon after any failure but 2 and 78.",
+        "",
+        "| code | meaning |",
+        "|---|---|",
+        *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()),
+        "",
+        "## Commands that say more with their code",
+        "",
+        "| command | code |",
+        "|---|---|",
+        "| `kbsync sync`, `kbsync rebuild` | 10 if a gate rejected a run, 1 if a run failed, 75 if a source or a server "
+        "was not available |",
+        "| `kbsync config check` | 78 if a setting cannot work; with `--online` 75 if a source does not answer now |",
+        "| `kbsync doctor` | 78 if something has to be changed, 75 if something does not answer now |",
+        "| `kbsync audit verify` | 65 if the log, an anchor or a row is not what it should be |",
+        "",
+        "## Errors by code",
+        "",
+        "An error that is not in this table has the code of the class that it is derived from.",
+        "",
+        "| error | code |",
+        "|---|---|",
+        *(f"| `{name}` | {code} |" for name, code in sorted(errors_with_codes().items())),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def errors_with_codes() -> dict[str, int]:
+    """The errors that end a command on purpose, and their exit codes; others have that of their nearest ancestor."""
+    own = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.KbsyncError)
+    ]
+    return {kind.__name__: code for kind, code in codes().items()} | {
+        kind.__name__: kind.exit_code for kind in own
+    }
 
 
 def gates_page() -> str:
@@ -216,6 +264,7 @@ def _parts(text: str, name: str) -> tuple[str, str, str]:
 PAGES = {
     "settings.md": settings_page,
     "commands.md": commands_page,
+    "exit-codes.md": exit_codes_page,
     "gates.md": gates_page,
     "admission.md": admission_page,
 }

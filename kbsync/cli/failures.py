@@ -19,6 +19,18 @@ from kbsync.errors import KbsyncError, StoryInterrupted, TryLater
 from kbsync.visible import visible_traceback
 
 INTERRUPTED = 130
+EXIT_CODES = {
+    0: "done; also: there was nothing to do",
+    1: "unexpected: a run failed, or kbsync met something that it does not know",
+    2: "usage: the command cannot do what was typed, or what was typed is out of date",
+    10: "a gate rejected the run; live is untouched",
+    65: "bad data: an input or a stored file is not what it should be",
+    66: "a file that the command should read does not exist",
+    75: "try again later: a source, a server, a lock or a worker is not available now",
+    78: "bad configuration: a setting, a path or the environment has to be corrected; a restart does not help",
+    INTERRUPTED: "interrupted with Ctrl-C; finished work is kept",
+}
+"""What each exit code means; sysexits.h has 65 to 78 (docs/exit-codes.md)."""
 
 
 @cache
