@@ -17,6 +17,7 @@ from kbsync import errors
 from kbsync.admission.doubts import RULES
 from kbsync.admission.policy import Rules
 from kbsync.cli.app import app
+from kbsync.cli.examples import EXAMPLES
 from kbsync.cli.failures import EXIT_CODES, codes
 from kbsync.gates import DEFAULT_GATES
 from kbsync.settings.deploy import KINDS, HookSettings
@@ -136,7 +137,9 @@ def commands_page() -> str:
         "any command. `--json` prints results on stdout; progress and logs go to stderr.",
         "Characters that a terminal would obey or hide are shown as `\\u…` escapes.",
         "",
-        "Exit codes: see [exit-codes.md](exit-codes.md).",
+        "Exit codes: see [exit-codes.md](exit-codes.md). In a pipe or a file, tables and progress are plain text.",
+        "",
+        "    kbsync --install-completion     # the shell then completes commands and options",
         "",
     ]
     for path, command in _commands(root, ()):
@@ -158,6 +161,9 @@ def _command(path: tuple[str, ...], command: Any) -> Iterator[str]:
     yield f"## `kbsync {' '.join(path)}{f' {usage}' if usage else ''}`"
     yield ""
     yield " ".join((command.help or "").split())
+    yield ""
+    for example in EXAMPLES.get(" ".join(path), ()):
+        yield f"    {example}"
     yield ""
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
     if options or any(getattr(p, "help", None) for p in arguments):
@@ -192,8 +198,8 @@ def exit_codes_page() -> str:
         "",
         "| command | code |",
         "|---|---|",
-        "| `kbsync sync`, `kbsync rebuild` | 10 if a gate rejected a run, 1 if a run failed, 75 if a source or a server "
-        "was not available |",
+        "| `kbsync sync`, `kbsync rebuild` | 10 if a gate rejected a run, 1 if a run failed, "
+        "75 if a source or a server was not available |",
         "| `kbsync config check` | 78 if a setting cannot work; with `--online` 75 if a source does not answer now |",
         "| `kbsync doctor` | 78 if something has to be changed, 75 if something does not answer now |",
         "| `kbsync audit verify` | 65 if the log, an anchor or a row is not what it should be |",

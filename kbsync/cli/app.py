@@ -35,13 +35,13 @@ from kbsync.cli import (
     syncing,
     webhooks,
 )
+from kbsync.cli.examples import add_examples
 from kbsync.cli.options import DEFAULT_HOME, Globals
 
 app = typer.Typer(
     name="kbsync",
     help="Keep a language model's weights in step with a knowledge base.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -140,3 +140,4 @@ for part in (
     part.register(app)
 arrange(app, PANELS)
 reflow(app)
+add_examples(app)

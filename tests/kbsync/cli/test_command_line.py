@@ -6,19 +6,16 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import rfc8785
-import typer.main
 
 from kbsync.cli import main
-from kbsync.cli.app import app
 from kbsync.visible import HIDDEN
 from state import State
 from state.audit import verify_rows
+from tests.support.command_tree import commands
 from tests.support.ledgers import fact
 
 HEAVY = (
@@ -36,15 +33,6 @@ HEAVY = (
 WITHOUT_JSON = {"run", "serve", "audit export"}
 """The daemon, which prints a log, and the command whose output has a format of its own."""
 TRICK = "x\x1b]0;owned\x07\u202e\u2066"
-
-
-def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    command = command or typer.main.get_command(app)
-    inner = getattr(command, "commands", None)
-    if path and (inner is None or command.invoke_without_command):
-        yield " ".join(path), command
-    for name in inner or ():
-        yield from commands(inner[name], (*path, name))
 
 
 def test_every_command_prints_json_where_it_is_asked_to() -> None:
@@ -65,6 +53,15 @@ def test_a_help_text_imports_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout
     assert done.stderr.strip() == "[]"
+
+
+def test_in_a_pipe_a_table_is_plain_text(home: Path) -> None:
+    for arguments in (["gates"], ["relations", "wdt:P6"], ["--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "kbsync", "--home", str(home), *arguments], capture_output=True, check=True
+        )
+        assert done.stdout
+        assert b"\x1b" not in done.stdout
 
 
 def test_a_paragraph_of_help_is_one_line_that_the_terminal_breaks() -> None:
