@@ -15,7 +15,7 @@ import structlog
 from connectors.observations import Connector
 from editing.spec import Case
 from editing.special_tokens import special_tokens
-from kbsync import identity
+from kbsync import identity, telemetry
 from kbsync.catalogue.relations import Catalogue, load_catalogue
 from kbsync.errors import BadConfiguration, KbsyncError
 from kbsync.executor import WORKER, Executor, LocalExecutor, Stopping
@@ -174,7 +174,7 @@ class Application:
     @contextmanager
     def leading(self) -> Iterator[Leadership]:
         """Lead this home and ledger within the block; raises HomeInUse or state.LeaseHeld if another process does."""
-        with self.home.prepare().locked("kbsync"):
+        with telemetry.tracing(self.settings.tracing.endpoint), self.home.prepare().locked("kbsync"):
             # This process holds the home's lock, so no earlier leader of this home is alive: its lease can be replaced.
             lease = self.state.acquire_lease(LEASE_NAME, self.home.identity(), LEASE_TTL)
             leadership = Leadership(self.state, self.now, lease, safe_point=lambda: self.safe_point())

@@ -29,6 +29,7 @@ from editing.crashpoints import VARIABLE
 from editing.errors import EditingError, FailureKind
 from editing.progress import TimedProgress, silent
 from editing.spec import SPEC_VERSION, BuildReport
+from kbsync import telemetry
 from kbsync.environments import COMPUTE_PREFIXES, minimal
 from kbsync.errors import KbsyncError
 
@@ -229,7 +230,10 @@ class LocalWorker:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 # A worker must not see the ledger's password or the servers' tokens.
-                env=minimal(named=(VARIABLE, *self._settings.environment), prefixes=COMPUTE_PREFIXES),
+                env={
+                    **minimal(named=(VARIABLE, *self._settings.environment), prefixes=COMPUTE_PREFIXES),
+                    **telemetry.environment(),
+                },
                 text=True,
                 encoding="utf-8",
                 # Ctrl-C is sent to the whole process group; `stop` ends the worker instead, after its safe point.

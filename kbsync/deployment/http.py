@@ -11,7 +11,9 @@ from typing import Any
 
 import httpx
 
+from kbsync import telemetry
 from kbsync.deployment.hooks import HookFailed, ServerUnreachable
+from kbsync.settings.redacted import redacted
 from kbsync.visible import visible
 
 MAX_BYTES = 1 << 20
@@ -47,7 +49,11 @@ class Server:
         return self._send("POST", path, content=content, params=params, headers=headers)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        headers = {**self._headers, **(request.pop("headers", None) or {})}
+        with telemetry.span(method, url=redacted(self.url + path)):
+            return self._exchange(method, path, **request)
+
+    def _exchange(self, method: str, path: str, **request: Any) -> httpx.Response:
+        headers = {**self._headers, **telemetry.headers(), **(request.pop("headers", None) or {})}
         url = self.url + path
         try:
             with (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kbsync import telemetry
 from kbsync.deployment.hooks import Call, HookFailed, Version, mapped, version_named
 from kbsync.environments import minimal
 from kbsync.programs import ProgramFailed, ProgramLimits, filled, run_program
@@ -41,6 +42,7 @@ class ProgramHook:
     def _run(self, command: tuple[str, ...], action: str, facts: Mapping[str, str]) -> str:
         """The program's stdout; raises HookFailed if it cannot start, fails or times out."""
         environment = minimal(named=self.settings.environment) | {"KBSYNC_ACTION": action}
+        environment |= telemetry.environment()
         environment |= {f"KBSYNC_{name.upper()}": value for name, value in facts.items()}
         if (token := self.settings.token()) is not None:
             environment["KBSYNC_TOKEN"] = token

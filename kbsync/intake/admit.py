@@ -13,6 +13,7 @@ from datetime import datetime
 
 from connectors import observations as source
 from connectors.observations import LITERAL
+from kbsync import telemetry
 from kbsync.admission.effects import consequences
 from kbsync.admission.history import History, Stated
 from kbsync.admission.meaning import Denied
@@ -83,6 +84,12 @@ class Admission:
         `forgotten`: an operator has just removed a source's statements about `pairs`.
         """
         pairs = set(pairs)
+        with telemetry.span("admit", slots=len(pairs)):
+            return self._admit(tx, pairs, now, bootstrap=bootstrap, forgotten=forgotten)
+
+    def _admit(
+        self, tx: Transaction, pairs: set[SlotKey], now: datetime, *, bootstrap: bool, forgotten: bool
+    ) -> list[Admitted]:
         groups = _with_rivals(tx, pairs)
         histories = self.histories(tx, groups.pairs, bootstrap=bootstrap)
         if forgotten:

@@ -20,7 +20,7 @@ from editing.crashpoints import crash_point
 from editing.errors import EditingError
 from editing.progress import TimedProgress, silent
 from editing.spec import BuildReport, Measure
-from kbsync import gates
+from kbsync import gates, telemetry
 from kbsync.application import Application
 from kbsync.errors import BadData
 from kbsync.executor import Worker, WorkerFailed
@@ -106,8 +106,10 @@ class Lifecycle:
         return run
 
     def _step(self, run: Run) -> Run:
+        step = self._steps[run.state]
         try:
-            return self._steps[run.state](run)
+            with telemetry.span(step.__name__.strip("_"), run=run.id, round=run.round):
+                return step(run)
         except ViewBlocked as error:
             return self._reject(run, str(error))
         except NoLongerWanted as error:

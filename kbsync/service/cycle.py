@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from editing.progress import TimedProgress, silent
+from kbsync import telemetry
 from kbsync.application import Application
 from kbsync.deployment.live import lost, withheld
 from kbsync.deployment.outbox import Outbox
@@ -70,40 +71,41 @@ def cycle(
     `worker` is kept by the caller for several cycles; by default a cycle has its own, which starts only if there is
     something to build: as soon as a source states something new, while the rest is read.
     """
-    leadership.correct_instants()
-    forget_again(app, leadership.write, ACTOR)
-    clean_up(app, leadership)
-    app.look_at_base()
-    with nullcontext(worker) if worker else workers(app, leadership) as worker:
-        lifecycle = Lifecycle(app, leadership, worker, progress, asked=asked, scheduled=not asked)
-        with app.state.read() as tx:
-            waits = withheld(tx, app.home)
-        recovered = [] if waits else _recover(app, leadership, lifecycle)
-        with app.state.read() as tx:
-            unfinished = [run for run in tx.open_runs() if run.id not in {one.id for one in recovered}]
-        runs = [*recovered, *(lifecycle.drive(run) for run in unfinished)]
-        if not any(run.state == "promoted" for run in runs):
-            notify_servers(app, leadership, asked=asked and not runs)
-        reports, unavailable = pull(
-            app,
-            leadership,
-            bootstrap=reading.bootstrap,
-            only=reading.only,
-            asked=asked,
-            progress=progress,
-            expect=lambda: worker.prepare(_announced(app)),
-        )
-        leadership.renew()
-        if waits:
-            recovered = _recover(app, leadership, lifecycle)
-            runs += recovered
-        # What was pulled may withdraw facts of a waiting candidate.
-        runs = [lifecycle.drive(run) if run.state == "awaiting_review" else run for run in runs]
-        new, nothing = _new_runs(lifecycle, runs, Occasion(trigger, asked))
-    if waits and promotion.project(app.state, app.home, sources_read=True) is not None:
-        notify_servers(app, leadership, asked=asked)
-    clean_up(app, leadership)
-    return CycleReport((*runs, *new), reports, unavailable, nothing)
+    with telemetry.span("cycle", trigger=trigger, asked=asked):
+        leadership.correct_instants()
+        forget_again(app, leadership.write, ACTOR)
+        clean_up(app, leadership)
+        app.look_at_base()
+        with nullcontext(worker) if worker else workers(app, leadership) as worker:
+            lifecycle = Lifecycle(app, leadership, worker, progress, asked=asked, scheduled=not asked)
+            with app.state.read() as tx:
+                waits = withheld(tx, app.home)
+            recovered = [] if waits else _recover(app, leadership, lifecycle)
+            with app.state.read() as tx:
+                unfinished = [run for run in tx.open_runs() if run.id not in {one.id for one in recovered}]
+            runs = [*recovered, *(lifecycle.drive(run) for run in unfinished)]
+            if not any(run.state == "promoted" for run in runs):
+                notify_servers(app, leadership, asked=asked and not runs)
+            reports, unavailable = pull(
+                app,
+                leadership,
+                bootstrap=reading.bootstrap,
+                only=reading.only,
+                asked=asked,
+                progress=progress,
+                expect=lambda: worker.prepare(_announced(app)),
+            )
+            leadership.renew()
+            if waits:
+                recovered = _recover(app, leadership, lifecycle)
+                runs += recovered
+            # What was pulled may withdraw facts of a waiting candidate.
+            runs = [lifecycle.drive(run) if run.state == "awaiting_review" else run for run in runs]
+            new, nothing = _new_runs(lifecycle, runs, Occasion(trigger, asked))
+        if waits and promotion.project(app.state, app.home, sources_read=True) is not None:
+            notify_servers(app, leadership, asked=asked)
+        clean_up(app, leadership)
+        return CycleReport((*runs, *new), reports, unavailable, nothing)
 
 
 def rebuild(

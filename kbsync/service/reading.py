@@ -15,6 +15,7 @@ import structlog
 
 from connectors.errors import ConnectorError, SourceThrottled
 from editing.progress import TimedProgress, silent
+from kbsync import telemetry
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
 from kbsync.intake.pull import BOOTSTRAP_ADVICE, IntakeReport
@@ -71,8 +72,9 @@ class SourceTurns:
             self.unavailable[name] = reason
             return None
         try:
-            with source.reading():
+            with telemetry.span("read source", source=name), source.reading():
                 report = read(source)
+                telemetry.note(observations=report.observations, unfinished=report.unfinished)
         except (StateError, KbsyncError):
             raise  # the ledger's or the leader's trouble
         except Exception as error:  # noqa: BLE001  whatever a connector raises, the others go on

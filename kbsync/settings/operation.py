@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from connectors.durations import Duration, PositiveDuration
 from kbsync.settings.section import Section
@@ -79,6 +80,23 @@ class StateSettings(Section):
     keep: int = Field(5, ge=1, description="number of retired checkpoints kept for rollback")
     verify_before_promotion: bool = Field(
         True, description="verify the log, its anchors and every row before each promotion"
+    )
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise ValueError(
+            "write an http or https URL without a password, such as http://127.0.0.1:4318/v1/traces"
+        )
+    return url
+
+
+class TracingSettings(Section):
+    """OpenTelemetry traces, see [metrics.md](metrics.md#traces)."""
+
+    endpoint: Annotated[str, AfterValidator(_http_url)] | None = Field(
+        None, description="OTLP/HTTP URL that spans are sent to; unset: no traces"
     )
 
 

@@ -34,7 +34,13 @@ from kbsync.settings.editing import EditOverrides, ModelSettings
 from kbsync.settings.environment import Environment
 from kbsync.settings.gates import GateCommandSettings, GateSettings, gates_in_force
 from kbsync.settings.listening import HealthSettings, PagesSettings
-from kbsync.settings.operation import ExecutorSettings, LogSettings, ScheduleSettings, StateSettings
+from kbsync.settings.operation import (
+    ExecutorSettings,
+    LogSettings,
+    ScheduleSettings,
+    StateSettings,
+    TracingSettings,
+)
 from kbsync.settings.section import Section
 from kbsync.settings.timing import parse_timing
 from kbsync.settings.webhooks import NotificationName, NotificationSettings
@@ -152,6 +158,7 @@ class Settings(BaseSettings):
     health: HealthSettings = HealthSettings()
     pages: PagesSettings = PagesSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     _directory: Path = PrivateAttr(default_factory=Path.cwd)
 

@@ -118,11 +118,11 @@ def test_the_examples_of_a_page_are_settings(tmp_path: Path, page: str, example:
     file = tmp_path / "kbsync.toml"
     file.write_text(example, encoding="utf-8")
     settings = load(file, {})
-    assert settings.deploy or settings.health.listen, page
+    assert settings.deploy or settings.health.listen or settings.tracing.endpoint, page
 
 
 def test_the_pages_have_examples() -> None:
-    assert [page for page, _ in EXAMPLES] == ["deploying.md"] * 6 + ["metrics.md", "systemd.md"]
+    assert [page for page, _ in EXAMPLES] == ["deploying.md"] * 6 + ["metrics.md"] * 2 + ["systemd.md"]
 
 
 def test_the_commented_examples_are_settings(tmp_path: Path) -> None:
