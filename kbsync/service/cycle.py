@@ -97,8 +97,7 @@ def cycle(
             )
             leadership.renew()
             if waits:
-                recovered = _recover(app, leadership, lifecycle)
-                runs += recovered
+                runs += _recover(app, leadership, lifecycle)
             # What was pulled may withdraw facts of a waiting candidate.
             runs = [lifecycle.drive(run) if run.state == "awaiting_review" else run for run in runs]
             new, nothing = _new_runs(lifecycle, runs, Occasion(trigger, asked))

@@ -156,7 +156,7 @@ Zone = Annotated[str, AfterValidator(_zone)]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class QuietSpan:
     """Quiet hours: they begin at `begin` on each of `days` (0 is Sunday), and end at `end`, perhaps a day later."""
 
     days: frozenset[int]
@@ -180,7 +180,7 @@ class Span:
 
 
 def parse_span(value: Any) -> Any:
-    """`22:00-06:00` or `sat,sun 00:00-24:00` as a Span; raises ValueError."""
+    """`22:00-06:00` or `sat,sun 00:00-24:00` as a QuietSpan; raises ValueError."""
     if not isinstance(value, str):
         return value
     text = " ".join(value.lower().split())
@@ -194,7 +194,7 @@ def parse_span(value: Any) -> Any:
     days = frozenset(range(7))
     if found["days"]:
         days = frozenset(DAYS.index(name) for name in _weekdays(found["days"]).split(","))
-    return Span(days, begin, end, text)
+    return QuietSpan(days, begin, end, text)
 
 
 def _time(text: str) -> time:
@@ -204,10 +204,10 @@ def _time(text: str) -> time:
     return time(int(hour), int(minute))
 
 
-QuietHours = Annotated[Span, BeforeValidator(parse_span), PlainSerializer(str, when_used="json")]
+QuietHours = Annotated[QuietSpan, BeforeValidator(parse_span), PlainSerializer(str, when_used="json")]
 
 
-def quiet_until(spans: tuple[Span, ...], zone: str, now: datetime) -> datetime | None:
+def quiet_until(spans: tuple[QuietSpan, ...], zone: str, now: datetime) -> datetime | None:
     """When the quiet hours that `now` is in end, overlapping ones taken together; None: it is not in any."""
     where, end = ZoneInfo(zone), None
     for _ in range(8):  # spans of one week at most follow each other

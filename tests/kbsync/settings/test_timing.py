@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 
 from kbsync.errors import BadConfiguration
 from kbsync.settings.loading import load
-from kbsync.settings.timing import QuietHours, Span, described, next_time, parse_timing, quiet_until
+from kbsync.settings.timing import QuietHours, QuietSpan, described, next_time, parse_timing, quiet_until
 from tests.support.paths import REPOSITORY
 
 BERLIN = "Europe/Berlin"
-SPAN: TypeAdapter[Span] = TypeAdapter(QuietHours)
+SPAN: TypeAdapter[QuietSpan] = TypeAdapter(QuietHours)
 
 
 def local(text: str) -> datetime:
