@@ -60,6 +60,8 @@ class FactSpec:
     """The base's answer, if it was asked before (with `known`); it is then not asked again."""
     in_live: bool = False
     """Whether the live checkpoint's view contains it (it then counts towards retention)."""
+    examined: bool = False
+    """Whether it is asked everything that a new fact is asked, although it is in live."""
     variants: tuple[str, ...] = ()
     """Further templates that are also edited, as facts of the same key group or of separate groups."""
     questions: tuple[str, ...] = ()

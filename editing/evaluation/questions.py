@@ -16,7 +16,7 @@ from torch import Tensor
 
 from editing.errors import RequestError
 from editing.evaluation.free_answers import FreeQuestion
-from editing.evaluation.measures.declaration import FactMeasure, populations
+from editing.evaluation.measures.declaration import FactMeasure, Population, populations
 from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.measures.of_facts import FACT_MEASURES
 from editing.evaluation.question_set import FactQuestions, QuestionSet
@@ -148,12 +148,21 @@ def _usable(base: AskedBase, asked: AskedOfFacts) -> AskedOfFacts:
 
 
 def _asked_facts(base: AskedBase, spec: BuildSpec, known: Known) -> list[FactSpec]:
-    """The facts that are asked about: every new one, and as many others as the spec's sample allows."""
-    new = [fact for fact in spec.facts if "new" in populations(fact, known[fact.id].known)]
-    old = [fact for fact in spec.facts if not known[fact.id].known and fact.in_live]
+    """The facts that are asked about: every new or examined one, and as many others as the spec's sample allows."""
+
+    def of(population: Population) -> list[FactSpec]:
+        return [fact for fact in spec.facts if population in populations(fact, known[fact.id].known)]
+
+    new, examined = of("new"), of("examined")
+    old = [fact for fact in of("old") if not fact.examined]
     unedited = [fact for fact in spec.facts if known[fact.id].known]
     seed, limit = spec.settings.seed, spec.retention_sample
-    return [*new, *_sampled(base, old, new, limit, seed), *_sampled(base, unedited, new, limit, seed)]
+    return [
+        *new,
+        *examined,
+        *_sampled(base, old, new, limit, seed),
+        *_sampled(base, unedited, new, limit, seed),
+    ]
 
 
 def _drawn_for_sampling(spec: BuildSpec, known: Known) -> dict[str, set[str]]:

@@ -30,17 +30,15 @@ def measured(evidence: Evidence) -> tuple[Measure, ...]:
 
 
 def _share_of_facts(measure: FactMeasure, evidence: Evidence) -> Measure:
-    population = [
-        fact.id
-        for fact in evidence.facts
-        if measure.of in populations(fact, known=evidence.known[fact.id].known)
-    ]
+    named = [(fact.id, populations(fact, known=evidence.known[fact.id].known)) for fact in evidence.facts]
+    population = [id for id, names in named if measure.of in names]
+    judged_for = sum("old" in names for _, names in named) if measure.of == "examined" else len(population)
     asked = [questions for id in population if (questions := _asked(measure, evidence, id)) is not None]
     own = [_hits(measure, questions, evidence.candidate) for questions in asked]
     live = None
     if evidence.live is not None:
         live = [hit for questions in asked for hit in _hits(measure, questions, evidence.live)]
-    exhaustive = len(asked) == len(population)
+    exhaustive = len(asked) == judged_for
     share = counted(measure.name, [hit for hits in own for hit in hits], live, exhaustive=exhaustive)
     return share if exhaustive else replace(share, by_fact=tuple((sum(hits), len(hits)) for hits in own))
 

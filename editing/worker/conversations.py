@@ -38,8 +38,11 @@ def _with_kept_questions(tokenizer: Any, fact: FactSpec) -> FactSpec:
 
 
 def _with_unseen_questions(tokenizer: Any, fact: FactSpec, *, edited: bool) -> FactSpec:
-    """A new fact with the conversations that judge it, which no edit is made with; `edited`: its questions are."""
-    if fact.in_live:
+    """A fact that is new or examined with the conversations that judge it, which no edit is made with.
+
+    `edited`: an edit is made with its questions.
+    """
+    if fact.in_live and not fact.examined:
         return fact
     questions = fact.unseen_questions if edited else (*fact.questions, *fact.unseen_questions)
     put = [render(question, fact.subject) for question in dict.fromkeys(questions)]

@@ -106,6 +106,22 @@ DEFAULT_GATES: tuple[Gate, ...] = (
         enabled=False,
         evidence=_generation,
     ),
+    *(
+        Gate(
+            f"old_{name}",
+            threshold,
+            "at_least",
+            f"{what}, of facts in live that are examined again",
+            margin=0.05,
+            enabled=False,
+        )
+        for name, threshold, what in (
+            ("paraphrase", 0.85, "paraphrases that are answered as the fact states"),
+            ("neighbourhood", 0.90, "subjects close to the edited ones that are answered as before"),
+            ("same_subject", 0.85, "other relations of the subject that are answered as before"),
+            ("said", 0.50, "free answers to unseen wordings that state the fact"),
+        )
+    ),
     Gate(
         "fluency",
         0.90,

@@ -9,6 +9,7 @@ from kbsync.application import Application
 from kbsync.deployment.live import lost
 from kbsync.leadership import Leadership
 from kbsync.runs.bases import RunBase, base_of, configured
+from kbsync.runs.examined import with_examined
 from kbsync.runs.fact_specs import Skipped, bare_spec, fact_specs
 from kbsync.settings.base_model import named_device
 from state import Transaction
@@ -39,6 +40,7 @@ def round_spec(app: Application, run: Run) -> tuple[BuildSpec, tuple[Skipped, ..
         kept = tx.checkpoint(run.checkpoint) if run.checkpoint is not None else None
     base = base_of(app, run)
     specs, skipped = fact_specs(app, base, facts, in_live)
+    specs = with_examined(specs, run.id, app.settings.plan.exam_every)
     path = kept.path if kept else f"{run.id}-{run.round}"
     comparable = live is not None and not lost(app)
     spec = _spec(

@@ -68,6 +68,11 @@ class PlanSettings(Section):
     same_subject: int = Field(5, ge=0, description="probes of the subject's other relations per edited fact")
     paraphrases: int = Field(6, ge=0, description="paraphrase probes per edited fact")
     generate: int = Field(64, ge=0, description="number of new facts that are asked to be answered freely")
+    exam_every: int = Field(
+        20,
+        ge=0,
+        description="number of runs in which every edited fact in live is examined again once; 0: never",
+    )
     retention_sample: int = Field(5_000, ge=1, description="facts in live above which retention is sampled")
 
 

@@ -15,12 +15,14 @@ from editing.evaluation.evidence import Evidence
 from editing.evaluation.question_set import Reading
 from editing.spec import BuildSpec, Case, FactSpec, Measure
 
-Population = Literal["new", "live", "known"]
+Population = Literal["new", "live", "known", "old", "examined"]
 """Facts of the view that a measure is about:
 
-    new    edited, and not yet in live
-    live   in live's view
-    known  stated by the base unedited
+    new       edited, and not yet in live
+    live      in live's view
+    known     stated by the base unedited
+    old       edited, and in live
+    examined  a sample of the old ones, which changes from run to run
 """
 
 Answered = Literal["scored", "sampled", "free"]
@@ -73,5 +75,7 @@ def populations(fact: FactSpec, known: bool) -> frozenset[Population]:
         "new": not known and not fact.in_live,
         "live": fact.in_live,
         "known": known,
+        "old": fact.in_live and not known,
+        "examined": fact.in_live and not known and fact.examined,
     }
     return frozenset(population for population, belongs in named.items() if belongs)

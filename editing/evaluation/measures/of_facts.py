@@ -42,4 +42,12 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
     FactMeasure(name="known_retention", asks=own_prompt, of="known"),
     FactMeasure(name="generation", asks=own_prompt, answered="sampled"),
     FactMeasure(name="said", asks=unseen, answered="free"),
+    FactMeasure(name="old_paraphrase", asks=restated, of="examined"),
+    FactMeasure(
+        name="old_neighbourhood", asks=lambda fact: fact.neighbours, expects="unchanged", of="examined"
+    ),
+    FactMeasure(
+        name="old_same_subject", asks=lambda fact: fact.same_subject, expects="unchanged", of="examined"
+    ),
+    FactMeasure(name="old_said", asks=unseen, answered="free", of="examined"),
 )

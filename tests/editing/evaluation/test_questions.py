@@ -136,3 +136,20 @@ def test_a_fact_the_other_way_round_is_asked_with_its_own_answer(base: AskedBase
     fact = replace(NEW, paraphrases=("Italy:",), reversed=(Case("Portuguese is the capital of", "Italy"),))
     asked = build_questions(base, spec(fact), known(fact), []).facts["new"].scored["paraphrase"]
     assert asked == (question("Italy:", "Portuguese"), question("Portuguese is the capital of", "Italy"))
+
+
+def test_an_examined_fact_of_live_is_asked_everything_that_a_new_one_is(base: AskedBase) -> None:
+    full = replace(NEW, paraphrases=("Italy:",), neighbours=(Case("The capital of France is"),))
+    old = replace(full, id="old", subject="Brazil", in_live=True)
+    again = replace(old, id="again", examined=True)
+    asked = build_questions(
+        base, spec(full, old, again, retention_sample=1, generate=4), known(full, old, again), []
+    )
+    assert len(set(asked.facts["again"].questions())) == 3
+    assert set(asked.facts["again"].scored) == {
+        "retention",
+        "old_paraphrase",
+        "old_neighbourhood",
+        "old_same_subject",
+    }
+    assert [set(asked.facts[id].free) for id in ("new", "old", "again")] == [{"said"}, set(), {"old_said"}]

@@ -174,6 +174,7 @@ def test_a_build_ends_as_a_checkpoint_that_says_the_new_fact(home: Home, worker:
     assert {m.name for m in report.measures} == {
         "efficacy", "efficacy_alone", "paraphrase", "neighbourhood", "same_subject", "retention",
         "known_retention", "generation", "said", "fluency", "fluency_bits", "fluency_released",
+        "old_paraphrase", "old_neighbourhood", "old_same_subject", "old_said",
         "perplexity_ratio", "kl_median", "kl_p99", "weight_growth", "canaries",
     }  # fmt: skip
     assert (measure(report, "efficacy").k, measure(report, "efficacy").n) == (italy.efficacy, 1)
