@@ -69,19 +69,29 @@ def approve(tx: Transaction, about: About, needed: int, reason: str, actor: str)
     reason = checked(reason)
     if needed == 1:
         return Approvals((actor,), 1)
+    if (error := repeated(tx, about, needed, actor)) is not None:
+        raise error
     given = _given(tx, about)
     if len(given) < needed:
-        for name, identity in given:
-            if name == actor or identity == tx.identity:
-                raise AlreadyApproved(
-                    f"{actor} has approved this already{'' if name == actor else f', as {name}'}: "
-                    f"{needed} different people have to",
-                    "have somebody else approve it, who signs in to the pages or has an account of their own",
-                )
         body = {"about": about.what, "number": len(given) + 1, "needed": needed, "reason": reason}
         tx.emit(KIND, actor, body, run=about.run, fact=about.fact)
         given = [*given, (actor, tx.identity)]
     return Approvals(tuple(name for name, _ in given), needed)
+
+
+def repeated(tx: Transaction, about: About, needed: int, actor: str) -> AlreadyApproved | None:
+    """Why this person cannot approve it now: they have already, and others are missing; None if they can."""
+    given = _given(tx, about)
+    if len(given) >= needed:
+        return None
+    for name, identity in given:
+        if name == actor or identity == tx.identity:
+            return AlreadyApproved(
+                f"{actor} has approved this already{'' if name == actor else f', as {name}'}: "
+                f"{needed} different people have to",
+                "have somebody else approve it, who signs in to the pages or has an account of their own",
+            )
+    return None
 
 
 def check(tx: Snapshot | Transaction, about: About, needed: int) -> None:

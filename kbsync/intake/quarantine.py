@@ -122,6 +122,8 @@ def decide(
             if isinstance(ids, Mapping):
                 _as_seen(facts, ids)
             barriers = _barriers(tx, word, facts)
+            if word == "approve" and intake.approvals > 1:
+                barriers = barriers + _approved_before(tx, intake.approvals, facts, actor)
             if named and barriers:
                 raise UsageError(barriers[0].why, barriers[0].advice)
             refused += barriers
@@ -172,8 +174,14 @@ def _as_seen(facts: Iterable[Fact], versions: Mapping[int, str]) -> None:
             )
 
 
+def _approved_before(tx: Transaction, needed: int, facts: Iterable[Fact], actor: str) -> list[Refusal]:
+    """Facts to which this person has given their approval already, while others' are missing."""
+    found = ((fact, approvals.repeated(tx, of_fact(fact), needed, actor)) for fact in facts)
+    return [Refusal(fact, str(error), error.advice or "") for fact, error in found if error is not None]
+
+
 def _approved(tx: Transaction, needed: int, facts: Iterable[Fact], reason: str, actor: str) -> list[Seconded]:
-    """Give one person's approval of each fact; raises AlreadyApproved for a fact to which they gave theirs."""
+    """Give one person's approval of each fact."""
     return [Seconded(fact, approvals.approve(tx, of_fact(fact), needed, reason, actor)) for fact in facts]
 
 

@@ -31,7 +31,7 @@ from kbsync.settings.webhooks import STALE, NotificationSettings
 from state.errors import StateError
 from state.hash_chain import instant
 from state.instants import clock_is_set
-from state.records import Event
+from state.records import Event, Fact
 
 log = structlog.get_logger()
 
@@ -160,10 +160,9 @@ class Courier:
 
     def _reporting(self, events: Sequence[Event], position: Position) -> Notification:
         first = events[0]
-        reported = [
-            {"event": e.seq, "actor": e.actor, "run": e.run, "fact": e.fact, "details": json.loads(e.body)}
-            for e in events
-        ]
+        with self.app.state.read() as tx:
+            facts = {fact.id: fact for fact in tx.facts(ids=[e.fact for e in events if e.fact is not None])}
+        reported = [_reported(event, facts.get(event.fact or 0)) for event in events]
         body = _body(first.kind, instant(first.at), {"events": reported})
         return Notification(f"{position.instance}.{first.seq}", first.kind, body, position.at(events[-1].seq))
 
@@ -184,6 +183,19 @@ class Courier:
                 id = f"{position.instance}.stale.{hashlib.sha256(name.encode()).hexdigest()[:12]}.{when}"
                 return Notification(id, STALE, body, position.noted(name, when))
         return None
+
+
+def _reported(event: Event, fact: Fact | None) -> dict[str, Any]:
+    """What a notification says about one event; the fact that it is about in words, if there is one."""
+    words = None if fact is None else f"{fact.subject_label}, {fact.relation}: {fact.target}"
+    return {
+        "event": event.seq,
+        "actor": event.actor,
+        "run": event.run,
+        "fact": event.fact,
+        "statement": words,
+        "details": json.loads(event.body),
+    }
 
 
 def _body(kind: str, at: str, data: dict[str, Any]) -> bytes:

@@ -240,3 +240,25 @@ def test_a_number_that_nothing_has_is_a_usage_error(
 ) -> None:
     code, _, err = shell(*command)
     assert (code, bool(re.search("there is no (fact|run) 99", err))) == (2, True)
+
+
+def test_what_needs_two_people_is_not_done_by_one_under_two_names(shell: Shell, world: World) -> None:
+    shell.settings("[review]\napprovals = 2\n")
+    world.hear(observed("a_land", "ann"), observed("b_land", "bob"))
+    put_out(shell, world, "a_land", "efficacy", 1)
+    put_out(shell, world, "b_land", "efficacy", 1)
+    code, _, err = shell("quarantine", "approve", 1, "--reason", "checked", "--actor", "alice")
+    assert code == 0
+    assert "is approved by alice; another person has to approve it as well" in err
+    code, _, err = shell("quarantine", "approve", 1, "--reason", "checked", "--actor", "bob")
+    assert code == 2
+    assert "bob has approved this already, as alice" in err
+    found = shell.json(
+        "quarantine", "approve", "--gate", "efficacy", "--reason", "all fine", "--actor", "bob"
+    )
+    assert [one["fact"]["id"] for one in found["refused"]] == [1], "listed and left"
+    assert [one["fact"]["id"] for one in found["seconded"]] == [2]
+    assert found["changes"] == []
+    assert world.wanted() == {}
+    code, _, _ = shell("quarantine", "reject", 1, "--reason", "wrong", "--actor", "alice")
+    assert code == 0, "one is enough to keep something out"

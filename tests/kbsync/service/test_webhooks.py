@@ -117,6 +117,10 @@ def test_facts_of_one_transaction_are_one_notification(home: Told) -> None:
     home.work()
     counts = [len(content["data"]["events"]) for _, content in home.receiver.received]
     assert counts == [3, 1]
+    events = home.receiver.received[0][1]["data"]["events"]
+    assert [one["statement"] for one in events] == [
+        f"{one.subject_label}, {one.relation}: {one.target}" for one in made
+    ]
 
 
 def test_a_failed_notification_is_sent_again_under_its_id_with_growing_delays(tmp_path: Path) -> None:
@@ -141,7 +145,7 @@ def test_what_fails_for_days_is_left_out(home: Told, capsys: pytest.CaptureFixtu
     for _ in range(80):
         home.work()
         home.place.clock.forward(hours=1)
-    assert "webhook.given_up" in capsys.readouterr().out
+    assert "webhook.given_up" in "".join(capsys.readouterr())
     home.receiver.statuses = []
     home.happens("run.rejected")
     home.work()
