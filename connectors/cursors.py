@@ -14,6 +14,8 @@ from connectors.border import decode_json, escaped
 from connectors.errors import SourceDataError
 
 Cursor = TypeVar("Cursor")
+HELD = "held"
+"""The member of a cursor that has the slots that a source held when it was read whole, packed."""
 _ADAPTERS: dict[type[Any], pydantic.TypeAdapter[Any]] = {}
 _MAX_BYTES = 2**30
 """Maximum size of a cursor, compressed or not; a cursor of ten million slots takes half of this."""
@@ -58,6 +60,24 @@ def typed(cls: type[Cursor]) -> Callable[..., Cursor]:
 def pack(text: str) -> str:
     """Compress `text` to a string for a cursor."""
     return base64.b85encode(zlib.compress(text.encode(), 6)).decode()
+
+
+def without_subjects(cursor: str, barred: Callable[[frozenset[str]], frozenset[str]]) -> str:
+    """The cursor without the subjects that `barred` names, in the packed lists of rows that it has.
+
+    Their slots are new to the next reading.  A cursor without such lists stays as it is.
+    """
+    try:
+        fields = json.loads(cursor)
+        lists = {name: json.loads(unpack(text)) for name, text in fields.items() if name == HELD}
+    except (ValueError, TypeError, AttributeError):
+        return cursor
+    for name, rows in lists.items():
+        gone = barred(frozenset(row[0] for row in rows))
+        if gone:
+            left = [row for row in rows if row[0] not in gone]
+            fields[name] = pack(json.dumps(left, separators=(",", ":")))
+    return dump_cursor(fields.pop("format"), fields) if lists else cursor
 
 
 def unpack(packed: str) -> str:

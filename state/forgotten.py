@@ -33,6 +33,12 @@ class ForgottenQueries(Reader):
             ForgottenSubject(*row) for row in self._rows(select(*_FORGOTTEN).order_by(FORGOTTEN.c.number))
         )
 
+    def has_forgotten(self) -> bool:
+        """Whether there is anyone who must not be learnt."""
+        return (
+            self._row(select(FORGOTTEN.c.number).where(FORGOTTEN.c.released.is_(None)).limit(1)) is not None
+        )
+
     def forgotten(self, ids: Iterable[str]) -> frozenset[str]:
         """Those of the ids that must not be learnt."""
         barred: dict[str, set[str]] = {}

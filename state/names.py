@@ -18,6 +18,8 @@ ERASED = "[forgotten]"
 
 _SHORTEST = 3
 """Characters; a shorter name in letters with case ("Li") is part of too much else to be searched for."""
+_LETTER = "[^\\W\u0e00-\u0edf\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+"""What makes a word longer: not the letters of scripts that put no spaces between words, or add endings to names."""
 _NUMBERED = re.compile(r"[A-Za-z]+[0-9]+")
 
 
@@ -30,7 +32,8 @@ class SubjectNames:
         self.texts = tuple(
             sorted(own | {name for name in called if _can_be_searched(name)}, key=_longest_first)
         )
-        self._pattern = re.compile("|".join(map(_word, self.texts)), re.IGNORECASE)
+        spellings = sorted({form for name in self.texts for form in _spellings(name)}, key=_longest_first)
+        self._pattern = re.compile("|".join(map(_word, spellings)), re.IGNORECASE)
         self._plain = all(json.dumps(name, ensure_ascii=False)[1:-1] == name for name in self.texts)
 
     def __bool__(self) -> bool:
@@ -72,7 +75,8 @@ class SubjectNames:
         """The names as files may have them: UTF-8, JSON with escapes, UTF-16 of either byte order."""
         forms = {
             form
-            for name in self.texts
+            for text in self.texts
+            for name in _spellings(text)
             for form in (
                 name.encode(),
                 json.dumps(name)[1:-1].encode(),
@@ -88,6 +92,12 @@ def _longest_first(name: str) -> tuple[int, str]:
     return -len(name), name
 
 
+def _spellings(name: str) -> set[str]:
+    """The name with composed and with combining marks, in the cases that texts and bytes may have it in."""
+    forms = {name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)}
+    return forms | {change(one) for one in forms for change in (str.lower, str.upper, str.title)}
+
+
 def _can_be_searched(name: str) -> bool:
     return len(name) >= _SHORTEST or (bool(name.strip()) and not any(map(_has_case, name)))
 
@@ -99,11 +109,13 @@ def _has_case(character: str) -> bool:
 def _word(name: str) -> str:
     """A pattern for the name where it is not part of a longer word; scripts without case have no such borders."""
     bounded = [_has_case(end) or unicodedata.category(end) == "Nd" for end in (name[0], name[-1])]
-    return ("(?<!\\w)" if bounded[0] else "") + re.escape(name) + ("(?!\\w)" if bounded[1] else "")
+    before, after = (f"(?<!{_LETTER})", f"(?!{_LETTER})")
+    return (before if bounded[0] else "") + re.escape(name) + (after if bounded[1] else "")
 
 
 def _word_of_bytes(form: bytes) -> bytes:
-    """The same for bytes, where only ASCII letters and digits make a word longer."""
-    before = rb"(?<![A-Za-z0-9_])" if form[:1].isalnum() else b""
+    """The same for bytes, where only ASCII letters and digits make a word longer, unless they are JSON's escapes."""
+    escape = rb"(?<=\\u[0-9a-fA-F]{4})|(?<=\\[bfnrt])"
+    before = rb"(?:(?<![A-Za-z0-9_])|" + escape + rb")" if form[:1].isalnum() else b""
     after = rb"(?![A-Za-z0-9_])" if form[-1:].isalnum() else b""
     return before + re.escape(form) + after

@@ -28,6 +28,11 @@ class SlotQueries(Reader):
         value: str | None = self._value(select(CURSORS.c.cursor).where(CURSORS.c.source == source))
         return value
 
+    def cursors(self) -> dict[str, str]:
+        """The cursor of every source that has one."""
+        rows = self._rows(select(CURSORS.c.source, CURSORS.c.cursor).where(CURSORS.c.cursor.is_not(None)))
+        return {row.source: row.cursor for row in rows}
+
     def entities(self, ids: Iterable[str]) -> dict[str, StoredEntity]:
         found = {}
         for chunk in chunks(ids):

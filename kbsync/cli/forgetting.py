@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kbsync.cli.options import Actor, Json, Reason, globals_of
-from kbsync.cli.requesting import have_done
+from kbsync.cli.requesting import NoWait, have_done
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def forget(
         bool, typer.Option("--dry-run", help="Show what would be erased; do nothing.")
     ] = False,
     actor: Actor = "operator",
+    no_wait: NoWait = False,
     json: Json = False,
 ) -> None:
     """Erase a person, or any other subject: facts, statements, files, and the words in the audit log.
@@ -54,8 +55,11 @@ def forget(
             check_reason(tx.names_of(subject)[0], reason)
             return {"subject": subject}
 
-        answer = have_done(app, "forget-subject", resolve, reason=reason, actor=actor)
-    assert answer is not None
+        answer = have_done(
+            app, "forget-subject", resolve, reason=reason, actor=actor, no_wait=no_wait, json=json
+        )
+    if answer is None:
+        return
     if json:
         print_json(answer)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from connectors.cursors import without_subjects
 from connectors.observations import Observation, Poll, Triple
 from state.ledger import Snapshot, Transaction
 
@@ -29,6 +30,11 @@ def without_forgotten(tx: Transaction, step: Poll) -> Poll:
         labels=tuple(one for one in step.labels if one.id not in barred),
         merged_objects=tuple(pair for pair in step.merged_objects if barred.isdisjoint(pair)),
     )
+
+
+def cursor_without_forgotten(tx: Snapshot, cursor: str) -> str:
+    """The cursor of a source without the forgotten subjects that it lists."""
+    return without_subjects(cursor, tx.forgotten) if tx.has_forgotten() else cursor
 
 
 def triples_without_forgotten(tx: Snapshot, triples: Iterable[Triple]) -> tuple[Triple, ...]:

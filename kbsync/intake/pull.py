@@ -21,7 +21,7 @@ from kbsync.admission.verdicts import Verdict
 from kbsync.catalogue.relations import Catalogue
 from kbsync.intake import entities, rendering
 from kbsync.intake.admit import ACTOR, Admission, Admitted, Breaker, stored
-from kbsync.intake.forgotten import without_forgotten
+from kbsync.intake.forgotten import cursor_without_forgotten, without_forgotten
 from kbsync.visible import visible
 from state.fact_queries import FactFilter
 from state.ledger import State, Transaction, utc_now
@@ -298,7 +298,7 @@ class Intake:
             report.new, report.late = outcomes.count("new"), outcomes.count("late")
             self._admit(tx, touched, report, bootstrap=bootstrap)
             if cursor is not None:
-                tx.set_cursor(source, cursor)
+                tx.set_cursor(source, cursor_without_forgotten(tx, cursor))
         if any(decision.kind == "accept" for decision in report.decisions):
             self.expect()
         return report

@@ -8,8 +8,7 @@ repeated, so a process that dies in between is followed by one that finishes.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ from editing.durable import write_file
 from kbsync.application import Application
 from kbsync.errors import BadData, UsageError
 from kbsync.home import PRIVATE, Home
+from kbsync.intake.forgotten import cursor_without_forgotten
 from kbsync.leadership import Leadership
 from kbsync.proofs import keys
 from kbsync.runs.ending import end_run
 from kbsync.runs.integrity import ADVICE
-from kbsync.service import forgotten_file
+from kbsync.service import forgotten_file, searching
 from kbsync.service.cycle import rebuild
 from kbsync.service.housekeeping import clean_up
 from state import Snapshot
@@ -31,8 +31,6 @@ from state.names import SubjectNames
 from state.records import Erased, Fact, Request
 
 log = structlog.get_logger()
-
-_WEIGHTS = ".safetensors"
 
 
 def check_reason(names: SubjectNames, reason: str) -> None:
@@ -66,7 +64,10 @@ def preview(app: Application, subject: str) -> dict[str, Any]:
         "names": list(names.texts),
         "shared": shared,
         "facts": [fact.id for fact in facts],
-        "files": [str(path.relative_to(app.home.root)) for path in _mentioning(app.home, names)],
+        "files": [
+            str(path.relative_to(app.home.root))
+            for path in searching.naming(names.spelled(), [app.home.root])
+        ],
         "checkpoints": sorted(one.id for one in kept),
         "rebuild": live is not None and live.view in views,
     }
@@ -97,7 +98,7 @@ def carry_out(
     if names is not None and erased is not None:
         answer |= {"facts": erased.facts, "events": erased.events, "observations": erased.observations}
         answer |= {"files": files, "shared": erased.shared}
-        answer["left"] = [str(path.relative_to(app.home.root)) for path in _mentioning(app.home, names)]
+        answer["left"] = _left(app, names)
     answer["serves"] = _is_live_tainted(app)
     return answer
 
@@ -126,6 +127,8 @@ def _erase(app: Application, leadership: Leadership, request: Request, subject: 
         erased = tx.erase_subject(
             subject, request.reason, request.actor, None if signer is None else signer.signature
         )
+        for source, cursor in tx.cursors().items():
+            tx.set_cursor(source, cursor_without_forgotten(tx, cursor))
         tx.settle_request(request.id, erased.number)
         intake.admission().admit(tx, erased.slots, app.now(), forgotten=True)
     return erased
@@ -136,7 +139,7 @@ def _built_without(app: Application, leadership: Leadership) -> dict[str, Any]:
     report = rebuild(app, leadership)
     if not _is_live_tainted(app):
         used = set(_groups(app.home).values())
-        for path in app.home.deltas.glob(f"*{_WEIGHTS}"):
+        for path in app.home.deltas.glob(f"*{searching.WEIGHTS}"):
             if path.stem not in used:
                 path.unlink(missing_ok=True)
     if not report.runs:
@@ -158,12 +161,12 @@ def _erase_files(home: Home, names: SubjectNames, facts: Sequence[Fact]) -> int:
     erased = {str(fact.id) for fact in facts}
     count = 0
     for (fact, _), group in groups.items():
-        if fact in erased and (path := home.deltas / f"{group}{_WEIGHTS}").exists():
+        if fact in erased and (path := home.deltas / f"{group}{searching.WEIGHTS}").exists():
             path.unlink()
             count += 1
     pattern = names.spelled()
-    for path in (*_files(home.runs), *home.root.glob(f"{home.database.name}.*")):
-        if not pattern.search(path.read_bytes()):
+    for path in (*searching.files(home.runs), *home.root.glob(f"{home.database.name}.*")):
+        if not any(map(pattern.search, searching.contents(path))):
             continue
         count += 1
         if path.suffix == ".log":
@@ -188,13 +191,10 @@ def _groups(home: Home) -> dict[tuple[str, str], str]:
     return found
 
 
-def _mentioning(home: Home, names: SubjectNames) -> Iterator[Path]:
-    """The files of the home with one of the names, in UTF-8, UTF-16 or JSON; tensors are not searched."""
-    pattern: re.Pattern[bytes] = names.spelled()
-    for path in _files(home.root):
-        if path.suffix != _WEIGHTS and pattern.search(path.read_bytes()):
-            yield path
-
-
-def _files(directory: Path) -> Iterable[Path]:
-    return sorted(path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
+def _left(app: Application, names: SubjectNames) -> list[str]:
+    """What still has one of the names: files of the home that no run wrote, and of drop folders, which are others'."""
+    root = app.home.root
+    folders = [Path(one["folder"]) for one in app.settings.sources.values() if "folder" in one]
+    outside = [folder for folder in folders if not folder.resolve().is_relative_to(root.resolve())]
+    found = searching.naming(names.spelled(), [root, *(folder for folder in outside if folder.is_dir())])
+    return [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in found]

@@ -16,6 +16,7 @@ from editing.durable import write_file
 from kbsync.application import Application
 from kbsync.errors import BadData
 from kbsync.home import PRIVATE
+from kbsync.intake.forgotten import cursor_without_forgotten
 from kbsync.proofs import keys
 from state import Transaction
 from state.forgotten import digest_of_subject
@@ -49,6 +50,8 @@ def forget_again(
             for subject in found:
                 tx.erase_subject(subject, one.reason, actor, None if signer is None else signer.signature)
             tx.adopt_forgotten(one)
+            for source, cursor in tx.cursors().items():
+                tx.set_cursor(source, cursor_without_forgotten(tx, cursor))
         erased += bool(found)
     if erased:
         app.state.compact()

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state.anchors import read_anchors
+from state.columns import UTCDateTime
 from state.errors import StateError
 from state.records import Verification
 from state.seals import LEFT_OUT, is_sealed, key_columns, key_text
@@ -235,7 +236,8 @@ def changed(table: str, where: Row, column: str, value: Any, number: int) -> str
     """The SQL that gives a column another value."""
     if isinstance(value, str) and value:
         at = number // 7 % len(value)
-        value = value[:at] + ("~" if value[at] != "~" else "!") + value[at + 1 :]
+        other = str(9 - int(value[at])) if value[at] in "0123456789" else "~" if value[at] != "~" else "!"
+        value = value[:at] + other + value[at + 1 :]
     else:
         # Keys stay unique, and what is true or false is the other.
         value = 7 if value in (None, "") else 1 - value if value in (0, 1) else value + 1_000_003
@@ -330,8 +332,12 @@ def row(world: World, attack: Attack) -> tuple[str, str]:
     columns = [one for one in values if one not in keys and one not in LEFT_OUT.get(name, ())]
     column = columns[attack.seq % len(columns)]
     where = {one: values[one] for one in keys}
+    instant = isinstance(
+        source.c[column].type, UTCDateTime
+    )  # whatever stands between date and time is read as a space
+    number = 7 * (len("2024-01-01 00:00:00") - 1) if instant else attack.number
     world.kept.sql(
-        "PRAGMA ignore_check_constraints = ON", changed(name, where, column, values[column], attack.number)
+        "PRAGMA ignore_check_constraints = ON", changed(name, where, column, values[column], number)
     )
     return name, key_text([values[one.name] for one in key_columns(source)])
 
