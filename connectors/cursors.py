@@ -68,9 +68,13 @@ def without_subjects(cursor: str, barred: Callable[[frozenset[str]], frozenset[s
     Their slots are new to the next reading.  A cursor without such lists stays as it is.
     """
     try:
-        fields = json.loads(cursor)
-        lists = {name: json.loads(unpack(text)) for name, text in fields.items() if name == HELD}
-    except (ValueError, TypeError, AttributeError):
+        fields: dict[str, Any] = decode_json(cursor, "cursor", _MAX_BYTES, most_parts=None)
+        lists = {
+            name: decode_json(unpack(text), name, _MAX_BYTES, most_parts=None)
+            for name, text in fields.items()
+            if name == HELD
+        }
+    except (SourceDataError, ValueError, TypeError, AttributeError):
         return cursor
     for name, rows in lists.items():
         gone = barred(frozenset(row[0] for row in rows))

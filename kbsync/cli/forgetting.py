@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kbsync.cli.option_groups import grouped
 from kbsync.cli.options import Actor, Json, Reason, globals_of
 from kbsync.cli.requesting import NoWait, have_done
 from kbsync.console import print_json, print_table, say
@@ -20,16 +22,22 @@ def register(app: typer.Typer) -> None:
     app.command()(release)
 
 
+@dataclass(frozen=True, slots=True)
+class How:
+    """Whether it is asked for, done or only shown, and whether the command waits."""
+
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be erased; do nothing.")] = False
+    no_wait: NoWait = False
+
+
+@grouped
 def forget(
     context: typer.Context,
     subject: Annotated[str, typer.Argument(help="Its id, such as wd:Q42.")],
     reason: Reason,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be erased; do nothing.")
-    ] = False,
+    how: How,
     actor: Actor = "operator",
-    no_wait: NoWait = False,
     json: Json = False,
 ) -> None:
     """Erase a person, or any other subject: facts, statements, files, and the words in the audit log.
@@ -41,13 +49,13 @@ def forget(
         from kbsync.service.forgetting import check_known, check_reason, preview
 
         shown = preview(app, subject)
-        if dry_run and json:
+        if how.dry_run and json:
             print_json(shown)
         elif not json:
             _show(shown)
-        if dry_run:
+        if how.dry_run:
             return
-        if not yes:
+        if not how.yes:
             typer.confirm(f"erase everything about {subject}? This cannot be undone", abort=True, err=True)
 
         def resolve(tx: Transaction) -> dict[str, Any]:
@@ -56,7 +64,7 @@ def forget(
             return {"subject": subject}
 
         answer = have_done(
-            app, "forget-subject", resolve, reason=reason, actor=actor, no_wait=no_wait, json=json
+            app, "forget-subject", resolve, reason=reason, actor=actor, no_wait=how.no_wait, json=json
         )
     if answer is None:
         return
