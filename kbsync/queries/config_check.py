@@ -214,6 +214,14 @@ def _webhooks(app: Application) -> Iterator[Problem]:
             yield Problem(f"[webhooks.{name}]", str(error), error.advice or "see docs/notifications.md")
 
 
+def _sign_in(app: Application) -> Iterator[Problem]:
+    if (oidc := app.settings.pages.oidc) is not None:
+        try:
+            oidc.client_secret()
+        except BadConfiguration as error:
+            yield Problem("[pages.oidc]", str(error), error.advice or "see docs/pages.md")
+
+
 def _sources(app: Application) -> Iterator[Problem]:
     if not app.settings.sources:
         yield Problem("[sources]", "no source is configured", "add a [sources.NAME] section with a `kind`")
@@ -289,6 +297,7 @@ CHECKS: tuple[SettingsCheck, ...] = (
     _canaries,
     _deploy,
     _webhooks,
+    _sign_in,
     _relations,
     _wordings,
     _sources,

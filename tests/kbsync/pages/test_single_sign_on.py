@@ -19,6 +19,7 @@ from kbsync.application import Application
 from kbsync.errors import BadConfiguration
 from kbsync.pages.access import Access
 from kbsync.pages.server import serving
+from kbsync.queries.config_check import check_settings
 from tests.support.openid_provider import CLIENT, SECRET, OpenIdProvider, openid_provider
 from tests.support.reviewed import Reviewed, reviewed
 
@@ -383,4 +384,6 @@ def test_a_missing_client_secret_is_reported_before_anybody_signs_in(tmp_path: P
     home = reviewed(tmp_path, settings)
     with pytest.raises(BadConfiguration, match="missing"):
         Access.at(home.place.application(), "127.0.0.1")
+    problems = {one.where: one.what for one in check_settings(home.place.application()).problems}
+    assert "missing" in problems["[pages.oidc]"]
     home.place.application().state.close()
