@@ -7,19 +7,25 @@ from hypothesis import strategies as st
 
 from editing.spec import FactSpec
 from kbsync.runs.examined import with_examined
+from tests.support.properties import drawing, editions
 
 
 def facts(ids: range, *, in_live: bool = True) -> list[FactSpec]:
     return [FactSpec(str(id), "{} is", f"s{id}", "x", in_live=in_live) for id in ids]
 
 
-@given(every=st.integers(1, 30), first=st.integers(1, 10_000), growth=st.integers(0, 7))
-def test_consecutive_runs_examine_every_fact_that_stays(every: int, first: int, growth: int) -> None:
-    seen: set[str] = set()
-    for n, run in enumerate(range(first, first + every)):
-        view = facts(range(100 + n * growth))
-        seen |= {fact.id for fact in with_examined(view, run, every) if fact.examined}
-    assert seen >= {str(id) for id in range(100)}
+@editions(quick=20, thorough=1_000)
+def test_consecutive_runs_examine_every_fact_that_stays(examples: int) -> None:
+    @drawing(examples)
+    @given(every=st.integers(1, 30), first=st.integers(1, 10_000), growth=st.integers(0, 3))
+    def holds(every: int, first: int, growth: int) -> None:
+        seen: set[str] = set()
+        for n, run in enumerate(range(first, first + every)):
+            view = facts(range(50 + n * growth))
+            seen |= {fact.id for fact in with_examined(view, run, every) if fact.examined}
+        assert seen >= {str(id) for id in range(50)}
+
+    holds()
 
 
 def test_the_parts_are_of_similar_size_and_differ_from_run_to_run() -> None:
