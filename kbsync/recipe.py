@@ -19,7 +19,7 @@ from editing.special_tokens import has_chat_template
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
 from kbsync.settings.base_model import edit_settings_of
-from state.records import Checkpoint, Fact
+from state.records import Checkpoint
 
 IMPLIED = {"optimiser": "adam", "chat": False, "keep": 0.0}
 """Values that apply to recipes older than the setting."""
@@ -53,19 +53,19 @@ def same(kept: str, now: Mapping[str, Any]) -> bool:
     return not kept or not any(_compared(json.loads(kept), now))
 
 
-def differences(app: Application, live: Checkpoint, facts: Iterable[Fact]) -> list[str]:
-    """Describe what today's settings and files would build differently from live, which states `facts`.
+def differences(app: Application, live: Checkpoint, wordings: Mapping[tuple[str, str], int]) -> list[str]:
+    """Describe what today's settings and files would build differently from live.
 
-    No model is read: the base is recognised by the state of its files at its import.
+    `wordings`: the facts of live by relation and pinned template.  No model is read: the base is recognised by the
+    state of its files at its import.
     """
-    stated = tuple(facts)
     found = [difference] if (difference := _base(app, live)) else []
-    found += _templates(app, stated)
+    found += _templates(app, wordings)
     if not live.recipe:
         return found
     kept = json.loads(live.recipe)
     try:
-        now = recipe(app, (fact.relation for fact in stated), known=kept)
+        now = recipe(app, (relation for relation, _ in wordings), known=kept)
         return [*found, *_compared(kept, now)]
     except (KbsyncError, OSError) as error:
         return [*found, f"what a build would take cannot be read: {error}"]
@@ -80,13 +80,12 @@ def _base(app: Application, live: Checkpoint) -> str:
     return "" if imported.digest == live.base else "another base model: the next sync builds everything on it"
 
 
-def _templates(app: Application, facts: Iterable[Fact]) -> Iterator[str]:
+def _templates(app: Application, wordings: Mapping[tuple[str, str], int]) -> Iterator[str]:
     """Facts that keep their pinned template although their relation has another one now."""
-    kept = Counter(
-        fact.relation
-        for fact in facts
-        if (relation := app.catalogue.get(fact.relation)) and relation.template != fact.template
-    )
+    kept: Counter[str] = Counter()
+    for (name, template), count in wordings.items():
+        if (relation := app.catalogue.get(name)) and relation.template != template:
+            kept[name] += count
     for name, count in sorted(kept.items()):
         yield f"the template of {name}: {count} facts of live keep the one that they are pinned to"
 

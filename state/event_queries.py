@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, true
 
 from state.fact_queries import FACTS
 from state.hash_chain import canonical, instant
@@ -38,15 +38,16 @@ class EventFilter:
 class EventQueries(Reader):
     def recent_events(self, chosen: EventFilter, limit: int | None = None) -> list[Event]:
         """Events by sequence number, newest first."""
-        statement = select(*EVENT).where(_meets(chosen)).order_by(EVENTS.c.seq.desc()).limit(limit)
+        statement = select(*EVENT).where(meets(chosen)).order_by(EVENTS.c.seq.desc()).limit(limit)
         return [event_of(row) for row in self._rows(statement)]
 
     def count_events(self, chosen: EventFilter) -> int:
         """How many there are."""
-        return int(self._value(select(func.count()).select_from(EVENTS).where(_meets(chosen))))
+        return int(self._value(select(func.count()).select_from(EVENTS).where(meets(chosen))))
 
 
-def _meets(chosen: EventFilter) -> ColumnElement[bool]:
+def meets(chosen: EventFilter) -> ColumnElement[bool]:
+    """Whether an event meets the filter."""
     return and_(EVENTS.c.seq > chosen.after, *_conditions(chosen))
 
 
@@ -59,9 +60,7 @@ def _conditions(chosen: EventFilter) -> Iterator[ColumnElement[bool]]:
     if chosen.until is not None:
         yield EVENTS.c.at < instant(chosen.until)
     if chosen.kind is not None:
-        beginning = chosen.kind.removesuffix("*")
-        whole = beginning == chosen.kind
-        yield EVENTS.c.kind == chosen.kind if whole else EVENTS.c.kind.startswith(beginning, autoescape=True)
+        yield is_kind(chosen.kind)
     if chosen.actor is not None:
         user = f'"os_user":"{canonical(chosen.actor)[1:-1]} (uid '
         yield or_(EVENTS.c.actor == chosen.actor, EVENTS.c.body.contains(user, autoescape=True))
@@ -70,13 +69,28 @@ def _conditions(chosen: EventFilter) -> Iterator[ColumnElement[bool]]:
     if chosen.fact is not None:
         yield EVENTS.c.fact == chosen.fact
     if chosen.subject is not None:
-        yield _about(chosen.subject)
+        yield or_(of_facts_of(chosen.subject), names_of(chosen.subject))
 
 
-def _about(subject: str) -> ColumnElement[bool]:
+def is_kind(kind: str) -> ColumnElement[bool]:
+    """Whether an event is of that kind, or of one that begins so where it ends in `*`."""
+    beginning = kind.removesuffix("*")
+    if beginning == kind:
+        return EVENTS.c.kind == kind
+    if not beginning:
+        return true()
+    # Not LIKE, for which SQLite uses no index.
+    return (EVENTS.c.kind >= beginning) & (EVENTS.c.kind < f"{beginning[:-1]}{chr(ord(beginning[-1]) + 1)}")
+
+
+def of_facts_of(subject: str) -> ColumnElement[bool]:
+    """Whether an event is about a fact of this subject."""
     slots = select(SLOTS.c.id).where(SLOTS.c.subject == subject)
-    facts = select(FACTS.c.id).where(FACTS.c.slot.in_(slots))
+    return EVENTS.c.fact.in_(select(FACTS.c.id).where(FACTS.c.slot.in_(slots)))
+
+
+def names_of(subject: str) -> ColumnElement[bool]:
+    """Whether an event is about the subject's own names and prompts."""
     spelled = canonical(subject)
     named = (EVENTS.c.body.contains(f'"{name}":{spelled}', autoescape=True) for name in ("id", "subject"))
-    names = EVENTS.c.kind.in_(("entity.relabelled", "slot.rerendered"))
-    return or_(EVENTS.c.fact.in_(facts), and_(names, or_(*named)))
+    return and_(EVENTS.c.kind.in_(("entity.relabelled", "slot.rerendered")), or_(*named))

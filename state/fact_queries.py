@@ -55,11 +55,16 @@ class FactFilter:
     """What the subject's label begins with."""
 
 
-def _meets(chosen: FactFilter) -> ColumnElement[bool]:
+def meets(chosen: FactFilter, *, by_index: bool = True) -> ColumnElement[bool]:
+    """Whether a fact meets the filter, but for the label.
+
+    Without `by_index` no index serves the conditions: the rows are found by another one.
+    """
     conditions = (
-        (SLOTS if item.name in ("relation", "subject") else FACTS).c[item.name] == value
+        (column if by_index else column + "") == value
         for item in fields(chosen)
         if item.name != "label" and (value := getattr(chosen, item.name)) is not None
+        for column in [(SLOTS if item.name in ("relation", "subject") else FACTS).c[item.name]]
     )
     return and_(true(), *conditions)
 
@@ -90,7 +95,7 @@ class FactQueries(Reader):
         offset: int = 0,
     ) -> tuple[Fact, ...]:
         """Facts by id order that meet every condition given."""
-        statement = ALL_FACTS.where(_meets(FactFilter(status, relation, subject))).order_by(FACTS.c.id)
+        statement = ALL_FACTS.where(meets(FactFilter(status, relation, subject))).order_by(FACTS.c.id)
         if ids is None:
             return self._facts(statement.limit(limit).offset(offset))
         chosen = [
@@ -104,7 +109,7 @@ class FactQueries(Reader):
         """Facts that meet the filter, by id, from the first above `after` on."""
         # With a label the ids are an expression, or SQLite would walk all facts in their order to sort none.
         id = FACTS.c.id if chosen.label is None else FACTS.c.id + 0
-        statement = ALL_FACTS.where(_meets(chosen), id > after)
+        statement = ALL_FACTS.where(meets(chosen), id > after)
         if chosen.label is not None:
             statement = statement.where(_begins(chosen.label, self.connection.dialect.name))
         return self._facts(statement.order_by(id).limit(limit))

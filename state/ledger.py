@@ -27,10 +27,12 @@ from state import copies, database, migrations
 from state.audit import Audit
 from state.checkpoints import CheckpointTransitions
 from state.checks import CheckQueries, CheckTransitions
+from state.counts import CountQueries
 from state.deployments import DeploymentQueries
 from state.driver_errors import shown, translated
 from state.erasure import ErasureQueries, ErasureTransitions
-from state.event_queries import EventQueries
+from state.event_pages import EventPages
+from state.fact_pages import FactPages
 from state.facts import FactTransitions
 from state.forgotten import ForgottenQueries
 from state.in_force import InForceQueries, InForceTransitions
@@ -41,6 +43,7 @@ from state.log_proofs import events
 from state.merges import MergeQueries, MergeTransitions
 from state.observations import ObservationTransitions
 from state.pauses import PauseQueries, PauseTransitions
+from state.plan_queries import PlanQueries
 from state.promotions import PromotionQueries, PromotionTransitions
 from state.provenance import ProvenanceQueries
 from state.records import Lease, SlotKey
@@ -57,6 +60,9 @@ from state.views import ViewTransitions
 
 
 class Snapshot(
+    FactPages,
+    PlanQueries,
+    CountQueries,
     ForgottenQueries,
     ErasureQueries,
     ProvenanceQueries,
@@ -69,7 +75,7 @@ class Snapshot(
     PauseQueries,
     InstanceQueries,
     RequestQueries,
-    EventQueries,
+    EventPages,
     InForceQueries,
     CheckQueries,
     TokenQueries,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 
 from state.errors import NotFound
 from state.fact_queries import FACT, FACTS
@@ -41,6 +41,37 @@ class ViewQueries(Reader):
         joined = VIEWS.join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id).join(FACTS).join(SLOTS)
         rows = self._rows(select(*FACT).select_from(joined).where(VIEWS.c.digest == digest))
         return tuple(sorted((Fact(*row) for row in rows), key=lambda fact: fact.key))
+
+    def views(self, digests: Iterable[str]) -> dict[str, View]:
+        """The views of these digests that there are."""
+        rows = (
+            row
+            for chunk in chunks(digests)
+            for row in self._rows(select(*_VIEW).where(VIEWS.c.digest.in_(chunk)))
+        )
+        return {row.digest: View(*row) for row in rows}
+
+    def members(self, digest: str, fact_ids: Iterable[int]) -> frozenset[int]:
+        """Those of the facts that are in the view."""
+        stated = (
+            select(VIEW_FACTS.c.fact)
+            .join(VIEWS, VIEW_FACTS.c.view == VIEWS.c.id)
+            .where(VIEWS.c.digest == digest)
+        )
+        return frozenset(
+            row.fact
+            for chunk in chunks(fact_ids)
+            for row in self._rows(stated.where(VIEW_FACTS.c.fact.in_(chunk)))
+        )
+
+    def facts_not_in(self, digest: str, other: str) -> tuple[Fact, ...]:
+        """The facts of one view that another does not have, by id."""
+        id = self._value(select(VIEWS.c.id).where(VIEWS.c.digest == other))
+        elsewhere = VIEW_FACTS.alias()
+        shared = exists().where(elsewhere.c.view == id, elsewhere.c.fact == VIEW_FACTS.c.fact)
+        joined = VIEWS.join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id).join(FACTS).join(SLOTS)
+        chosen = select(*FACT).select_from(joined).where(VIEWS.c.digest == digest, ~shared)
+        return tuple(Fact(*row) for row in self._rows(chosen.order_by(FACTS.c.id)))
 
     def views_with_erased(self) -> frozenset[str]:
         """Digests of the views that had a fact which was erased since."""

@@ -85,8 +85,16 @@ def show(
     with globals_of(context).ledger() as app:
         chosen = searched.filter(app.now())
         with app.state.read() as tx:
-            found = tx.recent_events(chosen, limit)
-            older = tx.count_events(replace(chosen, before=found[-1].seq)) if found else 0
+            found: list[Event] = []
+            while len(found) < limit:
+                page = tx.events_page(chosen, limit - len(found))
+                found += page.rows
+                if page.next is None:
+                    break
+                chosen = replace(chosen, before=page.next)
+            older = (
+                tx.events_page(replace(chosen, before=page.next), OLDER) if page.next is not None else None
+            )
     if json:
         print_json(found)
         return
@@ -95,10 +103,13 @@ def show(
         ("no", "at", "kind", "actor", "user", "run", "fact", "what"),
         map(_row, found),
     )
-    if older:
-        say(f"{older} older ones: the next page is the same command with --before {found[-1].seq}")
+    if older is not None:
+        many = str(len(older.rows)) if older.next is None else f"more than {len(older.rows)}"
+        say(f"{many} older ones: the next page is the same command with --before {page.next}")
 
 
+OLDER = 1_000
+"""Older events that are counted exactly."""
 LONGEST = 300
 """Characters of an event that a table shows; `--json` shows all."""
 _SHOWN_ELSEWHERE = ("os_user", "key")

@@ -81,10 +81,17 @@ def facts(
     """
     asked = chosen.filter()
     with globals_of(context).ledger() as app, app.state.read() as tx:
-        found = tx.chosen_facts(asked, after, limit + 1)
-    _print_facts("facts", found[:limit], json)
-    if len(found) > limit and not json:
-        say(f"there are more: the next page is the same command with --after {found[limit - 1].id}")
+        found: list[Fact] = []
+        going_on = after
+        while len(found) < limit:
+            page = tx.facts_page(asked, going_on, limit - len(found))
+            found += page.rows
+            if page.next is None:
+                break
+            going_on = page.next
+    _print_facts("facts", found, json)
+    if page.next is not None and not json:
+        say(f"there are more: the next page is the same command with --after {page.next}")
 
 
 def _status(text: str | None) -> FactStatus | None:

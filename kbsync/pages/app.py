@@ -34,6 +34,8 @@ from kbsync.pages.errands import Errands
 from kbsync.pages.guard import Guard, TooLong
 from kbsync.pages.rendering import page
 from kbsync.pages.submissions import Submissions
+from kbsync.queries.counts import Census
+from kbsync.queries.surveys import Surveys
 from kbsync.service.health import HealthEndpoints
 from kbsync.service.heartbeat import Heartbeat
 from kbsync.service.metrics import LedgerCollector
@@ -71,7 +73,9 @@ def create_app(app: Application, access: Access, heartbeat: Heartbeat | None = N
     )
     web.state.kbsync, web.state.access = app, access
     web.state.submissions, web.state.errands = Submissions(), Errands(app, here=heartbeat is None)
-    web.state.glances = overview.Glances(app)
+    web.state.counts = Census(app)
+    web.state.glances = overview.Glances(app, counter=web.state.counts)
+    web.state.surveys = Surveys(app, web.state.counts)
     for part in ROUTERS:
         web.include_router(part.router, responses=RESPONSES)
     web.mount("/static", StaticFiles(directory=str(files("kbsync.pages") / "static")), name="static")

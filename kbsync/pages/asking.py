@@ -15,7 +15,8 @@ from kbsync.pages.rendering import page
 from kbsync.pages.submissions import Fields, carried_out_once, new_key
 from kbsync.queries.answers import explanation
 from kbsync.queries.asking import answered_elsewhere
-from kbsync.queries.survey import BELIEFS, survey
+from kbsync.queries.survey import BELIEFS
+from kbsync.queries.surveys import Surveys
 from kbsync.queries.words import relation_labels
 
 router = APIRouter()
@@ -54,8 +55,9 @@ def _ask_page(request: Request, app: Kbsync, prompt: str, answered: object) -> R
 @router.get("/survey.json")
 def beliefs(request: Request, app: Kbsync, visitor: Seen) -> Response:
     """Right, outdated or unknown, per relation and source."""
+    surveys: Surveys = request.app.state.surveys
     form = {"labels": relation_labels(app), "beliefs": BELIEFS, "key": new_key()}
-    return page(request, "survey.html", survey=survey(app), form=form)
+    return page(request, "survey.html", survey=surveys.now(), form=form)
 
 
 @router.post("/survey", openapi_extra=description.REQUEST)

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from kbsync.application import Application
 from kbsync.console import plain
 from kbsync.pages.access import Kbsync, Seen
-from kbsync.pages.paging import Search, Text, page_of
+from kbsync.pages.paging import Search, Text
 from kbsync.pages.rendering import page
 from kbsync.pages.submissions import number
 from kbsync.visible import visible, visible_json
@@ -75,16 +75,15 @@ def audit(request: Request, app: Kbsync, visitor: Seen, search: Annotated[EventS
     """Events, newest first."""
     chosen = search.chosen()
     with app.state.read() as tx:
-        found = tx.recent_events(chosen, PAGE + 1)
+        found = tx.events_page(chosen, PAGE)
         head, checks = tx.head(), tx.checks()
-    shown, last = page_of(found, PAGE)
     return page(
         request,
         "audit.html",
-        events=shown,
-        older=last.seq if last else None,
+        events=found.rows,
+        older=found.next,
         form={
-            "bodies": [json.loads(event.body) for event in shown],
+            "bodies": [json.loads(event.body) for event in found.rows],
             "filters": search.filters,
             "kinds": KINDS,
         },
@@ -117,11 +116,11 @@ def _all(app: Application, chosen: EventFilter) -> Iterator[Event]:
     """Every event of the filter, a page and a transaction at a time."""
     while True:
         with app.state.read() as tx:
-            found = tx.recent_events(chosen, EXPORTED_AT_ONCE)
-        yield from found
-        if len(found) < EXPORTED_AT_ONCE:
+            found = tx.events_page(chosen, EXPORTED_AT_ONCE)
+        yield from found.rows
+        if found.next is None:
             return
-        chosen = replace(chosen, before=found[-1].seq)
+        chosen = replace(chosen, before=found.next)
 
 
 def _row(event: Event) -> dict[str, object]:

@@ -41,7 +41,7 @@ def list_page(
     with app.state.read() as tx:
         found = tx.checkpoints_before(search.before, PAGE + 1)
         live, previous = tx.live(), tx.previous()
-        views = {one.view: tx.view(one.view) for one in found}
+        views = tx.views(one.view for one in found)
         begun = [] if live is None else review.begun_rollbacks(tx, live, app.settings.review.approvals)
         blocks = {block.view: block for block in tx.blocked_views()}
     shown, last = page_of(found, PAGE)

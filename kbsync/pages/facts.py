@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
 
 from kbsync.pages.access import Kbsync, Seen
-from kbsync.pages.paging import Id, Search, Text, page_of
+from kbsync.pages.paging import Id, Search, Text
 from kbsync.pages.rendering import page
 from kbsync.queries.quarantine import dossier
 from kbsync.queries.revisions import revision_link
@@ -36,7 +36,7 @@ class FactSearch(Search):
 @router.get("/facts")
 @router.get("/facts.json")
 def facts(request: Request, app: Kbsync, visitor: Seen, search: Annotated[FactSearch, Query()]) -> Response:
-    """Facts by number, filtered."""
+    """Facts by number, filtered; those whose subject's label was searched for, by label."""
     if search.status and search.status not in STATUSES:
         raise HTTPException(422, f"{search.status!r} is not a status of a fact")
     subject, label = _sought(search.q)
@@ -49,15 +49,13 @@ def facts(request: Request, app: Kbsync, visitor: Seen, search: Annotated[FactSe
         label=label,
     )
     with app.state.read() as tx:
-        found = tx.chosen_facts(chosen, search.after, PAGE + 1)
-        counts = tx.count_facts()
-    shown, last = page_of(found, PAGE)
+        found = tx.facts_page(chosen, search.after, PAGE)
     return page(
         request,
         "facts.html",
-        facts=shown,
-        more=last.id if last else None,
-        counts=counts,
+        facts=found.rows,
+        more=found.next,
+        counts=request.app.state.counts.now().facts,
         form={
             "filters": search.filters,
             "statuses": STATUSES,

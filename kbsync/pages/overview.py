@@ -14,6 +14,7 @@ from kbsync.pages.access import Kbsync, Seen
 from kbsync.pages.rendering import page
 from kbsync.pages.submissions import new_key
 from kbsync.queries.at_a_glance import Glance, at_a_glance
+from kbsync.queries.counts import Census
 from kbsync.queries.words import relation_labels
 
 router = APIRouter()
@@ -22,14 +23,17 @@ router = APIRouter()
 class Glances:
     """The overview, read once for all who look at it at the same time.
 
-    It compares everything that is wanted with live, so its cost grows with the ledger.  It is read again as soon as
-    the audit log has a new event, and after `FRESH_S` in any case, since a link on the disk may change without one.
+    It is read again as soon as the audit log has a new event, and after `FRESH_S` in any case, since a link on the
+    disk may change without one.  What has to be counted is `counter`'s.
     """
 
     FRESH_S = 5.0
 
-    def __init__(self, app: Application, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, app: Application, clock: Callable[[], float] = time.monotonic, counter: Census | None = None
+    ) -> None:
         self._app, self._clock = app, clock
+        self._counter = counter or Census(app)
         self._lock = threading.Lock()
         self._last: tuple[int, float, Glance] | None = None
 
@@ -41,7 +45,7 @@ class Glances:
             seq, at = head.seq if head else 0, self._clock()
             if self._last is not None and self._last[0] == seq and at - self._last[1] < self.FRESH_S:
                 return self._last[2]
-            found = at_a_glance(self._app)
+            found = at_a_glance(self._app, self._counter.now())
             self._last = seq, at, found
             return found
 

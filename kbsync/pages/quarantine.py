@@ -56,13 +56,13 @@ def list_page(
         search.code or None,
         search.stale,
     )
-    found, more = waiting_page(app, chosen, search.after, PAGE)
+    found = waiting_page(app, chosen, search.after, PAGE)
     return page(
         request,
         "quarantine.html",
         status,
-        waiting=found,
-        more=found[-1].fact.id if more else None,
+        waiting=found.rows,
+        more=found.next,
         form={
             "filters": search.filters,
             "labels": relation_labels(app),

@@ -38,7 +38,7 @@ def runs(request: Request, app: Kbsync, visitor: Seen, search: Annotated[RunSear
     with app.state.read() as tx:
         state = cast(RunState, search.state) if search.state else None
         found = tx.runs(PAGE + 1, state, search.before)
-        sizes = {run.view: tx.view(run.view).size for run in found}
+        sizes = {view.digest: view.size for view in tx.views(run.view for run in found).values()}
     shown, last = page_of(found, PAGE)
     return page(
         request,

@@ -93,8 +93,8 @@ def explanation(app: Application, prompt: str, *, ask: bool = True, tell: Tell =
         if _ID.fullmatch(prompt):
             prompt = tx.fact(int(prompt)).prompt
         live = tx.live()
-        held = {fact.id for fact in tx.view_facts(live.view)} if live else set()
         found = [tx.provenance(fact.id) for fact in tx.find_by_prompt(prompt_key(prompt))]
+        held = tx.members(live.view, [one.fact.id for one in found]) if live else frozenset()
     facts = [
         Explained(one.fact, one.observations, one.builds, one.events, one.fact.id in held) for one in found
     ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kbsync.application import Application
+from kbsync.queries.counts import Counts
 from kbsync.queries.sources import SourceState
 from kbsync.queries.status import Overview, overview
 from state.records import Fact, Request, Run
@@ -52,9 +53,10 @@ class Glance:
     """Requests of operators that are not answered yet."""
 
 
-def at_a_glance(app: Application) -> Glance:
-    """Read the overview; nothing outside the home and the ledger is asked."""
-    status = overview(app)
+def at_a_glance(app: Application, counts: Counts | None = None) -> Glance:
+    """Read the overview, with what was counted before if that is given; nothing outside the home and the ledger is
+    asked."""
+    status = overview(app, counts)
     with app.state.read() as tx:
         reviews = tx.runs(state="awaiting_review")
         runs = tx.runs(limit=NEWEST)

@@ -45,16 +45,15 @@ def checkpoint_changes(app: Application, before: int, after: int) -> CheckpointC
     """What changes from checkpoint `before` to `after`.  Raises state.errors.NotFound."""
     with app.state.read() as tx:
         old, new = tx.checkpoint(before), tx.checkpoint(after)
-        old_facts, new_facts = tx.view_facts(old.view), tx.view_facts(new.view)
-    kept = {fact.id for fact in old_facts} & {fact.id for fact in new_facts}
-    left = {(f.subject, f.relation): f for f in old_facts if f.id not in kept}
-    came = {(f.subject, f.relation): f for f in new_facts if f.id not in kept}
+        left = {(f.subject, f.relation): f for f in tx.facts_not_in(old.view, new.view)}
+        came = {(f.subject, f.relation): f for f in tx.facts_not_in(new.view, old.view)}
+        sizes = tx.view(old.view).size, tx.view(new.view).size
     changes = sorted((_change(pair, left.get(pair), came.get(pair)) for pair in {*left, *came}), key=_order)
     return CheckpointChanges(
         old,
         new,
         old.base == new.base,
-        (len(old_facts), len(new_facts)),
+        sizes,
         tuple(changes[:MOST]),
         len(changes),
         tuple(_recipe_changes(old.recipe, new.recipe)),

@@ -80,7 +80,8 @@ def _not_listed(app: Application) -> str:
     if app.settings.state.url is None and not app.home.database.exists():
         return ""
     try:
-        counts = unlisted(app)
+        with app.state.read() as tx:
+            counts = unlisted(app, tx)
     except StateError as error:
         return f" (the ledger cannot be read: {error})"
     return f"; {described(counts)}" if counts else ""

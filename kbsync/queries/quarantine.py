@@ -15,7 +15,8 @@ from state import Snapshot
 from state.errors import NotFound
 from state.event_queries import EventFilter
 from state.fact_queries import FactFilter
-from state.records import Event, Fact, Slot, StoredObservation
+from state.paging import Page, page_of
+from state.records import Decision, Event, Fact, Slot, StoredObservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,14 @@ def waiting(app: Application, selection: Selection, word: Word | None = None) ->
     return [one for one in listed if _is_selected(one, selection)]
 
 
+def count_stale(app: Application, tx: Snapshot) -> int:
+    """Facts that a gate put out under other settings, or on another base, than the current ones."""
+    barred = tx.chosen_facts(FactFilter("quarantined", decision="barred"))
+    evidence = tx.evidence(fact.id for fact in barred)
+    now, base = judged_under(app.settings, app.gates), _base(tx)
+    return sum(_waiting(fact, evidence.get(fact.id, {}), now, base).stale for fact in barred)
+
+
 def _is_open(fact: Fact, word: Word | None) -> bool:
     if fact.status == "quarantined" and fact.decision != "rejected":
         return word != "reopen" or fact.decision == "barred"
@@ -87,30 +96,34 @@ def _base(tx: Snapshot) -> str | None:
 
 
 def waiting_page(
-    app: Application, selection: Selection, after: int = 0, limit: int = 50
-) -> tuple[list[Waiting], bool]:
-    """At most `limit` facts that wait for a reviewer, by id, from above `after` on; and whether there are more.
+    app: Application, selection: Selection, after: int = 0, limit: int = 50, *, examined: int = 2_000
+) -> Page[Waiting]:
+    """At most `limit` facts that wait for a reviewer, by id, from above `after` on.
 
-    Only facts in quarantine are read, and only as many as the page needs.
+    Only facts in quarantine are read, and only as many as the page needs, at most about `examined`.
     """
     found: list[Waiting] = []
-    chosen = FactFilter("quarantined", selection.relation, None, selection.source, selection.code)
+    barred: Decision | None = (
+        "barred" if selection.gate or selection.run is not None or selection.stale else None
+    )
+    chosen = FactFilter(
+        "quarantined", selection.relation, None, selection.source, selection.code, decision=barred
+    )
+    going_on: int | None = after
     with app.state.read() as tx:
         now, base = judged_under(app.settings, app.gates), _base(tx)
-        while len(found) <= limit:
-            facts = tx.chosen_facts(chosen, after, 4 * limit)
-            evidence = tx.evidence(fact.id for fact in facts if fact.decision == "barred")
+        while going_on is not None and len(found) <= limit and examined > 0:
+            facts = tx.facts_page(chosen, going_on, 4 * limit)
+            evidence = tx.evidence(fact.id for fact in facts.rows if fact.decision == "barred")
             found += [
                 one
-                for fact in facts
+                for fact in facts.rows
                 if _is_open(fact, None)
                 for one in [_waiting(fact, evidence.get(fact.id, {}), now, base)]
                 if _is_selected(one, selection)
             ]
-            if len(facts) < 4 * limit:
-                break
-            after = facts[-1].id
-    return found[:limit], len(found) > limit
+            going_on, examined = facts.next, examined - 4 * limit
+    return page_of(tuple(found), limit, found[limit - 1].fact.id if len(found) > limit else None, going_on)
 
 
 def _is_selected(one: Waiting, selection: Selection) -> bool:

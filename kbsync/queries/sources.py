@@ -11,8 +11,9 @@ from connectors.namespaces import WIKIDATA
 from kbsync.application import Application
 from state import State, StateError
 from state.ledger import Snapshot
-from state.records import SourceHealth
+from state.records import FactStatus, SourceHealth
 
+FactCounts = Mapping[str, Mapping[FactStatus, int]]
 OPEN = ("wanted", "held", "quarantined")
 
 
@@ -72,11 +73,16 @@ class SourceState:
             )
 
 
-def source_states(app: Application, tx: Snapshot) -> tuple[SourceState, ...]:
-    """The configured sources in the settings' order, then those that only the ledger knows."""
-    health, watched = tx.source_health(), tx.count_watched()
-    facts, namespaces = tx.count_source_facts(), tx.count_namespaces()
-    configured = app.settings.sources
+def source_states(
+    app: Application, tx: Snapshot, counts: tuple[FactCounts, Mapping[str, int]] | None = None
+) -> tuple[SourceState, ...]:
+    """The configured sources in the settings' order, then those that only the ledger knows.
+
+    `counts`: facts by source and status and slots by source, if they were counted before.
+    """
+    facts, watched = counts or (tx.count_source_facts(), tx.count_watched())
+    health, configured = tx.source_health(), app.settings.sources
+    namespaces = _namespaces(app, tx)
     left = sorted(name for name in watched if name not in configured)
     states = []
     for name in (*configured, *left):
@@ -98,6 +104,14 @@ def source_states(app: Application, tx: Snapshot) -> tuple[SourceState, ...]:
             )
         )
     return tuple(states)
+
+
+def _namespaces(app: Application, tx: Snapshot) -> Mapping[str, Mapping[str, int]]:
+    """Slots by source and prefix; empty if every source names every prefix that there is."""
+    present = dict.fromkeys(tx.subject_prefixes(), 1)
+    if not any(_strange(settings, present) for settings in app.settings.sources.values()):
+        return {}
+    return tx.count_namespaces()
 
 
 def left_over(app: Application) -> Iterator[str]:

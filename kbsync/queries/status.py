@@ -10,9 +10,9 @@ from kbsync.console import Alarm
 from kbsync.deployment.live import lost, withheld
 from kbsync.deployment.served import Served, served
 from kbsync.intake.pull import BOOTSTRAP_ADVICE
-from kbsync.queries.quarantine import Selection, waiting
+from kbsync.queries.counts import Counts, count
 from kbsync.queries.sources import SourceState, source_states
-from kbsync.queries.unlisted import described, unlisted
+from kbsync.queries.unlisted import described
 from kbsync.queries.upcoming import Agenda, agenda
 from kbsync.recipe import REBUILD, differences
 from kbsync.settings.base_model import calibration_doubt
@@ -131,39 +131,36 @@ def _calibration(app: Application) -> str:
     return found.described() if found.base is not None else ""
 
 
-def overview(app: Application) -> Overview:
-    """Read the overview from the ledger and the link; no source or server is contacted, and no model is loaded."""
-    seen, missing, missing_live = served(app), unlisted(app), lost(app)
-    before_reviewer = waiting(app, Selection())
+def overview(app: Application, counts: Counts | None = None) -> Overview:
+    """Read the overview from the ledger and the link; no source or server is contacted, and no model is loaded.
+
+    `counts`: what was counted before; without it, everything is counted now.
+    """
+    seen, missing_live = served(app), lost(app)
+    counted = count(app) if counts is None else counts
     with app.state.read() as tx:
-        live = tx.live()
-        wanted = {fact.id for fact in tx.wanted()}
-        stated = tx.view_facts(live.view) if live else ()
-        differing = wanted ^ {fact.id for fact in stated}
-        known = tx.known_facts(live.base, differing) if live else frozenset()
-        last = tx.runs(limit=1)
-        head = tx.head()
+        live, last, head = tx.live(), tx.runs(limit=1), tx.head()
         return Overview(
             home=str(app.home.root),
             live=live,
             live_path=str(app.home.live) if live else None,
             served=seen,
-            facts={str(status): count for status, count in tx.count_facts().items()},
-            pending=len(differing - known),  # what the base states unedited needs no edit
-            waiting=len(before_reviewer),
-            stopped=sum(one.fact.reason_code == "volume" for one in before_reviewer),
-            stale=sum(one.stale for one in before_reviewer),
+            facts=counted.facts,
+            pending=counted.pending,
+            waiting=counted.waiting,
+            stopped=counted.stopped,
+            stale=counted.stale,
             open_runs=tx.open_runs(),
             last_run=last[0] if last else None,
             cursors={name: tx.cursor(name) for name in app.settings.sources},
-            sources=source_states(app, tx),
+            sources=source_states(app, tx, (counted.by_source, counted.watched)),
             paused=tx.paused(),
             audit_head=head.seq if head else 0,
             checks=tuple(tx.checks().values()),
             lost=missing_live,
             withheld=withheld(tx, app.home),
-            unlisted=missing,
+            unlisted=dict(counted.unlisted),
             agenda=agenda(app, tx.source_health()),
             calibration=_calibration(app),
-            differences=tuple(differences(app, live, stated)) if live else (),
+            differences=tuple(differences(app, live, counted.wordings)) if live else (),
         )

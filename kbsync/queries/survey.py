@@ -6,8 +6,8 @@ The base's own answers are in the ledger once it was asked (`kbsync survey`, or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from connectors.observations import LITERAL
@@ -15,12 +15,15 @@ from editing.folding import fold
 from kbsync.application import Application
 from kbsync.intake import statements
 from state import Snapshot
+from state.fact_queries import FactFilter
 from state.records import BaseAnswer, Fact, SlotKey
 
 Belief = Literal["right", "outdated", "unknown", "not asked"]
 BELIEFS: tuple[Belief, ...] = ("right", "outdated", "unknown", "not asked")
 MOST = 200
 """Outdated facts that are listed."""
+AT_ONCE = 1_000
+"""Facts that are compared at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +63,59 @@ def survey(app: Application) -> Survey:
     `right`: the base states the fact.  `outdated`: its answer begins with a former value of the slot, one that was
     wanted before or that a source states as ended.  `unknown`: it answers something else.
     """
+    found = _Tally()
+    base, pages = _base(app), _wanted(app)
+    for facts in pages:
+        with app.state.read() as tx:
+            answers = tx.base_answers(base, [fact.id for fact in facts])
+            unsure = [fact for fact in facts if fact.id in answers and not answers[fact.id].known]
+            former = _former_values(tx, unsure)
+        for fact in facts:
+            found.add(fact, answers.get(fact.id), former.get((fact.subject, fact.relation), ()))
+    lines = _lines(found.relations), _lines(found.sources)
+    return Survey(base, dict(found.total), *lines, tuple(found.outdated))
+
+
+def _base(app: Application) -> str:
+    """The digest of the base: the imported one, or that of the newest run."""
+    imported = app.imported_base()
+    if imported is not None:
+        return imported.digest
     with app.state.read() as tx:
         newest = tx.runs(limit=1)
-        imported = app.imported_base()
-        base = imported.digest if imported is not None else newest[0].base if newest else ""
-        wanted = tx.wanted()
-        answers = tx.base_answers(base, [fact.id for fact in wanted])
-        unsure = [fact for fact in wanted if fact.id in answers and not answers[fact.id].known]
-        former = _former_values(tx, unsure)
-    total: Counter[Belief] = Counter()
-    relations: dict[str, Counter[Belief]] = {}
-    sources: dict[str, Counter[Belief]] = {}
-    outdated = []
-    for fact in sorted(wanted, key=lambda one: one.id):
-        answer = answers.get(fact.id)
-        earlier = _believed(answer, former.get((fact.subject, fact.relation), ()))
+    return newest[0].base if newest else ""
+
+
+def _wanted(app: Application) -> Iterator[tuple[Fact, ...]]:
+    """The wanted facts by id, a page at a time, since there may be a million."""
+    after: int | None = 0
+    while after is not None:
+        with app.state.read() as tx:
+            page = tx.facts_page(FactFilter("wanted"), after, AT_ONCE)
+        yield page.rows
+        after = page.next
+
+
+@dataclass
+class _Tally:
+    """What was counted so far."""
+
+    total: Counter[Belief] = field(default_factory=Counter)
+    relations: dict[str, Counter[Belief]] = field(default_factory=dict)
+    sources: dict[str, Counter[Belief]] = field(default_factory=dict)
+    outdated: list[OutdatedBelief] = field(default_factory=list)
+
+    def add(self, fact: Fact, answer: BaseAnswer | None, former: Iterable[str]) -> None:
+        earlier = _believed(answer, former)
         belief = _belief(answer, earlier)
         for counts in (
-            total,
-            relations.setdefault(fact.relation, Counter()),
-            sources.setdefault(fact.source, Counter()),
+            self.total,
+            self.relations.setdefault(fact.relation, Counter()),
+            self.sources.setdefault(fact.source, Counter()),
         ):
             counts[belief] += 1
-        if belief == "outdated" and answer is not None:
-            outdated.append(OutdatedBelief(fact, answer.answer, earlier))
-    return Survey(base, dict(total), _lines(relations), _lines(sources), tuple(outdated[:MOST]))
+        if belief == "outdated" and answer is not None and len(self.outdated) < MOST:
+            self.outdated.append(OutdatedBelief(fact, answer.answer, earlier))
 
 
 def _lines(counted: Mapping[str, Counter[Belief]]) -> tuple[SurveyLine, ...]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from kbsync.application import Application
+from state import Snapshot
 
 
-def unlisted(app: Application) -> dict[str, int]:
+def unlisted(app: Application, tx: Snapshot) -> dict[str, int]:
     """The number of wanted facts of each such relation; they are built with their pinned templates."""
-    with app.state.read() as tx:
-        counts = tx.count_wanted()
-    return {relation: count for relation, count in sorted(counts.items()) if relation not in app.catalogue}
+    counts = {one: tx.count_wanted_of(one) for one in tx.relations() if one not in app.catalogue}
+    return {relation: count for relation, count in sorted(counts.items()) if count}
 
 
 def described(counts: dict[str, int]) -> str:

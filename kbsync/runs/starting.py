@@ -32,12 +32,15 @@ class Pending:
     """The wanted facts, the live view, and what the base states unedited."""
 
     wanted: tuple[Fact, ...]
+    """Those on which the plan depends (`state/plan_queries.py`)."""
     live: tuple[Fact, ...] | None
     known: dict[int, bool]
     another_base: bool
     """Live was built from a base that is not the configured one any more."""
     stated_by_lives_base: frozenset[int] = frozenset()
     """Ids of the facts of live that the base it was built from states unedited."""
+    behind: int = 0
+    """Further wanted facts that wait, whatever is planned."""
 
     def plan(
         self, app: Application, *, asked: bool, rebuild: bool = False
@@ -65,8 +68,9 @@ def pending(
     known: dict[int, bool] = {}
     while True:
         with app.state.read() as tx:
-            wanted = tx.wanted()
             live = tx.live()
+            found_wanted = tx.wanted_to_plan(app.base.digest, live, app.settings.plan.capacity)
+            wanted = found_wanted.facts
             live_facts = tx.view_facts(live.view) if live else None
             answers = tx.base_answers(app.base.digest, [fact.id for fact in live_facts or ()])
             unedited = tx.known_facts(live.base, [f.id for f in live_facts or ()]) if live else frozenset()
@@ -76,7 +80,7 @@ def pending(
         leaving = unbuildable(found.failures, app.base.digest, judged_under(app.settings, app.gates))
         if not leaving:
             another = live is not None and live.base != app.base.digest
-            return Pending(wanted, live_facts, known, another, unedited)
+            return Pending(wanted, live_facts, known, another, unedited, found_wanted.behind)
         with leadership.write() as tx:
             quarantine(tx, leaving, CANNOT_BE_BUILT, ACTOR)
         log.warning("facts.unbuildable", facts=[move.id for move in leaving])
@@ -161,7 +165,7 @@ def start(
     if isinstance(planned, planning.NothingToDo):
         return planned.reason
     fetch_probes(app, leadership, worker, planned.new, planned.known, progress)
-    created = _create(app, leadership, planned, occasion, base)
+    created = _create(app, leadership, planned, occasion, base, behind=found.behind)
     if found.live is None and (doubt := calibration_doubt(app.settings, app.imported_base(), app.home)):
         log.warning("settings.not_calibrated", reason=doubt)
     return created if isinstance(created, str) else Started(created, partial=taken_out is not None)
@@ -206,9 +210,18 @@ def _withdrawal(app: Application, found: Pending, occasion: Occasion) -> tuple[p
 
 
 def _create(
-    app: Application, leadership: Leadership, planned: planning.Plan, occasion: Occasion, base: str
+    app: Application,
+    leadership: Leadership,
+    planned: planning.Plan,
+    occasion: Occasion,
+    base: str,
+    *,
+    behind: int,
 ) -> Run | str:
-    """The run of a plan on a base (its digest), written into the ledger; or why this view is not built now."""
+    """The run of a plan on a base (its digest), written into the ledger; or why this view is not built now.
+
+    `behind`: wanted facts that wait besides those of the plan.
+    """
     with leadership.write() as tx:
         view = tx.create_view(planned.facts)
         live = tx.live()
@@ -237,7 +250,7 @@ def _create(
                 "known": len(planned.known),
                 "new": [fact.id for fact in planned.new],
                 "removed": [fact.id for fact in planned.removed],
-                "waiting": len(planned.waiting),
+                "waiting": len(planned.waiting) + behind,
             },
             run=run.id,
         )

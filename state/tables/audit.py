@@ -5,7 +5,21 @@ from __future__ import annotations
 from sqlalchemy import Index, Text, text
 from sqlmodel import Field
 
+from state.event_kinds import EventKind
 from state.tables.base import LedgerTable, big, key, long
+
+FREQUENT: tuple[EventKind, ...] = (
+    "fact.held",
+    "fact.quarantined",
+    "fact.retracted",
+    "fact.superseded",
+    "fact.wanted",
+    "observations.recorded",
+    "rows.written",
+)
+"""Kinds of which a ledger has about as many events as there are changes: they are found by walking the log."""
+RARE = f"kind NOT IN ({', '.join(repr(kind) for kind in FREQUENT)})"
+"""The condition of the index on kinds, which a query has to repeat; the index is small, and chosen for nothing else."""
 
 
 class Events(LedgerTable, table=True):
@@ -34,6 +48,8 @@ class Events(LedgerTable, table=True):
             sqlite_where=text("kind = 'checkpoint.promoted'"),
             postgresql_where=text("kind = 'checkpoint.promoted'"),
         ),
+        Index("ix_events_kind", "kind", "seq", sqlite_where=text(RARE), postgresql_where=text(RARE)),
+        Index("ix_events_at", "at", "seq"),
     )
     seq: int = key()
     at: str

@@ -31,9 +31,19 @@ class Facts(LedgerTable, table=True):
             postgresql_where=text("held_until IS NOT NULL"),
         ),
         Index("ix_facts_status", "status", "id"),
+        Index("ix_facts_source", "source", "status", "id"),
+        Index("ix_facts_reason_code", "reason_code", "id"),
+        Index(
+            "ix_facts_decision",
+            "decision",
+            "status",
+            sqlite_where=text("decision IS NOT NULL"),
+            postgresql_where=text("decision IS NOT NULL"),
+        ),
         Index(  # found by the beginning of a label
             "ix_facts_subject_label",
             "subject_label",
+            "id",
             postgresql_ops={"subject_label": "text_pattern_ops"},
         ),
     )

@@ -15,7 +15,10 @@ class Slots(LedgerTable, table=True):
     """
 
     __tablename__ = "slots"
-    __table_args__ = (Index("uq_slots_slot", "subject", "relation", unique=True),)
+    __table_args__ = (
+        Index("uq_slots_slot", "subject", "relation", unique=True),
+        Index("ix_slots_relation", "relation", "id"),
+    )
     id: int = key()
     subject: str
     relation: str

@@ -80,7 +80,9 @@ def test_the_overview_is_read_once_for_all_who_look_at_it(
     home: Reviewed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    monkeypatch.setattr(overview, "at_a_glance", lambda app: read.append(1) or at_a_glance(app))
+    monkeypatch.setattr(
+        overview, "at_a_glance", lambda app, counts: read.append(1) or at_a_glance(app, counts)
+    )
     now = [0.0]
     glances = overview.Glances(home.place.application(), lambda: now[0])
     first = glances.now()

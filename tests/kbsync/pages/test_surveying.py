@@ -126,8 +126,8 @@ def test_labels_are_found_by_their_beginning_with_an_index(home: Reviewed) -> No
 
 def test_what_waits_is_paged_without_reading_what_does_not(home: Reviewed) -> None:
     app = home.place.application()
-    first, more = waiting_page(app, Selection(), 0, 3)
-    assert (len(first), more) == (3, True)
-    rest, more = waiting_page(app, Selection(), first[-1].fact.id, 3)
-    assert (len(rest), more) == (1, False)
-    assert {one.fact.source for one in waiting_page(app, Selection(source="erp"))[0]} == {"erp"}
+    first = waiting_page(app, Selection(), 0, 3)
+    assert (len(first.rows), first.next) == (3, first.rows[-1].fact.id)
+    rest = waiting_page(app, Selection(), first.rows[-1].fact.id, 3)
+    assert (len(rest.rows), rest.next) == (1, None)
+    assert {one.fact.source for one in waiting_page(app, Selection(source="erp")).rows} == {"erp"}
