@@ -38,7 +38,9 @@ class Glances:
         self._last: tuple[int, float, Glance] | None = None
 
     def now(self) -> Glance:
-        """The overview of now."""
+        """The overview of now; while it is read, the others who ask get the one before."""
+        if self._last is not None and self._lock.locked():
+            return self._last[2]
         with self._lock:
             with self._app.state.read() as tx:
                 head = tx.head()

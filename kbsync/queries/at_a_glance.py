@@ -93,6 +93,9 @@ def _concerns(status: Overview, reviews: tuple[Run, ...]) -> Iterator[Concern]:
             yield Concern("wrong", f"{one.hook} does not serve what is live", str(one), "/checkpoints")
     for source in status.sources:
         yield from _source(source)
+    for fresh, words in status.freshness:
+        if fresh.budget < 0:
+            yield Concern("wrong", f"Facts of {fresh.source} are served too late", words, "/runs")
     last = status.last_run
     if last is not None and last.state in ("failed", "rejected"):
         yield Concern("wrong", f"The last run was {last.state}", last.reason, f"/runs/{last.id}")

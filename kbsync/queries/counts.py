@@ -12,9 +12,9 @@ import structlog
 
 from kbsync.application import Application
 from kbsync.queries.quarantine import count_stale
+from kbsync.queries.sources import SourceCounts, count_sources
 from kbsync.queries.unlisted import unlisted
 from state import Snapshot, StateError
-from state.records import FactStatus
 
 log = structlog.get_logger()
 
@@ -29,10 +29,7 @@ class Counts:
     at: datetime
     head: int
     """The number of the newest event that is counted in."""
-    by_source: Mapping[str, Mapping[FactStatus, int]]
-    """Facts by source and status."""
-    watched: Mapping[str, int]
-    """Slots that each source was ever read for."""
+    sources: SourceCounts
     pending: int
     waiting: int
     stopped: int
@@ -45,7 +42,7 @@ class Counts:
     def facts(self) -> dict[str, int]:
         """Facts by status."""
         found: dict[str, int] = {}
-        for counts in self.by_source.values():
+        for counts in self.sources.facts.values():
             for status, count in counts.items():
                 found[str(status)] = found.get(str(status), 0) + count
         return found
@@ -62,8 +59,7 @@ def _count(app: Application, tx: Snapshot) -> Counts:
     return Counts(
         at=app.now(),
         head=head.seq if head else 0,
-        by_source=tx.count_source_facts(),
-        watched=tx.count_watched(),
+        sources=count_sources(app, tx),
         pending=tx.count_pending(live),
         waiting=tx.count_waiting(),
         stopped=tx.count_waiting_for("volume"),

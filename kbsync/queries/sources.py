@@ -13,7 +13,6 @@ from state import State, StateError
 from state.ledger import Snapshot
 from state.records import FactStatus, SourceHealth
 
-FactCounts = Mapping[str, Mapping[FactStatus, int]]
 OPEN = ("wanted", "held", "quarantined")
 
 
@@ -73,16 +72,33 @@ class SourceState:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class SourceCounts:
+    """What has to be counted of the sources; by source."""
+
+    facts: Mapping[str, Mapping[FactStatus, int]]
+    """Facts by status."""
+    watched: Mapping[str, int]
+    """Slots that it was ever read for."""
+    namespaces: Mapping[str, Mapping[str, int]]
+    """Slots by the prefix of their subject; empty if every source names every prefix that there is."""
+
+
+def count_sources(app: Application, tx: Snapshot) -> SourceCounts:
+    """Count now."""
+    return SourceCounts(tx.count_source_facts(), tx.count_watched(), _namespaces(app, tx))
+
+
 def source_states(
-    app: Application, tx: Snapshot, counts: tuple[FactCounts, Mapping[str, int]] | None = None
+    app: Application, tx: Snapshot, counts: SourceCounts | None = None
 ) -> tuple[SourceState, ...]:
     """The configured sources in the settings' order, then those that only the ledger knows.
 
-    `counts`: facts by source and status and slots by source, if they were counted before.
+    `counts`: what was counted before; without it, everything is counted now.
     """
-    facts, watched = counts or (tx.count_source_facts(), tx.count_watched())
+    counted = counts or count_sources(app, tx)
+    facts, watched, namespaces = counted.facts, counted.watched, counted.namespaces
     health, configured = tx.source_health(), app.settings.sources
-    namespaces = _namespaces(app, tx)
     left = sorted(name for name in watched if name not in configured)
     states = []
     for name in (*configured, *left):

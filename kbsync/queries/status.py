@@ -11,6 +11,7 @@ from kbsync.deployment.live import lost, withheld
 from kbsync.deployment.served import Served, served
 from kbsync.intake.pull import BOOTSTRAP_ADVICE
 from kbsync.queries.counts import Counts, count
+from kbsync.queries.freshness import Freshness, freshness
 from kbsync.queries.sources import SourceState, source_states
 from kbsync.queries.unlisted import described
 from kbsync.queries.upcoming import Agenda, agenda
@@ -54,6 +55,8 @@ class Overview:
     """Differences between what live was built with and today's settings and files."""
     agenda: Agenda
     """When the next cycle begins, as far as the settings say, and the quiet hours."""
+    freshness: tuple[tuple[Freshness, str], ...]
+    """How long each source's facts took until they were served, and the same in words."""
     calibration: str
     """Where the settings of [edit] come from, or why they may not fit the base; empty without a base."""
 
@@ -79,6 +82,8 @@ class Overview:
             for notice in source.notices():
                 yield "", notice
         yield from self.agenda.lines()
+        for one, words in self.freshness:
+            yield f"freshness {one.source}", words if one.budget >= 0 else Alarm(words)
         proven = ", ".join(f"{check.name} {check.at:%Y-%m-%d %H:%M}" for check in self.checks if check.ok)
         yield "audit log", f"{self.audit_head} events"
         yield "proven", proven or "nothing yet: the daemon does so on schedule"
@@ -153,7 +158,7 @@ def overview(app: Application, counts: Counts | None = None) -> Overview:
             open_runs=tx.open_runs(),
             last_run=last[0] if last else None,
             cursors={name: tx.cursor(name) for name in app.settings.sources},
-            sources=source_states(app, tx, (counted.by_source, counted.watched)),
+            sources=source_states(app, tx, counted.sources),
             paused=tx.paused(),
             audit_head=head.seq if head else 0,
             checks=tuple(tx.checks().values()),
@@ -161,6 +166,7 @@ def overview(app: Application, counts: Counts | None = None) -> Overview:
             withheld=withheld(tx, app.home),
             unlisted=dict(counted.unlisted),
             agenda=agenda(app, tx.source_health()),
+            freshness=tuple((one, one.described(app.settings.freshness)) for one in freshness(app, tx)),
             calibration=_calibration(app),
             differences=tuple(differences(app, live, counted.wordings)) if live else (),
         )

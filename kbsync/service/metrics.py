@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from kbsync.application import Application
 from kbsync.deployment.served import served
 from kbsync.gates import standing
+from kbsync.queries.freshness import freshness
 from state.records import DeploymentState, FactStatus, RunState
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ METRICS = {
     "kbsync_source_failures": "Errors in a row since the source was last read with success",
     "kbsync_source_slots": "Slots that the source was ever read for",
     "kbsync_source_rejected_rows": "Rows of the source's latest reading that could not be used",
+    "kbsync_freshness_seconds": "Seconds from a source's revision until it was served, as a quantile of its facts",
+    "kbsync_freshness_within_objective": "Share of the source's facts that were served within [freshness] objective",
+    "kbsync_freshness_budget": "What is left of the source's error budget: 1 all of it, below 0 the target is missed",
     "kbsync_deployments": "Rows of the outbox by state, of all promotions",
     "kbsync_served_version_matches": "1 where the server was last seen to serve what is live",
     "kbsync_live_checkpoint": "Id of the live checkpoint; absent where nothing is live",
@@ -63,6 +67,7 @@ class LedgerCollector(Collector):
             yield from _gates(tx)
             yield from self._live(tx)
             yield from self._sources(tx)
+            yield from self._freshness(tx)
             yield from self._checks(tx)
             head = tx.head()
             yield _single("kbsync_audit_head", head.seq if head else 0)
@@ -85,6 +90,18 @@ class LedgerCollector(Collector):
         if live is not None and live.promoted is not None:
             yield _single("kbsync_live_checkpoint", live.id)
             yield _single("kbsync_live_age_seconds", (self.app.now() - live.promoted).total_seconds())
+
+    def _freshness(self, tx: Snapshot) -> Iterator[Metric]:
+        seconds = _gauge("kbsync_freshness_seconds", "source", "quantile")
+        within, budget = (
+            _gauge(f"kbsync_freshness_{what}", "source") for what in ("within_objective", "budget")
+        )
+        for one in freshness(self.app, tx):
+            seconds.add_metric([one.source, "0.5"], one.p50.total_seconds())
+            seconds.add_metric([one.source, "0.95"], one.p95.total_seconds())
+            within.add_metric([one.source], one.within)
+            budget.add_metric([one.source], one.budget)
+        yield from (seconds, within, budget)
 
     def _sources(self, tx: Snapshot) -> Iterator[Metric]:
         lag, failures, slots, rejected = (

@@ -48,6 +48,19 @@ class ScheduleSettings(Section):
         return quiet_until(self.quiet, self.timezone, now)
 
 
+class FreshnessSettings(Section):
+    """How soon what a source states has to be served (docs/operating.md)."""
+
+    objective: PositiveDuration = Field(
+        timedelta(hours=24),
+        description="time from a source's revision until the model that states it is served",
+    )
+    target: float = Field(
+        0.95, ge=0.0, lt=1.0, description="share of the facts that have to be served within the objective"
+    )
+    window: PositiveDuration = Field(timedelta(days=28), description="time over which it is measured")
+
+
 class ExecutorSettings(Section):
     """The editing subprocess."""
 

@@ -36,6 +36,7 @@ from kbsync.settings.gates import GateCommandSettings, GateSettings, gates_in_fo
 from kbsync.settings.listening import HealthSettings, PagesSettings
 from kbsync.settings.operation import (
     ExecutorSettings,
+    FreshnessSettings,
     LogSettings,
     ScheduleSettings,
     StateSettings,
@@ -155,6 +156,7 @@ class Settings(BaseSettings):
     )
     deliver: DeliverSettings = DeliverSettings()
     review: ReviewSettings = ReviewSettings()
+    freshness: FreshnessSettings = FreshnessSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     executor: ExecutorSettings = ExecutorSettings()
     state: StateSettings = StateSettings()
