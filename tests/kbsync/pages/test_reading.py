@@ -31,8 +31,12 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
-        if tag == "a" and (address := found.get("href")):
+        # A browser follows an alternate, such as a feed, only if it is asked to; it loads every other link.
+        is_alternate = tag == "link" and found.get("rel") == "alternate"
+        if (tag == "a" or is_alternate) and (address := found.get("href")):
             self.links.add(address)
+        if is_alternate:
+            return
         for name in ("src", "href") if tag in ("script", "link", "img") else ("src",):
             if address := found.get(name):
                 self.loaded.add(address)
@@ -57,7 +61,7 @@ def test_every_link_of_every_page_leads_somewhere(home: Reviewed, client: httpx.
             assert page.inline == [], f"{address} has {page.inline}"
             assert all(one.startswith("/static/") for one in page.loaded), page.loaded
             waiting += [one for one in page.links if len(seen) < 150]
-    assert {"/runs/1", "/facts/1", "/quarantine.json"} <= seen
+    assert {"/runs/1", "/facts/1", "/quarantine.json", "/feed.atom"} <= seen
 
 
 def test_the_overview_says_at_a_glance_whether_anything_is_wrong(
