@@ -6,18 +6,15 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 
 import structlog
 
 from kbsync.application import Application
-from kbsync.errors import KbsyncError
 from kbsync.home import Home
 from kbsync.queries.counts import SMALL, Census
 from kbsync.queries.survey import Survey, survey
 from kbsync.settings.sections import Settings
-from state import StateError
 
 log = structlog.get_logger()
 
@@ -52,16 +49,32 @@ class Surveys:
 
     def _make(self, head: int) -> None:
         try:
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-                found = pool.submit(_survey, self._app.home, self._app.settings).result()
-            self._last = self._clock(), head, found
-        except (BrokenProcessPool, KbsyncError, StateError, OSError) as error:
-            log.warning("survey.failed", reason=str(error))
+            self._last = self._clock(), head, _made_elsewhere(self._app)
+        except (EOFError, OSError) as error:
+            log.warning("survey.failed", reason=str(error) or "the process that makes it ended")
         finally:
             self._busy.release()
 
 
-def _survey(home: Home, settings: Settings) -> Survey:
+def _made_elsewhere(app: Application) -> Survey:
+    """The survey, made by a process that ends with this one, whether or not it is done.
+
+    Raises EOFError if it ends without a survey.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_survey, args=(sending, app.home, app.settings), daemon=True)
+    process.start()
+    sending.close()
+    try:
+        found: Survey = receiving.recv()
+    finally:
+        receiving.close()
+        process.join()
+    return found
+
+
+def _survey(sending: Connection, home: Home, settings: Settings) -> None:
     """In the other process."""
     with Application(home, settings) as app:
-        return survey(app)
+        sending.send(survey(app))
