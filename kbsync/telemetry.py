@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from kbsync import __version__
@@ -23,6 +24,12 @@ Attribute = str | int | float | bool
 
 _tracer: Tracer | None = None
 """None: tracing is off."""
+
+
+def missing() -> str:
+    """The first package that tracing needs and that is not installed; empty if all are."""
+    packages = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")
+    return next((name for name in packages if find_spec(name) is None), "")
 
 
 @contextmanager

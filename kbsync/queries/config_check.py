@@ -18,6 +18,7 @@ from connectors.files import FilesConnector
 from connectors.guesses import did_you_mean
 from editing.editors.registry import editors
 from editing.errors import EditingError
+from kbsync import telemetry
 from kbsync.application import Application
 from kbsync.deployment.hook_problems import hook_problems
 from kbsync.errors import BadConfiguration, KbsyncError
@@ -223,6 +224,15 @@ def _sign_in(app: Application) -> Iterator[Problem]:
             yield Problem("[pages.oidc]", str(error), error.advice or "see docs/pages.md")
 
 
+def _tracing(app: Application) -> Iterator[Problem]:
+    if app.settings.tracing.endpoint is not None and (package := telemetry.missing()):
+        yield Problem(
+            "[tracing] endpoint",
+            f"it needs the package {package}",
+            "install the packages with `pip install 'kbsync[otel]'`, or remove the section",
+        )
+
+
 def _sources(app: Application) -> Iterator[Problem]:
     if not app.settings.sources:
         yield Problem("[sources]", "no source is configured", "add a [sources.NAME] section with a `kind`")
@@ -302,6 +312,7 @@ CHECKS: tuple[SettingsCheck, ...] = (
     _relations,
     _wordings,
     _sources,
+    _tracing,
 )
 """In the order in which their problems are printed."""
 

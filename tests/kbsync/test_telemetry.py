@@ -20,6 +20,7 @@ from kbsync import telemetry
 from kbsync.deployment.http import Server
 from kbsync.errors import BadConfiguration
 from kbsync.executor import LocalExecutor
+from kbsync.queries.config_check import check_settings
 from kbsync.service.cycle import cycle
 from kbsync.settings.loading import load
 from tests.support.micro import make
@@ -146,6 +147,18 @@ def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) ->
     ):
         pass
     assert "kbsync[otel]" in str(refused.value.advice)
+
+
+def test_the_check_of_the_settings_names_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make(tmp_path, extra="[tracing]\nendpoint = 'http://127.0.0.1:9/v1/traces'\n")
+    with world.application() as app:
+        assert check_settings(app).problems == ()
+        found = telemetry.find_spec
+        monkeypatch.setattr(
+            telemetry, "find_spec", lambda name: None if name == "opentelemetry.sdk" else found(name)
+        )
+        (problem,) = check_settings(app).problems
+    assert (problem.where, problem.what) == ("[tracing] endpoint", "it needs the package opentelemetry.sdk")
 
 
 @pytest.mark.parametrize("url", ["collector:4318", "ftp://collector/", "http://ada:secret@collector/"])
