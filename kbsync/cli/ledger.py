@@ -13,8 +13,9 @@ from kbsync.cli.options import Actor, Json, Reason, globals_of
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from kbsync.application import Application
     from state.fact_queries import FactFilter
-    from state.records import Fact, FactStatus
+    from state.records import Fact, FactStatus, Run
 
 
 def register(app: typer.Typer) -> None:
@@ -188,8 +189,31 @@ def runs(
                 for g in results
             ),
         )
+        _print_measured(app, found[0])
     elif found and found[-1].id > 1:
         say(f"{found[-1].id - 1} older ones: --limit shows more")
+
+
+def _print_measured(app: Application, run: Run) -> None:
+    """What the last round measured for gates that are off, beside the threshold that they would have."""
+    from editing.errors import SpecError
+    from editing.spec import BuildReport
+    from kbsync.errors import BadConfiguration
+
+    report = app.home.round(run.id, run.round).report
+    try:
+        off = {gate.name: gate for gate in app.gates if not gate.enabled}
+        measures = BuildReport.read(report).measures if report.is_file() else ()
+    except (BadConfiguration, SpecError) as error:
+        say(f"what was measured for gates that are off cannot be shown: {error}")
+        return
+    rows = [(one, off[one.name]) for one in measures if one.name in off and one.value is not None]
+    if rows:
+        print_table(
+            "measured for gates that are off",
+            ("gate", "value", "live", "passes when", "n"),
+            ((one.name, one.value, one.live, gate.condition, one.n) for one, gate in rows),
+        )
 
 
 def checkpoints(context: typer.Context, json: Json = False) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from editing.spec import BuildReport, Cost, Measure
 from kbsync.application import Application
+from kbsync.cli import main
 from kbsync.errors import NoInput, UsageError
 from kbsync.gates import DEFAULT_GATES, judge_all
 from kbsync.home import Home
@@ -24,6 +25,7 @@ MEASURES = (
     Measure("retention", 0.95, 40, 38, live=0.96, live_k=39),
     Measure("perplexity_ratio", 1.01),
     Measure("weight_growth", 5.126, 80),
+    Measure("kl_p99", 1.5, 30, live=1.25, unit="nats"),
 )
 
 
@@ -90,3 +92,18 @@ def test_what_cannot_be_judged_again_says_why(app: Application) -> None:
         rejudge(app, 1)
     with pytest.raises(UsageError, match="run 7 was not judged"):
         rejudge(app, 7)
+
+
+def test_a_run_shows_what_was_measured_for_gates_that_are_off(
+    app: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.close()
+    with pytest.raises(SystemExit, match="0"):
+        main(["--home", str(app.home.root), "runs", "1"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "kl_p99" in line]
+    assert all(text in line for text in ("1.500", "1.250", "\u2264 2", "30"))
+    app.home.round(1, 1).report.write_text("{", encoding="utf-8")
+    with pytest.raises(SystemExit, match="0"):
+        main(["--home", str(app.home.root), "runs", "1"])
+    shown = capsys.readouterr()
+    assert "cannot be shown" in shown.out + shown.err
