@@ -24,6 +24,7 @@ from connectors.guesses import did_you_mean
 from connectors.http.client import Requester, RequestLimits, check_agent
 from connectors.http.limits import PROCESS_LIMITERS, Budget, Limiters
 from connectors.http.sparql_client import Credentials
+from connectors.licences import Licence
 
 _SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
 _USERINFO = re.compile(r"(://[^/?#\s:@]*):[^/?#\s]*@")
@@ -48,6 +49,10 @@ class SourceSettings(pydantic.BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str
+    licence: Licence | None = Field(
+        None,
+        description="Licence of what the source states, as an SPDX expression; Wikidata's own is CC0-1.0",
+    )
 
 
 def _http_url(url: str) -> str:

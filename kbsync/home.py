@@ -119,6 +119,11 @@ class Home:
         return self.root / "keys"
 
     @property
+    def model_keys(self) -> Path:
+        """Private halves of the keys that sign versions of the model."""
+        return self.keys / "models"
+
+    @property
     def witnesses(self) -> Path:
         """The heads that witnesses with an address have cosigned, a file each."""
         return self.root / "witnesses"

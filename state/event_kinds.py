@@ -59,6 +59,7 @@ EventKind = Literal[
     "checkpoint.pinned",
     "checkpoint.unpinned",
     "checkpoint.collected",
+    "checkpoint.signed",
     "deployment.deploying",
     "deployment.deployed",
     "deployment.failed",
@@ -86,6 +87,9 @@ EventKind = Literal[
     "key.created",
     "key.rotated",
     "key.revoked",
+    "model_key.created",
+    "model_key.rotated",
+    "model_key.revoked",
     "check.failed",
     "check.passed",
 ]

@@ -33,6 +33,7 @@ from kbsync.cli import (
     sources,
     surveying,
     syncing,
+    verifying,
     webhooks,
 )
 from kbsync.cli.examples import add_examples
@@ -62,7 +63,7 @@ PANELS = {
         "requests",
         "audit",
     ),
-    "Keep it safe": ("backup", "restore", "keys", "prove", "forget", "forgotten", "release"),
+    "Keep it safe": ("backup", "restore", "keys", "prove", "verify", "forget", "forgotten", "release"),
     "Ask the model": ("survey", "ask", "explain"),
     "Decide": ("serve", "quarantine", "review", "rollback", "retract", "unretract", "tokens"),
     "Edit any model, without sources": ("inspect", "calibrate", "edit", "stats", "trace"),
@@ -131,6 +132,7 @@ for part in (
     auditing,
     keys,
     proving,
+    verifying,
     backups,
     forgetting,
     editing,

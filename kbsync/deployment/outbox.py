@@ -29,9 +29,10 @@ from kbsync.deployment.connect import connect_hook
 from kbsync.deployment.hooks import Call, Hook, HookFailed, LoadFailed, Version
 from kbsync.deployment.http import Server
 from kbsync.deployment.patience import Patience
-from kbsync.errors import BadConfiguration
+from kbsync.errors import BadConfiguration, BadData, NoInput
 from kbsync.leadership import Leadership
 from kbsync.settings.deploy import AnyHookSettings
+from kbsync.signing.verifying import require
 from state.records import Checkpoint, Deployment
 
 log = structlog.get_logger()
@@ -43,6 +44,8 @@ _MARGIN_S = 5.0
 _WATCH_S = 10.0
 """Longest wait for a server that is only asked what it serves, in seconds."""
 _POLL_S = 0.5
+_VERIFY_S = 3600.0
+"""Longest verification of a version before its server is notified, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ class Outbox:
         version = self._version(row)
         call = Call(settings.timeout.total_seconds(), threading.Event())
         try:
+            self._require_signature(self._checkpoint(row))
             hook = connect_hook(settings, call, self.app.now)
             observed = self._notified(hook, row, settings, version, call)
             crash_point("kbsync.deploying:after-telling")
@@ -235,18 +239,31 @@ class Outbox:
             return "there is no version before to go back to"
         call = Call(settings.timeout.total_seconds(), threading.Event())
         try:
-            hook = connect_hook(settings, call, self.app.now)
-            self.patience.wait(lambda: hook.rollback(before), call.timeout_s + _MARGIN_S, call.abandoned)
+            self._require_signature(before)
+            hook, version = connect_hook(settings, call, self.app.now), self._version_of(before)
+            self.patience.wait(lambda: hook.rollback(version), call.timeout_s + _MARGIN_S, call.abandoned)
         except (HookFailed, BadConfiguration) as error:
-            return f"{before.id} could not be pushed again either: {error}"
-        return f"{before.id} was pushed again"
+            return f"{self._version_of(before).id} could not be pushed again either: {error}"
+        return f"{version.id} was pushed again"
+
+    def _require_signature(self, checkpoint: Checkpoint) -> None:
+        """Raises HookFailed unless the files are signed as the settings require: every byte is read."""
+        if not self.app.settings.signing.required:
+            return
+        try:
+            self.patience.wait(lambda: require(self.app, checkpoint), _VERIFY_S, threading.Event())
+        except (BadData, NoInput) as error:
+            raise HookFailed(f"it was not notified: {error}", error.advice) from error
 
     def _checkpoint(self, row: Deployment) -> Checkpoint:
         with self.app.state.read() as tx:
             return tx.checkpoint(row.checkpoint)
 
     def _version(self, row: Deployment) -> Version:
-        return Version.of(self._checkpoint(row), self.app.home.checkpoints)
+        return self._version_of(self._checkpoint(row))
+
+    def _version_of(self, checkpoint: Checkpoint) -> Version:
+        return Version.of(checkpoint, self.app.home.checkpoints)
 
     def _earlier(self, row: Deployment) -> list[Deployment]:
         with self.app.state.read() as tx:
@@ -255,13 +272,13 @@ class Outbox:
     def _had_before(self, row: Deployment) -> bool:
         return any(one.checkpoint == row.checkpoint and one.attempts for one in self._earlier(row))
 
-    def _before(self, row: Deployment) -> Version | None:
-        """The version that this hook's server served last, if it still exists."""
+    def _before(self, row: Deployment) -> Checkpoint | None:
+        """The checkpoint that this hook's server served last, if it still exists."""
         served = [one for one in self._earlier(row) if one.state == "deployed"]
         if not served:
             return None
         checkpoint = self._checkpoint(max(served, key=lambda one: one.promotion))
-        return None if checkpoint.collected else Version.of(checkpoint, self.app.home.checkpoints)
+        return None if checkpoint.collected else checkpoint
 
 
 class Unanswered(HookFailed):

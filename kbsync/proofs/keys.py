@@ -8,25 +8,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
-from editing.durable import write_file
 from kbsync.application import Application
-from kbsync.errors import BadConfiguration, NoInput, UsageError
-from kbsync.home import PRIVATE, Home
+from kbsync.errors import BadConfiguration, UsageError
+from kbsync.home import Home
+from kbsync.private_keys import key_files, read_key, write_key
 from state import Transaction
 from state.lineage import LoggedKey, rotation
 from state.notes import PublicKey, SigningKey
@@ -142,9 +133,7 @@ def _store(app: Application, key: SigningKey) -> None:
     """Write the private half before the log names the key, unless a credential has it."""
     if has_private(app, key.public):
         return
-    app.home.keys.mkdir(mode=0o700, exist_ok=True)
-    pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_file(_file(app.home, key.public), pem, mode=PRIVATE)
+    write_key(_file(app.home, key.public), key.private)
 
 
 def _file(home: Home, key: PublicKey) -> Path:
@@ -153,26 +142,12 @@ def _file(home: Home, key: PublicKey) -> Path:
 
 def _private_keys(home: Home) -> Iterator[Ed25519PrivateKey]:
     """Every private key there is.  Raises BadConfiguration for one that others can read, or that is none."""
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and (given := Path(credentials) / CREDENTIAL).is_file():
-        yield _read(given)
-    for file in sorted(home.keys.glob("*.pem")):
-        if stat.S_IMODE(file.stat().st_mode) & 0o077:
-            raise BadConfiguration(
-                f"the signing key {file} can be read by others", f"revoke it, or at least: chmod 600 {file}"
-            )
+    for file in key_files(home.keys, CREDENTIAL):
         yield _read(file)
 
 
 def _read(file: Path) -> Ed25519PrivateKey:
-    try:
-        found = load_pem_private_key(file.read_bytes(), None)
-    except FileNotFoundError as error:
-        raise NoInput(f"there is no key {file}", "name an unencrypted PEM file") from error
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BadConfiguration(
-            f"{file} cannot be read as an ed25519 private key: {error}", "name an unencrypted PEM file"
-        ) from error
+    found = read_key(file, "ed25519")
     if not isinstance(found, Ed25519PrivateKey):
         raise BadConfiguration(f"{file} is not an ed25519 key", "create one with `kbsync keys create`")
     return found

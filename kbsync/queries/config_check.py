@@ -29,6 +29,7 @@ from kbsync.queries.unlisted import described, unlisted
 from kbsync.queries.upcoming import agenda
 from kbsync.settings.base_model import calibration_doubt
 from kbsync.settings.canaries import read_canaries
+from kbsync.signing.keys import obstacles
 from state.errors import StateError
 
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -233,6 +234,11 @@ def _tracing(app: Application) -> Iterator[Problem]:
         )
 
 
+def _signing(app: Application) -> Iterator[Problem]:
+    for what, advice in obstacles(app):
+        yield Problem("[signing] required", what, advice)
+
+
 def _sources(app: Application) -> Iterator[Problem]:
     if not app.settings.sources:
         yield Problem("[sources]", "no source is configured", "add a [sources.NAME] section with a `kind`")
@@ -309,6 +315,7 @@ CHECKS: tuple[SettingsCheck, ...] = (
     _deploy,
     _webhooks,
     _sign_in,
+    _signing,
     _relations,
     _wordings,
     _sources,

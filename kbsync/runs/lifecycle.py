@@ -37,6 +37,7 @@ from kbsync.runs.planning import WITHDRAWAL, review_needed
 from kbsync.runs.quarantining import predecessors, quarantine
 from kbsync.runs.rollout import finish
 from kbsync.settings.in_force import judged_under
+from kbsync.signing.sealing import seal
 from state import Snapshot, Transaction
 from state.errors import (
     ForbiddenTransition,
@@ -255,7 +256,7 @@ class Lifecycle:
         return self._reject(run, reason)
 
     def _promote(self, run: Run) -> Run:
-        """Promote; a run waits in quiet hours, and if the ledger does not agree with its log."""
+        """Complete the version and promote it; a run waits in quiet hours, and if ledger and log disagree."""
         app = self.app
         if self.quiet_until() is not None and not self._was_decided(run):
             if unwanted := outdated.newly_unwanted(app, run) or outdated.withdrawn(app, run):
@@ -263,6 +264,7 @@ class Lifecycle:
             return run
         if app.settings.state.verify_before_promotion and integrity.prove(app, self.leadership):
             return run
+        seal(app, self.leadership, run.checkpoint)
         hooks = tuple(app.settings.deploy)
         return promotion.promote(app.state, app.home, run, self.leadership.lease, hooks=hooks, actor=ACTOR)
 

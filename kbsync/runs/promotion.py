@@ -23,6 +23,7 @@ from kbsync.reasons import checked
 from kbsync.runs.ending import end_run
 from kbsync.runs.integrity import ADVICE
 from kbsync.runs.returning import apply, returning
+from kbsync.signing.sealing import seal
 from state import Snapshot, State, Transaction
 from state.records import Checkpoint, Lease, Run
 
@@ -126,6 +127,7 @@ def rollback(
     if doubt:
         raise BadData(f"nothing was rolled back: {doubt}", ADVICE["tables"])
     verify(home, chosen)
+    seal(app, leadership, chosen.id)
     with state.write() as tx:
         what = returning(tx, left, chosen)
         stays = follow and bool(what.withdrawn)

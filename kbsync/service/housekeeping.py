@@ -13,6 +13,7 @@ from kbsync.deployment.live import absent
 from kbsync.leadership import Leadership
 from kbsync.runs import promotion
 from kbsync.service.scrub import check_link
+from kbsync.signing.sealing import seal_kept
 
 log = structlog.get_logger()
 
@@ -22,6 +23,7 @@ def clean_up(app: Application, leadership: Leadership) -> None:
 
     Retired checkpoints beyond `state.keep` are removed unless they are pinned; those that were built with a subject
     which was forgotten always are.  So are the unfinished files of processes that were killed.
+    Those that stay get the bill of materials and the signature that they lack.
     """
     check_link(app, leadership)
     promotion.project(app.state, app.home)
@@ -40,10 +42,13 @@ def clean_up(app: Application, leadership: Leadership) -> None:
     keep |= {f"{run.id}-{run.round}" for run in open_runs.values()}
     removed = [*checkpoints.collect_garbage(app.home.checkpoints, keep), *_sweep(app, open_runs)]
     gone = [c.id for c in retired if absent(app.home, c) or c.path not in keep]
+    for checkpoint in {one.id: one for one in (*roots.checkpoints, *kept)}.values():
+        if checkpoint.promoted is not None and not absent(app.home, checkpoint):
+            seal_kept(app, leadership, checkpoint)
     if gone:
         with leadership.write() as tx:
-            for checkpoint in gone:
-                tx.collected(checkpoint)
+            for id in gone:
+                tx.collected(id)
     if removed:
         log.info("garbage.removed", names=len(removed))
 

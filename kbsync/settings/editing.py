@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from connectors.licences import Licence
 from editing.settings import EditSettings
 from kbsync.settings.section import Section
 
@@ -16,6 +17,9 @@ class ModelSettings(Section):
     """The base model and the text it is measured on."""
 
     path: Path | None = Field(None, description="local Hugging Face directory of the base model")
+    licence: Licence | None = Field(
+        None, description="licence of the base model, as an SPDX expression; for the bill of materials"
+    )
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", description="auto, cpu, cuda or cuda:N"
     )

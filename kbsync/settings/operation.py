@@ -113,6 +113,15 @@ class TracingSettings(Section):
     )
 
 
+class SigningSettings(Section):
+    """Signatures of versions (docs/signing.md); versions are signed as soon as there is a key for it."""
+
+    required: bool = Field(
+        False,
+        description="no version goes live, and no server is notified of one, without a valid signature",
+    )
+
+
 class LogSettings(Section):
     """The daemon's log, on stderr."""
 

@@ -39,6 +39,7 @@ from kbsync.settings.operation import (
     FreshnessSettings,
     LogSettings,
     ScheduleSettings,
+    SigningSettings,
     StateSettings,
     TracingSettings,
 )
@@ -160,6 +161,7 @@ class Settings(BaseSettings):
     schedule: ScheduleSettings = ScheduleSettings()
     executor: ExecutorSettings = ExecutorSettings()
     state: StateSettings = StateSettings()
+    signing: SigningSettings = SigningSettings()
     deploy: dict[str, AnyHookSettings] = Field(default_factory=dict)
     webhooks: dict[NotificationName, NotificationSettings] = Field(default_factory=dict)
     health: HealthSettings = HealthSettings()
