@@ -114,6 +114,11 @@ class Home:
         return self.root / "forgotten.json"
 
     @property
+    def retention(self) -> Path:
+        """When the retention policy was applied last."""
+        return self.root / "retention.json"
+
+    @property
     def keys(self) -> Path:
         """Private halves of signing keys."""
         return self.root / "keys"

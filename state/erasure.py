@@ -6,14 +6,13 @@ twice; the hash of every event, so that the log verifies (`redaction.py`).  Ever
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, or_, select, text, update
+from sqlalchemy import delete, or_, select
 
+from state.event_erasure import EventErasure, Sign
 from state.fact_queries import FACTS, PROBES
 from state.facts import LOGGED_COLUMNS, FactTransitions
 from state.forgotten import ForgottenTransitions
@@ -23,7 +22,7 @@ from state.merges import MERGES
 from state.names import SubjectNames
 from state.observations import OBSERVATIONS, READINGS
 from state.records import Erased, Fact, SlotKey, fact_key
-from state.redaction import KIND, Erasure, digest_of_event, statement
+from state.redaction import Erasure
 from state.requests import REQUESTS
 from state.seals import key_columns, key_text
 from state.slots import ENTITIES
@@ -41,7 +40,7 @@ from state.tables import (
     Sources,
     table,
 )
-from state.transaction import EVENTS, SLOTS, NewEvent, Writer, chunks
+from state.transaction import SLOTS, NewEvent, chunks
 from state.views import BASE_ANSWERS, ERASED, VIEW_FACTS, VIEWS, digest_of
 
 _WORD = "forgotten"
@@ -58,8 +57,6 @@ _TEXTS: dict[type[LedgerTable], tuple[str, ...]] = {
     Sources: ("error", "reject"),
 }
 """Columns that may quote what a source stated."""
-_EVENTS_A_STATEMENT = 1_000
-Sign = Callable[[str], bytes]
 
 
 class ErasureQueries(SubjectQueries):
@@ -132,7 +129,7 @@ class ErasureQueries(SubjectQueries):
         return taken
 
 
-class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, Writer):
+class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, EventErasure):
     def erase_subject(self, subject: str, reason: str, actor: str, sign: Sign | None) -> Erased:
         """Erases the subject wherever the ledger has it, and bars it from being learnt again.
 
@@ -260,18 +257,7 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
                     for name, keys in sealed.items():
                         others.setdefault(name, set()).update(keys)
         self._seal_again(others)
-        where = update(EVENTS).where(EVENTS.c.seq == bindparam("_seq"))
-        with self._events_writable():
-            for start in range(0, len(changed), _EVENTS_A_STATEMENT):
-                page = changed[start : start + _EVENTS_A_STATEMENT]
-                values = [
-                    {"_seq": row["seq"], "body": row["body"], "rows": row["rows"], "salt": None}
-                    for row in page
-                ]
-                self.connection.execute(where, values)
-            for chunk in chunks(unsalted):
-                self.connection.execute(update(EVENTS).where(EVENTS.c.seq.in_(chunk)).values(seal_salt=None))
-        return {str(row["seq"]): digest_of_event(row) for row in changed}
+        return self._rewrite_events(changed, unsalted)
 
     def _seal_again(self, rows: Mapping[str, Collection[str]]) -> None:
         """Have rows, by table and the text of their key, sealed by the next event."""
@@ -279,31 +265,6 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
             source = LedgerTable.metadata.tables[name]
             found = {tuple(row) for row in self._rows(select(*key_columns(source)))}
             self._touch(source, [key for key in found if key_text(key) in keys])
-
-    @contextmanager
-    def _events_writable(self) -> Iterator[None]:
-        """Lift the protection of the audit log within this transaction; a rollback restores it, too."""
-        if self.connection.dialect.name != "sqlite":
-            self.connection.execute(text("ALTER TABLE events DISABLE TRIGGER events_append_only"))
-            yield
-            self.connection.execute(text("ALTER TABLE events ENABLE TRIGGER events_append_only"))
-            return
-        found = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'events_no_update'")
-        statement = str(self.connection.execute(found).scalar_one())
-        self.connection.execute(text("DROP TRIGGER events_no_update"))
-        yield
-        self.connection.exec_driver_sql(statement)
-
-    def _vouch(self, number: int, redacted: dict[str, str], actor: str, sign: Sign | None) -> None:
-        """Write which events were redacted, and what is left of them, signed."""
-        notes = []
-        for page in chunks(redacted, _EVENTS_A_STATEMENT):
-            these = {seq: redacted[seq] for seq in page}
-            body: dict[str, Any] = {"number": number, "events": these}
-            if sign is not None:
-                body["signature"] = base64.b64encode(sign(statement(number, these))).decode()
-            notes.append(NewEvent(KIND, body))
-        self._log(actor, notes)
 
     def _left_of(self, view: str) -> str:
         """The digest that the view's facts have now."""

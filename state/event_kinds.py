@@ -26,6 +26,7 @@ EventKind = Literal[
     "subject.forgotten",
     "subject.released",
     "events.redacted",
+    "retention.applied",
     "breaker.tripped",
     "view.created",
     "view.blocked",

@@ -30,7 +30,6 @@ from state.checks import CheckQueries, CheckTransitions
 from state.counts import CountQueries
 from state.deployments import DeploymentQueries
 from state.driver_errors import shown, translated
-from state.erasure import ErasureQueries, ErasureTransitions
 from state.event_pages import EventPages
 from state.fact_pages import FactPages
 from state.facts import FactTransitions
@@ -50,6 +49,7 @@ from state.records import Lease, SlotKey
 from state.renderings import RenderingQueries, RenderingTransitions
 from state.replay import Replay
 from state.requests import RequestQueries, RequestTransitions
+from state.retention import RetentionQueries, RetentionTransitions
 from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
 from state.sources import SourceQueries, SourceTransitions
@@ -64,7 +64,7 @@ class Snapshot(
     PlanQueries,
     CountQueries,
     ForgottenQueries,
-    ErasureQueries,
+    RetentionQueries,
     ProvenanceQueries,
     SlotQueries,
     SourceQueries,
@@ -85,7 +85,7 @@ class Snapshot(
 
 
 class Transaction(
-    ErasureTransitions,
+    RetentionTransitions,
     SlotTransitions,
     SourceTransitions,
     RenderingTransitions,

@@ -6,9 +6,10 @@ old values need not settle again at a first import.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from connectors.current import CurrentValues, read
 from connectors.observations import Statement
@@ -62,6 +63,35 @@ def _standing(
         read(current.held, now),
         _unchanged_since(steps),
         _flips(steps, now - flip_window),
+    )
+
+
+def expendable(
+    seen: Sequence[Stated], now: datetime, flip_window: timedelta, before: datetime, needed: Collection[int]
+) -> list[Stated]:
+    """What one source stated before `before` and may be deleted, because the source's standing is the same without it.
+
+    `seen`: the slot's observations of that source, in its own order; the current one always stays, and so do those
+    whose revision is `needed`.
+    """
+    old = [
+        one for one, successor in pairwise(seen) if successor.observed < before and one.revision not in needed
+    ]
+    while old and not _same_standing(seen, old, now, flip_window):
+        old.pop()
+    return old
+
+
+def _same_standing(
+    seen: Sequence[Stated], without: Sequence[Stated], now: datetime, flip_window: timedelta
+) -> bool:
+    """Whether the standing is the same, now and later, in a bootstrap or not."""
+    gone = {id(one) for one in without}
+    rest = [one for one in seen if id(one) not in gone]
+    return all(
+        _standing("", list(seen), now, flip_window, bootstrap=bootstrap)
+        == _standing("", rest, now, flip_window, bootstrap=bootstrap)
+        for bootstrap in (False, True)
     )
 
 

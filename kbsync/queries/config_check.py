@@ -29,6 +29,7 @@ from kbsync.queries.unlisted import described, unlisted
 from kbsync.queries.upcoming import agenda
 from kbsync.settings.base_model import calibration_doubt
 from kbsync.settings.canaries import read_canaries
+from kbsync.settings.operation import described_periods
 from kbsync.signing.keys import obstacles
 from state.errors import StateError
 
@@ -69,6 +70,7 @@ def check_settings(app: Application) -> Checked:
         "health": app.settings.health.listen or "off",
         "sources": ", ".join(sorted(app.settings.sources)) or "none",
         **dict(agenda(app).lines()),
+        "retention": described_periods(app.settings.retention),
     }
     if not any(problem.where.startswith("[relations") for problem in problems):
         found["relations"] = f"{len(app.catalogue.enabled())} on{_not_listed(app)}"

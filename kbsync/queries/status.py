@@ -17,6 +17,7 @@ from kbsync.queries.unlisted import described
 from kbsync.queries.upcoming import Agenda, agenda
 from kbsync.recipe import REBUILD, differences
 from kbsync.settings.base_model import calibration_doubt
+from kbsync.settings.operation import described_periods
 from state.records import Check, Checkpoint, Pause, Run
 
 
@@ -59,6 +60,8 @@ class Overview:
     """How long each source's facts took until they were served, and the same in words."""
     calibration: str
     """Where the settings of [edit] come from, or why they may not fit the base; empty without a base."""
+    retention: str = "everything is kept"
+    """What is kept how long (`[retention]`)."""
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """The overview for people, as pairs of a name and a text."""
@@ -115,6 +118,7 @@ class Overview:
             yield "", f"`{REBUILD}` builds what is wanted again with today's settings"
         if self.calibration:
             yield "calibration", self.calibration
+        yield "retention", self.retention
         if self.unlisted:
             yield "not listed", described(self.unlisted)
         if self.stopped:
@@ -168,5 +172,6 @@ def overview(app: Application, counts: Counts | None = None) -> Overview:
             agenda=agenda(app, tx.source_health()),
             freshness=tuple((one, one.described(app.settings.freshness)) for one in freshness(app, tx)),
             calibration=_calibration(app),
+            retention=described_periods(app.settings.retention),
             differences=tuple(differences(app, live, counted.wordings)) if live else (),
         )

@@ -37,7 +37,6 @@ from kbsync.runs.planning import WITHDRAWAL, review_needed
 from kbsync.runs.quarantining import predecessors, quarantine
 from kbsync.runs.rollout import finish
 from kbsync.settings.in_force import judged_under
-from kbsync.signing.sealing import seal
 from state import Snapshot, Transaction
 from state.errors import (
     ForbiddenTransition,
@@ -264,9 +263,7 @@ class Lifecycle:
             return run
         if app.settings.state.verify_before_promotion and integrity.prove(app, self.leadership):
             return run
-        seal(app, self.leadership, run.checkpoint)
-        hooks = tuple(app.settings.deploy)
-        return promotion.promote(app.state, app.home, run, self.leadership.lease, hooks=hooks, actor=ACTOR)
+        return promotion.complete(app, self.leadership, run, actor=ACTOR)
 
     def _deploy(self, run: Run) -> Run:
         return finish(self.app, self.leadership, run, asked=self.asked)

@@ -30,6 +30,16 @@ from state.records import Checkpoint, Lease, Run
 log = structlog.get_logger()
 
 
+def complete(app: Application, leadership: Leadership, run: Run, *, actor: str) -> Run:
+    """Complete the run's version with its bill of materials and signatures, then `promote` it.
+
+    Raises what both raise (`kbsync.signing.sealing.seal`).
+    """
+    seal(app, leadership, run.checkpoint)
+    hooks = tuple(app.settings.deploy)
+    return promote(app.state, app.home, run, leadership.lease, hooks=hooks, actor=actor)
+
+
 def promote(state: State, home: Home, run: Run, lease: Lease, *, hooks: Sequence[str], actor: str) -> Run:
     """Make the run's checkpoint live: verify its bytes, then commit under the lease's generation.
 

@@ -21,6 +21,7 @@ from kbsync.runs.starting import Occasion, quiet_hours, start
 from kbsync.service.forgotten_file import forget_again
 from kbsync.service.housekeeping import clean_up
 from kbsync.service.reading import pull
+from kbsync.service.retention import apply_if_due
 from kbsync.settings.base_model import named_device
 from state.records import Run
 
@@ -104,6 +105,7 @@ def cycle(
         if waits and promotion.project(app.state, app.home, sources_read=True) is not None:
             notify_servers(app, leadership, asked=asked)
         clean_up(app, leadership)
+        apply_if_due(app, leadership)
         return CycleReport((*runs, *new), reports, unavailable, nothing)
 
 

@@ -7,7 +7,6 @@ repeated, so a process that dies in between is followed by one that finishes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from kbsync.runs.integrity import ADVICE
 from kbsync.service import forgotten_file, searching
 from kbsync.service.cycle import rebuild
 from kbsync.service.housekeeping import clean_up
+from kbsync.service.residuals import residual_groups
 from state import Snapshot
 from state.names import SubjectNames
 from state.records import Erased, Fact, Request
@@ -138,7 +138,7 @@ def _built_without(app: Application, leadership: Leadership) -> dict[str, Any]:
     """Build live again without the subject, and drop the residuals that nothing uses any more."""
     report = rebuild(app, leadership)
     if not _is_live_tainted(app):
-        used = set(_groups(app.home).values())
+        used = set(residual_groups(app.home).values())
         for path in app.home.deltas.glob(f"*{searching.WEIGHTS}"):
             if path.stem not in used:
                 path.unlink(missing_ok=True)
@@ -157,7 +157,7 @@ def _is_live_tainted(app: Application) -> bool:
 
 def _erase_files(home: Home, names: SubjectNames, facts: Sequence[Fact]) -> int:
     """Delete what runs wrote and set-aside ledgers that name the subject, its residuals, and its lines of logs."""
-    groups = _groups(home)
+    groups = residual_groups(home)
     erased = {str(fact.id) for fact in facts}
     count = 0
     for (fact, _), group in groups.items():
@@ -175,20 +175,6 @@ def _erase_files(home: Home, names: SubjectNames, facts: Sequence[Fact]) -> int:
         else:
             path.unlink()
     return count
-
-
-def _groups(home: Home) -> dict[tuple[str, str], str]:
-    """The key group of each fact in every report that is left, by the fact's id and the report's directory."""
-    found = {}
-    for path in home.runs.glob("*/round-*/report.json"):
-        try:
-            facts = json.loads(path.read_bytes())["facts"]
-        except (OSError, ValueError, LookupError, TypeError):
-            continue  # it was never finished: the build that follows writes another
-        for fact in facts:
-            if fact.get("group"):
-                found[str(fact["id"]), str(path.parent)] = str(fact["group"])
-    return found
 
 
 def _left(app: Application, names: SubjectNames) -> list[str]:

@@ -122,6 +122,40 @@ class SigningSettings(Section):
     )
 
 
+class RetentionSettings(Section):
+    """How long is kept what nothing needs any more (docs/operating.md); unset: for ever."""
+
+    observations: PositiveDuration | None = Field(
+        None,
+        description="what a source stated before what it states now, unless admission or a fact needs it",
+    )
+    events: PositiveDuration | None = Field(
+        None,
+        description="payloads of events about sources, facts, attempts, requests and deployments; the log still "
+        "verifies",
+    )
+    reports: PositiveDuration | None = Field(
+        None,
+        description="directories of finished runs: spec, report, residuals that only such a report names",
+    )
+    checkpoints: PositiveDuration | None = Field(
+        None, description="retired checkpoints within `[state] keep`, by their promotion"
+    )
+    logs: PositiveDuration | None = Field(
+        None, description="the workers' log, which begins a new file each day as soon as this is set"
+    )
+
+    def periods(self) -> dict[str, timedelta]:
+        """The kinds that are not kept for ever, with their periods."""
+        return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+
+
+def described_periods(settings: RetentionSettings) -> str:
+    """The policy in one line."""
+    periods = (f"{name} {period}" for name, period in settings.periods().items())
+    return ", ".join(one.removesuffix(", 0:00:00") for one in periods) or "everything is kept"
+
+
 class LogSettings(Section):
     """The daemon's log, on stderr."""
 

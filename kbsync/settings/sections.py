@@ -38,6 +38,7 @@ from kbsync.settings.operation import (
     ExecutorSettings,
     FreshnessSettings,
     LogSettings,
+    RetentionSettings,
     ScheduleSettings,
     SigningSettings,
     StateSettings,
@@ -162,6 +163,7 @@ class Settings(BaseSettings):
     executor: ExecutorSettings = ExecutorSettings()
     state: StateSettings = StateSettings()
     signing: SigningSettings = SigningSettings()
+    retention: RetentionSettings = RetentionSettings()
     deploy: dict[str, AnyHookSettings] = Field(default_factory=dict)
     webhooks: dict[NotificationName, NotificationSettings] = Field(default_factory=dict)
     health: HealthSettings = HealthSettings()

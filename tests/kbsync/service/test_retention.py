@@ -1,0 +1,238 @@
+"""What is old and not needed is deleted, each time with an event, and everything else is as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kbsync.application import Application
+from kbsync.home import Home
+from kbsync.leadership import Leadership
+from kbsync.service import retention
+from kbsync.settings.operation import RetentionSettings
+from kbsync.settings.sections import Settings
+from state.records import Fact
+from tests.support.admission_world import DAY, HOUR, OpenWorld, World, observed
+from tests.support.micro import Micro, make
+from tests.support.signed import kbsync
+
+POLICY = "\n[retention]\nobservations = '30d'\nevents = '30d'\nreports = '30d'\ncheckpoints = '30d'\nlogs = '30d'\n"
+SUBJECTS = ("italy", "france")
+OBJECTS = ("ada", "bob", "cleo")
+
+
+@contextmanager
+def led(world: World, period: timedelta, *kinds: str) -> Iterator[tuple[Application, Leadership]]:
+    """The ledger of a world under a policy that keeps these kinds for `period`."""
+    periods = RetentionSettings(**dict.fromkeys(kinds or ("observations", "events"), period))
+    home = Home(Path(mkdtemp(prefix="retention-"))).prepare()
+    app = Application(home, Settings(retention=periods, policy=world.policy), now=world.clock)
+    app.__dict__["state"] = world.state
+    with app.leading() as leadership:
+        yield app, leadership
+
+
+def judged_again(world: World) -> dict[int, tuple[object, ...]]:
+    """What admission decides about every slot now: the facts with their statuses."""
+    slots = [(f"wd:{name}", "wdt:P6") for name in SUBJECTS]
+    with world.state.write() as tx:
+        world.intake.admission().admit(tx, slots, world.clock())
+    return facts(world)
+
+
+def facts(world: World) -> dict[int, tuple[object, ...]]:
+    with world.state.read() as tx:
+        return {one.id: _decided(one) for one in tx.facts()}
+
+
+def _decided(fact: Fact) -> tuple[object, ...]:
+    return fact.subject, fact.object, fact.status, fact.reason_code, fact.held_until, fact.decision
+
+
+STATEMENT = st.tuples(
+    st.sampled_from(SUBJECTS), st.sampled_from(OBJECTS), st.sampled_from([1, 20, 24 * 7, 24 * 60])
+)
+HISTORY = st.lists(STATEMENT, min_size=1, max_size=12)
+
+
+def live_through(world: World, history: list[tuple[str, str, int]]) -> None:
+    for revision, (subject, object, hours) in enumerate(history, start=1):
+        world.clock.forward(hours * HOUR)
+        now = world.clock()
+        world.kb.tell(observed(subject, object, revision=revision, modified=now, at=now))
+        world.cycle(bootstrap=False)
+
+
+def check_history(
+    open_world: OpenWorld, history: list[tuple[str, str, int]], period: int, later: int
+) -> None:
+    """After the history and the deletion, now and later: what a ledger decides that kept everything."""
+    kept, short = open_world(), open_world()
+    for world in (kept, short):
+        live_through(world, history)
+        world.clock.forward(later * HOUR)
+    assert facts(kept) == facts(short)
+    with led(short, period * DAY) as (app, leadership):
+        foreseen = {one.what: one.count for one in retention.preview(app)}
+        assert {one.what: one.count for one in retention.apply(app, leadership)} == foreseen
+        assert short.state.audit.verify_tables().ok
+        assert facts(short) == facts(kept)
+        assert {one.count for one in retention.preview(app)} == {0}
+        assert [one.count for one in retention.apply(app, leadership)] == [0, 0]
+    for world in (kept, short):
+        world.clock.forward(later * HOUR)
+    assert judged_again(short) == judged_again(kept)
+    found = short.state.audit.verify_tables()
+    assert found.ok, found
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(history=HISTORY, period=st.sampled_from([1, 10, 40]), later=st.sampled_from([1, 200, 3000]))
+def test_whatever_the_history_the_log_verifies_and_admission_decides_as_before(
+    open_world: OpenWorld, history: list[tuple[str, str, int]], period: int, later: int
+) -> None:
+    check_history(open_world, history, period, later)
+
+
+@pytest.mark.slow
+@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(history=HISTORY, period=st.sampled_from([1, 10, 40]), later=st.sampled_from([1, 200, 3000]))
+def test_a_thousand_histories(
+    open_world: OpenWorld, history: list[tuple[str, str, int]], period: int, later: int
+) -> None:
+    check_history(open_world, history, period, later)
+
+
+def test_old_statements_and_payloads_go_and_what_admission_needs_stays(open_world: OpenWorld) -> None:
+    world = open_world()
+    live_through(world, [("italy", name, 24 * 60) for name in ("ada", "bob", "cleo", "dana")])
+    world.clock.forward(400 * DAY)
+    with world.state.read() as tx:
+        (seen,) = tx.histories([("wd:italy", "wdt:P6")]).values()
+    assert len(seen) == 4
+    with led(world, 5 * DAY) as (app, leadership):
+        done = {one.what: one.count for one in retention.apply(app, leadership)}
+    assert done["observations"] == 3
+    assert done["events"] > 0
+    with world.state.read() as tx:
+        (left,) = tx.histories([("wd:italy", "wdt:P6")]).values()
+        applied = [json.loads(event.body) for event in tx.events(kind="retention.applied")]
+        text = " ".join(event.body for event in tx.events(kind="fact.superseded"))
+    assert left[-1] == seen[-1]
+    assert len(left) == 1
+    assert {one["what"]: one["count"] for one in applied} == done
+    assert "Bob" not in text
+
+
+def test_a_log_that_was_tampered_with_loses_nothing(open_world: OpenWorld) -> None:
+    world = open_world()
+    live_through(world, [("italy", name, 24 * 60) for name in ("ada", "bob", "cleo")])
+    with world.state.write() as tx:
+        tx.connection.exec_driver_sql("UPDATE facts SET target = 'Mallory' WHERE id = 1")
+    with led(world, 5 * DAY, "events") as (app, leadership):
+        before = world.state.audit.verify_tables().reason
+        with pytest.raises(Exception, match="no payload was deleted"):
+            retention.apply(app, leadership)
+    assert before
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Micro:
+    """Five versions, twenty days apart; a key signs the log."""
+    micro = make(tmp_path_factory.mktemp("old") / "world", extra="[state]\nkeep = 10")
+    micro.application().state.close()
+    assert kbsync(micro, "keys", "create")[0] == 0
+    for owner in ("Dora", "Emil", "Fay", "Gus"):
+        micro.say({"Blue House": owner})
+        (run,) = micro.sync().runs
+        assert run.state == "deployed", run
+        micro.now += timedelta(days=20)
+    return micro
+
+
+@pytest.fixture
+def micro(template: Micro, tmp_path: Path) -> Micro:
+    twin = template.copy(tmp_path / "world")
+    twin.home.config.write_text(twin.home.config.read_text() + POLICY)
+    return twin
+
+
+def prove(micro: Micro, *what: object) -> int:
+    return kbsync(micro, "prove", *what, "--out", micro.root / "proof.json")[0]
+
+
+def test_a_home_loses_what_is_old_and_keeps_what_it_needs(micro: Micro) -> None:
+    link, (_, out, _) = micro.home.live.readlink(), kbsync(micro, "facts", "--json", "--status", "wanted")
+    app = micro.application()
+    with app.leading() as leadership:
+        foreseen = {one.what: one.count for one in retention.preview(app)}
+        done = {one.what: one.count for one in retention.apply(app, leadership)}
+    app.close()
+    assert done == foreseen
+    assert done["checkpoints"] == 2  # live, and the one to roll back to, stay
+    assert done["reports"] == 2
+    assert done["events"] > 0
+    assert not micro.home.run(1).exists()
+    assert not micro.home.checkpoint("1-1").exists()
+    assert micro.home.live.readlink() == link
+    assert kbsync(micro, "facts", "--json", "--status", "wanted")[1] == out
+    assert kbsync(micro, "audit", "verify", "--tables")[0] == 0
+    assert prove(micro, "checkpoint", 4) == 0
+    assert kbsync(micro, "audit", "rejudge", 4)[0] == 0
+    assert kbsync(micro, "audit", "rejudge", 1)[0] == 66
+    micro.sync()  # nothing is missing, and nothing has to be built
+    assert micro.home.live.readlink() == link
+    code, _, err = kbsync(micro, "rollback", "--reason", "wrong")
+    assert code == 0, err
+    assert kbsync(micro, "audit", "verify", "--tables")[0] == 0
+
+
+def test_a_sync_applies_the_policy_once_a_day(micro: Micro) -> None:
+    def applied() -> int:
+        app = micro.application()
+        with app.state.read() as tx:
+            count = len(tx.events(kind="retention.applied"))
+        app.close()
+        return count
+
+    micro.sync()
+    first = applied()
+    assert first >= 3
+    micro.now += timedelta(days=31)
+    before = micro.home.retention.read_bytes()
+    micro.sync()
+    assert micro.home.retention.read_bytes() != before
+    before = micro.home.retention.read_bytes()
+    micro.sync()  # an hour later
+    assert micro.home.retention.read_bytes() == before
+
+
+def test_the_policy_is_shown_and_a_dry_run_changes_nothing(micro: Micro, template: Micro) -> None:
+    for command in (("config", "check", "--json"), ("status", "--json")):
+        assert "events 30 days" in kbsync(micro, *command)[1]
+    head = kbsync(micro, "audit", "show", "--json")[1]
+    code, out, _ = kbsync(micro, "retention", "--dry-run", "--json")
+    assert (code, {one["what"] for one in json.loads(out)}) == (
+        0,
+        {"observations", "events", "reports", "checkpoints", "logs"},
+    )
+    assert kbsync(micro, "audit", "show", "--json")[1] == head
+    assert "everything is kept" in kbsync(template, "retention")[2] + kbsync(template, "retention")[1]
+
+
+def test_payloads_stay_while_nobody_can_sign_that_they_went(micro: Micro) -> None:
+    for file in micro.home.keys.glob("*.pem"):
+        file.unlink()
+    code, out, _ = kbsync(micro, "retention", "--json")
+    found = {one["what"]: one for one in json.loads(out)}
+    assert (code, found["events"]["count"]) == (0, 0)
+    assert "signing key" in found["events"]["reason"]
+    assert kbsync(micro, "audit", "verify", "--tables")[0] == 0
