@@ -203,6 +203,7 @@ def exit_codes_page() -> str:
         "| `kbsync config check` | 78 if a setting cannot work; with `--online` 75 if a source does not answer now |",
         "| `kbsync doctor` | 78 if something has to be changed, 75 if something does not answer now |",
         "| `kbsync audit verify` | 65 if the log, an anchor or a row is not what it should be |",
+        "| `kbsync verify` | 65 if a file, a tensor, the signature or the bill of materials differs |",
         "",
         "## Errors by code",
         "",

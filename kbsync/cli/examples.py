@@ -92,10 +92,15 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "audit anchor": ("kbsync audit anchor", "kbsync audit anchor /mnt/anchor.jsonl"),
     "audit rejudge": ("kbsync audit rejudge 12",),
     "audit bundle": ("kbsync audit bundle --run 12 --out run-12.zip",),
-    "keys create": ("kbsync keys create",),
+    "verify": (
+        "kbsync verify",
+        "kbsync verify /models/7-1/delta --key model-key.pem",
+    ),
+    "retention": ("kbsync retention --dry-run", "kbsync retention --json"),
+    "keys create": ("kbsync keys create", "kbsync keys create --for models"),
     "keys list": ("kbsync keys list",),
-    "keys show": ("kbsync keys show",),
-    "keys rotate": ("kbsync keys rotate",),
+    "keys show": ("kbsync keys show", "kbsync keys show --for models"),
+    "keys rotate": ("kbsync keys rotate", "kbsync keys rotate --for models"),
     "keys revoke": ("kbsync keys revoke NAME --reason 'it was copied'",),
 }
 """By command, as it is typed after `kbsync`."""
