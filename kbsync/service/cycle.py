@@ -104,8 +104,7 @@ def cycle(
             new, nothing = _new_runs(lifecycle, runs, Occasion(trigger, asked))
         if waits and promotion.project(app.state, app.home, sources_read=True) is not None:
             notify_servers(app, leadership, asked=asked)
-        clean_up(app, leadership)
-        apply_if_due(app, leadership)
+        _tidy(app, leadership)
         return CycleReport((*runs, *new), reports, unavailable, nothing)
 
 
@@ -128,6 +127,12 @@ def rebuild(
         new, nothing = _new_runs(lifecycle, runs, Occasion("kbsync rebuild", True, rebuild=True))
     clean_up(app, leadership)
     return CycleReport((*runs, *new), nothing=nothing)
+
+
+def _tidy(app: Application, leadership: Leadership) -> None:
+    """Remove what nothing refers to and, once a day, what was kept long enough."""
+    clean_up(app, leadership)
+    apply_if_due(app, leadership)
 
 
 def _recover(app: Application, leadership: Leadership, lifecycle: Lifecycle) -> list[Run]:
