@@ -118,7 +118,9 @@ def edited_in_conversation(app: Application) -> bool:
 def _text(corpus: Iterable[Path], known: Mapping[str, Any]) -> dict[str, Any]:
     """A corpus, identified by its content's digest; paths, sizes and dates only avoid reading unchanged files again."""
     files = [file for path in corpus for file in _files(path)]
-    looks = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    states = [(file, file.stat()) for file in files]
+    # A copy may keep size and date of what it replaces; nobody sets the time of the inode's change.
+    looks = [[str(file), at.st_size, at.st_mtime_ns, at.st_ctime_ns] for file, at in states]
     if looks == known.get("files"):
         return dict(known)
     digest = hashlib.sha256("".join(sha256_of(file) for file in files).encode())

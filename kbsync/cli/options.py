@@ -62,6 +62,7 @@ class Globals:
                 os.path.expanduser(self.home_root)
             ).resolve()  # `~x` of no user is a name as any other
             str(root).encode()
+            Home(root).config.exists()  # OSError: too long a name, or a directory above that nobody may enter
         except UnicodeEncodeError as error:
             raise BadConfiguration(f"the path of the home {self.home_root} is not UTF-8", advice) from error
         except (OSError, RuntimeError, ValueError) as error:

@@ -244,6 +244,8 @@ class Lifecycle:
         """Wait for a reviewer until the timeout; the wait ends early if the candidate is no longer what is wanted."""
         if bases.is_gone(self.app, run):
             return self._end_outdated(run, "the base model has changed since")
+        if outdated.is_lost(self.app, run):
+            return self._end_outdated(run, "the directory of its checkpoint is missing")
         if unwanted := outdated.newly_unwanted(self.app, run) or outdated.withdrawn(self.app, run):
             return self._end_outdated(run, f"{UNWANTED}: {named(unwanted)}")
         review = self.app.settings.review

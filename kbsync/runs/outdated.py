@@ -1,4 +1,4 @@
-"""Whether a run's view is still wanted: decisions may be made while it is built or waits."""
+"""Whether a run's view is still wanted, and its candidate there: much may happen while it is built or waits."""
 
 from __future__ import annotations
 
@@ -33,3 +33,12 @@ def what_is_left(tx: Snapshot, run: Run, bad: set[int]) -> list[Fact]:
         if fact.id not in bad
         and (fact.status == "wanted" or (fact.status == "superseded" and fact.id in stated))
     ]
+
+
+def is_lost(app: Application, run: Run) -> bool:
+    """Whether the directory of the run's candidate was deleted."""
+    if run.checkpoint is None:
+        return False
+    with app.state.read() as tx:
+        candidate = tx.checkpoint(run.checkpoint)
+    return not app.home.checkpoint(candidate.path).is_dir()

@@ -23,6 +23,7 @@ from kbsync.home import Home
 from kbsync.leadership import LEASE_NAME
 from kbsync.proofs import keys
 from kbsync.proofs.witnesses import configured, publish
+from kbsync.runs.ending import end_run
 from kbsync.service import archive
 from kbsync.service.archive import ANCHORS, LEDGER, SETTINGS, Contents
 from kbsync.service.forgotten_file import forget_again
@@ -239,7 +240,7 @@ def _begin_instance(ledger: Path, contents: Contents, later: Sequence[Fact], act
         state.migrate()
         with state.write() as tx:
             _answer_requests(tx, actor)
-            _end_deployments(tx, actor)
+            _end_open_ends(tx, actor)
             about = {"made": contents.made, "from": contents.home, "head": contents.head}
             instance = tx.begin_instance(about, actor)
             return instance, keep_out(tx, later, actor)
@@ -257,10 +258,15 @@ def _answer_requests(tx: Transaction, actor: str) -> None:
             tx.answer_request(request.id, "refused", {"reason": "the ledger was restored meanwhile"}, actor)
 
 
-def _end_deployments(tx: Transaction, actor: str) -> None:
-    """End runs whose servers were being notified when the backup was made: they serve something else by now."""
-    for run in tx.runs(state="promoted"):
-        tx.advance_run(run.id, "promoted", "failed", actor=actor, reason="the ledger was restored meanwhile")
+def _end_open_ends(tx: Transaction, actor: str) -> None:
+    """End runs that waited for others when the backup was made.
+
+    Servers that were being notified serve something else by now.  A candidate that waited for a review may have been
+    judged since, and its time to be reviewed would be over: the next cycle proposes a new one.
+    """
+    waiting = [run for run in tx.open_runs() if run.state in ("promoted", "awaiting_review")]
+    for run in waiting:
+        end_run(tx, run, "failed", "the ledger was restored meanwhile", actor)
 
 
 def _fill_cache(given: Path, cache: Path) -> int:

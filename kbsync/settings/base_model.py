@@ -158,14 +158,14 @@ def _section(file: Path) -> dict[str, Any]:
 
 
 def looks_of(path: Path) -> str:
-    """A digest of every model file's name, size, date and inode; if it differs, the content may differ too."""
+    """A digest of every model file's name, size, dates and inode; if it differs, the content may differ too."""
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()) if path.is_dir() else ():
         try:
             status = file.stat()
         except OSError:  # a link to nothing; importing it says so
             continue
-        look = (file.name, status.st_size, status.st_mtime_ns, status.st_ino)
+        look = (file.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         digest.update(repr(look).encode(errors="surrogateescape"))
     return digest.hexdigest()
 

@@ -25,6 +25,7 @@ from state.records import Event
 from tests.support import forked_commands
 from tests.support.daemons import PATIENCE_S, Served, served
 from tests.support.decisions import newly_unwanted
+from tests.support.forks import end_processes_that_log_in
 from tests.support.proof import check_live
 from tests.support.replay import check
 from tests.support.serial_history import Asked, broken_promises, violations
@@ -148,6 +149,7 @@ class Operators:
         for process in [*self.daemons, *(one.process for one in self.commands)]:
             process.kill()
             process.join()
+        end_processes_that_log_in(self.world.root)
         shutil.rmtree(self.world.root)
 
 

@@ -124,3 +124,27 @@ def test_an_exported_sheet_is_harmless_and_its_bodies_are_the_logs(
         bodies = [event.body for event in tx.events()]
     state.close()
     assert [rfc8785.dumps(json.loads(row["body"])).decode() for row in sheet] == bodies
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("~nobody-of-this-name", 0),
+        ("--json", 0),
+        ("line\n", 0),
+        ("x" * 200, 0),
+        ("\udcff", 78),
+        ("x" * 300, 78),
+    ],
+)
+def test_a_home_of_any_name_is_started_or_refused_with_a_reason(
+    name: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["--home", name, "init"])
+    err = capfd.readouterr().err
+    assert ended.value.code == code, err
+    assert "Traceback" not in err
+    if code == 0:
+        assert (tmp_path / name / "kbsync.toml").is_file()

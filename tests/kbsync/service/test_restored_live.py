@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from editing.progress import TimedProgress, silent
 from kbsync.intake import quarantine
 from kbsync.queries.status import overview
-from kbsync.runs import promotion
+from kbsync.runs import promotion, review
 from kbsync.service.backup import backup, restore
 from kbsync.service.cycle import CycleReport, cycle, notify_servers
 from tests.support.histories import imported
@@ -164,3 +166,60 @@ def test_a_missing_checkpoint_is_built_without_what_the_sources_withdrew_since(m
     assert seen[0] == before
     assert ("1-1", "1-1") not in seen
     assert live_facts(micro) == {"Blue House", "Old Mill"}
+
+
+def test_a_candidate_that_waited_for_review_when_the_backup_was_made_is_proposed_anew(micro: Micro) -> None:
+    """It may have been rejected since, and the time of its review is over."""
+    text = micro.home.config.read_text().replace("required = false", "required = true")
+    micro.home.config.write_text(text.replace("on_timeout = 'reject'", "on_timeout = 'approve'"))
+    micro.say({"Old Mill": "Carl"}, name="more")
+    report, _ = sync(micro)
+    assert [run.state for run in report.runs] == ["awaiting_review"]
+    with micro.application() as app:
+        backup(app, micro.root / "two.tar")
+        review.reject_run(app, report.runs[0].id, "Carl sold it", "ada")
+    before = served(micro)
+    micro.now += timedelta(days=30)
+    restore(micro.home, micro.root / "two.tar", config=None, replace=True, actor="ada", now=micro.now)
+    with micro.application() as app, app.state.read() as tx:
+        assert tx.run(report.runs[0].id).state == "failed"
+    again, _ = sync(micro)
+    assert [run.state for run in again.runs] == ["awaiting_review"]
+    assert served(micro) == before
+    with micro.application() as app, app.leading() as leadership:
+        review.approve_run(app, leadership, again.runs[0].id, "he kept it", "ada")
+    assert live_facts(micro) == {"Blue House", "Red Boat", "Old Mill"}
+
+
+def test_an_older_backup_restored_while_a_candidate_waits_leaves_nothing_to_approve(micro: Micro) -> None:
+    text = micro.home.config.read_text().replace("required = false", "required = true")
+    micro.home.config.write_text(text)
+    micro.say({"Old Mill": "Carl"}, name="more")
+    report, _ = sync(micro)
+    restored(micro)
+    assert [run.state for run in sync(micro)[0].runs] == ["awaiting_review"], "what the sources state by now"
+    with micro.application() as app, app.leading() as leadership:
+        with app.state.read() as tx:
+            (run,) = tx.open_runs()
+        assert run.id > report.runs[0].id, "nobody approves a candidate of the lost history by its number"
+        review.approve_run(app, leadership, run.id, "as the folder says", "ada")
+        assert app.state.audit.verify_tables().ok
+    assert live_facts(micro) == {"Blue House", "Red Boat", "Old Mill"}
+
+
+def test_live_is_built_again_after_its_directory_and_that_of_the_candidate_were_deleted(micro: Micro) -> None:
+    text = micro.home.config.read_text().replace("required = false", "required = true")
+    micro.home.config.write_text(text)
+    micro.say({"Old Mill": "Carl"}, name="more")
+    (waiting,) = sync(micro)[0].runs
+    assert waiting.state == "awaiting_review"
+    for directory in micro.home.checkpoints.glob("[0-9]*"):
+        shutil.rmtree(directory)
+    states = [[run.state for run in sync(micro)[0].runs] for _ in range(2)]
+    with micro.application() as app, app.leading() as leadership:
+        with app.state.read() as tx:
+            left = [run for run in tx.open_runs() if run.state == "awaiting_review"]
+        for run in left:
+            review.approve_run(app, leadership, run.id, "as the folder says", "ada")
+    assert live_facts(micro) == {"Blue House", "Red Boat", "Old Mill"}, states
+    assert all((micro.home.checkpoints / name).is_dir() for name in served(micro))
