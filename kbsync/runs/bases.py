@@ -73,10 +73,10 @@ def base_of(app: Application, run: Run) -> RunBase:
     return base
 
 
-def is_gone(app: Application, run: Run) -> bool:
-    """Whether the base for which the run was planned was replaced since."""
+def why_gone(app: Application, run: Run) -> str:
+    """That the base for which the run was planned was replaced since; empty if it was not."""
     try:
         base_of(app, run)
     except BadData:
-        return True
-    return False
+        return "the base model has changed since"
+    return ""

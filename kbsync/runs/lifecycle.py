@@ -130,8 +130,8 @@ class Lifecycle:
 
     def _start(self, run: Run) -> Run:
         """Build; or, if a complete checkpoint of this view was kept, judge that one again."""
-        if bases.is_gone(self.app, run):
-            return self._end_outdated(run, "the base model has changed since")
+        if gone := bases.why_gone(self.app, run):
+            return self._end_outdated(run, gone)
         with self.app.state.read() as tx:
             now = recipe(self.app, (fact.relation for fact in tx.view_facts(run.view)))
             kept = tx.kept(run.view, run.base, lambda before: same(before, now))
@@ -140,8 +140,8 @@ class Lifecycle:
         return self._advance(run, "building")
 
     def _build(self, run: Run) -> Run:
-        if bases.is_gone(self.app, run):
-            return self._end_outdated(run, "the base model has changed since")
+        if gone := bases.why_gone(self.app, run):
+            return self._end_outdated(run, gone)
         try:
             report = build(self.app, self.leadership, self.worker, run, self.progress)
         except WorkerFailed as failure:
@@ -242,10 +242,8 @@ class Lifecycle:
 
     def _review(self, run: Run) -> Run:
         """Wait for a reviewer until the timeout; the wait ends early if the candidate is no longer what is wanted."""
-        if bases.is_gone(self.app, run):
-            return self._end_outdated(run, "the base model has changed since")
-        if outdated.is_lost(self.app, run):
-            return self._end_outdated(run, "the directory of its checkpoint is missing")
+        if lost := bases.why_gone(self.app, run) or outdated.why_lost(self.app, run):
+            return self._end_outdated(run, lost)
         if unwanted := outdated.newly_unwanted(self.app, run) or outdated.withdrawn(self.app, run):
             return self._end_outdated(run, f"{UNWANTED}: {named(unwanted)}")
         review = self.app.settings.review

@@ -35,10 +35,11 @@ def what_is_left(tx: Snapshot, run: Run, bad: set[int]) -> list[Fact]:
     ]
 
 
-def is_lost(app: Application, run: Run) -> bool:
-    """Whether the directory of the run's candidate was deleted."""
-    if run.checkpoint is None:
-        return False
+def why_lost(app: Application, run: Run) -> str:
+    """That the directory of the run's candidate was deleted; empty if it is there."""
+    assert run.checkpoint is not None, "a run that waits for review has a candidate"
     with app.state.read() as tx:
         candidate = tx.checkpoint(run.checkpoint)
-    return not app.home.checkpoint(candidate.path).is_dir()
+    return (
+        "" if app.home.checkpoint(candidate.path).is_dir() else "the directory of its checkpoint is missing"
+    )
