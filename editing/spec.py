@@ -186,7 +186,7 @@ class BuildSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """One question that judged a new fact, other than its own prompt."""
+    """One question that judged a fact, other than its own prompt."""
 
     kind: str
     """Name of the probe, given by its measure: `paraphrase`, `neighbour`, `same_subject`, …"""
@@ -196,6 +196,8 @@ class ProbeReport:
     answer: str
     """The candidate's answer; empty if too many questions failed to ask all of them again."""
     passed: bool
+    before: str | None = None
+    """The answer of live, or of the base if nothing is live; None if it was not asked for display."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +277,7 @@ class FactReport:
     asked: str = ""
     """The prompt as it was asked, which may begin with a context (`worker/beginnings.py`)."""
     probes: tuple[ProbeReport, ...] = ()
-    """All questions about a new fact that failed at least one of them, with the answers."""
+    """All questions about a fact that failed at least one of them, and about the first new facts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,13 @@ class Evidence:
     growth: float
     """‖W'‖ / ‖W‖ of the matrix that grew most."""
     live_growth: float | None
+    described: frozenset[str] = frozenset()
+    """Ids of the new facts of which every question is reported."""
+
+    @property
+    def before(self) -> Responses:
+        """What is compared with the candidate for display: live, or the base if nothing is live."""
+        return self.live if self.live is not None else self.base
 
 
 def counted(

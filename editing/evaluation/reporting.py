@@ -96,12 +96,12 @@ def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
         p_old=finite(candidate.scores[old].probability) if old else None,
         group=group,
         asked=asked,
-        probes=_probe_reports(questions, evidence),
+        probes=_probe_reports(questions, evidence, always=fact.id in evidence.described),
     )
 
 
-def _probe_reports(questions: FactQuestions, evidence: Evidence) -> tuple[ProbeReport, ...]:
-    """All questions about a fact that failed at least one of them; empty for a fact that failed none."""
+def _probe_reports(questions: FactQuestions, evidence: Evidence, *, always: bool) -> tuple[ProbeReport, ...]:
+    """All questions about a fact; without `always`, empty for one that failed none of them."""
     asked = list(questions.probes())
     sampled = [(name, case) for name, cases in questions.sampled.items() for case in cases]
     unmentioned = [(name, case) for name, case in sampled if not evidence.candidate.mentions(case)]
@@ -111,35 +111,51 @@ def _probe_reports(questions: FactQuestions, evidence: Evidence) -> tuple[ProbeR
         for question in some
         if not evidence.candidate.says(question)
     ]
-    if not (unmentioned or unsaid) and all(
+    failed = bool(unmentioned or unsaid) or not all(
         evidence.candidate.states(one) for one in (questions.own, *(q for _, q in asked))
-    ):
+    )
+    if not failed and not always:
         return ()
     return (
         *(_probe_report(PROBES[name], question, evidence) for name, question in asked),
         *(
-            ProbeReport(PROBES[name], case.prompt, case.target or "", _shown(evidence, case.prompt), False)
+            ProbeReport(
+                PROBES[name],
+                case.prompt,
+                case.target or "",
+                _text_after(evidence.candidate, case.prompt) or "",
+                False,
+                _text_after(evidence.before, case.prompt),
+            )
             for name, case in unmentioned
         ),
         *(
-            ProbeReport(PROBES[name], one.prompt, one.names[0], evidence.candidate.free[one.prompt], False)
+            ProbeReport(
+                PROBES[name],
+                one.prompt,
+                one.names[0],
+                evidence.candidate.free[one.prompt],
+                False,
+                evidence.before.free.get(one.prompt),
+            )
             for name, one in unsaid
         ),
     )
 
 
 def _probe_report(kind: str, question: Question, evidence: Evidence) -> ProbeReport:
-    candidate, passed = evidence.candidate, evidence.candidate.states(question)
+    candidate, tokenizer = evidence.candidate, evidence.tokenizer
     expected = _decoded(evidence, question.target)
-    given = expected if passed else ""
-    if not passed and question.prompt in candidate.greedy:
-        given = candidate.text(evidence.tokenizer, question, expected)
-    return ProbeReport(kind, _decoded(evidence, question.prompt), expected, given, passed)
+    given = candidate.shown(tokenizer, question, expected) or ""
+    before = evidence.before.shown(tokenizer, question, expected)
+    passed = candidate.states(question)
+    return ProbeReport(kind, _decoded(evidence, question.prompt), expected, given, passed, before)
 
 
-def _shown(evidence: Evidence, prompt: str) -> str:
-    """The text that the candidate generated, up to where it stops answering the prompt."""
-    return evidence.candidate.texts[prompt].answer.strip()
+def _text_after(responses: Responses, prompt: str) -> str | None:
+    """The text that was generated, up to where it stops answering the prompt; None if there is none."""
+    text = responses.texts.get(prompt)
+    return None if text is None else text.answer.strip()
 
 
 def _decoded(evidence: Evidence, tokens: Ids | Sequence[int]) -> str:

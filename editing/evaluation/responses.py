@@ -11,7 +11,7 @@ from torch import Tensor
 from editing.evaluation.free_answers import FreeQuestion, free_answers, states
 from editing.evaluation.generation import GeneratedText, generate
 from editing.evaluation.locality import NextToken, divergence, next_token
-from editing.evaluation.question_set import QuestionSet
+from editing.evaluation.question_set import FactQuestions, QuestionSet
 from editing.evaluation.scoring import Question, Score, cut_answer, greedy_answers, score
 from editing.evaluation.words import contains
 from editing.model.passes import Ids
@@ -19,7 +19,10 @@ from editing.progress import Tick, uncounted
 from editing.spec import Case
 
 EXPLAINED = 500
-"""Maximum number of failed probes per candidate whose answers are generated for display."""
+"""Maximum number of probes per model whose answers are generated for display."""
+
+DESCRIBED = 200
+"""Maximum number of new facts of which every question is reported, also those that were answered as expected."""
 
 
 @dataclass
@@ -97,14 +100,16 @@ class Responses:
             if name not in self.readings:
                 self.readings[name] = read(model, tokenizer, asked, tick)
 
-    def explain(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
-        """Continue the probes that were not answered as expected, at most `EXPLAINED` of them.
+    def explain(
+        self, model: Any, tokenizer: Any, facts: Iterable[FactQuestions], tick: Tick = uncounted
+    ) -> None:
+        """Continue the facts' probes that are not stated as expected, at most `EXPLAINED` of them.
 
-        The answers are evidence for reviewers: what the candidate answers instead.
+        The answers are evidence for reviewers: what the model answers instead.
         """
-        probes = (probe for fact in asked.facts.values() for _, probe in fact.probes())
-        failed = list(dict.fromkeys(probe.prompt for probe in probes if not self.states(probe)))
-        self.answer(model, tokenizer, failed[:EXPLAINED], tick)
+        probes = (probe for fact in facts for _, probe in fact.probes())
+        missed = (one.prompt for one in probes if one not in self.scores or not self.states(one))
+        self.answer(model, tokenizer, list(dict.fromkeys(missed))[:EXPLAINED], tick)
 
     def states(self, question: Question) -> bool:
         """Whether every token of the expected answer is the strict argmax."""
@@ -117,6 +122,11 @@ class Responses:
     def says(self, question: FreeQuestion) -> bool:
         """Whether the free answer to `question` states the fact."""
         return states(self.free[question.prompt], question)
+
+    def shown(self, tokenizer: Any, question: Question, target: str) -> str | None:
+        """As `text`; None for a question that was neither scored as stated nor continued."""
+        stated = question in self.scores and self.states(question)
+        return self.text(tokenizer, question, target) if stated or question.prompt in self.greedy else None
 
     def text(self, tokenizer: Any, question: Question, target: str) -> str:
         """The answer to `question` for display: `target` if the model states it."""

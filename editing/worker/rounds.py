@@ -12,7 +12,7 @@ import hashlib
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from editing.evaluation.metrics import text_windows, weight_growth
 from editing.evaluation.question_set import QuestionSet
 from editing.evaluation.questions import AskedBase, Known, build_questions, known_facts
 from editing.evaluation.reporting import fact_reports, measured
-from editing.evaluation.responses import Responses
+from editing.evaluation.responses import DESCRIBED, Responses
 from editing.model.hooks import fused
 from editing.model.memory import peak_bytes
 from editing.model.weights import swapped
@@ -236,8 +236,9 @@ class _Round:
         with swapped(self.model, tensors):
             with self._counting("judge candidate", total) as tick:
                 candidate.respond(self.model, self.tokenizer, asked, tick)
-            candidate.explain(self.model, self.tokenizer, asked)
-        live, live_growth = self._live(asked, total)
+            candidate.explain(self.model, self.tokenizer, asked.facts.values())
+        described = [fact.id for fact in self._new(asked, known)][:DESCRIBED]
+        live, live_growth = self._live(asked, total, described)
         self.kept.keep(checkpoint, candidate)
         return Evidence(
             tokenizer=self.tokenizer,
@@ -251,25 +252,37 @@ class _Round:
             groups=built.groups if built else {},
             growth=growth,
             live_growth=live_growth,
+            described=frozenset(described),
         )
+
+    def _new(self, asked: QuestionSet, known: Known) -> list[FactSpec]:
+        """The facts that this build adds."""
+        facts = (fact for fact in self.spec.facts if fact.id in asked.facts)
+        return [fact for fact in facts if not known[fact.id].known and not fact.in_live]
 
     def _alone(self, asked: QuestionSet, known: Known, built: EditResult | None) -> dict[str, bool]:
         if built is None:
             return {}
-        new = [f for f in self.spec.facts if f.id in asked.facts and not known[f.id].known and not f.in_live]
-        requests = [edit_requests(fact)[0] for fact in new]
+        requests = [edit_requests(fact)[0] for fact in self._new(asked, known)]
         with self._counting("judge alone", len(requests)) as tick:
             return stated_alone(self.model, self.tokenizer, requests, built, tick=tick)
 
-    def _live(self, asked: QuestionSet, total: int) -> tuple[Responses | None, float | None]:
-        """Live's answers to the same questions, and its weight growth."""
-        if self.spec.live is None:
+    def _live(
+        self, asked: QuestionSet, total: int, described: Sequence[str]
+    ) -> tuple[Responses | None, float | None]:
+        """Live's answers to the same questions, and its weight growth; without live, the base is asked instead.
+
+        What is asked of the base are only the answers that are shown for the `described` facts.
+        """
+        shown = [asked.facts[id] for id in described]
+        manifest = None if self.spec.live is None else read_manifest(Path(self.spec.live))
+        if manifest is not None and manifest.base != self.spec.base_digest:
+            self.channel.log("live was built from another base: it is not compared", live=self.spec.live)
+            manifest = None
+        if self.spec.live is None or manifest is None:
+            self.kept.base.explain(self.model, self.tokenizer, shown)
             return None, None
         directory = Path(self.spec.live)
-        manifest = read_manifest(directory)
-        if manifest.base != self.spec.base_digest:
-            self.channel.log("live was built from another base: it is not compared", live=str(directory))
-            return None, None
         tensors = read_changed(Path(self.spec.base), directory)
         new = Responses(base=self.kept.base)
         kept = self.kept.checkpoints.get(manifest.digest, new) if tensors else self.kept.base
@@ -277,6 +290,7 @@ class _Round:
         growth = self._growth(tensors)
         with swapped(self.model, tensors), self._counting("judge live", total) as tick:
             responses.respond(self.model, self.tokenizer, asked, tick)
+            responses.explain(self.model, self.tokenizer, shown)
         return responses, growth
 
     def _growth(self, tensors: Mapping[str, Tensor]) -> float:

@@ -22,17 +22,25 @@ def register(app: typer.Typer) -> None:
 def ask(
     context: typer.Context,
     prompts: Annotated[list[str], typer.Argument(help='Such as "The head of government of Italy is".')],
+    checkpoint: Annotated[
+        list[int] | None,
+        typer.Option(help="Also ask this kept checkpoint, by number; may be given several times."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Ask the live model, and show the base model's answer for comparison."""
     from kbsync.queries.answers import answers
 
+    asked = list(dict.fromkeys(checkpoint or ()))
     with globals_of(context).application() as app:
-        found = answers(app, prompts, say)
+        found = answers(app, prompts, say, asked)
     if json:
         print_json(found)
-    else:
-        print_table("answers", ("prompt", "base", "live"), ((a.prompt, a.base, a.live) for a in found))
+        return
+    columns = ("prompt", "base", "live", *(f"checkpoint {id}" for id in asked))
+    print_table(
+        "answers", columns, ((a.prompt, a.base, a.live, *(a.checkpoints[id] for id in asked)) for a in found)
+    )
 
 
 def explain(

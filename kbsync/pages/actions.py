@@ -87,7 +87,8 @@ def decide_one(
     request: Request, app: Kbsync, visitor: Reviewer, fields: Fields, id: Id, word: Spoken
 ) -> Response:
     """Decide about one fact."""
-    version = fields.one("version")
+    # A page with several values has the version of each; `version` is that of the one it is about.
+    version = fields.one(f"version-{id}") or fields.one("version")
     chosen: Mapping[int, str] | list[int] = {id: version} if version else [id]
 
     def act() -> Response:

@@ -76,6 +76,7 @@ def create_app(app: Application, access: Access, heartbeat: Heartbeat | None = N
     web.state.counts = Census(app)
     web.state.glances = overview.Glances(app, counter=web.state.counts)
     web.state.surveys = Surveys(app, web.state.counts)
+    web.state.weights = checkpoints.WeightNorms(app)
     for part in ROUTERS:
         web.include_router(part.router, responses=RESPONSES)
     web.mount("/static", StaticFiles(directory=str(files("kbsync.pages") / "static")), name="static")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from editing.errors import EditingError
+from editing.storage.norms import MatrixNorms
+from kbsync.application import Application
+from kbsync.errors import TryLater, UsageError
 from kbsync.pages.access import Kbsync, Seen
 from kbsync.pages.paging import LARGEST, Search, page_of
 from kbsync.pages.rendering import page
 from kbsync.pages.submissions import new_key
 from kbsync.queries.checkpoint_changes import checkpoint_changes
+from kbsync.queries.checkpoint_history import promotions
+from kbsync.queries.elsewhere import weights_elsewhere
+from kbsync.queries.kept import kept_checkpoint
 from kbsync.queries.words import relation_labels
 from kbsync.runs import review
 
@@ -43,6 +51,7 @@ def list_page(
         live, previous = tx.live(), tx.previous()
         views = tx.views(one.view for one in found)
         begun = [] if live is None else review.begun_rollbacks(tx, live, app.settings.review.approvals)
+        lineage = promotions(tx)
         blocks = {block.view: block for block in tx.blocked_views()}
     shown, last = page_of(found, PAGE)
     return page(
@@ -54,6 +63,7 @@ def list_page(
         live=live,
         previous=previous,
         views=views,
+        lineage=lineage,
         blocks=blocks,
         form={"key": new_key(), "refused": refused, "reason": reason, "approvals": begun},
     )
@@ -65,3 +75,36 @@ def compare(request: Request, app: Kbsync, visitor: Seen, two: Annotated[Two, Qu
     """What changes from checkpoint `a` to checkpoint `b`."""
     changes = checkpoint_changes(app, two.a, two.b)
     return page(request, "compare.html", changes=changes, form={"labels": relation_labels(app)})
+
+
+@router.get("/checkpoints/weights")
+@router.get("/checkpoints/weights.json")
+def weights(request: Request, app: Kbsync, visitor: Seen, two: Annotated[Two, Query()]) -> Response:
+    """The norms of the edited matrices; the comparison loads them once it is shown, since they take a moment."""
+    measured: WeightNorms = request.app.state.weights
+    try:
+        norms, why = measured.of(two.a, two.b), ""
+    except (UsageError, TryLater, EditingError) as error:
+        norms, why = (), str(error)
+    part = bool(request.headers.get("hx-request"))
+    return page(request, "weights.html", a=two.a, b=two.b, norms=norms, why=why, form={"part": part})
+
+
+class WeightNorms:
+    """The norms of pairs of checkpoints, measured once: a checkpoint's weights never change."""
+
+    KEPT = 200
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._found: OrderedDict[tuple[str, str], tuple[MatrixNorms, ...]] = OrderedDict()
+
+    def of(self, a: int, b: int) -> tuple[MatrixNorms, ...]:
+        """Raises what `weights_elsewhere` raises."""
+        name = (kept_checkpoint(self._app, a)[0].digest, kept_checkpoint(self._app, b)[0].digest)
+        found = self._found.get(name)
+        if found is None:
+            found = self._found[name] = weights_elsewhere(self._app, a, b)
+            while len(self._found) > self.KEPT:
+                self._found.popitem(last=False)
+        return found

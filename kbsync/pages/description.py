@@ -33,6 +33,7 @@ MEANINGS: Mapping[str, str] = {
     "fact": "ID:VERSION of each chosen fact",
     "rehearse": "anything: only show what would happen",
     "prompt": "what the models are asked",
+    "checkpoint": "a kept checkpoint that is asked as well",
     "word": "the decision",
 }
 
@@ -50,7 +51,7 @@ ABOUT_CANDIDATE = form("reason", reason=TEXT, digest=TEXT, key=TEXT)
 ROLLBACK = form("reason", reason=TEXT, to=NUMBER, live=NUMBER, key=TEXT)
 KEEPING = form("reason", reason=TEXT, key=TEXT)
 REQUEST = form(key=TEXT)
-PROMPT = form("prompt", prompt=TEXT)
+PROMPT = form("prompt", prompt=TEXT, checkpoint=NUMBER)
 DECISIONS = form(
     "word",
     "fact",

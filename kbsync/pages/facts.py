@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, cast, get_args
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
@@ -13,9 +12,11 @@ from kbsync.pages.paging import Id, Search, Text
 from kbsync.pages.rendering import page
 from kbsync.queries.quarantine import dossier
 from kbsync.queries.revisions import revision_link
+from kbsync.queries.stated import stated
+from kbsync.queries.timeline import timeline
 from kbsync.queries.words import relation_labels
 from state.fact_queries import FactFilter
-from state.records import Event, FactStatus
+from state.records import FactStatus
 
 router = APIRouter()
 STATUSES = get_args(FactStatus)
@@ -80,26 +81,17 @@ def _sought(text: str) -> tuple[str | None, str | None]:
 @router.get("/facts/{id}.json")  # matched first
 def fact(request: Request, app: Kbsync, visitor: Seen, id: Id) -> Response:
     """One fact: why it has its status, what was answered, what contradicts it, and everything that happened to it."""
-    found = dossier(app, id)
+    found, history = dossier(app, id), timeline(app, id)
     with app.state.read() as tx:
-        builds = tx.provenance(id).builds
+        now_stated = stated(tx, found.stated)
     return page(
         request,
         "fact.html",
         found=found,
-        builds=builds,
+        stated=now_stated,
+        history=history,
         form={
-            "timeline": [(event, json.loads(event.body)) for event in found.history],
-            "story": _story,
-            "link": lambda source, revision: revision_link(app, source, found.fact.subject, revision),
+            "link": lambda source, subject, revision: revision_link(app, source, subject, revision),
             "labels": relation_labels(app),
         },
     )
-
-
-def _story(event: Event, body: dict[str, Any]) -> str:
-    """What an event means for a fact, in a few words."""
-    if "to" in body:
-        before = body.get("from") or "new"
-        return f"{before} → {body['to']}"
-    return event.kind.partition(".")[2].replace("_", " ")

@@ -18,6 +18,7 @@ from kbsync.pages.rendering import page
 from kbsync.pages.submissions import new_key
 from kbsync.queries.quarantine import Dossier, Rival, Selection, dossier, waiting_page
 from kbsync.queries.revisions import revision_link
+from kbsync.queries.stated import stated
 from kbsync.queries.words import relation_labels
 from state.records import Fact
 
@@ -85,11 +86,17 @@ def review_page(
     request: Request, app: Kbsync, found: Dossier, status: int = 200, refused: str = "", reason: str = ""
 ) -> Response:
     """The page of one decision; after a refusal with what was wrong, and the reason that was typed."""
+    others = {(one.fact.subject, one.fact.relation) for one in choices(found)}
+    own = (found.fact.subject, found.fact.relation)
+    with app.state.read() as tx:
+        theirs = [one for seen in tx.current(others - {own}).values() for one in seen]
+        evidence = stated(tx, [*found.stated, *theirs])
     return page(
         request,
         "review.html",
         status,
         found=found,
+        stated=evidence,
         form={
             "choices": choices(found),
             "unapprovable": UNAPPROVABLE,

@@ -34,13 +34,26 @@ SECTIONS = (
 )
 TONES: Mapping[str, str] = {
     **dict.fromkeys(
-        ("wanted", "deployed", "live", "passed", "done", "succeeded", "approved", "right"), "good"
+        ("wanted", "deployed", "live", "passed", "done", "succeeded", "approved", "right", "went live"),
+        "good",
     ),
     **dict.fromkeys(("failed", "rejected", "refused", "wrong", "hung", "killed", "out_of_memory"), "bad"),
     **dict.fromkeys(
-        ("quarantined", "awaiting_review", "held", "barred", "waiting", "rolled_back", "outdated"), "warn"
+        (
+            "quarantined",
+            "awaiting_review",
+            "held",
+            "barred",
+            "waiting",
+            "rolled_back",
+            "outdated",
+            "left out",
+        ),
+        "warn",
     ),
-    **dict.fromkeys(("planned", "building", "built", "judged", "staged", "promoted", "working"), "busy"),
+    **dict.fromkeys(
+        ("planned", "building", "built", "judged", "staged", "promoted", "working", "in progress"), "busy"
+    ),
 }
 """The colour of a state; what is not named is grey."""
 
@@ -53,6 +66,16 @@ def tone(state: object) -> str:
 def instant(at: datetime | None) -> str:
     """`2026-05-01 12:00:07 UTC`."""
     return "never" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def minute(at: datetime | None) -> str:
+    """`2026-05-01 12:00 UTC`."""
+    return "never" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def date(at: datetime) -> str:
+    """`2026-05-01`."""
+    return f"{at:%Y-%m-%d}"
 
 
 def ago(at: datetime | None, now: datetime) -> str:
@@ -75,6 +98,29 @@ def figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def count(number: int) -> str:
+    """A number of things, with a thin space between thousands: `1 152`."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def norm(value: float) -> str:
+    """A norm with four significant digits: `37.21`."""
+    return f"{value:,.4g}"
+
+
+def percent(share: float) -> str:
+    """`0.031` as `3.1 %`."""
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def growth(ratio: float) -> str:
+    """How much a norm has grown: `+3.1 %`, `−0.2 %`, `unchanged`."""
+    change = ratio - 1
+    if abs(change) < 5e-7:
+        return "unchanged"
+    return f"{'+' if change > 0 else '−'}{percent(abs(change))}"
+
+
 def pretty(text: str) -> str:
     """JSON text with indentation; any other text as it is."""
     try:
@@ -95,6 +141,18 @@ def _finalize(value: Any) -> Any:
     return value if isinstance(value, Markup) or not isinstance(value, str) else visible(value)
 
 
+def _prose(text: str) -> Markup:
+    """A sentence in which what stands between backticks is shown as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return Markup.escape(visible(text))
+    code = Markup("<code>{}</code>")
+    return Markup("").join(
+        code.format(visible(part)) if number % 2 else Markup.escape(visible(part))
+        for number, part in enumerate(parts)
+    )
+
+
 def _lines(text: str) -> Markup:
     """Text of several lines, each of them made visible."""
     return Markup("\n").join(visible(line) for line in text.split("\n"))
@@ -113,11 +171,18 @@ def environment() -> Environment:
     made.filters |= {
         "tone": tone,
         "instant": instant,
+        "date": date,
+        "minute": minute,
         "ago": ago,
         "span": span,
         "figure": figure,
+        "count": count,
+        "norm": norm,
+        "percent": percent,
+        "growth": growth,
         "pretty": pretty,
         "lines": _lines,
+        "prose": _prose,
     }
     made.globals |= {"sections": SECTIONS, "version": __version__, "query": query}
     return made

@@ -14,6 +14,7 @@ from kbsync.pages.paging import Id, Search, Text, page_of
 from kbsync.pages.plots import history_plot
 from kbsync.pages.rendering import page
 from kbsync.pages.submissions import new_key
+from kbsync.queries.revisions import revision_link
 from kbsync.queries.run_story import GateLine, RunStory, progress_of, requests_about, run_story
 from kbsync.queries.words import relation_labels
 from state.records import RunState
@@ -71,6 +72,7 @@ def run_page(
         form={
             "plots": {(line.result.round, line.result.name): _plot(line) for line in story.gates},
             "labels": relation_labels(app),
+            "link": lambda source, subject, revision: revision_link(app, source, subject, revision),
             "key": new_key(),
             "refused": refused,
             "reason": reason,
@@ -105,4 +107,4 @@ def _plot(line: GateLine) -> str:
     if not line.direction:
         return ""
     text = f"{result.name} in {len(line.history)} runs, passes when {line.condition}"
-    return history_plot(line.history, result.threshold, line.direction, text)
+    return history_plot(line.judged, result.threshold, line.direction, text)

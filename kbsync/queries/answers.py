@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from editing.errors import EditingError
 from editing.requests import prompt_key
 from kbsync.application import Application
+from kbsync.queries.kept import kept_checkpoint
 from kbsync.settings.base_model import named_device
 from state.records import Built, Checkpoint, Event, Fact, StoredObservation
 
@@ -18,10 +19,14 @@ _ID = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """What the models answer to one prompt."""
+
     prompt: str
     base: str
     live: str | None
     """None: there is no live checkpoint."""
+    checkpoints: Mapping[int, str] = field(default_factory=dict)
+    """The answers of the other checkpoints that were asked, by number."""
 
 
 Tell = Callable[[str], None]
@@ -32,17 +37,29 @@ def _untold(line: str) -> None:
     """Nobody waits."""
 
 
-def answers(app: Application, prompts: Sequence[str], tell: Tell = _untold) -> list[Answer]:
-    """The answers of the base and of live to each prompt (greedy decoding)."""
+def answers(
+    app: Application, prompts: Sequence[str], tell: Tell = _untold, checkpoints: Sequence[int] = ()
+) -> list[Answer]:
+    """The answers of the base, of live and of kept `checkpoints` to each prompt (greedy decoding).
+
+    Raises state.errors.NotFound for an unknown checkpoint, UsageError for one that was deleted.
+    """
+    others = [kept_checkpoint(app, id) for id in dict.fromkeys(checkpoints)]
     tell("loading the base")
-    base = _said(app.base.directory, prompts, app.settings.model.device)
+    device = app.settings.model.device
+    base = _said(app.base.directory, prompts, device)
     with app.state.read() as tx:
         checkpoint = tx.live()
-    if checkpoint is None:
-        return [Answer(prompt, answer, None) for prompt, answer in zip(prompts, base, strict=True)]
-    tell(f"loading live, checkpoint {checkpoint.id}")
-    live = _said(app.home.checkpoint(checkpoint.path), prompts, app.settings.model.device)
-    return [Answer(*row) for row in zip(prompts, base, live, strict=True)]
+    live: Sequence[str | None] = [None] * len(prompts)
+    if checkpoint is not None:
+        tell(f"loading live, checkpoint {checkpoint.id}")
+        live = _said(app.home.checkpoint(checkpoint.path), prompts, device)
+    further: list[dict[int, str]] = [{} for _ in prompts]
+    for other, directory in others:
+        tell(f"loading checkpoint {other.id}")
+        for row, said in zip(further, _said(directory, prompts, device), strict=True):
+            row[other.id] = said
+    return [Answer(*row) for row in zip(prompts, base, live, further, strict=True)]
 
 
 def _said(directory: Path, prompts: Sequence[str], device: str) -> list[str]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal
 
 from kbsync.application import Application
 from kbsync.queries.counts import Counts
 from kbsync.queries.sources import SourceState
 from kbsync.queries.status import Overview, overview
+from kbsync.settings.timing import described, next_time
 from state.records import Fact, Request, Run
 
 NEWEST = 6
+OVERDUE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,14 @@ class Glance:
     runs: tuple[Run, ...]
     requests: tuple[Request, ...]
     """Requests of operators that are not answered yet."""
+    overdue: frozenset[str] = frozenset()
+    """Sources that were not read for `OVERDUE` times as long as the schedule says."""
 
 
 def at_a_glance(app: Application, counts: Counts | None = None) -> Glance:
     """Read the overview, with what was counted before if that is given; nothing outside the home and the ledger is
     asked."""
-    status = overview(app, counts)
+    status, schedule, own = overview(app, counts), app.settings.schedule, app.settings.own_timings()
     with app.state.read() as tx:
         reviews = tx.runs(state="awaiting_review")
         runs = tx.runs(limit=NEWEST)
@@ -69,14 +74,42 @@ def at_a_glance(app: Application, counts: Counts | None = None) -> Glance:
             for name in ("new", "removed"):
                 ids = scope.get(name, ())[:NEWEST]
                 changes += [LiveChange(fact, name == "removed") for fact in tx.facts(ids=ids)]
+    timing = {one.name: own.get(one.name, schedule.sync) for one in status.sources}
+    overdue = [
+        one for one in status.sources if _is_overdue(one, timing[one.name], schedule.timezone, app.now())
+    ]
     return Glance(
         status,
-        tuple(_concerns(status, reviews)),
+        (
+            *_concerns(status, reviews),
+            *(_overdue(one, timing[one.name]) for one in overdue if not one.failures),
+        ),
         size,
         tuple(changes[:NEWEST]),
         reviews,
         runs,
         requests,
+        frozenset(one.name for one in overdue),
+    )
+
+
+def _is_overdue(source: SourceState, timing: timedelta | str, zone: str, now: datetime) -> bool:
+    """Whether its schedule would have had it read `OVERDUE` times since it was."""
+    if not source.kind or source.last_success is None:
+        return False
+    at = source.last_success
+    for _ in range(OVERDUE):
+        at = next_time(timing, zone, at)
+    return at < now
+
+
+def _overdue(source: SourceState, timing: timedelta | str) -> Concern:
+    return Concern(
+        "wrong",
+        f"{source.name} is out of date",
+        f"it was last read {source.last_success:%Y-%m-%d %H:%M} UTC and is to be read {described(timing)}: "
+        "is `kbsync run` running?",
+        f"/facts?source={source.name}",
     )
 
 

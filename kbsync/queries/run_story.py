@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from editing.errors import SpecError
 from editing.spec import BuildReport, FactReport, ProbeReport
 from kbsync.application import Application
 from kbsync.gates import Gate, GateStanding, standing
+from kbsync.queries.fact_way import FactWay, RunStep, steps, ways
 from state import Snapshot
 from state.records import Attempt, Checkpoint, Deployment, Event, Fact, GateResult, Request, Round, Run
 
 HISTORY = 24
 """Runs that a gate's plot shows."""
 MOST_EVENTS = 400
+MOST_ANSWERS = 200
+"""Facts of which the answers are listed."""
 SECONDS = "seconds_"
 
 
@@ -34,6 +36,8 @@ class GateLine:
     direction: str
     history: tuple[tuple[int, float], ...]
     """(run, value) of the last rounds of earlier runs and of this one, oldest first."""
+    judged: tuple[tuple[int, float, bool], ...]
+    """Of the same rounds (run, what was compared with the threshold, passed): the value, or its bound if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +79,24 @@ class RunStory:
     attempts: tuple[Attempt, ...]
     gates: tuple[GateLine, ...]
     """Of all rounds, the last round first."""
-    new: tuple[Fact, ...]
-    removed: tuple[Fact, ...]
+    changes: tuple[int, int]
+    """How many facts it is to add, and to remove."""
+    ways: tuple[FactWay, ...]
+    """The first of them, with the way of each."""
+    size: int
+    """Facts that the candidate is built from."""
     waiting: int
     """Wanted facts that did not fit."""
     answers: tuple[Answered, ...]
     """Facts that this run adds, and facts of the view that are answered otherwise than before."""
+    unlisted: int
+    """How many more of such facts there are."""
     no_answers: str
     """Why there are none; empty if there are."""
     seconds: Mapping[str, float]
     """Phase of the build → seconds."""
-    steps: tuple[tuple[str, float], ...]
-    """(state, seconds) that the run spent in each state, in order."""
+    steps: tuple[RunStep, ...]
+    """The states that the run was in, with their times, and those before it."""
     progress: RoundProgress | None
     deployments: tuple[Deployment, ...]
     events: tuple[Event, ...]
@@ -103,6 +113,7 @@ def run_story(app: Application, id: int) -> RunStory:
         new, removed = (tx.facts(ids=scope.get(name, ())) for name in ("new", "removed"))
         report, why = _report(app, run)
         checkpoint = None if run.checkpoint is None else tx.checkpoint(run.checkpoint)
+        answers = _answers(tx, report, {fact.id for fact in new}) if report else ()
         return RunStory(
             run=run,
             is_open=run in tx.open_runs(),
@@ -110,13 +121,15 @@ def run_story(app: Application, id: int) -> RunStory:
             rounds=tx.rounds(id),
             attempts=tx.attempts(id),
             gates=_gates(app, tx, run),
-            new=new,
-            removed=removed,
+            changes=(len(new), len(removed)),
+            ways=ways(tx, run, events, new, removed),
+            size=tx.view(run.view).size,
             waiting=int(scope.get("waiting", 0)),
-            answers=_answers(tx, report, {fact.id for fact in new}) if report else (),
+            answers=answers[:MOST_ANSWERS],
+            unlisted=len(answers[MOST_ANSWERS:]),
             no_answers=why,
             seconds=_seconds(report),
-            steps=_steps(events),
+            steps=steps(run, events),
             progress=progress_of(app, run),
             deployments=_deployments(tx, checkpoint),
             events=events,
@@ -160,10 +173,10 @@ def _report(app: Application, run: Run) -> tuple[BuildReport | None, str]:
 def _gates(app: Application, tx: Snapshot, run: Run) -> tuple[GateLine, ...]:
     declared = {gate.name: gate for gate in app.gates}
     earlier = [one.id for one in reversed(tx.runs(HISTORY - 1, before=run.id))]
-    past: dict[str, list[tuple[int, float]]] = {}
+    past: dict[str, list[GateResult]] = {}
     for one in tx.last_gate_results(earlier):
-        if one.value is not None and standing(one) != "not judged":
-            past.setdefault(one.name, []).append((one.run, one.value))
+        if standing(one) != "not judged":
+            past.setdefault(one.name, []).append(one)
     order = list(declared)
     results = sorted(
         tx.gate_results(run.id),
@@ -174,12 +187,20 @@ def _gates(app: Application, tx: Snapshot, run: Run) -> tuple[GateLine, ...]:
             result,
             standing(result),
             *_declared(declared.get(result.name)),
-            (
-                *past.get(result.name, ()),
-                *([(run.id, result.value)] if result.value is not None else ()),
-            ),
+            *_history([*past.get(result.name, ()), result]),
         )
         for result in results
+    )
+
+
+def _history(
+    results: Sequence[GateResult],
+) -> tuple[tuple[tuple[int, float], ...], tuple[tuple[int, float, bool], ...]]:
+    """`GateLine.history` and `GateLine.judged`."""
+    values = [(one, one.value) for one in results if one.value is not None]
+    return (
+        tuple((one.run, value) for one, value in values),
+        tuple((one.run, value if one.bound is None else one.bound, one.passed) for one, value in values),
     )
 
 
@@ -221,15 +242,6 @@ def _seconds(report: BuildReport | None) -> dict[str, float]:
         for name, value in entries.items()
         if name.startswith(SECONDS) and value
     }
-
-
-def _steps(events: Sequence[Event]) -> tuple[tuple[str, float], ...]:
-    moves = [
-        (event.kind.removeprefix("run."), event.at)
-        for event in events
-        if event.kind == "run.planned" or (event.kind.startswith("run.") and '"to":' in event.body)
-    ]
-    return tuple((state, (then - at).total_seconds()) for (state, at), (_, then) in pairwise(moves))
 
 
 def _deployments(tx: Snapshot, checkpoint: Checkpoint | None) -> tuple[Deployment, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,31 +9,14 @@ import pytest
 
 from kbsync.application import Application
 from kbsync.pages.server import serving
-from tests.support.paths import REPOSITORY
+from tests.support.browsing import CHROMIUM, SCREENS, Tabs, browser, faults
 from tests.support.reviewed import Reviewed, reviewed
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="`pip install playwright` is in the extra `dev`"
-)
-
-CHROMIUM = shutil.which("chromium")
+pytest.importorskip("playwright.sync_api", reason="`pip install playwright` is in the extra `dev`")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="`apt-get install chromium` lets these tests run"),
 ]
-AXE = (REPOSITORY / "tests" / "fixtures" / "axe.min.js").read_text(encoding="utf-8")
-"""axe-core 4.14.1, by Deque Systems (MPL 2.0)."""
-WAIT_MS = 60_000
-SCREENS = {
-    "desk": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
-    "desk at night": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
-    "phone": {
-        "viewport": {"width": 360, "height": 740},
-        "color_scheme": "light",
-        "has_touch": True,
-        "is_mobile": True,
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -53,34 +35,17 @@ def address(home: Reviewed) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with browser() as made:
+        yield made
 
 
 @pytest.fixture
 def open_page(chromium: Any, address: str) -> Iterator[Any]:
     """Opens a page on one of the screens; whatever it asks of another host, or logs as an error, fails the test."""
-    contexts: list[Any] = []
-    wrong: list[str] = []
-
-    def opened(screen: str = "desk", **options: Any) -> Any:
-        context = chromium.new_context(base_url=address, **SCREENS[screen], **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(WAIT_MS)
-        page.on(
-            "request", lambda one: None if one.url.startswith((address, "data:")) else wrong.append(one.url)
-        )
-        page.on("console", lambda one: wrong.append(one.text) if one.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert wrong == []
+    tabs = Tabs(chromium, address)
+    yield tabs.open
+    tabs.close()
+    assert tabs.wrong == []
 
 
 def every_page(home: Reviewed) -> list[str]:
@@ -95,6 +60,7 @@ def every_page(home: Reviewed) -> list[str]:
         f"/quarantine/{conflict}",
         "/checkpoints",
         "/checkpoints/compare?a=1&b=2",
+        "/checkpoints/weights?a=1&b=2",
         "/audit",
         "/ask?prompt=The+owner+of+Blue+House+is",
         "/survey",
@@ -108,17 +74,7 @@ def test_no_page_has_a_serious_fault_of_accessibility(home: Reviewed, open_page:
     found = []
     for path in every_page(home):
         page.goto(path)
-        page.evaluate(AXE)
-        result = page.evaluate(
-            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
-        )
-        found += [
-            f"{path}: {one['id']} at {one['nodes'][0]['html'][:200]}: {one['nodes'][0]['failureSummary'][:300]}"
-            for one in result["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert width[0] <= width[1], f"{path} is wider than the {screen}"
+        found += faults(page)
     assert found == []
 
 
@@ -128,8 +84,8 @@ def test_a_conflict_is_reviewed_in_fewer_than_five_clicks(home: Reviewed, open_p
     page.goto("/")
     clicks = [
         lambda: page.get_by_role("link", name="facts wait for a reviewer").click(),
-        lambda: page.get_by_role("link", name="Blue House").first.click(),
-        lambda: page.get_by_role("button", name="Approve").click(),
+        lambda: page.get_by_role("link", name="Anna").first.click(),
+        lambda: page.get_by_role("button", name="Choose “Anna”").click(),
     ]
     for click in clicks[:-1]:
         click()
@@ -154,6 +110,35 @@ def test_the_keyboard_is_enough(open_page: Any) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**/facts?q=Red*")
     assert page.get_by_role("row").count() == 2
+
+
+def test_a_conflict_is_reviewed_with_the_keyboard_alone(home: Reviewed, open_page: Any) -> None:
+    home.say("crm", Old_Mill="Emil")
+    home.say("erp", Old_Mill="Frida")
+    home.pull()
+    page = open_page()
+    page.goto("/quarantine")
+
+    def tab_to(text: str) -> None:
+        """Press Tab until what has the focus is called `text`, as it shows with its outline."""
+        for _ in range(120):
+            page.keyboard.press("Tab")
+            here = "document.activeElement"
+            if text in page.evaluate(f"{here}.innerText || {here}.labels?.[0]?.innerText || ''"):
+                assert page.evaluate(f"getComputedStyle({here}).outlineStyle") != "none"
+                return
+        raise AssertionError(f"{text!r} is not reached with the Tab key")
+
+    tab_to("Emil")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/quarantine/*")
+    tab_to("Reason")
+    page.keyboard.type("the miller says so")
+    tab_to("Choose “Frida”")
+    page.keyboard.press("Enter")
+    page.get_by_text("Decided.").wait_for()
+    decided = home.fact(int(page.url.rpartition("/")[2].partition("?")[0]))
+    assert (decided.target, decided.status, decided.decision) == ("Frida", "wanted", "approved")
 
 
 def test_without_scripts_everything_still_works(open_page: Any) -> None:
