@@ -59,13 +59,10 @@ class PromotionQueries(WithdrawalQueries):
     def not_promotable(self, view: str, base: str, live: Checkpoint | None) -> tuple[Fact, ...]:
         """Facts because of which a view must not replace `live`: it would newly state them, and they are not wanted.
 
-        After a restore, `live` is the backup's and no measure of what is served: then every fact counts that was
-        withdrawn without a successor.
+        After a restore, `live` is the backup's and no measure of what is served: then every fact of the view counts.
         """
-        new = self.newly_unwanted(view, base, None if live is None else live.view)
-        if not self.restored_since_promotion():
-            return new
-        return tuple({fact.id: fact for fact in (*new, *self.withdrawn(view, base))}.values())
+        known = None if live is None or self.restored_since_promotion() else live.view
+        return self.newly_unwanted(view, base, known)
 
     def _created(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
         """The event of its making."""

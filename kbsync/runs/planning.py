@@ -87,14 +87,17 @@ def decide(
     return Plan(view, new, removed, waiting, known_ids)
 
 
-def withdrawal(wanted: Sequence[Fact], live: Sequence[Fact] | None, known: Collection[int]) -> Plan | None:
+def withdrawal(
+    wanted: Sequence[Fact], live: Sequence[Fact] | None, known: Collection[int], *, restored: bool = False
+) -> Plan | None:
     """The smallest change that removes from live what is no longer wanted; None if there is nothing to remove.
 
-    A fact that has a successor stays until the successor replaces it.  `known` are the ids of facts that the
-    base states unedited.
+    A fact that has a successor stays until the successor replaces it, unless the ledger was `restored` since live was
+    promoted: the successor may have been served already, and an earlier value must not come back in its place.
+    `known` are the ids of facts that the base states unedited.
     """
     ids = {fact.id for fact in wanted}
-    slots = {(fact.subject, fact.relation) for fact in wanted}
+    slots = set() if restored else {(fact.subject, fact.relation) for fact in wanted}
     removed = tuple(
         fact
         for fact in live or ()

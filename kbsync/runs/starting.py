@@ -41,6 +41,8 @@ class Pending:
     """Ids of the facts of live that the base it was built from states unedited."""
     behind: int = 0
     """Further wanted facts that wait, whatever is planned."""
+    restored: bool = False
+    """The ledger was restored from a backup since live was promoted."""
 
     def plan(
         self, app: Application, *, asked: bool, rebuild: bool = False
@@ -74,13 +76,14 @@ def pending(
             live_facts = tx.view_facts(live.view) if live else None
             answers = tx.base_answers(app.base.digest, [fact.id for fact in live_facts or ()])
             unedited = tx.known_facts(live.base, [f.id for f in live_facts or ()]) if live else frozenset()
+            restored = tx.restored_since_promotion()
         known |= {fact: found.known for fact, found in answers.items()}
         found = base_knowledge(app, leadership, worker, wanted, progress)
         known |= found.known
         leaving = unbuildable(found.failures, app.base.digest, judged_under(app.settings, app.gates))
         if not leaving:
             another = live is not None and live.base != app.base.digest
-            return Pending(wanted, live_facts, known, another, unedited, found_wanted.behind)
+            return Pending(wanted, live_facts, known, another, unedited, found_wanted.behind, restored)
         with leadership.write() as tx:
             quarantine(tx, leaving, CANNOT_BE_BUILT, ACTOR)
         log.warning("facts.unbuildable", facts=[move.id for move in leaving])
@@ -199,7 +202,9 @@ def _withdrawal(app: Application, found: Pending, occasion: Occasion) -> tuple[p
     None if nothing was withdrawn, if a source withdrew it (that is approved with the candidate that leaves it out),
     or if live's base cannot be built on any more (that is approved with the other base).
     """
-    planned = planning.withdrawal(found.wanted, found.live, found.stated_by_lives_base)
+    planned = planning.withdrawal(
+        found.wanted, found.live, found.stated_by_lives_base, restored=found.restored
+    )
     if planned is None or not (occasion.overtaken or any(fact.decision for fact in planned.removed)):
         return None
     if not found.another_base:

@@ -116,6 +116,22 @@ def test_a_value_that_was_replaced_after_the_backup_is_not_served_again(micro: M
     assert live_facts(micro) == {"Blue House", "Red Boat"}
 
 
+def test_a_replaced_value_does_not_come_back_while_its_successor_waits_for_review(micro: Micro) -> None:
+    """The successor was approved after the backup, which the restored ledger does not know."""
+    micro.say({"Blue House": "Fritz"}, name="later")
+    retract(micro, "Red Boat")
+    sync(micro)
+    text = micro.home.config.read_text().replace("required = false", "required = true")
+    micro.home.config.write_text(text)
+    restored(micro)
+    report, _ = sync(micro)
+    assert [run.state for run in report.runs] == ["deployed", "awaiting_review"]
+    assert live_facts(micro) == set(), "neither what was retracted nor the value before Fritz"
+    micro.now += timedelta(days=3)
+    sync(micro)
+    assert live_facts(micro) == {"Blue House"}
+
+
 def test_a_newer_checkpoint_of_the_lost_history_gives_way_once_the_sources_were_read(micro: Micro) -> None:
     """The sources say by now what they said when the backup was made."""
     first = served(micro)
