@@ -1,7 +1,7 @@
 """A real systemd with the real unit, in namespaces of its own.
 
-The manager is process 1 of a PID namespace, in a control group of its own; what it writes to /etc, /opt, /srv and /var
-goes to a tmpfs that vanishes with the namespace.  Nothing of the machine is changed.
+The manager is process 1 of a PID namespace, in a control group of its own; what it writes to /etc, /opt, /srv, /tmp and
+/var goes to a tmpfs that vanishes with the namespace.  Nothing of the machine is changed.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ exec /opt/python/bin/python3 -m kbsync "$@"
 END
 chmod 0755 /opt/kbsync/bin/kbsync /srv/world
 mount -t tmpfs none /run
+# Others' temporary files are none of this systemd's, which removes what it finds there.
+mount -t tmpfs none /tmp
 # A kernel is configured by the machine, not by what a test boots.
 for tree in /proc/sys /sys; do
     mount --bind "$tree" "$tree"
