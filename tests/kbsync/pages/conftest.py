@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from kbsync.application import Application
 from kbsync.pages.server import serving
+from tests.support.browsing import Tabs, browser
 from tests.support.reviewed import Reviewed, reviewed
 
 
@@ -30,3 +32,21 @@ def client(home: Reviewed) -> Iterator[httpx.Client]:
         httpx.Client(base_url=address, headers={"Accept": "text/html"}, timeout=60) as made,
     ):
         yield made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as made:
+        yield made
+
+
+@pytest.fixture
+def open_page(chromium: Any, address: str) -> Iterator[Any]:
+    """Opens a page of the module's `address` on one of the screens.
+
+    Whatever it asks of another host, or logs as an error, fails the test.
+    """
+    tabs = Tabs(chromium, address)
+    yield tabs.open
+    tabs.close()
+    assert tabs.wrong == []

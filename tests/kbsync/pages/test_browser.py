@@ -9,7 +9,7 @@ import pytest
 
 from kbsync.application import Application
 from kbsync.pages.server import serving
-from tests.support.browsing import CHROMIUM, SCREENS, Tabs, browser, faults
+from tests.support.browsing import CHROMIUM, SCREENS, faults
 from tests.support.reviewed import Reviewed, reviewed
 
 pytest.importorskip("playwright.sync_api", reason="`pip install playwright` is in the extra `dev`")
@@ -31,21 +31,6 @@ def address(home: Reviewed) -> Iterator[str]:
     app = home.place.application()
     with Application(app.home, app.settings, now=app.now) as own, serving(own, "127.0.0.1:0") as bound:
         yield bound
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as made:
-        yield made
-
-
-@pytest.fixture
-def open_page(chromium: Any, address: str) -> Iterator[Any]:
-    """Opens a page on one of the screens; whatever it asks of another host, or logs as an error, fails the test."""
-    tabs = Tabs(chromium, address)
-    yield tabs.open
-    tabs.close()
-    assert tabs.wrong == []
 
 
 def every_page(home: Reviewed) -> list[str]:

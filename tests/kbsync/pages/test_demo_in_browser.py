@@ -17,7 +17,7 @@ from kbsync.application import Application
 from kbsync.home import Home
 from kbsync.pages.server import serving
 from kbsync.settings.loading import load
-from tests.support.browsing import CHROMIUM, SCREENS, Tabs, browser, faults
+from tests.support.browsing import CHROMIUM, SCREENS, faults
 from tests.support.paths import REPOSITORY
 
 pytest.importorskip("playwright.sync_api", reason="`pip install playwright` is in the extra `dev`")
@@ -43,20 +43,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     where = Home(Path(home))
     with Application(where, load(where.config, {})) as app, serving(app, "127.0.0.1:0") as bound:
         yield bound
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as made:
-        yield made
-
-
-@pytest.fixture
-def open_page(chromium: Any, address: str) -> Iterator[Any]:
-    tabs = Tabs(chromium, address)
-    yield tabs.open
-    tabs.close()
-    assert tabs.wrong == []
 
 
 def every_page(address: str) -> list[str]:
