@@ -80,9 +80,10 @@ def test_a_transaction_that_was_idle_for_too_long_is_to_be_tried_again(
         state.read() as tx,
     ):
         idle_until_ended(tx, state, postgres_server)
-    with state.write() as tx:
+    patient = opened(state.url.render_as_string(hide_password=False), idle_in_transaction_session_timeout="0")
+    with patient.write() as tx:
         tx.emit("note", "test", {})
-    assert state.audit.verify().count == 1
+    assert patient.audit.verify().count == 1
 
 
 def test_watched_slots_are_listed_without_a_transaction_between_the_pages(

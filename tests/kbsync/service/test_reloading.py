@@ -35,7 +35,6 @@ def test_a_hangup_brings_settings_that_work_and_refuses_those_that_do_not(world:
             good + "\n[gates.x]\n",
             "a = " + "[" * 100_000,
             good.replace("min_pending = 1", f"min_pending = {'9' * 5000}"),
-            good + f"\n[state]\nurl = 'sqlite:///{world.root}/corpus.txt'\n",
         ):
             before = said("settings.refused")
             world.home.config.write_text(bad)
@@ -52,16 +51,22 @@ def test_a_hangup_brings_settings_that_work_and_refuses_those_that_do_not(world:
     assert daemon.returncode == 0
 
 
-def test_settings_that_do_not_let_the_daemon_start_leave_the_old_ones(world: Served) -> None:
-    """Another program has the port: no check finds that out before."""
+@pytest.mark.parametrize("fault", ["another program has the port", "the ledger is no database"])
+def test_settings_that_do_not_let_the_daemon_start_leave_the_old_ones(world: Served, fault: str) -> None:
+    """No check of the settings finds that out before."""
     good = world.home.config.read_text()
     said = world.root / "daemon.log"
     with socket.create_server(("127.0.0.1", 0)) as other, world.daemon() as daemon:
         port = other.getsockname()[1]
-        world.home.config.write_text(good.replace("[log]", f"[health]\nlisten = '127.0.0.1:{port}'\n\n[log]"))
+        bad = {
+            "another program has the port": f"[health]\nlisten = '127.0.0.1:{port}'\n",
+            "the ledger is no database": f"[state]\nurl = 'sqlite:///{world.root}/corpus.txt'\n",
+        }
+        world.home.config.write_text(good.replace("[log]", f"{bad[fault]}\n[log]"))
         daemon.send_signal(signal.SIGHUP)
         world.until(lambda: said.read_text().count("daemon.started") == 2)
         assert "settings.refused" in said.read_text()
+        world.home.config.write_text(good)
         world.say({"Blue House": "Anna"})
         assert world.run("sync").returncode == 0
     assert daemon.returncode == 0

@@ -140,7 +140,7 @@ def test_the_commented_examples_are_settings(tmp_path: Path) -> None:
 
 def test_the_pages_name_every_metric_with_its_labels_and_every_kind() -> None:
     page = (DOCS / "metrics.md").read_text(encoding="utf-8")
-    named = dict(re.findall(r"^\| `(kbsync_\w+)(?:\{(\w+)\})?` \| .+ \|$", page, flags=re.MULTILINE))
+    named = dict(re.findall(r"^\| `(kbsync_\w+)(?:\{([\w,]+)\})?` \| .+ \|$", page, flags=re.MULTILINE))
     assert set(named) == set(METRICS)
     page = (DOCS / "deploying.md").read_text(encoding="utf-8")
     for kind in KINDS:
