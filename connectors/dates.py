@@ -35,6 +35,7 @@ _INSTANT = re.compile(
 )
 _MINUTE = re.compile(rf"(?P<until>[+-]?\d{{4,16}}-\d\d-\d\d[T ]\d\d:\d\d){_ZONE}", re.ASCII)
 _DAY = re.compile(rf"(?P<year>[+-]?\d{{1,16}})-(?P<month>\d\d)-(?P<day>\d\d){_ZONE}", re.ASCII)
+_LEADING_DAY = re.compile(r"(?P<year>[+-]?\d{1,16})-(?P<month>\d\d)-(?P<day>\d\d)", re.ASCII)
 _MONTH = re.compile(rf"(?P<year>[+-]?\d{{4,16}})-(?P<month>\d\d){_ZONE}", re.ASCII)
 _YEAR = re.compile(rf"(?P<year>\d{{4}}|[+-]\d{{4,16}}){_ZONE}", re.ASCII)
 _UNKNOWN_DAY = re.compile(r"(?P<year>[+-]?\d{4,16})-(?P<month>\d\d)-00(?:[T ]00:00:00(?:\.0+)?)?Z?", re.ASCII)
@@ -144,18 +145,31 @@ def one_spelling(text: str) -> str | None:
     """The spelling that all texts for the same date share, or None if the text is not a date.
 
     "1 May 2020", "2020-05-01" and "2020-05-01T00:00:00Z" are one day: databases write days as midnights.  "2020"
-    and "2020-05" are not, because they say less.
+    and "2020-05" are not, because they say less.  None also for years before 1 and after 9999 and for days that their
+    month does not have: `instant` takes many of these for one.
     """
     text = text.strip()
     if len(text) > _MAX_DATE or not any("0" <= character <= "9" for character in text):
         return None
+    iso = _in_iso(text)
     try:
-        found = interval(_in_iso(text))
+        found = interval(iso)
     except SourceDataError:
+        return None
+    if found.first <= EARLIEST or found.past >= LATEST or _has_no_such_day(iso):
         return None
     if found.first == found.past and found.first.time() == time.min:
         found = _lasting(found.first, timedelta(days=1))
     return str(found)
+
+
+def _has_no_such_day(iso: str) -> bool:
+    """Whether a date within bounds names a day beyond the end of its month, such as 30 February."""
+    match = _LEADING_DAY.match(iso)
+    if match is None or match["month"] == "00":
+        return False
+    year, month, day = (int(part) for part in match.group("year", "month", "day"))
+    return day > calendar.monthrange(year, month)[1]
 
 
 def _in_iso(text: str) -> str:

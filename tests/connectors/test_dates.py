@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.dates import EARLIEST, LATEST, Interval, instant, interval, wikibase_interval
+from connectors.dates import EARLIEST, LATEST, Interval, instant, interval, one_spelling, wikibase_interval
 from connectors.errors import SourceDataError
 from tests.support.properties import drawing, editions
 
@@ -158,3 +158,25 @@ def test_any_text_is_a_date_within_bounds_or_refused(examples: int) -> None:
             assert Interval.parse(str(found)) == found
 
     holds()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("-0044-03-15", "-0100-07-12"),
+        ("-0044-03-15", "0001-01-01"),
+        ("-0044", "-0500"),
+        ("10000-01-01", "20000-06-01"),
+        ("2020-02-30", "2020-02-29"),
+        ("31 June 2020", "30 June 2020"),
+        ("2021-02-29T00:00:00Z", "2021-02-28"),
+    ],
+)
+def test_dates_that_no_calendar_or_clock_has_are_not_one_another(one: str, other: str) -> None:
+    assert one_spelling(one) is None or one_spelling(one) != one_spelling(other)
+
+
+def test_days_are_one_in_each_spelling() -> None:
+    spellings = ("1 May 2020", "May 1st, 2020", "2020-05-01", "2020-05-01T00:00:00Z", "+2020-05-01")
+    assert len({one_spelling(text) for text in spellings}) == 1
+    assert one_spelling("2020-02-29") is not None
