@@ -139,7 +139,7 @@ def live_progress() -> Iterator[TimedProgress]:
 
 
 def _starts() -> Callable[[str, int, int], bool]:
-    """Whether a phase begins, for the first time or again, when told how much of it is done.
+    """Whether a phase begins, for the first time or again, given how much of it is done.
 
     It begins again when less of it is done than before, or when it is reported after its end and another phase.
     """

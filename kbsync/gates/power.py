@@ -50,7 +50,7 @@ def sample_sizes(
 
 
 def independent_cases(threshold: float, share: float, confidence: float, power: float) -> int:
-    """Cases by which a candidate of true `share` is told from `threshold` with probability `power`.
+    """Cases by which a candidate of true `share` is distinguished from `threshold` with probability `power`.
 
     The size of the one-sided score test of a proportion, whose inversion is Wilson's bound: Fleiss, Levin and Paik,
     Statistical Methods for Rates and Proportions (2003), equation 2.19, without the continuity correction.

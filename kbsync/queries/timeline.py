@@ -100,7 +100,7 @@ def _event(event: Event, body: Mapping[str, Any]) -> Entry:
     elif name in ("approved", "rejected", "reopened", "barred"):
         kind = "decision"
     revision = body.get("revision")
-    told = (body.get("evidence") or {}).get("answers")
+    answers = (body.get("evidence") or {}).get("answers")
     return Entry(
         event.at,
         kind,
@@ -110,7 +110,9 @@ def _event(event: Event, body: Mapping[str, Any]) -> Entry:
         event.run,
         str(body.get("source") or ""),
         revision if isinstance(revision, int) else None,
-        answers=AnswersToFact(told.get("base"), told.get("live"), told.get("candidate")) if told else None,
+        answers=AnswersToFact(answers.get("base"), answers.get("live"), answers.get("candidate"))
+        if answers
+        else None,
     )
 
 
