@@ -25,10 +25,10 @@ from pathlib import Path
 import structlog
 
 from editing.durable import sha256_of, sweep, write_file
-from editing.errors import EditingError
+from editing.errors import DamagedCheckpoint, EditingError
 from editing.model.directory import TEMPLATES
 from editing.storage.manifest import NAME as MANIFEST
-from editing.storage.manifest import Manifest, read_manifest
+from editing.storage.manifest import Manifest, read_manifest, verify
 from kbsync.application import Application
 from kbsync.errors import BadConfiguration, BadData, KbsyncError
 from kbsync.leadership import ACTOR, Leadership
@@ -66,7 +66,11 @@ def seal(app: Application, leadership: Leadership, number: int | None) -> None:
         )
     for folder in (directory, *(directory / form for form in forms_of(manifest))):
         sweep(folder)  # what a process that was killed here has left
-    _write_bills(app, checkpoint, directory, manifest)
+    try:
+        _write_bills(app, checkpoint, directory, manifest)
+    except DamagedCheckpoint:
+        verify(directory)  # names a damaged file of the checkpoint, and what to do
+        raise
     if key is not None:
         _refuse_strangers(directory, manifest)
         _sign(app, leadership, checkpoint, manifest, key)
