@@ -63,25 +63,21 @@ def pack(text: str) -> str:
 
 
 def without_subjects(cursor: str, barred: Callable[[frozenset[str]], frozenset[str]]) -> str:
-    """The cursor without the subjects that `barred` names, in the packed lists of rows that it has.
+    """The cursor without the subjects that `barred` names, in the packed list of rows that it may have.
 
-    Their slots are new to the next reading.  A cursor without such lists stays as it is.
+    Their slots are new to the next reading.  A cursor without such a list stays as it is.
     """
     try:
         fields: dict[str, Any] = decode_json(cursor, "cursor", _MAX_BYTES, most_parts=None)
-        lists = {
-            name: decode_json(unpack(text), name, _MAX_BYTES, most_parts=None)
-            for name, text in fields.items()
-            if name == HELD
-        }
-    except (SourceDataError, ValueError, TypeError, AttributeError):
+        rows = decode_json(unpack(fields[HELD]), HELD, _MAX_BYTES, most_parts=None)
+    except (SourceDataError, LookupError, ValueError, TypeError, AttributeError):
         return cursor
-    for name, rows in lists.items():
-        gone = barred(frozenset(row[0] for row in rows))
-        if gone:
-            left = [row for row in rows if row[0] not in gone]
-            fields[name] = pack(json.dumps(left, separators=(",", ":")))
-    return dump_cursor(fields.pop("format"), fields) if lists else cursor
+    gone = barred(frozenset(row[0] for row in rows))
+    if not gone:
+        return cursor
+    left = [row for row in rows if row[0] not in gone]
+    fields[HELD] = pack(json.dumps(left, separators=(",", ":")))
+    return dump_cursor(fields.pop("format"), fields)
 
 
 def unpack(packed: str) -> str:

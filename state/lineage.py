@@ -10,9 +10,10 @@ import base64
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from state.errors import Damaged
+from state.key_history import KeyHistory
 from state.notes import PublicKey
 
 KINDS = ("key.created", "key.rotated", "key.revoked", "ledger.restored")
@@ -30,25 +31,12 @@ def rotation(previous: PublicKey, key: PublicKey) -> str:
 
 
 @dataclass(slots=True)
-class LoggedKey:
+class LoggedKey(KeyHistory):
     """A public key as its events describe it."""
 
     key: PublicKey
-    created: int
-    """The number of the event."""
-    at: str
     vouched_by: PublicKey | None = None
     """The key before it, where that key has signed the rotation."""
-    retired: int | None = None
-    """The event since which another key signs."""
-    revoked: int | None = None
-    """The event since which its signatures do not count."""
-
-    @property
-    def state(self) -> Literal["signs", "retired", "revoked"]:
-        if self.revoked is not None:
-            return "revoked"
-        return "signs" if self.retired is None else "retired"
 
 
 @dataclass(slots=True)
@@ -90,10 +78,10 @@ class Lineage:
                 signature = base64.b64decode(body["signature"], validate=True)
                 vouched = previous.has_signed(rotation(previous, key), signature)
                 self.keys[str(previous)].retired = seq
-                self.keys[str(key)] = LoggedKey(key, seq, row["at"], previous if vouched else None)
+                self.keys[str(key)] = LoggedKey(key, previous if vouched else None, created=seq, at=row["at"])
             case "key.created":
                 key = PublicKey.parse(body["key"])
-                self.keys[str(key)] = LoggedKey(key, seq, row["at"])
+                self.keys[str(key)] = LoggedKey(key, created=seq, at=row["at"])
 
     def active(self) -> LoggedKey | None:
         """The key that signs now."""

@@ -8,34 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Self
 
+from state.key_history import KeyHistory
 from state.records import Event
 
 KINDS = "model_key.*"
 
 
 @dataclass(slots=True)
-class ModelKey:
+class ModelKey(KeyHistory):
     """A public key and its history."""
 
     fingerprint: str
     """SHA-256 of the PEM text, by which signatures name the key."""
     name: str
     pem: str
-    created: int
-    """The number of the event."""
-    at: str
-    retired: int | None = None
-    """The event since which another key signs; signatures that were made before stay valid."""
-    revoked: int | None = None
-    """The event since which no signature of the key is valid: a thief could have made it at any time."""
-
-    @property
-    def state(self) -> Literal["signs", "retired", "revoked"]:
-        if self.revoked is not None:
-            return "revoked"
-        return "signs" if self.retired is None else "retired"
 
 
 @dataclass(slots=True)
@@ -58,7 +46,7 @@ class ModelKeys:
             if event.kind == "model_key.rotated":
                 made.keys[body["previous"]].retired = event.seq
             made.keys[fingerprint] = ModelKey(
-                fingerprint, body["name"], body["key"], event.seq, event.at.isoformat()
+                fingerprint, body["name"], body["key"], created=event.seq, at=event.at.isoformat()
             )
         return made
 

@@ -19,6 +19,12 @@ def withdrawn(app: Application, run: Run) -> tuple[Fact, ...]:
         return tx.withdrawn(run.view, run.base)
 
 
+def withdrawn_by_a_person(tx: Snapshot) -> bool:
+    """Whether live states something that a person has withdrawn, and that has no successor."""
+    live = tx.live()
+    return live is not None and any(fact.decision for fact in tx.withdrawn(live.view, live.base))
+
+
 def what_is_left(tx: Snapshot, run: Run, bad: set[int]) -> list[Fact]:
     """The facts of the run's view except the `bad` ones, as far as they are wanted.
 

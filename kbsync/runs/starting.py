@@ -15,6 +15,7 @@ from kbsync.executor import Worker
 from kbsync.leadership import Leadership
 from kbsync.runs import bases, planning, probes
 from kbsync.runs.ending import backing_off
+from kbsync.runs.outdated import withdrawn_by_a_person
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
 from kbsync.runs.questions import base_knowledge, base_states
 from kbsync.settings.base_model import calibration_doubt
@@ -153,8 +154,11 @@ def start(
     base that live was built from, since another base has to be approved.  In quiet hours, such a run is the only one.
     """
     quiet = quiet_hours(occasion.quiet_until)
-    if quiet and not (occasion.overtaken or _withdrawn_by_a_person(app)):
-        return quiet
+    if quiet and not occasion.overtaken:
+        with app.state.read() as tx:
+            urgent = withdrawn_by_a_person(tx)
+        if not urgent:
+            return quiet
     found = pending(app, leadership, worker, progress)
     planned = found.plan(app, asked=occasion.asked, rebuild=occasion.rebuild)
     base, taken_out = app.base.digest, None
@@ -177,13 +181,6 @@ def start(
 def quiet_hours(until: datetime | None) -> str:
     """Why no run begins or is promoted in quiet hours that end at `until`; empty if it is None."""
     return "" if until is None else f"quiet hours ([schedule] quiet) until {until:%Y-%m-%d %H:%M} UTC"
-
-
-def _withdrawn_by_a_person(app: Application) -> bool:
-    """Whether live states something that a person has withdrawn."""
-    with app.state.read() as tx:
-        live = tx.live()
-        return live is not None and any(fact.decision for fact in tx.withdrawn(live.view, live.base))
 
 
 def _waits_for_review(

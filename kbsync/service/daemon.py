@@ -26,6 +26,7 @@ from kbsync.home import HomeInUse
 from kbsync.leadership import Leadership
 from kbsync.queries.config_check import check_settings
 from kbsync.runs import integrity
+from kbsync.runs.outdated import withdrawn_by_a_person
 from kbsync.service import agenda
 from kbsync.service.cycle import Reading, cycle, notify_servers
 from kbsync.service.health import serving
@@ -241,8 +242,7 @@ class Daemon:
             self._seen = head.seq if head else 0
             if self._seen == seen or not tx.events(after=seen, kind="fact.rejected", limit=1):
                 return False
-            live = tx.live()
-            return live is not None and any(fact.decision for fact in tx.withdrawn(live.view, live.base))
+            return withdrawn_by_a_person(tx)
 
     def _quiet_hours_ended(self) -> bool:
         """Whether quiet hours have ended since the last call: what waited for that goes on."""

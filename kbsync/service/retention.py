@@ -81,9 +81,8 @@ def apply(app: Application, leadership: Leadership) -> list[Expired]:
     Raises BadData if the log does not verify: erasing payloads would cover the traces.
     """
     now, done = app.now(), []
-    for what, period in sorted(
-        app.settings.retention.periods().items()
-    ):  # checkpoints first: others hang on them
+    periods = sorted(app.settings.retention.periods().items())  # checkpoints first: others hang on them
+    for what, period in periods:
         before = now - period
         reason = _obstacle(app, what)
         count = 0 if reason else _APPLY[what](app, leadership, before)
@@ -116,11 +115,9 @@ def _obstacle(app: Application, what: str) -> str:
         signs = keys.signer(app) is not None
     except KbsyncError as error:
         return str(error)
-    return (
-        ""
-        if signs
-        else "every key of the log is revoked, and an erasure has to be signed: `kbsync keys create`"
-    )
+    if signs:
+        return ""
+    return "every key of the log is revoked, and an erasure has to be signed: `kbsync keys create`"
 
 
 # Observations
