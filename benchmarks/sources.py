@@ -161,10 +161,7 @@ class Bench:
         filled = None if copied else self.grow(size)
         if copied:
             self.copy(size)
-        self.revision += 1
-        part = self._all_over()
-        self.source.tell(part, self.revision)
-        changed = self._pull(len(part))
+        changed, part = self.change()
         self.source.tell(part, self.revision)
         unchanged = self._pull(len(part))
         conflicts, found = self._conflicts(min(incoming, size))
@@ -180,6 +177,13 @@ class Bench:
             peak_mb=_peak_mb(),
             database_mb=self._database_mb(),
         )
+
+    def change(self) -> tuple[Rate, list[int]]:
+        """Poll slots with new values; returns also which."""
+        self.revision += 1
+        part = self._all_over()
+        self.source.tell(part, self.revision)
+        return self._pull(len(part)), part
 
     def _all_over(self) -> list[int]:
         """So many slots, whole subjects (as a source tells of them), evenly from the whole ledger."""

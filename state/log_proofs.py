@@ -46,28 +46,34 @@ class LogProofs:
         """The signed note of the log's head, or of its first `size` events."""
         with translated(self._url), self._reader.begin() as connection:
             tree = Tree(connection)
-            size = tree.size if size is None else size
-            return signer.sign(TreeHead(origin_of(instance_of(connection)), size, tree.root(size)).text)
+            return _signed(connection, tree, tree.size if size is None else size, signer)
 
     def consistency(self, old: int, size: int) -> list[bytes]:
         """The proof that the first `old` events are the beginning of the first `size`."""
         with translated(self._url), self._reader.begin() as connection:
             return Tree(connection).consistency(old, size)
 
-    def proven(self, numbers: Sequence[int]) -> tuple[int, list[tuple[dict[str, Any], list[bytes]]]]:
-        """The log's size and, of each of these events, its columns and the proof that it is among so many."""
+    def proven(
+        self, numbers: Sequence[int], signer: SigningKey
+    ) -> tuple[str, list[tuple[dict[str, Any], list[bytes]]]]:
+        """The signed note of the log's head and, of each of these events, its columns and the proof under that head."""
         with translated(self._url), self._reader.begin() as connection:
             tree = Tree(connection)
             rows: dict[int, dict[str, Any]] = {}
             for chunk in chunks(numbers):
                 found = connection.execute(select(EVENTS).where(EVENTS.c.seq.in_(chunk)))
                 rows |= {row.seq: exported(dict(row._mapping)) for row in found}
-            return tree.size, [(rows[seq], tree.inclusion(seq, tree.size)) for seq in numbers]
+            proofs = [(rows[seq], tree.inclusion(seq, tree.size)) for seq in numbers]
+            return _signed(connection, tree, tree.size, signer), proofs
 
     def _head(self, connection: Connection) -> Anchor | None:
         newest = select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)
         row = connection.execute(newest).first()
         return None if row is None else Anchor(row.seq, row.hash, self._clock())
+
+
+def _signed(connection: Connection, tree: Tree, size: int, signer: SigningKey) -> str:
+    return signer.sign(TreeHead(origin_of(instance_of(connection)), size, tree.root(size)).text)
 
 
 def events(connection: Connection, after: int | None = None) -> Iterator[dict[str, Any]]:

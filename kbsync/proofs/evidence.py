@@ -109,13 +109,13 @@ def _file(
         raise UsageError("no key signs the log", "create one with `kbsync keys create`")
     whole = {one.event.seq: one for one in steps if not is_redacted(one.event.body)}
     ordered = sorted(whole.values(), key=lambda one: one.event.seq)
-    size, rows = app.state.audit.proven([one.event.seq for one in ordered])
+    head, rows = app.state.audit.proven([one.event.seq for one in ordered], signer)
     file = {
         "format": FORMAT,
         "about": {**about, "checkpoint": chosen},
         "made": instant(app.now()),
         "key": str(signer.public),
-        "head": app.state.audit.tree_head(signer, size),
+        "head": head,
         "steps": [
             {
                 "step": one.step,

@@ -132,4 +132,4 @@ def test_the_benchmark_measures_proofs_that_hold(tmp_path: Path) -> None:
     """Its own assertions verify every proof it times; how long they take is not asked here."""
     found = measured(tmp_path / "ledger.db", 600)
     assert found["events"] == 600
-    assert 0 < found["inclusion_and_head_bytes_worst"] < 2_000
+    assert 0 < max(found["inclusion_and_head_bytes"]) < 2_000
