@@ -2,10 +2,10 @@
 
     python -m benchmarks.audit [--events N] [--ledger FILE] [--name NAME]
 
-Measured are the CPU time of appending and the Merkle tree's share of it, and at 200 random places: the time to make and
-to verify an inclusion proof with its signed head, its size, and the time to make a consistency proof; then the whole
-verification and one from a head on, and the log's share of whole cycles (`benchmarks/audit_cycles.py`).  Writes a table,
-JSON and a plot to benchmarks/results/.
+Measured are the CPU time of appending and the Merkle tree's share of it, and at 200 random places: the time
+to make and to verify an inclusion proof with its signed head, its size, and the time to make a consistency
+proof; then the whole verification and one from a head on, and the log's share of whole cycles
+(`benchmarks/audit_cycles.py`).  Writes a table, JSON and a plot to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ def plot(found: dict[str, Any], path: Path) -> None:
     times.set(
         xscale="log", xlabel="milliseconds", ylabel="% of the proofs", title=f"{found['events']:,} events"
     )
-    times.legend(fontsize=7, loc="lower right")
-    labels = [row["cycle"].replace(", ", ",\n") for row in found["cycles"]]
+    times.legend(fontsize=7, loc="center right")
+    labels = [row["cycle"].partition(", as")[0].replace(", ", ",\n") for row in found["cycles"]]
     begin = [0.0] * len(labels)
     for column, label in {"append_percent": "appending", "witness_percent": "heads and witness"}.items():
         widths = [row[column] for row in found["cycles"]]
@@ -198,7 +198,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
     )
     shares.invert_yaxis()
     shares.set(xlabel="% of the cycle", title="the log's share")
-    shares.legend(fontsize=7)
+    shares.legend(fontsize=7, loc="lower right")
     figure.tight_layout()
     figure.savefig(path)
 

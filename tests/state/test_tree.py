@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from benchmarks.audit import measured
+from benchmarks.audit_cycles import large, table
 from state import State, merkle
 from state.hash_chain import link
 from state.tree import SPAN, Tree
@@ -133,3 +134,12 @@ def test_the_benchmark_measures_proofs_that_hold(tmp_path: Path) -> None:
     found = measured(tmp_path / "ledger.db", 600)
     assert found["events"] == 600
     assert 0 < max(found["inclusion_and_head_bytes"]) < 2_000
+
+
+def test_the_logs_share_of_a_pull_is_a_part_of_it(tmp_path: Path) -> None:
+    imported, changed = (cycle.row for cycle in large(tmp_path, 2_000, 500))
+    assert imported["events"] > 2_000
+    assert changed["events"] > 500
+    for row in (imported, changed):
+        assert row["tree_percent"] <= row["append_percent"] < 100
+    assert len(table([imported, changed]).splitlines()) == 4
