@@ -155,10 +155,14 @@ def estimate(model, tokenizer, inputs):
 NOTHING = Editor(reuse="view", edit=edit, estimate=estimate)
 '''
     },
-    edits={"editing/editors/registry.py": [('"memit": "editing', '"nothing": "editing.nothing:NOTHING", ')]},
+    edits={
+        "editing/editors/registry.py": [
+            ('    "memit": "editing', '    "nothing": "editing.nothing:NOTHING",\n')
+        ]
+    },
     check="""
 from editing.editors.registry import editor_named, editors
-assert editors() == ("memit", "nothing")
+assert {"memit", "nothing"} <= set(editors())
 assert editor_named("nothing").edit(None, None, None).tensors == {}
 """,
 )

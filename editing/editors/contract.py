@@ -43,13 +43,16 @@ class BuildInputs:
     cache: Path
     """Cache directory that is kept between builds and shared by all bases."""
     base_digest: str
-    """Digest of the model's current weights; part of every cache key."""
+    """Digest of the model's weights; part of every cache key."""
     corpus: Sequence[Path]
     """Text files for the statistics."""
     kl_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Subject → prompts about it whose next-token distribution should not change."""
     preserved: Sequence[EditRequest] = ()
     """Requests that are already in the weights and must stay there (a build in chunks)."""
+    edited: str = ""
+    """Digest of the edits that the model's weights already have, if it is edited in sequence.  Statistics and context
+    prefixes are then still those of the base; what depends on the current weights has this in its cache key."""
     kept: Sequence[tuple[str, str]] = ()
     """(template, subject) of sentences whose meaning should not change; used if `settings.keep` is above 0."""
     lead: str | None = None

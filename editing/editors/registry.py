@@ -15,19 +15,24 @@ from editing.errors import SpecError
 
 ENTRY_POINT_GROUP = "kbsync.editors"
 
-_BUILT_IN: Mapping[str, str] = {"memit": "editing.memit.build:MEMIT"}
+BUILT_IN: Mapping[str, str] = {
+    "ft_w": "editing.baselines.ft_w:FT_W",
+    "locft_bf": "editing.baselines.locft_bf:LOCFT_BF",
+    "memit": "editing.memit.build:MEMIT",
+    "memit_null_space": "editing.baselines.null_space:NULL_SPACE",
+}
 """Name → `Editor`, imported on first use."""
 
 
 def editors() -> tuple[str, ...]:
     """The names of all installed editors."""
-    return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))}))
+    return tuple(sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))}))
 
 
 def editor_named(name: str) -> Editor:
     """The editor with this name.  Raises SpecError for an unknown one, listing the installed editors."""
-    if name in _BUILT_IN:
-        module, _, attribute = _BUILT_IN[name].partition(":")
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
         found: object = getattr(import_module(module), attribute)
     else:
         found = next((p.load() for p in entry_points(group=ENTRY_POINT_GROUP) if p.name == name), None)

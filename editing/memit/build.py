@@ -1,9 +1,12 @@
-"""MEMIT as an editor: from edit requests to changed weights, reusing every cached δ."""
+"""MEMIT as an editor: from edit requests to changed weights, reusing every cached δ.
+
+`build` also serves editors that only solve the layers in another way (`solvers.py`).
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,12 +23,16 @@ from editing.memit.optimise import Targets, is_systematic
 from editing.memit.preparation import Job, prepare
 from editing.memit.rates import Rates
 from editing.memit.scale import Scale, scale_of
+from editing.memit.solvers import LeastSquares, Solver
 from editing.memit.spread import Spread, spread
 from editing.memit.statistics import Moments
 from editing.model.hooks import frozen, fused
 from editing.model.weights import restored
 from editing.preflight import Preflight, check_disk
 from editing.progress import Progress, silent
+
+Solving = Callable[[Moments], Solver]
+"""Makes the solver of an editor that reuses MEMIT's δs and keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +53,14 @@ def build(
     *,
     planned: Planned = proceed,
     progress: Progress = silent,
+    solving: Solving | None = None,
 ) -> MemitResult:
     """Edit `model`, as loaded from the base with `inputs.base_digest`, with all requests at once.
 
     Cached prefixes, statistics and δs are reused; new ones are stored as soon as they are computed, so an
     interrupted build resumes.  `planned` is called with the estimate before the work begins; it may raise to
-    cancel the build.  If `inputs.partial` leaves nothing to edit, no weight is changed.
+    cancel the build.  If `inputs.partial` leaves nothing to edit, no weight is changed.  `solving` makes the solver of
+    the layers; None: least squares with λ (14).
     Raises RequestError, ArchitectureError, DataError, StorageError, OutOfMemory, NumericalError.
     """
     failed: dict[str, EditingError] = {}
@@ -59,7 +68,7 @@ def build(
     with frozen(model), fused(model):
         job = prepare(model, tokenizer, inputs, failed.setdefault if inputs.partial else None)
         rates = Rates.of(model, inputs.base_digest, inputs.cache)
-        scale = _known_scale(job)
+        scale = _known_scale(job, solving)
         expected = _preflight(job, rates, scale)
         planned(expected)
         check_disk(expected, inputs.cache)
@@ -71,18 +80,17 @@ def build(
         if groups:
             moments = job.statistics.compute(job.work.parts, job.work.layers, progress)
             clock.lap("statistics")
-            scale = scale or scale_of(job, moments, job.groups)
-            usable, result = _spread_usable(job, groups, deltas, moments, scale.lam, progress=progress)
+            solver, scale = _solver(job, moments, scale, solving)
+            usable, result = _spread_usable(job, groups, deltas, solver, progress)
             clock.lap("keys")
     rates.learn(job.work.flops(), clock.laps)
+    values = {key: delta.value for key, delta in deltas.items()}
     return MemitResult(
         tensors=result.tensors,
         layers=job.work.layers,
         cost=_cost(job, expected, result, clock.laps, scale if usable else None),
         groups={request.id: group.key for group in usable for request in group.requests},
-        injection=Injection(
-            job.work.parts.architecture.blocks, job.layer, {key: delta.value for key, delta in deltas.items()}
-        ),
+        injection=Injection(job.work.parts.architecture.blocks, job.layer, values),
         failed=failed,
         deltas=deltas,
         layer=job.layer,
@@ -90,12 +98,22 @@ def build(
     )
 
 
-def _known_scale(job: Job) -> Scale | None:
-    """λ and leverage if the statistics are cached; None if they have not been computed yet."""
+def _known_scale(job: Job, solving: Solving | None) -> Scale | None:
+    """λ and leverage if the statistics are cached; None if they have not been computed yet, or λ plays no part."""
     work = job.work
-    if not job.groups or job.statistics.missing(work.layers):
+    if solving is not None or not job.groups or job.statistics.missing(work.layers):
         return None
     return scale_of(job, job.statistics.compute(work.parts, work.layers), job.groups)
+
+
+def _solver(
+    job: Job, moments: Moments, scale: Scale | None, solving: Solving | None
+) -> tuple[Solver, Scale | None]:
+    """The solver, and the scale that it uses; None where λ plays no part."""
+    if solving is not None:
+        return solving(moments), None
+    scale = scale or scale_of(job, moments, job.groups)
+    return LeastSquares(moments, scale.lam), scale
 
 
 def _preflight(job: Job, rates: Rates, scale: Scale | None) -> Preflight:
@@ -107,19 +125,17 @@ def _spread_usable(
     job: Job,
     groups: Sequence[Group],
     deltas: Mapping[str, Delta],
-    moments: Moments,
-    lam: float,
-    *,
+    solver: Solver,
     progress: Progress,
 ) -> tuple[Sequence[Group], Spread]:
     """Spread the groups whose keys are finite, as if the others did not exist; the model is restored."""
     work = job.work
-    site = Site(work.model, work.parts, work.layers, replace(job.inputs.settings, lam=lam), job.kept)
+    site = Site(work.model, work.parts, work.layers, job.inputs.settings, job.kept)
     while groups:
         stacked = torch.stack([deltas[group.key].value for group in groups]).to(work.model.device)
         try:
             with restored(work.model, [work.parts.weight_name(layer) for layer in work.layers]):
-                result = spread(site, groups, stacked, moments, preserved=job.preserved, progress=progress)
+                result = spread(site, groups, stacked, solver, preserved=job.preserved, progress=progress)
             return groups, result
         except UnusableKeys as error:
             unusable = {group.key for group in error.groups}
@@ -132,11 +148,12 @@ def _spread_usable(
     return (), Spread()
 
 
-def estimate(model: Any, tokenizer: Any, inputs: BuildInputs) -> Preflight:
+def estimate(model: Any, tokenizer: Any, inputs: BuildInputs, *, solving: Solving | None = None) -> Preflight:
     """Estimate the cost of `build` with the same inputs; raises the errors that it would raise before it begins."""
     with frozen(model), fused(model):
         job = prepare(model, tokenizer, inputs, (lambda id, error: None) if inputs.partial else None)
-        return _preflight(job, Rates.of(model, inputs.base_digest, inputs.cache), _known_scale(job))
+        scale = _known_scale(job, solving)
+        return _preflight(job, Rates.of(model, inputs.base_digest, inputs.cache), scale)
 
 
 MEMIT = Editor(reuse="fact", edit=build, estimate=estimate)

@@ -28,6 +28,10 @@ Failed = Callable[[str, EditingError], object]
 """Called with the id of a request that cannot be edited and the reason; the build continues without it."""
 
 
+Tokenised = dict[EditRequest, tuple[tuple[int, ...], list[Located]]]
+"""Request → (the bare prompt's tokens through the subject's last one, the whole text in every context)."""
+
+
 @dataclass(frozen=True, slots=True)
 class LossTerm:
     """One row of a group's loss (16): a tokenised text, and the positions read from it."""
@@ -74,10 +78,8 @@ def form_groups(
     A request that cannot be tokenised, or contradicts another one (5), is left out and reported to `failed`;
     without `failed`, its RequestError is raised.
     """
-    contexts = ("", *prefixes)
     lead = limit.lead if limit else ""
-    sound = _away_from_start(tokenizer, lead, without_conflicts(requests, failed))
-    texts_of = _tokenised(tokenizer, sound, contexts, limit, failed)
+    texts_of = locate_requests(tokenizer, requests, prefixes=prefixes, limit=limit, failed=failed)
     members: dict[tuple[int, ...], list[EditRequest]] = {}
     for request, (start, _) in texts_of.items():
         members.setdefault(start, []).append(request)
@@ -89,6 +91,23 @@ def form_groups(
         draft.group({fact: texts_of[fact][1] for fact in draft.distinct}, [next(kept) for _ in draft.kl])
         for draft in drafts
     ]
+
+
+def locate_requests(
+    tokenizer: Any,
+    requests: Sequence[EditRequest],
+    *,
+    prefixes: Sequence[str] = (),
+    limit: Readable | None = None,
+    failed: Failed | None = None,
+) -> Tokenised:
+    """The requests that can be edited, each with its tokens, as `form_groups` reads them.
+
+    A prompt whose subject would end in the first token begins with `limit.lead`.
+    """
+    lead = limit.lead if limit else ""
+    sound = _away_from_start(tokenizer, lead, without_conflicts(requests, failed))
+    return _tokenised(tokenizer, sound, ("", *prefixes), limit, failed)
 
 
 def _away_from_start(tokenizer: Any, lead: str, requests: Sequence[EditRequest]) -> list[EditRequest]:
@@ -111,10 +130,6 @@ def _kl_templates(
     for (_, subject), prompt in zip(pairs, away_from_start(tokenizer, lead, pairs), strict=True):
         found[subject] += (prompt,)
     return found
-
-
-Tokenised = dict[EditRequest, tuple[tuple[int, ...], list[Located]]]
-"""Request → (the bare prompt's tokens through the subject's last one, the whole text in every context)."""
 
 
 def _tokenised(

@@ -55,11 +55,6 @@ class Site:
     kept: Sequence[Group] = ()
     """Keys that should stay as they are (`kept.py`)."""
 
-    @property
-    def lam(self) -> float:
-        """λ; raises ValueError if it has not been resolved yet (`scale.py`)."""
-        return float(self.settings.lam)
-
 
 KEYS_AT_ONCE = 32
 """Number of texts in one pass of `bare_keys`."""

@@ -40,7 +40,7 @@ class Grouping:
         """The key groups of `requests`; `kl`: with their KL prompts."""
         identity = identity_of(
             self.inputs.settings,
-            base_digest=self.inputs.base_digest,
+            base_digest=self.inputs.base_digest + self.inputs.edited,
             tokenizer=tokenizer_digest(self.tokenizer),
             layer=self.layer,
             prefixes=self.prefixes,

@@ -1,7 +1,6 @@
 """Spreading δ over the layers R (14, 17–20): keys, residuals, and a least-squares update of each W_out.
 
-K is not held in memory: λ E[k kᵀ] + K Kᵀ and K Rᵀ are summed over batches of key groups.  If K has few columns
-(`solve.prefers_woodbury`), it is held, and the factor of C0 is used.
+How a layer's update follows from its keys and residuals is the solver's part (`solvers.py`).
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from torch import Tensor
 from editing.memit.groups import Group
 from editing.memit.kept import kept_keys
 from editing.memit.keys import Collector, Site
-from editing.memit.solve import keeps_factor, prefers_woodbury, solve, solve_few
-from editing.memit.statistics import Moments
+from editing.memit.solvers import Columns, Solver
 from editing.progress import Progress, silent
 
 
@@ -37,10 +35,9 @@ def spread(
     site: Site,
     groups: Sequence[Group],
     deltas: Tensor,
-    moments: Moments,
+    solver: Solver,
     *,
     preserved: Sequence[Group] = (),
-    woodbury: bool | None = None,
     progress: Progress = silent,
 ) -> Spread:
     """Update W_out of each layer of R, ascending, in place; `deltas` is [G, d], one row per group.
@@ -48,30 +45,21 @@ def spread(
     Each layer takes an equal share of the remaining residual, which is measured again after each update (20).
     The keys of `preserved` groups, already in the weights, are added to the normal equations as K_p K_pᵀ; leave out
     those of superseded facts, or a new edit of them realises only a part of its residual.  The keys of `site.kept` are
-    added with their weight (`kept.py`).  `woodbury` selects
-    the form of the solve; None: by counting operations.
+    added with their weight (`kept.py`).
     """
-    parts, layers, lam = site.parts, site.layers, site.lam
+    parts, layers = site.parts, site.layers
     collected = Collector(site, groups, deltas, preserved)
     result = Spread()
     for index, layer in enumerate(layers):
-        share, first = 1.0 / (len(layers) - index), index == 0
-        part = _part(progress, index, layers)
-        size = parts.key_width(layer), parts.width, collected.count + len(site.kept)
-        kept = kept_keys(site, layer) if site.kept else None
-        if prefers_woodbury(*size) if woodbury is None else woodbury:
-            factor, ridge = moments.factor(layer, store=keeps_factor(*size, site.model.device.type))
-            keys, residuals = collected.stacked(layer, share, first=first, progress=part)
-            if kept is not None:
-                keys = torch.cat([keys, kept])
-                residuals = torch.cat([residuals, residuals.new_zeros(len(kept), residuals.shape[1])])
-            update = solve_few(factor.to(keys.device), lam, keys, residuals)  # [d_k, d] = Δᵀ
-            result.ridges[layer] = lam * ridge
-        else:
-            normal, cross = collected.sums(layer, share, first=first, progress=part)
-            if kept is not None:
-                normal.add_(kept.T @ kept)
-            update, result.ridges[layer] = solve(moments.load(layer), lam, normal, cross)
+        columns = Columns(
+            collected,
+            layer,
+            share=1.0 / (len(layers) - index),
+            first=index == 0,
+            kept=kept_keys(site, layer) if site.kept else None,
+            progress=_part(progress, index, layers),
+        )
+        update, result.ridges[layer] = solver.update(layer, columns)
         weight = parts.writer(layer).weight
         assert isinstance(weight, Tensor)
         before = weight.double().norm()

@@ -44,15 +44,15 @@ class Moments:
 
     load: Callable[[int], Tensor]
     """Layer → [d_k, d_k], in fp32 or better, on the model's device, where it is then factorised."""
-    stored: Callable[[int], Path] | None = None
-    """Where a layer's factor is cached, if anywhere."""
+    stored: Callable[[int, str], Path] | None = None
+    """(layer, "factor" or "eigen") → where that decomposition of its moments is cached, if anywhere."""
 
     def factor(self, layer: int, *, store: bool = True) -> tuple[Tensor, float]:
         """(lower factor of E[k kᵀ] in fp64, ridge): independent of λ, so one serves all builds.
 
         It is read from the cache if present; otherwise it is computed, and written there if `store` is set.
         """
-        path = self.stored(layer) if self.stored else None
+        path = self.stored(layer, "factor") if self.stored else None
         if path is not None and (found := tensor_cache.load(path)) is not None:
             return found[0]["factor"], float(found[1]["ridge"])
         factor, ridge = factorise(self.load(layer).double())
@@ -60,6 +60,17 @@ class Moments:
         if path is not None and store:
             tensor_cache.store(path, {"factor": factor}, {"ridge": repr(ridge)})
         return factor, ridge
+
+    def eigen(self, layer: int) -> tuple[Tensor, Tensor]:
+        """(eigenvalues [d_k], ascending, eigenvectors [d_k, d_k]) of E[k kᵀ] in fp64, cached like the factor."""
+        path = self.stored(layer, "eigen") if self.stored else None
+        if path is not None and (found := tensor_cache.load(path)) is not None:
+            return found[0]["values"], found[0]["vectors"]
+        values, vectors = torch.linalg.eigh(self.load(layer).double())
+        vectors = vectors.contiguous()
+        if path is not None:
+            tensor_cache.store(path, {"values": values, "vectors": vectors}, {})
+        return values, vectors
 
 
 class Statistics:
@@ -126,7 +137,7 @@ class Statistics:
         ridge = f"-{self.settings.ridge!r}" if self.settings.ridge else ""
         return Moments(
             lambda layer: self._load(parts, layer, progress),
-            lambda layer: self._directory / f"{self.content}-{layer}-factor{ridge}.safetensors",
+            lambda layer, what: self._directory / f"{self.content}-{layer}-{what}{ridge}.safetensors",
         )
 
     def _fill(self, parts: Parts, missing: Sequence[int], progress: Progress) -> None:

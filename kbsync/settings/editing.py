@@ -63,8 +63,12 @@ class EditOverrides(Section):
     )
     seed: int | None = Field(None, description="seed of the contexts and of all sampling")
     chat: bool | None = Field(None, description="edit each fact's question too, with the chat template")
-    editor: str | None = Field(None, description="turns a view into weights; only `memit` is built in")
-    options: dict[str, float] | None = Field(None, description="hyper-parameters of other editors, by name")
+    editor: str | None = Field(
+        None, description="the method that turns a view into weights (docs/editors.md); unset: `memit`"
+    )
+    options: dict[str, float] | None = Field(
+        None, description="hyper-parameters of editors other than MEMIT, by name (docs/editors.md)"
+    )
     architecture_blocks: str | None = Field(
         None,
         description="path of the list of transformer blocks, for a model that is not in the table of architectures",

@@ -136,7 +136,7 @@ def _version(of: Materials, form: str, files: Mapping[str, str], tensors: Iterab
         ],
         "pedigree": {
             "ancestors": [{"type": "machine-learning-model", "name": of.base_name, "version": of.base[:12]}],
-            "notes": f"{of.edited} facts were edited into the base's weights without training ({_method(of)}).",
+            "notes": f"{of.edited} facts were edited into the base's weights (method: {_method(of)}).",
         },
         **({"externalReferences": [_PAPER]} if _method(of) == "memit" else {}),
         "modelCard": _model_card(of),

@@ -10,6 +10,7 @@ import torch
 from editing.errors import ArchitectureError
 from editing.memit.groups import form_groups
 from editing.memit.keys import Site
+from editing.memit.solvers import LeastSquares
 from editing.memit.spread import spread
 from editing.memit.statistics import Moments
 from editing.memit.targets import Optimisation
@@ -128,7 +129,9 @@ def _spread_apart(
         moments[layer] = keys.T @ keys / 200
     weights = {layer: parts.writer(layer).weight for layer in site.layers}
     before = {layer: weight.detach().clone() for layer, weight in weights.items()}
-    result = spread(site, groups, deltas, Moments(moments.__getitem__))
+    result = spread(
+        site, groups, deltas, LeastSquares(Moments(moments.__getitem__), float(site.settings.lam))
+    )
     for layer, weight in weights.items():
         weight.data.copy_(before[layer])
     reference = serial.spread(

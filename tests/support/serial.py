@@ -163,6 +163,12 @@ class Serial:
         jacobian = torch.autograd.functional.jacobian(self.norms[layer], entering)
         return torch.linalg.pinv(jacobian, rtol=1e-4) @ wanted
 
+    def solved(self, K: Tensor, R: Tensor, moment: Tensor, lam: float, ridge: float) -> Tensor:
+        """Δ [d, d_k] (14)."""
+        C = lam * moment + K @ K.T
+        C = C + ridge * torch.eye(len(C), dtype=torch.float64)
+        return torch.linalg.solve(C, K @ R.T).T
+
     def spread(
         self,
         facts: Sequence[Fact],
@@ -201,9 +207,7 @@ class Serial:
                     keys.append(torch.stack([w * each for w, each in zip(weights, k, strict=True)]).sum(0))
                     residuals.append(r[0])
             K, R = torch.stack(keys, 1).double(), torch.stack(residuals, 1).double()
-            C = hyper.lam * moments[step].double() + K @ K.T
-            C = C + ridges[step] * torch.eye(len(C), dtype=torch.float64)
-            update = torch.linalg.solve(C, K @ R.T).T
+            update = self.solved(K, R, moments[step].double(), hyper.lam, ridges[step])
             weight: Any = self.writers[layer].weight
             weight.data += (update if weight.shape == update.shape else update.T).to(weight.dtype)
             updates.append((K, update))

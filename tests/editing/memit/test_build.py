@@ -104,7 +104,7 @@ def test_preserved_keys_hold_what_they_say_in_place(tmp_path: Path, corpus: Path
 def test_kept_sentences_stay_closer_to_what_they_were(
     tmp_path: Path, corpus: Path, woodbury: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("editing.memit.spread.prefers_woodbury", lambda *size: woodbury)
+    monkeypatch.setattr("editing.memit.solvers.prefers_woodbury", lambda *size: woodbury)
     model = tiny("llama", dtype=torch.float64)
     first, others = REQUESTS[:1], REQUESTS[1:]
     kept = [(request.prompt, request.subject) for request in others]

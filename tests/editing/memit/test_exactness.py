@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from editing.memit.groups import form_groups
 from editing.memit.keys import Collector, Site
+from editing.memit.solvers import LeastSquares
 from editing.memit.spread import spread
 from editing.memit.statistics import Moments
 from editing.memit.targets import Optimisation
@@ -172,7 +173,9 @@ def compare_spread(
     # One draw goes by Woodbury's form, the other by the dense one.
     held = Moments(moments.__getitem__)
     with recorded_keys() as seen:
-        result = spread(Site(model, parts, layers, chosen), groups, deltas, held, woodbury=every)
+        result = spread(
+            Site(model, parts, layers, chosen), groups, deltas, LeastSquares(held, 3.0, woodbury=every)
+        )
     for weight, saved in zip(weights, before, strict=True):
         weight.data.copy_(saved)
     reference = serial.spread(

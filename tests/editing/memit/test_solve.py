@@ -63,7 +63,7 @@ def cold(
     moment: torch.Tensor, keys: torch.Tensor, residuals: torch.Tensor, file: Path, store: bool = True
 ) -> torch.Tensor:
     """Woodbury's form with a factor that has still to be computed, and written."""
-    factor, _ = Moments(lambda layer: moment.clone(), lambda layer: file).factor(0, store=store)
+    factor, _ = Moments(lambda layer: moment.clone(), lambda layer, what: file).factor(0, store=store)
     return solve_few(factor, 10.0, keys, residuals)
 
 
