@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from editing.baselines.fine_tuning import PHASE, FineTuning, TrainingPlan, TooLarge
+from editing.baselines.fine_tuning import PHASE, FineTuning, TooLarge, TrainingPlan
 from editing.baselines.locating import FactText, Place, locate_facts, place_of
 from editing.baselines.options import read_options
 from editing.cost import Cost
