@@ -134,6 +134,11 @@ class Home:
         return self.root / "witnesses"
 
     @property
+    def witnessed(self) -> Path:
+        """The newest heads of other logs that this kbsync has cosigned, a file each."""
+        return self.root / "witnessed"
+
+    @property
     def worker_log(self) -> Path:
         """The stderr of all workers."""
         return self.runs / "worker.log"

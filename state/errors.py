@@ -82,7 +82,12 @@ class AnchorMissing(StateError):
 
 
 class AnchorContradicted(StateError):
-    """An anchor file and the log disagree: one of them was rewritten, or the ledger was restored."""
+    """A witness and the log disagree: one of them was rewritten, or the ledger was restored."""
+
+    def __init__(self, message: str, first_bad: int | None = None) -> None:
+        """`first_bad`: the first event that the witness shows not to be the log's, where that is known."""
+        super().__init__(message)
+        self.first_bad = first_bad
 
 
 class NameTaken(StateError):

@@ -38,6 +38,15 @@ class LoggedKey(KeyHistory):
     vouched_by: PublicKey | None = None
     """The key before it, where that key has signed the rotation."""
 
+    @property
+    def name(self) -> str:
+        return self.key.name
+
+    @property
+    def public(self) -> str:
+        """The public half as text, `NAME+HASH+BASE64`."""
+        return str(self.key)
+
 
 @dataclass(slots=True)
 class Lineage:

@@ -25,6 +25,11 @@ class ModelKey(KeyHistory):
     name: str
     pem: str
 
+    @property
+    def public(self) -> str:
+        """The public half as text, PEM."""
+        return self.pem.rstrip("\n")
+
 
 @dataclass(slots=True)
 class ModelKeys:

@@ -148,22 +148,30 @@ def verify(
 ) -> None:
     """Check the chain of hashes, the Merkle tree, every witness and, with --tables, every row.
 
-    Ends with 65 if one does not hold.
+    A witness with an address is asked itself, too: it gets the head and cosigns it if it continues the last one.
+    Ends with 78 if such a witness refuses the log or its key, with 65 if one does not hold.
     """
-    from kbsync.errors import UsageError
+    from kbsync.errors import BadConfiguration, UsageError
     from kbsync.proofs.comparing import compare
 
     if tables and incremental:
         raise UsageError("--tables compares the whole log", "leave out --incremental")
     with globals_of(context).ledger() as app:
-        found, agreeing = compare(app, against, tables=tables, incremental=incremental)
+        compared = compare(app, against, tables=tables, incremental=incremental)
     if json:
-        print_json(found)
-    _raise_unless(found)
+        print_json(compared.found)
+    _raise_unless(compared.found)
+    for name, error in compared.silent.items():
+        say(f"  {name} did not confirm the log: {error}")
     if not json:
         rows = " and every row matches them" if tables else ""
-        kept = "".join(f"; anchors in {name} that agree: {count}" for name, count in agreeing.items())
-        say(f"{found.count} events verify{rows}{kept}")
+        kept = "".join(
+            f"; anchors in {name} that agree: {count}" for name, count in compared.agreeing.items()
+        )
+        say(f"{compared.found.count} events verify{rows}{kept}")
+    for error in compared.silent.values():
+        if isinstance(error, BadConfiguration):  # one that is away is asked again; this one refuses
+            raise error
 
 
 def _raise_unless(found: Verification) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +24,35 @@ class Purpose(StrEnum):
 
     LOG = "log"
     MODELS = "models"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyKind:
+    """How the commands treat the keys of one purpose."""
+
+    module: Any
+    """It creates, rotates, revokes and names them."""
+    known: Iterable[LoggedKey | ModelKey]
+    ids: Iterable[Any]
+    """By which the module knows each of `known`, in their order."""
+    listed: Iterable[str]
+    """What lists show of each one's public half."""
+
+
+def _kind(app: Application, purpose: Purpose) -> KeyKind:
+    match purpose:
+        case Purpose.LOG:
+            from kbsync.proofs import keys as log_keys
+
+            logged = list(app.state.audit.lineage().keys.values())
+            ids = [one.key for one in logged]
+            return KeyKind(log_keys, logged, ids, [one.public for one in logged])
+        case Purpose.MODELS:
+            from kbsync.signing import keys as model_keys
+
+            found = list(model_keys.known(app).keys.values())
+            names = [one.fingerprint for one in found]
+            return KeyKind(model_keys, found, names, names)
 
 
 For = Annotated[
@@ -65,14 +96,10 @@ def create(
     The private half is a file in the home, readable by you only. Give auditors, and whoever verifies versions, the
     public half that this prints. docs/proofs.md and docs/signing.md explain what it is good for.
     """
-    from kbsync.proofs import keys as log_keys
-    from kbsync.signing import keys as model_keys
-
     with globals_of(context).ledger() as app:
-        if purpose == Purpose.LOG:
-            public = str(log_keys.create(app, name, file, actor).public)
-        else:
-            public = model_keys.create(app, name, file, actor).pem
+        kind = _kind(app, purpose)
+        kind.module.create(app, name, file, actor)
+        public = kind.module.named(app, None).public
     _print(public, json)
 
 
@@ -88,14 +115,10 @@ def rotate(
 
     The old key of a log signs that the new one follows it.
     """
-    from kbsync.proofs import keys as log_keys
-    from kbsync.signing import keys as model_keys
-
     with globals_of(context).ledger() as app:
-        if purpose == Purpose.LOG:
-            public = str(log_keys.rotate(app, name, file, actor).public)
-        else:
-            public = model_keys.rotate(app, name, file, actor).pem
+        kind = _kind(app, purpose)
+        kind.module.rotate(app, name, file, actor)
+        public = kind.module.named(app, None).public
     _print(public, json)
 
 
@@ -113,14 +136,8 @@ def revoke(
     then `kbsync audit anchor`. Of a key for models, the signatures that it made before do not count either: create
     another one, and the next `kbsync sync` signs what is kept again.
     """
-    from kbsync.proofs import keys as log_keys
-    from kbsync.signing import keys as model_keys
-
     with globals_of(context).ledger() as app:
-        if purpose == Purpose.LOG:
-            revoked = str(log_keys.revoke(app, name, reason, actor).key)
-        else:
-            revoked = model_keys.revoke(app, name, reason, actor).name
+        revoked = _kind(app, purpose).module.revoke(app, name, reason, actor).name
     if json:
         print_json({"revoked": revoked})
     else:
@@ -131,18 +148,24 @@ def show(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="Its name; default: the key that signs now.")] = None,
     purpose: For = Purpose.LOG,
+    witness: Annotated[
+        bool,
+        typer.Option(
+            "--witness", help="As those need it whose logs this kbsync is a witness of: [state] witness_keys."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Print the public half of a key, as auditors, witnesses and verifiers of versions need it."""
-    from kbsync.proofs import keys as log_keys
-    from kbsync.signing import keys as model_keys
+    from kbsync.errors import UsageError
+    from state.cosignatures import WitnessKey
 
+    if witness and purpose != Purpose.LOG:
+        raise UsageError("a witness cosigns with the key of the log", "leave out --for models or --witness")
     with globals_of(context).ledger() as app:
         origin = app.state.audit.origin()
-        if purpose == Purpose.LOG:
-            public = str(log_keys.named(app, name).key)
-        else:
-            public = model_keys.named(app, name).pem.rstrip("\n")
+        found = _kind(app, purpose).module.named(app, name)
+        public = str(WitnessKey.of(found.key)) if witness else found.public
     if json:
         print_json({"key": public, "origin": origin})
         return
@@ -153,11 +176,8 @@ def show(
 
 def list_(context: typer.Context, json: Json = False) -> None:
     """List every key that the log states."""
-    from kbsync.signing import keys as model_keys
-
     with globals_of(context).ledger() as app:
-        rows = [_row(app, one) for one in app.state.audit.lineage().keys.values()]
-        rows += [_model_row(app, one) for one in model_keys.known(app).keys.values()]
+        rows = [row for purpose in Purpose for row in _rows(app, purpose)]
     if json:
         names = ("for", "name", "state", "created", "event", "private", "key")
         print_json([dict(zip(names, row, strict=True)) for row in rows])
@@ -170,25 +190,18 @@ def list_(context: typer.Context, json: Json = False) -> None:
     )
 
 
-def _row(app: Application, one: LoggedKey) -> tuple[object, ...]:
-    from kbsync.proofs import keys
-
-    where = "here" if keys.has_private(app, one.key) else "not here"
-    return Purpose.LOG.value, one.key.name, one.state, one.at, one.created, where, str(one.key)
-
-
-def _model_row(app: Application, one: ModelKey) -> tuple[object, ...]:
-    from kbsync.signing import keys
-
-    where = "here" if keys.has_private(app, one.fingerprint) else "not here"
-    return Purpose.MODELS.value, one.name, one.state, one.at, one.created, where, one.fingerprint
+def _rows(app: Application, purpose: Purpose) -> Iterator[tuple[object, ...]]:
+    kind = _kind(app, purpose)
+    for one, id, public in zip(kind.known, kind.ids, kind.listed, strict=True):
+        where = "here" if kind.module.has_private(app, id) else "not here"
+        yield purpose.value, one.name, one.state, one.at, one.created, where, public
 
 
 def _print(key: str, json: bool) -> None:
     if json:
         print_json({"key": key})
         return
-    typer.echo(key.rstrip("\n"))
+    typer.echo(key)
     say(
         "this is its public half: give it to auditors, to the operators of witnesses, and to who verifies versions"
     )

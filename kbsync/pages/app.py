@@ -27,6 +27,7 @@ from kbsync.pages import (
     quarantine,
     runs,
     signing_in,
+    witness,
 )
 from kbsync.pages.access import Access, NotAllowed, NotSignedIn
 from kbsync.pages.description import RESPONSES
@@ -51,7 +52,7 @@ from state.errors import (
 
 log = structlog.get_logger()
 
-ROUTERS = (overview, runs, facts, quarantine, checkpoints, audit, asking, feeds, actions, signing_in)
+ROUTERS = (overview, runs, facts, quarantine, checkpoints, audit, asking, feeds, actions, signing_in, witness)
 STATUS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
     ((NotFound, NoSuchFact, BadData), 404),
     ((StaleTransition, ForbiddenTransition), 409),

@@ -11,7 +11,7 @@ import structlog
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
 from kbsync.leadership import ACTOR, Leadership
-from kbsync.proofs.comparing import compare
+from kbsync.proofs.comparing import ask, compare
 from kbsync.proofs.witnesses import Witness, configured, publish
 from state.errors import StateError
 from state.records import Anchor, CheckName, Verification
@@ -34,6 +34,11 @@ def prove(app: Application, leadership: Leadership) -> str:
     kept, unreadable = _kept(app)
     found = app.state.audit.verify_tables(witnesses=kept)
     leadership.renew()
+    if found.ok and not unreadable:
+        found, silent = ask(app, found)
+        leadership.renew()
+        for name, reason in silent.items():
+            log.warning("witness.failed", witness=name, reason=str(reason))
     results = [(name, ok, detail) for name, ok, detail in _results(app, found, unreadable)]
     with leadership.write() as tx:
         for name, ok, detail in results:
@@ -53,7 +58,7 @@ def anchor(app: Application, leadership: Leadership) -> None:
     if not witnesses:
         return
     try:
-        found, _ = compare(app, incremental=True)
+        found = compare(app, incremental=True).found
         wrong = "" if found.ok else f"event {found.first_bad}: {found.reason}"
     except StateError as error:
         wrong = str(error)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from connectors.durations import Duration, PositiveDuration
 from kbsync.settings.section import Section
 from kbsync.settings.timing import QuietHours, Timing, Zone, quiet_until
+from kbsync.settings.witnessed import WitnessKeyText
 
 
 class ScheduleSettings(Section):
@@ -90,6 +91,11 @@ class StateSettings(Section):
         None, description="file outside the home to which the audit log's head is copied"
     )
     witnesses: tuple[str, ...] = Field((), description="further files, and addresses, that get the head too")
+    witness_keys: tuple[WitnessKeyText, ...] = Field(
+        (),
+        description="public keys of the witnesses with an address; unset: whatever such a server answers is kept, and "
+        "its cosignature is not checked",
+    )
     keep: int = Field(5, ge=1, description="number of retired checkpoints kept for rollback")
     verify_before_promotion: bool = Field(
         True, description="verify the log, its anchors and every row before each promotion"

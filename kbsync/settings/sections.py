@@ -47,6 +47,7 @@ from kbsync.settings.operation import (
 from kbsync.settings.section import Section
 from kbsync.settings.timing import parse_timing
 from kbsync.settings.webhooks import NotificationName, NotificationSettings
+from kbsync.settings.witnessed import WitnessedSettings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -166,6 +167,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     deploy: dict[str, AnyHookSettings] = Field(default_factory=dict)
     webhooks: dict[NotificationName, NotificationSettings] = Field(default_factory=dict)
+    witnessed: dict[NotificationName, WitnessedSettings] = Field(default_factory=dict)
     health: HealthSettings = HealthSettings()
     pages: PagesSettings = PagesSettings()
     log: LogSettings = LogSettings()

@@ -374,7 +374,7 @@ HONEST = st.lists(
 )
 
 
-@editions(quick=15)
+@editions(quick=15, thorough=3_000)
 def test_no_honest_history_is_an_alarm(examples: int, directory: Path, empty_file: Path) -> None:
     """Growing, signing, crashes in the middle of a line or a transaction, other keys, restores that are declared."""
     count = 0

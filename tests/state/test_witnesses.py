@@ -7,6 +7,9 @@ random.
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -130,3 +133,51 @@ def test_a_forged_line_is_found(kept: Kept, how: str) -> None:
     kept.witness.write_text(f"{json.dumps(first)}\n{json.dumps(forged(last, how))}\n")
     found = kept.verify()
     assert (found.ok, found.failed, found.first_bad) == (False, "anchors", last["seq"])
+
+
+@pytest.fixture
+def append_only(tmp_path: Path) -> Iterator[Path]:
+    """A file that may only be appended to, in a directory in which nothing may be created, renamed or deleted."""
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    file = mount / "heads.jsonl"
+    file.touch()
+    done: list[tuple[str, Path]] = []
+    try:
+        for attribute, path in (("a", file), ("i", mount)):
+            made = subprocess.run(
+                ["chattr", f"+{attribute}", path], capture_output=True, text=True, check=False
+            )
+            if made.returncode:
+                pytest.skip(
+                    f"needs root and a file system with `chattr +a`, such as ext4: {made.stderr.strip()}"
+                )
+            done.append((attribute, path))
+        yield file
+    finally:
+        for attribute, path in reversed(done):
+            subprocess.run(["chattr", f"-{attribute}", path], check=True)
+
+
+@pytest.mark.skipif(shutil.which("chattr") is None, reason="needs chattr (Debian package e2fsprogs)")
+def test_heads_lie_on_storage_that_only_appends(kept: Kept, append_only: Path) -> None:
+    with pytest.raises(PermissionError):
+        append_only.write_bytes(b"")
+    with pytest.raises(PermissionError):
+        append_only.with_name("another").touch()
+    for count in (1, 2):
+        kept.grow(count)
+        kept.sign(append_only)
+    assert [one.seq for one in read_anchors(append_only)] == [3, 5]
+    with append_only.open("ab") as file:  # a crash left the beginning of a line, which nobody can cut off
+        file.write(b'{"seq": 6, "ha')
+    kept.grow(1)
+    kept.sign(append_only)
+    lines = read_anchors(append_only)
+    assert [one.seq for one in lines] == [3, 5, 6]
+    assert kept.state.audit.verify_tables(witnesses=[lines]).ok
+    rewrite(kept, 2)
+    found = kept.state.audit.verify_tables(witnesses=[read_anchors(append_only)])
+    assert (found.ok, found.failed, found.first_bad) == (False, "anchors", 3)
+    with pytest.raises(AnchorContradicted, match="history was rewritten"):
+        kept.sign(append_only)

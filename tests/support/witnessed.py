@@ -92,7 +92,15 @@ def key(name: str) -> SigningKey:
 
 def rewrite(kept: Kept, from_: int, *, forge: SigningKey | None = None) -> None:
     """A log written again from an event on with good hashes, its tree and its tables to match."""
-    with closing(sqlite3.connect(kept.file)) as connection, connection:
+    rewrite_file(kept.file, from_, forge=forge)
+    with kept.state.write() as tx:
+        Tree(tx.connection).grow()
+    assert kept.state.audit.verify_tables().ok, "without a witness nothing is wrong"
+
+
+def rewrite_file(file: Path, from_: int, *, forge: SigningKey | None = None) -> None:
+    """The events of a ledger's file, written again from one on; the tree grows when the next one is written."""
+    with closing(sqlite3.connect(file)) as connection, connection:
         connection.row_factory = sqlite3.Row
         for verb in ("update", "delete"):
             connection.execute(f"DROP TRIGGER IF EXISTS events_no_{verb}")
@@ -108,9 +116,6 @@ def rewrite(kept: Kept, from_: int, *, forge: SigningKey | None = None) -> None:
             columns = ", ".join(f"{name} = :{name}" for name in row)
             connection.execute(f"UPDATE events SET {columns} WHERE seq = :seq", row)
         connection.execute("DELETE FROM subtrees")
-    with kept.state.write() as tx:
-        Tree(tx.connection).grow()
-    assert kept.state.audit.verify_tables().ok, "without a witness nothing is wrong"
 
 
 FORGERIES = ("hash", "another key", "another root", "another log")
