@@ -168,6 +168,10 @@ class Record:
     questions: tuple[str, ...] = ()
     """Templates of questions whose answer is the target; a model with a chat template is asked them, and edited with
     the first."""
+    relation: str = ""
+    """What relation the fact has, if the data set says so; mixtures and categories go by it."""
+    references: tuple[str, ...] = ()
+    """Texts about subjects that truly have the new object, which generated text is compared with (RS)."""
 
 
 EXAMPLE = '{"subject": "France", "prompt": "The capital of {} is", "target": "Paris"}'

@@ -10,10 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from editing.calibration.asking import Questions, ask, requests_of
 from editing.calibration.counterfactuals import Counterfactual
@@ -21,38 +18,23 @@ from editing.calibration.judgement import Counts, Judgement, SearchPoint
 from editing.calibration.kept import Kept
 from editing.calibration.pace import TrialPace
 from editing.calibration.statements import WordedTriple
+from editing.calibration.workbench import Workbench
 from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
 from editing.evaluation.isolated import stated_alone
-from editing.evaluation.metrics import PERPLEXITY_TOKENS, perplexity, text_windows
-from editing.memit.own_samples import OwnSamples
-from editing.memit.statistics import Statistics
 from editing.model.weights import swapped
-from editing.progress import Progress, silent
-from editing.settings import EditSettings
-from editing.storage.loaded import LoadedBase
-
-HELD_OUT = 12
-"""Own samples, of another seed than the statistics', that perplexity is measured on if there is no held-out text."""
 
 
 @dataclass(frozen=True)
-class Laboratory:
-    """A base and what every trial on it shares."""
+class Laboratory(Workbench):
+    """A workbench on which settings are tried."""
 
-    base: LoadedBase
-    cache: Path
-    corpus: tuple[Path, ...]
-    heldout: Path | None
-    progress: Progress = silent
     clock: Callable[[], float] = time.monotonic
     pace: TrialPace = field(default_factory=TrialPace)
 
     def prepare(self, candidate: SearchPoint) -> None:
         """Draw the text that every trial needs, so that the first trial takes no longer than its like."""
-        if not self.corpus:
-            self._samples(candidate.settings).read(self.progress)
-        _ = self._perplexity
+        self.draw_text(candidate.settings)
 
     @cached_property
     def kept(self) -> Kept:
@@ -88,8 +70,8 @@ class Laboratory:
         return {
             "candidate": asdict(candidate),
             "base": self.base.digest,
-            "statistics": self._content(candidate.settings),
-            "heldout": self._heldout_name,
+            "statistics": self.statistics_content(candidate.settings),
+            "heldout": self.heldout_name,
             "edits": [asdict(edit) for edit in edits],
             "untouched": [asdict(one) for one in untouched],
         }
@@ -102,7 +84,7 @@ class Laboratory:
         alone = self._alone(built, about.edits)
         with swapped(model, built.tensors):
             answers = ask(model, tokenizer, about)
-            ratio = perplexity(model, self._windows) / self._perplexity
+            ratio = self.perplexity_ratio()
         published = answers.published()
         return Judgement(
             facts=len(about.edits),
@@ -149,41 +131,3 @@ class Laboratory:
             kept=[(one.templates[0], one.subject) for edit in edits for one in edit.protected],
             partial=True,
         )
-
-    def _content(self, settings: EditSettings) -> str:
-        """Digest of the statistics' text."""
-        model, tokenizer = self.base.model, self.base.tokenizer
-        statistics = Statistics(
-            model,
-            tokenizer,
-            settings,
-            corpus=self.corpus,
-            base_digest=self.base.digest,
-            cache=self.cache,
-        )
-        return statistics.content
-
-    def _samples(self, settings: EditSettings) -> OwnSamples:
-        model, tokenizer = self.base.model, self.base.tokenizer
-        return OwnSamples(model, tokenizer, settings, base_digest=self.base.digest, cache=self.cache)
-
-    @cached_property
-    def _heldout_name(self) -> str:
-        return str(self.heldout.resolve()) if self.heldout is not None else f"own samples, {HELD_OUT}"
-
-    @cached_property
-    def _windows(self) -> list[Tensor]:
-        """The held-out text: the operator's, or further samples of the model."""
-        model, tokenizer = self.base.model, self.base.tokenizer
-        if self.heldout is not None:
-            return text_windows(model, tokenizer, self.heldout)[:HELD_OUT]
-        samples = self._samples(replace(EditSettings(), seed=1, statistics_samples=HELD_OUT)).read(
-            self.progress
-        )
-        rows = [tokenizer(text, return_tensors="pt")["input_ids"][:, :PERPLEXITY_TOKENS] for text in samples]
-        return [row for row in rows if row.shape[1] > 1]
-
-    @cached_property
-    def _perplexity(self) -> float:
-        """The base's."""
-        return perplexity(self.base.model, self._windows)

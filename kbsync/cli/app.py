@@ -14,6 +14,7 @@ from kbsync.cli import (
     asking,
     auditing,
     backups,
+    benching,
     calibrating,
     deciding,
     demo,
@@ -77,7 +78,7 @@ PANELS = {
     ),
     "Ask the model": ("survey", "ask", "explain"),
     "Decide": ("serve", "quarantine", "review", "rollback", "retract", "unretract", "tokens"),
-    "Edit any model, without sources": ("inspect", "calibrate", "edit", "stats", "trace"),
+    "Edit any model, without sources": ("inspect", "calibrate", "edit", "stats", "trace", "bench"),
 }
 """How `kbsync --help` groups the commands; one that is named nowhere stands under `Commands`."""
 
@@ -150,6 +151,7 @@ for part in (
     editing,
     inspecting,
     calibrating,
+    benching,
 ):
     part.register(app)
 arrange(app, PANELS)

@@ -57,6 +57,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "stats": ("kbsync stats --model ./my-model --corpus corpus.txt",),
     "trace": ("kbsync trace facts.jsonl --model ./my-model --out trace",),
     "inspect": ("kbsync inspect --model ./my-model",),
+    "bench": (
+        "kbsync bench scaling --quick --out bench",
+        "kbsync bench table --model ./my-model --facts counterfact.json --out bench",
+    ),
     "calibrate": ("kbsync calibrate --model ./my-model --budget 60", "kbsync calibrate --write"),
     "sources": ("kbsync sources", "kbsync sources --json"),
     "sources forget": ("kbsync sources forget crm --reason 'the CRM was switched off'",),

@@ -1,0 +1,111 @@
+"""Plots: colours that colour-blind readers can tell apart, a marker for each line, intervals as bands or bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from kbsync.errors import BadConfiguration
+from kbsync.experiments.scores import Measured
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#7F7F7F")
+"""Okabe and Ito's palette; its yellow, which is hard to see on white, is replaced by a brown and a grey."""
+MARKERS = "osD^vPX*<"
+STYLES = ("-", "--", "-.", ":")
+
+
+def require_matplotlib() -> None:
+    """Raise BadConfiguration, before any work begins, if plots cannot be drawn."""
+    if find_spec("matplotlib") is None:
+        raise BadConfiguration(
+            "plots need matplotlib, which is not installed", "install it with `pip install 'kbsync[plot]'`"
+        )
+
+
+@contextmanager
+def figure(file: Path) -> Iterator[Any]:
+    """A matplotlib figure, written to `file` at the end of the block."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    canvas = pyplot.figure(layout="constrained")
+    try:
+        yield canvas
+        canvas.savefig(file, dpi=130)
+    finally:
+        pyplot.close(canvas)
+
+
+def style(number: int) -> dict[str, Any]:
+    """How the line of this number is drawn."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": STYLES[number % len(STYLES)],
+        "markersize": 5,
+    }
+
+
+def band(axis: Any, points: Sequence[tuple[float, Measured]], label: str, number: int) -> None:
+    """A line with its interval as a band."""
+    if not points:
+        return
+    across = [at for at, _ in points]
+    look = style(number)
+    axis.plot(across, [m.value for _, m in points], label=label, **look)
+    if len(points) == 1:
+        ((at, value),) = points
+        spread = [[value.value - value.low], [value.high - value.value]]
+        axis.errorbar(at, value.value, yerr=spread, color=look["color"], capsize=3)
+    axis.fill_between(
+        across, [m.low for _, m in points], [m.high for _, m in points], color=look["color"], alpha=0.12, lw=0
+    )
+
+
+def bars(axis: Any, names: Sequence[str], values: Sequence[Measured | None]) -> None:
+    """Horizontal bars with their intervals, the first one on top; a value that is missing says so."""
+    for place, value in enumerate(values):
+        if value is None:
+            axis.text(0.02, place, "not measured", va="center", fontsize=8)
+            continue
+        axis.barh(place, value.value, color="#8FC1E3", height=0.7)
+        spread = [[value.value - value.low], [value.high - value.value]]
+        axis.errorbar(value.value, place, xerr=spread, color="black", capsize=3, lw=1)
+        axis.text(0.02, place, f"{value.value:.2f}", va="center", fontsize=8)
+    axis.set_yticks(range(len(names)), list(names))
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.set_xlim(0, 1.02)
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_axisbelow(True)
+
+
+def finish(axis: Any, *, title: str, x: str = "", y: str = "", legend: bool = True) -> None:
+    """Labels, a light grid, and a legend."""
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.grid(alpha=0.3)
+    if legend and axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=7)
+
+
+def counts_axis(axis: Any, counts: Sequence[float]) -> None:
+    """A logarithmic axis of numbers of facts, with the numbers written out."""
+    axis.set_xscale("log")
+    axis.set_xticks(list(counts), [f"{count:g}" for count in counts], fontsize=7)
+    axis.minorticks_off()
+
+
+def plain_logarithms(axis: Any) -> None:
+    """A logarithmic y axis whose labels are plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))

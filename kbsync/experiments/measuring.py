@@ -1,0 +1,211 @@
+"""Trials: edit a model with one editor and one set of facts, ask everything, restore it.
+
+A result is stored under a key of everything that it depends on as soon as it is known, so an interrupted experiment
+carries on, and experiments that share a trial compute it once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from editing.calibration.kept import Kept
+from editing.calibration.workbench import Workbench
+from editing.editors.contract import BuildInputs, EditResult
+from editing.editors.registry import editor_named
+from editing.errors import EditingError
+from editing.evaluation.generation import generate, mean, ngram_entropy
+from editing.evaluation.published import CounterFactCase, PromptAnswer, counterfact
+from editing.evaluation.references import TfIdf
+from editing.evaluation.scoring import Score, encode_targets, score
+from editing.model.weights import swapped
+from editing.settings import EditSettings
+from kbsync import __version__
+from kbsync.experiments.attention import edit_attention
+from kbsync.experiments.cases import EditCase
+from kbsync.experiments.scores import FactScores, TrialScores
+
+ATTENTION = "attention"
+"""The name, in settings, of the edit of the attention (`attention.py`)."""
+UNEDITED = "unedited"
+"""The line of the model as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditTrial:
+    """One edit of the base."""
+
+    line: str
+    """What it is compared as: the name of an editor, or of a setting."""
+    settings: EditSettings
+    cases: tuple[EditCase, ...]
+    at: float | str = 0.0
+    """Where on the line: the number of facts, a value of λ, …"""
+    variants: int = 0
+    """Further wordings that each fact is edited with."""
+    seed: int = 0
+    generated: int = 0
+    """Facts, from the first one, whose generation prompts are continued (GE, RS)."""
+
+    @property
+    def unedited(self) -> bool:
+        return self.line == UNEDITED
+
+
+@dataclass(frozen=True)
+class Bench(Workbench):
+    """A workbench for experiments."""
+
+    clock: Callable[[], float] = time.perf_counter
+
+    @cached_property
+    def kept(self) -> Kept:
+        return Kept(self.cache / "experiments")
+
+    def run(self, trials: Sequence[EditTrial]) -> list[TrialScores]:
+        """The scores of all trials, in their order."""
+        found = []
+        for number, trial in enumerate(trials):
+            self.progress("trials", number, len(trials))
+            found.append(self.scores(trial))
+        self.progress("trials", len(trials), len(trials))
+        return found
+
+    def scores(self, trial: EditTrial) -> TrialScores:
+        """The scores of one trial, from the store if they were measured before."""
+        key = self.kept.key(self._identity(trial))
+        return self.kept.get(key, TrialScores) or self.kept.put(key, self._scores(trial))
+
+    def identity(self, settings: EditSettings) -> dict[str, Any]:
+        """What every result depends on besides the facts."""
+        return {
+            "version": __version__,
+            "base": self.base.digest,
+            "settings": asdict(settings),
+            "statistics": self.statistics_content(settings),
+            "heldout": self.heldout_name,
+        }
+
+    def _identity(self, trial: EditTrial) -> dict[str, Any]:
+        return self.identity(trial.settings) | {
+            "unedited": trial.unedited,
+            "cases": [asdict(case) for case in trial.cases],
+            "variants": trial.variants,
+            "generated": trial.generated,
+        }
+
+    def _scores(self, trial: EditTrial) -> TrialScores:
+        self.draw_text(trial.settings)
+        if trial.unedited:
+            return TrialScores(self.asked(trial))
+        began = self.clock()
+        try:
+            built = self.edited(self.inputs(trial.cases, trial.settings, trial.variants))
+        except EditingError as error:
+            return TrialScores((), error=str(error))
+        seconds = self.clock() - began
+        with swapped(self.base.model, built.tensors):
+            return TrialScores(
+                self.asked(trial),
+                perplexity_ratio=self.perplexity_ratio(),
+                weight_growth=max(built.cost.growth.values(), default=1.0),
+                lam=built.cost.lam,
+                seconds=seconds,
+                left_out=sum(case.record.request.id in built.failed for case in trial.cases),
+            )
+
+    def inputs(self, cases: Sequence[EditCase], settings: EditSettings, variants: int) -> BuildInputs:
+        """What an editor is given to edit `cases`."""
+        return BuildInputs(
+            requests=[request for case in cases for request in case.requests(variants)],
+            settings=settings,
+            cache=self.cache,
+            base_digest=self.base.digest,
+            corpus=self.corpus,
+            kl_prompts={case.subject: case.protected for case in cases if case.protected},
+            kept=[(template, case.subject) for case in cases for template in case.protected],
+            partial=True,
+        )
+
+    def edited(self, inputs: BuildInputs) -> EditResult:
+        """The weights that the settings' editor makes; the model is unchanged."""
+        if inputs.settings.editor == ATTENTION:
+            return edit_attention(self.base.model, self.base.tokenizer, inputs, progress=self.progress)
+        editor = editor_named(inputs.settings.editor)
+        return editor.edit(
+            self.base.model, self.base.tokenizer, editor.arranged(inputs), progress=self.progress
+        )
+
+    def asked(self, trial: EditTrial) -> tuple[FactScores, ...]:
+        """The scores by fact of the model with its current weights."""
+        model, tokenizer = self.base.model, self.base.tokenizer
+        pairs = list(dict.fromkeys(pair for case in trial.cases for pair in questions(case, trial.variants)))
+        found = dict(zip(pairs, score(model, encode_targets(tokenizer, pairs)), strict=True))
+        written = self._written(trial)
+        fact = partial(fact_scores, found=found, variants=trial.variants)
+        return tuple(fact(case, written=written.get(case, (None, None))) for case in trial.cases)
+
+    def _written(self, trial: EditTrial) -> dict[EditCase, tuple[float | None, float | None]]:
+        """(GE, RS) of the facts that the model writes about."""
+        cases = [case for case in trial.cases[: trial.generated] if case.record.generation]
+        prompts = [prompt for case in cases for prompt in case.record.generation]
+        if not prompts:
+            return {}
+        texts = generate(self.base.model, self.base.tokenizer, prompts)
+        # As in the released evaluation, a text is judged with its prompt.
+        whole = {p: p + text.text for p, text in zip(prompts, texts, strict=True)}
+        weights = TfIdf.of(text for case in trial.cases for text in case.references)
+        found = {}
+        for case in cases:
+            own = [whole[prompt] for prompt in case.record.generation]
+            like = weights.similarity(" ".join(own), " ".join(case.references)) if case.references else None
+            found[case] = (mean([ngram_entropy(text) for text in own]), like)
+        return found
+
+
+def questions(case: EditCase, variants: int) -> list[PromptAnswer]:
+    """Every (prompt, answer) whose probability is needed to judge one fact."""
+    record = case.record
+    target = record.request.target
+    objects = [target, *([record.previous] if record.previous is not None else [])]
+    own = [(p, o) for p in (record.request.rendered, *case.paraphrases(variants)) for o in objects]
+    return [
+        *own,
+        *(pair for prompt, answer in record.neighbours for pair in ((prompt, answer), (prompt, target))),
+    ]
+
+
+def fact_scores(
+    case: EditCase,
+    *,
+    found: dict[PromptAnswer, Score],
+    variants: int = 0,
+    written: tuple[float | None, float | None] = (None, None),
+) -> FactScores:
+    """The measures of one fact from the scores of its `questions`, and from what the model wrote about it."""
+    record = case.record
+    prompt, target = record.request.rendered, record.request.target
+    paraphrases = [found[text, target] for text in case.paraphrases(variants)]
+    kept = [found[pair] for pair in record.neighbours]
+    published = None
+    if record.previous is not None:
+        own = CounterFactCase(prompt, target, record.previous, case.paraphrases(variants), record.neighbours)
+        published = counterfact([own], found)
+    return FactScores(
+        id=record.request.id,
+        relation=case.relation,
+        ES=published.efficacy if published else None,
+        PS=published.paraphrase if published else None,
+        NS=published.neighbourhood if published else None,
+        strict=float(found[prompt, target].strict),
+        strict_paraphrase=mean([float(one.strict) for one in paraphrases]),
+        strict_neighbour=mean([float(one.strict) for one in kept]),
+        accuracy=found[prompt, target].accuracy,
+        accuracy_paraphrase=mean([one.accuracy for one in paraphrases]),
+        specificity=mean([one.accuracy for one in kept]),
+        GE=written[0],
+        RS=written[1],
+    )

@@ -1,0 +1,126 @@
+"""What an experiment is run with: a bench, facts, settings, editors, seeds and a size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from editing.calibration.statements import WordedTriple
+from editing.settings import EditSettings
+from kbsync.experiments.cases import OBJECTS, EditCase, counterfactual_cases, editable
+from kbsync.experiments.scores import Measured, TrialScores, measured
+
+if TYPE_CHECKING:
+    from kbsync.experiments.measuring import Bench, EditTrial
+
+MEMIT = "memit"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The same for every experiment; what each makes of it is in its own module."""
+
+    bench: Bench
+    settings: EditSettings
+    """Those of the model; each editor gets them with its own name."""
+    variants: int
+    known: tuple[WordedTriple, ...]
+    """Facts that the model knows, to be edited counterfactually; empty if `given` are edited."""
+    given: tuple[EditCase, ...]
+    """Facts of a data set."""
+    relation_names: Mapping[str, str]
+    """Relation → its name, for plots."""
+    editors: tuple[str, ...]
+    seeds: tuple[int, ...]
+    quick: bool
+
+    @cached_property
+    def available(self) -> int:
+        """How many facts can be edited at once."""
+        if self.given:
+            return len(self.given)
+        return sum(self.editable_relations().values())
+
+    def editable_relations(self) -> dict[str, int]:
+        """Relation → facts that can be edited, most first."""
+        if self.given:
+            return dict(Counter(case.relation for case in self.given).most_common())
+        counts = Counter(one.relation for one in self.known)
+        objects = {r: {one.object for one in self.known if one.relation == r} for r in counts}
+        able = {r: editable(n) for r, n in counts.most_common() if len(objects[r]) >= OBJECTS}
+        return {relation: n for relation, n in able.items() if n}
+
+    def cases(self, seed: int, most: int, relations: Collection[str] | None = None) -> tuple[EditCase, ...]:
+        """Facts to edit, at most `most`; smaller sets of one seed are the beginnings of larger ones."""
+        if self.given:
+            chosen = [case for case in self.given if relations is None or case.relation in relations]
+            return tuple(chosen[seed % max(len(chosen), 1) :] + chosen[: seed % max(len(chosen), 1)])[:most]
+        return counterfactual_cases(self.known, seed=seed, most=most, relations=relations)
+
+    def size(self, quick: int, full: int) -> int:
+        """A number of facts, as far as the data allow."""
+        return min(quick if self.quick else full, self.available)
+
+    def with_editor(self, name: str) -> EditSettings:
+        return replace(self.settings, editor=name)
+
+    def name(self, relation: str) -> str:
+        return self.relation_names.get(relation, relation)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The trials at one place of one line, one for each seed, and their scores."""
+
+    line: str
+    at: float | str
+    trials: tuple[EditTrial, ...]
+    scores: tuple[TrialScores, ...]
+
+    @property
+    def error(self) -> str:
+        """Why there are no scores; empty if there are."""
+        return next((one.error for one in self.scores if one.error), "")
+
+    def measure(self, name: str) -> Measured | None:
+        """One measure with its interval; None if it does not apply, or if the editor failed."""
+        return None if self.error else measured(self.scores).get(name)
+
+    def entry(self) -> dict[str, Any]:
+        """The series as JSON: its measures with intervals, and the scores by fact."""
+        head = {
+            "line": self.line,
+            "at": self.at,
+            "facts": [len(trial.cases) for trial in self.trials],
+            "seeds": [trial.seed for trial in self.trials],
+            "error": self.error or None,
+        }
+        return head | {
+            "measures": {} if self.error else measured(self.scores),
+            "models": [
+                {
+                    "perplexity_ratio": one.perplexity_ratio,
+                    "weight_growth": one.weight_growth,
+                    "lam": one.lam,
+                    "seconds": one.seconds,
+                    "left_out": one.left_out,
+                }
+                for one in self.scores
+            ],
+            "by_fact": [one.facts for one in self.scores],
+        }
+
+
+def run(setup: Setup, trials: Sequence[EditTrial]) -> list[Series]:
+    """Measure the trials, and join those that differ in their seed only, in the order of their first."""
+    scores = setup.bench.run(trials)
+    joined: dict[tuple[str, float | str], list[tuple[EditTrial, TrialScores]]] = {}
+    for trial, found in zip(trials, scores, strict=True):
+        joined.setdefault((trial.line, trial.at), []).append((trial, found))
+    return [
+        Series(line, at, tuple(t for t, _ in pairs), tuple(s for _, s in pairs))
+        for (line, at), pairs in joined.items()
+    ]

@@ -1,0 +1,81 @@
+"""Scores over facts and seeds: the paper's means, and intervals by fact."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from statistics import harmonic_mean, mean
+
+import pytest
+
+from kbsync.experiments.scores import FactScores, TrialScores, difference, measured
+
+
+def fact(name: str, es: float, ps: float | None, ns: float | None) -> FactScores:
+    return FactScores(
+        id=name,
+        relation="",
+        ES=es,
+        PS=ps,
+        NS=ns,
+        strict=es,
+        strict_paraphrase=ps,
+        strict_neighbour=ns,
+        accuracy=es,
+        accuracy_paraphrase=ps,
+        specificity=ns,
+    )
+
+
+def trial(count: int, share: float, seed: int) -> TrialScores:
+    draw = random.Random(seed)
+    values = [[float(draw.random() < share) for _ in range(3)] for _ in range(count)]
+    return TrialScores(tuple(fact(str(n), *row) for n, row in enumerate(values)))
+
+
+def test_a_measure_is_the_mean_over_facts_and_s_the_harmonic_mean_of_three() -> None:
+    scores = TrialScores((fact("a", 1, 0.5, 1), fact("b", 1, None, 0.2), fact("c", 0, 1, None)))
+    found = measured([scores])
+    assert found["ES"].value == pytest.approx(2 / 3, abs=1e-12)
+    assert found["PS"].value == pytest.approx(0.75, abs=1e-12)  # over the facts that have paraphrases
+    assert found["NS"].value == pytest.approx(0.6, abs=1e-12)
+    assert found["S"].value == pytest.approx(harmonic_mean([2 / 3, 0.75, 0.6]), abs=1e-12)
+    assert "GE" not in found
+
+
+def test_s_is_zero_where_nothing_took() -> None:
+    assert measured([TrialScores((fact("a", 0, 0, 1), fact("b", 0, 0, 1)))])["S"].value == 0
+
+
+def test_an_interval_contains_its_value_and_narrows_with_more_facts() -> None:
+    few, many = measured([trial(25, 0.8, 0)])["S"], measured([trial(400, 0.8, 0)])["S"]
+    for one in (few, many):
+        assert one.low < one.value < one.high
+    assert few.high - few.low > 2 * (many.high - many.low)
+
+
+def test_a_fact_that_occurs_under_several_seeds_is_one_draw() -> None:
+    once = trial(40, 0.7, 1)
+    twice = measured([once, once])["ES"]
+    assert twice.value == pytest.approx(measured([once])["ES"].value)
+    assert (twice.low, twice.high) == pytest.approx((measured([once])["ES"].low, measured([once])["ES"].high))
+
+
+def test_two_editors_are_compared_on_the_same_draws() -> None:
+    better = trial(60, 0.8, 2)
+    worse = TrialScores(
+        tuple(replace(one, ES=0.0) if n % 10 == 0 else one for n, one in enumerate(better.facts))
+    )
+    gap = difference([better], [worse], "ES")
+    assert gap is not None
+    assert gap.value == pytest.approx(
+        mean(one.ES or 0 for one in better.facts) - mean(one.ES or 0 for one in worse.facts)
+    )
+    assert 0 < gap.low
+    apart = measured([better])["ES"]
+    assert gap.high - gap.low < apart.high - apart.low
+
+
+def test_only_the_same_facts_are_compared() -> None:
+    with pytest.raises(ValueError, match="same facts"):
+        difference([trial(3, 1, 0)], [trial(4, 1, 0)])
