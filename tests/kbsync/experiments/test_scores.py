@@ -71,7 +71,7 @@ def test_two_editors_are_compared_on_the_same_draws() -> None:
     assert gap.value == pytest.approx(
         mean(one.ES or 0 for one in better.facts) - mean(one.ES or 0 for one in worse.facts)
     )
-    assert 0 < gap.low
+    assert gap.low > 0
     apart = measured([better])["ES"]
     assert gap.high - gap.low < apart.high - apart.low
 
