@@ -24,6 +24,7 @@ from editing.memit.keys import Site
 from editing.memit.optimise import Targets
 from editing.memit.preparation import Job, prepare
 from editing.memit.scale import scale_of
+from editing.memit.solvers import LeastSquares
 from editing.memit.spread import spread
 from editing.memit.statistics import Statistics
 from editing.model.architectures import Architecture, Parts, locate_parts
@@ -72,10 +73,10 @@ def edit_attention(
         moments = statistics.compute(own, job.work.layers, progress)
         attention = replace(job, work=replace(job.work, parts=own))
         lam = _fair(job, attention, groups, (job.statistics, statistics))
-        site = Site(model, own, job.work.layers, replace(inputs.settings, lam=lam))
+        site = Site(model, own, job.work.layers, inputs.settings)
         stacked = torch.stack([deltas[group.key].value for group in groups]).to(model.device)
         with restored(model, [own.weight_name(layer) for layer in job.work.layers]):
-            result = spread(site, groups, stacked, moments, progress=progress)
+            result = spread(site, groups, stacked, LeastSquares(moments, lam), progress=progress)
     return EditResult(
         tensors=result.tensors,
         layers=job.work.layers,
