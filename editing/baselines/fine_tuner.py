@@ -96,7 +96,7 @@ class FineTuner:
         self, model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | None
     ) -> tuple[Place, list[FactText], TrainingPlan]:
         options = read_options(self.options, inputs.settings)
-        place = place_of(model, tokenizer, inputs, options.layer)
+        place = place_of(model, tokenizer, inputs, first=options.layer, last=options.layer).topmost()
         texts = locate_facts(place, inputs, failed)
         plan = options.schedule(len(texts))
         return place, [text.ending(place.end) for text in texts] if plan.ends else texts, plan

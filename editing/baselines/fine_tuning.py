@@ -114,7 +114,7 @@ class FineTuning:
             with torch.enable_grad():
                 weight.requires_grad_(True)
                 try:
-                    loss = self.losses(some).sum() / len(batch)
+                    loss = target_losses(self.place, some).sum() / len(batch)
                     (gradient,) = torch.autograd.grad(loss, weight)
                 finally:
                     weight.requires_grad_(False)
@@ -135,18 +135,20 @@ class FineTuning:
             )
         return loss, total
 
-    def losses(self, texts: Sequence[FactText]) -> Tensor:
-        """Mean NLL of the target's tokens, for each of `texts`: [n]."""
-        ids, _ = padded([text.ids for text in texts], self.model.device)
-        counts = [len(text.ids) - text.target for text in texts]
-        row = torch.tensor([i for i, count in enumerate(counts) for _ in range(count)], device=ids.device)
-        position = torch.tensor(
-            [at for text in texts for at in range(text.target - 1, len(text.ids) - 1)], device=ids.device
-        )
-        with on_input(self.place.parts.head, lambda final: final[row, position][None]):
-            logits = self.model(input_ids=ids, use_cache=False).logits[0]
-        labels = ids[row, position + 1]
-        nll = -logits.to(self.dtype).log_softmax(-1).gather(1, labels[:, None])[:, 0]
-        summed = nll.new_zeros(len(texts)).index_add(0, row, nll)
-        mean: Tensor = summed / torch.tensor(counts, device=ids.device)
-        return mean
+
+def target_losses(place: Place, texts: Sequence[FactText]) -> Tensor:
+    """−log P of the target, the mean over its tokens, for each of `texts`: [n], in fp32 or better."""
+    ids, _ = padded([text.ids for text in texts], place.model.device)
+    counts = [len(text.ids) - text.target for text in texts]
+    row = torch.tensor([i for i, count in enumerate(counts) for _ in range(count)], device=ids.device)
+    position = torch.tensor(
+        [at for text in texts for at in range(text.target - 1, len(text.ids) - 1)], device=ids.device
+    )
+    with on_input(place.parts.head, lambda final: final[row, position][None]):
+        logits = place.model(input_ids=ids, use_cache=False).logits[0]
+    labels = ids[row, position + 1]
+    precise = torch.promote_types(logits.dtype, torch.float32)
+    nll = -logits.to(precise).log_softmax(-1).gather(1, labels[:, None])[:, 0]
+    summed = nll.new_zeros(len(texts)).index_add(0, row, nll)
+    mean: Tensor = summed / torch.tensor(counts, device=ids.device)
+    return mean

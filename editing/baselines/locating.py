@@ -39,16 +39,26 @@ class FactText:
 
 @dataclass(frozen=True)
 class Place:
-    """One layer of a model whose W_out is edited."""
+    """The layers of a model whose W_out is edited."""
 
     model: Any
     tokenizer: Any
     parts: Parts
-    layer: int
+    layers: tuple[int, ...]
+    """Ascending."""
+
+    @property
+    def layer(self) -> int:
+        """The last of them."""
+        return self.layers[-1]
+
+    def topmost(self) -> Place:
+        """The last layer alone."""
+        return replace(self, layers=self.layers[-1:])
 
     @property
     def name(self) -> str:
-        """State-dict name of W_out."""
+        """State-dict name of W_out of the last layer."""
         return self.parts.weight_name(self.layer)
 
     @property
@@ -58,8 +68,8 @@ class Place:
 
     @cached_property
     def _token_bytes(self) -> int:
-        """Memory of one token in a pass whose activations from the layer on are kept."""
-        above = len(self.parts.blocks) - self.layer
+        """Memory of one token in a pass whose activations from the first layer on are kept."""
+        above = len(self.parts.blocks) - self.layers[0]
         width, key = self.parts.width, self.parts.key_width(self.layer)
         return int(above * (16 * width + 8 * key) * self.model.dtype.itemsize)
 
@@ -74,16 +84,26 @@ class Place:
         return int(widths * self.parts.width * self.model.dtype.itemsize)
 
 
-def place_of(model: Any, tokenizer: Any, inputs: BuildInputs, layer: int = AUTO_LAYER) -> Place:
-    """Where an editor of one layer works.
+def place_of(
+    model: Any, tokenizer: Any, inputs: BuildInputs, *, first: int = AUTO_LAYER, last: int = AUTO_LAYER
+) -> Place:
+    """Where an editor works: in the layers from `first` to `last`, or where these are not set, in those of R.
 
-    Raises ArchitectureError if the model fails its self-test there, and RequestError for a layer that it does not have.
+    Raises ArchitectureError if the model fails its self-test there, and RequestError for layers that it does not have.
     """
     parts = locate_parts(model, described(inputs.settings))
-    settings = inputs.settings if layer == AUTO_LAYER else replace(inputs.settings, layers=(layer,))
+    settings = inputs.settings
+    if (first, last) != (AUTO_LAYER, AUTO_LAYER):
+        r = chosen_layers(parts, settings)
+        bottom, top = r[0] if first == AUTO_LAYER else first, r[-1] if last == AUTO_LAYER else last
+        if bottom > top:
+            raise RequestError(
+                f"the first layer, {bottom}, is above the last one, {top}: set both in [edit.options]"
+            )
+        settings = replace(settings, layers=tuple(range(bottom, top + 1)))
     layers = chosen_layers(parts, settings)
-    check(tested(model, parts, inputs.base_digest, inputs.cache), layers[-1:])
-    return Place(model, tokenizer, parts, layers[-1])
+    check(tested(model, parts, inputs.base_digest, inputs.cache), layers)
+    return Place(model, tokenizer, parts, layers)
 
 
 def locate_facts(place: Place, inputs: BuildInputs, failed: Failed | None) -> list[FactText]:

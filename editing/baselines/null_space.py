@@ -22,7 +22,7 @@ from torch import Tensor
 from editing.baselines.options import option, read_options
 from editing.editors.contract import BuildInputs, Editor, EditResult, Planned, proceed
 from editing.errors import NumericalError
-from editing.memit.build import build, estimate
+from editing.memit.build import Solving, build, estimate
 from editing.memit.solvers import Columns
 from editing.memit.statistics import Moments
 from editing.preflight import Preflight
@@ -46,6 +46,8 @@ class NullSpace:
 
     moments: Moments
     options: NullSpaceOptions
+    ridge: float = 0.0
+    """That of `[edit] ridge`, which is in the moments; it makes no direction count as used."""
 
     def update(self, layer: int, columns: Columns) -> tuple[Tensor, float]:
         basis, mean = self.basis(layer)
@@ -65,7 +67,8 @@ class NullSpace:
     def basis(self, layer: int) -> tuple[Tensor, float]:
         """(N [d_k, m] whose columns span the null space, the mean eigenvalue)."""
         values, vectors = self.moments.eigen(layer)
-        mean = float(values.mean())
+        mean = float(values.mean()) / (1.0 + self.ridge)
+        values = values - self.ridge * mean
         unused = values < self.options.threshold * mean
         if not bool(unused.any()):
             raise NumericalError(
@@ -85,14 +88,17 @@ def edit(
     progress: Progress = silent,
 ) -> EditResult:
     """Edit with MEMIT's δs, solved in the null space; raises the errors of `memit.build.build`."""
-    solving = partial(NullSpace, options=read_options(NullSpaceOptions, inputs.settings))
-    return build(model, tokenizer, inputs, planned=planned, progress=progress, solving=solving)
+    return build(model, tokenizer, inputs, planned=planned, progress=progress, solving=_solving(inputs))
 
 
 def expected(model: Any, tokenizer: Any, inputs: BuildInputs) -> Preflight:
     """The `Preflight` of the same edit."""
-    solving = partial(NullSpace, options=read_options(NullSpaceOptions, inputs.settings))
-    return estimate(model, tokenizer, inputs, solving=solving)
+    return estimate(model, tokenizer, inputs, solving=_solving(inputs))
+
+
+def _solving(inputs: BuildInputs) -> Solving:
+    options = read_options(NullSpaceOptions, inputs.settings)
+    return partial(NullSpace, options=options, ridge=inputs.settings.ridge)
 
 
 NULL_SPACE = Editor(reuse="fact", edit=edit, estimate=expected)

@@ -11,6 +11,13 @@ import pytest
 from editing.baselines.ft_w import FtWOptions
 from editing.baselines.locft_bf import LocFtBfOptions
 from editing.baselines.null_space import NullSpaceOptions
+from editing.baselines.one_gradient import OneGradientOptions
+from editing.baselines.rome import RomeOptions
+from editing.baselines.sequences import (
+    NullSpaceSequenceOptions,
+    OneGradientSequenceOptions,
+    SequenceOptions,
+)
 from editing.editors.registry import BUILT_IN, editor_named
 from tests.support.paths import REPOSITORY
 
@@ -20,6 +27,11 @@ OPTIONS: dict[str, Any] = {
     "memit_null_space": NullSpaceOptions,
     "ft_w": FtWOptions,
     "locft_bf": LocFtBfOptions,
+    "one_gradient": OneGradientOptions,
+    "rome": RomeOptions,
+    "memit_sequence": SequenceOptions,
+    "null_space_sequence": NullSpaceSequenceOptions,
+    "one_gradient_sequence": OneGradientSequenceOptions,
 }
 
 

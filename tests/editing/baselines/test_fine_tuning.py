@@ -153,17 +153,17 @@ def test_a_text_that_does_not_fit_in_memory_costs_only_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny("gpt2", dtype=torch.float32)
-    losses = fine_tuning.FineTuning.losses
+    losses = fine_tuning.target_losses
 
-    def crowded(self: Any, texts: Any) -> torch.Tensor:
+    def crowded(place: Any, texts: Any) -> torch.Tensor:
         if any("c" in text.requests for text in texts):
             raise torch.OutOfMemoryError("out of memory")
-        return losses(self, texts)
+        return losses(place, texts)
 
     alone = LOCFT_BF.edit(
         model, WORDS, inputs(tmp_path, "locft_bf", [r for r in REQUESTS if r.id != "c"], epochs=2)
     )
-    monkeypatch.setattr(fine_tuning.FineTuning, "losses", crowded)
+    monkeypatch.setattr(fine_tuning, "target_losses", crowded)
     asked = inputs(tmp_path, "locft_bf", epochs=2)
     with pytest.raises(OutOfMemory, match="one item alone does not fit"):
         LOCFT_BF.edit(model, WORDS, asked)
