@@ -16,7 +16,7 @@ from kbsync.demo.server import SparqlServer, free_port, serving
 from kbsync.demo.setting import prepare, write_settings
 from kbsync.demo.world import DemoWorld, Wikibase, load
 from kbsync.home import Home
-from kbsync.service.cycle import CycleReport, cycle, workers
+from kbsync.service.cycle import CycleReport, Reading, cycle, workers
 from kbsync.settings.loading import load as load_settings
 
 
@@ -97,7 +97,9 @@ def _sync(home: Home, config: Path, *, bootstrap: bool = False) -> CycleReport:
     logs.configure(settings.log)
     with Application(home, settings) as app, app.leading() as leadership, workers(app, leadership) as worker:
         for _ in range(4):
-            report = cycle(app, leadership, trigger="benchmark", bootstrap=bootstrap, worker=worker)
+            report = cycle(
+                app, leadership, trigger="benchmark", reading=Reading(bootstrap=bootstrap), worker=worker
+            )
             if all(run.state != "rejected" for run in report.runs):
                 break
     print([(run.id, run.state, run.reason) for run in report.runs], report.nothing, report.unavailable)

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, func, select, text, tuple_
 
 from state.event_queries import EventFilter, EventQueries, is_kind, meets, names_of, of_facts_of
 from state.hash_chain import instant
-from state.paging import EXAMINED, Page, page_of, windows
+from state.paging import EXAMINED, Page, cut, page_of, windows
 from state.records import Event
 from state.tables.audit import FREQUENT, RARE
 from state.transaction import EVENT, EVENTS, event_of
@@ -27,7 +27,7 @@ class EventPages(EventQueries):
         # The numbers are an expression, or SQLite would walk the whole log in its order to sort none.
         found = select(*EVENT).where(EVENTS.c.seq.in_(seqs), meets(chosen))
         rows = self._events(found.order_by((EVENTS.c.seq + 0).desc()).limit(limit + 1))
-        return page_of(rows, limit, rows[limit - 1].seq if len(rows) > limit else None)
+        return cut(rows, limit, lambda event: event.seq)
 
     def _in_log(self, chosen: EventFilter, limit: int) -> Page[Event]:
         """Looks through the log from its end, a part at a time."""

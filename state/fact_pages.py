@@ -7,7 +7,7 @@ from typing import Any, get_args
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, union_all
 
 from state.fact_queries import ALL_FACTS, FACTS, FactFilter, FactQueries, meets
-from state.paging import FEW, Page, page_of, windows
+from state.paging import FEW, Page, cut, page_of, windows
 from state.records import Fact, FactStatus
 from state.transaction import SLOTS
 
@@ -25,7 +25,7 @@ class FactPages(FactQueries):
         # The ids are an expression, or SQLite would walk all facts in their order to sort none.
         found = ALL_FACTS.where(FACTS.c.id.in_(ids), meets(chosen, by_index=False), FACTS.c.id + 0 > after)
         rows = self._facts(found.order_by(FACTS.c.id + 0).limit(limit + 1))
-        return page_of(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+        return cut(rows, limit, lambda fact: fact.id)
 
     def _ids(self, chosen: FactFilter, after: int, limit: int) -> Any | None:
         """Selects a few ids with all of the page's among them, found by an index; None: there is none for this."""

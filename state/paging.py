@@ -7,7 +7,7 @@ neither repeat nor hide others.  Where no index leads straight to the rows that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -37,6 +37,25 @@ def page_of(rows: tuple[Row, ...], limit: int, last: int | None, examined: int |
     without finding enough; None: to their end.
     """
     return Page(rows[:limit], last) if len(rows) > limit else Page(rows, examined)
+
+
+def cut(rows: Sequence[Row], limit: int, number: Callable[[Row], int]) -> Page[Row]:
+    """A page of `limit` of these rows, of which one more was read to see whether there are more."""
+    shown = tuple(rows[:limit])
+    return Page(shown, number(shown[-1]) if len(rows) > limit else None)
+
+
+def filled(read: Callable[[int | None, int], Page[Row]], start: int | None, limit: int) -> Page[Row]:
+    """A page of `limit` rows, for which the list is looked through to its end if need be.
+
+    `read(start, limit)` gives at most `limit` rows from `start` on, and fewer where it examined enough.
+    """
+    rows: tuple[Row, ...] = ()
+    while True:
+        part = read(start, limit - len(rows))
+        rows, start = (*rows, *part.rows), part.next
+        if start is None or len(rows) >= limit:
+            return Page(rows, start)
 
 
 def windows(size: int = EXAMINED) -> Iterator[int]:

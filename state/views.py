@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import exists, select
+from sqlalchemy import and_, exists, select
 
 from state.errors import NotFound
 from state.fact_queries import FACT, FACTS
-from state.records import BaseAnswer, Fact, View
+from state.paging import Page, cut
+from state.records import BaseAnswer, Checkpoint, Fact, View
 from state.tables import BaseAnswers, ViewFacts, Views, table
 from state.transaction import SLOTS, NewEvent, Reader, Writer, chunks, columns_of
 
@@ -41,6 +42,19 @@ class ViewQueries(Reader):
         joined = VIEWS.join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id).join(FACTS).join(SLOTS)
         rows = self._rows(select(*FACT).select_from(joined).where(VIEWS.c.digest == digest))
         return tuple(sorted((Fact(*row) for row in rows), key=lambda fact: fact.key))
+
+    def edits_page(self, checkpoint: Checkpoint, after: int = 0, limit: int = 50) -> Page[Fact]:
+        """Facts by number that the checkpoint was edited with: those of its view that its base does not state."""
+        view = select(VIEWS.c.id).where(VIEWS.c.digest == checkpoint.view).scalar_subquery()
+        answer = and_(BASE_ANSWERS.c.base == checkpoint.base, BASE_ANSWERS.c.fact == VIEW_FACTS.c.fact)
+        chosen = (
+            select(*FACT)
+            .select_from(VIEW_FACTS.join(FACTS).join(SLOTS))
+            .where(VIEW_FACTS.c.view == view, VIEW_FACTS.c.fact > after)
+            .where(~exists().where(answer, BASE_ANSWERS.c.known))
+        )
+        rows = self._rows(chosen.order_by(VIEW_FACTS.c.fact).limit(limit + 1))
+        return cut([Fact(*row) for row in rows], limit, lambda fact: fact.id)
 
     def views(self, digests: Iterable[str]) -> dict[str, View]:
         """The views of these digests that there are."""

@@ -10,13 +10,13 @@ HOISTED = ("--home", "--config")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `kbsync`; exits with the codes that docs/commands.md lists."""
-    from kbsync.cli.app import app
+    from kbsync.cli.app import command_line
     from kbsync.cli.failures import INTERRUPTED, exit_code_of
 
     arguments = hoist(list(sys.argv[1:] if argv is None else argv))
     try:
         # Without its standalone mode typer raises what is wrong instead of printing it as it was typed.
-        code = app(arguments, prog_name="kbsync", standalone_mode=False)
+        code = command_line()(arguments, prog_name="kbsync", standalone_mode=False)
         if code == INTERRUPTED:  # typer turns Ctrl-C into this code
             exit_code_of(KeyboardInterrupt())
         sys.exit(code or 0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.main
+from rich.markup import escape
 
 from kbsync import __version__
 from kbsync.cli import (
@@ -157,3 +159,21 @@ for part in (
 arrange(app, PANELS)
 reflow(app)
 add_examples(app)
+
+
+def command_line() -> Any:
+    """The command with everything below it; help texts are printed as they are written, brackets included.
+
+    Only the examples are rich markup, to which `[retention]` would be a style.
+    """
+    made = typer.main.get_command(app)
+    _take_literally(made)
+    return made
+
+
+def _take_literally(command: Any) -> None:
+    for one in (command, *command.params):
+        if getattr(one, "help", None):
+            one.help = escape(one.help)
+    for inner in getattr(command, "commands", {}).values():
+        _take_literally(inner)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kbsync.cli.listing import Newest, say_next
 from kbsync.cli.option_groups import grouped
 from kbsync.cli.options import Json, globals_of
 from kbsync.cli.proving import bundle
@@ -75,37 +76,35 @@ class Searched:
 def show(
     context: typer.Context,
     searched: Searched,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number to show.")] = 50,
+    limit: Newest = 50,
     json: Json = False,
 ) -> None:
     """Show events, newest first, a page at a time.
 
     docs/events.md says what each kind means.
     """
+    from state.paging import filled
+
     with globals_of(context).ledger() as app:
         chosen = searched.filter(app.now())
         with app.state.read() as tx:
-            found: list[Event] = []
-            while len(found) < limit:
-                page = tx.events_page(chosen, limit - len(found))
-                found += page.rows
-                if page.next is None:
-                    break
-                chosen = replace(chosen, before=page.next)
-            older = (
-                tx.events_page(replace(chosen, before=page.next), OLDER) if page.next is not None else None
+            page = filled(
+                lambda before, some: tx.events_page(replace(chosen, before=before), some),
+                chosen.before,
+                limit,
             )
+            left = None if page.next is None else tx.events_page(replace(chosen, before=page.next), OLDER)
+    if left is not None:
+        many = str(len(left.rows)) if left.next is None else f"more than {len(left.rows)}"
+        say_next("--before", page.next, older=f"{many} older ones")
     if json:
-        print_json(found)
+        print_json(page.rows)
         return
     print_table(
         "events, newest first",
         ("no", "at", "kind", "actor", "user", "run", "fact", "what"),
-        map(_row, found),
+        map(_row, page.rows),
     )
-    if older is not None:
-        many = str(len(older.rows)) if older.next is None else f"more than {len(older.rows)}"
-        say(f"{many} older ones: the next page is the same command with --before {page.next}")
 
 
 OLDER = 1_000

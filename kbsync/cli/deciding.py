@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbsync.cli.dossiers import show
+from kbsync.cli.listing import After, Oldest, say_next
 from kbsync.cli.option_groups import grouped
 from kbsync.cli.options import Actor, Json, globals_of
 from kbsync.console import print_json, print_table, say
@@ -75,7 +76,9 @@ def register(app: typer.Typer) -> None:
 
 
 @grouped
-def quarantined(context: typer.Context, chosen: InCommon, json: Json = False) -> None:
+def quarantined(
+    context: typer.Context, chosen: InCommon, after: After = 0, limit: Oldest = 100, json: Json = False
+) -> None:
     """List facts that wait for a person, each with the reason why it is held back.
 
     `kbsync quarantine show ID` shows one in full: its prompts, the model's answers, and what contradicts
@@ -83,10 +86,14 @@ def quarantined(context: typer.Context, chosen: InCommon, json: Json = False) ->
     """
     if context.invoked_subcommand is not None:
         return
-    from kbsync.queries.quarantine import waiting
+    from kbsync.queries.quarantine import waiting_page
+    from state.paging import filled
 
+    selection = chosen.selection()
     with globals_of(context).ledger() as app:
-        found = waiting(app, chosen.selection())
+        page = filled(lambda start, some: waiting_page(app, selection, start or 0, some), after, limit)
+    found = page.rows
+    say_next("--after", page.next)
     if json:
         print_json(found)
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kbsync.cli.listing import After, Before, Newest, Oldest, say_next
 from kbsync.cli.option_groups import grouped
 from kbsync.cli.options import Actor, Json, Reason, globals_of
 from kbsync.console import print_json, print_table, say
@@ -70,29 +71,21 @@ class Listed:
 def facts(
     context: typer.Context,
     chosen: Listed,
-    after: Annotated[int, typer.Option(min=0, help="Only with a larger number: the next page.")] = 0,
-    limit: Annotated[
-        int, typer.Option(min=1, help="Maximum number to show, in order of their numbers.")
-    ] = 100,
+    after: After = 0,
+    limit: Oldest = 100,
     json: Json = False,
 ) -> None:
     """List facts: wanted, waiting, quarantined or retracted, each with the reason why.
 
     docs/admission.md explains every reason code; `kbsync quarantine show ID` shows one fact in full.
     """
+    from state.paging import filled
+
     asked = chosen.filter()
     with globals_of(context).ledger() as app, app.state.read() as tx:
-        found: list[Fact] = []
-        going_on = after
-        while len(found) < limit:
-            page = tx.facts_page(asked, going_on, limit - len(found))
-            found += page.rows
-            if page.next is None:
-                break
-            going_on = page.next
-    _print_facts("facts", found, json)
-    if page.next is not None and not json:
-        say(f"there are more: the next page is the same command with --after {page.next}")
+        page = filled(lambda start, some: tx.facts_page(asked, start or 0, some), after, limit)
+    _print_facts("facts", page.rows, json)
+    say_next("--after", page.next)
 
 
 def _status(text: str | None) -> FactStatus | None:
@@ -110,17 +103,19 @@ def _status(text: str | None) -> FactStatus | None:
     raise UsageError(f"{text!r} is not a status of a fact", f"choose one of {', '.join(words)}")
 
 
-def edits(context: typer.Context, json: Json = False) -> None:
+def edits(context: typer.Context, after: After = 0, limit: Oldest = 100, json: Json = False) -> None:
     """List the facts that live was edited with.
 
     Facts that the base model knew already are part of live's view too, but they change no weight and are not
     listed.
     """
+    from state.paging import Page
+
     with globals_of(context).ledger() as app, app.state.read() as tx:
         live = tx.live()
-        view = tx.view_facts(live.view) if live else ()
-        known = tx.known_facts(live.base, [fact.id for fact in view]) if live else frozenset()
-    _print_facts("edits in live", [fact for fact in view if fact.id not in known], json)
+        page: Page[Fact] = Page((), None) if live is None else tx.edits_page(live, after, limit)
+    _print_facts("edits in live", page.rows, json)
+    say_next("--after", page.next)
 
 
 def _print_facts(title: str, found: Sequence[Fact], json: bool) -> None:
@@ -150,7 +145,8 @@ def _print_facts(title: str, found: Sequence[Fact], json: bool) -> None:
 def runs(
     context: typer.Context,
     run: Annotated[int | None, typer.Argument(help="Show this run with its gates, round by round.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number to show, newest first.")] = 20,
+    before: Before = None,
+    limit: Newest = 20,
     json: Json = False,
 ) -> None:
     """List runs, newest first, or show one with what its gates measured.
@@ -159,10 +155,14 @@ def runs(
     it. After a failed gate it tries another round without the facts that caused the failure.
     """
     from kbsync.gates import standing
+    from state.paging import cut
 
     with globals_of(context).ledger() as app, app.state.read() as tx:
-        found = [tx.run(run)] if run is not None else list(tx.runs(limit=limit))
+        read = [tx.run(run)] if run is not None else tx.runs(limit + 1, before=before)
+        page = cut(read, limit, lambda one: one.id)
         results = list(tx.gate_results(run)) if run is not None else []
+    found = page.rows
+    say_next("--before", page.next, older="there are older ones")
     if json:
         print_json({"run": found[0], "gates": results} if run is not None else found)
         return
@@ -190,8 +190,6 @@ def runs(
             ),
         )
         _print_measured(app, found[0])
-    elif found and found[-1].id > 1:
-        say(f"{found[-1].id - 1} older ones: --limit shows more")
 
 
 def _print_measured(app: Application, run: Run) -> None:
@@ -216,22 +214,27 @@ def _print_measured(app: Application, run: Run) -> None:
         )
 
 
-def checkpoints(context: typer.Context, json: Json = False) -> None:
-    """List checkpoints: which one is live, and which ones `kbsync rollback` can return to.
+def checkpoints(
+    context: typer.Context, before: Before = None, limit: Newest = 50, json: Json = False
+) -> None:
+    """List checkpoints, newest first: which one is live, and which ones `kbsync rollback` can return to.
 
     A blocked one was rolled back: it is not promoted again until it is released.
     """
     if context.invoked_subcommand is not None:
         return
+    from state.paging import cut
+
     with globals_of(context).ledger() as app, app.state.read() as tx:
-        found = list(tx.checkpoints())
+        page = cut(tx.checkpoints_before(before, limit + 1), limit, lambda one: one.id)
+    say_next("--before", page.next, older="there are older ones")
     if json:
-        print_json(found)
+        print_json(page.rows)
         return
     print_table(
         "checkpoints",
         ("id", "status", "run", "view", "path", "pinned", "blocked", "promoted"),
-        ((c.id, c.status, c.run, c.view[:12], c.path, c.pinned, c.blocked, c.promoted) for c in found),
+        ((c.id, c.status, c.run, c.view[:12], c.path, c.pinned, c.blocked, c.promoted) for c in page.rows),
     )
 
 

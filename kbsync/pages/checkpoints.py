@@ -14,7 +14,7 @@ from editing.storage.norms import MatrixNorms
 from kbsync.application import Application
 from kbsync.errors import TryLater, UsageError
 from kbsync.pages.access import Kbsync, Seen
-from kbsync.pages.paging import LARGEST, Search, page_of
+from kbsync.pages.paging import LARGEST, Search
 from kbsync.pages.rendering import page
 from kbsync.pages.submissions import new_key
 from kbsync.queries.checkpoint_changes import checkpoint_changes
@@ -23,6 +23,7 @@ from kbsync.queries.elsewhere import weights_elsewhere
 from kbsync.queries.kept import kept_checkpoint
 from kbsync.queries.words import relation_labels
 from kbsync.runs import review
+from state.paging import cut
 
 router = APIRouter()
 PAGE = 30
@@ -53,13 +54,13 @@ def list_page(
         begun = [] if live is None else review.begun_rollbacks(tx, live, app.settings.review.approvals)
         lineage = promotions(tx)
         blocks = {block.view: block for block in tx.blocked_views()}
-    shown, last = page_of(found, PAGE)
+    shown = cut(found, PAGE, lambda one: one.id)
     return page(
         request,
         "checkpoints.html",
         status,
-        checkpoints=shown,
-        older=last.id if last else None,
+        checkpoints=shown.rows,
+        older=shown.next,
         live=live,
         previous=previous,
         views=views,

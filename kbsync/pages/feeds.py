@@ -18,11 +18,12 @@ from starlette.responses import JSONResponse, Response
 
 from kbsync.application import Application
 from kbsync.pages.access import Kbsync, Seen
-from kbsync.pages.paging import Search, page_of
+from kbsync.pages.paging import Search
 from kbsync.queries.words import relation_labels
 from kbsync.visible import visible
 from state.event_queries import EventFilter
 from state.ledger import Snapshot
+from state.paging import cut
 from state.records import Event, Fact
 
 router = APIRouter()
@@ -125,9 +126,9 @@ def _feed(request: Request, app: Application, search: Search) -> Feed:
     labels = relation_labels(app)
     with app.state.read() as tx:
         chosen = EventFilter(kind="checkpoint.promoted", before=search.before, after=search.after)
-        shown, last = page_of(tx.recent_events(chosen, ENTRIES + 1), ENTRIES)
-        entries = tuple(_promotion(tx, event, labels) for event in shown)
-    return Feed(address, entries, last.seq if last else None, app.now())
+        shown = cut(tx.recent_events(chosen, ENTRIES + 1), ENTRIES, lambda event: event.seq)
+        entries = tuple(_promotion(tx, event, labels) for event in shown.rows)
+    return Feed(address, entries, shown.next, app.now())
 
 
 def _promotion(tx: Snapshot, event: Event, labels: Mapping[str, str]) -> Promotion:

@@ -1,14 +1,12 @@
-"""Keyset paging: a page asks for one row more than it shows, and the next one begins at the last row's number."""
+"""What the addresses of lists hold: their filters, and the number of the row that a page begins behind."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Path
 from pydantic import BaseModel, Field
 
-Row = TypeVar("Row")
 Text = Annotated[str, Field(max_length=500)]
 LARGEST = 2**62
 """Numbers in addresses are not larger, so that every database can hold them."""
@@ -27,8 +25,3 @@ class Search(BaseModel):
     def filters(self) -> dict[str, Any]:
         """The filters without the page."""
         return self.model_dump(exclude={"after", "before"})
-
-
-def page_of(found: Sequence[Row], size: int) -> tuple[Sequence[Row], Row | None]:
-    """The rows of this page, and the last of them if there are more."""
-    return (found[:size], found[size - 1]) if len(found) > size else (found, None)

@@ -10,13 +10,14 @@ from starlette.responses import Response
 from kbsync.application import Application
 from kbsync.approvals import approvals, of_candidate
 from kbsync.pages.access import Kbsync, Seen
-from kbsync.pages.paging import Id, Search, Text, page_of
+from kbsync.pages.paging import Id, Search, Text
 from kbsync.pages.plots import history_plot
 from kbsync.pages.rendering import page
 from kbsync.pages.submissions import new_key
 from kbsync.queries.revisions import revision_link
 from kbsync.queries.run_story import GateLine, RunStory, progress_of, requests_about, run_story
 from kbsync.queries.words import relation_labels
+from state.paging import cut
 from state.records import RunState
 
 router = APIRouter()
@@ -40,13 +41,13 @@ def runs(request: Request, app: Kbsync, visitor: Seen, search: Annotated[RunSear
         state = cast(RunState, search.state) if search.state else None
         found = tx.runs(PAGE + 1, state, search.before)
         sizes = {view.digest: view.size for view in tx.views(run.view for run in found).values()}
-    shown, last = page_of(found, PAGE)
+    shown = cut(found, PAGE, lambda run: run.id)
     return page(
         request,
         "runs.html",
-        runs=shown,
+        runs=shown.rows,
         sizes=sizes,
-        older=last.id if last else None,
+        older=shown.next,
         form={"filters": search.filters, "states": STATES},
     )
 

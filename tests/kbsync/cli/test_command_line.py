@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,23 @@ def test_in_a_pipe_a_table_is_plain_text(home: Path) -> None:
 def test_a_paragraph_of_help_is_one_line_that_the_terminal_breaks() -> None:
     for name, command in commands():
         assert "\n" not in (command.help or "").replace("\n\n", ""), name
+
+
+def test_no_help_text_loses_what_stands_in_brackets(capfd: pytest.CaptureFixture[str]) -> None:
+    """To rich, `[retention]` would be a style and `[/etc]` the end of one."""
+    bracketed = [
+        (name, words)
+        for name, command in commands()
+        for text in (command.help, *(getattr(one, "help", None) for one in command.params))
+        for words in re.findall(r"\[[^]]*]", text or "")
+    ]
+    assert ("retention", "[retention]") in bracketed
+    for name in {name for name, _ in bracketed}:
+        with pytest.raises(SystemExit):
+            main([*name.split(), "--help"])
+        printed = "".join(capfd.readouterr().out.replace("│", " ").split())
+        for words in {words for owner, words in bracketed if owner == name}:
+            assert "".join(words.split()) in printed, name
 
 
 @pytest.mark.parametrize(
