@@ -45,6 +45,11 @@ class CheckpointQueries(Reader):
         statement = _ALL if before is None else _ALL.where(CHECKPOINTS.c.id < before)
         return self._checkpoints(statement.order_by(CHECKPOINTS.c.id.desc()).limit(limit))
 
+    def kept_checkpoints(self, limit: int) -> tuple[Checkpoint, ...]:
+        """Those that were not deleted from the disk, newest first."""
+        statement = _ALL.where(CHECKPOINTS.c.collected.is_(None)).order_by(CHECKPOINTS.c.id.desc())
+        return self._checkpoints(statement.limit(limit))
+
     def live(self) -> Checkpoint | None:
         found = self._checkpoints(_ALL.where(CHECKPOINTS.c.status == "live"))
         return found[0] if found else None

@@ -47,6 +47,19 @@ class DeploymentQueries(Reader):
                 statement = statement.where(column == value)
         return tuple(Deployment(*row) for row in self._rows(statement))
 
+    def newest_deployments(self, limit: int) -> tuple[Deployment, ...]:
+        """Newest first."""
+        statement = select(*_DEPLOYMENT).order_by(DEPLOYMENTS.c.id.desc()).limit(limit)
+        return tuple(Deployment(*row) for row in self._rows(statement))
+
+    def last_deployed(self, hook: str, before: int | None = None) -> Deployment | None:
+        """What the hook's server was last seen to serve; with `before`, of earlier promotions than that one."""
+        deployed = (DEPLOYMENTS.c.hook == hook) & (DEPLOYMENTS.c.state == "deployed")
+        if before is not None:
+            deployed &= DEPLOYMENTS.c.promotion < before
+        row = self._row(select(*_DEPLOYMENT).where(deployed).order_by(DEPLOYMENTS.c.id.desc()).limit(1))
+        return None if row is None else Deployment(*row)
+
     def count_deployments(self) -> dict[DeploymentState, int]:
         """Of all promotions."""
         rows = self._rows(select(DEPLOYMENTS.c.state, func.count()).group_by(DEPLOYMENTS.c.state))

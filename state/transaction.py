@@ -108,6 +108,10 @@ class Reader:
         row = self._row(select(*EVENT).order_by(EVENTS.c.seq.desc()).limit(1))
         return event_of(row) if row else None
 
+    def head_number(self) -> int:
+        """The number of the newest event; 0 in an empty log."""
+        return int(self._value(select(func.max(EVENTS.c.seq))) or 0)
+
     def events(
         self,
         after: int = 0,

@@ -265,19 +265,18 @@ class Outbox:
     def _version_of(self, checkpoint: Checkpoint) -> Version:
         return Version.of(checkpoint, self.app.home.checkpoints)
 
-    def _earlier(self, row: Deployment) -> list[Deployment]:
-        with self.app.state.read() as tx:
-            return [one for one in tx.deployments() if one.hook == row.hook and one.promotion < row.promotion]
-
     def _had_before(self, row: Deployment) -> bool:
-        return any(one.checkpoint == row.checkpoint and one.attempts for one in self._earlier(row))
+        with self.app.state.read() as tx:
+            earlier = tx.deployments(checkpoint=row.checkpoint)
+        return any(one.hook == row.hook and one.promotion < row.promotion and one.attempts for one in earlier)
 
     def _before(self, row: Deployment) -> Checkpoint | None:
         """The checkpoint that this hook's server served last, if it still exists."""
-        served = [one for one in self._earlier(row) if one.state == "deployed"]
-        if not served:
+        with self.app.state.read() as tx:
+            served = tx.last_deployed(row.hook, before=row.promotion)
+        if served is None:
             return None
-        checkpoint = self._checkpoint(max(served, key=lambda one: one.promotion))
+        checkpoint = self._checkpoint(served)
         return None if checkpoint.collected else checkpoint
 
 

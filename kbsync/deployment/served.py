@@ -55,15 +55,15 @@ def served(app: Application) -> tuple[Served, ...]:
     """The link, then every configured hook: read from the disk and the ledger, without contacting a server."""
     with app.state.read() as tx:
         live = tx.live()
-        rows = tx.deployments()
+        current = tx.deployments(promotion=live.promotion) if live and live.promotion else ()
+        last = {hook: tx.last_deployed(hook) for hook in app.settings.deploy}
     version = Version.of(live, app.home.checkpoints).id if live else ""
     link = read_live_link(app.home)
     found = [Served(LINK, "symlink", version, link, bool(live) and link == version, None)]
     for hook, settings in app.settings.deploy.items():
-        own = [row for row in rows if row.hook == hook]
-        row = next((row for row in own if live and row.promotion == live.promotion), None)
-        confirmed = [one for one in own if one.state == "deployed"]
-        observed = confirmed[-1].observed if confirmed else ""
+        row = next((row for row in current if row.hook == hook), None)
+        confirmed = last[hook]
+        observed = confirmed.observed if confirmed is not None else ""
         if row is None:
             found.append(Served(hook, settings.kind, version, observed, False, None))
             continue
@@ -113,4 +113,4 @@ def _asked(app: Application, one: Served) -> Served:
 def history(app: Application, limit: int) -> tuple[Deployment, ...]:
     """Rows of the outbox, newest first."""
     with app.state.read() as tx:
-        return tuple(reversed(tx.deployments()))[:limit]
+        return tx.newest_deployments(limit)

@@ -34,8 +34,10 @@ from kbsync.pages.description import RESPONSES
 from kbsync.pages.errands import Errands
 from kbsync.pages.guard import Guard, TooLong
 from kbsync.pages.rendering import page
+from kbsync.pages.shared import SharedPages
 from kbsync.pages.submissions import Submissions
 from kbsync.queries.counts import Census
+from kbsync.queries.reports import Reports
 from kbsync.queries.surveys import Surveys
 from kbsync.service.health import HealthEndpoints
 from kbsync.service.heartbeat import Heartbeat
@@ -77,6 +79,7 @@ def create_app(app: Application, access: Access, heartbeat: Heartbeat | None = N
     web.state.counts = Census(app)
     web.state.glances = overview.Glances(app, counter=web.state.counts)
     web.state.surveys = Surveys(app, web.state.counts)
+    web.state.reports, web.state.shared = Reports(), SharedPages(app)
     web.state.weights = checkpoints.WeightNorms(app)
     for part in ROUTERS:
         web.include_router(part.router, responses=RESPONSES)

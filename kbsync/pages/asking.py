@@ -15,7 +15,8 @@ from kbsync.pages.access import Kbsync, Operator, Reviewer, Seen
 from kbsync.pages.errands import Errands
 from kbsync.pages.paging import Search, Text
 from kbsync.pages.rendering import page
-from kbsync.pages.submissions import Fields, carried_out_once, new_key, number
+from kbsync.pages.shared import shared
+from kbsync.pages.submissions import Fields, carried_out_once, number
 from kbsync.queries.answers import Answer, explanation
 from kbsync.queries.elsewhere import answered_elsewhere
 from kbsync.queries.kept import kept_checkpoints
@@ -37,6 +38,7 @@ class Prompt(Search):
 
 @router.get("/ask")
 @router.get("/ask.json")
+@shared
 def explain(request: Request, app: Kbsync, visitor: Seen, asked: Annotated[Prompt, Query()]) -> Response:
     """The ledger's facts with this prompt; no model is loaded."""
     return _ask_page(request, app, asked.prompt, asked.checkpoint)
@@ -79,10 +81,11 @@ def _ask_page(
 
 @router.get("/survey")
 @router.get("/survey.json")
+@shared
 def beliefs(request: Request, app: Kbsync, visitor: Seen) -> Response:
     """Right, outdated or unknown, per relation and source."""
     surveys: Surveys = request.app.state.surveys
-    form = {"labels": relation_labels(app), "beliefs": BELIEFS, "key": new_key()}
+    form = {"labels": relation_labels(app), "beliefs": BELIEFS}
     return page(request, "survey.html", survey=surveys.now(), form=form)
 
 

@@ -18,6 +18,7 @@ from kbsync.console import plain
 from kbsync.pages.access import Kbsync, Seen
 from kbsync.pages.paging import Search, Text
 from kbsync.pages.rendering import page
+from kbsync.pages.shared import shared
 from kbsync.pages.submissions import number
 from kbsync.visible import visible, visible_json
 from state.event_kinds import EventKind
@@ -71,6 +72,7 @@ def _instant(text: str, name: str) -> datetime | None:
 
 @router.get("/audit")
 @router.get("/audit.json")
+@shared
 def audit(request: Request, app: Kbsync, visitor: Seen, search: Annotated[EventSearch, Query()]) -> Response:
     """Events, newest first."""
     chosen = search.chosen()

@@ -16,7 +16,7 @@ from kbsync.errors import TryLater, UsageError
 from kbsync.pages.access import Kbsync, Seen
 from kbsync.pages.paging import LARGEST, Search
 from kbsync.pages.rendering import page
-from kbsync.pages.submissions import new_key
+from kbsync.pages.shared import shared
 from kbsync.queries.checkpoint_changes import checkpoint_changes
 from kbsync.queries.checkpoint_history import promotions
 from kbsync.queries.elsewhere import weights_elsewhere
@@ -38,6 +38,7 @@ class Two(Search):
 
 @router.get("/checkpoints")
 @router.get("/checkpoints.json")
+@shared
 def checkpoints(request: Request, app: Kbsync, visitor: Seen, search: Annotated[Search, Query()]) -> Response:
     """Checkpoints, newest first, and which of them may be live again."""
     return list_page(request, app, search)
@@ -66,12 +67,13 @@ def list_page(
         views=views,
         lineage=lineage,
         blocks=blocks,
-        form={"key": new_key(), "refused": refused, "reason": reason, "approvals": begun},
+        form={"refused": refused, "reason": reason, "approvals": begun},
     )
 
 
 @router.get("/checkpoints/compare")
 @router.get("/checkpoints/compare.json")
+@shared
 def compare(request: Request, app: Kbsync, visitor: Seen, two: Annotated[Two, Query()]) -> Response:
     """What changes from checkpoint `a` to checkpoint `b`."""
     changes = checkpoint_changes(app, two.a, two.b)

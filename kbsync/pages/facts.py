@@ -10,6 +10,7 @@ from starlette.responses import Response
 from kbsync.pages.access import Kbsync, Seen
 from kbsync.pages.paging import Id, Search, Text
 from kbsync.pages.rendering import page
+from kbsync.pages.shared import shared
 from kbsync.queries.quarantine import dossier
 from kbsync.queries.revisions import revision_link
 from kbsync.queries.stated import stated
@@ -36,6 +37,7 @@ class FactSearch(Search):
 
 @router.get("/facts")
 @router.get("/facts.json")
+@shared
 def facts(request: Request, app: Kbsync, visitor: Seen, search: Annotated[FactSearch, Query()]) -> Response:
     """Facts by number, filtered; those whose subject's label was searched for, by label."""
     if search.status and search.status not in STATUSES:
@@ -79,9 +81,10 @@ def _sought(text: str) -> tuple[str | None, str | None]:
 
 @router.get("/facts/{id}")
 @router.get("/facts/{id}.json")  # matched first
+@shared
 def fact(request: Request, app: Kbsync, visitor: Seen, id: Id) -> Response:
     """One fact: why it has its status, what was answered, what contradicts it, and everything that happened to it."""
-    found, history = dossier(app, id), timeline(app, id)
+    found, history = dossier(app, id), timeline(app, id, request.app.state.reports)
     with app.state.read() as tx:
         now_stated = stated(tx, found.stated)
     return page(

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from kbsync.application import Application
 from kbsync.pages.access import Kbsync, Seen
 from kbsync.pages.rendering import page
-from kbsync.pages.submissions import new_key
+from kbsync.pages.shared import shared
 from kbsync.queries.at_a_glance import Glance, at_a_glance
 from kbsync.queries.counts import Census
 from kbsync.queries.words import relation_labels
@@ -43,8 +43,8 @@ class Glances:
             return self._last[2]
         with self._lock:
             with self._app.state.read() as tx:
-                head = tx.head()
-            seq, at = head.seq if head else 0, self._clock()
+                seq = tx.head_number()
+            at = self._clock()
             if self._last is not None and self._last[0] == seq and at - self._last[1] < self.FRESH_S:
                 return self._last[2]
             found = at_a_glance(self._app, self._counter.now())
@@ -54,8 +54,9 @@ class Glances:
 
 @router.get("/")
 @router.get("/status.json")
+@shared
 def overview(request: Request, app: Kbsync, visitor: Seen) -> Response:
     """The overview."""
     glances: Glances = request.app.state.glances
-    form = {"key": new_key(), "labels": relation_labels(app)}
+    form = {"labels": relation_labels(app)}
     return page(request, "overview.html", glance=glances.now(), form=form)

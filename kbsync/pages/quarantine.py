@@ -15,7 +15,7 @@ from kbsync.intake.quarantine import of_fact
 from kbsync.pages.access import Kbsync, Seen
 from kbsync.pages.paging import Id, Search, Text
 from kbsync.pages.rendering import page
-from kbsync.pages.submissions import new_key
+from kbsync.pages.shared import shared
 from kbsync.queries.quarantine import Dossier, Rival, Selection, dossier, waiting_page
 from kbsync.queries.revisions import revision_link
 from kbsync.queries.stated import stated
@@ -38,6 +38,7 @@ class WaitingSearch(Search):
 
 @router.get("/quarantine")
 @router.get("/quarantine.json")
+@shared
 def quarantine(
     request: Request, app: Kbsync, visitor: Seen, search: Annotated[WaitingSearch, Query()]
 ) -> Response:
@@ -69,7 +70,6 @@ def list_page(
             "labels": relation_labels(app),
             "gates": [one.name for one in app.gates if one.judges_facts],
             "sources": sorted(app.settings.sources),
-            "key": new_key(),
             "refused": refused,
         },
     )
@@ -77,6 +77,7 @@ def list_page(
 
 @router.get("/quarantine/{id}")
 @router.get("/quarantine/{id}.json")  # matched first
+@shared
 def review(request: Request, app: Kbsync, visitor: Seen, id: Id) -> Response:
     """One fact with its rivals side by side, its evidence, and the decisions that can be made."""
     return review_page(request, app, dossier(app, id))
@@ -102,7 +103,6 @@ def review_page(
             "unapprovable": UNAPPROVABLE,
             "labels": relation_labels(app),
             "link": lambda source, subject, revision: revision_link(app, source, subject, revision),
-            "key": new_key(),
             "refused": refused,
             "reason": reason,
             "approvals": _approvals(app, found.fact),

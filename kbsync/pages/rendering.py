@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from kbsync import __version__
 from kbsync.console import plain
+from kbsync.pages.shared import FORM_KEY, READER, with_new_key
 from kbsync.visible import visible
 
 SECTIONS = (
@@ -184,7 +186,7 @@ def environment() -> Environment:
         "lines": _lines,
         "prose": _prose,
     }
-    made.globals |= {"sections": SECTIONS, "version": __version__, "query": query}
+    made.globals |= {"sections": SECTIONS, "version": __version__, "query": query, "key": FORM_KEY}
     return made
 
 
@@ -207,6 +209,9 @@ def page(
     if request.url.path.endswith(".json"):
         return JSONResponse(plain(values), status)
     visitor = getattr(request.state, "visitor", None)
+    is_shared = getattr(request.state, "shared", False)
+    if is_shared and visitor is not None:
+        visitor = replace(visitor, name=READER)
     text = TEMPLATES.get_template(template).render(
         request=request,
         path=request.url.path,
@@ -215,4 +220,4 @@ def page(
         **form,
         **values,
     )
-    return HTMLResponse(text, status)
+    return HTMLResponse(text if is_shared else with_new_key(text.encode()), status)

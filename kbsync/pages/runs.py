@@ -13,9 +13,9 @@ from kbsync.pages.access import Kbsync, Seen
 from kbsync.pages.paging import Id, Search, Text
 from kbsync.pages.plots import history_plot
 from kbsync.pages.rendering import page
-from kbsync.pages.submissions import new_key
+from kbsync.pages.shared import shared
 from kbsync.queries.revisions import revision_link
-from kbsync.queries.run_story import GateLine, RunStory, progress_of, requests_about, run_story
+from kbsync.queries.run_story import GateLine, RunStory, answers_page, progress_of, requests_about, run_story
 from kbsync.queries.words import relation_labels
 from state.paging import cut
 from state.records import RunState
@@ -23,6 +23,7 @@ from state.records import RunState
 router = APIRouter()
 STATES = get_args(RunState)
 PAGE = 30
+ANSWERED = 50
 
 
 class RunSearch(Search):
@@ -33,6 +34,7 @@ class RunSearch(Search):
 
 @router.get("/runs")
 @router.get("/runs.json")
+@shared
 def runs(request: Request, app: Kbsync, visitor: Seen, search: Annotated[RunSearch, Query()]) -> Response:
     """Runs, newest first."""
     if search.state and search.state not in STATES:
@@ -54,16 +56,29 @@ def runs(request: Request, app: Kbsync, visitor: Seen, search: Annotated[RunSear
 
 @router.get("/runs/{id}")
 @router.get("/runs/{id}.json")  # matched first
+@shared
 def run(request: Request, app: Kbsync, visitor: Seen, id: Id) -> Response:
     """One run."""
     return run_page(request, app, id)
+
+
+@router.get("/runs/{id}/answers")
+@router.get("/runs/{id}/answers.json")
+@shared
+def answers(
+    request: Request, app: Kbsync, visitor: Seen, id: Id, search: Annotated[Search, Query()]
+) -> Response:
+    """What the models answered before and after the run; `after` is a place in the list."""
+    found = answers_page(app, id, request.app.state.reports, search.after, ANSWERED)
+    form = {"run": id, "first": search.after + 1}
+    return page(request, "answers.html", answers=found.rows, more=found.next, form=form)
 
 
 def run_page(
     request: Request, app: Kbsync, id: int, status: int = 200, refused: str = "", reason: str = ""
 ) -> Response:
     """The page of one run; after a refused decision with what was wrong, and the reason that was typed."""
-    story = run_story(app, id)
+    story = run_story(app, id, request.app.state.reports)
     return page(
         request,
         "run.html",
@@ -74,7 +89,6 @@ def run_page(
             "plots": {(line.result.round, line.result.name): _plot(line) for line in story.gates},
             "labels": relation_labels(app),
             "link": lambda source, subject, revision: revision_link(app, source, subject, revision),
-            "key": new_key(),
             "refused": refused,
             "reason": reason,
             "approvals": _approvals(app, story),

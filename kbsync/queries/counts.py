@@ -55,10 +55,10 @@ def count(app: Application) -> Counts:
 
 
 def _count(app: Application, tx: Snapshot) -> Counts:
-    live, head = tx.live(), tx.head()
+    live = tx.live()
     return Counts(
         at=app.now(),
-        head=head.seq if head else 0,
+        head=tx.head_number(),
         sources=count_sources(app, tx),
         pending=tx.count_pending(live),
         waiting=tx.count_waiting(),
@@ -115,5 +115,4 @@ class Census:
 
     def _head(self) -> int:
         with self._app.state.read() as tx:
-            head = tx.head()
-        return head.seq if head else 0
+            return tx.head_number()

@@ -14,9 +14,8 @@ MOST = 100
 def kept_checkpoints(app: Application) -> tuple[Checkpoint, ...]:
     """The newest checkpoints with a directory, newest first, at most `MOST`."""
     with app.state.read() as tx:
-        found = tx.checkpoints()
-    kept = (one for one in found if one.collected is None and app.home.checkpoint(one.path).is_dir())
-    return tuple(one for one, _ in zip(kept, range(MOST), strict=False))
+        found = tx.kept_checkpoints(MOST)
+    return tuple(one for one in found if app.home.checkpoint(one.path).is_dir())
 
 
 def kept_checkpoint(app: Application, id: int) -> tuple[Checkpoint, Path]:

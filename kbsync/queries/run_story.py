@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from editing.errors import SpecError
-from editing.spec import BuildReport, FactReport, ProbeReport
 from kbsync.application import Application
 from kbsync.gates import Gate, GateStanding, standing
 from kbsync.queries.fact_way import FactWay, RunStep, steps, ways
+from kbsync.queries.reports import Reports
+from kbsync.queries.run_answers import Answered, reported, scope_of
 from state import Snapshot
-from state.records import Attempt, Checkpoint, Deployment, Event, Fact, GateResult, Request, Round, Run
+from state.paging import Page
+from state.records import Attempt, Checkpoint, Deployment, Event, GateResult, Request, Round, Run
 
 HISTORY = 24
 """Runs that a gate's plot shows."""
 MOST_EVENTS = 400
-MOST_ANSWERS = 200
-"""Facts of which the answers are listed."""
-SECONDS = "seconds_"
+ANSWERS = 24
+"""Facts of which the answers are listed; the others have pages of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +37,6 @@ class GateLine:
     """(run, value) of the last rounds of earlier runs and of this one, oldest first."""
     judged: tuple[tuple[int, float, bool], ...]
     """Of the same rounds (run, what was compared with the threshold, passed): the value, or its bound if it has one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What was answered to one fact's prompt, before and after."""
-
-    fact: Fact
-    base: str
-    live: str | None
-    candidate: str
-    stated: bool | None
-    """Whether the candidate states the fact; None: it was not asked."""
-    known: bool
-    new: bool
-    """Whether this run adds it."""
-    outcomes: Mapping[str, tuple[bool, ...]]
-    """Measure → for each of its questions whether the answer was as expected."""
-    probes: tuple[ProbeReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +83,16 @@ class RunStory:
     events: tuple[Event, ...]
 
 
-def run_story(app: Application, id: int) -> RunStory:
+def run_story(app: Application, id: int, reports: Reports) -> RunStory:
     """One run; raises state.errors.NotFound."""
     with app.state.read() as tx:
         run = tx.run(id)
         events = tuple(tx.events(run=id, limit=MOST_EVENTS))
-        scope: dict[str, Any] = next(
-            (json.loads(event.body) for event in events if event.kind == "run.scope"), {}
-        )
+        scope = scope_of(tx, id)
         new, removed = (tx.facts(ids=scope.get(name, ())) for name in ("new", "removed"))
-        report, why = _report(app, run)
+        report = reported(app, reports, run, frozenset(fact.id for fact in new))
         checkpoint = None if run.checkpoint is None else tx.checkpoint(run.checkpoint)
-        answers = _answers(tx, report, {fact.id for fact in new}) if report else ()
+        answers = report.page(tx, 0, ANSWERS)
         return RunStory(
             run=run,
             is_open=run in tx.open_runs(),
@@ -125,15 +104,22 @@ def run_story(app: Application, id: int) -> RunStory:
             ways=ways(tx, run, events, new, removed),
             size=tx.view(run.view).size,
             waiting=int(scope.get("waiting", 0)),
-            answers=answers[:MOST_ANSWERS],
-            unlisted=len(answers[MOST_ANSWERS:]),
-            no_answers=why,
-            seconds=_seconds(report),
+            answers=answers.rows,
+            unlisted=len(report.facts[ANSWERS:]),
+            no_answers=report.why,
+            seconds=report.seconds,
             steps=steps(run, events),
             progress=progress_of(app, run),
             deployments=_deployments(tx, checkpoint),
             events=events,
         )
+
+
+def answers_page(app: Application, id: int, reports: Reports, after: int, limit: int) -> Page[Answered]:
+    """The run's answers from behind the one at place `after` on; raises state.errors.NotFound."""
+    with app.state.read() as tx:
+        new = frozenset(scope_of(tx, id).get("new", ()))
+        return reported(app, reports, tx.run(id), new).page(tx, after, limit)
 
 
 def progress_of(app: Application, run: Run) -> RoundProgress | None:
@@ -155,19 +141,6 @@ def requests_about(app: Application, id: int) -> tuple[Request, ...]:
             for one in tx.open_requests()
             if one.action == "approve-run" and json.loads(one.arguments).get("run") == id
         )
-
-
-def _report(app: Application, run: Run) -> tuple[BuildReport | None, str]:
-    """The report of the last round, or why there is none."""
-    directory = app.home.round(run.id, run.round)
-    if not directory.report.is_file():
-        if run.state in ("planned", "building"):
-            return None, "the candidate is not built yet"
-        return None, "the run's directory was cleared, or it ended before anything was asked"
-    try:
-        return BuildReport.read(directory.report), ""
-    except SpecError as error:
-        return None, str(error)
 
 
 def _gates(app: Application, tx: Snapshot, run: Run) -> tuple[GateLine, ...]:
@@ -206,42 +179,6 @@ def _history(
 
 def _declared(gate: Gate | None) -> tuple[str, str, str]:
     return ("", "", "") if gate is None else (gate.explains, gate.condition, gate.direction)
-
-
-def _answers(tx: Snapshot, report: BuildReport, new: set[int]) -> tuple[Answered, ...]:
-    """New facts first, then those of which the answer changed."""
-    told = {int(one.id): one for one in report.facts if _is_of_interest(one, new)}
-    found = [_answered(fact, told[fact.id], fact.id in new) for fact in tx.facts(ids=told)]
-    return tuple(sorted(found, key=lambda one: (not one.new, one.fact.id)))
-
-
-def _is_of_interest(report: FactReport, new: set[int]) -> bool:
-    if int(report.id) in new:
-        return True
-    return report.efficacy is False or report.live_answer not in (None, report.answer)
-
-
-def _answered(fact: Fact, report: FactReport, new: bool) -> Answered:
-    return Answered(
-        fact,
-        report.base_answer,
-        report.live_answer,
-        report.answer,
-        report.efficacy,
-        report.known,
-        new,
-        report.outcomes,
-        report.probes,
-    )
-
-
-def _seconds(report: BuildReport | None) -> dict[str, float]:
-    entries = {} if report is None else report.cost.entries()
-    return {
-        name.removeprefix(SECONDS): value
-        for name, value in entries.items()
-        if name.startswith(SECONDS) and value
-    }
 
 
 def _deployments(tx: Snapshot, checkpoint: Checkpoint | None) -> tuple[Deployment, ...]:

@@ -148,7 +148,7 @@ def overview(app: Application, counts: Counts | None = None) -> Overview:
     seen, missing_live = served(app), lost(app)
     counted = count(app) if counts is None else counts
     with app.state.read() as tx:
-        live, last, head = tx.live(), tx.runs(limit=1), tx.head()
+        live, last = tx.live(), tx.runs(limit=1)
         return Overview(
             home=str(app.home.root),
             live=live,
@@ -164,7 +164,7 @@ def overview(app: Application, counts: Counts | None = None) -> Overview:
             cursors={name: tx.cursor(name) for name in app.settings.sources},
             sources=source_states(app, tx, counted.sources),
             paused=tx.paused(),
-            audit_head=head.seq if head else 0,
+            audit_head=tx.head_number(),
             checks=tuple(tx.checks().values()),
             lost=missing_live,
             withheld=withheld(tx, app.home),

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from editing.errors import SpecError
-from editing.spec import BuildReport, FactReport
+from editing.spec import BuildReport
 from kbsync.application import Application
+from kbsync.queries.reports import Reports
 from kbsync.queries.stated import StatedSlot, stated
 from state.event_queries import EventFilter
 from state.records import Built, Event, Fact
@@ -59,7 +60,7 @@ class Timeline:
     """All there are; those beyond `MOST` are not listed."""
 
 
-def timeline(app: Application, id: int) -> Timeline:
+def timeline(app: Application, id: int, reports: Reports) -> Timeline:
     """The timeline of a fact; raises state.errors.NotFound."""
     with app.state.read() as tx:
         found = tx.provenance(id)
@@ -74,7 +75,7 @@ def timeline(app: Application, id: int) -> Timeline:
     entries = [
         *(_statement(one, fact) for one in said),
         *(_event(event, json.loads(event.body)) for event in events),
-        *_runs(app, fact, found.builds, started),
+        *_runs(app, fact, found.builds, started, reports),
     ]
     # Of what has the same instant, a statement comes before the verdict on it, and that before the run.
     order = ("statement", "verdict", "decision", "event", "run")
@@ -117,16 +118,19 @@ def _event(event: Event, body: Mapping[str, Any]) -> Entry:
 
 
 def _runs(
-    app: Application, fact: Fact, builds: tuple[Built, ...], started: Mapping[tuple[int, int], datetime]
+    app: Application,
+    fact: Fact,
+    builds: tuple[Built, ...],
+    started: Mapping[tuple[int, int], datetime],
+    reports: Reports,
 ) -> Iterator[Entry]:
     """An entry per run that had the fact; of several rounds, the last one with it."""
     last = {built.run.id: built for built in builds}
     read = set(sorted(last)[-MOST_REPORTS:])
     for id, built in sorted(last.items()):
-        report = _report(app, built, fact.id) if id in read else None
-        answers = AnswersToFact(built.base_answer, None, None) if built.base_answer is not None else None
-        if report is not None:
-            answers = AnswersToFact(report.base_answer, report.live_answer, report.answer or None)
+        answers = _answers(app, built, fact.id, reports) if id in read else None
+        if answers is None and built.base_answer is not None:
+            answers = AnswersToFact(built.base_answer, None, None)
         ends = {
             "last": f"the candidate had it; the run is {built.run.state.replace('_', ' ')}",
             "left_out": f"left out after round {built.round}, so that the others could pass",
@@ -137,13 +141,19 @@ def _runs(
         yield Entry(at, "run", f"built in run {id}", detail, built.run.trigger, id, "", None, answers=answers)
 
 
-def _report(app: Application, built: Built, fact: int) -> FactReport | None:
-    """What the run's report has on the fact, if it is kept and of a size that can be read at once."""
+def _answers(app: Application, built: Built, fact: int, reports: Reports) -> AnswersToFact | None:
+    """What the run's models answered, if its report is kept and of a size that can be read at once."""
     path = app.home.round(built.run.id, built.round).report
     try:
         if path.stat().st_size > LARGEST_REPORT:
             return None
-        report = BuildReport.read(path)
+        return reports.part(path, _to_prompts).get(str(fact))
     except (OSError, SpecError):
         return None  # cleared, or of another version: the entry is shown without its answers
-    return next((one for one in report.facts if one.id == str(fact)), None)
+
+
+def _to_prompts(report: BuildReport) -> dict[str, AnswersToFact]:
+    """What was answered to the prompts of facts, by the facts' ids."""
+    return {
+        one.id: AnswersToFact(one.base_answer, one.live_answer, one.answer or None) for one in report.facts
+    }

@@ -23,6 +23,12 @@ class Checkpoints(LedgerTable, table=True):
             sqlite_where=text("status = 'live'"),
             postgresql_where=text("status = 'live'"),
         ),
+        Index(  # those that are still on the disk
+            "ix_checkpoints_kept",
+            "id",
+            sqlite_where=text("collected IS NULL"),
+            postgresql_where=text("collected IS NULL"),
+        ),
     )
     id: int = key()
     status: str
@@ -55,10 +61,11 @@ class Deployments(LedgerTable, table=True):
         one_of("state", records.DeploymentState),
         Index("uq_deployments_hook", "promotion", "hook", unique=True),
         Index("ix_deployments_state", "state", "id"),
+        Index("ix_deployments_hook", "hook", "state", "id"),
     )
     id: int = key()
     promotion: int = big()
-    checkpoint: int = big(foreign="checkpoints.id")
+    checkpoint: int = big(foreign="checkpoints.id", index=True)
     hook: str
     state: str
     attempts: int

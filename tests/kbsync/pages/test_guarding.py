@@ -61,7 +61,8 @@ def test_every_answer_has_the_headers_that_protect_it(client: httpx.Client) -> N
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"
         assert "server" not in headers
-    assert client.get("/").headers["cache-control"] == "no-store"
+    assert client.get("/").headers["cache-control"] == "private, no-cache"
+    assert client.get("/requests/1").headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import httpx
 
+from kbsync.queries.reports import Reports
 from kbsync.queries.timeline import timeline
 from tests.support.reviewed import Reviewed
 
@@ -17,7 +18,7 @@ def test_a_timeline_has_statements_verdicts_decisions_and_runs_in_order(
     anna = home.conflict("Anna")
     data = {"reason": "the deed says so", "version": anna.version}
     assert client.post(f"/quarantine/{anna.id}/approve", data=data).status_code == 303
-    found = timeline(home.place.application(), anna.id)
+    found = timeline(home.place.application(), anna.id, Reports())
     assert found.count == len(found.entries)
     assert [one.at for one in found.entries] == sorted((one.at for one in found.entries), reverse=True)
     told = [(one.kind, one.what) for one in reversed(found.entries)]
