@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, text, tuple_
 
-from state.event_queries import EventFilter, EventQueries, is_kind, meets, names_of, of_facts_of
+from state.event_queries import EventFilter, EventQueries, meets, names_of, of_facts_of
 from state.hash_chain import instant
+from state.kinds_of_events import is_rare, is_rare_kind
 from state.paging import EXAMINED, Page, cut, page_of, windows
 from state.records import Event
-from state.tables.audit import FREQUENT, RARE
+from state.tables.audit import RARE
 from state.transaction import EVENT, EVENTS, event_of
 
 _NO_TIME = {"since": None, "until": None}
@@ -100,10 +101,6 @@ def _seqs(chosen: EventFilter) -> Any | None:
     if chosen.subject is not None:
         about = select(EVENTS.c.seq).where(of_facts_of(chosen.subject))
         return about.union_all(select(EVENTS.c.seq).where(text(RARE), names_of(chosen.subject)))
-    if chosen.kind is not None and not any(_covers(chosen.kind, kind) for kind in FREQUENT):
-        return select(EVENTS.c.seq).where(text(RARE), is_kind(chosen.kind))
+    if chosen.kind is not None and is_rare(chosen.kind):
+        return select(EVENTS.c.seq).where(is_rare_kind(chosen.kind))
     return None
-
-
-def _covers(wanted: str, kind: str) -> bool:
-    return kind.startswith(wanted[:-1]) if wanted.endswith("*") else kind == wanted

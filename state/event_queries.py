@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from state.fact_queries import FACTS
 from state.hash_chain import canonical, instant
+from state.kinds_of_events import is_kind
 from state.records import Event
 from state.transaction import EVENT, EVENTS, SLOTS, Reader, event_of
 
@@ -70,17 +71,6 @@ def _conditions(chosen: EventFilter) -> Iterator[ColumnElement[bool]]:
         yield EVENTS.c.fact == chosen.fact
     if chosen.subject is not None:
         yield or_(of_facts_of(chosen.subject), names_of(chosen.subject))
-
-
-def is_kind(kind: str) -> ColumnElement[bool]:
-    """Whether an event is of that kind, or of one that begins so where it ends in `*`."""
-    beginning = kind.removesuffix("*")
-    if beginning == kind:
-        return EVENTS.c.kind == kind
-    if not beginning:
-        return true()
-    # Not LIKE, for which SQLite uses no index.
-    return (EVENTS.c.kind >= beginning) & (EVENTS.c.kind < f"{beginning[:-1]}{chr(ord(beginning[-1]) + 1)}")
 
 
 def of_facts_of(subject: str) -> ColumnElement[bool]:

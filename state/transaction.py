@@ -34,6 +34,7 @@ from sqlalchemy import (
 from state import hash_chain, seals
 from state.errors import Unstorable
 from state.event_kinds import EventKind
+from state.kinds_of_events import is_kind, is_rare, is_rare_kind
 from state.records import Event, SlotKey
 from state.tables import Events, Slots, table
 from state.tree import SPAN, Tree
@@ -127,10 +128,8 @@ class Reader:
         if fact is not None:
             wanted.append(EVENTS.c.fact == fact)
         if kind is not None:
-            whole = not kind.endswith("*")
-            wanted.append(
-                EVENTS.c.kind == kind if whole else EVENTS.c.kind.startswith(kind[:-1], autoescape=True)
-            )
+            by_kind = run is None and fact is None and is_rare(kind)
+            wanted.append(is_rare_kind(kind) if by_kind else is_kind(kind))
         rows = self._rows(select(*EVENT).where(and_(*wanted)).order_by(EVENTS.c.seq).limit(limit))
         return [event_of(row) for row in rows]
 

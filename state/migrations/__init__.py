@@ -73,6 +73,8 @@ def _migrate(
         with engine.begin() as connection:
             if (found := _revision(connection)) is not None:
                 _refuse_newer(found, shown(url))
+            if direction == "upgrade" and found == newest():
+                return
             _command(connection, direction, revision)
             _check_foreign_keys(connection, shown(url))
             if seal is not None and found not in (None, newest()) and _revision(connection) == newest():
