@@ -218,6 +218,9 @@ class Measure:
     live_k: int | None = None
     unit: str = ""
     by_fact: tuple[tuple[int, int], ...] = ()
+    pairs: tuple[tuple[int, int, int], ...] = ()
+    """Of a sample that live answered as well, for each fact: questions, those that only the candidate answered as
+    expected, those that only live did."""
 
 
 FailureCode = Literal[

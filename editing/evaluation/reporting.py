@@ -37,10 +37,26 @@ def _share_of_facts(measure: FactMeasure, evidence: Evidence) -> Measure:
     own = [_hits(measure, questions, evidence.candidate) for questions in asked]
     live = None
     if evidence.live is not None:
-        live = [hit for questions in asked for hit in _hits(measure, questions, evidence.live)]
+        live = [_hits(measure, questions, evidence.live) for questions in asked]
     exhaustive = len(asked) == judged_for
-    share = counted(measure.name, [hit for hits in own for hit in hits], live, exhaustive=exhaustive)
-    return share if exhaustive else replace(share, by_fact=tuple((sum(hits), len(hits)) for hits in own))
+    share = counted(
+        measure.name, _joined(own), None if live is None else _joined(live), exhaustive=exhaustive
+    )
+    if exhaustive:
+        return share
+    pairs = () if live is None else tuple(map(_pair, own, live))
+    return replace(share, by_fact=tuple((sum(hits), len(hits)) for hits in own), pairs=pairs)
+
+
+def _joined(hits: Sequence[Sequence[bool]]) -> list[bool]:
+    return [hit for of_fact in hits for hit in of_fact]
+
+
+def _pair(own: Sequence[bool], live: Sequence[bool]) -> tuple[int, int, int]:
+    """Questions about one fact, those that only the candidate answered as expected, and those that only live did."""
+    gained = sum(hit and not before for hit, before in zip(own, live, strict=True))
+    lost = sum(before and not hit for hit, before in zip(own, live, strict=True))
+    return len(own), gained, lost
 
 
 def _asked(measure: FactMeasure, evidence: Evidence, fact: str) -> FactQuestions | None:

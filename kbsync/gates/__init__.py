@@ -10,13 +10,14 @@ To add a gate, declare its measure in `editing.evaluation.measures` and the gate
 """
 
 from kbsync.gates.blame import Blame, blame, systematic
-from kbsync.gates.bounds import clustered_bound, sample_bound, wilson_bound
+from kbsync.gates.bounds import clustered_bound, paired_bound, sample_bound, wilson_bound
 from kbsync.gates.declaration import Direction, Gate, GateStanding, GateVerdict, standing
 from kbsync.gates.declared import DEFAULT_GATES
-from kbsync.gates.verdicts import judge, judge_all
+from kbsync.gates.verdicts import RULE, judge, judge_all
 
 __all__ = [
     "DEFAULT_GATES",
+    "RULE",
     "Blame",
     "Direction",
     "Gate",
@@ -26,6 +27,7 @@ __all__ = [
     "clustered_bound",
     "judge",
     "judge_all",
+    "paired_bound",
     "sample_bound",
     "standing",
     "systematic",

@@ -1,4 +1,10 @@
-"""Confidence bounds of sampled measures."""
+"""Confidence bounds of sampled measures, where several answers may be about one fact.
+
+Answers about one fact are not independent.  How much they agree is measured by their intraclass correlation (the
+analysis-of-variance estimate: Ridout, Demétrio and Firth, Biometrics 55, 1999), and a sample counts as the number of
+independent answers that would tell as much: n / (1 + (m - 1) · ICC), with m = Σ nᵢ² / n answers a fact.
+`benchmarks/gates_coverage.py` measures how often the bounds hold.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ def sample_bound(
     """One-sided bound of the proportion k / n: lower for `at_least`, upper for `at_most`.
 
     `by_fact` has (answered as expected, asked) of each fact in the sample.  If a fact was asked several
-    questions, the answers are not independent, and the bound is `clustered_bound`; else it is `wilson_bound`.
+    questions, the bound is `clustered_bound`; else it is `wilson_bound`.
     """
     if any(asked > 1 for _, asked in by_fact):
         return clustered_bound(by_fact, confidence, direction)
@@ -30,42 +36,78 @@ def wilson_bound(k: int, n: int, confidence: float, direction: Direction) -> flo
     """
     if n <= 0:
         raise ValueError("a bound needs at least one case")
-    z = NormalDist().inv_cdf(confidence)
-    p = k / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half) if direction == "at_least" else min(1.0, centre + half)
+    return _wilson(k / n, n, NormalDist().inv_cdf(confidence), direction)
 
 
 def clustered_bound(by_fact: Sequence[tuple[int, int]], confidence: float, direction: Direction) -> float:
     """One-sided bound of a proportion whose cases come in clusters: (answered as expected, asked) of each fact.
 
-    Clopper and Pearson's exact bound at the effective sample size n* = n / D · (z / t)², where D ≥ 1 is the design
-    effect (the variance between facts over that of independent cases), and t has one degree of freedom less than there
-    are facts: Korn and Graubard, Survey Methodology 24 (1998).  If all answers agree, D cannot be estimated, and a
-    fact counts as one case.  Raises ValueError where there is no case.
+    Wilson's score bound at the effective number of answers, with Student's t of one degree of freedom less than there
+    are facts in place of the normal quantile.  If all answers agree, their correlation cannot be estimated, and a fact
+    counts as one case.  Raises ValueError where there is no case.
     """
-    from scipy import special
-
-    asked = [(k, n) for k, n in by_fact if n]
+    asked = [one for one in by_fact if one[1]]
     if not asked:
         raise ValueError("a bound needs at least one case")
-    total = sum(n for _, n in asked)
-    p = sum(k for k, _ in asked) / total
-    size = _effective_size(asked, p, total)
-    if len(asked) > 1:
-        z, t = NormalDist().inv_cdf(confidence), special.stdtrit(len(asked) - 1, confidence)
-        size *= (z / t) ** 2
-    hits = p * size
-    if direction == "at_least":
-        return float(special.betaincinv(hits, size - hits + 1, 1 - confidence)) if hits > 0 else 0.0
-    return float(special.betaincinv(hits + 1, size - hits, confidence)) if hits < size else 1.0
+    share = sum(k for k, _ in asked) / sum(n for _, n in asked)
+    return _wilson(share, effective_size(asked), _quantile(len(asked), confidence), direction)
 
 
-def _effective_size(asked: Sequence[tuple[int, int]], p: float, total: int) -> float:
-    """The number of independent cases with the same information: at most `total`; the number of facts if all agree."""
-    facts = len(asked)
-    if p in (0.0, 1.0) or facts < 2:
+def paired_bound(pairs: Sequence[tuple[int, int, int]], confidence: float, direction: Direction) -> float:
+    """One-sided bound of the difference of two shares, candidate − live, of the same questions by fact.
+
+    `pairs` has, of each fact, the number of questions, of those that only the candidate and of those that only live
+    answered as expected.  The bounds of these two shares, each with its own correlation, are combined by squares
+    around the difference: MOVER, Zou and Donner, Statistics in Medicine 27 (2008).  The bound does not vanish where no
+    answer differs.  Raises ValueError where there is no question.
+    """
+    asked = [one for one in pairs if one[0]]
+    if not asked:
+        raise ValueError("a bound needs at least one case")
+    gained = [(up, n) for n, up, _ in asked]
+    lost = [(down, n) for n, _, down in asked]
+    if direction == "at_most":
+        return -_difference(lost, gained, confidence)
+    return _difference(gained, lost, confidence)
+
+
+def _difference(
+    gained: Sequence[tuple[int, int]], lost: Sequence[tuple[int, int]], confidence: float
+) -> float:
+    """The lower bound of the share of `gained` less that of `lost`."""
+    n = sum(asked for _, asked in gained)
+    up, down = (sum(k for k, _ in some) for some in (gained, lost))
+    low = sample_bound(up, n, gained, confidence, "at_least")
+    high = sample_bound(down, n, lost, confidence, "at_most")
+    return max(-1.0, (up - down) / n - math.hypot(up / n - low, high - down / n))
+
+
+def effective_size(by_fact: Sequence[tuple[int, int]]) -> float:
+    """The number of independent cases with the same information; the number of facts if all answers agree.
+
+    `by_fact` has (answered as expected, asked ≥ 1) of each fact.
+    """
+    facts, n, k = len(by_fact), sum(asked for _, asked in by_fact), sum(hits for hits, _ in by_fact)
+    if facts < 2 or k in (0, n) or n == facts:
         return float(facts)
-    between = facts / (facts - 1) * sum((k - p * n) ** 2 for k, n in asked) / total**2
-    return total / max(1.0, between / (p * (1 - p) / total))
+    by_squares = sum(hits * hits / asked for hits, asked in by_fact)
+    between = (by_squares - k * k / n) / (facts - 1)
+    within = (k - by_squares) / (n - facts)
+    together = sum(asked * asked for _, asked in by_fact) / n
+    usual = (n - together) / (facts - 1)
+    correlation = (between - within) / (between + (usual - 1) * within)
+    return n / (1 + (together - 1) * min(max(correlation, 0.0), 1.0))
+
+
+def _quantile(facts: int, confidence: float) -> float:
+    """Student's t; of a single fact, which says nothing of how facts differ, the normal quantile."""
+    from scipy import special
+
+    return float(special.stdtrit(facts - 1, confidence)) if facts > 1 else NormalDist().inv_cdf(confidence)
+
+
+def _wilson(share: float, size: float, z: float, direction: Direction) -> float:
+    """Wilson's bound at `size` independent cases, a real number."""
+    centre = (share + z * z / (2 * size)) / (1 + z * z / size)
+    half = z / (1 + z * z / size) * math.sqrt(share * (1 - share) / size + z * z / (4 * size * size))
+    return max(0.0, centre - half) if direction == "at_least" else min(1.0, centre + half)

@@ -6,11 +6,19 @@ import math
 from collections.abc import Iterable, Mapping
 
 from editing.spec import Measure
-from kbsync.gates.bounds import sample_bound
+from kbsync.gates.bounds import paired_bound, sample_bound
 from kbsync.gates.declaration import Gate, GateVerdict
+from kbsync.gates.earlier import sample_bound_1
+
+RULE = 2
+"""How samples are compared, recorded with every verdict so that it can be made again:
+
+    1  bound of a sample by Korn and Graubard; with live, the values are compared
+    2  bound of a sample by Wilson at its effective size; with live, the bound of the difference by fact
+"""
 
 
-def judge(gate: Gate, measure: Measure | None) -> GateVerdict:
+def judge(gate: Gate, measure: Measure | None, *, rule: int = RULE) -> GateVerdict:
     """The verdict of one gate on one measure."""
 
     def verdict(passed: bool, detail: str, bound: float | None = None) -> GateVerdict:
@@ -30,38 +38,59 @@ def judge(gate: Gate, measure: Measure | None) -> GateVerdict:
     sampled = not measure.exhaustive
     if sampled and (measure.k is None or n == 0):
         return verdict(False, "a sampled measure without counts")
-    bound = (
-        sample_bound(measure.k, n, measure.by_fact, gate.confidence, gate.direction)
-        if sampled and measure.k is not None
-        else value
-    )
-    if gate.compared is not None:
-        bound = gate.compared(value, n)
+    bound, detail = _compared(gate, measure, rule)
     within = bound >= gate.threshold if gate.direction == "at_least" else bound <= gate.threshold
-    detail = f"{gate.confidence:.0%} bound of a sample of {n}" if sampled else f"all {n} cases" if n else ""
-    if gate.compared is not None and n:
-        detail = f"{value:.3f} with {n} edits is {bound:.3f} an edit"
     if gate.margin is None or measure.live is None:
         return verdict(within, detail, bound)
-    no_worse = (
-        value >= measure.live - gate.margin
-        if gate.direction == "at_least"
-        else value <= measure.live + gate.margin
-    )
-    detail += f"; live {measure.live:.3f}, margin {gate.margin:g}"
-    return verdict(within and no_worse, detail if no_worse else f"{detail}: worse than live", bound)
+    no_worse, against = _no_worse(gate, gate.margin, measure, rule)
+    return verdict(within and no_worse, f"{detail}; {against}", bound)
 
 
-def judge_all(gates: Iterable[Gate], measures: Iterable[Measure]) -> tuple[GateVerdict, ...]:
+def _compared(gate: Gate, measure: Measure, rule: int) -> tuple[float, str]:
+    """The figure that is compared with the threshold, and how it came about."""
+    value, n = measure.value, measure.n
+    assert value is not None
+    if gate.compared is not None:
+        bound = gate.compared(value, n)
+        return bound, f"{value:.3f} with {n} edits is {bound:.3f} an edit" if n else ""
+    if measure.exhaustive or measure.k is None:
+        return value, f"all {n} cases" if n else ""
+    of_sample = sample_bound_1 if rule == 1 else sample_bound
+    bound = of_sample(measure.k, n, measure.by_fact, gate.confidence, gate.direction)
+    return bound, f"{gate.confidence:.0%} bound of a sample of {n}"
+
+
+def _no_worse(gate: Gate, margin: float, measure: Measure, rule: int) -> tuple[bool, str]:
+    """Whether the candidate is not worse than live by more than `margin`, and the sentence about it.
+
+    On a sample, the difference of the answers to the same questions is compared by its bound.
+    """
+    value, live = measure.value, measure.live
+    assert value is not None
+    assert live is not None
+    if measure.pairs and rule > 1:
+        difference = paired_bound(measure.pairs, gate.confidence, gate.direction)
+        passed = difference >= -margin if gate.direction == "at_least" else difference <= margin
+        of = f", {gate.confidence:.0%} bound of the difference {difference:+.3f}"
+    else:
+        passed = value >= live - margin if gate.direction == "at_least" else value <= live + margin
+        of = ""
+    detail = f"live {live:.3f}{of}, margin {margin:g}"
+    return passed, detail if passed else f"{detail}: worse than live"
+
+
+def judge_all(
+    gates: Iterable[Gate], measures: Iterable[Measure], *, rule: int = RULE
+) -> tuple[GateVerdict, ...]:
     """One verdict for every enabled gate, in the gates' order."""
     by_name: Mapping[str, Measure] = {measure.name: measure for measure in measures}
-    return tuple(_judged(gate, by_name.get(gate.name)) for gate in gates if gate.enabled)
+    return tuple(_judged(gate, by_name.get(gate.name), rule) for gate in gates if gate.enabled)
 
 
-def _judged(gate: Gate, measure: Measure | None) -> GateVerdict:
+def _judged(gate: Gate, measure: Measure | None, rule: int) -> GateVerdict:
     """`judge`, but a measure that makes it raise (such as more hits than cases) fails the gate."""
     try:
-        return judge(gate, measure)
+        return judge(gate, measure, rule=rule)
     except (ArithmeticError, TypeError, ValueError) as error:
         detail = f"crashed: {type(error).__name__}: {error}"
         return GateVerdict(gate.name, None, None, gate.threshold, measure.n if measure else 0, False, detail)

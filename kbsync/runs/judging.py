@@ -16,7 +16,7 @@ from editing.durable import sha256_of
 from editing.spec import BuildReport, Measure
 from kbsync.application import Application
 from kbsync.errors import NoInput, UsageError
-from kbsync.gates import DEFAULT_GATES, Gate, GateVerdict, judge_all
+from kbsync.gates import DEFAULT_GATES, RULE, Gate, GateVerdict, judge_all
 from kbsync.home import RunDirectory
 from kbsync.runs.gate_commands import CommandResults
 from kbsync.settings.in_force import verdicts_under
@@ -42,13 +42,13 @@ def _files(directory: RunDirectory) -> dict[str, Path]:
 
 
 def declarations(gates: Iterable[Gate], measures: Iterable[Measure]) -> dict[str, dict[str, Any]]:
-    """By gate: how it was declared, and of its measure the hits `k` and live's own figure."""
+    """By gate: how it was declared, the rule it was judged by, and of its measure the hits `k` and live's figure."""
     by_name = {measure.name: measure for measure in measures}
     found = {}
     for gate in gates:
         measure = by_name.get(gate.name)
         counts = {} if measure is None else {"k": measure.k, "live": measure.live}
-        found[gate.name] = {**gate.settings(), **counts}
+        found[gate.name] = {**gate.settings(), "rule": RULE, **counts}
     return found
 
 
@@ -99,7 +99,13 @@ def _rejudged(app: Application, run: int, number: int, event: Event, body: Mappi
         if digest != body.get(name, "")
     ]
     logged = {gate["name"]: gate for gate in body["gates"]}
-    verdicts = judge_all([_gate(one) for one in logged.values()], _measures(files))
+    rule = max((int(gate.get("rule", 1)) for gate in logged.values()), default=RULE)
+    if rule > RULE:
+        raise UsageError(
+            f"run {run} was judged by rule {rule}, which a newer version of kbsync has",
+            f"judge it again with that version; this one has rules 1 to {RULE}",
+        )
+    verdicts = judge_all([_gate(one) for one in logged.values()], _measures(files), rule=rule)
     found += [f"{v.name}: {line}" for v in verdicts for line in _differences(v, logged[v.name])]
     return Rejudged(run, number, event.seq, digests["report"], len(logged), tuple(found))
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from editing.spec import Measure
-from kbsync.gates import Gate, clustered_bound, judge, sample_bound, wilson_bound
+from kbsync.gates import Gate, clustered_bound, judge, paired_bound, sample_bound, wilson_bound
+from kbsync.gates.earlier import sample_bound_1
 
 SAMPLES = 1_000
 FACTS = st.lists(st.integers(1, 8).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1)
@@ -70,9 +71,9 @@ def test_what_bounds_the_hits_from_below_bounds_the_misses_from_above(by_fact: l
 
 
 def test_facts_that_all_agree_count_once_each() -> None:
-    """Thirty facts without a miss: the exact bound of 30 of 30 at the size that Student's t leaves."""
-    size = 30 * (stats.norm.ppf(0.95) / stats.t.ppf(0.95, 29)) ** 2
-    assert clustered_bound([(4, 4)] * 30, 0.95, "at_least") == pytest.approx(0.05 ** (1 / size))
+    """Thirty facts without a miss: Wilson's bound of 30 of 30, with Student's t."""
+    t = stats.t.ppf(0.95, 29)
+    assert clustered_bound([(4, 4)] * 30, 0.95, "at_least") == pytest.approx(30 / (30 + t**2))
 
 
 def test_a_bound_of_nothing_is_refused() -> None:
@@ -87,3 +88,88 @@ def test_a_sampled_gate_is_judged_by_facts_and_not_by_questions() -> None:
     for by_fact, passes in ((spread, True), (bundled, False)):
         measure = Measure("paraphrase", 0.9, n=200, k=180, exhaustive=False, by_fact=by_fact)
         assert judge(gate, measure).passed is passes
+
+
+@pytest.mark.parametrize("correlation", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize(("facts", "p"), [(20, 0.8), (30, 0.8), (30, 0.9), (60, 0.95)])
+def test_it_also_holds_for_few_facts(facts: int, p: float, correlation: float) -> None:
+    found = [clustered_bound(sample, 0.95, "at_least") for sample in samples(p, correlation, facts)]
+    assert 0.92 <= sum(bound <= p for bound in found) / SAMPLES <= 0.98
+
+
+def pairs(lost: float, gained: float, correlation: float, facts: int) -> list[list[tuple[int, int, int]]]:
+    """Seeded samples of facts with four questions each, of which the candidate loses and gains these shares."""
+    rng = np.random.default_rng(7)
+    scale = (1 - correlation) / correlation
+    own = rng.beta(lost * scale, (1 - lost) * scale, size=(SAMPLES, facts))
+    gone = rng.binomial(4, own)
+    found = rng.binomial(4 - gone, gained / (1 - lost))
+    return np.stack([np.full_like(gone, 4), found, gone], axis=-1).tolist()
+
+
+@pytest.mark.parametrize("correlation", [0.1, 0.3])
+@pytest.mark.parametrize(("facts", "lost"), [(30, 0.1), (30, 0.2), (100, 0.05), (100, 0.1)])
+def test_the_bound_of_a_difference_to_live_holds_in_93_to_97_percent_of_samples(
+    facts: int, lost: float, correlation: float
+) -> None:
+    found = [paired_bound(one, 0.95, "at_least") for one in pairs(lost, lost / 2, correlation, facts)]
+    assert 0.93 <= sum(bound <= -lost / 2 for bound in found) / SAMPLES <= 0.97
+
+
+PAIRS = st.lists(
+    st.integers(1, 6).flatmap(
+        lambda n: st.integers(0, n).flatmap(
+            lambda lost: st.tuples(st.just(n), st.integers(0, n - lost), st.just(lost))
+        )
+    ),
+    min_size=1,
+)
+
+
+@given(PAIRS)
+def test_the_bounds_of_a_difference_lie_around_it_and_turn_with_it(
+    by_fact: list[tuple[int, int, int]],
+) -> None:
+    n, gained, lost = (sum(column) for column in zip(*by_fact, strict=True))
+    lower, upper = (paired_bound(by_fact, 0.95, direction) for direction in ("at_least", "at_most"))
+    assert -1 <= lower <= (gained - lost) / n + 1e-9
+    assert (gained - lost) / n - 1e-9 <= upper <= 1
+    turned = paired_bound([(n, lost, gained) for n, gained, lost in by_fact], 0.95, "at_most")
+    assert lower == pytest.approx(-turned, abs=1e-12)
+
+
+def test_a_few_questions_without_a_difference_do_not_prove_that_there_is_none() -> None:
+    assert paired_bound([(4, 0, 0)] * 4, 0.95, "at_least") < -0.3
+    assert paired_bound([(4, 0, 0)] * 200, 0.95, "at_least") == pytest.approx(-0.013, abs=1e-3)
+
+
+def test_pairs_tell_more_than_two_shares() -> None:
+    """Live and candidate each fail one in ten, but it is the same answers: the difference is known well."""
+    gate = Gate("old_paraphrase", 0.5, "at_least", "", margin=0.05)
+    by_fact = tuple((9, 10) for _ in range(60))
+    same = tuple((10, 0, 0) for _ in range(60))
+    others = tuple((10, 4, 4) if fact % 2 else (10, 0, 0) for fact in range(60))
+    for pairs, passes in ((same, True), (others, False)):
+        measure = Measure(
+            "old_paraphrase",
+            0.9,
+            n=600,
+            k=540,
+            exhaustive=False,
+            live=0.9,
+            live_k=540,
+            by_fact=by_fact,
+            pairs=pairs,
+        )
+        verdict = judge(gate, measure)
+        assert verdict.passed is passes
+        assert "bound of the difference" in verdict.detail
+
+
+def test_the_earlier_rule_gives_the_bounds_that_it_gave() -> None:
+    by_fact = ((10, 10), (9, 10), (3, 6), (8, 8), (8, 10))
+    assert sample_bound_1(38, 44, by_fact, 0.95, "at_least") == pytest.approx(0.6202725153728136, abs=1e-12)
+    assert sample_bound_1(38, 44, by_fact, 0.95, "at_most") == pytest.approx(0.9608699481320243, abs=1e-12)
+    assert sample_bound_1(9, 10, [(1, 1)] * 9 + [(0, 1)], 0.95, "at_least") == wilson_bound(
+        9, 10, 0.95, "at_least"
+    )

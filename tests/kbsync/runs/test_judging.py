@@ -51,6 +51,36 @@ def app(tmp_path: Path, empty_ledger: Path) -> Application:
     return app
 
 
+def put(app: Application, rule: int | None, bounds: dict[str, float]) -> None:
+    """Log the verdicts again as a version with that rule did (None: one that recorded none), with these bounds."""
+    verdicts = judge_all(DEFAULT_GATES, MEASURES)
+    results = [
+        GateResult(1, 1, v.name, v.value, bounds.get(v.name, v.bound), v.threshold, v.n, v.passed, v.detail)
+        for v in verdicts
+    ]
+    declared = declarations(DEFAULT_GATES, MEASURES)
+    for gate in declared.values():
+        gate.pop("rule") if rule is None else gate.update(rule=rule)
+    with app.state.write() as tx:
+        basis = basis_of(app, app.home.round(1, 1))
+        tx.put_gate_results(1, results, basis=basis, declared=declared)
+
+
+def test_a_verdict_of_the_earlier_rule_is_made_again_by_that_rule(app: Application) -> None:
+    put(app, None, {"paraphrase": 0.6943236325131965})
+    (found,) = rejudge(app, 1)
+    assert found.differences == ()
+    put(app, 2, {"paraphrase": 0.6943236325131965})
+    (found,) = rejudge(app, 1)
+    assert [line.partition(" is ")[0] for line in found.differences] == ["paraphrase: bound"]
+
+
+def test_a_verdict_of_a_newer_rule_is_left_to_the_version_that_has_it(app: Application) -> None:
+    put(app, 99, {})
+    with pytest.raises(UsageError, match="was judged by rule 99, which a newer version"):
+        rejudge(app, 1)
+
+
 def gates(app: Application) -> dict[str, Any]:
     with app.state.read() as tx:
         (event,) = tx.events(kind="run.gates")
