@@ -17,6 +17,8 @@ EXPERIMENTS: Mapping[str, str] = {
     "categories": "relation by relation (Figure 6)",
     "mixtures": "facts of two relations together (Figures 7 and 10)",
     "ablations": "which layers, MLP or attention, λ (Figures 11 to 13)",
+    "sequence": "sixty daily batches: rebuilding from the base against editing the edited model",
+    "editors": "every editor's quality against its cost",
 }
 """Name → what it measures; the module of that name has the function `experiment`."""
 

@@ -13,18 +13,11 @@ from kbsync.experiments.measuring import Bench, EditTrial
 from kbsync.experiments.registry import EXPERIMENTS
 from kbsync.experiments.scaling import sizes
 from kbsync.experiments.scores import TrialScores
-from tests.support import taught_facts
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = taught_facts.save(tmp_path_factory.mktemp("taught") / "model")
-    values = {
-        "layers": [0, 1], "prefixes": 1, "steps": 6, "optimiser": "lbfgs", "statistics_samples": 20, "lam": 50.0
-    }  # fmt: skip
-    (directory / "kbsync-edit.json").write_text(json.dumps(values), encoding="utf-8")
-    (directory.parent / "text.txt").write_text("\n".join(taught_facts.taught.sentences()), encoding="utf-8")
-    return directory
+@pytest.fixture
+def model(taught_model: Path) -> Path:
+    return taught_model
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +96,7 @@ def test_an_interrupted_experiment_carries_on_and_a_second_run_computes_nothing(
     assert content(tmp_path, "ablations")["results"] == before
 
 
-@pytest.mark.parametrize("name", ["table", "categories", "mixtures"])
+@pytest.mark.parametrize("name", ["table", "categories", "mixtures", "editors"])
 def test_every_other_experiment_writes_its_files(name: str, model: Path, home: Path, tmp_path: Path) -> None:
     assert bench(name, model, home, tmp_path) == 0
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".md", ".png"}

@@ -4,24 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from editing.calibration.statements import WordedTriple
 from editing.errors import DataError
 from kbsync.experiments.cases import EditCase, counterfactual_cases
-
-OWNERS = ("Anna", "Bob", "Carl", "Dora")
-TOWNS = ("Rome", "Oslo", "Bern", "Kyiv")
-
-
-def known(subjects: int = 16) -> list[WordedTriple]:
-    rows = []
-    for number in range(subjects):
-        name = f"House {number}"
-        own = ("The owner of {} is", "{} belongs to", "Owner of {}:")
-        town = ("The town of {} is", "You find {} in", "{} lies in")
-        rows.append(WordedTriple(name, "owner", OWNERS[number % 4], own))
-        rows.append(WordedTriple(name, "town", TOWNS[number // 4 % 4], town))
-        rows.append(WordedTriple(name, "colour", ("red", "blue")[number % 2], ("The colour of {} is",)))
-    return rows
+from tests.support.experiment_facts import OWNERS, TOWNS, known
 
 
 def test_every_subject_is_edited_once_before_any_is_edited_twice() -> None:
