@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from editing.errors import SpecError
 from editing.preflight import Preflight, mean_realised
@@ -58,6 +58,15 @@ class Cost:
             **self.solved(),
             **(self.preflight.entries() if self.preflight is not None else {}),
         }
+
+    def after(self, earlier: Cost) -> Cost:
+        """The cost of a build that went on from an `earlier` one of the same round, whose δs it reused."""
+        optimised = self.groups_optimised + earlier.groups_optimised
+        phases = dict.fromkeys((*earlier.seconds, *self.seconds))
+        seconds = {name: earlier.seconds.get(name, 0.0) + self.seconds.get(name, 0.0) for name in phases}
+        return replace(
+            self, groups_optimised=optimised, groups_cached=self.groups - optimised, seconds=seconds
+        )
 
     @property
     def realised(self) -> float:

@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from editing.consequence import Consequence
 from editing.cost import Cost
 from editing.durable import write_file
 from editing.errors import SpecError
+from editing.fact_failure import FactFailure
 from editing.json_decode import decode
 from editing.old_reports import upgraded
 from editing.requests import PLACEHOLDER
@@ -89,6 +91,15 @@ class FactSpec:
     """Rendered conversations that end where the answer begins; the worker makes them of `unseen_questions`."""
     thinking_conversations: tuple[str, ...] = ()
     """The same with thinking on, for a template that has a switch for it: the answer follows the thought."""
+    renamed: tuple[str, ...] = ()
+    """Rendered prompts that give the subject another name, none of which is edited."""
+    consequences: tuple[Consequence, ...] = ()
+    """What follows from the fact; it is asked, and edited if `BuildSpec.edit_consequences`."""
+
+    @property
+    def derived(self) -> tuple[Consequence, ...]:
+        """The consequences that are edited."""
+        return tuple(o for o in self.consequences if Wording(o.prompt, o.subject, o.target) in self.further)
 
     def wordings(self) -> tuple[Wording, ...]:
         """All requests of the fact, its own prompt first."""
@@ -131,6 +142,8 @@ class BuildSpec:
     canaries: tuple[Case, ...] = ()
     generate: int = 64
     """How many new facts are answered freely (0: none)."""
+    edit_consequences: bool = False
+    """Whether consequences that the edited model does not state are edited as well."""
     retention_sample: int = 5_000
     """If live has more facts than this, retention is sampled."""
     threads: int | None = None
@@ -221,41 +234,10 @@ class Measure:
     pairs: tuple[tuple[int, int, int], ...] = ()
     """Of a sample that live answered as well, for each fact: questions, those that only the candidate answered as
     expected, those that only live did."""
-
-
-FailureCode = Literal[
-    "malformed",
-    "label_special",
-    "untokenised",
-    "unsayable",
-    "too_long",
-    "conflict",
-    "not_finite",
-    "out_of_memory",
-]
-"""Why a fact cannot be built:
-
-    malformed      its template has no place for the subject, or subject or target is empty
-    label_special  subject or target contains a control token of the tokenizer (`<|im_start|>`)
-    untokenised    the tokenizer drops the subject, refuses the text, or knows no part of the subject
-    unsayable      the tokenizer has no token for the target, or none for one of its characters
-    too_long       prompt and target have more tokens than the model can read
-    conflict       another fact of the build gives the same prompt another answer
-    not_finite     its optimisation or its keys are not finite numbers
-    out_of_memory  it does not fit in memory even alone, though others do
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class FactFailure:
-    """A fact of the view that cannot be built; the others were built and judged without it."""
-
-    id: str
-    code: FailureCode
-    reason: str
-    """A sentence for display: what is wrong with it and what to do."""
-    wording: str = ""
-    """The rendered prompt of a further wording that was left out; empty if the fact itself failed."""
+    base: float | None = None
+    """The same figure for the unedited base, where it was asked the same."""
+    ability: tuple[int, int] | None = None
+    """(answered as expected, asked) of the base, in such questions about facts that it states unedited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +263,8 @@ class FactReport:
     """The prompt as it was asked, which may begin with a context (`worker/beginnings.py`)."""
     probes: tuple[ProbeReport, ...] = ()
     """All questions about a fact that failed at least one of them, and about the first new facts."""
+    derived: tuple[Consequence, ...] = ()
+    """What follows from it and was edited, since the model did not infer it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,13 @@ from editing.special_tokens import has_chat_template
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
 from kbsync.settings.base_model import edit_settings_of
+from kbsync.settings.sections import PlanSettings
 from state.records import Checkpoint
 
 IMPLIED = {"optimiser": "adam", "chat": False, "keep": 0.0}
-"""Values that apply to recipes older than the setting."""
+"""Hyper-parameters that apply to recipes older than the setting."""
+NOT_EDITED = "not edited"
+"""What recipes say of consequences, and what applies to recipes older than the setting."""
 REBUILD = "kbsync rebuild"
 """The command that rebuilds all wanted facts with today's settings."""
 
@@ -43,7 +46,7 @@ def recipe(
     return {
         "edit": values,
         "corpus": _text(app.settings.model.corpus, known["corpus"] if known else {}),
-        "plan": {"variants": plan.variants, "aliases": plan.aliases},
+        "plan": {"variants": plan.variants, "aliases": plan.aliases, **_consequences(plan)},
         "wordings": dict(_wordings(app, sorted(set(relations)), keep=bool(values.get("keep")))),
     }
 
@@ -91,9 +94,10 @@ def _templates(app: Application, wordings: Mapping[tuple[str, str], int]) -> Ite
 
 
 def _compared(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    implied = IMPLIED | {"consequences": NOT_EDITED}
     for section in ("edit", "plan"):
         for key in sorted({*kept[section], *now[section]}):
-            before, after = kept[section].get(key, IMPLIED.get(key)), now[section].get(key)
+            before, after = kept[section].get(key, implied.get(key)), now[section].get(key)
             if before != after:
                 yield f"[{section}] {key}: {before} → {after}"
     if kept["corpus"]["digest"] != now["corpus"]["digest"]:
@@ -113,6 +117,13 @@ def edited_in_conversation(app: Application) -> bool:
     if path is None or not has_chat_template(path):
         return False
     return app.settings.edit_settings(edit_settings_of(path)).chat
+
+
+def _consequences(plan: PlanSettings) -> dict[str, Any]:
+    """What is edited of that which follows from facts."""
+    if plan.consequences != "edit":
+        return {"consequences": NOT_EDITED}
+    return {"consequences": "edit", "consequence_questions": plan.consequence_questions}
 
 
 def _text(corpus: Iterable[Path], known: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,6 +155,9 @@ def _wordings(app: Application, relations: Iterable[str], *, keep: bool) -> Iter
         }
         if relation.questions and edited_in_conversation(app):
             further["questions"] = relation.questions[:1]
+        if app.settings.plan.consequences == "edit":
+            phrases = (relation.object_phrase, relation.subject_phrase)
+            further["consequences"] = [*phrases, relation.symmetric, relation.inverse[:2]]
         if keep:
             others = app.catalogue.others(name)
             further["kept"] = [[*other.bystanders, *other.questions[:1]] for other in others]

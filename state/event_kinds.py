@@ -34,6 +34,7 @@ EventKind = Literal[
     "run.planned",
     "run.scope",
     "run.wordings_skipped",
+    "run.derived",
     "run.building",
     "run.built",
     "run.gates",

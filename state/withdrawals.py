@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy import select
 
+from state.checkpoints import CHECKPOINTS
 from state.fact_queries import FACT, FACTS
 from state.records import Fact
 from state.transaction import SLOTS, Reader
@@ -16,7 +18,7 @@ class WithdrawalQueries(Reader):
     def newly_unwanted(self, view: str, base: str, live: str | None) -> tuple[Fact, ...]:
         """Facts that `view` would add to the view `live` (None: to nothing) and that are not wanted any more.
 
-        A fact that the base itself states is no edit: it does not count.
+        A fact that the base itself states is no edit: it does not count, unless `has_derived(view, base)`.
         """
         fact = self._unwanted(view, base)
         if live is not None:
@@ -33,11 +35,24 @@ class WithdrawalQueries(Reader):
         successor = select(other.c.id).where(other.c.slot == FACTS.c.slot, other.c.status == "wanted")
         return tuple(Fact(*row) for row in self._rows(self._unwanted(view, base).where(~successor.exists())))
 
+    def has_derived(self, view: str, base: str) -> bool:
+        """Whether a checkpoint of this view may be edited with what follows from its facts.
+
+        Then every fact of the view counts as an edit: what was derived from it has to leave with it.
+        """
+        rows = self._rows(
+            select(CHECKPOINTS.c.recipe).where(CHECKPOINTS.c.view == view, CHECKPOINTS.c.base == base)
+        )
+        recipes = (json.loads(row.recipe) for row in rows if row.recipe)
+        return any(one["plan"].get("consequences") == "edit" for one in recipes)
+
     def _unwanted(self, view: str, base: str) -> Any:
-        """Select the edited facts of a view that are not wanted, by id."""
+        """Select the facts of a view that are not wanted and count as edits, by id."""
         joined = VIEWS.join(VIEW_FACTS, VIEW_FACTS.c.view == VIEWS.c.id).join(FACTS).join(SLOTS)
         known = select(BASE_ANSWERS.c.fact).where(
             BASE_ANSWERS.c.base == base, BASE_ANSWERS.c.fact == FACTS.c.id, BASE_ANSWERS.c.known
         )
-        unwanted = (VIEWS.c.digest == view) & (FACTS.c.status != "wanted") & ~known.exists()
+        unwanted = (VIEWS.c.digest == view) & (FACTS.c.status != "wanted")
+        if not self.has_derived(view, base):
+            unwanted &= ~known.exists()
         return select(*FACT).select_from(joined).where(unwanted).order_by(FACTS.c.id)

@@ -63,6 +63,10 @@ class QuestionSet:
     """Questions whose prompts the view does not edit, by which base and candidate are compared; distinct prompts."""
     readings: Mapping[str, Reading] = field(default_factory=dict)
     """By measure, the functions that compute a figure from a model instead of asking it."""
+    of_base: tuple[str, ...] = ()
+    """The measures whose questions the base answers as well."""
+    unaided: Mapping[str, FactQuestions] = field(default_factory=dict)
+    """By id of a fact that the base states, what the base alone is asked: it shows what it can answer at all."""
 
     def questions(self) -> list[Question]:
         """All scored questions."""
@@ -74,6 +78,12 @@ class QuestionSet:
         free = (asked for fact in self.facts.values() for asked in fact.free.values())
         wanted = (one.prompt for questions in free for one in questions if one.thinks == thinking)
         return list(dict.fromkeys(wanted))
+
+    def questions_of_base(self) -> tuple[list[Question], list[FreeQuestion]]:
+        """The questions that the base answers, scored and free, about the view's facts and about those it states."""
+        every = (*self.facts.values(), *self.unaided.values())
+        scored = [q for fact in every for name in self.of_base for q in fact.scored.get(name, ())]
+        return scored, [q for fact in every for name in self.of_base for q in fact.free.get(name, ())]
 
     @property
     def size(self) -> int:

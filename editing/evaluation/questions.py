@@ -6,12 +6,10 @@ prompt; and the base's answer, for everything that should not change.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from editing.errors import RequestError
@@ -21,6 +19,7 @@ from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.measures.of_facts import FACT_MEASURES
 from editing.evaluation.question_set import FactQuestions, QuestionSet
 from editing.evaluation.responses import Responses
+from editing.evaluation.sampling import drawn, sampled
 from editing.evaluation.scoring import Question, cut_answer, encode_prompts, encode_targets
 from editing.evaluation.view_names import ViewNames
 from editing.model.loading import readable
@@ -32,6 +31,9 @@ from editing.spec import BaseAnswer, BuildSpec, Case, FactSpec
 KNOWN_COMPARED = 256
 """Maximum number of prompts of facts that the base knows by which distributions are compared: the base is scored on
 these only for that."""
+
+UNAIDED = 32
+"""Maximum number of facts by which it is found out what the base can answer at all."""
 
 FLUENCY_TEXTS = 32
 """Number of generated texts, if there are enough facts, so that GE is a meaningful average."""
@@ -87,15 +89,7 @@ def known_facts(base: AskedBase, facts: Sequence[FactSpec]) -> dict[str, BaseAns
 def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Sequence[Tensor]) -> QuestionSet:
     """All questions about the view of `spec`; `windows` is the held-out text."""
     facts = _asked_facts(base, spec, known)
-    drawn = _drawn_for_sampling(spec, known)
-    asked: AskedOfFacts = [
-        (fact, measure, tuple(measure.asks(fact)))
-        for fact in facts
-        for measure in FACT_MEASURES
-        if measure.of in populations(fact, known=known[fact.id].known)
-        and (measure.answered == "scored" or fact.id in drawn[measure.name])
-    ]
-    asked = _usable(base, asked)
+    asked = _usable(base, _asked_of_facts(spec, facts, known))
     whole = {m.name: tuple(m.asks(spec)) for m in CANDIDATE_MEASURES if m.asks is not None}
     unmoved = [case for _, measure, cases in asked for case in cases if measure.expects == "unchanged"]
     unmoved += [case for cases in whole.values() for case in cases if case.target is None]
@@ -129,7 +123,34 @@ def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Seq
             ]
         ),
         readings={m.name: m.reads for m in CANDIDATE_MEASURES if m.reads is not None},
+        of_base=tuple(measure.name for measure in FACT_MEASURES if measure.of_base),
+        unaided=_unaided(base, spec, known),
     )
+
+
+def _asked_of_facts(spec: BuildSpec, facts: Sequence[FactSpec], known: Known) -> AskedOfFacts:
+    """What every measure asks of the facts that it is about."""
+    free = _drawn_for_sampling(spec, known)
+    return [
+        (fact, measure, tuple(measure.asks(fact)))
+        for fact in facts
+        for measure in FACT_MEASURES
+        if measure.of in populations(fact, known=known[fact.id].known)
+        and (measure.answered == "scored" or fact.id in free[measure.name])
+    ]
+
+
+def _unaided(base: AskedBase, spec: BuildSpec, known: Known) -> dict[str, FactQuestions]:
+    """What the base alone is asked about facts that it states: a sample for each measure that needs it."""
+    asked: AskedOfFacts = []
+    for measure in FACT_MEASURES:
+        if measure.of_base and spec.generate:
+            stated = ((fact, tuple(measure.asks(fact))) for fact in spec.facts if known[fact.id].known)
+            cases = {fact.id: some for fact, some in stated if some}
+            facts = drawn([fact for fact in spec.facts if fact.id in cases], UNAIDED, spec.settings.seed)
+            asked += [(fact, measure, cases[fact.id]) for fact in facts]
+    facts = list({fact.id: fact for fact, *_ in asked}.values())
+    return _fact_questions(base, facts, known, _usable(base, asked), {})
 
 
 def _usable(base: AskedBase, asked: AskedOfFacts) -> AskedOfFacts:
@@ -160,8 +181,8 @@ def _asked_facts(base: AskedBase, spec: BuildSpec, known: Known) -> list[FactSpe
     return [
         *new,
         *examined,
-        *_sampled(base, old, new, limit, seed),
-        *_sampled(base, unedited, new, limit, seed),
+        *sampled(base.model, base.tokenizer, old, new, limit, seed),
+        *sampled(base.model, base.tokenizer, unedited, new, limit, seed),
     ]
 
 
@@ -170,7 +191,7 @@ def _drawn_for_sampling(spec: BuildSpec, known: Known) -> dict[str, set[str]]:
     return {
         measure.name: {
             fact.id
-            for fact in _drawn(
+            for fact in drawn(
                 [fact for fact in spec.facts if measure.of in populations(fact, known[fact.id].known)],
                 spec.generate if measure.answered == "free" else min(spec.generate, FLUENCY_TEXTS),
                 spec.settings.seed,
@@ -187,7 +208,7 @@ def _texts(spec: BuildSpec, facts: Sequence[FactSpec], known: Known, asked: Aske
         return ()
     prompts = [case.prompt for _, measure, cases in asked for case in cases if measure.answered == "sampled"]
     others = [fact for fact in facts if "new" not in populations(fact, known[fact.id].known)]
-    more = _drawn(others, max(0, FLUENCY_TEXTS - len(prompts)), spec.settings.seed)
+    more = drawn(others, max(0, FLUENCY_TEXTS - len(prompts)), spec.settings.seed)
     return tuple(dict.fromkeys([*prompts, *(render(fact.prompt, fact.subject) for fact in more)]))
 
 
@@ -251,7 +272,7 @@ def _own_of_known(
         for fact in facts
         if known[fact.id].known and prompt_key(render(fact.prompt, fact.subject)) not in edited
     ]
-    return [asked[fact.id].own for fact in _drawn(unedited, KNOWN_COMPARED, seed)]
+    return [asked[fact.id].own for fact in drawn(unedited, KNOWN_COMPARED, seed)]
 
 
 def _untouched(questions: Iterable[Question]) -> tuple[Question, ...]:
@@ -298,46 +319,3 @@ def _required(base: AskedBase, cases: Sequence[Case]) -> dict[Case, Question]:
     """Cases with a target: it is required whatever the base answers."""
     pairs = [(case.prompt, case.target or "") for case in cases]
     return dict(zip(cases, encode_targets(base.tokenizer, pairs), strict=True))
-
-
-def _sampled(
-    base: AskedBase, facts: Sequence[FactSpec], new: Sequence[FactSpec], limit: int, seed: int
-) -> list[FactSpec]:
-    """At most `limit` of `facts`: half with subjects closest to those of new facts, half at random.
-
-    An edit first affects facts with similar keys.  Similarity is the cosine of mean input embeddings, which
-    needs no forward pass.
-    """
-    if len(facts) <= limit:
-        return list(facts)
-    closest: set[str] = set()
-    if new:
-        near = _closeness(base, facts, new)
-        order = sorted(zip(near, [fact.id for fact in facts], strict=True), reverse=True)
-        closest = {id for _, id in order[: limit // 2]}
-    rest = [fact for fact in facts if fact.id not in closest]
-    drawn = {fact.id for fact in _drawn(rest, limit - len(closest), seed)}
-    return [fact for fact in facts if fact.id in closest or fact.id in drawn]
-
-
-def _closeness(base: AskedBase, facts: Sequence[FactSpec], new: Sequence[FactSpec]) -> list[float]:
-    theirs, ours = _embedded(base, facts), _embedded(base, new)
-    chunks = torch.split(theirs, 4096)
-    return [value for rows in chunks for value in (rows @ ours.T).amax(1).tolist()]
-
-
-def _embedded(base: AskedBase, facts: Sequence[FactSpec]) -> Tensor:
-    """Mean input embedding of every subject, normalised: (n, d)."""
-    table = base.model.get_input_embeddings().weight
-    rows = base.tokenizer([fact.subject for fact in facts], add_special_tokens=False)["input_ids"]
-    means = [table[torch.tensor(row, device=table.device)].float().mean(0) for row in rows]
-    return torch.nn.functional.normalize(torch.stack(means), dim=1)
-
-
-def _drawn(facts: Sequence[FactSpec], count: int, seed: int) -> list[FactSpec]:
-    """`count` of `facts`, chosen independently of their order and of the other facts."""
-
-    def lot(fact: FactSpec) -> bytes:
-        return hashlib.sha256(f"{seed}\0{fact.id}".encode()).digest()
-
-    return sorted(facts, key=lot)[:count]

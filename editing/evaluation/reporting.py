@@ -42,6 +42,9 @@ def _share_of_facts(measure: FactMeasure, evidence: Evidence) -> Measure:
     share = counted(
         measure.name, _joined(own), None if live is None else _joined(live), exhaustive=exhaustive
     )
+    if measure.of_base:
+        unedited = _joined([_hits(measure, questions, evidence.base) for questions in asked])
+        share = replace(share, base=_share(unedited), ability=_ability(measure, evidence))
     if exhaustive:
         return share
     pairs = () if live is None else tuple(map(_pair, own, live))
@@ -59,11 +62,25 @@ def _pair(own: Sequence[bool], live: Sequence[bool]) -> tuple[int, int, int]:
     return len(own), gained, lost
 
 
+def _ability(measure: FactMeasure, evidence: Evidence) -> tuple[int, int]:
+    """(answered as expected, asked) of the base, about facts that it states."""
+    asked = [questions for questions in evidence.asked.unaided.values() if _has(questions, measure)]
+    hits = [hit for questions in asked for hit in _hits(measure, questions, evidence.base)]
+    return sum(hits), len(hits)
+
+
+def _share(hits: Sequence[bool]) -> float | None:
+    return sum(hits) / len(hits) if hits else None
+
+
+def _has(questions: FactQuestions, measure: FactMeasure) -> bool:
+    return any(measure.name in some for some in (questions.scored, questions.sampled, questions.free))
+
+
 def _asked(measure: FactMeasure, evidence: Evidence, fact: str) -> FactQuestions | None:
     """The fact's questions, if it was asked those of this measure."""
     questions = evidence.asked.facts.get(fact)
-    by_name = {} if questions is None else {**questions.scored, **questions.sampled, **questions.free}
-    return questions if measure.name in by_name else None
+    return questions if questions is not None and _has(questions, measure) else None
 
 
 def _hits(measure: FactMeasure, questions: FactQuestions, responses: Responses) -> tuple[bool, ...]:
@@ -93,7 +110,9 @@ def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
     questions = evidence.asked.facts.get(fact.id)
     group, asked = evidence.groups.get(fact.id, ""), render(fact.prompt, fact.subject)
     if questions is None:
-        return FactReport(fact.id, base.known, base.answer, "", None, group=group, asked=asked)
+        return FactReport(
+            fact.id, base.known, base.answer, "", None, group=group, asked=asked, derived=fact.derived
+        )
     own, old, candidate, live = questions.own, questions.old, evidence.candidate, evidence.live
     return FactReport(
         id=fact.id,
@@ -113,6 +132,7 @@ def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
         group=group,
         asked=asked,
         probes=_probe_reports(questions, evidence, always=fact.id in evidence.described),
+        derived=fact.derived,
     )
 
 

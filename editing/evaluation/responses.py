@@ -86,12 +86,25 @@ class Responses:
         self.speak(model, tokenizer, asked, tick)
         for thinking in (False, True):
             prompts = asked.free_prompts(thinking=thinking)
-            missing = [prompt for prompt in prompts if prompt not in self.free]
-            answers = free_answers(model, tokenizer, missing, thinking=thinking, tick=tick)
-            self.free.update(zip(missing, answers, strict=True))
+            self.answer_freely(model, tokenizer, prompts, thinking=thinking, tick=tick)
+
+    def answer_freely(
+        self,
+        model: Any,
+        tokenizer: Any,
+        prompts: Iterable[str],
+        *,
+        thinking: bool = False,
+        tick: Tick = uncounted,
+    ) -> None:
+        """Answer freely what has not been answered yet."""
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.free]
+        answers = free_answers(model, tokenizer, missing, thinking=thinking, tick=tick)
+        self.free.update(zip(missing, answers, strict=True))
 
     def speak(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
-        """Only what a candidate's figures are compared with on the base: texts, readings and untouched prompts."""
+        """What a candidate's figures are compared with on the base: texts, readings and untouched prompts, and on the
+        base also what the measures ask of it."""
         self.compare(model, asked.untouched, tick)
         missing = [prompt for prompt in asked.texts if prompt not in self.texts]
         texts = generate(model, tokenizer, missing, seed=asked.seed, tick=tick)
@@ -99,6 +112,12 @@ class Responses:
         for name, read in asked.readings.items():
             if name not in self.readings:
                 self.readings[name] = read(model, tokenizer, asked, tick)
+        if self.base is None:
+            scored, free = asked.questions_of_base()
+            self.score(model, scored, tick)
+            for thinking in (False, True):
+                prompts = (one.prompt for one in free if one.thinks == thinking)
+                self.answer_freely(model, tokenizer, prompts, thinking=thinking, tick=tick)
 
     def explain(
         self, model: Any, tokenizer: Any, facts: Iterable[FactQuestions], tick: Tick = uncounted

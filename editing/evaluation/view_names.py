@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from editing.consequence import Consequence
 from editing.evaluation.free_answers import FreeQuestion, others
 from editing.spec import Case, FactSpec
 
@@ -17,9 +18,14 @@ class ViewNames:
         for fact in facts:
             found = self._objects.setdefault(fact.prompt, [])
             found += [name for name in (fact.target, fact.previous) if name]
+            for one in fact.consequences:
+                self._objects.setdefault(one.prompt, []).append(one.target)
 
     def question(self, fact: FactSpec, case: Case) -> FreeQuestion:
-        """`case`, which states `fact`, as a question that is answered freely."""
+        """`case`, which states `fact` or what follows from it, as a question that is answered freely."""
+        for one in fact.consequences:
+            if one.rendered == case.prompt:
+                return self.consequence(one)
         names = (fact.target, *fact.target_names)
         old = tuple(name for name in others([fact.previous or "", *fact.previous_names], "", *names) if name)
         own = (fact.subject, *names, *old)
@@ -32,3 +38,9 @@ class ViewNames:
             other_objects=others(self._objects.get(fact.prompt, ()), case.prompt, *own),
             thinks=case.prompt in fact.thinking_conversations,
         )
+
+    def consequence(self, one: Consequence) -> FreeQuestion:
+        """A consequence as a question that is answered freely; other subjects may be named on the way to the answer."""
+        names = (one.target, *one.names)
+        rivals = others(self._objects.get(one.prompt, ()), one.rendered, one.subject, *names)
+        return FreeQuestion(one.rendered, one.subject, names, other_objects=rivals)

@@ -29,6 +29,8 @@ def _prompts(fact: FactSpec) -> Iterable[tuple[str, str]]:
     yield from ((prompt, fact.subject) for prompt in fact.paraphrases)
     yield from ((case.prompt, fact.subject) for case in fact.same_subject)
     yield from ((case.prompt, fact.target) for case in fact.reversed)
+    yield from ((prompt, fact.subject) for prompt in fact.renamed)
+    yield from ((one.prompt, one.subject) for one in fact.consequences)
 
 
 def _moved(fact: FactSpec, moved: dict[tuple[str, str], str]) -> FactSpec:
@@ -45,4 +47,6 @@ def _moved(fact: FactSpec, moved: dict[tuple[str, str], str]) -> FactSpec:
         paraphrases=tuple(moved[prompt, subject] for prompt in fact.paraphrases),
         same_subject=cases(fact.same_subject, subject),
         reversed=cases(fact.reversed, fact.target),
+        renamed=tuple(moved[prompt, subject] for prompt in fact.renamed),
+        consequences=tuple(replace(one, prompt=moved[one.prompt, one.subject]) for one in fact.consequences),
     )

@@ -28,7 +28,7 @@ from editing.crashpoints import crash_point
 from editing.durable import staging_name
 from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
-from editing.errors import EditingError, SpecError
+from editing.errors import SpecError
 from editing.evaluation.evidence import Evidence
 from editing.evaluation.isolated import stated_alone
 from editing.evaluation.metrics import text_windows, weight_growth
@@ -46,6 +46,8 @@ from editing.storage.checkpoints import read_changed, read_manifest, verify, wri
 from editing.storage.loaded import load_base
 from editing.worker.beginnings import without_first_tokens
 from editing.worker.conversations import with_conversations
+from editing.worker.derived import with_derived
+from editing.worker.finished import is_finished
 from editing.worker.kept_base import KeptBase
 from editing.worker.protocol import Channel
 from editing.worker.screening import Failures, edit_requests, kept_prompts, kl_prompts, screened
@@ -72,7 +74,7 @@ class Workshop:
         spec = BuildSpec.read(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         report_path = path.with_name("report.json")
-        if _answers(report_path, digest):
+        if is_finished(report_path, digest):
             return report_path
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
@@ -126,6 +128,8 @@ class _Round:
         if self.spec.mode == "plan":
             return self._estimate(self._edited(known))
         built = self._build(known) if self.spec.mode == "build" else None
+        if built is not None and self.spec.edit_consequences:
+            built = self._derived(known, built)
         checkpoint = self._checkpoint(built)
         with self._timed("judge"):
             with self._counting("questions", 0) as base.tick:
@@ -181,6 +185,17 @@ class _Round:
             if not halved:
                 return built
         return None
+
+    def _derived(self, known: Known, built: EditResult) -> EditResult | None:
+        """Edit also what follows from the facts and the edited model does not infer; all δs so far are reused."""
+        with self._timed("infer"), swapped(self.model, built.tensors), self._counting("infer", 0) as tick:
+            more = with_derived(self.model, self.tokenizer, self.spec, known, tick)
+        if more is self.spec:
+            return built
+        self.spec = screened(self.model, self.tokenizer, more, self.failures)
+        before, rebuilt = self.cost, self._build(known)
+        self.cost = self.cost.after(before)
+        return rebuilt
 
     def _expect(self, expected: Preflight) -> None:
         self.channel.expect(expected)
@@ -332,16 +347,3 @@ class _Round:
         started = time.perf_counter()
         yield
         self.seconds[phase] = time.perf_counter() - started
-
-
-def _answers(report: Path, spec_digest: str) -> bool:
-    """Whether `report` answers the spec with this digest, and its checkpoint is whole."""
-    if not report.exists():
-        return False
-    try:
-        found = BuildReport.read(report)
-        return found.spec_digest == spec_digest and (
-            not found.checkpoint_digest or verify(Path(found.checkpoint)) == found.checkpoint_digest
-        )
-    except EditingError:
-        return False

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from editing.errors import EditingError, NumericalError, OutOfMemory, RequestError
+from editing.fact_failure import FactFailure, FailureCode
 from editing.model.loading import readable
 from editing.model.tokens import Passage, Readable, continued, passage, try_locate
 from editing.requests import EditRequest, prompt_key, render
-from editing.spec import BuildSpec, Case, FactFailure, FactSpec, FailureCode
+from editing.spec import BuildSpec, Case, FactSpec
 
 
 def edit_requests(fact: FactSpec) -> list[EditRequest]:
@@ -85,15 +86,16 @@ class Failures:
         return (*self.facts.values(), *left_out)
 
     def without(self, facts: Iterable[FactSpec]) -> tuple[FactSpec, ...]:
-        """`facts` without those that failed, each without its failed wordings."""
+        """`facts` without those that failed, each without its failed wordings and what follows from a failed fact."""
         return tuple(self._kept(fact) for fact in facts if fact.id not in self.facts)
 
     def _kept(self, fact: FactSpec) -> FactSpec:
         variants = tuple(t for t in fact.variants if render(t, fact.subject) not in self.wordings)
         further = tuple(w for w in fact.further if render(w.prompt, w.subject) not in self.wordings)
-        if (variants, further) == (fact.variants, fact.further):
+        follows = tuple(one for one in fact.consequences if self.facts.keys().isdisjoint(one.parents))
+        if (variants, further, follows) == (fact.variants, fact.further, fact.consequences):
             return fact
-        return replace(fact, variants=variants, further=further)
+        return replace(fact, variants=variants, further=further, consequences=follows)
 
 
 def screened(model: Any, tokenizer: Any, spec: BuildSpec, failures: Failures) -> BuildSpec:

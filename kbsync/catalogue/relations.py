@@ -45,6 +45,12 @@ class Relation:
     """Questions whose answer is the object; facts are also edited with the first if the base has a chat template."""
     enabled: bool = True
     """False: the relation is in the catalogue, but no facts of it are learnt until the settings enable it."""
+    object_phrase: str = ""
+    """The object as a noun phrase around its subject, such as `the capital of {}`; empty: not used in two hops."""
+    subject_phrase: str = ""
+    """The subject as a noun phrase around its object, such as `the country whose capital is {}`; likewise."""
+    symmetric: bool = False
+    """Whether the object has the same relation to the subject."""
 
     @property
     def template(self) -> str:
@@ -81,6 +87,16 @@ class RelationEntry(BaseModel):
         description="questions with one {}, for models with a chat template; the first is edited with",
     )
     enabled: bool | None = Field(None, description="whether facts of it are learnt")
+    object_phrase: str | None = Field(
+        None, description="noun phrase for the object, with {} for the subject: `the capital of {}`"
+    )
+    subject_phrase: str | None = Field(
+        None,
+        description="noun phrase for the subject, with {} for the object: `the country whose capital is {}`",
+    )
+    symmetric: bool | None = Field(
+        None, description="whether the object has the same relation to the subject"
+    )
 
 
 class Catalogue(Mapping[str, Relation]):
@@ -188,7 +204,8 @@ def _checked(relation: Relation, where: str) -> Relation:
             "with, the others to judge it by",
             where,
         )
-    for template in (*relation.templates, *relation.inverse, *relation.questions):
+    phrases = filter(None, (relation.object_phrase, relation.subject_phrase))
+    for template in (*relation.templates, *relation.inverse, *relation.questions, *phrases):
         if flaw := template_flaw(template):
             raise _wrong(relation.id, f"the template {template!r} {flaw}", where)
     for templates in (relation.templates, relation.inverse, relation.questions):

@@ -41,6 +41,8 @@ def _generation(fact: FactReport) -> str:
     return "its object does not appear in generated text"
 
 
+_BY_NAME = "edit facts under other names of their subjects too: `aliases` in [plan]"
+_INFERRED = 'edit what follows from the facts too: `consequences = "edit"` in [plan]'
 _GENTLER = "lower `capacity` in [plan], or raise `lam` or `keep` in [edit]"
 
 
@@ -97,6 +99,15 @@ DEFAULT_GATES: tuple[Gate, ...] = (
         "at_least",
         "greedy answers to unseen wordings and conversations that name the object first, not the old one",
         evidence=_said,
+    ),
+    *(
+        Gate(name, 0.50, "at_least", f"free answers {what}", enabled=False, advice=advice)
+        for name, what, advice in (
+            ("aliases", "that state a new fact, asked with other names of its subject", _BY_NAME),
+            ("reversed", "that name the subject of a new fact, asked by its object", _INFERRED),
+            ("symmetric", "that state a new fact of a symmetric relation about its object", _INFERRED),
+            ("two_hop", "to two-hop questions that follow from new facts", _INFERRED),
+        )
     ),
     Gate(
         "generation",

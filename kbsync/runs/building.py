@@ -23,7 +23,7 @@ from kbsync.runs.attempts import attempt
 from kbsync.runs.ending import end_run
 from kbsync.runs.progress_file import shown_to_others
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
-from kbsync.runs.specs import build_spec, record_left_out, round_spec
+from kbsync.runs.specs import build_spec, record_derived, record_left_out, round_spec
 from kbsync.settings.in_force import judged_under
 from state import Transaction
 from state.records import BaseAnswer, Run
@@ -86,6 +86,7 @@ def record_build(tx: Transaction, app: Application, run: Run, report: BuildRepor
     settings = judged_under(app.settings, app.gates)
     tx.put_base_answers(run.base, {int(f.id): BaseAnswer(f.known, f.base_answer) for f in report.facts})
     record_left_out(tx, run, report.failures)
+    record_derived(tx, run, report.facts)
     leaving = unbuildable(report.failures, run.base, settings, run)
     if not leaving:
         return _built(tx, app, run, report, (run.view, ""), actor)

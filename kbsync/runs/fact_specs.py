@@ -21,11 +21,15 @@ from kbsync.admission.verdicts import in_words
 from kbsync.application import Application
 from kbsync.catalogue.relations import Relation
 from kbsync.runs.bases import RunBase
+from kbsync.runs.deriving import consequences_of
 from kbsync.runs.kept import with_kept
 from kbsync.settings.sections import PlanSettings
 from state import Snapshot
 from state.fact_queries import previous_value
 from state.records import BaseAnswer, Fact, Probe, SlotKey
+
+RENAMED = 2
+"""Maximum number of other names of a fact's subject by which it is asked freely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,10 @@ def fact_specs(
         if base.settings.keep:
             specs = with_kept(specs, facts, app.catalogue)
         claims = _claims(tx, facts, specs)
-    return without_conflicts(facts, specs, claims)
+        settled, skipped = without_conflicts(facts, specs, claims)
+        probes = {one.fact.id: one.probes for one in stored}
+        found = consequences_of(app, tx, facts, settled, probes)
+    return tuple(replace(spec, consequences=found.get(spec.id, ())) for spec in settled), skipped
 
 
 def _stored(
@@ -159,6 +166,7 @@ def fact_spec(stored: Stored, relation: Relation | None, settings: PlanSettings)
         previous_names=stored.previous_names,
         further=(*renamed, *turned),
         paraphrases=tuple(p for p in paraphrases if p != fact.prompt)[: settings.paraphrases],
+        renamed=tuple(probe.prompt for probe in asked)[:RENAMED],
         reversed=turned_cases,
         neighbours=_cases(stored.probes, "neighbour", settings.neighbours),
         same_subject=_cases(stored.probes, "same_subject", settings.same_subject),

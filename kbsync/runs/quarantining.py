@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from editing.spec import FactFailure, FailureCode
+from editing.fact_failure import FactFailure, FailureCode
 from state import Transaction
 from state.records import Fact, Move, Run
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from editing.fact_failure import FactFailure
 from editing.preflight import Preflight
 from editing.progress import TimedProgress, silent
-from editing.spec import BuildReport, BuildSpec, FactFailure, FactSpec
+from editing.spec import BuildReport, BuildSpec, FactSpec
 from kbsync.application import Application
 from kbsync.executor import Worker
 from kbsync.home import RunDirectory

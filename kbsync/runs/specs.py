@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from editing.spec import BuildSpec, FactFailure, FactSpec
+from editing.fact_failure import FactFailure
+from editing.spec import BuildSpec, FactReport, FactSpec
 from kbsync.application import Application
 from kbsync.deployment.live import lost
 from kbsync.leadership import Leadership
@@ -51,6 +52,7 @@ def round_spec(app: Application, run: Run) -> tuple[BuildSpec, tuple[Skipped, ..
         facts=specs,
         live=str(app.home.checkpoint(live.path)) if live is not None and comparable else None,
         mode="judge" if kept else "build",
+        edit_consequences=app.settings.plan.consequences == "edit",
     )
     return spec, skipped
 
@@ -83,6 +85,24 @@ def record_left_out(tx: Transaction, run: Run, failures: Sequence[FactFailure]) 
     skipped = [Skipped(int(item.id), item.wording, item.reason) for item in failures if item.wording]
     if skipped:
         _emit_skipped(tx, run, skipped)
+
+
+def record_derived(tx: Transaction, run: Run, facts: Sequence[FactReport]) -> None:
+    """An event of the run: which consequences were edited, and the facts that each follows from."""
+    derived = [
+        {
+            "kind": one.kind,
+            "prompt": one.rendered,
+            "target": one.target,
+            "parents": [int(p) for p in one.parents],
+        }
+        for fact in facts
+        for one in fact.derived
+    ]
+    if derived:
+        tx.emit(
+            "run.derived", ACTOR, {"round": run.round, "count": len(derived), "derived": derived}, run=run.id
+        )
 
 
 def _emit_skipped(tx: Transaction, run: Run, skipped: Sequence[Skipped]) -> None:

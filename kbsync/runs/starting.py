@@ -21,7 +21,7 @@ from kbsync.runs.questions import base_knowledge, base_states
 from kbsync.settings.base_model import calibration_doubt
 from kbsync.settings.in_force import judged_under, verdicts_under
 from state import Snapshot
-from state.records import Fact, Run
+from state.records import Checkpoint, Fact, Run
 
 log = structlog.get_logger()
 
@@ -78,16 +78,27 @@ def pending(
             answers = tx.base_answers(app.base.digest, [fact.id for fact in live_facts or ()])
             unedited = tx.known_facts(live.base, [f.id for f in live_facts or ()]) if live else frozenset()
             restored = tx.restored_since_promotion()
+            derived_from = _derived_from(tx, live, live_facts or ())
         known |= {fact: found.known for fact, found in answers.items()}
         found = base_knowledge(app, leadership, worker, wanted, progress)
         known |= found.known
         leaving = unbuildable(found.failures, app.base.digest, judged_under(app.settings, app.gates))
         if not leaving:
             another = live is not None and live.base != app.base.digest
+            gone = derived_from - {fact.id for fact in wanted}
+            known |= dict.fromkeys(gone, False)
+            unedited -= gone
             return Pending(wanted, live_facts, known, another, unedited, found_wanted.behind, restored)
         with leadership.write() as tx:
             quarantine(tx, leaving, CANNOT_BE_BUILT, ACTOR)
         log.warning("facts.unbuildable", facts=[move.id for move in leaving])
+
+
+def _derived_from(tx: Snapshot, live: Checkpoint | None, facts: Iterable[Fact]) -> frozenset[int]:
+    """The facts of live from which statements that are edited into it may be derived, by id."""
+    if live is None or not tx.has_derived(live.view, live.base):
+        return frozenset()
+    return frozenset(fact.id for fact in facts)
 
 
 def fetch_probes(

@@ -78,6 +78,14 @@ class PlanSettings(Section):
         description="number of runs in which every edited fact in live is examined again once; 0: never",
     )
     retention_sample: int = Field(5_000, ge=1, description="facts in live above which retention is sampled")
+    consequences: Literal["report", "edit", "off"] = Field(
+        "report",
+        description="what follows from new facts (two-hop questions, the other way round, symmetric relations): asked "
+        "and reported, also edited where the model does not infer it, or neither",
+    )
+    consequence_questions: int = Field(
+        2, ge=1, description="maximum number of consequences of each kind per fact"
+    )
 
 
 CHECKPOINT = "checkpoint"

@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from editing.cost import Cost
+from editing.fact_failure import FactFailure
 from editing.progress import TimedProgress, silent
-from editing.spec import BuildReport, BuildSpec, FactFailure, FactReport, Measure
+from editing.spec import BuildReport, BuildSpec, FactReport, Measure
 from editing.storage import checkpoints
 from kbsync.executor import AnnouncedBase, FailureKind, WorkerFailed
 

@@ -52,6 +52,9 @@ class FactMeasure:
     of: Population = "new"
     expects: Expected = "stated"
     answered: Answered = "scored"
+    of_base: bool = False
+    """Whether the base answers its questions too, and those about a sample of the facts that it states unedited: what
+    the base cannot answer about these, no edit can be expected to."""
     probe: str = ""
     """Name of its questions in a fact's evidence; the measure's name if empty."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from editing.consequence import ConsequenceKind
 from editing.evaluation.measures.declaration import FactMeasure
 from editing.requests import render
 from editing.spec import Case, FactSpec
@@ -31,6 +32,20 @@ def unseen(fact: FactSpec) -> Sequence[Case]:
     return tuple(Case(prompt, fact.target) for prompt in prompts if prompt not in edited)
 
 
+def following(kind: ConsequenceKind) -> Callable[[FactSpec], Sequence[Case]]:
+    """What follows from the fact in this way."""
+
+    def asks(fact: FactSpec) -> Sequence[Case]:
+        return tuple(Case(one.rendered, one.target) for one in fact.consequences if one.kind == kind)
+
+    return asks
+
+
+def renamed(fact: FactSpec) -> Sequence[Case]:
+    """The fact with other names of its subject that no edit was made with."""
+    return tuple(Case(prompt, fact.target) for prompt in fact.renamed)
+
+
 FACT_MEASURES: tuple[FactMeasure, ...] = (
     FactMeasure(name="efficacy", asks=own_prompt),
     FactMeasure(name="paraphrase", asks=restated),
@@ -42,6 +57,10 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
     FactMeasure(name="known_retention", asks=own_prompt, of="known"),
     FactMeasure(name="generation", asks=own_prompt, answered="sampled"),
     FactMeasure(name="said", asks=unseen, answered="free"),
+    FactMeasure(name="aliases", asks=renamed, answered="free"),
+    FactMeasure(name="reversed", asks=following("reversed"), answered="free", of_base=True),
+    FactMeasure(name="symmetric", asks=following("symmetric"), answered="free", of_base=True),
+    FactMeasure(name="two_hop", asks=following("two_hop"), answered="free", of_base=True),
     FactMeasure(name="old_paraphrase", asks=restated, of="examined"),
     FactMeasure(
         name="old_neighbourhood", asks=lambda fact: fact.neighbours, expects="unchanged", of="examined"

@@ -175,8 +175,12 @@ def test_a_whole_gate_that_failed_says_what_to_do() -> None:
     assert "[gates.weight_growth]" in reason
 
 
-def test_only_gates_of_the_whole_candidate_carry_advice() -> None:
+def test_only_gates_that_blame_no_facts_carry_advice() -> None:
     assert {gate.name for gate in DEFAULT_GATES if gate.advice} == {
+        "aliases",
+        "reversed",
+        "symmetric",
+        "two_hop",
         "fluency",
         "perplexity_ratio",
         "kl_median",
