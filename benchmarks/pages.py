@@ -1,12 +1,13 @@
-"""What fifty readers of the review pages wait for, and what they cost a cycle, with a million facts in the ledger.
+"""What readers of the review pages wait for, and what they cost a cycle, with a million facts in the ledger.
 
-    python -m benchmarks.pages [--facts N] [--readers N] [--seconds N] [--root DIR] [--name NAME]
+    python -m benchmarks.pages [--facts N] [--readers N …] [--seconds N] [--root DIR] [--phases NAME …] [--name NAME]
 
 `kbsync serve` and `kbsync sync` run as processes of their own on one copy of a home (`pages_home.py`), whose cycle
-reads the demo's news and builds them.  Measured are the pages alone, a cycle alone, and both at once.  A reader
-looks at one page after the other, by chance with the weights in `MIX`, and reads each for `THINK_S` on average.
-`--root` keeps the home, which takes a quarter of an hour to make.  Writes a table, JSON and a plot to
-benchmarks/results/.
+reads the demo's news and builds them.  Measured are the pages alone with each number of readers, a cycle alone, and a
+cycle with the pages and `BESIDE` readers.  A reader looks at one page after the other, by chance with the weights in
+`MIX`, and reads each for `THINK_S` on average; no browser cache helps.  The readers' own process shares the machine.
+`--root` keeps the home, which takes a quarter of an hour to make; `--phases` measures some phases again and keeps the
+others' figures.  Writes a table, JSON and a plot to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from kbsync.demo.server import free_port
 
 RESULTS = Path(__file__).with_name("results")
 THINK_S = 4.0
+BESIDE = 50
+"""Readers beside a cycle."""
+PHASES = ("readers", "cycle", "cycle and readers")
 MIX = {
     "/": 6,
     "/runs": 3,
@@ -80,12 +84,18 @@ class Times:
     """One phase."""
 
     phase: str
+    readers: int
     requests: int
     failed: int
     p50_ms: float
     p95_ms: float
     max_ms: float
     cycle_s: float | None
+    ended: str
+    """The states of the cycle's runs: a rejected run does less than one that is promoted."""
+    server_cpu_s: float
+    """Processor time of `kbsync serve` in seconds of the phase."""
+    seconds: float
     load: float
     """The machine's load average when it ended: others use the machine too."""
     pages: dict[str, tuple[int, float, float, float]]
@@ -119,38 +129,57 @@ async def read(address: str, readers: int, stop: asyncio.Event) -> Waits:
     return waits
 
 
-async def sync(home: Path) -> float:
-    """One cycle in a process of its own, in seconds."""
+async def sync(home: Path) -> tuple[float, str]:
+    """One cycle in a process of its own: seconds, and the states of its runs."""
     began = time.perf_counter()
     command = (sys.executable, "-m", "kbsync", "--home", str(home), "sync", "--json")
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
-    if code := await process.wait():
-        raise SystemExit(f"kbsync sync ended with {code}")
-    return time.perf_counter() - began
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    if process.returncode not in (0, 10):
+        raise SystemExit(f"kbsync sync ended with {process.returncode}")
+    took = time.perf_counter() - began
+    return took, ", ".join(run["state"] for run in json.loads(out)["runs"]) or "no run"
 
 
-async def measured(phase: str, address: str | None, home: Path, options: argparse.Namespace) -> Times:
-    """One phase: with readers if there is an address, with a cycle if its name says so."""
-    stop, cycle_s, waits = asyncio.Event(), None, Waits()
-    readers = asyncio.create_task(read(address, options.readers, stop)) if address else None
+async def measured(phase: str, server: Server | None, home: Path, readers: int, seconds: float) -> Times:
+    """One phase: with readers if there is a server, with a cycle if its name says so."""
+    stop, cycle_s, ended, waits = asyncio.Event(), None, "", Waits()
+    began, used = time.perf_counter(), server.cpu_s() if server else 0.0
+    reading = asyncio.create_task(read(server.address, readers, stop)) if server else None
     if "cycle" in phase:
-        cycle_s = await sync(home)
+        cycle_s, ended = await sync(home)
     else:
-        await asyncio.sleep(options.seconds)
+        await asyncio.sleep(seconds)
     stop.set()
-    if readers is not None:
-        waits = await readers
+    if reading is not None:
+        waits = await reading
+    spent = server.cpu_s() - used if server else 0.0
     every = waits.every()
     pages = {
         page: (len(found), quantile(found, 0.5), quantile(found, 0.95), 1_000 * max(found))
         for page, found in sorted(waits.pages.items())
     }
     figures = quantile(every, 0.5), quantile(every, 0.95), 1_000 * max(every, default=0.0)
-    return Times(phase, len(every), waits.failed, *figures, cycle_s, os.getloadavg()[0], pages)
+    took = time.perf_counter() - began
+    counted = len(every), waits.failed
+    return Times(phase, readers, *counted, *figures, cycle_s, ended, spent, took, os.getloadavg()[0], pages)
+
+
+@dataclass(frozen=True)
+class Server:
+    """`kbsync serve` in a process of its own."""
+
+    address: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Processor time that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def served(home: Path) -> Iterator[str]:
+def served(home: Path) -> Iterator[Server]:
     """`kbsync serve` in a process of its own, warm."""
     port = free_port()
     command = [sys.executable, "-m", "kbsync", "--home", str(home), "serve", "--port", str(port)]
@@ -166,7 +195,7 @@ def served(home: Path) -> Iterator[str]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
-        yield address
+        yield Server(address, process.pid)
     finally:
         process.terminate()
         process.wait(30)
@@ -175,31 +204,38 @@ def served(home: Path) -> Iterator[str]:
 def phases(made: Made, options: argparse.Namespace, place: Path) -> Iterator[Times]:
     """The pages alone, then a cycle beside them and a cycle alone, each from the same state."""
     with made.knowledge_base():
-        both = made.copy(place / "both").root
-        with served(both) as address:
-            yield asyncio.run(measured("readers alone", address, both, options))
-            yield asyncio.run(measured("cycle and readers", address, both, options))
-        shutil.rmtree(both)
-        alone = made.copy(place / "alone").root
-        yield asyncio.run(measured("cycle alone", None, alone, options))
+        for number in options.readers if "readers" in options.phases else ():
+            with served(made.home.root) as server:
+                yield asyncio.run(measured("readers", server, made.home.root, number, options.seconds))
+        if "cycle and readers" in options.phases:
+            both = made.copy(place / "both").root
+            with served(both) as server:
+                yield asyncio.run(measured("cycle and readers", server, both, BESIDE, options.seconds))
+            shutil.rmtree(both)
+        if "cycle" in options.phases:
+            alone = made.copy(place / "alone").root
+            yield asyncio.run(measured("cycle", None, alone, 0, options.seconds))
 
 
 def table(found: list[Times]) -> str:
     """GitHub-flavoured Markdown."""
     lines = [
-        "| phase | requests | failed | p50 ms | p95 ms | longest ms | cycle s | load |",
-        "|:--|--:|--:|--:|--:|--:|--:|--:|",
+        "| phase | readers | requests | failed | p50 ms | p95 ms | longest ms | server, of a core | cycle s | runs |",
+        "|:--|--:|--:|--:|--:|--:|--:|--:|--:|:--|",
     ]
     for one in found:
         cycle_s = "" if one.cycle_s is None else f"{one.cycle_s:.1f}"
-        lines.append(
-            f"| {one.phase} | {one.requests} | {one.failed} | {one.p50_ms:.0f} | {one.p95_ms:.0f} "
-            f"| {one.max_ms:.0f} | {cycle_s} | {one.load:.1f} |"
+        pages = (
+            f"{one.p50_ms:.0f} | {one.p95_ms:.0f} | {one.max_ms:.0f} | {one.server_cpu_s / one.seconds:.0%}"
         )
-    for one in (one for one in found if one.pages):
+        lines.append(
+            f"| {one.phase} | {one.readers} | {one.requests} | {one.failed} "
+            f"| {pages if one.readers else ' | | | '} | {cycle_s} | {one.ended} |"
+        )
+    for one in (one for one in found if one.pages and one.readers == BESIDE):
         lines += [
             "",
-            f"{one.phase}:",
+            f"{one.phase}, {one.readers} readers:",
             "",
             "| page | requests | p50 ms | p95 ms | longest ms |",
             "|:--|--:|--:|--:|--:|",
@@ -212,42 +248,69 @@ def table(found: list[Times]) -> str:
 
 
 def plot(found: list[Times], path: Path) -> None:
-    """Each page's p95, with and without a cycle."""
+    """p50 and p95 by the number of readers, and each page's p95 with and without a cycle."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 6))
-    for one in (one for one in found if one.pages):
-        axes.plot([figures[2] for figures in one.pages.values()], list(one.pages), "o", label=one.phase)
-    axes.axvline(300, color="grey", linestyle=":")
-    axes.set(xlabel="p95, ms", xlim=(0, None))
-    axes.legend()
-    figure.tight_layout()
+    figure, (left, right) = pyplot.subplots(
+        1, 2, figsize=(11, 5.5), layout="constrained", gridspec_kw={"width_ratios": (2, 3)}
+    )
+    curve = [one for one in found if one.phase == "readers"]
+    for label, marker, figures in (
+        ("p95", "o-", [one.p95_ms for one in curve]),
+        ("p50", "s--", [one.p50_ms for one in curve]),
+    ):
+        left.plot([one.readers for one in curve], figures, marker, label=label)
+    beside = [one for one in found if one.phase == "cycle and readers"]
+    left.plot(
+        [one.readers for one in beside], [one.p95_ms for one in beside], "D", label="p95 beside a cycle"
+    )
+    left.axhline(300, color="grey", linestyle=":")
+    left.set(xlabel="readers", ylabel="ms", ylim=(0, None))
+    left.legend()
+    pages = sorted(MIX)
+    for one, marker in zip((one for one in found if one.readers == BESIDE), "od", strict=False):
+        right.plot(
+            [one.pages.get(page, (0, 0, 0, 0))[2] for page in pages],
+            pages,
+            marker,
+            label=f"{one.phase}, {one.readers} readers",
+        )
+    right.axvline(300, color="grey", linestyle=":")
+    right.set(xlabel="p95, ms", xlim=(0, None))
+    right.grid(axis="y", alpha=0.3)
+    right.legend()
     figure.savefig(path)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--facts", type=int, default=1_000_000)
-    parser.add_argument("--readers", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--readers", type=int, nargs="+", default=[10, 25, BESIDE, 100, 200])
+    parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--root", type=Path, help="where the home is made, or was made before")
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=PHASES)
     parser.add_argument("--name", default="pages", help="name of the files in benchmarks/results")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
+    data = RESULTS / f"{options.name}.json"
+    found: dict[tuple[str, int], Times] = {}
+    if set(options.phases) < set(PHASES) and data.exists():
+        before = json.loads(data.read_text(encoding="utf-8"))["phases"]
+        found = {(one["phase"], one["readers"]): Times(**one) for one in before}
+    with tempfile.TemporaryDirectory(dir=options.root) as place:
         made = make(options.root or Path(place) / "made", options.facts)
-        found = []
         for one in phases(made, options, Path(place)):
-            found.append(one)
+            found[one.phase, one.readers] = one
             print(table([one]), flush=True)
+    ordered = sorted(found.values(), key=lambda one: (PHASES.index(one.phase), one.readers))
     about = {"machine": f"{os.cpu_count()} cores, {platform.machine()}", "python": platform.python_version()}
-    result = {**about, "facts": options.facts, "readers": options.readers, "think_s": THINK_S, "mix": MIX}
-    (RESULTS / f"{options.name}.md").write_text(table(found), encoding="utf-8")
-    phases_found = {"phases": [asdict(one) for one in found]}
-    (RESULTS / f"{options.name}.json").write_text(json.dumps({**result, **phases_found}, indent=1) + "\n")
-    plot(found, RESULTS / f"{options.name}.svg")
+    result = {**about, "facts": options.facts, "think_s": THINK_S, "mix": MIX}
+    (RESULTS / f"{options.name}.md").write_text(table(ordered), encoding="utf-8")
+    phases_found = {"phases": [asdict(one) for one in ordered]}
+    data.write_text(json.dumps({**result, **phases_found}, indent=1) + "\n", encoding="utf-8")
+    plot(ordered, RESULTS / f"{options.name}.svg")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from kbsync.queries.survey import Survey, survey
 from kbsync.settings.sections import Settings
 
 log = structlog.get_logger()
+
+BEHIND = 10
+"""How much nicer than the pages the process is that makes a survey."""
 
 
 class Surveys:
@@ -75,6 +79,7 @@ def _made_elsewhere(app: Application) -> Survey:
 
 
 def _survey(sending: Connection, home: Home, settings: Settings) -> None:
-    """In the other process."""
+    """In the other process, behind whatever else the machine has to do."""
+    os.nice(BEHIND)
     with Application(home, settings) as app:
         sending.send(survey(app))

@@ -11,13 +11,14 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event
 
 from state import Snapshot, State, event_pages, fact_pages
 from state.event_queries import EventFilter
 from state.fact_queries import FactFilter
 from state.records import Event, Fact, FactStatus, NewFact
 from tests.support.ledgers import START, Clock, fact
+from tests.support.plans import listening, walks
+from tests.support.plans import plans as plans_of
 
 STATUSES: tuple[FactStatus, ...] = ("wanted", "held", "quarantined", "retracted", "superseded")
 FILTERS = [
@@ -212,47 +213,14 @@ COUNTED: list[Callable[[Snapshot], object]] = [
     lambda tx: tx.subject_prefixes(),
     lambda tx: tx.count_wanted_of("wdt:P6"),
 ]
-GROWING = (
-    "facts",
-    "events",
-    "slots",
-    "observations",
-    "readings",
-    "entities",
-    "view_facts",
-    "base_answers",
-    "probes",
-)
-
-
-@contextmanager
-def listening(tx: Snapshot) -> Iterator[list[tuple[str, object]]]:
-    """The statements that are sent meanwhile."""
-    sent: list[tuple[str, object]] = []
-
-    def note(connection, cursor, statement, parameters, context, many) -> None:
-        sent.append((statement, parameters))
-
-    event.listen(tx.connection, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(tx.connection, "before_cursor_execute", note)
 
 
 def plans(state: State, asked: Callable[[Snapshot], object]) -> list[str]:
     """The plan of every statement that is sent, a line each step."""
-    found = []
     with state.read() as tx:
-        run = tx.connection.exec_driver_sql
-        is_sqlite = tx.connection.dialect.name == "sqlite"
-        if not is_sqlite:
-            run("SET LOCAL enable_seqscan = off")  # in a small table it is the cheapest, whatever there is
-        with listening(tx) as sent:
+        with listening(tx.connection) as sent:
             asked(tx)
-        for statement, parameters in sent:
-            rows = run(f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{statement}", parameters)
-            found += [f"{row[3] if is_sqlite else row[0]} <- {statement}" for row in rows]
+        found = plans_of(tx.connection, list(sent))
     assert found
     return found
 
@@ -260,20 +228,6 @@ def plans(state: State, asked: Callable[[Snapshot], object]) -> list[str]:
 def filled(state: State) -> None:
     with state.write() as tx:
         tx.put_facts([made(number) for number in range(300)], "test")
-
-
-def walks(plan: str, *, counted: bool = False) -> bool:
-    """Whether a step reads a growing table from end to end; where `counted`, an index may be."""
-    step, _, statement = plan.partition(" <- ")
-    step = step.strip()
-    if "WHERE" not in statement and "LIMIT" in statement:
-        return False  # the first rows in the order of an index
-    for name in GROWING:
-        if step.startswith(f"SCAN {name}"):
-            return not (counted and "COVERING INDEX" in step)
-        if f"Seq Scan on {name}" in step:
-            return True
-    return False
 
 
 @pytest.mark.parametrize("analysed", [False, True])
