@@ -235,7 +235,7 @@ def table(found: list[Times]) -> str:
     for one in (one for one in found if one.pages and one.readers == BESIDE):
         lines += [
             "",
-            f"{one.phase}, {one.readers} readers:",
+            f"{one.readers} readers{' beside a cycle' if one.cycle_s else ''}:",
             "",
             "| page | requests | p50 ms | p95 ms | longest ms |",
             "|:--|--:|--:|--:|--:|",
@@ -276,7 +276,7 @@ def plot(found: list[Times], path: Path) -> None:
             [one.pages.get(page, (0, 0, 0, 0))[2] for page in pages],
             pages,
             marker,
-            label=f"{one.phase}, {one.readers} readers",
+            label=f"{one.readers} readers{' beside a cycle' if one.cycle_s else ''}",
         )
     right.axvline(300, color="grey", linestyle=":")
     right.set(xlabel="p95, ms", xlim=(0, None))
