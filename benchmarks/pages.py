@@ -151,6 +151,7 @@ async def measured(phase: str, server: Server | None, home: Path, readers: int, 
     else:
         await asyncio.sleep(seconds)
     stop.set()
+    took = time.perf_counter() - began
     if reading is not None:
         waits = await reading
     spent = server.cpu_s() - used if server else 0.0
@@ -160,7 +161,6 @@ async def measured(phase: str, server: Server | None, home: Path, readers: int, 
         for page, found in sorted(waits.pages.items())
     }
     figures = quantile(every, 0.5), quantile(every, 0.95), 1_000 * max(every, default=0.0)
-    took = time.perf_counter() - began
     counted = len(every), waits.failed
     return Times(phase, readers, *counted, *figures, cycle_s, ended, spent, took, os.getloadavg()[0], pages)
 
