@@ -55,16 +55,12 @@ PAGES = (
 """But for `/survey` and `/metrics`: they look at all facts, one in a process of its own, one at each scrape."""
 
 
-@pytest.mark.parametrize("analysed", [False, True])
 def test_no_page_reads_a_growing_table_from_end_to_end(
-    home: Reviewed, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, analysed: bool
+    home: Reviewed, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has to be counted is counted in the background, as in a large ledger."""
     monkeypatch.setattr(counts, "SMALL", -1)
     state = home.place.application().state
-    if analysed:
-        with state.write() as tx:
-            tx.connection.exec_driver_sql("ANALYZE")
     assert client.get("/").status_code == 200
     waiting = home.conflict("Anna").id
     walking: dict[str, list[str]] = {}
