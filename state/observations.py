@@ -80,6 +80,14 @@ class ObservationQueries(Reader):
         rows = self._rows(chosen.order_by(READINGS.c.id).limit(limit))
         return [(row.subject, row.relation) for row in rows], rows[-1].id if rows else after
 
+    def revisions_page(self, source: str, after: int, limit: int) -> tuple[list[tuple[str, int]], int]:
+        """(subject, newest revision) of at most `limit` slots that the source was read for, and where the next page
+        begins; 0 for the first.  A subject is named once for each of its slots."""
+        columns = select(READINGS.c.id, SLOTS.c.subject, READINGS.c.revision).join_from(READINGS, SLOTS)
+        chosen = columns.where(READINGS.c.source == source, READINGS.c.id > after)
+        rows = self._rows(chosen.order_by(READINGS.c.id).limit(limit))
+        return [(row.subject, row.revision) for row in rows], rows[-1].id if rows else after
+
     def random_slots(self, source: str, n: int, seed: int) -> list[SlotKey]:
         """At most `n` distinct slots of the source, by chance; cost follows `n`, not the ledger."""
         of_source = READINGS.c.source == source

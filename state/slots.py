@@ -40,6 +40,11 @@ class SlotQueries(Reader):
                 found[row.id] = StoredEntity(row.id, row.label, _aliases(row.aliases), row.living)
         return found
 
+    def unlabelled(self, after: str, limit: int) -> list[str]:
+        """At most `limit` entities without a label, by id, that come after the id `after`."""
+        waiting = select(ENTITIES.c.id).where(ENTITIES.c.label.is_(None), ENTITIES.c.id > after)
+        return [row.id for row in self._rows(waiting.order_by(ENTITIES.c.id).limit(limit))]
+
     def slots(self, pairs: Iterable[SlotKey]) -> dict[SlotKey, Slot]:
         found = {}
         for chunk in chunks(pairs):

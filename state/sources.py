@@ -16,6 +16,11 @@ READINGS, OBSERVATIONS, FACTS = table(Readings), table(Observations), table(Fact
 _HEALTH = select(*columns_of(SOURCES, SourceHealth))
 
 
+def import_cursor(source: str) -> str:
+    """The name under which the place in a dump is kept that is imported for a source; no source can have it."""
+    return f"import of {source}"
+
+
 class SourceQueries(Reader):
     def source_health(self, sources: Iterable[str] | None = None) -> dict[str, SourceHealth]:
         """What is known of reading these sources (all that were ever read or tried, if None), by name."""
@@ -99,7 +104,7 @@ class SourceTransitions(SourceQueries, Writer):
             self._delete(READINGS, and_(READINGS.c.source == source, READINGS.c.slot.in_(chunk)))
             self._delete(OBSERVATIONS, and_(OBSERVATIONS.c.source == source, OBSERVATIONS.c.slot.in_(chunk)))
         if not self._read_for(source, 1):
-            self._delete(CURSORS, CURSORS.c.source == source)
+            self._delete(CURSORS, CURSORS.c.source.in_((source, import_cursor(source))))
             self._delete(SOURCES, SOURCES.c.source == source)
         if pairs:
             body = {"source": source, "namespace": namespace, "slots": len(pairs), "reason": reason}

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors.cursors import dump_cursor, load_cursor, typed
+from connectors.border import whole_number
+from connectors.cursors import dump_cursor, load_cursor, pack, typed, unpack
 from connectors.dates import EARLIEST, instant
-from connectors.wikidata.rows import EntityVersion
+from connectors.wikidata.rows import MAX_VERSION, EntityVersion
 from connectors.wikidata.watch import Membership
 
 _FORMAT = 1
@@ -60,6 +61,9 @@ class Cursor:
     newest: int = 0
     """The highest version ever seen."""
     unfinished: Unfinished | None = None
+    imported: str = ""
+    """The subjects that a dump stated, with their revisions, packed (`revisions_in`); until the next pass only, which
+    reads those that have another version by now."""
 
     def dump(self) -> str:
         """Canonical text: equal cursors are equal strings."""
@@ -78,6 +82,8 @@ class Cursor:
             at, id = self.unfinished.after
             high = self.unfinished.high.isoformat()
             fields["unfinished"] = [at.isoformat(), id, high, self.unfinished.watch]
+        if self.imported:
+            fields["imported"] = self.imported
         return dump_cursor(_FORMAT, fields)
 
     @classmethod
@@ -85,7 +91,8 @@ class Cursor:
         """The cursor again.  Raises SourceDataError for a text that no `dump` has written."""
         if text is None:
             return cls()
-        required = (part.name for part in dataclasses.fields(cls) if part.name != "unfinished")
+        optional = ("unfinished", "imported")
+        required = (part.name for part in dataclasses.fields(cls) if part.name not in optional)
         return load_cursor(text, _FORMAT, cls._of, required)
 
     @classmethod
@@ -99,6 +106,24 @@ class Cursor:
             and Unfinished((instant(under_way[0]), under_way[1]), instant(under_way[2]), under_way[3]),
             **fields,
         )
+
+
+def after_import(revisions: Iterable[tuple[str, int]], high: datetime) -> Cursor:
+    """The cursor of a source whose subjects were read from a dump, at these revisions.
+
+    `high`: an instant before which all changes are in the dump.
+    """
+    known = dict(revisions)
+    text = "\n".join(f"{id} {revision}" for id, revision in sorted(known.items()))
+    return Cursor(high=high, newest=max(known.values(), default=0), imported=pack(text))
+
+
+def revisions_in(packed: str) -> dict[str, int]:
+    """The revisions that `after_import` was given; none for an empty text."""
+    if not packed:
+        return {}
+    rows = (line.rpartition(" ") for line in unpack(packed).splitlines())
+    return {id: whole_number(revision, "imported", MAX_VERSION) for id, _, revision in rows}
 
 
 @dataclass(frozen=True, slots=True)

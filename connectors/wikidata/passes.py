@@ -10,9 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from connectors.dates import EARLIEST
 from connectors.errors import SourceUnavailable
 from connectors.observations import Entity, Observation, Poll
-from connectors.wikidata.cursor import Cursor, PassPlan, Unfinished, back, plan_pass, trusted_seen
+from connectors.wikidata.cursor import (
+    Cursor,
+    PassPlan,
+    Unfinished,
+    back,
+    plan_pass,
+    revisions_in,
+    trusted_seen,
+)
 from connectors.wikidata.reader import GraphReader, SubjectState
 from connectors.wikidata.rows import EntityVersion, EntityVersions
 from connectors.wikidata.settings import WatchSettings
@@ -67,6 +76,7 @@ class Pass:
         self._named: dict[str, EntityVersion | None] = {}
         """Objects named in this pass, with the version of the last label delivered."""
         self._everything = cursor == Cursor()
+        self._imported = revisions_in(cursor.imported)
 
     def steps(self) -> Iterator[Poll]:
         """Yield the steps of the pass.  May raise a ConnectorError between steps; earlier steps stay valid."""
@@ -75,6 +85,7 @@ class Pass:
         self._cursor = replace(self._cursor, newest=max(self._cursor.newest, newest))
         yield from self._merged(scan)
         yield from self._vanished(scan)
+        self._take_over(scan)
         todo = plan_pass(self._cursor, scan.found, self._watch, self._settings.overlap, self._now())
         yield from self._changed(todo, scan.found)
         objects = self._changed_objects()
@@ -120,6 +131,8 @@ class Pass:
         if self._everything:
             self._cursor = replace(self._cursor, gone=frozenset(absent))
             return
+        if self._imported:  # what the dump did not state either has never been there
+            self._cursor = replace(self._cursor, gone=self._cursor.gone | (absent - self._imported.keys()))
         vanished = sorted(absent - self._cursor.gone)
         if len(vanished) > max(FEW, self._settings.max_vanished * len(self._watched)):
             raise SourceUnavailable(
@@ -134,6 +147,24 @@ class Pass:
         absent_now = self._cursor.gone | set(vanished)
         self._cursor = replace(self._cursor, gone=absent_now, due=self._cursor.due - absent_now)
         yield Poll(tuple(o for id in vanished for o in self._gone(id)), self._cursor.dump())
+
+    def _take_over(self, scan: EntityVersions) -> None:
+        """After an import from a dump: what has another version than the dump stated is to be read, however long ago
+        it changed.  From the first step on, the cursor has that list instead of the dump's revisions."""
+        if not self._imported:
+            return
+        changed = {id for id, version in scan.found.items() if self._imported.get(id) != version.number}
+        since = back(self._cursor.high or EARLIEST, self._settings.overlap)
+        same = {id: v.number for id, v in scan.found.items() if id not in changed and _is_recent(v, since)}
+        self._seen |= same
+        self._trusted = {**self._trusted, **same}
+        self._cursor = replace(
+            self._cursor,
+            due=self._cursor.due | changed,
+            seen=dict(self._seen),
+            covered=self._watch.text,
+            imported="",
+        )
 
     def _gone(self, id: str) -> list[Observation]:
         return gone(self._name, id, self._relations, self._cursor.newest + 1, self._now())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import pydantic
@@ -27,6 +29,27 @@ class PropertyIds(pydantic.BaseModel):
     human: str = Field(default="wd:Q5", description="CURIE of the class of humans")
 
 
+_WIKIDATA_IDS = PropertyIds()
+WIKIDATA_PROPERTIES = "http://www.wikidata.org/prop/"
+
+
+def vocabulary_of(
+    prefixes: Mapping[str, str] = MappingProxyType({}),
+    property_base: str = WIKIDATA_PROPERTIES,
+    properties: PropertyIds = _WIKIDATA_IDS,
+) -> Vocabulary:
+    """The IRIs of a Wikibase, by default Wikidata's.  Raises SourceSettingsError for a prefix that is no IRI."""
+    return Vocabulary(
+        namespaces=Namespaces({**WIKIDATA, **prefixes}),
+        property_base=property_base,
+        start=properties.start,
+        end=properties.end,
+        instance_of=properties.instance_of,
+        human=properties.human,
+        death=properties.death,
+    )
+
+
 class WatchSettings(HttpSettings, SparqlAccess):
     """One watch list at one SPARQL endpoint."""
 
@@ -37,9 +60,9 @@ class WatchSettings(HttpSettings, SparqlAccess):
     )
     relations: tuple[str, ...] = Field((), description="Relations to watch; empty: the catalogue's")
     prefixes: dict[str, str] = Field({}, description="Prefixes besides wd:, wds:, wdt: and p:")
-    property_base: str = Field("http://www.wikidata.org/prop/", description="What property IRIs start with")
+    property_base: str = Field(WIKIDATA_PROPERTIES, description="What property IRIs start with")
     properties: PropertyIds = Field(
-        PropertyIds(),
+        _WIKIDATA_IDS,
         description="Ids of start, end, instance_of and death, and the class human, where they are not Wikidata's",
     )
     languages: tuple[str, ...] = Field(("en", "mul"), min_length=1, description="Label languages, best first")
@@ -63,15 +86,7 @@ class WatchSettings(HttpSettings, SparqlAccess):
 
     def vocabulary(self) -> Vocabulary:
         """Raises SourceSettingsError for a prefix that is no IRI."""
-        return Vocabulary(
-            namespaces=Namespaces({**WIKIDATA, **self.prefixes}),
-            property_base=self.property_base,
-            start=self.properties.start,
-            end=self.properties.end,
-            instance_of=self.properties.instance_of,
-            human=self.properties.human,
-            death=self.properties.death,
-        )
+        return vocabulary_of(self.prefixes, self.property_base, self.properties)
 
 
 class WikidataSettings(WatchSettings):

@@ -94,6 +94,14 @@ class _Cursor:
         return load_cursor(text, _FORMAT, typed(cls), (part.name for part in fields(cls)))
 
 
+def after_list(list_cursor: str) -> str:
+    """The cursor of a source whose watch list stands at `list_cursor`, and whose stream was never followed.
+
+    The next poll begins with a pass over the list.
+    """
+    return _Cursor(list=list_cursor).dump()
+
+
 class StreamConnector:
     """Kind `wikidata-stream`: everything but `poll` is the watch list's."""
 

@@ -24,6 +24,7 @@ from kbsync.cli import (
     doctor,
     editing,
     forgetting,
+    importing,
     inspecting,
     keys,
     ledger,
@@ -54,7 +55,7 @@ app = typer.Typer(
 
 PANELS = {
     "Start here": ("demo", "init", "config", "doctor", "relations", "gates"),
-    "Keep a model current": ("sync", "run", "dry-run", "retemplate", "rebuild", "pause", "resume"),
+    "Keep a model current": ("sync", "run", "import", "dry-run", "retemplate", "rebuild", "pause", "resume"),
     "See how things stand": (
         "status",
         "sources",
@@ -132,6 +133,7 @@ for part in (
     setup,
     doctor,
     syncing,
+    importing,
     retemplating,
     sources,
     requesting,

@@ -17,6 +17,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "run": ("kbsync --home /srv/kbsync run",),
     "pause": ("kbsync pause --reason 'the servers are being upgraded'",),
     "resume": ("kbsync resume",),
+    "import": (
+        "kbsync import latest-all.json.gz",
+        "kbsync import latest-all.json.bz2 --watch countries.txt --source wikidata",
+    ),
     "rebuild": ("kbsync rebuild",),
     "dry-run": ("kbsync dry-run", "kbsync dry-run --json"),
     "retemplate": (

@@ -80,11 +80,11 @@ class Globals:
         logs.configure(settings.log)
         return settings
 
-    def application(self) -> Application:
-        """For commands that work: needs a settings file."""
+    def application(self, *, required: bool = True) -> Application:
+        """For commands that work: needs a settings file, unless `required` says otherwise."""
         from kbsync.application import Application
 
-        return Application(self.home(), self.settings())
+        return Application(self.home(), self.settings(required=required))
 
     def ledger(self) -> Application:
         """For commands that only look at, or decide about, what is in the ledger."""

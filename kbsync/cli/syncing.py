@@ -85,7 +85,7 @@ def exit_code(report: CycleReport) -> int:
 
 def show(report: CycleReport) -> None:
     """The cycle for people."""
-    from kbsync.intake.pull import BOOTSTRAP_ADVICE
+    from kbsync.intake.report import BOOTSTRAP_ADVICE
 
     for source, intake in report.intake.items():
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(intake.verdicts.items()))

@@ -9,109 +9,27 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from types import MappingProxyType
 
 from connectors.observations import Connector, Poll
 from kbsync.admission.policy import Policy
-from kbsync.admission.verdicts import Verdict
 from kbsync.catalogue.relations import Catalogue
 from kbsync.intake import entities, rendering
-from kbsync.intake.admit import ACTOR, Admission, Admitted, Breaker, stored
+from kbsync.intake.admit import ACTOR, Admission, Breaker, stored
 from kbsync.intake.forgotten import cursor_without_forgotten, without_forgotten
+from kbsync.intake.report import LONGEST_REJECT, IntakeReport
 from kbsync.visible import visible
 from state.fact_queries import FactFilter
 from state.ledger import State, Transaction, utc_now
-from state.records import Slot, SlotKey
+from state.records import SlotKey
 
 PAGE = 1_000
 """Slots per transaction where the source does not determine the size of a step."""
-
-BOOTSTRAP_ADVICE = (
-    "if this is a first import, type `kbsync sync --bootstrap`, which lets them in; "
-    "else look at them with `kbsync quarantine`"
-)
-"""What to do about facts that the volume breaker stopped."""
-
-LISTED = 5_000
-"""Maximum number of decisions in a report; further ones are only counted (a first import may have a million)."""
-
-
-LONGEST_REJECT = 500
-"""Maximum length, in characters, of the stored description of a rejected row."""
-
-
-@dataclass(frozen=True, slots=True)
-class SlotVerdict:
-    """One line of a report."""
-
-    slot: Slot
-    verdict: Verdict
-
-    @property
-    def kind(self) -> str:
-        return self.verdict.kind
-
-    @property
-    def code(self) -> str:
-        return self.verdict.reason.code
-
-
-@dataclass(slots=True)
-class IntakeReport:
-    """The result of an intake: counts of everything, and the decisions that changed the ledger."""
-
-    observations: int = 0
-    new: int = 0
-    late: int = 0
-    rejected: int = 0
-    """Rows from the source that could not be used."""
-    reject: str = ""
-    """Where the first rejected row is, and what is wrong with it."""
-    verdicts: dict[str, int] = field(default_factory=dict)
-    """By kind: unchanged, hold, quarantine, accept, retract."""
-    reasons: dict[str, int] = field(default_factory=dict)
-    """By reason code."""
-    decisions: list[SlotVerdict] = field(default_factory=list)
-    """Those that changed the ledger, the first `LISTED` of them."""
-    unlisted: dict[str, int] = field(default_factory=dict)
-    """Relations that are not in the catalogue, with the number of slots read: stored, but not judged."""
-    tripped: bool = False
-    """Whether the volume breaker stopped facts."""
-    stopped: int = 0
-    """Facts that the volume breaker stopped."""
-    unfinished: bool = False
-    """Whether reading paused before the source's end; the next call continues from there."""
-
-    def add(self, admitted: Iterable[Admitted]) -> None:
-        for one in admitted:
-            kind, code = one.verdict.kind, one.verdict.reason.code
-            self.verdicts[kind] = self.verdicts.get(kind, 0) + 1
-            self.reasons[code] = self.reasons.get(code, 0) + 1
-            if one.changed and len(self.decisions) < LISTED:
-                self.decisions.append(SlotVerdict(one.slot, one.verdict))
-
-    def merge(self, other: IntakeReport) -> None:
-        """Add the report of another part of the same cycle."""
-        self.observations += other.observations
-        self.new += other.new
-        self.late += other.late
-        self.rejected += other.rejected
-        self.reject = self.reject or other.reject
-        for counts, more in (
-            (self.verdicts, other.verdicts),
-            (self.reasons, other.reasons),
-            (self.unlisted, other.unlisted),
-        ):
-            for name, count in more.items():
-                counts[name] = counts.get(name, 0) + count
-        self.decisions.extend(other.decisions[: LISTED - len(self.decisions)])
-        self.tripped = self.tripped or other.tripped
-        self.stopped += other.stopped
-        self.unfinished = other.unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +93,8 @@ class Intake:
         report, answered = IntakeReport(), False
         for step in connector.poll(cursor):
             answered = True
-            report.merge(self._apply(connector.name, step, bootstrap=bootstrap, cursor=step.cursor))
+            cursors = {connector.name: step.cursor} if step.cursor is not None else {}
+            report.merge(self.apply(connector.name, step, bootstrap=bootstrap, cursors=cursors))
             self.alive()
             if pause():
                 report.unfinished = True
@@ -262,24 +181,34 @@ class Intake:
         report = IntakeReport()
         remaining = iter(sorted(set(pairs)))
         while page := list(islice(remaining, PAGE)):
-            with _undisturbed(), self.write() as tx:
-                self._admit(tx, page, report, bootstrap=bootstrap)
+            self.admit_page(page, report, bootstrap=bootstrap, cursors={})
             self.alive()
         return report
 
     def _reread(self, connector: Connector, pairs: list[SlotKey]) -> _Reread:
         found = _Reread()
         for step in connector.snapshot(pairs):
-            done = self._apply(connector.name, step, bootstrap=False, cursor=None, all_of_it=True)
+            done = self.apply(connector.name, step, all_of_it=True)
             found.report.merge(done)
             self.alive()
             found.slots.update((seen.subject.id, seen.relation) for seen in step.observations)
         return found
 
-    def _apply(
-        self, source: str, step: Poll, *, bootstrap: bool, cursor: str | None, all_of_it: bool = False
+    def apply(
+        self,
+        source: str,
+        step: Poll,
+        *,
+        bootstrap: bool = False,
+        cursors: Mapping[str, str] = MappingProxyType({}),
+        all_of_it: bool = False,
+        admit: bool = True,
     ) -> IntakeReport:
-        """Apply one step in one transaction."""
+        """Apply one step, and keep the cursors that cover it (by name), in one transaction.
+
+        `all_of_it`: slots that say what is known already are judged again, too.  `admit`: without it nothing is judged
+        yet, and the caller has to `admit_page` what was read.
+        """
         report = IntakeReport()
         with _undisturbed(), self.write() as tx:
             step = without_forgotten(tx, step)
@@ -296,12 +225,21 @@ class Intake:
             report.rejected, report.reject = step.rejected, visible(step.reject, LONGEST_REJECT)
             report.unlisted = dict(Counter(r.relation for r in rows if r.relation not in self.catalogue))
             report.new, report.late = outcomes.count("new"), outcomes.count("late")
-            self._admit(tx, touched, report, bootstrap=bootstrap)
-            if cursor is not None:
-                tx.set_cursor(source, cursor_without_forgotten(tx, cursor))
+            self._admit(tx, touched if admit else (), report, bootstrap=bootstrap)
+            for name, cursor in cursors.items():
+                tx.set_cursor(name, cursor_without_forgotten(tx, cursor))
         if any(decision.kind == "accept" for decision in report.decisions):
             self.expect()
         return report
+
+    def admit_page(
+        self, pairs: Iterable[SlotKey], report: IntakeReport, *, bootstrap: bool, cursors: Mapping[str, str]
+    ) -> None:
+        """Admit slots from their stored observations, and keep the cursors that cover them, in one transaction."""
+        with _undisturbed(), self.write() as tx:
+            self._admit(tx, pairs, report, bootstrap=bootstrap)
+            for name, cursor in cursors.items():
+                tx.set_cursor(name, cursor)
 
     def _keep_rejects(self, source: str, report: IntakeReport) -> None:
         with self.state.read() as tx:

@@ -9,7 +9,7 @@ from kbsync.application import Application
 from kbsync.console import Alarm
 from kbsync.deployment.live import lost, withheld
 from kbsync.deployment.served import Served, served
-from kbsync.intake.pull import BOOTSTRAP_ADVICE
+from kbsync.intake.report import BOOTSTRAP_ADVICE
 from kbsync.queries.counts import Counts, count
 from kbsync.queries.freshness import Freshness, freshness
 from kbsync.queries.sources import SourceState, source_states

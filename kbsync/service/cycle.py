@@ -11,7 +11,7 @@ from kbsync.application import Application
 from kbsync.deployment.live import lost, withheld
 from kbsync.deployment.outbox import Outbox
 from kbsync.executor import AnnouncedBase, Worker
-from kbsync.intake.pull import IntakeReport
+from kbsync.intake.report import IntakeReport
 from kbsync.leadership import ACTOR, Leadership
 from kbsync.runs import promotion, recovery
 from kbsync.runs.ending import ENDS

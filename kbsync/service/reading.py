@@ -18,7 +18,7 @@ from editing.progress import TimedProgress, silent
 from kbsync import telemetry
 from kbsync.application import Application
 from kbsync.errors import KbsyncError
-from kbsync.intake.pull import BOOTSTRAP_ADVICE, IntakeReport
+from kbsync.intake.report import BOOTSTRAP_ADVICE, IntakeReport
 from kbsync.intake.source import Source
 from kbsync.leadership import Leadership
 from kbsync.visible import visible

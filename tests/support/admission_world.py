@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from connectors.observations import Entity, Health, Observation, Poll, Rank, Statement, Triple
 from kbsync.admission.policy import Policy
 from kbsync.catalogue.relations import Catalogue, load_catalogue
-from kbsync.intake.pull import Intake, IntakeReport
+from kbsync.intake.pull import Intake
+from kbsync.intake.report import IntakeReport
 from kbsync.intake.source import Source
 from state.ledger import State
 from state.records import Fact

@@ -143,7 +143,7 @@ def test_a_step_delivered_twice_equals_one_delivered_once(
             source = Script(observation.source)
             source.tell(observation)
             for time in range(2):
-                world.intake._apply(source.name, source.steps[0], bootstrap=False, cursor=None)
+                world.intake.apply(source.name, source.steps[0])
                 if time == 0:
                     before, events = world.facts(), world.events()
             assert world.facts() == before
@@ -169,7 +169,7 @@ def test_a_value_that_a_homonym_withdraws_and_no_source_states_is_history_at_onc
         statement = Statement("s0", "entity", thing, "normal", None, None, 0)
         at = START - (60 - revision) * DAY
         source.tell(observed(subject, statement, revision=revision, modified=at, at=START, source="crm"))
-        world.intake._apply("crm", source.steps[-1], bootstrap=False, cursor=None)
+        world.intake.apply("crm", source.steps[-1])
     statuses = {(fact.subject, fact.object): fact.status for fact in world.facts()}
     assert statuses == {
         ("wd:georgia", "wd:eve"): "quarantined",
@@ -195,12 +195,12 @@ def test_a_homonyms_reason_names_what_its_rival_says_now_and_not_what_was_wanted
         statement = Statement("s0", "entity", thing, "normal", None, None, 0)
         at = START - days_ago * DAY
         source.tell(observed(subject, statement, revision=revision, modified=at, at=START, source="crm"))
-        world.intake._apply("crm", source.steps[-1], bootstrap=False, cursor=None)
+        world.intake.apply("crm", source.steps[-1])
     bob = world.fact("georgia_us", "bob")
     assert bob.status == "quarantined"
     assert bob.reason.endswith("(wd:georgia wdt:P6 says ann)")
     before = world.facts()
-    world.intake._apply("crm", source.steps[-1], bootstrap=False, cursor=None)
+    world.intake.apply("crm", source.steps[-1])
     assert world.facts() == before
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from connectors.errors import SourceDataError
 from connectors.observations import Entity, Observation, Poll, Statement
 from connectors.third_party import CheckedConnector
-from kbsync.intake.pull import IntakeReport
+from kbsync.intake.report import IntakeReport
 from tests.support.admission_world import OpenWorld, Script, World, entity, observed, says
 from tests.support.properties import SCALARS, drawing, editions
 
