@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from connectors.wikidata.dump.opening import cursor_after
-from connectors.wikidata.dump.reading import Dump, DumpStep, Place
+from connectors.wikidata.dump.reading import Dump, DumpPlace, DumpStep
 from connectors.wikidata.settings import WatchSettings
 from editing.progress import Pace, TimedProgress
 from kbsync.intake.pull import PAGE, Intake
@@ -74,24 +74,24 @@ class DumpImport:
         report.entities, report.watched = place.lines, place.kept
         return report
 
-    def _place(self) -> tuple[Place, bool]:
+    def _place(self) -> tuple[DumpPlace, bool]:
         """Where to go on: in this dump for this watch list, or at its beginning."""
         of = f"{self.dump.file.identity} {self.dump.scope.identity()}"
         with self.state.read() as tx:
             text = tx.cursor(import_cursor(self.dump.source))
-        known = Place.load(text) if text is not None else None
+        known = DumpPlace.load(text) if text is not None else None
         if known is None or known.of != of:
-            return Place(of), False
-        return known, known != Place(of)
+            return DumpPlace(of), False
+        return known, known != DumpPlace(of)
 
-    def _apply(self, step: DumpStep, report: ImportReport) -> Place:
+    def _apply(self, step: DumpStep, report: ImportReport) -> DumpPlace:
         """Store what the step found; it is judged when the labels of its objects are known."""
         cursors = {import_cursor(self.dump.source): step.place.dump()}
         report.intake.merge(self.intake.apply(self.dump.source, step.poll, cursors=cursors, admit=False))
         self.intake.alive()
         return step.place
 
-    def _admit(self, place: Place, report: ImportReport) -> Place:
+    def _admit(self, place: DumpPlace, report: ImportReport) -> DumpPlace:
         """Admit every slot of the source, page by page; the last page ends the import."""
         source = self.dump.source
         with self.state.read() as tx:
@@ -121,7 +121,7 @@ class DumpImport:
                 return frozenset(found)
             after = page[-1]
 
-    def _take_over(self, place: Place) -> bool:
+    def _take_over(self, place: DumpPlace) -> bool:
         """End the import.  The source continues from the dump, unless it was read already: its cursor is as good."""
         source, cursor = self.dump.source, None
         with self.state.read() as tx:

@@ -16,7 +16,7 @@ from connectors.wikidata.dump import file as dump_file
 from connectors.wikidata.dump import reading
 from connectors.wikidata.dump.entities import rdf_time
 from connectors.wikidata.dump.opening import cursor_after, open_dump, settings_of, subjects_in
-from connectors.wikidata.dump.reading import Dump, DumpStep, Place
+from connectors.wikidata.dump.reading import Dump, DumpPlace, DumpStep
 from tests.support.sink import Sink
 from tests.support.sparql_server import AGENT, Open, SparqlServer
 from tests.support.wikibase_dump import text, write
@@ -33,9 +33,9 @@ def silent(share: float) -> None:
     assert 0 <= share <= 1
 
 
-def steps(dump: Dump, place: Place | None = None) -> list[DumpStep]:
+def steps(dump: Dump, place: DumpPlace | None = None) -> list[DumpStep]:
     """Every step of an import from `place` on, with labels for whatever has none."""
-    place = place or Place("test")
+    place = place or DumpPlace("test")
     found = list(dump.statements(place, silent)) if place.stage == "statements" else []
     named = {s.object.id for step in found for o in step.poll.observations for s in o.statements if s.object}
     at = found[-1].place if found else place
@@ -133,7 +133,7 @@ def test_reading_goes_on_after_any_step(tmp_path: Path, name: str, monkeypatch: 
     expected = stated(sunk(whole))
     assert len(expected) == 7
     for cut, step in enumerate(whole):
-        place = Place.load(step.place.dump())
+        place = DumpPlace.load(step.place.dump())
         statements = [] if place.stage != "statements" else list(opened(path).statements(place, silent))
         at = statements[-1].place if statements else place
         ids = {f"wd:Q{number}" for number in range(1, 8)}
@@ -195,7 +195,7 @@ def test_a_line_that_is_no_entity_is_counted_and_the_others_are_read(tmp_path: P
     world.add("Q2", "Italy", P6=[Claim("Q2-a", "Q3")])
     path = tmp_path / "dump.json"
     path.write_bytes(b"[\n" + line + b",\n" + text(world)[2:])
-    found = list(opened(path).statements(Place("test"), silent))
+    found = list(opened(path).statements(DumpPlace("test"), silent))
     assert [o.subject.id for step in found for o in step.poll.observations] == ["wd:Q2"]
     assert [(step.poll.rejected, "line before byte" in step.poll.reject) for step in found] == [(1, True)]
 

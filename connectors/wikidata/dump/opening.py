@@ -14,7 +14,7 @@ from connectors.wikidata import watch
 from connectors.wikidata.cursor import after_import
 from connectors.wikidata.dump.entities import EntityShape
 from connectors.wikidata.dump.file import DumpFile
-from connectors.wikidata.dump.reading import Dump, DumpScope, Place
+from connectors.wikidata.dump.reading import Dump, DumpPlace, DumpScope
 from connectors.wikidata.settings import WatchSettings, WikidataSettings, vocabulary_of
 from connectors.wikidata.stream import StreamSettings, after_list
 from connectors.wikidata.vocabulary import Vocabulary
@@ -86,7 +86,7 @@ def subjects_in(path: Path) -> tuple[str, ...]:
 
 
 def cursor_after(
-    settings: WatchSettings, revisions: Iterable[tuple[str, int]], place: Place, now: datetime
+    settings: WatchSettings, revisions: Iterable[tuple[str, int]], place: DumpPlace, now: datetime
 ) -> str:
     """The cursor with which the source goes on after the dump.
 

@@ -35,7 +35,7 @@ Stage = Literal["statements", "labels", "admission", "done"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DumpPlace:
     """How far the reading of one dump for one watch list has come."""
 
     of: str
@@ -54,7 +54,7 @@ class Place:
         return dump_cursor(_FORMAT, dataclasses.asdict(self))
 
     @classmethod
-    def load(cls, text: str) -> Place:
+    def load(cls, text: str) -> DumpPlace:
         """Raises SourceDataError for a text that no `dump` has written."""
         return load_cursor(text, _FORMAT, typed(cls), (part.name for part in dataclasses.fields(cls)))
 
@@ -64,7 +64,7 @@ class DumpStep:
     """What one step found, and the place after it; both belong in one transaction."""
 
     poll: Poll
-    place: Place
+    place: DumpPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Dump:
         self._vocabulary, self._shape, self._now = vocabulary, shape, now
         self._pids = {relation: vocabulary.property_id(relation) for relation in scope.relations}
 
-    def statements(self, place: Place, report: Report) -> Iterator[DumpStep]:
+    def statements(self, place: DumpPlace, report: Report) -> Iterator[DumpStep]:
         """The slots of watched entities that hold something, from `place` on; the last step begins the next stage.
 
         Raises SourceDataError for a damaged or incomplete file; the steps before it are valid.
@@ -132,7 +132,7 @@ class Dump:
                 found = _Found()
         yield DumpStep(_poll(found), dataclasses.replace(place, stage="labels", after=0))
 
-    def labels(self, ids: Collection[str], place: Place, report: Report) -> Iterator[DumpStep]:
+    def labels(self, ids: Collection[str], place: DumpPlace, report: Report) -> Iterator[DumpStep]:
         """The labels and aliases of the entities `ids`, from `place` on; the last step ends the reading of the file.
 
         Raises SourceDataError as `statements` does.
