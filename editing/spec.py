@@ -101,6 +101,11 @@ class FactSpec:
         """The consequences that are edited."""
         return tuple(o for o in self.consequences if Wording(o.prompt, o.subject, o.target) in self.further)
 
+    contexts: tuple[str, ...] = ()
+    """Ordinary texts after which its prompt is asked; the worker chooses them."""
+    about_subject: tuple[str, ...] = ()
+    """Sentences about its subject after which its prompt is asked; the worker makes them of the base's answers."""
+
     def wordings(self) -> tuple[Wording, ...]:
         """All requests of the fact, its own prompt first."""
         own = (Wording(template, self.subject, self.target) for template in (self.prompt, *self.variants))
@@ -238,6 +243,10 @@ class Measure:
     """The same figure for the unedited base, where it was asked the same."""
     ability: tuple[int, int] | None = None
     """(answered as expected, asked) of the base, in such questions about facts that it states unedited."""
+    chance: float | None = None
+    """The share of right answers that the base has to exceed for the figure to mean something; None: any will do."""
+    ability_by_fact: tuple[tuple[int, int], ...] = ()
+    """`ability` of each of these facts, where there is a `chance`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,14 @@ from editing.spec import Case
 
 Reading = Callable[[Any, Any, "QuestionSet", Tick], float | None]
 """(model, tokenizer, question set, tick) → a figure computed from the running model; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedChoice:
+    """One question with two possible answers."""
+
+    expected: Question
+    other: Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +40,28 @@ class FactQuestions:
     free: Mapping[str, tuple[FreeQuestion, ...]] = field(default_factory=dict)
     """By measure, the questions that are answered freely."""
 
+    avoided: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
+    """By measure, the questions that are answered wrong where their target is the strict argmax."""
+    chosen: Mapping[str, tuple[ForcedChoice, ...]] = field(default_factory=dict)
+    """By measure, the questions that are answered by the likelier of two answers."""
+
+    def by_measure(self) -> Mapping[str, Sequence[object]]:
+        """By measure, its questions about the fact; without the measures that it is not asked about."""
+        return {**self.scored, **self.sampled, **self.free, **self.avoided, **self.chosen}
+
     def questions(self) -> Iterable[Question]:
         """All scored questions."""
         yield self.own
         if self.old is not None:
             yield self.old
-        for questions in self.scored.values():
+        for questions in (*self.scored.values(), *self.avoided.values()):
             yield from questions
+        for choices in self.chosen.values():
+            for choice in choices:
+                yield from (choice.expected, choice.other)
 
     def probes(self) -> Iterable[tuple[str, Question]]:
-        """(measure, question) of every scored question besides the fact's own prompt."""
+        """(measure, question) of every question to be answered with its target, besides the fact's own prompt."""
         for name, questions in self.scored.items():
             yield from ((name, question) for question in questions if question != self.own)
 
@@ -59,6 +79,8 @@ class QuestionSet:
     windows: tuple[Tensor, ...]
     """Held-out text, (1, T) token ids each."""
     seed: int
+    ability: Mapping[str, FactQuestions] = field(default_factory=dict)
+    """By fact id, what only the base is asked: questions about facts that it states unedited."""
     untouched: tuple[Question, ...] = ()
     """Questions whose prompts the view does not edit, by which base and candidate are compared; distinct prompts."""
     readings: Mapping[str, Reading] = field(default_factory=dict)

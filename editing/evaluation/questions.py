@@ -6,24 +6,24 @@ prompt; and the base's answer, for everything that should not change.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from editing.errors import RequestError
-from editing.evaluation.free_answers import FreeQuestion
+from editing.evaluation.ability import Contexts, ordinary_texts, stated_by_base
+from editing.evaluation.cases import FLUENCY_TEXTS, AskedOfFacts, Known, asked_of, usable
 from editing.evaluation.measures.declaration import FactMeasure, Population, populations
 from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.measures.of_facts import FACT_MEASURES
-from editing.evaluation.question_set import FactQuestions, QuestionSet
+from editing.evaluation.question_set import FactQuestions, ForcedChoice, QuestionSet
 from editing.evaluation.responses import Responses
 from editing.evaluation.sampling import drawn, sampled
 from editing.evaluation.scoring import Question, cut_answer, encode_prompts, encode_targets
 from editing.evaluation.view_names import ViewNames
-from editing.model.loading import readable
-from editing.model.tokens import Passage, continued, try_locate
+from editing.model import chat
 from editing.progress import Tick, uncounted
 from editing.requests import prompt_key, render
 from editing.spec import BaseAnswer, BuildSpec, Case, FactSpec
@@ -34,15 +34,6 @@ these only for that."""
 
 UNAIDED = 32
 """Maximum number of facts by which it is found out what the base can answer at all."""
-
-FLUENCY_TEXTS = 32
-"""Number of generated texts, if there are enough facts, so that GE is a meaningful average."""
-
-Known = Mapping[str, BaseAnswer]
-"""By fact id."""
-
-AskedOfFacts = list[tuple[FactSpec, FactMeasure, tuple[Case, ...]]]
-"""What each measure asks of each fact."""
 
 
 @dataclass
@@ -89,7 +80,11 @@ def known_facts(base: AskedBase, facts: Sequence[FactSpec]) -> dict[str, BaseAns
 def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Sequence[Tensor]) -> QuestionSet:
     """All questions about the view of `spec`; `windows` is the held-out text."""
     facts = _asked_facts(base, spec, known)
-    asked = _usable(base, _asked_of_facts(spec, facts, known))
+    asked = usable(
+        base.model,
+        base.tokenizer,
+        asked_of(facts, spec, known, [m for m in FACT_MEASURES if m.chance is None]),
+    )
     whole = {m.name: tuple(m.asks(spec)) for m in CANDIDATE_MEASURES if m.asks is not None}
     unmoved = [case for _, measure, cases in asked for case in cases if measure.expects == "unchanged"]
     unmoved += [case for cases in whole.values() for case in cases if case.target is None]
@@ -98,9 +93,15 @@ def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Seq
     required = _required(
         base, [case for cases in whole.values() for case in cases if case.target is not None]
     )
+    contexts = Contexts(
+        ordinary_texts(base.tokenizer, windows), _statements(base.tokenizer, asked, unchanged)
+    )
+    more, ability = _robustness(base, spec, known, contexts, facts)
+    asked += more
     about_facts = _fact_questions(base, facts, known, asked, unchanged)
     return QuestionSet(
         facts=about_facts,
+        ability=_fact_questions(base, [fact for fact, *_ in ability], known, ability, {}),
         candidate={
             name: tuple(
                 (unchanged if case.target is None else required)[case]
@@ -128,18 +129,6 @@ def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Seq
     )
 
 
-def _asked_of_facts(spec: BuildSpec, facts: Sequence[FactSpec], known: Known) -> AskedOfFacts:
-    """What every measure asks of the facts that it is about."""
-    free = _drawn_for_sampling(spec, known)
-    return [
-        (fact, measure, tuple(measure.asks(fact)))
-        for fact in facts
-        for measure in FACT_MEASURES
-        if measure.of in populations(fact, known=known[fact.id].known)
-        and (measure.answered == "scored" or fact.id in free[measure.name])
-    ]
-
-
 def _unaided(base: AskedBase, spec: BuildSpec, known: Known) -> dict[str, FactQuestions]:
     """What the base alone is asked about facts that it states: a sample for each measure that needs it."""
     asked: AskedOfFacts = []
@@ -150,21 +139,38 @@ def _unaided(base: AskedBase, spec: BuildSpec, known: Known) -> dict[str, FactQu
             facts = drawn([fact for fact in spec.facts if fact.id in cases], UNAIDED, spec.settings.seed)
             asked += [(fact, measure, cases[fact.id]) for fact in facts]
     facts = list({fact.id: fact for fact, *_ in asked}.values())
-    return _fact_questions(base, facts, known, _usable(base, asked), {})
+    return _fact_questions(base, facts, known, usable(base.model, base.tokenizer, asked), {})
 
 
-def _usable(base: AskedBase, asked: AskedOfFacts) -> AskedOfFacts:
-    """`asked` without the cases that cannot be tokenised or are longer than the model can read."""
-    pairs = list(dict.fromkeys((case.prompt, case.target or "") for *_, cases in asked for case in cases))
-    passages = [
-        Passage(continued(prompt, target), len(prompt), len(prompt) if target else None)
-        for prompt, target in pairs
+def _robustness(
+    base: AskedBase, spec: BuildSpec, known: Known, contexts: Contexts, facts: Sequence[FactSpec]
+) -> tuple[AskedOfFacts, AskedOfFacts]:
+    """What the robustness measures ask about `facts`, and what they ask the base about facts that it states."""
+    measures = [measure for measure in FACT_MEASURES if measure.chance is not None]
+    most = max((measure.most or 0 for measure in measures), default=0)
+    able = stated_by_base(facts, known, most, spec.settings.seed)
+    about = asked_of(contexts.of(facts, known), spec, known, measures)
+    ability = [(fact, m, tuple(m.asks(fact))) for fact in contexts.of(able, known) for m in measures]
+    both = [
+        usable(base.model, base.tokenizer, _in_conversation(base.tokenizer, some))
+        for some in (about, ability)
     ]
-    found = try_locate(base.tokenizer, passages, limit=readable(base.model))
-    bad = {pair for pair, row in zip(pairs, found, strict=True) if isinstance(row, RequestError)}
+    return both[0], both[1]
+
+
+def _in_conversation(tokenizer: Any, asked: AskedOfFacts) -> AskedOfFacts:
+    """`asked` with the questions of some measures put through the chat template, or marked as questions."""
+
+    def put(prompt: str) -> str:
+        return chat.asked(tokenizer, prompt) if chat.opening(tokenizer) is not None else f"{prompt}\nAnswer:"
+
     return [
-        (fact, measure, tuple(case for case in cases if (case.prompt, case.target or "") not in bad))
-        for fact, measure, cases in asked
+        (
+            fact,
+            m,
+            tuple(replace(case, prompt=put(case.prompt)) for case in cases) if m.in_conversation else cases,
+        )
+        for fact, m, cases in asked
     ]
 
 
@@ -184,22 +190,6 @@ def _asked_facts(base: AskedBase, spec: BuildSpec, known: Known) -> list[FactSpe
         *sampled(base.model, base.tokenizer, old, new, limit, seed),
         *sampled(base.model, base.tokenizer, unedited, new, limit, seed),
     ]
-
-
-def _drawn_for_sampling(spec: BuildSpec, known: Known) -> dict[str, set[str]]:
-    """For every measure that is answered by generated text, the facts that are asked about."""
-    return {
-        measure.name: {
-            fact.id
-            for fact in drawn(
-                [fact for fact in spec.facts if measure.of in populations(fact, known[fact.id].known)],
-                spec.generate if measure.answered == "free" else min(spec.generate, FLUENCY_TEXTS),
-                spec.settings.seed,
-            )
-        }
-        for measure in FACT_MEASURES
-        if measure.answered != "scored"
-    }
 
 
 def _texts(spec: BuildSpec, facts: Sequence[FactSpec], known: Known, asked: AskedOfFacts) -> tuple[str, ...]:
@@ -227,35 +217,70 @@ def _fact_questions(
         if fact.previous and "new" in populations(fact, known[fact.id].known)
     }
     stated = [
-        (case.prompt, case.target or "")
+        (case.prompt, answer)
         for _, measure, cases in asked
         for case in cases
-        if measure.answered == "scored" and measure.expects == "stated"
+        if measure.answered in ("scored", "chosen") and measure.expects != "unchanged"
+        for answer in (measure.choices if measure.answered == "chosen" else (case.target or "",))
     ]
     pairs = list(dict.fromkeys([*own.values(), *old.values(), *stated]))
     encoded = dict(zip(pairs, encode_targets(base.tokenizer, pairs), strict=True))
-    scored: dict[str, dict[str, tuple[Question, ...]]] = {fact.id: {} for fact in facts}
-    sampled: dict[str, dict[str, tuple[Case, ...]]] = {fact.id: {} for fact in facts}
-    free: dict[str, dict[str, tuple[FreeQuestion, ...]]] = {fact.id: {} for fact in facts}
     names = ViewNames(facts)
+    found: dict[str, dict[str, dict[str, Any]]] = {fact.id: defaultdict(dict) for fact in facts}
     for fact, measure, cases in asked:
-        if measure.answered == "sampled":
-            sampled[fact.id][measure.name] = cases
-        elif measure.answered == "free":
-            free[fact.id][measure.name] = tuple(names.question(fact, case) for case in cases)
-        elif measure.expects == "unchanged":
-            scored[fact.id][measure.name] = tuple(unchanged[case] for case in cases if case in unchanged)
-        else:
-            scored[fact.id][measure.name] = tuple(encoded[case.prompt, case.target or ""] for case in cases)
-    return {
-        id: FactQuestions(
-            own=encoded[pair],
-            old=encoded[old[id]] if id in old else None,
-            scored=scored[id],
-            sampled=sampled[id],
-            free=free[id],
+        kind = _kind(measure)
+        found[fact.id][kind][measure.name] = _as_asked(
+            kind, fact, measure, cases, (encoded, unchanged, names)
         )
+    return {
+        id: FactQuestions(own=encoded[pair], old=encoded[old[id]] if id in old else None, **found[id])
         for id, pair in own.items()
+    }
+
+
+def _kind(measure: FactMeasure) -> str:
+    """The field of `FactQuestions` that has its questions."""
+    return "avoided" if measure.expects == "avoided" else measure.answered
+
+
+def _as_asked(
+    kind: str,
+    fact: FactSpec,
+    measure: FactMeasure,
+    cases: Sequence[Case],
+    known: tuple[Mapping[tuple[str, str], Question], Mapping[Case, Question], ViewNames],
+) -> tuple[Any, ...]:
+    """`cases` as the questions that `FactQuestions` has for their kind; `known`: the tokens of prompts with answers,
+    of cases that should not change, and the names in the view."""
+    encoded, unchanged, names = known
+    if kind == "sampled":
+        return tuple(cases)
+    if kind == "free":
+        return tuple(names.question(fact, case) for case in cases)
+    if kind == "chosen":
+        yes, no = measure.choices
+        turned = ((case.prompt, (yes, no) if case.target == yes else (no, yes)) for case in cases)
+        return tuple(
+            ForcedChoice(encoded[prompt, right], encoded[prompt, wrong]) for prompt, (right, wrong) in turned
+        )
+    if measure.expects == "unchanged":
+        return tuple(unchanged[case] for case in cases if case in unchanged)
+    return tuple(encoded[case.prompt, case.target or ""] for case in cases)
+
+
+def _statements(
+    tokenizer: Any, asked: AskedOfFacts, unchanged: Mapping[Case, Question]
+) -> dict[str, list[str]]:
+    """Fact id → what the base states about its subject besides the fact, as sentences."""
+    return {
+        fact.id: [
+            chat.statement(case.prompt, answer)
+            for case in cases
+            if case in unchanged
+            and (answer := tokenizer.decode(unchanged[case].target, skip_special_tokens=True).strip())
+        ]
+        for fact, measure, cases in asked
+        if measure.name == "same_subject"
     }
 
 

@@ -9,15 +9,11 @@ from editing.evaluation.evidence import Evidence, counted, finite
 from editing.evaluation.measures.declaration import CandidateMeasure, FactMeasure, populations
 from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.measures.of_facts import FACT_MEASURES
+from editing.evaluation.probe_reports import probe_reports
 from editing.evaluation.question_set import FactQuestions
 from editing.evaluation.responses import Responses
-from editing.evaluation.scoring import Question
-from editing.model.passes import Ids
 from editing.requests import render
-from editing.spec import FactReport, FactSpec, Measure, ProbeReport
-
-PROBES = {measure.name: measure.probe or measure.name for measure in FACT_MEASURES}
-"""Measure → name of its questions in a fact's evidence."""
+from editing.spec import FactReport, FactSpec, Measure
 
 
 def measured(evidence: Evidence) -> tuple[Measure, ...]:
@@ -45,6 +41,8 @@ def _share_of_facts(measure: FactMeasure, evidence: Evidence) -> Measure:
     if measure.of_base:
         unedited = _joined([_hits(measure, questions, evidence.base) for questions in asked])
         share = replace(share, base=_share(unedited), ability=_ability(measure, evidence))
+    if measure.chance is not None:
+        share = _with_ability(share, measure, evidence)
     if exhaustive:
         return share
     pairs = () if live is None else tuple(map(_pair, own, live))
@@ -64,7 +62,9 @@ def _pair(own: Sequence[bool], live: Sequence[bool]) -> tuple[int, int, int]:
 
 def _ability(measure: FactMeasure, evidence: Evidence) -> tuple[int, int]:
     """(answered as expected, asked) of the base, about facts that it states."""
-    asked = [questions for questions in evidence.asked.unaided.values() if _has(questions, measure)]
+    asked = [
+        questions for questions in evidence.asked.unaided.values() if measure.name in questions.by_measure()
+    ]
     hits = [hit for questions in asked for hit in _hits(measure, questions, evidence.base)]
     return sum(hits), len(hits)
 
@@ -73,14 +73,23 @@ def _share(hits: Sequence[bool]) -> float | None:
     return sum(hits) / len(hits) if hits else None
 
 
-def _has(questions: FactQuestions, measure: FactMeasure) -> bool:
-    return any(measure.name in some for some in (questions.scored, questions.sampled, questions.free))
+def _with_ability(share: Measure, measure: FactMeasure, evidence: Evidence) -> Measure:
+    """`share` with the base's answers to the same questions about facts that it states unedited."""
+    asked = [one for one in evidence.asked.ability.values() if measure.name in one.by_measure()]
+    hits = [_hits(measure, questions, evidence.base) for questions in asked]
+    total = sum(map(sum, hits)), sum(map(len, hits))
+    return replace(share, chance=measure.chance, ability=total, ability_by_fact=_by_fact(hits))
+
+
+def _by_fact(hits: Sequence[Sequence[bool]]) -> tuple[tuple[int, int], ...]:
+    """(answered as expected, asked) of each fact that was asked anything."""
+    return tuple((sum(some), len(some)) for some in hits if some)
 
 
 def _asked(measure: FactMeasure, evidence: Evidence, fact: str) -> FactQuestions | None:
     """The fact's questions, if it was asked those of this measure."""
     questions = evidence.asked.facts.get(fact)
-    return questions if questions is not None and _has(questions, measure) else None
+    return questions if questions is not None and measure.name in questions.by_measure() else None
 
 
 def _hits(measure: FactMeasure, questions: FactQuestions, responses: Responses) -> tuple[bool, ...]:
@@ -89,6 +98,10 @@ def _hits(measure: FactMeasure, questions: FactQuestions, responses: Responses) 
         return tuple(responses.says(question) for question in questions.free[measure.name])
     if measure.answered == "sampled":
         return tuple(responses.mentions(case) for case in questions.sampled[measure.name])
+    if measure.answered == "chosen":
+        return tuple(responses.prefers(choice) for choice in questions.chosen[measure.name])
+    if measure.expects == "avoided":
+        return tuple(not responses.states(question) for question in questions.avoided[measure.name])
     return tuple(responses.states(question) for question in questions.scored[measure.name])
 
 
@@ -131,68 +144,6 @@ def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
         p_old=finite(candidate.scores[old].probability) if old else None,
         group=group,
         asked=asked,
-        probes=_probe_reports(questions, evidence, always=fact.id in evidence.described),
+        probes=probe_reports(questions, evidence, always=fact.id in evidence.described),
         derived=fact.derived,
     )
-
-
-def _probe_reports(questions: FactQuestions, evidence: Evidence, *, always: bool) -> tuple[ProbeReport, ...]:
-    """All questions about a fact; without `always`, empty for one that failed none of them."""
-    asked = list(questions.probes())
-    sampled = [(name, case) for name, cases in questions.sampled.items() for case in cases]
-    unmentioned = [(name, case) for name, case in sampled if not evidence.candidate.mentions(case)]
-    unsaid = [
-        (name, question)
-        for name, some in questions.free.items()
-        for question in some
-        if not evidence.candidate.says(question)
-    ]
-    failed = bool(unmentioned or unsaid) or not all(
-        evidence.candidate.states(one) for one in (questions.own, *(q for _, q in asked))
-    )
-    if not failed and not always:
-        return ()
-    return (
-        *(_probe_report(PROBES[name], question, evidence) for name, question in asked),
-        *(
-            ProbeReport(
-                PROBES[name],
-                case.prompt,
-                case.target or "",
-                _text_after(evidence.candidate, case.prompt) or "",
-                False,
-                _text_after(evidence.before, case.prompt),
-            )
-            for name, case in unmentioned
-        ),
-        *(
-            ProbeReport(
-                PROBES[name],
-                one.prompt,
-                one.names[0],
-                evidence.candidate.free[one.prompt],
-                False,
-                evidence.before.free.get(one.prompt),
-            )
-            for name, one in unsaid
-        ),
-    )
-
-
-def _probe_report(kind: str, question: Question, evidence: Evidence) -> ProbeReport:
-    candidate, tokenizer = evidence.candidate, evidence.tokenizer
-    expected = _decoded(evidence, question.target)
-    given = candidate.shown(tokenizer, question, expected) or ""
-    before = evidence.before.shown(tokenizer, question, expected)
-    passed = candidate.states(question)
-    return ProbeReport(kind, _decoded(evidence, question.prompt), expected, given, passed, before)
-
-
-def _text_after(responses: Responses, prompt: str) -> str | None:
-    """The text that was generated, up to where it stops answering the prompt; None if there is none."""
-    text = responses.texts.get(prompt)
-    return None if text is None else text.answer.strip()
-
-
-def _decoded(evidence: Evidence, tokens: Ids | Sequence[int]) -> str:
-    return str(evidence.tokenizer.decode(tokens, skip_special_tokens=True)).strip()

@@ -11,7 +11,7 @@ from torch import Tensor
 from editing.evaluation.free_answers import FreeQuestion, free_answers, states
 from editing.evaluation.generation import GeneratedText, generate
 from editing.evaluation.locality import NextToken, divergence, next_token
-from editing.evaluation.question_set import FactQuestions, QuestionSet
+from editing.evaluation.question_set import FactQuestions, ForcedChoice, QuestionSet
 from editing.evaluation.scoring import Question, Score, cut_answer, greedy_answers, score
 from editing.evaluation.words import contains
 from editing.model.passes import Ids
@@ -105,6 +105,8 @@ class Responses:
     def speak(self, model: Any, tokenizer: Any, asked: QuestionSet, tick: Tick = uncounted) -> None:
         """What a candidate's figures are compared with on the base: texts, readings and untouched prompts, and on the
         base also what the measures ask of it."""
+        if self.base is None:
+            self.score(model, (one for fact in asked.ability.values() for one in fact.questions()), tick)
         self.compare(model, asked.untouched, tick)
         missing = [prompt for prompt in asked.texts if prompt not in self.texts]
         texts = generate(model, tokenizer, missing, seed=asked.seed, tick=tick)
@@ -133,6 +135,10 @@ class Responses:
     def states(self, question: Question) -> bool:
         """Whether every token of the expected answer is the strict argmax."""
         return self.scores[question].strict
+
+    def prefers(self, choice: ForcedChoice) -> bool:
+        """Whether the expected answer is likelier than the other one."""
+        return self.scores[choice.expected].logprob > self.scores[choice.other].logprob
 
     def mentions(self, case: Case) -> bool:
         """Whether the text generated after the prompt names the expected object before it ends."""

@@ -19,6 +19,12 @@ _SPACELESS = regex.compile(
 )
 _HANGUL = regex.compile(r"\p{Script=Hangul}")
 _WORD = regex.compile(r"\w")
+_ABBREVIATION = regex.compile(r"\p{Lu}{2,4}")
+_MORE_DIGITS = regex.compile(r"[.,:/]\d")
+_MORE_DIGITS_BEFORE = regex.compile(r"(?:\d[.,:/]|(?<![\w)])[-−])$")
+_THOUSANDS = regex.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_ACCENTS = regex.compile(r"(?<=[\p{Latin}\p{Greek}\p{Cyrillic}])\p{Mn}+")
+"""Marks on letters; in other scripts they are vowels."""
 STOP = regex.compile(r"(?V1)\n|[.;:!?](?!\w)|,(?!\d)|[\p{Terminal_Punctuation}--[.,:;!?]](?!\d)|<\|")
 """The end of an object in running text: punctuation of any script that ends a clause, or a new line."""
 _SENTENCE = regex.compile(r"\n|[.!?](?=\s)|[。！？｡]")
@@ -27,10 +33,16 @@ INITIAL = regex.compile(r"(?:^|[\s.])(?:\p{Lu}|\p{Lu}\p{Ll}|Jr|Sr|\p{Lu}\.\p{Lu}
 
 
 class FoldedText:
-    """A text in which names are searched as separate words, ignoring case, width and white space."""
+    """A text in which names are searched as separate words, ignoring case, accents, width and white space.
+
+    An abbreviation in capitals (US, IT) is found in capitals only, so that it is not taken for another word, and a
+    number not within a longer number (5 in 5.5 or 15:30).
+    """
 
     def __init__(self, text: str) -> None:
+        cased = f" {_plain(text)} "
         self._text = f" {_folded(text)} "
+        self._cased = cased if len(cased) == len(self._text) else None
         self._boundaries = {match.start() for match in _BOUNDARY.finditer(self._text)}
 
     def spans(self, name: str) -> list[tuple[int, int]]:
@@ -38,17 +50,29 @@ class FoldedText:
         needle, found = _folded(name), []
         at = self._text.find(needle) if needle else -1
         while at >= 0:
-            end = at + len(needle)
-            begins = at in self._boundaries or not _joined(self._text[at - 1])
-            korean = bool(_HANGUL.match(needle[-1]))
-            if begins and (end in self._boundaries or not _joined(self._text[end]) or korean):
-                found.append((at, end))
+            if self._is_name(needle, _plain(name), at, at + len(needle)):
+                found.append((at, at + len(needle)))
             at = self._text.find(needle, at + 1)
         return found
 
+    def ends_at(self, end: int) -> bool:
+        """Whether nothing that can be part of a word follows."""
+        return not _WORD.search(self._text, end)
+
+    def _is_name(self, needle: str, cased: str, start: int, end: int) -> bool:
+        begins = start in self._boundaries or not _joined(self._text[start - 1])
+        korean = bool(_HANGUL.match(needle[-1]))
+        ends = end in self._boundaries or not _joined(self._text[end]) or korean
+        if not begins or not ends:
+            return False
+        if _ABBREVIATION.fullmatch(cased) and self._cased is not None and self._cased[start:end] != cased:
+            return False
+        within = _MORE_DIGITS_BEFORE.search(self._text, endpos=start) if needle[0].isdecimal() else None
+        return not within and not (needle[-1].isdecimal() and _MORE_DIGITS.match(self._text, end))
+
 
 def contains(text: str, target: str) -> bool:
-    """Whether `target` occurs in `text` as separate words, ignoring case, width and white space."""
+    """Whether `target` occurs in `text` as separate words; see `FoldedText` for what is ignored."""
     return bool(FoldedText(text).spans(target))
 
 
@@ -81,7 +105,13 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=65_536)
 def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return _plain(text).casefold()
+
+
+def _plain(text: str) -> str:
+    """Without accents, differences of width and white space, and separators of thousands."""
+    bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
+    return str(_THOUSANDS.sub("", " ".join(unicodedata.normalize("NFKC", bare).split())))
 
 
 def _joined(char: str) -> bool:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from editing.consequence import Consequence
+from editing.evaluation.cases import Known
 from editing.evaluation.free_answers import free_answers, states
-from editing.evaluation.questions import Known
 from editing.evaluation.view_names import ViewNames
 from editing.progress import Tick, uncounted
 from editing.spec import BuildSpec, FactSpec, Wording

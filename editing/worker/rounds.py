@@ -29,11 +29,12 @@ from editing.durable import staging_name
 from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
 from editing.errors import SpecError
+from editing.evaluation.cases import Known
 from editing.evaluation.evidence import Evidence
 from editing.evaluation.isolated import stated_alone
 from editing.evaluation.metrics import text_windows, weight_growth
 from editing.evaluation.question_set import QuestionSet
-from editing.evaluation.questions import AskedBase, Known, build_questions, known_facts
+from editing.evaluation.questions import AskedBase, build_questions, known_facts
 from editing.evaluation.reporting import fact_reports, measured
 from editing.evaluation.responses import DESCRIBED, Responses
 from editing.model.hooks import fused

@@ -102,9 +102,9 @@ def _round(built: Built) -> str:
 
 def _gate(result: GateResult) -> str:
     """One gate's figure and how it stands."""
-    from kbsync.gates import standing
+    from kbsync.gates import is_judged, standing
 
-    if standing(result) == "not judged":
-        return f"{result.name} not judged"
+    if not is_judged(result):
+        return f"{result.name} {standing(result)}"
     figure = "not measured" if result.value is None else f"{result.value:.3f}"
     return f"{result.name} {figure}{'' if result.passed else f' (failed: {result.threshold:g})'}"

@@ -139,4 +139,6 @@ def _summary(judged: Sequence[StoryGate]) -> str:
     if failed:
         return "failed: " + ", ".join(failed)
     counts = Counter(gate.standing for gate in judged)
-    return ", ".join(f"{counts[name]} {name}" for name in ("passed", "not judged") if counts[name])
+    return ", ".join(
+        f"{counts[name]} {name}" for name in ("passed", "not judged", "not judgeable") if counts[name]
+    )

@@ -11,7 +11,7 @@ To add a gate, declare its measure in `editing.evaluation.measures` and the gate
 
 from kbsync.gates.blame import Blame, blame, systematic
 from kbsync.gates.bounds import clustered_bound, paired_bound, sample_bound, wilson_bound
-from kbsync.gates.declaration import Direction, Gate, GateStanding, GateVerdict, standing
+from kbsync.gates.declaration import Direction, Gate, GateStanding, GateVerdict, is_judged, standing
 from kbsync.gates.declared import DEFAULT_GATES
 from kbsync.gates.verdicts import RULE, judge, judge_all
 
@@ -25,6 +25,7 @@ __all__ = [
     "GateVerdict",
     "blame",
     "clustered_bound",
+    "is_judged",
     "judge",
     "judge_all",
     "paired_bound",

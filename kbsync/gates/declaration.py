@@ -71,7 +71,7 @@ class GateVerdict:
 
     `bound` is the number that was compared with `threshold`: the value itself, its confidence bound, or what the gate
     compares in its place.  It is
-    None if nothing could be compared: the gate failed, or it was not judged because no case applied.
+    None if nothing could be compared: the gate failed, no case applied, or the base cannot answer such questions.
     """
 
     name: str
@@ -94,14 +94,21 @@ class Judged(Protocol):
     def n(self) -> int: ...
 
 
-GateStanding = Literal["passed", "failed", "not judged"]
+GateStanding = Literal["passed", "failed", "not judged", "not judgeable"]
 
 
 def standing(verdict: Judged) -> GateStanding:
-    """Whether the gate passed, failed, or was not judged because no case applied."""
+    """Whether the gate passed, failed, or was not judged: no case applied, or the base cannot answer such questions."""
     if not verdict.passed:
         return "failed"
-    return "passed" if verdict.n or verdict.bound is not None else "not judged"
+    if verdict.bound is not None:
+        return "passed"
+    return "not judgeable" if verdict.n else "not judged"
+
+
+def is_judged(verdict: Judged) -> bool:
+    """Whether the gate passed or failed."""
+    return standing(verdict) in ("passed", "failed")
 
 
 def share(outcomes: tuple[bool, ...]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from editing.cost import growth_of_one
 from editing.spec import FactReport
 from kbsync.gates.declaration import Gate
@@ -49,6 +51,24 @@ _GENTLER = "lower `capacity` in [plan], or raise `lam` or `keep` in [edit]"
 def _said(fact: FactReport) -> str:
     hits, asked = _hits(fact, "said")
     return f"stated freely in {hits} of {asked} unseen wordings"
+
+
+def _after_other_text(measure: str) -> Callable[[FactReport], str]:
+    def evidence(fact: FactReport) -> str:
+        hits, asked = _hits(fact, measure)
+        return f"stated after {hits} of {asked} other texts"
+
+    return evidence
+
+
+def _is_true(fact: FactReport) -> str:
+    hits, asked = _hits(fact, "is_true")
+    return f"{hits} of {asked} questions whether it is true, or what it replaced, are answered right"
+
+
+def _negation(fact: FactReport) -> str:
+    hits, asked = _hits(fact, "negation")
+    return f"{asked - hits} of {asked} denied prompts are answered with its object"
 
 
 DEFAULT_GATES: tuple[Gate, ...] = (
@@ -116,6 +136,35 @@ DEFAULT_GATES: tuple[Gate, ...] = (
         "edited facts whose object appears anywhere in a text sampled after their prompt; replaced by `said`",
         enabled=False,
         evidence=_generation,
+    ),
+    Gate(
+        "long_prefix",
+        0.80,
+        "at_least",
+        "edited facts that are the strict argmax after 50 tokens of ordinary text",
+        enabled=False,
+        evidence=_after_other_text("long_prefix"),
+    ),
+    Gate(
+        "distractor",
+        0.80,
+        "at_least",
+        "prompts after a sentence about the same subject that are answered as the fact states",
+        evidence=_after_other_text("distractor"),
+    ),
+    Gate(
+        "is_true",
+        0.60,
+        "at_least",
+        'answers to "Is it true that …?" that are likelier to confirm the fact, and to deny what it replaced',
+        evidence=_is_true,
+    ),
+    Gate(
+        "negation",
+        0.60,
+        "at_least",
+        "denied prompts (`It is not true that …`, `… is not`) that are not answered with the object all the same",
+        evidence=_negation,
     ),
     *(
         Gate(

@@ -35,6 +35,8 @@ def judge(gate: Gate, measure: Measure | None, *, rule: int = RULE) -> GateVerdi
         return verdict(True, "not judged: no case applies")
     if value is None or not math.isfinite(value):
         return verdict(False, f"not a number: {value}")
+    if flaw := not_judgeable(measure, gate.confidence):
+        return verdict(not gate.required, f"not judgeable on this base: {flaw}")
     sampled = not measure.exhaustive
     if sampled and (measure.k is None or n == 0):
         return verdict(False, "a sampled measure without counts")
@@ -77,6 +79,26 @@ def _no_worse(gate: Gate, margin: float, measure: Measure, rule: int) -> tuple[b
         of = ""
     detail = f"live {live:.3f}{of}, margin {margin:g}"
     return passed, detail if passed else f"{detail}: worse than live"
+
+
+def not_judgeable(measure: Measure, confidence: float) -> str:
+    """Why the base's own answers show that this figure means nothing; empty if it can be judged.
+
+    The base is asked the same about facts that it states unedited.  It must be better than chance at `confidence`.
+    """
+    if measure.chance is None:
+        return ""
+    k, n = (
+        sum(hits for hits, _ in measure.ability_by_fact),
+        sum(asked for _, asked in measure.ability_by_fact),
+    )
+    if n == 0:
+        return "it states none of the facts that could be asked about"
+    if sample_bound(k, n, measure.ability_by_fact, confidence, "at_least") > measure.chance:
+        return ""
+    return (
+        f"of facts that it states, it answers {k} of {n} such questions, and {measure.chance:.0%} is chance"
+    )
 
 
 def judge_all(

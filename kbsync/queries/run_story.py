@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kbsync.application import Application
-from kbsync.gates import Gate, GateStanding, standing
+from kbsync.gates import Gate, GateStanding, is_judged, standing
 from kbsync.queries.fact_way import FactWay, RunStep, steps, ways
 from kbsync.queries.reports import Reports
 from kbsync.queries.run_answers import Answered, reported, scope_of
@@ -148,7 +148,7 @@ def _gates(app: Application, tx: Snapshot, run: Run) -> tuple[GateLine, ...]:
     earlier = [one.id for one in reversed(tx.runs(HISTORY - 1, before=run.id))]
     past: dict[str, list[GateResult]] = {}
     for one in tx.last_gate_results(earlier):
-        if standing(one) != "not judged":
+        if is_judged(one):
             past.setdefault(one.name, []).append(one)
     order = list(declared)
     results = sorted(

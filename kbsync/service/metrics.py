@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from kbsync.application import Application
 from kbsync.deployment.served import served
-from kbsync.gates import standing
+from kbsync.gates import is_judged
 from kbsync.queries.freshness import freshness
 from state.records import DeploymentState, FactStatus, RunState
 
@@ -26,8 +26,8 @@ METRICS = {
     "kbsync_facts": "Facts by status",
     "kbsync_gate_value": "Value of each gate in the last round that was judged; NaN where the gate has none",
     "kbsync_gate_threshold": "What the gate's value, or its bound, was compared with",
-    "kbsync_gate_passed": "1 where the gate passed, or was not judged since no case applied",
-    "kbsync_gate_judged": "1 where the gate had cases to be judged by",
+    "kbsync_gate_passed": "1 where the gate passed, or could not be judged",
+    "kbsync_gate_judged": "1 where the gate had cases, and a base that can answer such questions",
     "kbsync_source_lag_seconds": "Seconds since the source was last read with success, changed or not",
     "kbsync_source_failures": "Errors in a row since the source was last read with success",
     "kbsync_source_slots": "Slots that the source was ever read for",
@@ -125,10 +125,10 @@ def _gates(tx: Snapshot) -> Iterator[Metric]:
     results = next((results for run in tx.runs(limit=20) if (results := tx.gate_results(run.id))), ())
     last = max((result.round for result in results), default=0)
     for result in (result for result in results if result.round == last):
-        has_cases = standing(result) != "not judged"
-        figure = result.value if has_cases else None
+        judged_here = is_judged(result)
+        figure = result.value if judged_here else None
         value.add_metric([result.name], float("nan") if figure is None else figure)
-        judged.add_metric([result.name], has_cases)
+        judged.add_metric([result.name], judged_here)
         threshold.add_metric([result.name], result.threshold)
         passed.add_metric([result.name], result.passed)
     yield from (value, threshold, passed, judged)

@@ -25,20 +25,22 @@ Population = Literal["new", "live", "known", "old", "examined"]
     examined  a sample of the old ones, which changes from run to run
 """
 
-Answered = Literal["scored", "sampled", "free"]
+Answered = Literal["scored", "sampled", "free", "chosen"]
 """How a question is answered:
 
     scored   right if every token of the expected answer is the strict argmax, teacher-forced
     sampled  right if a text sampled after the prompt names the expected object before it ends
     free     right if the greedy answer, up to its natural end, states the fact (`free_answers.states`)
+    chosen   right if the expected one of the measure's two `choices` is likelier than the other
 """
 
-Expected = Literal["stated", "unchanged"]
+Expected = Literal["stated", "unchanged", "avoided"]
 """The expected answer of a question:
 
     stated     the target of the case
     unchanged  what the view states, if it edits that prompt; else the case's target if the base states it,
                or else whatever the base answers
+    avoided    anything but the target of the case; only for scored questions
 """
 
 
@@ -57,6 +59,15 @@ class FactMeasure:
     the base cannot answer about these, no edit can be expected to."""
     probe: str = ""
     """Name of its questions in a fact's evidence; the measure's name if empty."""
+    choices: tuple[str, str] = ("", "")
+    """The two possible answers of chosen questions."""
+    in_conversation: bool = False
+    """Whether its questions are put through the chat template, where there is one."""
+    most: int | None = None
+    """Maximum number of facts that are asked about; None: all, or for sampled and free answers as the spec says."""
+    chance: float | None = None
+    """The share of right answers from which on the figure means something.  The base is asked the same about facts
+    that it states unedited, and a base that is no better than this cannot be judged by the measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

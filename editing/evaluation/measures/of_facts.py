@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from editing.consequence import ConsequenceKind
+from editing.evaluation.measures import robustness
 from editing.evaluation.measures.declaration import FactMeasure
 from editing.requests import render
 from editing.spec import Case, FactSpec
@@ -46,6 +47,9 @@ def renamed(fact: FactSpec) -> Sequence[Case]:
     return tuple(Case(prompt, fact.target) for prompt in fact.renamed)
 
 
+OFTEN = 0.5
+"""The chance of a question with two answers; from a base that answers others no more often, little can be expected."""
+
 FACT_MEASURES: tuple[FactMeasure, ...] = (
     FactMeasure(name="efficacy", asks=own_prompt),
     FactMeasure(name="paraphrase", asks=restated),
@@ -61,6 +65,24 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
     FactMeasure(name="reversed", asks=following("reversed"), answered="free", of_base=True),
     FactMeasure(name="symmetric", asks=following("symmetric"), answered="free", of_base=True),
     FactMeasure(name="two_hop", asks=following("two_hop"), answered="free", of_base=True),
+    FactMeasure(name="long_prefix", asks=robustness.after_long_text, most=robustness.FACTS, chance=OFTEN),
+    FactMeasure(name="distractor", asks=robustness.after_distractor, most=robustness.FACTS, chance=OFTEN),
+    FactMeasure(
+        name="is_true",
+        asks=robustness.confirmed,
+        answered="chosen",
+        choices=(robustness.YES, robustness.NO),
+        in_conversation=True,
+        most=robustness.FACTS,
+        chance=OFTEN,
+    ),
+    FactMeasure(
+        name="negation",
+        asks=robustness.negated,
+        expects="avoided",
+        most=robustness.FACTS,
+        chance=OFTEN,
+    ),
     FactMeasure(name="old_paraphrase", asks=restated, of="examined"),
     FactMeasure(
         name="old_neighbourhood", asks=lambda fact: fact.neighbours, expects="unchanged", of="examined"

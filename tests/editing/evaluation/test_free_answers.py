@@ -8,14 +8,21 @@ from typing import Any
 import pytest
 
 from editing.evaluation.evidence import Evidence
-from editing.evaluation.free_answers import FreeQuestion, first_sentence, free_answers, others, states
+from editing.evaluation.free_answers import (
+    FreeQuestion,
+    first_sentence,
+    free_answers,
+    judged,
+    others,
+    states,
+)
 from editing.evaluation.measures.of_facts import unseen
 from editing.evaluation.questions import AskedBase, build_questions
 from editing.evaluation.reporting import fact_reports, measured
 from editing.evaluation.responses import Responses
 from editing.evaluation.view_names import ViewNames
 from editing.evaluation.words import sentence_end
-from editing.spec import BaseAnswer, BuildSpec, Case, FactSpec
+from editing.spec import BaseAnswer, BuildSpec, Case, FactSpec, Wording
 from tests.support.tiny_models import gpt2, learn, tokenizer
 
 IRELAND = FreeQuestion(
@@ -163,3 +170,80 @@ def test_a_candidate_that_states_the_fact_only_on_the_edited_prompt_is_seen() ->
     assert (found["1"][:2], found["2"][:2], found["3"][:2]) == ((0, 0), (1, 1), (1, 0))
     (answer,) = found["3"][2]
     assert "Paris" in answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("The capital of Greece is Athens.", "wrong"),
+        ("the capital of greece is Athens", "wrong"),
+        ("The capital of Atlantis is Athens.", "undecided"),
+        ("The capital of the Republic of Ireland is Athens.", "right"),
+        ("The capital of the country is Athens.", "right"),
+        ("Unlike Ireland's, the capital of Greece is Athens.", "wrong"),
+        ("The capital of Éire is Athens.", "right"),
+        ("Its seat of government.", "undecided"),
+        ("Athina", "right"),
+        ("ATHENS!", "right"),
+        ("Athens' old town", "right"),
+        ("New Athens, no, Dublin", "wrong"),
+        ("Not Dublin but Athens", "wrong"),
+        ("Thessaloniki.", "undecided"),
+        ("", "undecided"),
+    ],
+)
+def test_an_answer_is_right_or_wrong_or_undecided_by_the_names_in_it(answer: str, verdict: str) -> None:
+    question = replace(IRELAND, templates=("The capital of {} is",), subject_names=("Éire",))
+    assert judged(answer, question) == verdict
+
+
+@pytest.mark.parametrize(
+    ("names", "answer", "right"),
+    [
+        (("York",), "New York", False),
+        (("United States", "US"), "Let us see", False),
+        (("United States", "US"), "In the US.", True),
+        (("5",), "5.5 million", False),
+        (("5",), "At 15:05", False),
+        (("5",), "About 5.", True),
+        (("1000",), "1,000 people", True),
+        (("1999",), "In 1999", True),
+        (("1999",), "In 19990", False),
+        (("São Tomé",), "Sao Tome.", True),
+        (("Malmö",), "MALMÖ", True),
+    ],
+)
+def test_names_in_numbers_abbreviations_and_accents(names: tuple[str, ...], answer: str, right: bool) -> None:
+    question = FreeQuestion("?", "Oz", names=names, other_objects=("New York",))
+    assert states(answer, question) is right
+
+
+@pytest.mark.parametrize(
+    ("subject", "names", "answer", "right"),
+    [
+        ("New York City", ("New York",), "New York City is in Ohio", False),
+        ("New York City", ("New York",), "New York City is in New York", True),
+        ("Luxembourg", ("Luxembourg",), "Luxembourg.", True),
+        ("Luxembourg", ("Luxembourg",), "The capital of Luxembourg is Luxembourg.", True),
+        ("Luxembourg", ("Luxembourg",), "The capital of Luxembourg is Esch.", False),
+    ],
+)
+def test_the_subjects_own_name_is_not_the_object(
+    subject: str, names: tuple[str, ...], answer: str, right: bool
+) -> None:
+    assert states(answer, FreeQuestion("?", subject, names=names)) is right
+
+
+def test_the_subjects_of_neighbours_and_the_aliases_of_the_subject_are_known() -> None:
+    italy = FactSpec(
+        "1",
+        "The capital of {} is",
+        "Italy",
+        "Turin",
+        further=(Wording("The capital of {} is", "Italia", "Turin"), Wording("{} is in", "Turin", "Italy")),
+        neighbours=(Case("The capital of Greece is"), Case("What about Malta?")),
+    )
+    question = ViewNames([italy]).question(italy, Case("The capital city of Italy:", "Turin"))
+    assert question.other_subjects == ("Greece",)
+    assert question.subject_names == ("Italia",)
+    assert not states("The capital of Greece is Turin", question)

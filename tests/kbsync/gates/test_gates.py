@@ -224,3 +224,21 @@ def test_the_growth_of_edits_with_settings_that_are_wrong_is_rejected(growth: fl
     assert verdict.value == growth
     assert verdict.bound == pytest.approx(math.sqrt(1 + (growth**2 - 1) / edits))
     assert verdict.detail == f"{growth:.3f} with {edits} edits is {verdict.bound:.3f} an edit"
+
+
+ABLE = Measure("is_true", 0.9, n=10, k=9, chance=0.5, ability_by_fact=((2, 2),) * 10)
+
+
+@pytest.mark.parametrize("ability", [(), ((1, 2),) * 16, ((2, 2), (1, 2), (1, 2))])
+def test_a_measure_that_the_base_itself_answers_by_chance_is_not_judgeable(
+    ability: tuple[tuple[int, int], ...],
+) -> None:
+    gate = Gate("is_true", 0.6, "at_least", "what is confirmed")
+    assert standing(judge(gate, ABLE)) == "passed"
+    for value, k in ((0.9, 9), (0.1, 1)):
+        verdict = judge(gate, replace(ABLE, value=value, k=k, ability_by_fact=ability))
+        assert standing(verdict) == "not judgeable"
+        assert "not judgeable on this base" in verdict.detail
+        assert (verdict.value, verdict.bound) == (value, None)
+    required = judge(replace(gate, required=True), replace(ABLE, ability_by_fact=ability))
+    assert standing(required) == "failed"
