@@ -41,6 +41,11 @@ def editor_named(name: str) -> Editor:
         found: object = getattr(import_module(module), attribute)
     else:
         found = next((p.load() for p in entry_points(group=ENTRY_POINT_GROUP) if p.name == name), None)
+    if name == "auto":
+        raise SpecError(
+            "the editor `auto` is chosen from a home's measurements ([calibration] editors): name an editor here; "
+            f"available: {', '.join(editors())}"
+        )
     if found is None:
         raise SpecError(f"no editor is named {name!r}; available: {', '.join(editors())}")
     if not isinstance(found, Editor):

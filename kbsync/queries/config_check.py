@@ -18,6 +18,7 @@ from connectors.files import FilesConnector
 from connectors.guesses import did_you_mean
 from editing.editors.registry import editors
 from editing.errors import EditingError
+from editing.settings import EditSettings
 from kbsync import telemetry
 from kbsync.application import Application
 from kbsync.deployment.hook_problems import hook_problems
@@ -29,6 +30,7 @@ from kbsync.queries.unlisted import described, unlisted
 from kbsync.queries.upcoming import agenda
 from kbsync.settings.base_model import calibration_doubt
 from kbsync.settings.canaries import read_canaries
+from kbsync.settings.editor_choice import AUTO
 from kbsync.settings.operation import described_periods
 from kbsync.signing.keys import obstacles
 from state.errors import StateError
@@ -136,8 +138,14 @@ def _device(app: Application) -> Iterator[Problem]:
 
 
 def _editor(app: Application) -> Iterator[Problem]:
-    if app.settings.edit.editor is not None:
-        yield from _unknown("[edit] editor", [app.settings.edit.editor], editors(), "editor")
+    name = app.settings.edit.editor
+    if name == AUTO:
+        try:
+            app.settings.edit_settings(EditSettings())
+        except BadConfiguration as error:
+            yield Problem("[edit] editor", str(error), error.advice or "")
+    elif name is not None:
+        yield from _unknown("[edit] editor", [name], (*editors(), AUTO), "editor")
 
 
 def _layers(app: Application) -> Iterator[Problem]:

@@ -37,7 +37,11 @@ class RunBase:
 
 def configured(app: Application) -> RunBase:
     """The configured base, with the current settings."""
-    return RunBase(app.base.digest, app.base.directory, app.settings.edit_settings(app.base.edit_settings))
+    return RunBase(
+        app.base.digest,
+        app.base.directory,
+        app.settings.edit_settings(app.base.edit_settings, app.base.digest),
+    )
 
 
 def of_live(app: Application, live: Checkpoint | None) -> RunBase | None:

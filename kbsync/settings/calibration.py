@@ -25,6 +25,9 @@ class CalibrationSettings(Section):
     facts: str | None = Field(None, description="digest of the facts that were edited")
     score: float | None = Field(None, description="S on facts that the search never saw")
     efficacy: float | None = Field(None, description="share of those facts that were then stated")
+    editors: Path | None = Field(
+        None, description='results of `kbsync bench editors` on the base, by which `editor = "auto"` chooses'
+    )
 
     def described(self) -> str:
         """The calibration in one line."""

@@ -64,7 +64,8 @@ class EditOverrides(Section):
     seed: int | None = Field(None, description="seed of the contexts and of all sampling")
     chat: bool | None = Field(None, description="edit each fact's question too, with the chat template")
     editor: str | None = Field(
-        None, description="the method that turns a view into weights (docs/editors.md); unset: `memit`"
+        None,
+        description="the method that turns a view into weights (docs/editors.md), or `auto`; unset: `memit`",
     )
     options: dict[str, float] | None = Field(
         None, description="hyper-parameters of editors other than MEMIT, by name (docs/editors.md)"

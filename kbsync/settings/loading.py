@@ -64,7 +64,8 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def _anchored(values: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Make the paths of [model], `canaries` and of [state]'s anchor and witnesses absolute, relative to `directory`."""
+    """Make the paths of [model] and [calibration], `canaries`, and [state]'s anchor and witnesses absolute, relative to
+    `directory`."""
 
     def absolute(value: Any) -> Any:
         if isinstance(value, list):
@@ -73,7 +74,12 @@ def _anchored(values: dict[str, Any], directory: Path) -> dict[str, Any]:
         return str(directory / os.path.expanduser(value)) if is_path else value
 
     anchored = dict(values)
-    for section, keys in (("model", ("path", "corpus", "heldout")), ("state", ("anchor", "witnesses"))):
+    paths = {
+        "model": ("path", "corpus", "heldout"),
+        "calibration": ("editors",),
+        "state": ("anchor", "witnesses"),
+    }
+    for section, keys in paths.items():
         if isinstance(anchored.get(section), dict):
             anchored[section] = {
                 key: absolute(value) if key in keys else value for key, value in anchored[section].items()

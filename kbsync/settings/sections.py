@@ -31,6 +31,7 @@ from kbsync.home import Home
 from kbsync.settings.calibration import CalibrationSettings
 from kbsync.settings.deploy import AnyHookSettings
 from kbsync.settings.editing import EditOverrides, ModelSettings
+from kbsync.settings.editor_choice import resolved
 from kbsync.settings.environment import Environment
 from kbsync.settings.gates import GateCommandSettings, GateSettings, gates_in_force
 from kbsync.settings.listening import HealthSettings, PagesSettings
@@ -223,9 +224,12 @@ class Settings(BaseSettings):
         """The default gates with this file's overrides, then those of its gate commands."""
         return gates_in_force(self.gates, self.gate_commands)
 
-    def edit_settings(self, defaults: EditSettings) -> EditSettings:
-        """`defaults` (the base's) with this file's overrides."""
-        return self.edit.over(defaults)
+    def edit_settings(self, defaults: EditSettings, base: str | None = None) -> EditSettings:
+        """`defaults` (the base's) with this file's overrides, and with the best editor in place of `auto`.
+
+        Raises BadConfiguration if no measurement of the base with the digest `base` says which that is.
+        """
+        return resolved(self.edit.over(defaults), self.calibration.editors, base)
 
     def database_url(self, home: Home) -> str | URL:
         """The ledger's database: the configured URL, or SQLite in the home."""

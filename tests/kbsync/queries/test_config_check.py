@@ -64,6 +64,7 @@ def test_settings_that_can_work_have_no_problem(tmp_path: Path) -> None:
         ("[gates.perplexity_ratio]\nthreshold = 0\n", "[gates.perplexity_ratio] threshold", "about 1"),
         ("[gates.retention]\nmargin = 2\n", "[gates.retention] margin", "from 0 to 1"),
         ("[edit]\neditor = 'memti'\n", "[edit] editor", "did you mean 'memit'?"),
+        ("[edit]\neditor = 'auto'\n", "[edit] editor", "kbsync bench editors"),
         ("[edit]\nlayers = []\n", "[edit] layers", "name each layer once"),
         ("[edit]\nlayers = [1, 1]\n", "[edit] layers", "name each layer once"),
         ("[edit]\nlayers = [3, 9]\n", "[edit] layers", "layers from 0 to 3"),
