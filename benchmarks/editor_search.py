@@ -34,19 +34,15 @@ FREE = 1.05
 RESULTS = Path(__file__).parent / "results"
 LISTS: Mapping[str, Sequence[tuple[str, Sequence[float]]]] = {
     "memit": (),
-    "memit_null_space": (("l2", (1.0, 0.1, 10.0)), ("threshold", (0.1, 0.02, 0.5))),
+    "memit_null_space": (("l2", (1.0, 0.1, 10.0, 100.0)), ("threshold", (0.1, 0.02, 0.5))),
+    "locft_bf": (("batch", (100, 10)), ("lr", (5e-4, 2e-4, 1e-3)), ("layer", (1, 0, 2))),
     "ft_w": (
-        ("decay", (1.0, 0.0, 0.01)),
+        ("decay", (1.0, 0.0)),
         ("batch", (64, 10)),
-        ("lr", (5e-4, 1e-3, 2e-4)),
-        ("layer", (1, 0, 3)),
+        ("lr", (5e-4, 2e-4, 1e-3)),
+        ("layer", (1, 0, 2)),
     ),
-    "locft_bf": (("batch", (100, 10)), ("lr", (5e-4, 1e-3, 2e-4)), ("layer", (1, 0, 3)), ("end", (1, 0))),
-    "one_gradient": (
-        ("lr", (1e-3, 1e-4, 1e-2)),
-        ("last_layer", (1, 0, 3)),
-        ("l2", (1.0, 10.0)),
-    ),
+    "one_gradient": (("lr", (1e-4, 3e-4, 1e-3)), ("l2", (1.0, 0.1)), ("last_layer", (1, 0, 2))),
     "rome": (("layer", (1, 0)),),
 }
 """Editor → its options in the order in which they are searched, each with what is tried; the first is the start."""

@@ -35,8 +35,9 @@ class EditorScore:
     """The largest over the seeds, over the base's."""
 
 
-def chosen_editor(file: Path | None, base: str | None) -> str:
-    """The editor that the measurements in `file` recommend for the base with this digest (None: not compared).
+def chosen_editor(file: Path | None, base: str | None) -> tuple[str, dict[str, float]]:
+    """The editor that the measurements in `file` recommend for the base with this digest (None: not compared), with the
+    options that it was measured with.
 
     It is the one with the highest S among those that rebuild a view and leave the language alone.  The default editor
     stays where its interval overlaps: a difference that may be chance is no reason to change.
@@ -54,7 +55,8 @@ def chosen_editor(file: Path | None, base: str | None) -> str:
     found = {row["editor"]: _score(row) for row in measured["results"] if _eligible(row)}
     if not found:
         raise BadConfiguration(f"no editor in {file} has a score", MEASURE)
-    return best(found)
+    name = best(found)
+    return name, {option: float(value) for option, value in measured.get("options", {}).get(name, {}).items()}
 
 
 def best(found: Mapping[str, EditorScore]) -> str:
@@ -69,15 +71,16 @@ def best(found: Mapping[str, EditorScore]) -> str:
 
 
 def resolved(settings: EditSettings, file: Path | None, base: str | None) -> EditSettings:
-    """`settings` with an editor's name in place of `auto`."""
+    """`settings` with an editor's name in place of `auto`, and its options."""
     if settings.editor != AUTO:
         return settings
     if settings.options:
         raise BadConfiguration(
-            'with [edit] editor = "auto" there can be no [edit.options]: each editor has options of its own',
+            'with [edit] editor = "auto" there can be no [edit.options]: those that were measured are used',
             "remove [edit.options], or name an editor",
         )
-    return replace(settings, editor=chosen_editor(file, base))
+    name, options = chosen_editor(file, base)
+    return replace(settings, editor=name, options=options)
 
 
 def _eligible(row: Mapping[str, Any]) -> bool:

@@ -34,7 +34,8 @@ def row(
 
 def measured(directory: Path, *rows: dict[str, Any], base: str = BASE) -> Path:
     file = directory / "editors.json"
-    content = {"experiment": "editors", "model": {"digest": base}, "results": rows}
+    content: dict[str, Any] = {"experiment": "editors", "model": {"digest": base}, "results": rows}
+    content["options"] = {"ft_w": {"lr": 0.002}}
     file.write_text(json.dumps(content), encoding="utf-8")
     return file
 
@@ -66,8 +67,8 @@ MEMIT = row("memit", (0.80, 0.85, 0.90))
 def test_the_best_editor_is_chosen_where_the_difference_is_clear(
     rows: list[dict[str, Any]], name: str, tmp_path: Path
 ) -> None:
-    assert chosen_editor(measured(tmp_path, *rows), BASE) == name
-    assert chosen_editor(measured(tmp_path, *rows[::-1]), BASE) == name
+    assert chosen_editor(measured(tmp_path, *rows), BASE) == (name, {})
+    assert chosen_editor(measured(tmp_path, *rows[::-1]), BASE) == (name, {})
 
 
 def test_measurements_of_another_base_are_refused(tmp_path: Path) -> None:
@@ -99,7 +100,8 @@ def test_the_settings_file_names_the_measurements_relative_to_itself(tmp_path: P
     file = tmp_path / "kbsync.toml"
     file.write_text('[edit]\neditor = "auto"\n[calibration]\neditors = "editors.json"\n', encoding="utf-8")
     settings = load(file, {})
-    assert settings.edit_settings(EditSettings(), BASE).editor == "ft_w"
+    chosen = settings.edit_settings(EditSettings(), BASE)
+    assert (chosen.editor, chosen.options) == ("ft_w", {"lr": 0.002}), "with the options it was measured with"
     with pytest.raises(BadConfiguration, match="another base"):
         settings.edit_settings(EditSettings(), "c" * 64)
 
