@@ -154,6 +154,8 @@ class BuildSpec:
     threads: int | None = None
     forms: tuple[str, ...] = ()
     """Further forms in which the candidate is written, each in a folder of the checkpoint."""
+    form_options: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What the settings say of a form, by its name."""
     device: str | None = None
     """`cpu`, `cuda`, … or `auto` (distributed over the available devices); None: a GPU if there is one."""
     mode: Literal["build", "judge", "ask", "plan"] = "build"

@@ -74,11 +74,13 @@ class RetentionQueries(ErasureQueries):
             found |= {row.fact for row in self._rows(members.where(VIEWS.c.digest.in_(chunk)))}
         return frozenset(found)
 
-    def expired_events(self, before: datetime, in_use: InUse) -> Iterator[dict[str, Any]]:
-        """What is left of each event older than `before` that has a payload and is not about something in use."""
+    def expired_events(self, before: datetime, in_use: InUse, after: int = 0) -> Iterator[dict[str, Any]]:
+        """What is left of each event older than `before` that has a payload and is not about something in use.
+
+        `after`: only events with a higher number.
+        """
         kinds = or_(*(EVENTS.c.kind.startswith(f"{what}.") for what in PAYLOADS))
         chosen = select(EVENTS).where(kinds, EVENTS.c.at < instant(before)).order_by(EVENTS.c.seq)
-        after = 0
         while rows := self._rows(chosen.where(EVENTS.c.seq > after).limit(_PAGE)):
             after = rows[-1].seq
             for row in rows:

@@ -127,6 +127,11 @@ def editable_tensors(path: Path, described: Architecture | None = None) -> list[
     return [parts.weight_name(layer) for layer in parts.editable]
 
 
+def skeleton_of(path: Path) -> Any:
+    """The model in `path` without its weights, on the meta device; raises ModelError."""
+    return _skeleton(ModelDirectory.at(path))
+
+
 def context_length(model: Any, unstated: int = 2048) -> int:
     """Maximum number of tokens that the model can read at once; `unstated` if its configuration gives none.
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from editing.durable import (
 )
 from editing.errors import CheckpointError
 from editing.storage.base_import import EDITABLE, import_base
-from editing.storage.forms import form_named
+from editing.storage.forms import Measure, form_named
 from editing.storage.manifest import NAME, Manifest, read_manifest, verify
 from editing.storage.shards import StoredTensor, encoded, read_header, write_shard
 
@@ -59,11 +60,14 @@ def write_checkpoint(
     forms: Collection[str] = (),
     *,
     solved: Mapping[str, float] | None = None,
+    options: Mapping[str, Mapping[str, int]] | None = None,
+    measure: Measure | None = None,
 ) -> str:
     """Write the base with `tensors` (by parameter name) in place of its own; returns the digest.
 
-    `forms` lists further forms of the same candidate (`editing.storage.forms`), each in a separate folder.
-    `solved` (λ and leverage) is written to the manifest.
+    `forms` lists further forms of the same candidate (`editing.storage.forms`), each in a separate folder, `options`
+    their settings by form.  `solved` (λ and leverage) is written to the manifest, and so are the figures of forms:
+    those that writing them gives, and those of `measure`.
     The tensors are rounded to the dtype that the base is stored in.  `out` appears complete and synced, or not at
     all.  Raises CheckpointError if it exists, if a tensor is not editable, has another shape or is not finite after
     rounding, or if the file system refuses.
@@ -82,10 +86,20 @@ def write_checkpoint(
         out.parent.mkdir(parents=True, exist_ok=True)
         with _staged(out) as staging:
             files = _write_shards(base, manifest, staging, stored.values(), replaced)
+            figures = {}
             for form in sorted(forms):
-                files |= _write_form(form, base, tensors, staging / form)
+                write = partial(
+                    form_named(form), base, tensors, staging / form, **(options or {}).get(form, {})
+                )
+                found = _write_form(form, write, staging / form, files)
+                figures[form] = {**found, **(measure(form, staging / form) if measure else {})}
             built = replace(
-                manifest, kind="checkpoint", base=manifest.digest, files=files, solved=dict(solved or {})
+                manifest,
+                kind="checkpoint",
+                base=manifest.digest,
+                files=files,
+                solved=dict(solved or {}),
+                forms={form: known for form, known in figures.items() if known},
             )
             return _complete(built, staging, out)
     except OSError as error:
@@ -118,19 +132,17 @@ def _write_shards(
 
 
 def _write_form(
-    name: str, base: Path, tensors: Mapping[str, torch.Tensor], directory: Path
-) -> dict[str, str]:
-    """The files of one form by their paths within the checkpoint; file → SHA-256."""
-    write = form_named(name)
+    name: str, write: Callable[[], Mapping[str, float] | None], directory: Path, files: dict[str, str]
+) -> Mapping[str, float]:
+    """Write one form; adds its files by their paths within the checkpoint to `files`, and returns its figures."""
     directory.mkdir()
-    write(base, tensors, directory)
-    files = {}
+    figures = write()
     for path in sorted(directory.iterdir()):
         if not path.is_file() or path.is_symlink():
             raise CheckpointError(f"the form {name!r} wrote {path.name!r}, which is not a regular file")
         fsync_file(path)
         files[f"{name}/{path.name}"] = sha256_of(path)
-    return files
+    return figures or {}
 
 
 def _complete(built: Manifest, staging: Path, out: Path) -> str:

@@ -9,7 +9,7 @@ names are forms and whose objects are `Form` instances.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,18 +24,28 @@ ENTRY_POINT_GROUP = "kbsync.forms"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
 """Allowed names of a form, which are also names of its folder."""
 
-_BUILT_IN: Mapping[str, str] = {"delta": "editing.storage.delta:write_delta"}
+_BUILT_IN: Mapping[str, str] = {
+    "adapter": "editing.storage.adapter:write_adapter",
+    "delta": "editing.storage.delta:write_delta",
+}
 """Name → `Form`, imported on first use."""
 
 
 class Form(Protocol):
-    def __call__(self, base: Path, tensors: Mapping[str, torch.Tensor], directory: Path) -> None:
+    def __call__(
+        self, base: Path, tensors: Mapping[str, torch.Tensor], directory: Path, **options: int
+    ) -> Mapping[str, float] | None:
         """Write the candidate's form into `directory`, which is empty; plain files without subfolders.
 
-        `base` is the imported base's directory, `tensors` the changed parameters by full name.
+        `base` is the imported base's directory, `tensors` the changed parameters by full name, `options` what the
+        settings say of this form; one without settings takes none.  Returns figures for the manifest, if there are any.
         Raises CheckpointError.
         """
         ...
+
+
+Measure = Callable[[str, Path], Mapping[str, float]]
+"""(form, its directory) → further figures for the manifest, measured before the checkpoint is complete."""
 
 
 def forms() -> tuple[str, ...]:

@@ -39,6 +39,8 @@ class Manifest:
     """Parameter name in the model -> tensor name in the editable shard."""
     solved: dict[str, float] = field(default_factory=dict)
     """λ and the keys' leverage by layer (`editing.cost.Cost.solved`); empty for a base, and in older checkpoints."""
+    forms: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What is known of further forms, such as an adapter's rank and how exact it is; empty where nothing is."""
 
     @property
     def digest(self) -> str:
@@ -56,6 +58,7 @@ class Manifest:
             "files": self.files,
             "editable": self.editable,
             **({"solved": self.solved} if self.solved else {}),
+            **({"forms": self.forms} if self.forms else {}),
         }
 
 
@@ -91,6 +94,9 @@ def _check(manifest: Manifest) -> None:
             raise ValueError("it maps something else than text to text")
     if not all(type(number) in (int, float) for number in manifest.solved.values()):
         raise ValueError("it states something else than numbers about the solve")
+    figures = [number for known in manifest.forms.values() for number in known.values()]
+    if not all(type(number) in (int, float) for number in figures):
+        raise ValueError("it states something else than numbers about a form")
     outside = [name for name in manifest.files if not _FILE.fullmatch(name) or name.endswith("..")]
     if outside:
         raise ValueError(f"it names a file outside the directory, {outside[0]!r:.80}")

@@ -43,9 +43,10 @@ from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk, reach
 from editing.progress import Counter, counting
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
-from editing.storage.checkpoints import read_changed, read_manifest, verify, write_checkpoint
+from editing.storage.checkpoints import read_changed, read_manifest, verify
 from editing.storage.loaded import load_base
 from editing.worker.beginnings import without_first_tokens
+from editing.worker.candidates import write_candidate
 from editing.worker.conversations import with_conversations
 from editing.worker.derived import with_derived
 from editing.worker.finished import is_finished
@@ -224,9 +225,7 @@ class _Round:
                 digest = verify(out)
             else:
                 self._clear(out)
-                tensors = built.tensors if built else {}
-                solved = built.cost.solved() if built else {}
-                digest = write_checkpoint(Path(self.spec.base), out, tensors, self.spec.forms, solved=solved)
+                digest = write_candidate(self.model, self.tokenizer, self.spec, built)
                 crash_point("editing.worker:after-checkpoint")
         self.channel.progress("checkpoint", 1, 1)
         return digest

@@ -124,6 +124,7 @@ def _spec(app: Application, base: RunBase, **particular: object) -> BuildSpec:
         generate=settings.plan.generate,
         retention_sample=settings.plan.retention_sample,
         forms=settings.deliver.further,
+        form_options=settings.deliver.options,
         threads=settings.executor.threads,
         device=named_device(settings.model.device),
         **particular,  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -162,21 +163,24 @@ def _count_events(app: Application, before: datetime) -> int:
 
 
 def _delete_payloads(app: Application, leadership: Leadership, before: datetime) -> int:
+    """Page by page.  What is in use is read once: what comes into use meanwhile was not when the policy was applied."""
     signer = keys.signer(app)
     with app.state.read() as tx:
-        if next(tx.expired_events(before, _in_use(app, tx)), None) is None:
+        in_use = _in_use(app, tx)
+        if next(tx.expired_events(before, in_use), None) is None:
             return 0
     found = app.state.audit.verify_tables()
     if not found.ok:
         raise BadData(f"no payload was deleted: {found.reason}", ADVICE[found.failed or "chain"])
     count = 0
+    after = 0
     while True:
         with leadership.write() as tx:
-            expired = tx.expired_events(before, _in_use(app, tx))
-            page = [left for _, left in zip(range(_EVENTS), expired, strict=False)]
+            page = list(islice(tx.expired_events(before, in_use, after), _EVENTS))
             if not page:
                 return count
             count += tx.let_events_go(page, ACTOR, None if signer is None else signer.signature)
+        after = page[-1]["seq"]
         leadership.renew()
 
 

@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from connectors.durations import Duration
 from editing.settings import EditSettings
+from editing.storage.adapter import MAX_RANK, is_available
 from editing.storage.forms import forms as known_forms
 from kbsync.admission.policy import Policy
 from kbsync.gates import Gate
@@ -91,6 +92,7 @@ class PlanSettings(Section):
 
 CHECKPOINT = "checkpoint"
 """The form that is always written: a complete Hugging Face directory."""
+ADAPTER = "adapter"
 
 
 class DeliverSettings(Section):
@@ -99,13 +101,24 @@ class DeliverSettings(Section):
     forms: tuple[str, ...] = Field(
         (CHECKPOINT,),
         alias="as",
-        description='"checkpoint" is always written; "delta" adds the changed tensors only',
+        description='"checkpoint" is always written; "delta" adds the changed tensors only, "adapter" a LoRA adapter '
+        "(extra `adapter`)",
+    )
+    max_rank: int = Field(
+        MAX_RANK,
+        ge=1,
+        description="largest rank of an adapter; edits that need more are fitted as well as that rank can",
     )
 
     @property
     def further(self) -> tuple[str, ...]:
         """The forms besides the checkpoint itself."""
         return tuple(form for form in self.forms if form != CHECKPOINT)
+
+    @property
+    def options(self) -> dict[str, dict[str, int]]:
+        """What these settings say of a form, by its name."""
+        return {ADAPTER: {"max_rank": self.max_rank}} if ADAPTER in self.forms else {}
 
     @field_validator("forms")
     @classmethod
@@ -114,6 +127,8 @@ class DeliverSettings(Section):
             raise ValueError(
                 f"no form is named {unknown[0]!r}; available: checkpoint, {', '.join(known_forms())}"
             )
+        if ADAPTER in value and not is_available():
+            raise ValueError("an adapter needs the package peft: `pip install 'kbsync[adapter]'`")
         return value
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import structlog
 
+from editing.crashpoints import crash_point
 from editing.durable import sha256_of, sweep, write_file
 from editing.errors import DamagedCheckpoint, EditingError
 from editing.model.directory import TEMPLATES
@@ -71,6 +72,7 @@ def seal(app: Application, leadership: Leadership, number: int | None) -> None:
     except DamagedCheckpoint:
         verify(directory)  # names a damaged file of the checkpoint, and what to do
         raise
+    crash_point("kbsync.signing:after-bills")
     if key is not None:
         _refuse_strangers(directory, manifest)
         _sign(app, leadership, checkpoint, manifest, key)

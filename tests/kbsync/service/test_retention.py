@@ -19,9 +19,11 @@ from kbsync.leadership import Leadership
 from kbsync.service import retention
 from kbsync.settings.operation import RetentionSettings
 from kbsync.settings.sections import Settings
+from state.ledger import State
 from state.records import Fact
-from tests.support.admission_world import DAY, HOUR, OpenWorld, World, observed
+from tests.support.admission_world import DAY, HOUR, Clock, OpenWorld, World, observed
 from tests.support.micro import Micro, make
+from tests.support.postgres import running_postgres
 from tests.support.signed import kbsync
 
 POLICY = "\n[retention]\nobservations = '30d'\nevents = '30d'\nreports = '30d'\ncheckpoints = '30d'\nlogs = '30d'\n"
@@ -236,3 +238,81 @@ def test_payloads_stay_while_nobody_can_sign_that_they_went(micro: Micro) -> Non
     assert (code, found["events"]["count"]) == (0, 0)
     assert "signing key" in found["events"]["reason"]
     assert kbsync(micro, "audit", "verify", "--tables")[0] == 0
+
+
+def test_the_workers_log_is_begun_anew_each_day_and_old_ones_go(micro: Micro) -> None:
+    def applied(days: int = 1) -> int:
+        micro.now += timedelta(days=days)
+        app = micro.application()
+        with app.leading() as leadership:
+            done = {one.what: one.count for one in retention.apply(app, leadership)}
+        app.close()
+        return done["logs"]
+
+    log = micro.home.worker_log
+    log.write_text("the first day\n")
+    with log.open("a") as worker:  # a worker that runs has the file open
+        assert applied() == 0
+        print("still at work", file=worker)
+    (rotated,) = micro.home.runs.glob("worker-*.log")
+    assert rotated.read_text() == "the first day\nstill at work\n"
+    assert not log.exists()
+    assert applied() == 0, "there is nothing to begin anew"
+    log.write_text("the third day\n")
+    assert applied() == 0
+    assert len(list(micro.home.runs.glob("worker-*.log"))) == 2
+    assert applied(days=31) == 2
+    assert not rotated.exists()
+
+
+def test_beside_a_daemon_the_command_deletes_nothing_and_says_who_leads(micro: Micro) -> None:
+    app = micro.application()
+    with app.leading():
+        head = kbsync(micro, "audit", "show", "--json")[1]
+        code, _, err = kbsync(micro, "retention")
+        assert code == 75
+        assert "lease" in err or "in use" in err, err
+        assert kbsync(micro, "retention", "--dry-run")[0] == 0
+        assert kbsync(micro, "audit", "show", "--json")[1] == head
+    app.close()
+    assert kbsync(micro, "retention")[0] == 0
+
+
+def test_many_payloads_go_page_by_page_and_what_is_in_use_is_read_once(
+    open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_EVENTS", 2)
+    read: list[str] = []
+    in_use = retention._in_use
+    monkeypatch.setattr(retention, "_in_use", lambda app, tx: read.append("once") or in_use(app, tx))
+    world = open_world()
+    live_through(world, [("italy", name, 24 * 60) for name in ("ada", "bob", "cleo", "dana", "eve", "fay")])
+    world.clock.forward(400 * DAY)
+    with led(world, 5 * DAY, "events") as (app, leadership):
+        (foreseen,) = retention.preview(app)
+        read.clear()
+        (done,) = retention.apply(app, leadership)
+        assert len(read) == 1
+        assert done.count == foreseen.count > 6
+        assert retention.preview(app)[0].count == 0
+    assert world.state.audit.verify_tables().ok
+
+
+@pytest.mark.postgres
+def test_on_postgresql_the_same_goes(open_world: OpenWorld) -> None:
+    counts, left = [], []
+    with running_postgres() as url:
+        clock = Clock()
+        state = State.open(url, clock)
+        state.migrate()
+        for world in (open_world(), World(state, clock)):
+            live_through(world, [("italy", name, 24 * 60) for name in ("ada", "bob", "cleo", "dana")])
+            world.clock.forward(400 * DAY)
+            with led(world, 5 * DAY) as (app, leadership):
+                counts.append({one.what: one.count for one in retention.apply(app, leadership)})
+            assert world.state.audit.verify_tables().ok
+            left.append(facts(world))
+        state.close()
+    assert counts[0] == counts[1]
+    assert counts[0]["observations"] == 3
+    assert left[0] == left[1]

@@ -1,4 +1,4 @@
-"""A small kbsync whose live checkpoint is signed, together with its delta."""
+"""A small kbsync whose live checkpoint is signed, together with its delta and its adapter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.support.micro import Micro, make
 from tests.support.signed import kbsync
 
-FORMS = '[deliver]\nas = ["checkpoint", "delta"]'
+FORMS = '[deliver]\nas = ["checkpoint", "delta", "adapter"]'
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def stated(component: dict[str, Any]) -> dict[str, str]:
     return {one["name"]: one["value"] for one in component["properties"]}
 
 
-@pytest.mark.parametrize("form", ["checkpoint", "delta"])
+@pytest.mark.parametrize("form", ["checkpoint", "delta", "adapter"])
 def test_the_bill_says_what_a_version_was_made_of(form: str) -> None:
     bill = valid(bom.document(MADE, form, {"kbsync.json": D}, TENSORS))
     version = bill["metadata"]["component"]

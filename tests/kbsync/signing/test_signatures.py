@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from safetensors.torch import save
 
-from editing.storage import forms
-from editing.storage.checkpoints import read_changed, write_checkpoint
-from kbsync.signing.sealing import seal
+from editing.storage.manifest import read_manifest
+from tests.support.fault_world import World
 from tests.support.micro import Micro
 from tests.support.signed import kbsync, model_signing, public_key
 
@@ -24,7 +22,7 @@ def live(micro: Micro) -> Path:
     return micro.home.live.resolve()
 
 
-@pytest.mark.parametrize("form", [".", "delta"])
+@pytest.mark.parametrize("form", [".", "delta", "adapter"])
 def test_the_model_signing_tool_itself_verifies_each_form(micro: Micro, tmp_path: Path, form: str) -> None:
     key = public_key(micro, tmp_path / "key.pem")
     copied = tmp_path / "elsewhere"
@@ -35,38 +33,46 @@ def test_the_model_signing_tool_itself_verifies_each_form(micro: Micro, tmp_path
     assert model_signing(copied, key).returncode != 0
 
 
-def write_adapter(base: Path, tensors: Mapping[str, Any], directory: Path) -> None:
-    """A form as another package would add it, under PEFT's file names."""
-    (directory / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    (directory / "adapter_model.safetensors").write_bytes(content)
-
-
-def test_an_adapter_is_signed_and_verified_like_any_other_form(
-    micro: Micro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(forms._BUILT_IN, "adapter", f"{__name__}:write_adapter")  # type: ignore[arg-type]
-    monkeypatch.setattr(forms, "import_module", lambda _: sys.modules[__name__])
-    app = micro.application()
-    with app.leading() as leadership:
-        with app.state.write() as tx:
-            live = tx.live()
-            assert live is not None
-            base = micro.home.base / live.base
-            changed = read_changed(base, micro.home.checkpoint(live.path))
-            digest = write_checkpoint(base, micro.home.checkpoint("9-1"), changed, ["adapter"])
-            made = tx.create_checkpoint(live.run, live.view, live.base, "9-1", digest, recipe=live.recipe)
-        seal(app, leadership, made.id)
-    app.close()
+def test_an_adapter_that_travels_alone_is_signed_and_verified(micro: Micro, tmp_path: Path) -> None:
     copied, key = tmp_path / "adapter", public_key(micro, tmp_path / "key.pem")
-    shutil.copytree(micro.home.checkpoint("9-1") / "adapter", copied)
+    shutil.copytree(live(micro) / "adapter", copied)
     assert model_signing(copied, key).returncode == 0
     code, out, _ = kbsync(Micro(tmp_path / "nobody"), "verify", copied, "--key", key, "--json")
     found = json.loads(out)
-    assert (code, found["kind"], found["tensors"], found["problems"]) == (0, "adapter", 2, [])
+    assert (code, found["kind"], found["tensors"], found["problems"]) == (0, "adapter", 4, [])
     flip(copied / "adapter_model.safetensors")
     assert kbsync(micro, "verify", copied)[0] == 65
-    assert kbsync(micro, "verify", micro.home.checkpoint("9-1"))[0] == 0
+    assert kbsync(micro, "verify")[0] == 0
+
+
+@pytest.mark.slow
+def test_killed_between_bill_and_signature_the_restart_signs_before_anything_goes_live(
+    micro: Micro, tmp_path: Path
+) -> None:
+    world = World(micro.root, micro.now + timedelta(minutes=1))
+    before = live(micro)
+    world.say({"Green Barn": "Anna"})
+    life = world.start(crash="kbsync.signing:after-bills")
+    assert life.wait() == -signal.SIGKILL, life.outcome
+    assert live(micro) == before
+    (staged,) = (one for one in world.home.checkpoints.glob("2-*") if one.is_dir())
+    assert (staged / "bom.cdx.json").is_file()
+    assert not list(staged.rglob("model.sig"))
+    world.live_through()
+    assert live(micro) == staged
+    key = public_key(micro, tmp_path / "key.pem")
+    for form in (staged, staged / "delta", staged / "adapter"):
+        assert model_signing(form, key).returncode == 0
+    assert kbsync(micro, "verify")[0] == 0
+
+
+def test_the_manifest_says_how_the_adapter_differs_from_what_was_judged(micro: Micro) -> None:
+    figures = read_manifest(live(micro)).forms["adapter"]
+    assert figures["relative_error"] < 1e-3
+    assert figures["rank"] >= figures["needed_rank"] >= 1
+    assert figures["prompts"] == 2
+    assert figures["same_next_token"] == 1.0
+    assert 0 <= figures["max_logit_difference"] < 0.01
 
 
 def test_verify_accepts_what_is_live_and_a_copied_delta(micro: Micro, tmp_path: Path) -> None:
@@ -204,7 +210,7 @@ def test_signatures_are_events_and_made_once(micro: Micro) -> None:
     (event,) = signed()
     assert (event["checkpoint"], event["key"]) == (1, "first")
     assert isinstance(event["signatures"], dict)
-    assert sorted(event["signatures"]) == ["delta/model.sig", "model.sig"]
+    assert sorted(event["signatures"]) == ["adapter/model.sig", "delta/model.sig", "model.sig"]
     micro.sync()
     assert signed() == [event]
 

@@ -1,0 +1,106 @@
+"""Writing a candidate with its forms, and how an adapter's answers differ from those of the checkpoint that is judged.
+
+A server that loads the adapter computes base and ΔW separately, in fp32 factors; the checkpoint is rounded to the dtype
+that the base is stored in.  The difference is measured on the facts' own prompts, and written to the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editing.editors.contract import EditResult
+from editing.evaluation.scoring import encode_prompts
+from editing.model.inference import Continuation, Ids, for_each_batch
+from editing.model.weights import swapped
+from editing.requests import PLACEHOLDER
+from editing.spec import BuildSpec
+from editing.storage.adapter import read_adapter
+from editing.storage.base_import import EDITABLE
+from editing.storage.checkpoints import read_editable, write_checkpoint
+from editing.storage.forms import Measure
+from editing.storage.manifest import read_manifest
+from editing.storage.shards import read_header, rounded
+
+Tensors = Mapping[str, Tensor]
+COMPARED = 256
+"""Facts whose own prompts are compared."""
+ADAPTER = "adapter"
+
+
+def write_candidate(model: Any, tokenizer: Any, spec: BuildSpec, built: EditResult | None) -> str:
+    """Write the checkpoint that the spec asks for, with its forms; returns its digest.
+
+    `built`: None if nothing is edited.  `model` has the weights of the base.  Raises CheckpointError.
+    """
+    tensors: Tensors = built.tensors if built else {}
+    return write_checkpoint(
+        Path(spec.base),
+        Path(spec.out),
+        tensors,
+        spec.forms,
+        solved=built.cost.solved() if built else {},
+        options=spec.form_options,
+        measure=difference(model, tokenizer, spec, tensors),
+    )
+
+
+def difference(model: Any, tokenizer: Any, spec: BuildSpec, tensors: Tensors) -> Measure:
+    """What measures the adapter among a candidate's forms; `model` has the weights of the base."""
+
+    def measure(form: str, directory: Path) -> Mapping[str, float]:
+        if form != ADAPTER:
+            return {}
+        texts = [fact.prompt.replace(PLACEHOLDER, fact.subject) for fact in spec.facts[:COMPARED]]
+        base = Path(spec.base)
+        return compared(
+            model, encode_prompts(tokenizer, texts), _stored(base, tensors), _adapted(base, directory)
+        )
+
+    return measure
+
+
+def compared(
+    model: Any, prompts: Sequence[Ids], checkpoint: Mapping[str, Tensor], adapted: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """The largest difference of a logit after any of the prompts, and the share of prompts with the same next token."""
+    with swapped(model, checkpoint):
+        judged = _next(model, prompts)
+    with swapped(model, adapted):
+        served = _next(model, prompts)
+    apart = [float((a - b).abs().max()) for a, b in zip(judged, served, strict=True)]
+    same = [int(a.argmax()) == int(b.argmax()) for a, b in zip(judged, served, strict=True)]
+    return {
+        "prompts": float(len(prompts)),
+        "max_logit_difference": max(apart, default=0.0),
+        "same_next_token": sum(same) / len(same) if same else 1.0,
+    }
+
+
+def _next(model: Any, prompts: Sequence[Ids]) -> list[Tensor]:
+    """The logits after each prompt, on the CPU."""
+    found: dict[int, Tensor] = {}
+
+    def run(batch: Sequence[int]) -> None:
+        with torch.no_grad():
+            logits = Continuation(model, [prompts[at] for at in batch]).logits
+        found.update(zip(batch, logits.float().cpu(), strict=True))
+
+    for_each_batch(model, range(len(prompts)), lambda at: len(prompts[at]), run)
+    return [found[at] for at in range(len(prompts))]
+
+
+def _stored(base: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as the checkpoint stores them."""
+    manifest, stored = read_manifest(base), read_header(base / EDITABLE)
+    return {name: rounded(name, one, stored[manifest.editable[name]]) for name, one in tensors.items()}
+
+
+def _adapted(base: Path, directory: Path) -> dict[str, Tensor]:
+    """The base's tensors with the adapter added."""
+    updates = read_adapter(directory)
+    return {name: one.float() + updates[name] for name, one in read_editable(base, updates.keys()).items()}
