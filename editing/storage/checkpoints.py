@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,20 +85,14 @@ def write_checkpoint(
         out.parent.mkdir(parents=True, exist_ok=True)
         with _staged(out) as staging:
             files = _write_shards(base, manifest, staging, stored.values(), replaced)
-            figures = {}
-            for form in sorted(forms):
-                write = partial(
-                    form_named(form), base, tensors, staging / form, **(options or {}).get(form, {})
-                )
-                found = _write_form(form, write, staging / form, files)
-                figures[form] = {**found, **(measure(form, staging / form) if measure else {})}
+            written, figures = _write_forms(staging, base, tensors, forms, options or {}, measure)
             built = replace(
                 manifest,
                 kind="checkpoint",
                 base=manifest.digest,
-                files=files,
+                files=files | written,
                 solved=dict(solved or {}),
-                forms={form: known for form, known in figures.items() if known},
+                forms=figures,
             )
             return _complete(built, staging, out)
     except OSError as error:
@@ -131,18 +124,29 @@ def _write_shards(
     return {**manifest.files, EDITABLE: write_shard(staging / EDITABLE, stored, replaced)}
 
 
-def _write_form(
-    name: str, write: Callable[[], Mapping[str, float] | None], directory: Path, files: dict[str, str]
-) -> Mapping[str, float]:
-    """Write one form; adds its files by their paths within the checkpoint to `files`, and returns its figures."""
-    directory.mkdir()
-    figures = write()
-    for path in sorted(directory.iterdir()):
-        if not path.is_file() or path.is_symlink():
-            raise CheckpointError(f"the form {name!r} wrote {path.name!r}, which is not a regular file")
-        fsync_file(path)
-        files[f"{name}/{path.name}"] = sha256_of(path)
-    return figures or {}
+def _write_forms(
+    staging: Path,
+    base: Path,
+    tensors: Mapping[str, torch.Tensor],
+    forms: Collection[str],
+    options: Mapping[str, Mapping[str, int]],
+    measure: Measure | None,
+) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
+    """Write each form; returns file → SHA-256 of all, and the figures of those that have some."""
+    files: dict[str, str] = {}
+    figures: dict[str, dict[str, float]] = {}
+    for name in sorted(forms):
+        directory, write = staging / name, form_named(name)
+        directory.mkdir()
+        found = dict(write(base, tensors, directory, **options.get(name, {})) or {})
+        found |= measure(name, directory) if measure else {}
+        figures |= {name: found} if found else {}
+        for path in sorted(directory.iterdir()):
+            if not path.is_file() or path.is_symlink():
+                raise CheckpointError(f"the form {name!r} wrote {path.name!r}, which is not a regular file")
+            fsync_file(path)
+            files[f"{name}/{path.name}"] = sha256_of(path)
+    return files, figures
 
 
 def _complete(built: Manifest, staging: Path, out: Path) -> str:

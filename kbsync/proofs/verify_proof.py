@@ -100,7 +100,7 @@ def check_view(about: Any, view: Any, steps: list[tuple[Any, Any]], root: bytes,
 
 def check(file: Any, key: str) -> list[str]:
     """What the file proves, a line each; raises ValueError, or whatever a file that is none leads to."""
-    require(file["format"] == "kbsync-proof/1", f"{file['format']} is another format")
+    require(isinstance(file, dict) and file.get("format") == "kbsync-proof/1", "not a kbsync-proof/1")
     text, _, line = file["head"].removesuffix("\n").rpartition("\n\n")
     require_signature(key, line.rpartition(" ")[2], f"{text}\n".encode(), "this key has not signed the head")
     origin, size, root = text.split("\n")[0], int(text.split("\n")[1]), base64.b64decode(text.split("\n")[2])
@@ -140,7 +140,7 @@ def main() -> None:
         plain = json.dumps(file, ensure_ascii=False, indent=1)
         require(text == f"{plain}\n", "the file is not written as kbsync writes it")
     except Exception as error:  # noqa: BLE001 - of whatever is no proof file, Python says why
-        sys.exit(f"WRONG: {type(error).__name__}: {ascii(str(error))[1:300]}")
+        sys.exit(f"WRONG: {type(error).__name__}: {ascii(str(error))[1:-1][:300]}")
     shown = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]
     sys.stdout.buffer.write("".join(f"{line}\n" for line in shown).encode())
 
