@@ -54,7 +54,8 @@ def explain(
     """Explain why the model answers a prompt as it does.
 
     What live says now; and for each fact of the ledger with this prompt whether live was built with it, its
-    source and revision, and every round of a run that had it, with that round's own gates.
+    source and revision, and every round of a run that had it, with that round's own gates.  Statements that live was
+    edited with because they follow from facts are shown with those facts.
     """
     from kbsync.queries.answers import explanation
 
@@ -67,9 +68,13 @@ def explain(
         say(f"live (checkpoint {found.live.id}) says: {found.live_answer}")
     elif ask:
         say(f"live was not asked: {found.not_asked}")
-    if not found.facts:
+    for derived in found.derived:
+        parents = " and ".join(map(str, derived.parents))
+        facts = "facts" if len(derived.parents) > 1 else "fact"
+        say(f"live was edited with: {derived.prompt} {derived.target} (derived from {facts} {parents})")
+    if not found.facts and not found.derived:
         say("no fact in the ledger has this prompt: the answer is the base model's own")
-    elif not any(one.in_live for one in found.facts):
+    elif found.facts and not any(one.in_live for one in found.facts):
         say("live was built with none of these facts: its answer is the base model's own")
     for one in found.facts:
         _explain(one)

@@ -10,6 +10,7 @@ from pathlib import Path
 from editing.errors import EditingError
 from editing.requests import prompt_key
 from kbsync.application import Application
+from kbsync.queries.derived import Derived, about, derived_in
 from kbsync.queries.kept import kept_checkpoint
 from kbsync.settings.base_model import named_device
 from state.records import Built, Checkpoint, Event, Fact, StoredObservation
@@ -99,6 +100,8 @@ class Explanation:
     """Why live was not asked; empty if it was."""
     facts: tuple[Explained, ...]
     """The ledger's facts with this prompt, the one in live first."""
+    derived: tuple[Derived, ...] = ()
+    """What live was edited with, at this prompt or derived from one of these facts."""
 
 
 def explanation(app: Application, prompt: str, *, ask: bool = True, tell: Tell = _untold) -> Explanation:
@@ -112,12 +115,13 @@ def explanation(app: Application, prompt: str, *, ask: bool = True, tell: Tell =
         live = tx.live()
         found = [tx.provenance(fact.id) for fact in tx.find_by_prompt(prompt_key(prompt))]
         held = tx.members(live.view, [one.fact.id for one in found]) if live else frozenset()
+        derived = about(derived_in(tx, live), prompt, held)
     facts = [
         Explained(one.fact, one.observations, one.builds, one.events, one.fact.id in held) for one in found
     ]
     answer, why = _live_says(app, live, prompt, tell) if ask else (None, "it was not to be asked")
     ordered = sorted(facts, key=lambda one: (not one.in_live, one.fact.id))
-    return Explanation(prompt, live, answer, why, tuple(ordered))
+    return Explanation(prompt, live, answer, why, tuple(ordered), derived)
 
 
 def _live_says(app: Application, live: Checkpoint | None, prompt: str, tell: Tell) -> tuple[str | None, str]:

@@ -7,7 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
 from editing.spec import BuildReport, BuildSpec, Measure
+from kbsync.cli.app import app as commands
 from tests.support.micro import Micro, make
 from tests.support.related import relate, report
 
@@ -80,6 +83,11 @@ def test_what_is_not_inferred_is_edited_and_leaves_with_either_parent(tmp_path: 
         one["parents"] == [int(id) for id in parents[one["prompt"], one["target"]]]
         for one in event["derived"]
     )
+
+    explained = CliRunner().invoke(
+        commands, ["--home", str(micro.home.root), "explain", "--no-ask", "the partner of Bob  is"]
+    )
+    assert f"The partner of Bob is Anna (derived from fact {ids['Anna']})" in explained.output
 
     report(micro, "b", {("Anna", "partner"): None})
     _, found = reported(micro)
