@@ -15,6 +15,9 @@ from editing.evaluation.responses import Responses
 from editing.requests import render
 from editing.spec import FactReport, FactSpec, Measure
 
+RARELY = 0.1
+"""A free answer is never right by chance, but a base with no more right ones than this cannot be expected to infer."""
+
 
 def measured(evidence: Evidence) -> tuple[Measure, ...]:
     """Every declared measure, including those without cases; measures that are unavailable here are absent."""
@@ -40,7 +43,7 @@ def _share_of_facts(measure: FactMeasure, evidence: Evidence) -> Measure:
     )
     if measure.of_base:
         unedited = _joined([_hits(measure, questions, evidence.base) for questions in asked])
-        share = replace(share, base=_share(unedited), ability=_ability(measure, evidence))
+        share = _beside_base(replace(share, base=_share(unedited)), measure, evidence)
     if measure.chance is not None:
         share = _with_ability(share, measure, evidence)
     if exhaustive:
@@ -60,13 +63,12 @@ def _pair(own: Sequence[bool], live: Sequence[bool]) -> tuple[int, int, int]:
     return len(own), gained, lost
 
 
-def _ability(measure: FactMeasure, evidence: Evidence) -> tuple[int, int]:
-    """(answered as expected, asked) of the base, about facts that it states."""
-    asked = [
-        questions for questions in evidence.asked.unaided.values() if measure.name in questions.by_measure()
-    ]
-    hits = [hit for questions in asked for hit in _hits(measure, questions, evidence.base)]
-    return sum(hits), len(hits)
+def _beside_base(share: Measure, measure: FactMeasure, evidence: Evidence) -> Measure:
+    """`share` with what the base answers freely about facts that it states itself."""
+    asked = [one for one in evidence.asked.unaided.values() if measure.name in one.by_measure()]
+    hits = [_hits(measure, questions, evidence.base) for questions in asked]
+    total = sum(map(sum, hits)), sum(map(len, hits))
+    return replace(share, chance=RARELY, ability=total, ability_by_fact=_by_fact(hits))
 
 
 def _share(hits: Sequence[bool]) -> float | None:

@@ -197,21 +197,31 @@ def _print_measured(app: Application, run: Run) -> None:
     from editing.errors import SpecError
     from editing.spec import BuildReport
     from kbsync.errors import BadConfiguration
+    from kbsync.queries.measured import unjudged
 
     report = app.home.round(run.id, run.round).report
     try:
-        off = {gate.name: gate for gate in app.gates if not gate.enabled}
-        measures = BuildReport.read(report).measures if report.is_file() else ()
+        rows = unjudged(app.gates, BuildReport.read(report).measures if report.is_file() else ())
     except (BadConfiguration, SpecError) as error:
         say(f"what was measured for gates that are off cannot be shown: {error}")
         return
-    rows = [(one, off[one.name]) for one in measures if one.name in off and one.value is not None]
     if rows:
         print_table(
             "measured for gates that are off",
-            ("gate", "value", "live", "passes when", "n"),
-            ((one.name, one.value, one.live, gate.condition, one.n) for one, gate in rows),
+            ("gate", "value", "live", "base", "base, of what it states", "passes when", "n", "note"),
+            (
+                (r.name, r.value, r.live, r.base, _of(r.ability), r.condition, r.n, _note(r.flaw))
+                for r in rows
+            ),
         )
+
+
+def _of(counted: tuple[int, int] | None) -> str | None:
+    return None if counted is None else f"{counted[0]} of {counted[1]}"
+
+
+def _note(flaw: str) -> str:
+    return f"not judgeable on this base: {flaw}" if flaw else ""
 
 
 def checkpoints(

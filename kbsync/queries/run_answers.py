@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from editing.consequence import Consequence
 from editing.errors import SpecError
-from editing.spec import BuildReport, FactReport, ProbeReport
+from editing.spec import BuildReport, FactReport, Measure, ProbeReport
 from kbsync.application import Application
 from kbsync.queries.reports import Reports
 from state import Snapshot
@@ -46,6 +47,9 @@ class Reported:
     new: frozenset[int] = frozenset()
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Phase of the build → seconds."""
+    measures: tuple[Measure, ...] = ()
+    derived: tuple[Consequence, ...] = ()
+    """What was edited that follows from facts."""
     why: str = ""
     """Why there is nothing; empty if there is a report."""
 
@@ -92,7 +96,8 @@ def _chosen(report: BuildReport, new: frozenset[int]) -> Reported:
         for name, value in entries.items()
         if name.startswith(SECONDS) and value
     }
-    return Reported(tuple(facts), new, seconds)
+    derived = tuple(one for fact in report.facts for one in fact.derived)
+    return Reported(tuple(facts), new, seconds, report.measures, derived)
 
 
 def _is_of_interest(report: FactReport, new: frozenset[int]) -> bool:

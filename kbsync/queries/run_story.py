@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from editing.consequence import Consequence
 from kbsync.application import Application
 from kbsync.gates import Gate, GateStanding, is_judged, standing
 from kbsync.queries.fact_way import FactWay, RunStep, steps, ways
+from kbsync.queries.measured import Unjudged, unjudged
 from kbsync.queries.reports import Reports
 from kbsync.queries.run_answers import Answered, reported, scope_of
 from state import Snapshot
@@ -60,6 +62,10 @@ class RunStory:
     attempts: tuple[Attempt, ...]
     gates: tuple[GateLine, ...]
     """Of all rounds, the last round first."""
+    unjudged: tuple[Unjudged, ...]
+    """What the last round measured for gates that are off."""
+    derived: tuple[Consequence, ...]
+    """What the last round edited that follows from facts."""
     changes: tuple[int, int]
     """How many facts it is to add, and to remove."""
     ways: tuple[FactWay, ...]
@@ -108,6 +114,8 @@ def run_story(app: Application, id: int, reports: Reports) -> RunStory:
             unlisted=len(report.facts[ANSWERS:]),
             no_answers=report.why,
             seconds=report.seconds,
+            unjudged=unjudged(app.gates, report.measures),
+            derived=report.derived,
             steps=steps(run, events),
             progress=progress_of(app, run),
             deployments=_deployments(tx, checkpoint),

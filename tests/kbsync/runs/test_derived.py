@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 from typer.testing import CliRunner
 
 from editing.spec import BuildReport, BuildSpec, Measure
 from kbsync.cli.app import app as commands
+from kbsync.pages.server import serving
 from tests.support.micro import Micro, make
 from tests.support.related import relate, report
 
@@ -84,6 +86,20 @@ def test_what_is_not_inferred_is_edited_and_leaves_with_either_parent(tmp_path: 
         for one in event["derived"]
     )
 
+    shown = CliRunner().invoke(commands, ["--home", str(micro.home.root), "runs", "1"]).output
+    assert "two_hop" in shown
+    assert "not judgeable on this base" in " ".join(shown.split()), (
+        "the base states no facts to be asked about"
+    )
+    with (
+        micro.application() as app,
+        serving(app, "127.0.0.1:0") as address,
+        httpx.Client(base_url=address, headers={"Accept": "text/html"}, timeout=60) as client,
+    ):
+        page = client.get("/runs/1").text
+        app.state.close()
+    assert "Measured for gates that are off" in page
+    assert "The partner of the owner of Blue House is Bob" in page
     explained = CliRunner().invoke(
         commands, ["--home", str(micro.home.root), "explain", "--no-ask", "the partner of Bob  is"]
     )
