@@ -60,6 +60,10 @@ TONES: Mapping[str, str] = {
 """The colour of a state; what is not named is grey."""
 
 
+YEAR = 365.25 * 86_400
+"""In seconds."""
+
+
 def tone(state: object) -> str:
     """The class of a state's badge."""
     return TONES.get(str(state), "quiet")
@@ -86,8 +90,10 @@ def ago(at: datetime | None, now: datetime) -> str:
 
 
 def span(length: timedelta | float) -> str:
-    """`3 hours`, `1 minute`, `0.4 seconds`."""
+    """`3 hours`, `1 minute`, `0.4 seconds`; years from two on."""
     seconds = length.total_seconds() if isinstance(length, timedelta) else length
+    if seconds >= 2 * YEAR:
+        return f"{int(seconds // YEAR)} years"
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= size:
             count = int(seconds // size)

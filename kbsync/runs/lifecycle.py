@@ -225,7 +225,7 @@ class Lifecycle:
             bad = {int(item.fact) for item in leaving}
             back = quarantine(tx, moves, _RESTORED, ACTOR)
             rest = [*outdated.what_is_left(tx, run, bad), *back]
-            reason = f"{summary}: {len(bad)} facts quarantined"
+            reason = f"{summary}: {len(bad)} {'fact' if len(bad) == 1 else 'facts'} quarantined"
             if left < 1 or not rest:
                 why = "no round is left" if rest else "nothing is left to build"
                 loss = _loss(report, new, leaving)

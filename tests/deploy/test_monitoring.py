@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, generate_latest
 
-from kbsync.service.metrics import METRICS
+from kbsync.service.heartbeat import Heartbeat
+from kbsync.service.metrics import METRICS, LedgerCollector
 from tests.support.paths import REPOSITORY
+from tests.support.promoted import Place
 
 MONITORING = REPOSITORY / "deploy" / "monitoring"
 RULES: list[dict[str, Any]] = [
@@ -94,3 +100,56 @@ def test_the_panels_lie_beside_each_other() -> None:
         apart_x = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
         apart_y = a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
         assert apart_x or apart_y, f"{one} overlaps {other}"
+
+
+def promtool(*arguments: str, text: str = "") -> str:
+    """What Prometheus' own tool prints; skipped where it is not installed."""
+    tool = shutil.which("promtool")
+    if tool is None:
+        pytest.skip("promtool is not installed: Debian's package prometheus has it, and .ci/run fetches it")
+    done = subprocess.run([tool, *arguments], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_prometheus_reads_the_rules() -> None:
+    assert f"{len(RULES)} rules found" in promtool("check", "rules", str(MONITORING / "kbsync.rules.yaml"))
+
+
+def test_prometheus_finds_nothing_to_object_to_in_the_metrics(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.promoted(Q1="Q10")
+    registry, pulse = CollectorRegistry(), Heartbeat()
+    pulse.beat()
+    registry.register(LedgerCollector(place.application(), pulse))
+    text = generate_latest(registry).decode()
+    place.application().close()
+    assert promtool("check", "metrics", text=text).strip() == ""
+
+
+def test_an_alert_begins_and_ends_as_it_says(tmp_path: Path) -> None:
+    """A loop that stands still for a quarter of an hour and goes on, as Prometheus evaluates the rules."""
+    stalled = {
+        "exp_labels": {"severity": "critical"},
+        "exp_annotations": next(one for one in RULES if one["alert"] == "KbsyncLoopStalled")["annotations"],
+    }
+    at = {"4m": [], "20m": [stalled], "40m": []}
+    story = {
+        "rule_files": [str(MONITORING / "kbsync.rules.yaml")],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": "kbsync_loop_heartbeat_age_seconds", "values": "0+60x25 0x20"},
+                ],
+                "alert_rule_test": [
+                    {"eval_time": time, "alertname": "KbsyncLoopStalled", "exp_alerts": alerts}
+                    for time, alerts in at.items()
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "story.yaml"
+    file.write_text(yaml.safe_dump(story), encoding="utf-8")
+    assert "SUCCESS" in promtool("test", "rules", str(file))
