@@ -157,7 +157,8 @@ class LocalWorker:
 
     def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:
         try:
-            return self._execute(spec, progress)
+            with telemetry.phases(progress) as noted:
+                return self._execute(spec, noted)
         except (WorkerFailed, Stopping):
             self.stop()
             raise

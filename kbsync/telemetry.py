@@ -1,9 +1,9 @@
 """OpenTelemetry traces, as the extra `otel`: off unless `[tracing] endpoint` is set, and then nothing is imported.
 
-A span covers a cycle, the reading of one source, admission, each step of a run (build, judge, promote, deploy) and
-each request to a server.  The worker process and the servers receive the context of the current span in the form of W3C
-Trace Context (https://www.w3.org/TR/trace-context/): as variables TRACEPARENT and TRACESTATE, and as headers.  No
-attribute holds a subject, an object or a prompt.
+A span covers a cycle, the reading of one source, admission, each step of a run (build, judge, promote, deploy), each
+phase that the worker reports of a build, and each request to a server.  The worker process and the servers receive the
+context of the current span in the form of W3C Trace Context (https://www.w3.org/TR/trace-context/): as variables
+TRACEPARENT and TRACESTATE, and as headers.  No attribute holds a subject, an object or a prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from kbsync import __version__
 from kbsync.errors import BadConfiguration
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import Span, Tracer
+
+    from editing.progress import TimedProgress
 
 Attribute = str | int | float | bool
 
@@ -91,6 +93,34 @@ def span(name: str, **attributes: Attribute) -> Iterator[None]:
             current.set_attribute("error.type", type(error).__name__)
             current.set_status(StatusCode.ERROR)
             raise
+
+
+@contextmanager
+def phases(progress: TimedProgress) -> Iterator[TimedProgress]:
+    """Progress that is passed on to `progress`, with a span for each phase that is reported within the block.
+
+    A phase lasts until another one is reported; those that take turns have a span each time.
+    """
+    tracer = _tracer
+    if tracer is None:
+        yield progress
+        return
+    current: tuple[str, Span] | None = None
+
+    def noted(phase: str, done: int, total: int, left_s: float | None) -> None:
+        nonlocal current
+        if current is None or current[0] != phase:
+            if current is not None:
+                current[1].end()
+            current = phase, tracer.start_span(f"worker {phase}")
+        current[1].set_attributes({"kbsync.done": done, "kbsync.total": total})
+        progress(phase, done, total, left_s)
+
+    try:
+        yield noted
+    finally:
+        if current is not None:
+            current[1].end()
 
 
 def note(**attributes: Attribute) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from editing.spec import SPEC_VERSION
 from kbsync import telemetry
 from kbsync.deployment.http import Server
 from kbsync.errors import BadConfiguration
-from kbsync.executor import LocalExecutor
+from kbsync.executor import LocalExecutor, WorkerFailed
 from kbsync.queries.config_check import check_settings
 from kbsync.service.cycle import cycle
 from kbsync.settings.loading import load
@@ -83,6 +85,43 @@ def test_a_worker_and_a_server_receive_the_context(exporter: InMemorySpanExporte
     assert span.context is not None
     assert header.startswith(f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-0")
     assert lines[1].strip() == header
+
+
+def test_each_phase_of_the_worker_is_a_span_of_the_build(
+    exporter: InMemorySpanExporter, tmp_path: Path
+) -> None:
+    """A worker process that reports the phases of a build, two of which take turns, and then fails."""
+    script = (
+        "import json, sys\n"
+        "say = lambda **event: print(json.dumps(event), flush=True)\n"
+        f"say(event='ready', version={SPEC_VERSION})\n"
+        "sys.stdin.readline()\n"
+        "for phase, done in (('targets', 0), ('targets', 2), ('keys', 1), ('solve', 1), ('keys', 2)):\n"
+        "    say(event='progress', phase=phase, done=done, total=2)\n"
+        "say(event='error', kind='data', message='secret', retry=False)\n"
+    )
+    shown: list[tuple[str, int, int]] = []
+    executor = LocalExecutor(command=(sys.executable, "-c", script))
+    with (
+        executor.worker(tmp_path / "log") as worker,
+        pytest.raises(WorkerFailed),
+        telemetry.span("build"),
+    ):
+        worker.execute(
+            tmp_path / "spec.json", lambda phase, done, total, left: shown.append((phase, done, total))
+        )
+    *phases, build = exporter.get_finished_spans()
+    assert [(span.name, (span.attributes or {})["kbsync.done"]) for span in phases] == [
+        ("worker targets", 2),
+        ("worker keys", 1),
+        ("worker solve", 1),
+        ("worker keys", 2),
+    ]
+    assert build.context is not None
+    assert {span.parent.span_id for span in phases if span.parent} == {build.context.span_id}
+    assert all(one.end_time <= other.start_time for one, other in pairwise(phases))  # type: ignore[operator]
+    assert len(shown) == 5
+    assert "secret" not in " ".join(span.to_json() for span in phases)
 
 
 def test_spans_reach_an_otlp_collector() -> None:
