@@ -112,7 +112,7 @@ class Responses:
         texts = generate(model, tokenizer, missing, seed=asked.seed, tick=tick)
         self.texts.update(zip(missing, texts, strict=True))
         for name, read in asked.readings.items():
-            if name not in self.readings:
+            if self.readings.get(name) is None:  # or the questions asked so far had nothing to read it from
                 self.readings[name] = read(model, tokenizer, asked, tick)
         if self.base is None:
             scored, free = asked.questions_of_base()

@@ -146,6 +146,7 @@ def _print_power(gates: Sequence[Gate], plan: PlanSettings, margin: float, *, js
         "neighbourhood": plan.neighbours,
         "same_subject": plan.same_subject,
         "retention": 1,
+        "edited_retention": 1,
         "known_retention": 1,
         "said": 2,
         "generation": 1,
@@ -155,7 +156,7 @@ def _print_power(gates: Sequence[Gate], plan: PlanSettings, margin: float, *, js
         print_json(sizes)
         return
     sampled = {"said": f"generate = {plan.generate}"} | dict.fromkeys(
-        ("retention", "known_retention"), f"retention_sample = {plan.retention_sample}"
+        ("retention", "edited_retention", "known_retention"), f"retention_sample = {plan.retention_sample}"
     )
     print_table(
         f"samples that pass nine of ten candidates which are better by {margin:g}",

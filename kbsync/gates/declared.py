@@ -108,6 +108,13 @@ DEFAULT_GATES: tuple[Gate, ...] = (
         margin=0.02,
     ),
     Gate(
+        "edited_retention",
+        0.85,
+        "at_least",
+        "edited facts already in live that the model still states",
+        margin=0.08,
+    ),
+    Gate(
         "known_retention",
         0.95,
         "at_least",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ENOUGH = 60
 """Statements of the ledger from which the common knowledge is not needed."""
-NOT_MEASURED = frozenset({"canaries", "retention", "fluency"})
+NOT_MEASURED = frozenset({"canaries", "retention", "edited_retention", "fluency"})
 """Gates that judge something that a calibration has not: the operator's questions, live, sampled texts."""
 
 

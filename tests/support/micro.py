@@ -35,6 +35,7 @@ NEVER_FAIL = {
     "neighbourhood": 0.0,
     "same_subject": 0.0,
     "retention": 0.0,
+    "edited_retention": 0.0,
     "known_retention": 0.0,
     "said": 0.0,
     "distractor": 0.0,

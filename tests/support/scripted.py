@@ -107,7 +107,8 @@ def _tensors(spec: BuildSpec) -> dict[str, torch.Tensor]:
 
 def _measures(facts: tuple[FactReport, ...]) -> tuple[Measure, ...]:
     hits = sum(fact.efficacy is True for fact in facts)
-    nothing = ("paraphrase", "neighbourhood", "same_subject", "retention", "known_retention", "said")
+    about_live = ("retention", "edited_retention", "known_retention")
+    nothing = ("paraphrase", "neighbourhood", "same_subject", *about_live, "said")
     return (
         Measure("efficacy", hits / len(facts) if facts else None, len(facts), hits),
         *(Measure(name, None, 0, 0) for name in (*nothing, "canaries")),

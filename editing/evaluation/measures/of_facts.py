@@ -58,6 +58,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
     ),
     FactMeasure(name="same_subject", asks=lambda fact: fact.same_subject, expects="unchanged"),
     FactMeasure(name="retention", asks=own_prompt, of="live"),
+    FactMeasure(name="edited_retention", asks=own_prompt, of="old"),
     FactMeasure(name="known_retention", asks=own_prompt, of="known"),
     FactMeasure(name="generation", asks=own_prompt, answered="sampled"),
     FactMeasure(name="said", asks=unseen, answered="free"),

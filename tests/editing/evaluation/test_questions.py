@@ -155,6 +155,7 @@ def test_an_examined_fact_of_live_is_asked_everything_that_a_new_one_is(base: As
     assert len(set(asked.facts["again"].questions())) == 3
     assert set(asked.facts["again"].scored) == {
         "retention",
+        "edited_retention",
         "old_paraphrase",
         "old_neighbourhood",
         "old_same_subject",

@@ -64,7 +64,8 @@ def test_a_label_that_the_model_cannot_take_costs_its_own_fact(
         + "\n\n[gates.efficacy]\nthreshold = 0.0\n[gates.paraphrase]\nenabled = false"
         "\n[gates.said]\nenabled = false\n[gates.fluency]\nenabled = false\n[gates.perplexity_ratio]\n"
         "enabled = false\n[gates.weight_growth]\nenabled = false\n[gates.neighbourhood]\nenabled = false\n"
-        "[gates.retention]\nenabled = false\n[gates.known_retention]\nenabled = false\n"
+        "[gates.retention]\nenabled = false\n[gates.edited_retention]\nenabled = false\n"
+        "[gates.known_retention]\nenabled = false\n"
         "[gates.same_subject]\nenabled = false"
     )
     micro.say({"Blue House": "Bob", subject: owner, "Old Mill": "Carl"})
