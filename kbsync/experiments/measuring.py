@@ -14,7 +14,7 @@ from typing import Any
 
 from editing.calibration.kept import Kept
 from editing.calibration.workbench import Workbench
-from editing.editors.contract import BuildInputs, EditResult
+from editing.editors.contract import BuildInputs, Edit, EditResult
 from editing.editors.registry import editor_named
 from editing.errors import EditingError
 from editing.evaluation.generation import generate, mean, ngram_entropy
@@ -130,8 +130,10 @@ class Bench(Workbench):
             partial=True,
         )
 
-    def edited(self, inputs: BuildInputs) -> EditResult:
-        """The weights that the settings' editor makes; the model is unchanged."""
+    def edited(self, inputs: BuildInputs, edit: Edit | None = None) -> EditResult:
+        """The weights that `edit` makes, by default the settings' editor; the model is unchanged."""
+        if edit is not None:
+            return edit(self.base.model, self.base.tokenizer, inputs, progress=self.progress)
         if inputs.settings.editor == ATTENTION:
             return edit_attention(self.base.model, self.base.tokenizer, inputs, progress=self.progress)
         editor = editor_named(inputs.settings.editor)

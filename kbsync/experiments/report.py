@@ -120,5 +120,6 @@ def _page(findings: Findings, images: Sequence[Path], about: Mapping[str, Any]) 
         f"Machine: {host.get('gpu', '')} {host['cores']} cores, {host['threads']} threads, {host['system']}; "
         + ", ".join(f"{name} {number}" for name, number in about["versions"].items())
         + (". Quick sizes." if about["quick"] else ".")
+        + "".join(f" Options of {name}: {found}." for name, found in about["options"].items())
     )
     return "\n\n".join(parts) + "\n"

@@ -20,6 +20,8 @@ from kbsync.experiments.setup import MEMIT, Setup
 from kbsync.standalone.commands import at_work, paced
 from kbsync.standalone.target import Chosen
 
+IN_SEQUENCE = "_sequence"
+"""End of the names of editors that edit in turns; the experiment `sequence` is about these."""
 SEEDS = {True: 1, False: 3}
 """Seeds by whether the run is quick."""
 
@@ -91,12 +93,12 @@ def run(chosen: Chosen, order: Order, progress: TimedProgress) -> BenchOutcome:
 
 
 def _editors(names: Sequence[str]) -> tuple[str, ...]:
-    """The named editors, or all, MEMIT first.  Raises SpecError for an unknown one."""
+    """The named editors, or all that edit a view at once, MEMIT first.  Raises SpecError for an unknown one."""
     from editing.editors.registry import editor_named, editors
 
     for name in names:
         editor_named(name)
-    found = names or editors()
+    found = names or [name for name in editors() if not name.endswith(IN_SEQUENCE)]
     return tuple(sorted(dict.fromkeys(found), key=lambda name: (name != MEMIT, name)))
 
 
@@ -147,6 +149,7 @@ def _about(chosen: Chosen, order: Order, setup: Setup) -> dict[str, Any]:
         "seeds": list(setup.seeds),
         "quick": order.quick,
         "editors": list(setup.editors),
+        "options": setup.searched(),
         "settings": setup.settings,
         "variants": setup.variants,
         "machine": report.machine(),

@@ -12,7 +12,7 @@ from kbsync.experiments.drawing import band, finish, plain_logarithms
 from kbsync.experiments.report import Findings, TextTable
 from kbsync.experiments.scores import Measured, difference, measured
 from kbsync.experiments.setup import MEMIT, Setup
-from kbsync.experiments.walking import DayScores, Walk, Way
+from kbsync.experiments.walking import ONE_GRADIENT, DayScores, Walk, Way
 
 QUICK, FULL = 60, 300
 """Facts that are added over all days."""
@@ -26,7 +26,7 @@ WAYS = (
     Way("stacked", MEMIT),
     Way("stacked, keys preserved", MEMIT, preserves=True),
     Way("null space, stacked", "memit_null_space", preserves=True),
-    Way("one gradient, stacked", "one_gradient"),
+    Way("one gradient, stacked", ONE_GRADIENT),
 )
 PANELS = {
     "S": "S of all facts that hold",

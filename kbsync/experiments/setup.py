@@ -12,6 +12,7 @@ from editing.calibration.statements import WordedTriple
 from editing.settings import EditSettings
 from kbsync.experiments.cases import OBJECTS, EditCase, counterfactual_cases, editable
 from kbsync.experiments.scores import Measured, TrialScores, measured
+from kbsync.experiments.tuning import FULL, QUICK, SEED, tuned
 
 if TYPE_CHECKING:
     from kbsync.experiments.measuring import Bench, EditTrial
@@ -65,7 +66,25 @@ class Setup:
         return min(quick if self.quick else full, self.available)
 
     def with_editor(self, name: str) -> EditSettings:
-        return replace(self.settings, editor=name)
+        """The settings of an editor, with the options that a search found (`tuning.py`)."""
+        if name not in self._found:
+            own = self.settings.options if name == self.settings.editor else {}
+            self._found[name] = tuned(replace(self.settings, editor=name, options=own), self._judged)
+        return self._found[name]
+
+    @cached_property
+    def _found(self) -> dict[str, EditSettings]:
+        return {}
+
+    def _judged(self, settings: EditSettings) -> TrialScores:
+        from kbsync.experiments.measuring import EditTrial
+
+        cases = self.cases(SEED, self.size(QUICK, FULL))
+        return self.bench.scores(EditTrial("search", settings, cases, len(cases), self.variants, SEED))
+
+    def searched(self) -> dict[str, dict[str, float]]:
+        """Editor → the options that were used, for those that have any."""
+        return {name: found.options for name, found in self._found.items() if found.options}
 
     def name(self, relation: str) -> str:
         return self.relation_names.get(relation, relation)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from editing.baselines.one_gradient import OneGradient
+from editing.editors.contract import Edit
 from editing.errors import EditingError
 from editing.memit import tensor_cache
 from editing.model.weights import swapped
@@ -20,6 +23,7 @@ from kbsync.experiments.measuring import Bench, EditTrial
 from kbsync.experiments.scores import TrialScores
 from kbsync.experiments.scratch import scratch_cache
 
+ONE_GRADIENT = "one_gradient"
 Weights = Mapping[str, Tensor]
 
 
@@ -80,7 +84,7 @@ class Walk:
             seconds = self.bench.clock() - began
             if day.number in self.judged:
                 found[day.number] = self.bench.kept.put(keys[day.number], self.ask(day, weights, seconds))
-                if not self.way.rebuild:
+                if not self.way.rebuild and self._stateful is None:
                     tensor_cache.store(self._state(), dict(weights), {"day": str(day.number)})
         self._state().unlink(missing_ok=True)
         return [one for one in found.values() if one]
@@ -100,7 +104,7 @@ class Walk:
                 cache=cache,
                 preserved=self._preserved(day) if self.way.preserves else (),
             )
-            return {**weights, **self.bench.edited(inputs).tensors}
+            return {**weights, **self.bench.edited(inputs, self._stateful).tensors}
 
     def ask(self, day: EditDay, weights: Weights, seconds: float = 0.0) -> DayScores:
         """The answers at the end of a day."""
@@ -113,6 +117,11 @@ class Walk:
         return DayScores(
             day.number, len(day.wanted), scores, sum(back) / len(back) if back else None, seconds
         )
+
+    @cached_property
+    def _stateful(self) -> Edit | None:
+        """One-gradient editing normalises by what it has seen on all days; interrupted, it starts from the first."""
+        return OneGradient().edit if self.way.editor == ONE_GRADIENT and not self.way.rebuild else None
 
     def key(self, day: EditDay) -> str:
         """Covers everything that happened up to the day."""
