@@ -24,6 +24,7 @@ from kbsync.cli import (
     doctor,
     editing,
     forgetting,
+    generating,
     importing,
     inspecting,
     keys,
@@ -81,7 +82,7 @@ PANELS = {
     ),
     "Ask the model": ("survey", "ask", "explain"),
     "Decide": ("serve", "quarantine", "review", "rollback", "retract", "unretract", "tokens"),
-    "Edit any model, without sources": ("inspect", "calibrate", "edit", "stats", "trace", "bench"),
+    "Edit any model, without sources": ("inspect", "calibrate", "edit", "stats", "trace", "bench", "dataset"),
 }
 """How `kbsync --help` groups the commands; one that is named nowhere stands under `Commands`."""
 
@@ -156,6 +157,7 @@ for part in (
     inspecting,
     calibrating,
     benching,
+    generating,
 ):
     part.register(app)
 arrange(app, PANELS)

@@ -117,12 +117,18 @@ def _cell(value: object) -> object:
 
 
 def _order(name: str, out: Path, chosen: Chosen, typed: tuple[BenchModel, BenchSize, Path | None]) -> Order:
-    from editing.datasets import read_records
+    from editing.datasets import read_records, without_contradictions
     from kbsync.experiments import testbed
     from kbsync.experiments.running import Order
 
     model, size, facts = typed
     own = testbed.is_testbed(chosen.path)
+    filtered = without_contradictions(read_records(facts)) if facts is not None else None
+    if filtered is not None and (filtered.conflicts or filtered.duplicates):
+        say(
+            f"{facts}: {filtered.conflicts} facts contradict each other and are left out, {filtered.duplicates} repeat "
+            "others"
+        )
     return Order(
         name=name,
         out=out,
@@ -131,6 +137,8 @@ def _order(name: str, out: Path, chosen: Chosen, typed: tuple[BenchModel, BenchS
         editors=tuple(part.strip() for part in (size.editors or "").split(",") if part.strip()),
         variants=testbed.variants() if own else 0,
         heldout=model.heldout or (testbed.HELDOUT if own else None),
-        records=tuple(read_records(facts)) if facts is not None else None,
+        records=filtered.records if filtered is not None else None,
         source=str(facts) if facts is not None else "",
+        conflicts=filtered.conflicts if filtered is not None else 0,
+        duplicates=filtered.duplicates if filtered is not None else 0,
     )

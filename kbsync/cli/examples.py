@@ -65,6 +65,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "kbsync bench scaling --quick --out bench",
         "kbsync bench table --model ./my-model --facts counterfact.json --out bench",
     ),
+    "dataset": (
+        "kbsync dataset --out mine.json",
+        "kbsync dataset --facts facts.jsonl --count 500 --out mine.json",
+    ),
     "calibrate": ("kbsync calibrate --model ./my-model --budget 60", "kbsync calibrate --write"),
     "sources": ("kbsync sources", "kbsync sources --json"),
     "sources forget": ("kbsync sources forget crm --reason 'the CRM was switched off'",),

@@ -174,10 +174,8 @@ def questions(case: EditCase, variants: int) -> list[PromptAnswer]:
     target = record.request.target
     objects = [target, *([record.previous] if record.previous is not None else [])]
     own = [(p, o) for p in (record.request.rendered, *case.paraphrases(variants)) for o in objects]
-    return [
-        *own,
-        *(pair for prompt, answer in record.neighbours for pair in ((prompt, answer), (prompt, target))),
-    ]
+    kept = (pair for prompt, answer in record.neighbours for pair in ((prompt, answer), (prompt, target)))
+    return [*own, *kept, *record.consequences]
 
 
 def fact_scores(
@@ -208,6 +206,7 @@ def fact_scores(
         accuracy=found[prompt, target].accuracy,
         accuracy_paraphrase=mean([one.accuracy for one in paraphrases]),
         specificity=mean([one.accuracy for one in kept]),
+        two_hop=mean([float(found[pair].strict) for pair in record.consequences]),
         GE=written[0],
         RS=written[1],
     )

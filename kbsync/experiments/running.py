@@ -42,6 +42,10 @@ class Order:
     """A data set to edit, or facts that the model may know; None: the testbed's world, or common knowledge."""
     source: str = ""
     """Where the records come from."""
+    conflicts: int = 0
+    """Records that were left out because they contradict each other (Eqn. 5)."""
+    duplicates: int = 0
+    """Records that say again what another one says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,8 @@ def _about(chosen: Chosen, order: Order, setup: Setup) -> dict[str, Any]:
         },
         "data": {
             "source": source,
+            "conflicts": order.conflicts,
+            "duplicates": order.duplicates,
             "digest": digest(setup.known) if setup.known else "",
             "known": len(setup.known),
             "editable": setup.available,

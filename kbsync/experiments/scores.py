@@ -26,6 +26,7 @@ class FactScores:
     accuracy: float
     accuracy_paraphrase: float | None
     specificity: float | None
+    two_hop: float | None = None
     GE: float | None = None
     RS: float | None = None
 

@@ -17,7 +17,7 @@ WRITTEN = {True: 10, False: 100}
 """Facts that the model writes about (GE, RS), by whether the run is quick."""
 COUNTERFACT = ("S", "ES", "PS", "NS", "GE", "RS")
 ZSRE = ("accuracy", "accuracy_paraphrase", "specificity")
-STRICT = ("strict", "strict_paraphrase", "strict_neighbour")
+STRICT = ("strict", "strict_paraphrase", "strict_neighbour", "two_hop")
 PANELS = {"S": "S", "ES": "ES", "PS": "PS", "NS": "NS", "strict": "strict argmax"}
 
 

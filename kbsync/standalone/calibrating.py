@@ -51,11 +51,11 @@ def statements_of(records: Sequence[Any] | None, app: Application) -> tuple[Word
     """The statements to ask: those of a facts file; else those of the ledger and, if they are few, common knowledge."""
     if records is not None:
         return from_records(records)
-    own = _of_ledger(app)
+    own = ledger_statements(app)
     return own if len(own) >= ENOUGH else (*own, *common_knowledge())
 
 
-def _of_ledger(app: Application) -> tuple[WordedTriple, ...]:
+def ledger_statements(app: Application) -> tuple[WordedTriple, ...]:
     """The wanted facts of the ledger, worded by the catalogue; none without a ledger."""
     if app.settings.state.url is None and not app.home.database.exists():
         return ()
