@@ -36,14 +36,8 @@ LISTS: Mapping[str, Sequence[tuple[str, Sequence[float]]]] = {
     "memit": (),
     "memit_null_space": (("l2", (1.0, 0.1, 10.0, 100.0)), ("threshold", (0.1, 0.02, 0.5))),
     "locft_bf": (("batch", (100, 10)), ("lr", (5e-4, 2e-4, 1e-3)), ("layer", (1, 0, 2))),
-    "ft_w": (
-        ("decay", (1.0, 0.0)),
-        ("batch", (64, 10)),
-        ("lr", (5e-4, 2e-4, 1e-3)),
-        ("layer", (1, 0, 2)),
-    ),
-    "one_gradient": (("lr", (1e-4, 3e-4, 1e-3)), ("l2", (1.0, 0.1)), ("last_layer", (1, 0, 2))),
-    "rome": (("layer", (1, 0)),),
+    "ft_w": (("decay", (1.0, 0.0)), ("batch", (64, 10)), ("lr", (5e-4, 2e-4)), ("layer", (1,))),
+    "one_gradient": (("lr", (1e-4, 1e-3, 1e-2)), ("last_layer", (1, 0)), ("l2", (1.0, 10.0))),
 }
 """Editor → its options in the order in which they are searched, each with what is tried; the first is the start."""
 
@@ -128,18 +122,19 @@ def main() -> None:
         TEXT / "heldout.txt",
     )
     search, began = Search(bench, chosen.facts), time.perf_counter()
-    best = {name: search.editor(name) for name in chosen.editors or LISTS}
-    out = {
-        "facts": chosen.facts,
-        "seed": SEED,
-        "settings": asdict(search.settings),
-        "seconds": round(time.perf_counter() - began),
-        "best": best,
-        "trials": search.rows,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "editor-search.json").write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n")
-    (RESULTS / "editor-search.md").write_text(table(search.rows))
+    best: dict[str, dict[str, float]] = {}
+    for name in chosen.editors or LISTS:
+        best[name] = search.editor(name)
+        out = {
+            "facts": chosen.facts,
+            "seed": SEED,
+            "settings": asdict(search.settings),
+            "seconds": round(time.perf_counter() - began),
+            "best": best,
+            "trials": search.rows,
+        }
+        (RESULTS / "editor-search.json").write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n")
+        (RESULTS / "editor-search.md").write_text(table(search.rows))
     print(json.dumps(best, indent=1))
 
 

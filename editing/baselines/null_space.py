@@ -34,9 +34,9 @@ class NullSpaceOptions:
     """Both are relative to the mean eigenvalue of E[k kᵀ], since the scale of keys differs between models by orders
     of magnitude; the paper states them as absolute numbers."""
 
-    threshold: float = option(0.02, above=True)
+    threshold: float = option(0.1, above=True)
     """Directions with smaller eigenvalues count as unused by ordinary text."""
-    l2: float = option(1.0, above=True)
+    l2: float = option(10.0, above=True)
     """α, the weight of ‖Δ P‖²."""
 
 

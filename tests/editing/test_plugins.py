@@ -110,6 +110,27 @@ def test_another_editor_goes_through_the_whole_round(site: Path, spec: BuildSpec
     assert next(m for m in first.measures if m.name == "efficacy_alone").n == 0, "nothing can be injected"
 
 
+def test_built_in_editors_go_through_the_whole_round(site: Path, spec: BuildSpec, tmp_path: Path) -> None:
+    def with_editor(name: str, **options: float) -> BuildSpec:
+        settings = EditSettings(layers=(2,), steps=30, editor=name, options=options)
+        return replace(spec, run=name, out=str(tmp_path / "checkpoints" / name), settings=settings)
+
+    trained, solved, again = rounds(
+        site,
+        with_editor("locft_bf", lr=0.02, epochs=30),
+        with_editor("memit_null_space", threshold=3.0, l2=0.01),
+        replace(with_editor("memit_null_space", threshold=3.0, l2=0.01), run="plan", mode="plan"),
+    )
+    assert [fact.efficacy for fact in trained.facts] == [True, True]
+    for report in (trained, solved):
+        assert list(read_changed(Path(spec.base), Path(report.checkpoint))) == [
+            "transformer.h.2.mlp.c_proj.weight"
+        ]
+    assert trained.cost.groups_optimised == 2
+    assert again.cost.preflight is not None
+    assert (again.cost.preflight.groups, again.cost.preflight.optimised) == (2, 0), "its δs are cached"
+
+
 def test_editors_are_found_by_name(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built_in = editors()
     assert {"memit", "memit_null_space"} <= set(built_in)

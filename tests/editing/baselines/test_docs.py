@@ -50,7 +50,7 @@ def test_every_editor_is_listed_with_its_cache_contract() -> None:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_option_is_documented_with_its_default(name: str) -> None:
-    section = PAGE.partition(f"### {name}\n")[2].partition("\n### ")[0]
+    section = PAGE.partition(f"### {name}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
     documented = {option: cells[0].replace("−", "-") for option, cells in rows(section).items()}
     kind = OPTIONS[name]
     stated = {} if kind is None else {one.name: f"{one.default:g}" for one in fields(kind)}
