@@ -24,8 +24,8 @@ from kbsync.runs.consequences import (
 from state import Snapshot
 from state.records import Fact, Probe
 
-BASE_QUESTIONS = 32
-"""Number of facts that the base states whose consequences show what the base can infer at all."""
+BASE_QUESTIONS = 256
+"""Maximum number of facts that the base states whose consequences are derived; the worker asks a sample of them."""
 
 
 def consequences_of(
