@@ -163,6 +163,10 @@ class BuildSpec:
     nothing is optimised or written.  `ask` only asks the base every prompt, so that the planner learns what is
     known before it plans (checkpoint and checkpoint_digest are then empty, and `answer` is the base's).  `plan`
     only estimates the cost of a build, in the report's `cost` (`cost.preflight`)."""
+    secret_questions: str | None = None
+    """File of questions (`editing.secret_probes`) that the candidate is asked besides, which no report shows."""
+    secret_answers: str | None = None
+    """File that their answers are written to."""
     version: int = SPEC_VERSION
 
     def write(self, path: Path) -> None:

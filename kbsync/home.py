@@ -49,6 +49,21 @@ class RunDirectory:
         """How far the worker is, while it is at work; for the review pages."""
         return self.path / "progress.json"
 
+    @property
+    def secret_questions(self) -> Path:
+        """What the round's candidate is asked besides, which no report shows."""
+        return self.path / "secret_questions.json"
+
+    @property
+    def secret_answers(self) -> Path:
+        """What the candidate, live and the base answered to them."""
+        return self.path / "secret_answers.json"
+
+    @property
+    def secret_checks(self) -> Path:
+        """How many times servers were checked with these answers."""
+        return self.path / "secret_checks.json"
+
     def prepare(self) -> RunDirectory:
         """Create the directory."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -129,6 +144,11 @@ class Home:
         return self.keys / "models"
 
     @property
+    def secret(self) -> Path:
+        """What decides which questions servers are asked after a deploy."""
+        return self.keys / "questions.secret"
+
+    @property
     def witnesses(self) -> Path:
         """The heads that witnesses with an address have cosigned, a file each."""
         return self.root / "witnesses"
@@ -165,6 +185,10 @@ class Home:
     def round(self, run_id: int, number: int) -> RunDirectory:
         """Spec and report of one round of a run."""
         return RunDirectory(self.run(run_id) / f"round-{number}")
+
+    def built_in(self, run_id: int, checkpoint: str) -> RunDirectory:
+        """The round of `run_id` that built the checkpoint with this name."""
+        return self.round(run_id, int(checkpoint.rpartition("-")[2]))
 
     def questions(self, name: str) -> RunDirectory:
         """Spec and report of questions outside any run: `ask` (the base's answers), `plan` (a forecast)."""

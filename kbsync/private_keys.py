@@ -1,8 +1,9 @@
-"""Private keys in PEM files that only their owner can read, or that systemd hands over as credentials."""
+"""Private keys in PEM files that only their owner can read, or that systemd hands over as credentials; secrets."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,3 +57,21 @@ def write_key(file: Path, key: PrivateKeyTypes) -> None:
     """Write the key so that only its owner can read it; the directory is created if it is missing."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_file(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=PRIVATE)
+
+
+def read_secret(file: Path) -> bytes:
+    """The secret in `file`, 32 random bytes that are drawn if there is no such file.
+
+    Raises BadConfiguration if others can read the file, or if it holds no secret.
+    """
+    if not file.exists():
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_file(file, f"{secrets.token_hex(32)}\n".encode(), mode=PRIVATE)
+    try:
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise BadConfiguration(f"the secret {file} can be read by others", "remove it: another is drawn")
+        return bytes.fromhex(file.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise BadConfiguration(
+            f"{file} holds no secret: {error}", "remove it: another is drawn, with the next version"
+        ) from error

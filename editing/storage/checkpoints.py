@@ -93,6 +93,7 @@ def write_checkpoint(
                 files=files | written,
                 solved=dict(solved or {}),
                 forms=figures,
+                tensors={name: one.digest() for name, one in read_header(staging / EDITABLE).items()},
             )
             return _complete(built, staging, out)
     except OSError as error:

@@ -41,6 +41,8 @@ class Manifest:
     """λ and the keys' leverage by layer (`editing.cost.Cost.solved`); empty for a base, and in older checkpoints."""
     forms: dict[str, dict[str, float]] = field(default_factory=dict)
     """What is known of further forms, such as an adapter's rank and how exact it is; empty where nothing is."""
+    tensors: dict[str, str] = field(default_factory=dict)
+    """Tensor name in the editable shard -> SHA-256 of its bytes; empty for a base, and in older checkpoints."""
 
     @property
     def digest(self) -> str:
@@ -59,6 +61,7 @@ class Manifest:
             "editable": self.editable,
             **({"solved": self.solved} if self.solved else {}),
             **({"forms": self.forms} if self.forms else {}),
+            **({"tensors": self.tensors} if self.tensors else {}),
         }
 
 
@@ -89,7 +92,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 def _check(manifest: Manifest) -> None:
     """Raise ValueError unless all values have their declared types and all files lie in the directory."""
-    for table in (manifest.files, manifest.editable):
+    for table in (manifest.files, manifest.editable, manifest.tensors):
         if not all(isinstance(text, str) for pair in table.items() for text in pair):
             raise ValueError("it maps something else than text to text")
     if not all(type(number) in (int, float) for number in manifest.solved.values()):

@@ -66,6 +66,13 @@ class StoredTensor:
                 remaining -= len(piece)
                 yield piece
 
+    def digest(self) -> str:
+        """SHA-256 of the tensor's bytes."""
+        digest = hashlib.sha256()
+        for piece in self.chunks():
+            digest.update(piece)
+        return digest.hexdigest()
+
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file by name.

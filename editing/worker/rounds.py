@@ -51,6 +51,7 @@ from editing.worker.conversations import with_conversations
 from editing.worker.derived import with_derived
 from editing.worker.finished import is_finished
 from editing.worker.kept_base import KeptBase
+from editing.worker.probing import answer_secretly
 from editing.worker.protocol import Channel
 from editing.worker.screening import Failures, edit_requests, kept_prompts, kl_prompts, screened
 
@@ -137,6 +138,7 @@ class _Round:
             with self._counting("questions", 0) as base.tick:
                 asked = build_questions(base, self.spec, known, self._windows())
             evidence = self._judge(asked, known, built, checkpoint)
+            answer_secretly(self.model, self.tokenizer, self.spec, checkpoint)
         return self._report(checkpoint, fact_reports(evidence), measured(evidence))
 
     def _converse(self, known: Known) -> None:

@@ -15,8 +15,8 @@ from editing.errors import EditingError
 from editing.folding import fold
 from editing.spec import BuildReport, Case
 from kbsync.application import Application
-from kbsync.deployment.hooks import HookFailed
-from kbsync.deployment.http import Server, described, object_of
+from kbsync.deployment.asking import completion, first_model
+from kbsync.deployment.http import Server
 from kbsync.settings.deploy import HookSettings
 from state.records import Checkpoint, Fact
 
@@ -71,9 +71,8 @@ def _learnt(app: Application, checkpoint: Checkpoint) -> dict[int, str] | None:
 
     A fact that was not learnt, although its gates passed, says nothing about a server.
     """
-    round = checkpoint.path.rpartition("-")[2]
     try:
-        report = BuildReport.read(app.home.round(checkpoint.run, int(round)).report)
+        report = BuildReport.read(app.home.built_in(checkpoint.run, checkpoint.path).report)
     except (OSError, EditingError):
         return None
     return {int(fact.id): fact.asked for fact in report.facts if fact.efficacy}
@@ -83,31 +82,14 @@ def ask(server: Server, cases: Sequence[Case], model: str | None) -> CanaryResul
     """Ask all of them, greedily; raises HookFailed if the server cannot be asked."""
     if not cases:
         return CanaryResult(0, 0, "")
-    model = model or _first_model(server)
+    model = model or first_model(server)
     answered, wrong = 0, ""
     for case in cases:
         target = case.target or ""
-        text = _completion(server, model, case.prompt, target)
+        tokens = min(_MOST, max(_FEWEST, len(target.encode())))
+        text = completion(server, model, case.prompt, tokens)
         if fold(text).startswith(fold(target)):
             answered += 1
         elif not wrong:
             wrong = f"{case.prompt!r} was answered {text.strip()[:60]!r}, not {target!r}"
     return CanaryResult(answered, len(cases), wrong)
-
-
-def _first_model(server: Server) -> str:
-    answer = server.get("/v1/models")
-    try:
-        return str(object_of(answer)["data"][0]["id"])
-    except (KeyError, IndexError, TypeError) as error:
-        raise HookFailed(f"{described(answer)} lists no model", "name one with served_model") from error
-
-
-def _completion(server: Server, model: str, prompt: str, target: str) -> str:
-    tokens = min(_MOST, max(_FEWEST, len(target.encode())))
-    question = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
-    answer = server.post("/v1/completions", json=question)
-    try:
-        return str(object_of(answer)["choices"][0]["text"])
-    except (KeyError, IndexError, TypeError) as error:
-        raise HookFailed(f"{described(answer)} holds no completion") from error

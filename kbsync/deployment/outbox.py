@@ -24,10 +24,9 @@ import structlog
 
 from editing.crashpoints import crash_point
 from kbsync.application import Application
-from kbsync.deployment import canaries
 from kbsync.deployment.connect import connect_hook
+from kbsync.deployment.evidence import Evidence, ServesSomethingElse, Unanswered
 from kbsync.deployment.hooks import Call, Hook, HookFailed, LoadFailed, Version
-from kbsync.deployment.http import Server
 from kbsync.deployment.patience import Patience
 from kbsync.errors import BadConfiguration, BadData, NoInput
 from kbsync.leadership import Leadership
@@ -130,18 +129,20 @@ class Outbox:
         try:
             hook = connect_hook(settings, call, self.app.now)
             observed = self.patience.wait(hook.observed_version, _WATCH_S + _MARGIN_S, call.abandoned)
+            evidence = self._evidence(row, settings)
             if observed is None:
-                self._ask(row, settings)
+                evidence.facts()
+            if observed in (None, version.id):
+                evidence.glance()
                 return False
-        except Unanswered as error:
+        except (Unanswered, ServesSomethingElse) as error:
             observed = str(error)
         except (HookFailed, BadConfiguration) as error:
             # An unreachable server is left alone: it may come back with the same weights.
             log.warning("deploy.unreachable", hook=row.hook, reason=str(error))
             return False
-        if observed != version.id:
-            log.warning("deploy.drifted", hook=row.hook, observed=observed, expected=version.id)
-        return observed != version.id
+        log.warning("deploy.drifted", hook=row.hook, observed=observed, expected=version.id)
+        return True
 
     def _attempt(self, row: Deployment, settings: AnyHookSettings) -> None:
         """One attempt at one row, from `deploying` to `deployed` or `failed`."""
@@ -153,16 +154,21 @@ class Outbox:
         try:
             self._require_signature(self._checkpoint(row))
             hook = connect_hook(settings, call, self.app.now)
+            evidence = self._evidence(row, settings)
+            evidence.prime()
             observed = self._notified(hook, row, settings, version, call)
             crash_point("kbsync.deploying:after-telling")
-            confirmed = self._confirm(row, settings, version, observed)
+            _require_name(observed, version)
+            confirmed = evidence.confirm(observed)
         except (HookFailed, BadConfiguration) as error:
             detail = str(error)
             if isinstance(error, LoadFailed):
                 detail = f"{detail}; {self._restore(row, settings)}"
             self._log_failure(row, settings, version, detail)
             with self.leadership.write() as tx:
-                tx.move_deployment(row.id, "deploying", "failed", actor=ACTOR, detail=detail)
+                tx.move_deployment(
+                    row.id, "deploying", "failed", actor=ACTOR, detail=detail, observed=_seen_instead(error)
+                )
         else:
             log.info("deploy.done", hook=row.hook, version=version.id, detail=confirmed)
             with self.leadership.write() as tx:
@@ -204,33 +210,8 @@ class Outbox:
 
         return self.patience.wait(notify, call.timeout_s + settle + _MARGIN_S, call.abandoned)
 
-    def _confirm(
-        self, row: Deployment, settings: AnyHookSettings, version: Version, observed: str | None
-    ) -> str:
-        """What was observed, in words; raises HookFailed unless the server names the version and answers its facts."""
-        if observed is not None and observed != version.id:
-            raise HookFailed(
-                f"it was notified of {version.id} and says that it serves {observed!r}",
-                "is it behind a load balancer, or did another program change it as well?",
-            )
-        asked = self._ask(row, settings)
-        if observed is None and not asked.of:
-            raise HookFailed("it names no version and no canary facts are asked", "set `canaries` above 0")
-        return str(asked) if asked.of else "its version was read; no canary facts were asked"
-
-    def _ask(self, row: Deployment, settings: AnyHookSettings) -> canaries.CanaryResult:
-        """Ask the canary facts; raises Unanswered if too few of them are answered."""
-        if settings.asks is None:
-            return canaries.CanaryResult(0, 0, "")
-        cases = canaries.questions_for(self.app, self._checkpoint(row), settings)
-        call = Call(settings.timeout.total_seconds(), threading.Event())
-        server = Server(settings.asks, settings.token(), call.timeout_s)
-        asked = self.patience.wait(
-            lambda: canaries.ask(server, cases, settings.served_model), call.timeout_s, call.abandoned
-        )
-        if asked.share < settings.canaries_share:
-            raise Unanswered(f"{asked} ({settings.canaries_share:.0%} required)")
-        return asked
+    def _evidence(self, row: Deployment, settings: AnyHookSettings) -> Evidence:
+        return Evidence(self.app, self.patience, self._checkpoint(row), settings)
 
     def _restore(self, row: Deployment, settings: AnyHookSettings) -> str:
         """Deploy the previous version again by its own path, since a failed load leaves the weights in doubt."""
@@ -280,5 +261,16 @@ class Outbox:
         return None if checkpoint.collected else checkpoint
 
 
-class Unanswered(HookFailed):
-    """The server answers, but not with the facts of the version that it was notified of."""
+def _require_name(observed: str | None, version: Version) -> None:
+    """Raises ServesSomethingElse if the server names another version."""
+    if observed is not None and observed != version.id:
+        raise ServesSomethingElse(
+            observed,
+            f"it was notified of {version.id} and says that it serves {observed!r}",
+            "is it behind a load balancer, or did another program change it as well?",
+        )
+
+
+def _seen_instead(error: Exception) -> str | None:
+    """What a server serves instead, for the row; None if that is not what failed."""
+    return error.what if isinstance(error, ServesSomethingElse) else None

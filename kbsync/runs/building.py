@@ -23,7 +23,13 @@ from kbsync.runs.attempts import attempt
 from kbsync.runs.ending import end_run
 from kbsync.runs.progress_file import shown_to_others
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
-from kbsync.runs.specs import build_spec, record_derived, record_left_out, round_spec
+from kbsync.runs.specs import (
+    build_spec,
+    record_derived,
+    record_left_out,
+    round_spec,
+    secret_questions,
+)
 from kbsync.settings.in_force import judged_under
 from state import Transaction
 from state.records import BaseAnswer, Run
@@ -45,6 +51,7 @@ def build(
         # A build that was killed before its report may have left an unfinished directory.
         shutil.rmtree(spec.out, ignore_errors=True)
         write_file(directory.recipe, _recipe(app, run).encode())
+    secret_questions(app, spec, run).write(directory.secret_questions)
     spec.write(directory.spec)
     crash_point("kbsync.lifecycle:spec-written")
     with shown_to_others(directory.progress, progress) as shown:

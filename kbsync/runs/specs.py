@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from editing.fact_failure import FactFailure
+from editing.requests import render
+from editing.secret_probes import SecretQuestions
 from editing.spec import BuildSpec, FactReport, FactSpec
 from kbsync.application import Application
 from kbsync.deployment.live import lost
+from kbsync.deployment.probe_sets import lot
 from kbsync.leadership import Leadership
+from kbsync.private_keys import read_secret
 from kbsync.runs.bases import RunBase, base_of, configured
 from kbsync.runs.examined import with_examined
 from kbsync.runs.fact_specs import Skipped, bare_spec, fact_specs
+from kbsync.runs.secret_questions import draw
 from kbsync.settings.base_model import named_device
 from state import Transaction
 from state.records import Fact, Run
@@ -44,6 +49,7 @@ def round_spec(app: Application, run: Run) -> tuple[BuildSpec, tuple[Skipped, ..
     specs = with_examined(specs, run.id, app.settings.plan.exam_every)
     path = kept.path if kept else f"{run.id}-{run.round}"
     comparable = live is not None and not lost(app)
+    built = app.home.built_in(kept.run, kept.path) if kept else app.home.round(run.id, run.round)
     spec = _spec(
         app,
         base,
@@ -53,8 +59,20 @@ def round_spec(app: Application, run: Run) -> tuple[BuildSpec, tuple[Skipped, ..
         live=str(app.home.checkpoint(live.path)) if live is not None and comparable else None,
         mode="judge" if kept else "build",
         edit_consequences=app.settings.plan.consequences == "edit",
+        secret_questions=str(app.home.round(run.id, run.round).secret_questions),
+        secret_answers=str(built.secret_answers),
     )
     return spec, skipped
+
+
+def secret_questions(app: Application, spec: BuildSpec, run: Run) -> SecretQuestions:
+    """The secret questions of this round of `run`, whose spec is `spec`: the same each time."""
+    with app.state.read() as tx:
+        live = tx.live()
+        gone = [fact.prompt for fact in tx.view_facts(live.view)] if live else []
+    stated = {render(fact.prompt, fact.subject) for fact in spec.facts}
+    order = lot(read_secret(app.home.secret), f"questions of {spec.run}")
+    return draw(spec.facts, (prompt for prompt in gone if prompt not in stated), spec.canaries, order)
 
 
 def ask_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:

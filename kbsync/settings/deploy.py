@@ -114,6 +114,21 @@ class HookSettings(BaseModel):
     canaries_share: float = Field(
         0.8, gt=0, le=1, description="share of the questions that must be answered correctly"
     )
+    probes: int = Field(
+        8, ge=0, description="number of secret probes to ask in each check of the server, if it can be asked"
+    )
+    probe_repeats: int = Field(
+        3, ge=1, description="how often each is asked after a deploy, so that replicas that differ are found"
+    )
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto",
+        description="dtype in which the server computes, which says how exact its log-probabilities are; `auto`: as "
+        "they show",
+    )
+    checksums: Url | None = Field(
+        None,
+        description="URL that answers a GET with the SHA-256 of every tensor that is loaded, as JSON: {name: digest}",
+    )
     token_env: str | None = Field(None, description="environment variable that holds the server's token")
     token_file: AbsolutePath | None = Field(None, description="file that holds the server's token")
 
@@ -126,15 +141,29 @@ class HookSettings(BaseModel):
         return self
 
     def _with_evidence(self, observes: bool, key: str) -> Self:
-        if not observes and (self.completions is None or self.canaries == 0):
+        if not observes and not self.proves:
             raise ValueError(
                 f"nothing could be observed of this server: give {key}, or `completions` with canaries"
             )
         return self
 
+    def _with_proof(self) -> Self:
+        if not self.proves:
+            raise ValueError(
+                "its version's name is the one that it was given, which proves nothing: set `probes` or `canaries` "
+                "above 0, or give `checksums`"
+            )
+        return self
+
+    @property
+    def proves(self) -> bool:
+        """Whether anything besides a version's name is asked of the server."""
+        asked = self.asks is not None and (self.canaries > 0 or self.probes > 0)
+        return asked or self.checksums is not None
+
     @property
     def asks(self) -> str | None:
-        """Base URL of the server that is asked the canary facts; None: no server can be asked."""
+        """Base URL of the server that is asked questions; None: no server can be asked."""
         return self.completions
 
     def token(self, environment: Mapping[str, str] | None = None) -> str | None:
@@ -218,6 +247,10 @@ class VllmSettings(HookSettings):
     def asks(self) -> str | None:
         return self.completions or self.url
 
+    @model_validator(mode="after")
+    def _provable(self) -> Self:
+        return self._with_proof()
+
 
 class SglangSettings(HookSettings):
     """An SGLang server."""
@@ -229,6 +262,10 @@ class SglangSettings(HookSettings):
     @property
     def asks(self) -> str | None:
         return self.completions or self.url
+
+    @model_validator(mode="after")
+    def _provable(self) -> Self:
+        return self._with_proof()
 
 
 AnyHookSettings = Annotated[

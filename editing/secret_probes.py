@@ -1,0 +1,120 @@
+"""Secret probes: questions by which a server's answers show which version of the model it serves.
+
+kbsync draws `SecretQuestions`, the worker answers them with the candidate that it read back from disk, with live and
+with the base (`SecretProbes`).  Both are files that only their owner can read; neither is part of a checkpoint, a spec
+or a report.  Torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from editing.durable import make_directory, write_file
+from editing.errors import SpecError
+from editing.json_decode import decode
+
+VERSION = 1
+PRIVATE = 0o600
+Kind = Literal["changed", "kept", "untouched"]
+"""What a question is about: a fact that live states otherwise, a fact of live, or something that no edit touches."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SecretQuestion:
+    """One question."""
+
+    prompt: str
+    kind: Kind
+    context: tuple[str, ...] = ()
+    """Sentences in front of the prompt, so that it is long enough for a prefix cache.  The first ones are left out if
+    the model cannot read them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretQuestions:
+    """The questions drawn for one candidate."""
+
+    questions: tuple[SecretQuestion, ...]
+    version: int = VERSION
+
+    def write(self, path: Path) -> None:
+        """Write to `path`, atomically, for the owner only."""
+        _write(path, self)
+
+    @classmethod
+    def read(cls, path: Path) -> SecretQuestions:
+        """Raises SpecError."""
+        return _read(cls, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A model's greedy answer, token by token, as computed in fp32."""
+
+    texts: tuple[str, ...] = ()
+    """The text of the first token, of the first two, and so on."""
+    logprobs: tuple[float, ...] = ()
+    """Log-probability of each token."""
+    sensitivities: tuple[float, ...] = ()
+    """How far each log-probability moves for logits that are off by 1, root mean square: ‖e_token − p‖."""
+    magnitudes: tuple[float, ...] = ()
+    """At each token, the smallest absolute value among the likeliest logits, which the grid of 16-bit logits is of."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretProbe:
+    """One question with its answers."""
+
+    prompt: str
+    """As it is asked, with its context."""
+    kind: Kind
+    judged: Answer
+    """Of the candidate that the gates judged."""
+    base: Answer
+    certain: int
+    """Number of tokens of `judged` that any honest computation gives: they lead by more than rounding explains."""
+    live: Answer | None = None
+    context: bool = False
+    """Whether the prompt is long enough for a prefix cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretProbes:
+    """The answers to a candidate's secret questions."""
+
+    checkpoint: str
+    """Digest of the candidate."""
+    live: str
+    """Name of the live checkpoint's directory; empty if there was none."""
+    probes: tuple[SecretProbe, ...]
+    deviations: dict[str, float] = field(default_factory=dict)
+    """dtype → root mean square deviation of a logit that is computed in it, as measured on these questions."""
+    version: int = VERSION
+
+    def write(self, path: Path) -> None:
+        """Write to `path`, atomically, for the owner only; the directory is created if it is missing."""
+        make_directory(path.parent)
+        _write(path, self)
+
+    @classmethod
+    def read(cls, path: Path) -> SecretProbes:
+        """Raises SpecError."""
+        return _read(cls, path)
+
+
+def _write(path: Path, value: Any) -> None:
+    content = json.dumps(asdict(value), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    write_file(path, content, mode=PRIVATE)
+
+
+def _read(kind: type[T], path: Path) -> T:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path} cannot be read: {error}") from error
+    return decode(kind, value, path.name)
