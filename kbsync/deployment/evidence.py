@@ -23,7 +23,7 @@ from kbsync.deployment.hooks import HookFailed
 from kbsync.deployment.http import Server, object_of
 from kbsync.deployment.judgement import Said, Verdict, judge
 from kbsync.deployment.patience import Patience
-from kbsync.deployment.probe_sets import lot, primed, subset
+from kbsync.deployment.probe_sets import lot, passes, primed, subset
 from kbsync.home import PRIVATE
 from kbsync.private_keys import read_secret
 from kbsync.settings.deploy import HookSettings
@@ -69,6 +69,7 @@ class Evidence:
         """The checkpoint's secret probes; None if no server can be asked, or if the checkpoint has none."""
         self._order = lot(read_secret(app.home.secret), checkpoint.digest) if self.pool else None
         self.primed: tuple[SecretProbe, ...] = ()
+        self._check = 0
 
     def _pool(self) -> SecretProbes | None:
         if self.settings.asks is None or not self.settings.probes:
@@ -103,7 +104,7 @@ class Evidence:
         found = [*self._checksums(), *self._probes()]
         asked = self.facts()
         if asked.of:
-            found.append(str(asked))
+            found.insert(0, str(asked))
         if not found and (observed is None or self.settings.proves):
             names = "names no version" if observed is None else "repeats the name that it was given"
             raise HookFailed(
@@ -143,7 +144,7 @@ class Evidence:
             chosen = self._chosen(self.settings.probes)
             if not chosen:
                 return []
-            verdict = self._verdict([*chosen, *self.primed] * self.settings.probe_repeats)
+            verdict = self._verdict(chosen, self.settings.probe_repeats)
             if verdict.ok:
                 return [verdict.detail]
             if last:
@@ -163,10 +164,13 @@ class Evidence:
             return ()
         return subset(self.pool, count, self._next_check(), self._order)
 
-    def _verdict(self, probes: Sequence[SecretProbe]) -> Verdict:
+    def _verdict(self, probes: Sequence[SecretProbe], repeats: int = 1) -> Verdict:
+        """Ask `probes`, and those that were asked before the weights changed, so many times."""
         assert self.pool is not None
-        names = {probe.prompt for probe in self.primed}
-        return judge(self._said(probes), self.pool, self.settings.precision, names)
+        assert self._order is not None
+        asked = passes((*probes, *self.primed), repeats, self._check, self._order)
+        primed_prompts = {probe.prompt for probe in self.primed}
+        return judge(self._said(asked), self.pool, self.settings.precision, primed_prompts)
 
     def _said(self, probes: Sequence[SecretProbe]) -> list[Said]:
         assert self.settings.asks is not None
@@ -209,10 +213,11 @@ class Evidence:
         except (OSError, ValueError, TypeError):
             number = 0  # the first; or a damaged file, after which probes are asked again
         write_file(path, f"{number + 1}\n".encode(), mode=PRIVATE)
+        self._check = number
         return number
 
     def _server(self, url: str) -> Server:
-        return Server(url, self.settings.token(), self.settings.timeout.total_seconds())
+        return Server(url, self.settings.bearer(), self.settings.timeout.total_seconds())
 
     def _wait(self, call: Callable[[threading.Event], T]) -> T:
         abandoned = threading.Event()

@@ -108,8 +108,14 @@ def _explained(
             "its prefix cache holds keys and values of the old weights",
         )
     for kind, name, answer in _others(pool):
-        if wrong and all((other := answer(one.probe)) is None or agrees(one, other, allowed) for one in said):
+        if not wrong or not all(_is(one, answer(one.probe), allowed) for one in wrong):
+            continue
+        if all(_is(one, answer(one.probe), allowed) for one in said):
             return Verdict(kind, f"every answer is that of {name} ({counts})")
+        return Verdict(
+            "replicas",
+            f"{counts}, all others those of {name}: replicas behind one address serve different versions",
+        )
     if all(_begins(one, one.probe.judged) for one in said):
         times = "" if off is None or not allowed else f" {off / allowed:.1f} times"
         return Verdict(
@@ -139,10 +145,15 @@ def _others(pool: SecretProbes) -> list[_Other]:
     return [live, base] if pool.live else [base]
 
 
+def _is(said: Said, answer: Answer | None, allowed: float | None) -> bool:
+    """Whether an answer may be that of a version, of which none is known if it was not asked."""
+    return answer is None or agrees(said, answer, allowed)
+
+
 def _likeliest(wrong: Sequence[Said], pool: SecretProbes, allowed: float | None) -> str:
     """Which other version gives most of the wrong answers, if one gives any."""
     counts = [
-        (sum(1 for one in wrong if (a := answer(one.probe)) is not None and agrees(one, a, allowed)), name)
+        (sum(_is(one, answer(one.probe), allowed) for one in wrong), name)
         for _, name, answer in _others(pool)
     ]
     count, name = max(counts)

@@ -45,6 +45,15 @@ def primed(pool: SecretProbes, count: int, check: int, order: Lot) -> tuple[Secr
     return _turn(best, count, check, lambda text: order(f"primed\0{text}"))
 
 
+def passes(probes: Sequence[SecretProbe], repeats: int, check: int, order: Lot) -> list[SecretProbe]:
+    """All probes, `repeats` times, each time in another secret order: replicas may take turns."""
+    return [
+        probe
+        for turn in range(repeats)
+        for probe in sorted(probes, key=lambda probe: order(f"{check}\0{turn}\0{probe.prompt}"))
+    ]
+
+
 def telling(pool: SecretProbes, probes: Sequence[SecretProbe], other: str) -> list[SecretProbe]:
     """The `probes` to which the version `other` ("live" or "base") answers otherwise than the judged one."""
     allowed = coarsest(pool.deviations)

@@ -39,6 +39,8 @@ class Served:
     """Failed as often as the hook's `attempts` allows: an operator should look at it."""
     detail: str = ""
     updated: datetime | None = None
+    as_judged: bool | None = None
+    """Whether the server was last seen to serve what the gates judged; None if it was never seen since."""
 
     def __str__(self) -> str:
         if self.matches:
@@ -80,9 +82,17 @@ def served(app: Application) -> tuple[Served, ...]:
                 row.state == "failed" and row.attempts >= settings.attempts,
                 row.detail,
                 row.updated,
+                _as_judged(row, version),
             )
         )
     return tuple(found)
+
+
+def _as_judged(row: Deployment, version: str) -> bool | None:
+    """What the last check that could be made has shown; another failure says nothing."""
+    if not row.observed:
+        return None
+    return row.observed.startswith(version)
 
 
 def ask_now(app: Application) -> tuple[Served, ...]:

@@ -37,6 +37,7 @@ METRICS = {
     "kbsync_freshness_budget": "What is left of the source's error budget: 1 all of it, below 0 the target is missed",
     "kbsync_deployments": "Rows of the outbox by state, of all promotions",
     "kbsync_served_version_matches": "1 where the server was last seen to serve what is live",
+    "kbsync_served_as_judged": "0 where the server was last seen to serve something else than was judged",
     "kbsync_live_checkpoint": "Id of the live checkpoint; absent where nothing is live",
     "kbsync_live_age_seconds": "Seconds since the last promotion",
     "kbsync_check_ok": "1 where the last proof held: of the chain, anchors, tables, live's and base's bytes",
@@ -73,9 +74,12 @@ class LedgerCollector(Collector):
             yield _single("kbsync_audit_head", head.seq if head else 0)
             yield _single("kbsync_paused", tx.paused() is not None)
         matches = _gauge("kbsync_served_version_matches", "hook")
+        judged = _gauge("kbsync_served_as_judged", "hook")
         for one in served(self.app):
             matches.add_metric([one.hook], one.matches)
-        yield matches
+            if one.as_judged is not None:
+                judged.add_metric([one.hook], one.as_judged)
+        yield from (matches, judged)
         yield _single("kbsync_loop_heartbeat_age_seconds", self.heartbeat.age_s)
 
     def _checks(self, tx: Snapshot) -> Iterator[Metric]:

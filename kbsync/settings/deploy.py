@@ -170,6 +170,10 @@ class HookSettings(BaseModel):
         """The secret, read each time it is needed; raises BadConfiguration if it is missing."""
         return read_secret(self.token_env, self.token_file, environment)
 
+    def bearer(self) -> str | None:
+        """The token for requests that ask the server something; raises like `token`."""
+        return self.token()
+
 
 class SymlinkSettings(HookSettings):
     """A symbolic link outside the home."""
@@ -214,13 +218,17 @@ class WebhookSettings(HookSettings):
     )
     observe_token_env: str | None = Field(
         None,
-        description="environment variable that holds a bearer token for `observe_url`, if it requires one",
+        description="environment variable that holds a bearer token for `observe_url`, `completions` and `checksums`, "
+        "if they require one",
     )
     observe_token_file: AbsolutePath | None = Field(None, description="file that holds this bearer token")
 
     def observe_token(self, environment: Mapping[str, str] | None = None) -> str | None:
         """The bearer token for `observe_url`, never the signing key; raises like `token`."""
         return read_secret(self.observe_token_env, self.observe_token_file, environment)
+
+    def bearer(self) -> str | None:
+        return self.observe_token()
 
     @model_validator(mode="after")
     def _observable(self) -> Self:

@@ -19,6 +19,7 @@ def test_two_servers_follow_there_and_back(tmp_path: Path) -> None:
             tmp_path,
             extra="".join(
                 f"[deploy.{name}]\nkind = '{kind}'\nurl = '{server.url}'\nattempts = 1\non_failure = 'rollback'\n"
+                "probes = 0\n\n"  # what is asked is the canary alone; test_served_is_judged.py asks secret probes
                 for name, kind, server in (("one", "vllm", vllm), ("two", "sglang", sglang))
             ),
         )
