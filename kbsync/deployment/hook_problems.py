@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from kbsync.deployment.served import LINK
 from kbsync.errors import BadConfiguration
 from kbsync.programs import missing
-from kbsync.settings.deploy import AnyHookSettings, ExecSettings, SymlinkSettings
+from kbsync.settings.deploy import AnyHookSettings, ExecSettings, SymlinkSettings, WebhookSettings
 
 
 def hook_problems(hooks: Mapping[str, AnyHookSettings]) -> Iterator[tuple[str, BadConfiguration]]:
@@ -32,3 +32,13 @@ def _program_problems(where: str, settings: ExecSettings) -> Iterator[tuple[str,
         command = getattr(settings, key)
         if command and (error := missing(command)):
             yield f"{where} {key}", error
+
+
+def unproven(hooks: Mapping[str, AnyHookSettings]) -> Iterator[str]:
+    """Hooks whose servers are believed without any proof."""
+    for name, settings in hooks.items():
+        if isinstance(settings, ExecSettings | WebhookSettings) and not settings.proves:
+            yield (
+                f"[deploy.{name}]: the name of its version is all that is asked, and the server may repeat what it "
+                "was given; `completions` or `checksums` would prove what it serves"
+            )

@@ -21,7 +21,7 @@ from editing.errors import EditingError
 from editing.settings import EditSettings
 from kbsync import telemetry
 from kbsync.application import Application
-from kbsync.deployment.hook_problems import hook_problems
+from kbsync.deployment.hook_problems import hook_problems, unproven
 from kbsync.errors import BadConfiguration, KbsyncError
 from kbsync.programs import missing
 from kbsync.queries.shared_wordings import relations_of, shared_wordings
@@ -304,6 +304,11 @@ def _calibration(app: Application) -> Iterator[str]:
         yield problem
 
 
+def _unproven(app: Application) -> Iterator[str]:
+    """Say which servers are believed without any proof."""
+    yield from unproven(app.settings.deploy)
+
+
 def _unknown(where: str, names: Collection[str], known: Collection[str], what: str) -> Iterator[Problem]:
     for name in sorted(set(names) - set(known)):
         listed = (
@@ -333,7 +338,12 @@ CHECKS: tuple[SettingsCheck, ...] = (
 )
 """In the order in which their problems are printed."""
 
-NOTICES: tuple[Callable[[Application], Iterator[str]], ...] = (left_over, _shared_questions, _calibration)
+NOTICES: tuple[Callable[[Application], Iterator[str]], ...] = (
+    left_over,
+    _shared_questions,
+    _calibration,
+    _unproven,
+)
 
 
 def require_no_problems(checked: Checked) -> None:

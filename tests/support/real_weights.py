@@ -6,6 +6,7 @@ prompts in blocks, as a prefix cache does.  What is wrong with one is set by a t
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from editing.model.caching import attending_to
+from editing.storage.checkpoints import read_manifest
 from tests.support.stand_ins import Answer, Sglang, Speech, StandIn, Vllm
 
 BLOCK = 16
@@ -154,6 +156,7 @@ class RealWeights(StandIn):
         if not here.is_dir():
             raise OSError(f"{here} is not a directory")
         loading = self.replicas[:-1] if self.wrong.keeps_replica else self.replicas
+        self.loaded = here
         for replica in () if self.wrong.keeps_weights else loading:
             replica.load(here, self.wrong)
 
@@ -161,6 +164,15 @@ class RealWeights(StandIn):
         if not self.wrong.keeps_prefixes:
             for replica in self.replicas:
                 replica.prefixes.clear()
+
+    def checksums(self) -> Answer:
+        """SHA-256 of every tensor of the editable shard, as the first replica has it in memory."""
+        model = self.replicas[0].model
+        editable = read_manifest(self.loaded).editable
+        return 200, {
+            stored: hashlib.sha256(model.get_parameter(name).detach().numpy().tobytes()).hexdigest()
+            for name, stored in editable.items()
+        }
 
     def completed(self, body: Any) -> Answer:
         if body["model"] != self.served:
@@ -185,6 +197,8 @@ class RealVllm(RealWeights, Vllm):
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
         if path == "/v1/completions":
             return self.completed(body)
+        if path == "/checksums":
+            return self.checksums()
         if path == "/reset_prefix_cache":
             self.clear()
         return super().answer(method, path, query, body)

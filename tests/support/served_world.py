@@ -13,11 +13,11 @@ from tests.support.micro import Micro, make
 from tests.support.real_weights import RealWeights
 
 
-def world(root: Path, servers: Mapping[str, RealWeights], more: str = "") -> Micro:
+def world(root: Path, servers: Mapping[str, RealWeights]) -> Micro:
     """Nothing is synced yet; the servers, by the kind of their hooks, serve the base."""
     hooks = "\n\n".join(
         f"[deploy.{kind}]\nkind = '{kind}'\nurl = '{server.url}'\nsettle = 0\nbackoff = 0\ncanaries = 0\n"
-        f"timeout = 120\n{more}"
+        "timeout = 120"
         for kind, server in servers.items()
     )
     micro = make(root, extra=hooks)
@@ -27,6 +27,15 @@ def world(root: Path, servers: Mapping[str, RealWeights], more: str = "") -> Mic
     for server in servers.values():
         server.launched_with = root / "model"
         server.restart()
+    return micro
+
+
+def two_versions(root: Path, servers: Mapping[str, RealWeights]) -> Micro:
+    """A world that has built two versions and deployed both, one after the other."""
+    micro = world(root, servers)
+    for news in ({"Blue House": "Dora", "Red Boat": "Emil", "Old Mill": "Carl"}, {"Green Barn": "Anna"}):
+        micro.say(news)
+        assert [run.state for run in micro.sync().runs] == ["deployed"]
     return micro
 
 

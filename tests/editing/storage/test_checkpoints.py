@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -388,3 +389,14 @@ def test_a_manifest_states_what_the_layers_were_solved_with(
     forged.write_text(forged.read_text().replace("199.0", "200.0"))
     with pytest.raises(DamagedCheckpoint, match="does not match"):
         read_manifest(tmp_path / "stated")
+
+
+def test_a_checkpoint_has_the_digest_of_every_tensor_of_its_shard(
+    base: Path, model: torch.nn.Module, tmp_path: Path
+) -> None:
+    write_checkpoint(base, tmp_path / "1", changed(model))
+    stored = load_file(tmp_path / "1" / "editable.safetensors")
+    assert read_manifest(tmp_path / "1").tensors == {
+        name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in stored.items()
+    }
+    assert read_manifest(base).tensors == {}

@@ -18,7 +18,7 @@ from editing.secret_probes import SecretProbes
 from state.records import Deployment
 from tests.support.micro import Micro
 from tests.support.real_weights import RealSglang, RealVllm, RealWeights, Wrong
-from tests.support.served_world import notify, world
+from tests.support.served_world import notify, two_versions
 from tests.support.stand_ins import listening
 
 pytestmark = pytest.mark.slow
@@ -64,11 +64,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         vllm, sglang = RealVllm(), RealSglang()
         for server in (vllm, sglang):
             stack.enter_context(listening(server))
-        micro = world(tmp_path_factory.mktemp("served") / "world", {"vllm": vllm, "sglang": sglang})
-        micro.say({"Blue House": "Dora", "Red Boat": "Emil", "Old Mill": "Carl"})
-        assert [run.state for run in micro.sync().runs] == ["deployed"]
-        micro.say({"Green Barn": "Anna"})
-        assert [run.state for run in micro.sync().runs] == ["deployed"]
+        micro = two_versions(tmp_path_factory.mktemp("served") / "world", {"vllm": vllm, "sglang": sglang})
         yield Served(micro, vllm, sglang)
 
 
@@ -120,6 +116,22 @@ def test_weights_that_change_under_the_same_name_are_found_between_deploys(serve
     served.vllm.replicas[0].load(served.micro.root / "model", Wrong())
     assert notify(served.micro, "vllm").state == "deployed"
     assert len(served.vllm.told("/collective_rpc")) == reloads + 1
+
+
+def test_checksums_of_tensors_are_compared_where_the_server_gives_them(served: Served) -> None:
+    config = served.micro.home.config
+    text = config.read_text(encoding="utf-8")
+    url = f"checksums = '{served.vllm.url}/checksums'\nprobes = 0\n"
+    config.write_text(text.replace("kind = 'vllm'\n", f"kind = 'vllm'\n{url}"), encoding="utf-8")
+    try:
+        honest = served.again("vllm")
+        assert honest.state == "deployed", honest.detail
+        assert "checksums of tensors match" in honest.detail
+        half = served.again("vllm", wrong=Wrong(loads_half=True))
+        assert (half.state, half.observed) == ("failed", "checksums")
+        assert "tensors have other checksums" in half.detail
+    finally:
+        config.write_text(text, encoding="utf-8")
 
 
 def test_every_check_asks_other_probes_and_only_those_with_a_context_before_the_reload(

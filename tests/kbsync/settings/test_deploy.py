@@ -46,6 +46,8 @@ VLLM = "[deploy.a]\nkind = 'vllm'\nurl = 'http://gpu:8000'\n"
         ("[deploy.a]\nkind = 'exec'\ndeploy = 'rm -rf /'\nobserve = ['true']\n", "deploy.a.exec.deploy"),
         ("[deploy.a]\nkind = 'exec'\ndeploy = []\nobserve = ['true']\n", "deploy.a.exec.deploy"),
         ("[deploy.a]\nkind = 'exec'\ndeploy = ['x', '{pth}']\nobserve = ['true']\n", "{pth} is not one of"),
+        (VLLM + "canaries = 0\nprobes = 0\n", "its version's name is the one that it was given"),
+        (VLLM + "precision = 'int8'\n", "deploy.a.vllm.precision"),
         ("[deploy.a]\nkind = 'exec'\ndeploy = ['true']\n", "nothing could be observed of this server"),
         ("[deploy.a]\nkind = 'webhook'\nurl = 'http://x'\nobserve_url = 'http://x'\n", "a webhook is signed"),
         ("[deploy.a]\nkind = 'webhook'\nurl = 'http://x'\ntoken_env = 'A'\n", "give `observe_url`"),
@@ -58,6 +60,23 @@ def test_what_cannot_be_a_hook_is_named(tmp_path: Path, text: str, named: str) -
     with pytest.raises(BadConfiguration) as caught:
         load(file, {})
     assert named in str(caught.value)
+
+
+def test_checksums_alone_are_proof_enough(tmp_path: Path) -> None:
+    file = tmp_path / "kbsync.toml"
+    file.write_text(VLLM + "canaries = 0\nprobes = 0\nchecksums = 'http://x/sums'\n", encoding="utf-8")
+    assert load(file, {}).deploy["a"].proves
+
+
+def test_a_webhooks_signing_key_is_no_bearer_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "signs")
+    monkeypatch.setenv("READ", "reads")
+    text = "[deploy.a]\nkind = 'webhook'\nurl = 'http://x'\nobserve_url = 'http://x'\ntoken_env = 'KEY'\n"
+    file = tmp_path / "kbsync.toml"
+    file.write_text(text, encoding="utf-8")
+    assert load(file, {}).deploy["a"].bearer() is None
+    file.write_text(text + "observe_token_env = 'READ'\n", encoding="utf-8")
+    assert load(file, {}).deploy["a"].bearer() == "reads"
 
 
 def test_a_key_of_a_hook_can_come_from_the_environment(
