@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 
+from kbsync.service.cycle import notify_servers
 from state.records import Deployment
 from tests.support.micro import Micro
 from tests.support.real_weights import RealSglang, RealVllm, RealWeights, Wrong, wrongs
-from tests.support.served_world import notify, two_versions
+from tests.support.served_world import two_versions
 from tests.support.stand_ins import listening
 
 RESULTS = Path(__file__).with_name("results") / "served.json"
@@ -43,6 +46,7 @@ def main() -> None:
     options.add_argument("--json", type=Path, default=RESULTS)
     chosen = options.parse_args()
     torch.set_num_threads(1)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with ExitStack() as stack:
         servers: dict[str, RealWeights] = {"vllm": RealVllm(), "sglang": RealSglang()}
         for server in servers.values():
@@ -63,27 +67,29 @@ def honest(micro: Micro, servers: Mapping[str, RealWeights], count: int) -> dict
     """Deploys to honest servers: how many were confirmed at once, and what the others were accused of."""
     drawn, started = random.Random(0), time.perf_counter()
     alarms, ways = [], Counter[str]()
-    for number in range(count):
-        kind = drawn.choice(sorted(servers))
-        dtype, attention = drawn.choice(DTYPES), drawn.choice(ATTENTION)
-        server = servers[kind]
-        server.wrong, server.count, server.dtype, server.attention = (
-            Wrong(),
-            drawn.choice((1, 2)),
-            dtype,
-            attention,
-        )
-        server.batching = random.Random(number)
-        row = deployed(micro, server, kind)
-        ways[f"{kind}, {str(dtype).removeprefix('torch.')}"] += 1
-        if row.state != "deployed":
-            alarms.append(f"deploy {number}, {kind}, {dtype}, {attention}: {row.detail}")
-        if number % 50 == 49:
-            print(
-                f"{number + 1} honest deploys, {len(alarms)} alarms, {time.perf_counter() - started:.0f} s",
-                flush=True,
-            )
-    return {"deploys": count, "alarms": len(alarms), "what": alarms, "ways": dict(sorted(ways.items()))}
+    with noticing(micro) as notice:
+        for number in range(count // len(servers)):
+            for server in servers.values():
+                server.wrong, server.count = Wrong(), drawn.choice((1, 2))
+                server.dtype, server.attention = drawn.choice(DTYPES), drawn.choice(ATTENTION)
+                server.batching = random.Random(number)
+                restarted(micro, server)
+            for kind, row in notice().items():
+                way = f"{kind}, {str(servers[kind].dtype).removeprefix('torch.')}, {servers[kind].attention}"
+                ways[way] += 1
+                if row.state != "deployed":
+                    alarms.append(f"deploy {number}, {way}: {row.detail}")
+            if number % 25 == 24:
+                print(
+                    f"{ways.total()} honest deploys, {len(alarms)} alarms, {time.perf_counter() - started:.0f} s",
+                    flush=True,
+                )
+    return {
+        "deploys": ways.total(),
+        "alarms": len(alarms),
+        "what": alarms,
+        "ways": dict(sorted(ways.items())),
+    }
 
 
 def wrong(
@@ -91,23 +97,38 @@ def wrong(
 ) -> dict[str, Any]:
     """Deploys to servers that are wrong in one way: how many were found, and as what."""
     named = Counter[str]()
-    for number in range(count):
-        kind = sorted(servers)[number % len(servers)]
-        server = servers[kind]
-        server.wrong, server.count, server.batching = what, replicas, random.Random(number)
-        server.dtype, server.attention = torch.float32, ATTENTION[number // len(servers) % len(ATTENTION)]
-        row = deployed(micro, server, kind)
-        named[row.observed if row.state == "failed" else "not found"] += 1
-        server.wrong = Wrong()
-        notify(micro, kind)
-    return {"deploys": count, "found": count - named["not found"], "named": dict(named)}
+    with noticing(micro) as notice:
+        for number in range(count // len(servers)):
+            for server in servers.values():
+                server.wrong, server.count, server.batching = what, replicas, random.Random(number)
+                server.dtype, server.attention = torch.float32, ATTENTION[number % len(ATTENTION)]
+                restarted(micro, server)
+            named.update(row.observed if row.state == "failed" else "not found" for row in notice().values())
+            for server in servers.values():
+                server.wrong = Wrong()
+            notice()
+    return {"deploys": named.total(), "found": named.total() - named["not found"], "named": dict(named)}
 
 
-def deployed(micro: Micro, server: RealWeights, kind: str) -> Deployment:
-    """The server restarts on the first version, and gets the second one."""
+def restarted(micro: Micro, server: RealWeights) -> None:
+    """The server restarts with the first version."""
     server.launched_with = micro.home.checkpoint("1-1")
     server.restart()
-    return notify(micro, kind)
+
+
+@contextmanager
+def noticing(micro: Micro) -> Iterator[Callable[[], dict[str, Deployment]]]:
+    """What lets the daemon look at its servers once; it returns the newest row of every hook."""
+    app = micro.application()
+    with app.leading() as leadership:
+
+        def notice() -> dict[str, Deployment]:
+            notify_servers(app, leadership, asked=True)
+            with app.state.read() as tx:
+                return {row.hook: row for row in tx.deployments()}
+
+        yield notice
+    app.close()
 
 
 if __name__ == "__main__":

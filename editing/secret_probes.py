@@ -53,7 +53,7 @@ class SecretQuestions:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeAnswer:
     """A model's greedy answer, token by token, as computed in fp32."""
 
     texts: tuple[str, ...] = ()
@@ -73,12 +73,12 @@ class SecretProbe:
     prompt: str
     """As it is asked, with its context."""
     kind: Kind
-    judged: Answer
+    judged: ProbeAnswer
     """Of the candidate that the gates judged."""
-    base: Answer
+    base: ProbeAnswer
     certain: int
     """Number of tokens of `judged` that any honest computation gives: they lead by more than rounding explains."""
-    live: Answer | None = None
+    live: ProbeAnswer | None = None
     context: bool = False
     """Whether the prompt is long enough for a prefix cache."""
 

@@ -21,7 +21,7 @@ from editing.model.inference import for_each_batch, target_logits
 from editing.model.loading import context_length
 from editing.model.passes import Ids
 from editing.model.precision import ComputedIn
-from editing.secret_probes import Answer, SecretQuestion
+from editing.secret_probes import ProbeAnswer, SecretQuestion
 
 TOKENS = 6
 """Length of an answer."""
@@ -110,7 +110,7 @@ def _scored(logits: Tensor, answer: Ids) -> Scored:
     return Scored(own.cpu(), sensitivities.cpu(), lead.cpu(), smallest.cpu())
 
 
-def answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[Answer]:
+def answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[ProbeAnswer]:
     """The model's own answers; one that is empty has no token."""
     pairs = greedy(model, tokenizer, prompts)
     return described(tokenizer, pairs, exactly(model, pairs))
@@ -124,12 +124,12 @@ def exactly(model: Any, pairs: Sequence[tuple[Ids, Ids]]) -> list[Scored | None]
 
 def described(
     tokenizer: Any, pairs: Sequence[tuple[Ids, Ids]], scores: Sequence[Scored | None]
-) -> list[Answer]:
+) -> list[ProbeAnswer]:
     """The answers as they are stored."""
     return [
-        Answer()
+        ProbeAnswer()
         if score is None
-        else Answer(
+        else ProbeAnswer(
             tuple(str(tokenizer.decode(answer[:end])) for end in range(1, len(answer) + 1)),
             tuple(score.logprobs.tolist()),
             tuple(score.sensitivities.tolist()),
@@ -187,7 +187,7 @@ def _leading(true: Tensor) -> int:
     return int(true.long().cumprod(0).sum())
 
 
-def shortened(answer: Answer, certain: int) -> int:
+def shortened(answer: ProbeAnswer, certain: int) -> int:
     """At most `certain` tokens whose text is complete: a character of several tokens may be cut."""
     while certain and "\ufffd" in answer.texts[certain - 1]:
         certain -= 1

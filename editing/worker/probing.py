@@ -19,7 +19,7 @@ from editing.evaluation.secret_answers import (
     worded,
 )
 from editing.model.weights import swapped
-from editing.secret_probes import Answer, SecretProbe, SecretProbes, SecretQuestions
+from editing.secret_probes import ProbeAnswer, SecretProbe, SecretProbes, SecretQuestions
 from editing.spec import BuildSpec
 from editing.storage.checkpoints import read_changed, read_manifest
 
@@ -56,7 +56,7 @@ def answer_secretly(model: Any, tokenizer: Any, spec: BuildSpec, checkpoint: str
     SecretProbes(checkpoint, name, certain, found.deviations).write(Path(spec.secret_answers))
 
 
-def _live(model: Any, tokenizer: Any, spec: BuildSpec, prompts: list[str]) -> tuple[str, list[Answer]]:
+def _live(model: Any, tokenizer: Any, spec: BuildSpec, prompts: list[str]) -> tuple[str, list[ProbeAnswer]]:
     """Name and answers of live; neither if there is none, or one that was built from another base."""
     if spec.live is None or read_manifest(Path(spec.live)).base != spec.base_digest:
         return "", []

@@ -5,6 +5,9 @@
     http.py, patience.py   bounded requests; waiting without blocking the daemon
     connect.py    creates the hook that a table of the settings describes
     canaries.py   facts asked of the server after a deploy
+    probe_sets.py, judgement.py   pure: which secret probes a check asks, and what the answers show
+    asking.py     the requests with which a server is asked
+    proof.py      what proves that a server serves a version: checksums, secret probes, canary facts
     outbox.py     the rows that a promotion creates for its hooks, processed at least once
     served.py     what each server was last observed to serve
     live.py       whether the live checkpoint is there and may be served

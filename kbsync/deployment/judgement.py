@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from editing.secret_probes import Answer, SecretProbe, SecretProbes
+from editing.secret_probes import ProbeAnswer, SecretProbe, SecretProbes
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 Kind = Literal["judged", "previous", "base", "replicas", "prefix cache", "altered", "something else"]
@@ -135,7 +135,7 @@ def _torn(said: Sequence[Said], wrong: Sequence[Said]) -> bool:
     return any(count < asked[prompt] for prompt, count in Counter(one.probe.prompt for one in wrong).items())
 
 
-_Other = tuple[Kind, str, Callable[[SecretProbe], Answer | None]]
+_Other = tuple[Kind, str, Callable[[SecretProbe], ProbeAnswer | None]]
 
 
 def _others(pool: SecretProbes) -> list[_Other]:
@@ -145,7 +145,7 @@ def _others(pool: SecretProbes) -> list[_Other]:
     return [live, base] if pool.live else [base]
 
 
-def _is(said: Said, answer: Answer | None, allowed: float | None) -> bool:
+def _is(said: Said, answer: ProbeAnswer | None, allowed: float | None) -> bool:
     """Whether an answer may be that of a version, of which none is known if it was not asked."""
     return answer is None or agrees(said, answer, allowed)
 
@@ -160,7 +160,7 @@ def _likeliest(wrong: Sequence[Said], pool: SecretProbes, allowed: float | None)
     return f"; {count} of the {len(wrong)} others are those of {name}" if count else ""
 
 
-def agrees(said: Said, answer: Answer, allowed: float | None) -> bool:
+def agrees(said: Said, answer: ProbeAnswer, allowed: float | None) -> bool:
     """Whether one answer may be that of a version; `allowed` is None if log-probabilities prove nothing."""
     if not _begins(said, answer):
         return False
@@ -168,7 +168,7 @@ def agrees(said: Said, answer: Answer, allowed: float | None) -> bool:
     return off is None or allowed is None or off <= _ONE * allowed
 
 
-def _begins(said: Said, answer: Answer) -> bool:
+def _begins(said: Said, answer: ProbeAnswer) -> bool:
     """Whether the text begins with the answer's, as far as the probe is certain."""
     count = min(said.probe.certain, len(answer.texts))
     expected = _plain(answer.texts[count - 1]) if count else ""
@@ -180,7 +180,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def deviations(said: Said, answer: Answer) -> list[float]:
+def deviations(said: Said, answer: ProbeAnswer) -> list[float]:
     """By how much logits deviate from the answer's, for each certain token; none if the text is another."""
     if not _begins(said, answer):
         return []
@@ -191,7 +191,7 @@ def deviations(said: Said, answer: Answer) -> list[float]:
     ]
 
 
-def apart(probe: SecretProbe, other: Answer) -> float:
+def apart(probe: SecretProbe, other: ProbeAnswer) -> float:
     """How far the answers of the judged version and another one are apart; infinite if the texts differ."""
     as_said = Said(probe, other.texts[-1] if other.texts else "", other.logprobs)
     if not _begins(as_said, probe.judged):

@@ -25,9 +25,9 @@ import structlog
 from editing.crashpoints import crash_point
 from kbsync.application import Application
 from kbsync.deployment.connect import connect_hook
-from kbsync.deployment.evidence import Evidence, ServesSomethingElse, Unanswered
 from kbsync.deployment.hooks import Call, Hook, HookFailed, LoadFailed, Version
 from kbsync.deployment.patience import Patience
+from kbsync.deployment.proof import DeploymentProof, ServesSomethingElse, Unanswered
 from kbsync.errors import BadConfiguration, BadData, NoInput
 from kbsync.leadership import Leadership
 from kbsync.settings.deploy import AnyHookSettings
@@ -129,11 +129,11 @@ class Outbox:
         try:
             hook = connect_hook(settings, call, self.app.now)
             observed = self.patience.wait(hook.observed_version, _WATCH_S + _MARGIN_S, call.abandoned)
-            evidence = self._evidence(row, settings)
+            proof = self._proof(row, settings)
             if observed is None:
-                evidence.facts()
+                proof.facts()
             if observed in (None, version.id):
-                evidence.glance()
+                proof.glance()
                 return False
         except (Unanswered, ServesSomethingElse) as error:
             observed = str(error)
@@ -154,12 +154,12 @@ class Outbox:
         try:
             self._require_signature(self._checkpoint(row))
             hook = connect_hook(settings, call, self.app.now)
-            evidence = self._evidence(row, settings)
-            evidence.prime()
+            proof = self._proof(row, settings)
+            proof.prime()
             observed = self._notified(hook, row, settings, version, call)
             crash_point("kbsync.deploying:after-telling")
             _require_name(observed, version)
-            confirmed = evidence.confirm(observed)
+            confirmed = proof.confirm(observed)
         except (HookFailed, BadConfiguration) as error:
             detail = str(error)
             if isinstance(error, LoadFailed):
@@ -210,8 +210,8 @@ class Outbox:
 
         return self.patience.wait(notify, call.timeout_s + settle + _MARGIN_S, call.abandoned)
 
-    def _evidence(self, row: Deployment, settings: AnyHookSettings) -> Evidence:
-        return Evidence(self.app, self.patience, self._checkpoint(row), settings)
+    def _proof(self, row: Deployment, settings: AnyHookSettings) -> DeploymentProof:
+        return DeploymentProof(self.app, self.patience, self._checkpoint(row), settings)
 
     def _restore(self, row: Deployment, settings: AnyHookSettings) -> str:
         """Deploy the previous version again by its own path, since a failed load leaves the weights in doubt."""

@@ -9,18 +9,18 @@ from itertools import pairwise
 
 import pytest
 
-from editing.secret_probes import Answer, SecretProbe, SecretProbes
+from editing.secret_probes import ProbeAnswer, SecretProbe, SecretProbes
 from kbsync.deployment.judgement import Said, judge, served_in
 from kbsync.deployment.probe_sets import lot, primed, subset
 
 DEVIATIONS = {"bfloat16": 0.02, "float16": 0.0025}
 
 
-def answer(text: str, *logprobs: float) -> Answer:
+def answer(text: str, *logprobs: float) -> ProbeAnswer:
     words = text.split()
     texts = tuple(" " + " ".join(words[: count + 1]) for count in range(len(words)))
     count = len(words)
-    return Answer(texts, logprobs or (-0.5,) * count, (0.4,) * count, (8.0,) * count)
+    return ProbeAnswer(texts, logprobs or (-0.5,) * count, (0.4,) * count, (8.0,) * count)
 
 
 def probe(number: int, judged: str, live: str, base: str, *, context: bool = False) -> SecretProbe:

@@ -54,7 +54,7 @@ class ServesSomethingElse(HookFailed):
         self.what = what
 
 
-class Evidence:
+class DeploymentProof:
     """What one hook's server can be asked about one checkpoint."""
 
     def __init__(
