@@ -299,8 +299,7 @@ class _Round:
         if self.spec.live is None or manifest is None:
             self.kept.base.explain(self.model, self.tokenizer, shown)
             return None, None
-        directory = Path(self.spec.live)
-        tensors = read_changed(Path(self.spec.base), directory)
+        tensors = read_changed(Path(self.spec.base), Path(self.spec.live))
         new = Responses(base=self.kept.base)
         kept = self.kept.checkpoints.get(manifest.digest, new) if tensors else self.kept.base
         responses = self.kept.keep(manifest.digest, kept)
@@ -315,9 +314,8 @@ class _Round:
         return weight_growth(dict(self.model.named_parameters()), tensors)
 
     def _windows(self) -> list[Tensor]:
-        if self.spec.heldout is None:
-            return []
-        return text_windows(self.model, self.tokenizer, Path(self.spec.heldout))
+        heldout = self.spec.heldout
+        return [] if heldout is None else text_windows(self.model, self.tokenizer, Path(heldout))
 
     def _report(self, digest: str, facts: tuple[FactReport, ...], measures: tuple[Any, ...]) -> BuildReport:
         return BuildReport(
