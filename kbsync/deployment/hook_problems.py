@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from kbsync.application import Application
 from kbsync.deployment.served import LINK
 from kbsync.errors import BadConfiguration
 from kbsync.programs import missing
@@ -34,9 +35,9 @@ def _program_problems(where: str, settings: ExecSettings) -> Iterator[tuple[str,
             yield f"{where} {key}", error
 
 
-def unproven(hooks: Mapping[str, AnyHookSettings]) -> Iterator[str]:
+def unproven(app: Application) -> Iterator[str]:
     """Hooks whose servers are believed without any proof."""
-    for name, settings in hooks.items():
+    for name, settings in app.settings.deploy.items():
         if isinstance(settings, ExecSettings | WebhookSettings) and not settings.proves:
             yield (
                 f"[deploy.{name}]: the name of its version is all that is asked, and the server may repeat what it "

@@ -304,11 +304,6 @@ def _calibration(app: Application) -> Iterator[str]:
         yield problem
 
 
-def _unproven(app: Application) -> Iterator[str]:
-    """Say which servers are believed without any proof."""
-    yield from unproven(app.settings.deploy)
-
-
 def _unknown(where: str, names: Collection[str], known: Collection[str], what: str) -> Iterator[Problem]:
     for name in sorted(set(names) - set(known)):
         listed = (
@@ -342,7 +337,7 @@ NOTICES: tuple[Callable[[Application], Iterator[str]], ...] = (
     left_over,
     _shared_questions,
     _calibration,
-    _unproven,
+    unproven,
 )
 
 
