@@ -333,12 +333,7 @@ CHECKS: tuple[SettingsCheck, ...] = (
 )
 """In the order in which their problems are printed."""
 
-NOTICES: tuple[Callable[[Application], Iterator[str]], ...] = (
-    left_over,
-    _shared_questions,
-    _calibration,
-    unproven,
-)
+NOTICES = (left_over, _shared_questions, _calibration, unproven)
 
 
 def require_no_problems(checked: Checked) -> None:
