@@ -13,9 +13,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from editing.spec import BuildReport, Cost, Measure
 from kbsync.home import Home
+from state.notes import SigningKey
 from tests.support.paths import REPOSITORY
 from tests.support.proven import kbsync
 
@@ -94,3 +96,40 @@ def test_the_bundle_is_enough(home: Path, tmp_path: Path, python: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("WRONG: ")
     assert "Traceback" not in done.stderr
+
+
+def test_whatever_is_no_proof_ends_with_one_sentence(
+    home: Path, tmp_path: Path, python: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert kbsync(home, "prove", "fact", 1, "--out", tmp_path / "proof.json") == 0
+    capfd.readouterr()
+    assert kbsync(home, "keys", "show") == 0
+    key = capfd.readouterr().out.strip()
+    proof = (tmp_path / "proof.json").read_bytes()
+    other = str(SigningKey("other", Ed25519PrivateKey.from_private_bytes(b"o" * 32)).public)
+    checker = str(REPOSITORY / "kbsync" / "proofs" / "verify_proof.py")
+    assert run(python, tmp_path, checker, "proof.json", "--key", key).returncode == 0
+    (tmp_path / "key.txt").write_text(f"{key}\n")
+    assert run(python, tmp_path, checker, "proof.json", "--key", "key.txt").returncode == 0
+    wrong = {
+        "cut off": (proof[:-100], key, "JSONDecodeError"),
+        "empty": (b"", key, "JSONDecodeError: Expecting value"),
+        "no JSON": (b"hello", key, "JSONDecodeError"),
+        "no text": (b"\xff\xfe\x00", key, "UnicodeDecodeError"),
+        "a list": (b"[]", key, "not a kbsync-proof/1"),
+        "an object": (b"{}", key, "not a kbsync-proof/1"),
+        "signed by another key": (proof, other, "this key has not signed the head"),
+        "with a key that is none": (proof, key.replace("+", "+0", 1), "no ed25519 key"),
+        "with a key's file that is missing": (proof, "missing.txt", "FileNotFoundError"),
+        "written in another way": (json.dumps(json.loads(proof)).encode(), key, "not written as kbsync"),
+    }
+    for what, (content, given, sentence) in wrong.items():
+        (tmp_path / "wrong.json").write_bytes(content)
+        done = run(python, tmp_path, checker, "wrong.json", "--key", given)
+        assert (done.returncode, done.stdout) == (1, ""), what
+        assert done.stderr.startswith("WRONG: "), (what, done.stderr)
+        assert sentence in done.stderr, (what, done.stderr)
+        assert len(done.stderr.splitlines()) == 1, what
+    done = run(python, tmp_path, checker, "nowhere.json", "--key", key)
+    assert (done.returncode, "FileNotFoundError" in done.stderr) == (1, True)
+    assert run(python, tmp_path, checker, "proof.json").returncode == 2, "--key is missing"
