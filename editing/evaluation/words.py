@@ -20,6 +20,7 @@ _SPACELESS = regex.compile(
 _HANGUL = regex.compile(r"\p{Script=Hangul}")
 _WORD = regex.compile(r"\w")
 _ABBREVIATION = regex.compile(r"\p{Lu}{2,4}")
+_DIGIT = regex.compile(r"\d")
 _MORE_DIGITS = regex.compile(r"[.,:/]\d")
 _MORE_DIGITS_BEFORE = regex.compile(r"(?:\d[.,:/]|(?<![\w)])[-−])$")
 _THOUSANDS = regex.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -67,8 +68,8 @@ class FoldedText:
             return False
         if _ABBREVIATION.fullmatch(cased) and self._cased is not None and self._cased[start:end] != cased:
             return False
-        within = _MORE_DIGITS_BEFORE.search(self._text, endpos=start) if needle[0].isdecimal() else None
-        return not within and not (needle[-1].isdecimal() and _MORE_DIGITS.match(self._text, end))
+        within = _MORE_DIGITS_BEFORE.search(self._text, endpos=start) if _DIGIT.match(needle[0]) else None
+        return not within and not (_DIGIT.match(needle[-1]) and _MORE_DIGITS.match(self._text, end))
 
 
 def contains(text: str, target: str) -> bool:

@@ -94,17 +94,17 @@ def show(
                 limit,
             )
             left = None if page.next is None else tx.events_page(replace(chosen, before=page.next), OLDER)
+    if json:
+        print_json(page.rows)
+    else:
+        print_table(
+            "events, newest first",
+            ("no", "at", "kind", "actor", "user", "run", "fact", "what"),
+            map(_row, page.rows),
+        )
     if left is not None:
         many = str(len(left.rows)) if left.next is None else f"more than {len(left.rows)}"
         say_next("--before", page.next, older=f"{many} older ones")
-    if json:
-        print_json(page.rows)
-        return
-    print_table(
-        "events, newest first",
-        ("no", "at", "kind", "actor", "user", "run", "fact", "what"),
-        map(_row, page.rows),
-    )
 
 
 OLDER = 1_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.intake.quarantine import Outcome, Word
-    from kbsync.queries.quarantine import Selection
+    from kbsync.queries.quarantine import Selection, Waiting
     from state.records import Fact
 
 Facts = Annotated[list[int] | None, typer.Argument(help="Their numbers, as `kbsync quarantine` lists them.")]
@@ -92,11 +92,15 @@ def quarantined(
     selection = chosen.selection()
     with globals_of(context).ledger() as app:
         page = filled(lambda start, some: waiting_page(app, selection, start or 0, some), after, limit)
-    found = page.rows
-    say_next("--after", page.next)
     if json:
-        print_json(found)
-        return
+        print_json(page.rows)
+    else:
+        _print_waiting(page.rows)
+    say_next("--after", page.next)
+
+
+def _print_waiting(found: Sequence[Waiting]) -> None:
+    """What waits for a person, and what may be judged again."""
     print_table(
         "quarantine",
         ("id", "subject", "relation", "object", "code", "reason", "stale"),

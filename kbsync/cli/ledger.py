@@ -16,7 +16,7 @@ from kbsync.console import print_json, print_table, say
 if TYPE_CHECKING:
     from kbsync.application import Application
     from state.fact_queries import FactFilter
-    from state.records import Fact, FactStatus, Run
+    from state.records import Fact, FactStatus, GateResult, Run
 
 
 def register(app: typer.Typer) -> None:
@@ -154,7 +154,6 @@ def runs(
     A run builds a candidate from everything that is wanted, judges it and, if every gate passes, promotes
     it. After a failed gate it tries another round without the facts that caused the failure.
     """
-    from kbsync.gates import standing
     from state.paging import cut
 
     with globals_of(context).ledger() as app, app.state.read() as tx:
@@ -162,16 +161,23 @@ def runs(
         page = cut(read, limit, lambda one: one.id)
         results = list(tx.gate_results(run)) if run is not None else []
     found = page.rows
-    say_next("--before", page.next, older="there are older ones")
     if json:
         print_json({"run": found[0], "gates": results} if run is not None else found)
-        return
+    else:
+        _print_runs(app, found, None if run is None else results)
+    say_next("--before", page.next, older="there are older ones")
+
+
+def _print_runs(app: Application, found: Sequence[Run], results: Sequence[GateResult] | None) -> None:
+    """A table of runs; of one run also what its gates measured."""
+    from kbsync.gates import standing
+
     print_table(
         "runs",
         ("id", "state", "round", "view", "trigger", "reason", "updated"),
         ((r.id, r.state, r.round, r.view[:12], r.trigger, r.reason, r.updated) for r in found),
     )
-    if run is not None:
+    if results is not None:
         print_table(
             "gates",
             ("round", "gate", "value", "bound", "threshold", "n", "verdict", "detail"),
@@ -237,15 +243,18 @@ def checkpoints(
 
     with globals_of(context).ledger() as app, app.state.read() as tx:
         page = cut(tx.checkpoints_before(before, limit + 1), limit, lambda one: one.id)
-    say_next("--before", page.next, older="there are older ones")
     if json:
         print_json(page.rows)
-        return
-    print_table(
-        "checkpoints",
-        ("id", "status", "run", "view", "path", "pinned", "blocked", "promoted"),
-        ((c.id, c.status, c.run, c.view[:12], c.path, c.pinned, c.blocked, c.promoted) for c in page.rows),
-    )
+    else:
+        print_table(
+            "checkpoints",
+            ("id", "status", "run", "view", "path", "pinned", "blocked", "promoted"),
+            (
+                (c.id, c.status, c.run, c.view[:12], c.path, c.pinned, c.blocked, c.promoted)
+                for c in page.rows
+            ),
+        )
+    say_next("--before", page.next, older="there are older ones")
 
 
 def pin(
