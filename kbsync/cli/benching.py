@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kbsync.experiments.running import Order
     from kbsync.standalone.target import Chosen
 
-NAMES = "scaling, table, categories, mixtures, ablations, sequence, editors"
+NAMES = "scaling, table, categories, mixtures, ablations, sequence, editors, election, stars"
 
 
 def register(app: typer.Typer) -> None:

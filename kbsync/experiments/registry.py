@@ -19,6 +19,8 @@ EXPERIMENTS: Mapping[str, str] = {
     "ablations": "which layers, MLP or attention, λ (Figures 11 to 13)",
     "sequence": "sixty daily batches: rebuilding from the base against editing the edited model",
     "editors": "every editor's quality against its cost",
+    "election": "a story: every known office gets another holder on one day",
+    "stars": "a story: a specialised domain, in which constellations stars lie",
 }
 """Name → what it measures; the module of that name has the function `experiment`."""
 

@@ -96,7 +96,7 @@ def test_an_interrupted_experiment_carries_on_and_a_second_run_computes_nothing(
     assert content(tmp_path, "ablations")["results"] == before
 
 
-@pytest.mark.parametrize("name", ["table", "categories", "mixtures", "editors"])
+@pytest.mark.parametrize("name", ["table", "categories", "mixtures", "editors", "stars"])
 def test_every_other_experiment_writes_its_files(name: str, model: Path, home: Path, tmp_path: Path) -> None:
     assert bench(name, model, home, tmp_path) == 0
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".md", ".png"}
