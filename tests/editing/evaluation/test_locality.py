@@ -117,3 +117,12 @@ def test_a_view_without_untouched_prompts_has_no_case(model: Any) -> None:
     base = AskedBase(model, tokenizer(), Responses())
     alone = replace(NEW, neighbours=(), same_subject=())
     assert [(one.n, one.k, one.value) for one in measured(base, model, alone).values()] == [(0, 0, None)] * 2
+
+
+def test_a_figure_that_could_not_be_read_at_first_is_read_once_it_can_be(model: Any) -> None:
+    """The first view has no held-out text, the second has; the worker keeps the base's answers between them."""
+    base = AskedBase(model, tokenizer(), Responses())
+    spec = BuildSpec("1", "b", "d", "o", "c", (), None, (), EditSettings(layers=(0,)), generate=0)
+    for windows, read in (([], False), ([torch.arange(8)[None]], True)):
+        base.responses.speak(model, base.tokenizer, build_questions(base, spec, {}, windows))
+        assert (base.responses.readings["perplexity_ratio"] is not None) is read
