@@ -6,6 +6,7 @@ Not an editor, since no weight changes: a way of answering that edited models ar
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ class Retrieval:
             import bm25s
         except ModuleNotFoundError as error:
             raise SpecError("retrieval needs bm25s: pip install 'kbsync[bench]'") from error
+        logging.getLogger("bm25s").setLevel(logging.INFO)  # its debug messages report every index
         self._bm25s = bm25s
         self.statements = list(dict.fromkeys(continued(fact.rendered, fact.target) for fact in facts))
         self.most = min(most, len(self.statements))

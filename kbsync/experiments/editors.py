@@ -8,12 +8,12 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from editing.editors.registry import editor_named
 from editing.errors import EditingError
 from kbsync.experiments.drawing import COLOURS, MARKERS, finish
 from kbsync.experiments.measuring import Bench, EditTrial
 from kbsync.experiments.memory import peak_memory
 from kbsync.experiments.report import Findings, TextTable, machine
+from kbsync.experiments.retrieving import reuse_of
 from kbsync.experiments.scores import Measured, TrialScores, measured
 from kbsync.experiments.scratch import scratch_cache
 from kbsync.experiments.setup import MEMIT, Setup
@@ -112,7 +112,7 @@ def _row(name: str, n: int, costs: Sequence[EditorCost], scores: Sequence[TrialS
     found: Mapping[str, Measured] = {} if error else measured(scores)
     return {
         "editor": name,
-        "reuse": editor_named(name).reuse,
+        "reuse": reuse_of(name),
         "S": found.get("S"),
         "strict": found.get("strict"),
         "seconds_a_fact": None if error else median(one.seconds for one in costs) / n,

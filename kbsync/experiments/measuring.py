@@ -26,6 +26,7 @@ from editing.settings import EditSettings
 from kbsync import __version__
 from kbsync.experiments.attention import edit_attention
 from kbsync.experiments.cases import EditCase
+from kbsync.experiments.retrieving import RETRIEVAL, Reading, indexed, reading
 from kbsync.experiments.scores import FactScores, TrialScores
 
 ATTENTION = "attention"
@@ -136,6 +137,8 @@ class Bench(Workbench):
             return edit(self.base.model, self.base.tokenizer, inputs, progress=self.progress)
         if inputs.settings.editor == ATTENTION:
             return edit_attention(self.base.model, self.base.tokenizer, inputs, progress=self.progress)
+        if inputs.settings.editor == RETRIEVAL:
+            return indexed(inputs)
         editor = editor_named(inputs.settings.editor)
         return editor.edit(
             self.base.model, self.base.tokenizer, editor.arranged(inputs), progress=self.progress
@@ -145,18 +148,22 @@ class Bench(Workbench):
         """The scores by fact of the model with its current weights."""
         model, tokenizer = self.base.model, self.base.tokenizer
         pairs = list(dict.fromkeys(pair for case in trial.cases for pair in questions(case, trial.variants)))
-        found = dict(zip(pairs, score(model, encode_targets(tokenizer, pairs)), strict=True))
-        written = self._written(trial)
+        read = (
+            reading(self.inputs(trial.cases, trial.settings, trial.variants)) if not trial.unedited else str
+        )
+        asked = [(read(prompt), answer) for prompt, answer in pairs]
+        found = dict(zip(pairs, score(model, encode_targets(tokenizer, asked)), strict=True))
+        written = self._written(trial, read)
         fact = partial(fact_scores, found=found, variants=trial.variants)
         return tuple(fact(case, written=written.get(case, (None, None))) for case in trial.cases)
 
-    def _written(self, trial: EditTrial) -> dict[EditCase, tuple[float | None, float | None]]:
+    def _written(self, trial: EditTrial, read: Reading) -> dict[EditCase, tuple[float | None, float | None]]:
         """(GE, RS) of the facts that the model writes about."""
         cases = [case for case in trial.cases[: trial.generated] if case.record.generation]
         prompts = [prompt for case in cases for prompt in case.record.generation]
         if not prompts:
             return {}
-        texts = generate(self.base.model, self.base.tokenizer, prompts)
+        texts = generate(self.base.model, self.base.tokenizer, [read(prompt) for prompt in prompts])
         # As in the released evaluation, a text is judged with its prompt.
         whole = {p: p + text.text for p, text in zip(prompts, texts, strict=True)}
         weights = TfIdf.of(text for case in trial.cases for text in case.references)

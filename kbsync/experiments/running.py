@@ -97,12 +97,16 @@ def run(chosen: Chosen, order: Order, progress: TimedProgress) -> BenchOutcome:
 
 
 def _editors(names: Sequence[str]) -> tuple[str, ...]:
-    """The named editors, or all that edit a view at once, MEMIT first.  Raises SpecError for an unknown one."""
-    from editing.editors.registry import editor_named, editors
+    """The named editors, or all that edit a view at once, and retrieval; MEMIT first.
+
+    Raises SpecError for an unknown one.
+    """
+    from editing.editors.registry import editors
+    from kbsync.experiments.retrieving import RETRIEVAL, reuse_of
 
     for name in names:
-        editor_named(name)
-    found = names or [name for name in editors() if not name.endswith(IN_SEQUENCE)]
+        reuse_of(name)
+    found = names or [*(name for name in editors() if not name.endswith(IN_SEQUENCE)), RETRIEVAL]
     return tuple(sorted(dict.fromkeys(found), key=lambda name: (name != MEMIT, name)))
 
 

@@ -84,8 +84,9 @@ def resolved(settings: EditSettings, file: Path | None, base: str | None) -> Edi
 
 
 def _eligible(row: Mapping[str, Any]) -> bool:
-    """Whether an editor was measured, and gives the same weights for the same facts in any order."""
-    return bool(row.get("S")) and not row.get("error") and row["reuse"] in ("fact", "view")
+    """Whether an editor was measured, and gives the same weights for the same facts in any order; retrieval is none."""
+    measured = bool(row.get("S")) and not row.get("error")
+    return measured and row["reuse"] in ("fact", "view") and row["editor"] != "retrieval"
 
 
 def _score(row: Mapping[str, Any]) -> EditorScore:

@@ -120,3 +120,15 @@ def test_the_sizes_are_those_of_the_paper() -> None:
     assert sizes(10_000) == [1, 2, 3, 6, 10, 18, 32, 56, 100, 178, 316, 562, 1000, 1778, 3162, 5623, 10000]
     assert sizes(40) == [1, 2, 3, 6, 10, 18, 32]
     assert sizes(1_000, quick=True) == [1, 3, 10, 32, 100]
+
+
+def test_retrieval_is_compared_with_the_editors_without_an_edit(
+    model: Path, home: Path, tmp_path: Path
+) -> None:
+    assert bench("editors", model, home, tmp_path, "--editors", "retrieval") == 0
+    (row,) = (row for row in content(tmp_path, "editors")["results"] if row["editor"] == "retrieval")
+    assert (row["error"], row["reuse"]) == ("", "fact")
+    for one in row["by_fact"]:
+        assert one["weight_growth"] == 1.0
+        assert one["perplexity_ratio"] == pytest.approx(1.0)
+        assert one["facts"]
