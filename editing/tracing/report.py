@@ -9,6 +9,9 @@ from typing import Any
 from editing.tracing.interventions import ROLES
 from editing.tracing.trace import TraceResult
 
+COLOURS = {"nothing": "#0072B2", "mlp": "#D55E00", "attention": "#009E73"}
+"""Of Okabe and Ito's palette, which colour-blind readers can tell apart."""
+
 
 def as_json(result: TraceResult) -> dict[str, Any]:
     """All measurements, with the cost of severing and the suggested layers."""
@@ -56,7 +59,10 @@ def plot(result: TraceResult, file: Path) -> None:
         axis.set_yticks(range(len(ROLES)), ROLES if kind == "state" else [""] * len(ROLES))
     figure.colorbar(image, ax=axes[:3], label="recovered P[o]")
     for name, curve in result.severed.items():
-        axes[3].plot(curve, marker="o", label=f"{name} severed")
+        (line,) = axes[3].plot(curve, marker="o", color=COLOURS[name], label=f"{name} severed")
+        if bounds := result.intervals.get(name):
+            low, high = zip(*bounds, strict=True)
+            axes[3].fill_between(range(len(curve)), low, high, color=line.get_color(), alpha=0.15, lw=0)
     axes[3].set_title("state at the subject's last token")
     axes[3].set_xlabel("layer")
     axes[3].set_xticks(range(len(result.severed["nothing"])))

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from editing.errors import DataError
+from editing.evaluation.bootstrap import means as averages
+from editing.evaluation.bootstrap import middle, table_of, weights
 from editing.evaluation.scoring import Question, score
 from editing.model.architectures import Architecture, locate_parts
 from editing.model.hooks import frozen
@@ -45,6 +47,8 @@ class TraceResult:
     severed: dict[str, list[float]]
     """`nothing`, `mlp`, `attention` → by layer, P[o] recovered by restoring the state at the subject's last token
     with that severed above it."""
+    intervals: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """The same keys → by layer, the 95 % interval of that mean (bootstrap over facts)."""
 
     def cost_of_severing(self) -> list[float]:
         """By layer, how much severing the MLPs reduces the restored effect: the gap of Figure 3."""
@@ -129,7 +133,8 @@ class _Sums:
     clean: float = 0.0
     corrupted: float = 0.0
     effects: dict[str, list[list[list[float]]]] = field(default_factory=dict)
-    severed: dict[str, list[float]] = field(default_factory=dict)
+    severed: dict[str, list[list[float]]] = field(default_factory=dict)
+    """What is severed → by fact, by layer."""
 
     def add(self, fact: KnownFact, run: Interventions) -> None:
         self.clean += run.clean
@@ -144,17 +149,22 @@ class _Sums:
                         values = [found[layer, token] for token in tokens]
                         table[layer][column].append(sum(values) / len(values))
         for name, what in (("nothing", None), ("mlp", "mlp"), ("attention", "attention")):
-            sums = self.severed.setdefault(name, [0.0] * self.depth)
-            for layer, value in enumerate(run.severed(what)):  # type: ignore[arg-type]
-                sums[layer] += value
+            self.severed.setdefault(name, []).append(list(run.severed(what)))  # type: ignore[arg-type]
 
     def result(self, count: int, sigma: float) -> TraceResult:
         means = {
             kind: [[sum(cell) / len(cell) if cell else None for cell in row] for row in table]
             for kind, table in self.effects.items()
         }
-        severed = {name: [value / count for value in sums] for name, sums in self.severed.items()}
-        return TraceResult(count, sigma, self.clean / count, self.corrupted / count, means, severed)
+        drawn = weights(count, 0)
+        curves = {name: averages(table_of(rows, self.depth), drawn) for name, rows in self.severed.items()}
+        severed = {name: [float(value) for value in curve[0]] for name, curve in curves.items()}
+        intervals = {
+            name: [middle(column) or (0.0, 0.0) for column in curve.T] for name, curve in curves.items()
+        }
+        return TraceResult(
+            count, sigma, self.clean / count, self.corrupted / count, means, severed, intervals
+        )
 
 
 def _known(model: Any, tokenizer: Any, facts: Sequence[EditRequest]) -> list[KnownFact]:

@@ -141,7 +141,10 @@ def trace(
     context: typer.Context,
     file: FactsFile,
     options: ModelOptions,
-    out: Annotated[Path, typer.Option(help="Directory for tracing.json and tracing.svg.")] = Path("tracing"),
+    out: Annotated[
+        Path,
+        typer.Option(help="Directory for tracing.json, tracing.svg and settings.json (R, for --settings)."),
+    ] = Path("tracing"),
     samples: Annotated[int, typer.Option(min=1, help="Noise draws per fact.")] = 10,
     count: Annotated[int, typer.Option(min=1, help="How many layers to recommend.")] = 5,
     json: Json = False,
@@ -157,7 +160,7 @@ def trace(
     chosen = options.chosen(context)
     with live_progress() as progress:
         result = commands.trace(chosen, records, samples=samples, progress=progress)
-    written = _write_trace(result, out)
+    written = _write_trace(result, out, count)
     if json:
         print_json(written)
     else:
@@ -221,8 +224,8 @@ def show_trace(result: TraceResult, count: int) -> None:
     say(f"recommended: layers = [{layers}] (in [edit] of kbsync.toml), where severing the MLPs costs most")
 
 
-def _write_trace(result: TraceResult, out: Path) -> dict[str, Any]:
-    """tracing.json, and the plot where it can be drawn; returns what was written."""
+def _write_trace(result: TraceResult, out: Path, count: int) -> dict[str, Any]:
+    """tracing.json, settings.json with R, and the plot where it can be drawn; returns what was written."""
     import json
 
     from editing.tracing.report import as_json, plot
@@ -230,6 +233,8 @@ def _write_trace(result: TraceResult, out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     written = as_json(result)
     (out / "tracing.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    settings = json.dumps({"layers": result.suggested_layers(count)})
+    (out / "settings.json").write_text(settings + "\n", encoding="utf-8")
     try:
         plot(result, out / "tracing.svg")
     except ModuleNotFoundError:

@@ -390,6 +390,12 @@ def test_tracing_recommends_layers_in_a_table_json_and_a_plot(knowing: Path, tmp
     written = json.loads((tmp_path / "trace" / "tracing.json").read_text())
     assert len(written["severed"]["mlp"]) == 3
     assert (tmp_path / "trace" / "tracing.svg").stat().st_size > 1_000
+    layers = json.loads((tmp_path / "trace" / "settings.json").read_text())["layers"]
+    assert layers == sorted(layers)
+    assert layers
+    for name, curve in written["severed"].items():
+        for value, (low, high) in zip(curve, written["intervals"][name], strict=True):
+            assert low <= value <= high
 
 
 def test_without_matplotlib_the_figures_are_kept_and_the_plot_is_missed_politely(
