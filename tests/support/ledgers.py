@@ -81,7 +81,7 @@ def fact(
 def gate(
     run: int, name: str = "efficacy", value: float | None = 1.0, *, passed: bool = True, round: int = 1
 ) -> GateResult:
-    return GateResult(run, round, name, value, None, 0.9, 10, passed, "")
+    return GateResult(run, round, name, value, value, 0.9, 10, passed, "")
 
 
 def planned(tx: Transaction, facts: Sequence[Fact] | None = None, base: str = BASE) -> Run:
