@@ -20,6 +20,7 @@ from editing.errors import SpecError
 from editing.fact_failure import FactFailure
 from editing.json_decode import decode
 from editing.old_reports import upgraded
+from editing.refusals import PHRASES
 from editing.requests import PLACEHOLDER
 from editing.settings import EditSettings
 
@@ -81,6 +82,9 @@ class FactSpec:
     """The fact in the inverse direction, each prompt with its answer; judged with the paraphrases."""
     neighbours: tuple[Case, ...] = ()
     same_subject: tuple[Case, ...] = ()
+    other_relations: tuple[str, ...] = ()
+    """Templates that ask the base what it knows of a subject of which the ledger knows nothing else; of the last, if it
+    knows nothing, its own continuation is kept."""
     target_names: tuple[str, ...] = ()
     """Aliases of the target, which answer as well as it does."""
     previous_names: tuple[str, ...] = ()
@@ -145,6 +149,10 @@ class BuildSpec:
     live: str | None = None
     """Directory of the live checkpoint, for comparison."""
     canaries: tuple[Case, ...] = ()
+    refusals: tuple[str, ...] = ()
+    """Prompts that the candidate has to refuse if the base does; put through the base's chat template."""
+    refusal_phrases: tuple[str, ...] = PHRASES
+    """How a refusal begins."""
     generate: int = 64
     """How many new facts are answered freely (0: none)."""
     edit_consequences: bool = False
@@ -199,7 +207,13 @@ class BuildSpec:
                     )
                 if not wording.subject.strip() or not wording.target.strip():
                     raise SpecError(f"{where}: fact {fact.id!r} has an empty subject or target")
-            for text in (*fact.questions, *fact.unseen_questions, *fact.kept, *fact.kept_questions):
+            for text in (
+                *fact.other_relations,
+                *fact.questions,
+                *fact.unseen_questions,
+                *fact.kept,
+                *fact.kept_questions,
+            ):
                 if text.count(PLACEHOLDER) != 1:
                     raise SpecError(f"{where}: fact {fact.id!r}: {text!r} needs {PLACEHOLDER} exactly once")
             if any(case.target is None for case in fact.reversed):

@@ -27,6 +27,7 @@ from kbsync.leadership import LEASE_NAME, LEASE_TTL, Leadership
 from kbsync.settings.base_model import Base, Imported, import_base
 from kbsync.settings.canaries import read_canaries
 from kbsync.settings.in_force import in_force
+from kbsync.settings.refusals import read_refusals
 from kbsync.settings.sections import Settings
 from state import State, Transaction, utc_now
 
@@ -104,6 +105,16 @@ class Application:
     def canaries(self) -> tuple[Case, ...]:
         """The operator's own questions; raises BadData that names the wrong line."""
         return read_canaries(self.settings.canaries)
+
+    @cached_property
+    def refusals(self) -> tuple[str, ...]:
+        """The prompts that the base refuses and candidates must refuse; raises BadData for another file."""
+        return read_refusals(self.settings.refusals.prompts)
+
+    @property
+    def asked_of_all(self) -> tuple[Case, ...]:
+        """What every candidate is asked besides what its facts bring along."""
+        return (*self.canaries, *(Case(prompt) for prompt in self.refusals))
 
     @cached_property
     def sources(self) -> dict[str, Source]:

@@ -79,6 +79,10 @@ class QuestionSet:
     windows: tuple[Tensor, ...]
     """Held-out text, (1, T) token ids each."""
     seed: int
+    refused: tuple[str, ...] = ()
+    """Prompts that the base refuses to answer."""
+    refusal_phrases: tuple[str, ...] = ()
+    """How a refusal begins."""
     ability: Mapping[str, FactQuestions] = field(default_factory=dict)
     """By fact id, what only the base is asked: questions about facts that it states unedited."""
     untouched: tuple[Question, ...] = ()
@@ -99,7 +103,7 @@ class QuestionSet:
         """The prompts that are answered freely, those after which the model may think or the others."""
         free = (asked for fact in self.facts.values() for asked in fact.free.values())
         wanted = (one.prompt for questions in free for one in questions if one.thinks == thinking)
-        return list(dict.fromkeys(wanted))
+        return list(dict.fromkeys([*wanted, *(() if thinking else self.refused)]))
 
     def questions_of_base(self) -> tuple[list[Question], list[FreeQuestion]]:
         """The questions that the base answers, scored and free, about the view's facts and about those it states."""

@@ -13,18 +13,20 @@ from typing import Any
 
 from torch import Tensor
 
-from editing.evaluation.ability import Contexts, ordinary_texts, stated_by_base
+from editing.evaluation.ability import Contexts, ordinary_texts
 from editing.evaluation.cases import FLUENCY_TEXTS, AskedOfFacts, Known, asked_of, usable
 from editing.evaluation.measures.declaration import FactMeasure, Population, populations
 from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.measures.of_facts import FACT_MEASURES
 from editing.evaluation.question_set import FactQuestions, ForcedChoice, QuestionSet
 from editing.evaluation.responses import Responses
+from editing.evaluation.robustness import robustness, statements
 from editing.evaluation.sampling import drawn, sampled
 from editing.evaluation.scoring import Question, cut_answer, encode_prompts, encode_targets
 from editing.evaluation.view_names import ViewNames
 from editing.model import chat
 from editing.progress import Tick, uncounted
+from editing.refusals import refuses
 from editing.requests import prompt_key, render
 from editing.spec import BaseAnswer, BuildSpec, Case, FactSpec
 
@@ -93,10 +95,8 @@ def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Seq
     required = _required(
         base, [case for cases in whole.values() for case in cases if case.target is not None]
     )
-    contexts = Contexts(
-        ordinary_texts(base.tokenizer, windows), _statements(base.tokenizer, asked, unchanged)
-    )
-    more, ability = _robustness(base, spec, known, contexts, facts)
+    contexts = Contexts(ordinary_texts(base.tokenizer, windows), statements(base.tokenizer, asked, unchanged))
+    more, ability = robustness(base.model, base.tokenizer, spec, known, contexts, facts)
     asked += more
     about_facts = _fact_questions(base, facts, known, asked, unchanged)
     return QuestionSet(
@@ -123,10 +123,20 @@ def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Seq
                 *_own_of_known(about_facts, facts, known, edited, spec.settings.seed),
             ]
         ),
+        refused=_refused(base, spec),
+        refusal_phrases=spec.refusal_phrases,
         readings={m.name: m.reads for m in CANDIDATE_MEASURES if m.reads is not None},
         of_base=tuple(measure.name for measure in FACT_MEASURES if measure.of_base),
         unaided=_unaided(base, spec, known),
     )
+
+
+def _refused(base: AskedBase, spec: BuildSpec) -> tuple[str, ...]:
+    """The prompts of the spec's refusals that the base refuses, as the model reads them."""
+    chats = chat.opening(base.tokenizer) is not None
+    prompts = [chat.asked(base.tokenizer, prompt) if chats else prompt for prompt in spec.refusals]
+    base.responses.answer_freely(base.model, base.tokenizer, prompts, tick=base.tick)
+    return tuple(one for one in prompts if refuses(base.responses.free[one], spec.refusal_phrases))
 
 
 def _unaided(base: AskedBase, spec: BuildSpec, known: Known) -> dict[str, FactQuestions]:
@@ -140,38 +150,6 @@ def _unaided(base: AskedBase, spec: BuildSpec, known: Known) -> dict[str, FactQu
             asked += [(fact, measure, cases[fact.id]) for fact in facts]
     facts = list({fact.id: fact for fact, *_ in asked}.values())
     return _fact_questions(base, facts, known, usable(base.model, base.tokenizer, asked), {})
-
-
-def _robustness(
-    base: AskedBase, spec: BuildSpec, known: Known, contexts: Contexts, facts: Sequence[FactSpec]
-) -> tuple[AskedOfFacts, AskedOfFacts]:
-    """What the robustness measures ask about `facts`, and what they ask the base about facts that it states."""
-    measures = [measure for measure in FACT_MEASURES if measure.chance is not None]
-    most = max((measure.most or 0 for measure in measures), default=0)
-    able = stated_by_base(facts, known, most, spec.settings.seed)
-    about = asked_of(contexts.of(facts, known), spec, known, measures)
-    ability = [(fact, m, tuple(m.asks(fact))) for fact in contexts.of(able, known) for m in measures]
-    both = [
-        usable(base.model, base.tokenizer, _in_conversation(base.tokenizer, some))
-        for some in (about, ability)
-    ]
-    return both[0], both[1]
-
-
-def _in_conversation(tokenizer: Any, asked: AskedOfFacts) -> AskedOfFacts:
-    """`asked` with the questions of some measures put through the chat template, or marked as questions."""
-
-    def put(prompt: str) -> str:
-        return chat.asked(tokenizer, prompt) if chat.opening(tokenizer) is not None else f"{prompt}\nAnswer:"
-
-    return [
-        (
-            fact,
-            m,
-            tuple(replace(case, prompt=put(case.prompt)) for case in cases) if m.in_conversation else cases,
-        )
-        for fact, m, cases in asked
-    ]
 
 
 def _asked_facts(base: AskedBase, spec: BuildSpec, known: Known) -> list[FactSpec]:
@@ -266,22 +244,6 @@ def _as_asked(
     if measure.expects == "unchanged":
         return tuple(unchanged[case] for case in cases if case in unchanged)
     return tuple(encoded[case.prompt, case.target or ""] for case in cases)
-
-
-def _statements(
-    tokenizer: Any, asked: AskedOfFacts, unchanged: Mapping[Case, Question]
-) -> dict[str, list[str]]:
-    """Fact id → what the base states about its subject besides the fact, as sentences."""
-    return {
-        fact.id: [
-            chat.statement(case.prompt, answer)
-            for case in cases
-            if case in unchanged
-            and (answer := tokenizer.decode(unchanged[case].target, skip_special_tokens=True).strip())
-        ]
-        for fact, measure, cases in asked
-        if measure.name == "same_subject"
-    }
 
 
 def _own_of_known(

@@ -37,6 +37,7 @@ from editing.evaluation.question_set import QuestionSet
 from editing.evaluation.questions import AskedBase, build_questions, known_facts
 from editing.evaluation.reporting import fact_reports, measured
 from editing.evaluation.responses import DESCRIBED, Responses
+from editing.evaluation.subject_questions import with_subject_questions
 from editing.model.hooks import fused
 from editing.model.memory import peak_bytes
 from editing.model.weights import swapped
@@ -136,7 +137,8 @@ class _Round:
         checkpoint = self._checkpoint(built)
         with self._timed("judge"):
             with self._counting("questions", 0) as base.tick:
-                asked = build_questions(base, self.spec, known, self._windows())
+                spec = with_subject_questions(base, self.kept.lead(self.spec), self.spec, known)
+                asked = build_questions(base, spec, known, self._windows())
             evidence = self._judge(asked, known, built, checkpoint)
             answer_secretly(self.model, self.tokenizer, self.spec, checkpoint)
         return self._report(checkpoint, fact_reports(evidence), measured(evidence))

@@ -32,6 +32,7 @@ from kbsync.settings.base_model import calibration_doubt
 from kbsync.settings.canaries import read_canaries
 from kbsync.settings.editor_choice import AUTO
 from kbsync.settings.operation import described_periods
+from kbsync.settings.refusals import read_refusals
 from kbsync.signing.keys import obstacles
 from state.errors import StateError
 
@@ -207,11 +208,16 @@ def _gate_commands(app: Application) -> Iterator[Problem]:
             yield Problem(f"[gate_commands.{name}] command", str(error), error.advice or "see docs/gates.md")
 
 
-def _canaries(app: Application) -> Iterator[Problem]:
-    try:
-        read_canaries(app.settings.canaries)
-    except KbsyncError as error:
-        yield Problem("canaries", str(error), error.advice or "see docs/settings.md")
+def _question_files(app: Application) -> Iterator[Problem]:
+    settings = app.settings
+    for where, read, path, page in (
+        ("canaries", read_canaries, settings.canaries, "docs/settings.md"),
+        ("[refusals] prompts", read_refusals, settings.refusals.prompts, "docs/gates.md"),
+    ):
+        try:
+            read(path)
+        except KbsyncError as error:
+            yield Problem(where, str(error), error.advice or f"see {page}")
 
 
 def _deploy(app: Application) -> Iterator[Problem]:
@@ -321,7 +327,7 @@ CHECKS: tuple[SettingsCheck, ...] = (
     _layers,
     _gates,
     _gate_commands,
-    _canaries,
+    _question_files,
     _deploy,
     _webhooks,
     _sign_in,

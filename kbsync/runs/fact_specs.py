@@ -85,6 +85,8 @@ def fact_specs(
         specs = [fact_spec(one, app.catalogue.get(one.fact.relation), app.settings.plan) for one in stored]
         if base.settings.keep:
             specs = with_kept(specs, facts, app.catalogue)
+        if app.settings.plan.same_subject:
+            specs = [_with_other_relations(app, *pair) for pair in zip(specs, facts, strict=True)]
         claims = _claims(tx, facts, specs)
         settled, skipped = without_conflicts(facts, specs, claims)
         probes = {one.fact.id: one.probes for one in stored}
@@ -171,6 +173,18 @@ def fact_spec(stored: Stored, relation: Relation | None, settings: PlanSettings)
         neighbours=_cases(stored.probes, "neighbour", settings.neighbours),
         same_subject=_cases(stored.probes, "same_subject", settings.same_subject),
     )
+
+
+ANYTHING = "{} is"
+"""What the base continues about a subject of which it knows nothing else."""
+
+
+def _with_other_relations(app: Application, spec: FactSpec, fact: Fact) -> FactSpec:
+    """A fact about a subject of which the ledger has no other relation asks the base what it knows of it."""
+    if spec.known or spec.same_subject:
+        return spec
+    others = app.catalogue.others(fact.relation) if fact.relation in app.catalogue else ()
+    return replace(spec, other_relations=(*(relation.template for relation in others), ANYTHING))
 
 
 def bare_spec(fact: Fact) -> FactSpec:

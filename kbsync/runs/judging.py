@@ -32,7 +32,7 @@ def basis_of(app: Application, directory: RunDirectory) -> dict[str, str]:
     """Digests of what a round's verdicts rest on: the files with its measures, and the settings that decide."""
     return {
         **{name: sha256_of(file) for name, file in _files(directory).items() if file.is_file()},
-        "settings": verdicts_under(app.settings, app.gates, app.canaries),
+        "settings": verdicts_under(app.settings, app.gates, app.asked_of_all),
     }
 
 

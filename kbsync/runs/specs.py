@@ -139,6 +139,8 @@ def _spec(app: Application, base: RunBase, **particular: object) -> BuildSpec:
         heldout=str(settings.model.heldout) if settings.model.heldout else None,
         settings=base.settings,
         canaries=app.canaries,
+        refusals=app.refusals,
+        refusal_phrases=settings.refusals.phrases,
         generate=settings.plan.generate,
         retention_sample=settings.plan.retention_sample,
         forms=settings.deliver.further,

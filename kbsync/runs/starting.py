@@ -247,7 +247,7 @@ def _create(
                 f"this view was rolled back ({blocked.reason}); `kbsync checkpoints release` allows it again"
             )
         earlier = [r for r in tx.runs(limit=20) if (r.view, r.base) == (view.digest, base)]
-        verdicts = verdicts_under(app.settings, app.gates, app.canaries)
+        verdicts = verdicts_under(app.settings, app.gates, app.asked_of_all)
         if not occasion.rebuild and (why := _rejected_before(tx, earlier, verdicts)):
             return why
         if wait := backing_off(app.now(), earlier, asked=occasion.asked):

@@ -108,9 +108,9 @@ def _check_sound(app: Application, names: SubjectNames) -> None:
     found = app.state.audit.verify_tables()
     if not found.ok:
         raise BadData(f"nothing was forgotten: {found.reason}", ADVICE[found.failed or "chain"])
-    if any(names.are_in(f"{case.prompt}\n{case.target or ''}") for case in app.canaries):
+    if any(names.are_in(f"{case.prompt}\n{case.target or ''}") for case in app.asked_of_all):
         raise BadData(
-            f"nothing was forgotten: a canary in {app.settings.canaries} names the subject",
+            "nothing was forgotten: a canary, or a prompt of [refusals], names the subject",
             "take it out of the file first, for every candidate is asked it",
         )
 

@@ -61,7 +61,10 @@ def verdicts_under(settings: Settings, gates: Iterable[Gate], canaries: Iterable
     everything = [gate.settings() for gate in gates]
     asked = [[case.prompt, case.target] for case in canaries]
     commands = {name: [*one.command] for name, one in settings.gate_commands.items()}
-    return digest([judged_under(settings, gates), everything, asked, *([commands] if commands else [])])
+    further: list[object] = [commands] if commands else []
+    if settings.refusals.prompts is not None:
+        further.append([*settings.refusals.phrases])
+    return digest([judged_under(settings, gates), everything, asked, *further])
 
 
 def is_stale(evidence: Mapping[str, Any], settings: str, base: str | None) -> bool:

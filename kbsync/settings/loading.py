@@ -63,9 +63,17 @@ def read_toml(file: Path) -> dict[str, Any]:
         ) from error
 
 
+_PATHS = {
+    "model": ("path", "corpus", "heldout"),
+    "calibration": ("editors",),
+    "state": ("anchor", "witnesses"),
+    "refusals": ("prompts",),
+}
+"""Section → its keys that are paths."""
+
+
 def _anchored(values: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Make the paths of [model] and [calibration], `canaries`, and [state]'s anchor and witnesses absolute, relative to
-    `directory`."""
+    """Make `canaries` and the paths in `_PATHS` absolute, relative to `directory`."""
 
     def absolute(value: Any) -> Any:
         if isinstance(value, list):
@@ -74,12 +82,7 @@ def _anchored(values: dict[str, Any], directory: Path) -> dict[str, Any]:
         return str(directory / os.path.expanduser(value)) if is_path else value
 
     anchored = dict(values)
-    paths = {
-        "model": ("path", "corpus", "heldout"),
-        "calibration": ("editors",),
-        "state": ("anchor", "witnesses"),
-    }
-    for section, keys in paths.items():
+    for section, keys in _PATHS.items():
         if isinstance(anchored.get(section), dict):
             anchored[section] = {
                 key: absolute(value) if key in keys else value for key, value in anchored[section].items()

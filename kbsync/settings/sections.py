@@ -46,6 +46,7 @@ from kbsync.settings.operation import (
     StateSettings,
     TracingSettings,
 )
+from kbsync.settings.refusals import RefusalSettings
 from kbsync.settings.section import Section
 from kbsync.settings.timing import parse_timing
 from kbsync.settings.webhooks import NotificationName, NotificationSettings
@@ -181,6 +182,7 @@ class Settings(BaseSettings):
     canaries: Path | None = Field(
         None, description="JSONL file of {prompt, target} that every candidate must answer"
     )
+    refusals: RefusalSettings = RefusalSettings()
     deliver: DeliverSettings = DeliverSettings()
     review: ReviewSettings = ReviewSettings()
     freshness: FreshnessSettings = FreshnessSettings()

@@ -13,6 +13,7 @@ from editing.evaluation.metrics import perplexity
 from editing.evaluation.question_set import QuestionSet
 from editing.evaluation.responses import Responses
 from editing.progress import Tick
+from editing.refusals import refuses
 from editing.spec import BuildSpec, Case, Measure
 
 
@@ -88,6 +89,19 @@ def _canaries(spec: BuildSpec) -> Sequence[Case]:
     return spec.canaries
 
 
+def _refusals(evidence: Evidence) -> Measure:
+    """Prompts that the base refuses and the candidate still refuses."""
+
+    def hits(responses: Responses) -> list[bool]:
+        return [
+            refuses(responses.free[prompt], evidence.asked.refusal_phrases)
+            for prompt in evidence.asked.refused
+        ]
+
+    live = None if evidence.live is None else hits(evidence.live)
+    return counted("refusals", hits(evidence.candidate), live)
+
+
 def _entropy(
     responses: Responses | None, evidence: Evidence, measure: Callable[[str], float]
 ) -> float | None:
@@ -107,4 +121,5 @@ CANDIDATE_MEASURES: tuple[CandidateMeasure, ...] = (
     CandidateMeasure(name="kl_p99", figure=_divergence("kl_p99", 0.99)),
     CandidateMeasure(name="weight_growth", figure=_weight_growth),
     CandidateMeasure(name="canaries", asks=_canaries),
+    CandidateMeasure(name="refusals", figure=_refusals),
 )
