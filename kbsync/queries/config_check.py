@@ -209,15 +209,16 @@ def _gate_commands(app: Application) -> Iterator[Problem]:
 
 
 def _question_files(app: Application) -> Iterator[Problem]:
-    settings = app.settings
-    for where, read, path, page in (
-        ("canaries", read_canaries, settings.canaries, "docs/settings.md"),
-        ("[refusals] prompts", read_refusals, settings.refusals.prompts, "docs/gates.md"),
-    ):
+    prompts = app.settings.refusals.prompts
+    files = {
+        "canaries": (read_canaries, app.settings.canaries),
+        "[refusals] prompts": (read_refusals, prompts),
+    }
+    for where, (read, path) in files.items():
         try:
             read(path)
         except KbsyncError as error:
-            yield Problem(where, str(error), error.advice or f"see {page}")
+            yield Problem(where, str(error), error.advice or "see docs/gates.md")
 
 
 def _deploy(app: Application) -> Iterator[Problem]:

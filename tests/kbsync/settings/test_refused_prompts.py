@@ -25,7 +25,7 @@ def test_what_is_no_such_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="UTF-8"):
         read_refusals(tmp_path / "latin.txt")
     (tmp_path / "long.txt").write_text("x" * 10_001)
-    with pytest.raises(BadData, match="one prompt on each line"):
+    with pytest.raises(BadData, match="characters in a line"):
         read_refusals(tmp_path / "long.txt")
 
 
