@@ -209,12 +209,8 @@ def _gate_commands(app: Application) -> Iterator[Problem]:
 
 
 def _question_files(app: Application) -> Iterator[Problem]:
-    prompts = app.settings.refusals.prompts
-    files = {
-        "canaries": (read_canaries, app.settings.canaries),
-        "[refusals] prompts": (read_refusals, prompts),
-    }
-    for where, (read, path) in files.items():
+    asked, refused = app.settings.canaries, app.settings.refusals.prompts
+    for where, read, path in (("canaries", read_canaries, asked), ("[refusals]", read_refusals, refused)):
         try:
             read(path)
         except KbsyncError as error:
