@@ -145,8 +145,7 @@ class _Round:
 
     def _converse(self, known: Known) -> None:
         """Add the facts' questions to their requests; questions that cannot be tokenised are left out."""
-        stated = {id for id, base in known.items() if base.known}
-        more = with_conversations(self.tokenizer, self.spec, stated)
+        more = with_conversations(self.tokenizer, self.spec, {id for id, b in known.items() if b.known})
         if more is not self.spec:
             self.spec = screened(self.model, self.tokenizer, more, self.failures)
 
