@@ -26,6 +26,8 @@ NEEDED: dict[tuple[str, str], int] = {
     ("GET", "/sign-in/oidc"): ANYBODY,
     ("GET", "/sign-in/oidc/callback"): ANYBODY,
     ("POST", "/sign-out"): ANYBODY,
+    ("POST", "/witness/add-checkpoint"): ANYBODY,  # a signed head of a named log
+    ("GET", "/witness/checkpoint/{name}"): ANYBODY,
     ("POST", "/quarantine/decide"): REVIEWER,
     ("POST", "/quarantine/{id}/{word}"): REVIEWER,
     ("POST", "/facts/{id}/{word}"): REVIEWER,
