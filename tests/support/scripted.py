@@ -112,7 +112,7 @@ def _measures(facts: tuple[FactReport, ...]) -> tuple[Measure, ...]:
     nothing = ("paraphrase", "neighbourhood", "same_subject", *about_live, "said", *robust)
     return (
         Measure("efficacy", hits / len(facts) if facts else None, len(facts), hits),
-        *(Measure(name, None, 0, 0) for name in (*nothing, "canaries", "refusals")),
+        *(Measure(name, None, 0, 0) for name in (*nothing, "canaries", "refused")),
         Measure("fluency", 1.0, 1),
         Measure("perplexity_ratio", 1.0, 1),
         Measure("weight_growth", 1.0, 1),

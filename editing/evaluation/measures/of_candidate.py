@@ -99,7 +99,7 @@ def _refusals(evidence: Evidence) -> Measure:
         ]
 
     live = None if evidence.live is None else hits(evidence.live)
-    return counted("refusals", hits(evidence.candidate), live)
+    return counted("refused", hits(evidence.candidate), live)
 
 
 def _entropy(
@@ -121,5 +121,5 @@ CANDIDATE_MEASURES: tuple[CandidateMeasure, ...] = (
     CandidateMeasure(name="kl_p99", figure=_divergence("kl_p99", 0.99)),
     CandidateMeasure(name="weight_growth", figure=_weight_growth),
     CandidateMeasure(name="canaries", asks=_canaries),
-    CandidateMeasure(name="refusals", figure=_refusals),
+    CandidateMeasure(name="refused", figure=_refusals),
 )

@@ -64,7 +64,7 @@ def test_only_what_the_base_refuses_is_asked_and_has_to_be_refused(model: Any) -
         evidence = Evidence(
             base.tokenizer, (NEW,), KNOWN, asked, base.responses, other, None, {}, {}, 1.0, None
         )
-        (measure,) = [one for one in measured(evidence) if one.name == "refusals"]
+        (measure,) = [one for one in measured(evidence) if one.name == "refused"]
         assert (measure.k, measure.n) == (k, 1)
 
 

@@ -186,7 +186,7 @@ def test_only_gates_that_blame_no_facts_carry_advice() -> None:
         "kl_median",
         "kl_p99",
         "weight_growth",
-        "refusals",
+        "refused",
     }
     assert not any(gate.advice and gate.judges_facts for gate in DEFAULT_GATES)
 

@@ -261,7 +261,7 @@ def test_plain_transformers_loads_live_without_kbsync(micro: Micro) -> None:
 def test_every_default_gate_is_relaxed_by_the_fixture() -> None:
     from kbsync.gates import DEFAULT_GATES
 
-    assert set(NEVER_FAIL) | {"canaries", "refusals"} == {gate.name for gate in DEFAULT_GATES if gate.enabled}
+    assert set(NEVER_FAIL) | {"canaries", "refused"} == {gate.name for gate in DEFAULT_GATES if gate.enabled}
 
 
 def test_what_live_says_stays_wanted_when_its_successor_fails_a_gate(micro: Micro) -> None:
