@@ -8,7 +8,8 @@ or a report.  Torch-free.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -51,6 +52,11 @@ class SecretQuestions:
         """Raises SpecError."""
         return _read(cls, path)
 
+    def without(self, named: Callable[[str], bool]) -> SecretQuestions:
+        """Without the questions of which a text is `named`."""
+        kept = tuple(one for one in self.questions if not any(map(named, (one.prompt, *one.context))))
+        return replace(self, questions=kept)
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
@@ -82,6 +88,12 @@ class SecretProbe:
     context: bool = False
     """Whether the prompt is long enough for a prefix cache."""
 
+    def texts(self) -> Iterator[str]:
+        """The prompt and every answer."""
+        yield self.prompt
+        for answer in (self.judged, self.base, self.live):
+            yield from answer.texts[-1:] if answer is not None else ()
+
 
 @dataclass(frozen=True, slots=True)
 class SecretProbes:
@@ -105,6 +117,10 @@ class SecretProbes:
     def read(cls, path: Path) -> SecretProbes:
         """Raises SpecError."""
         return _read(cls, path)
+
+    def without(self, named: Callable[[str], bool]) -> SecretProbes:
+        """Without the probes of which the prompt or an answer is `named`."""
+        return replace(self, probes=tuple(one for one in self.probes if not any(map(named, one.texts()))))
 
 
 def _write(path: Path, value: Any) -> None:

@@ -132,7 +132,7 @@ def show(rows: Sequence[StoryFact], judged: Sequence[StoryGate], done: Sequence[
 
 def _summary(judged: Sequence[StoryGate]) -> str:
     failed = [
-        f"{g.name} {g.value:.2f} against {g.threshold:g}"
+        f"{g.name} {g.value:.3f} against {g.threshold:g}"
         for g in judged
         if not g.passed and g.value is not None
     ]

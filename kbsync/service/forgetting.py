@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from editing.durable import write_file
+from editing.secret_probes import SecretProbes, SecretQuestions
 from kbsync.application import Application
 from kbsync.errors import BadData, UsageError
 from kbsync.home import PRIVATE, Home
@@ -96,6 +97,7 @@ def carry_out(
         answer |= _built_without(app, leadership)
     clean_up(app, leadership)
     if names is not None and erased is not None:
+        _drop_probes(app.home, names)
         answer |= {"facts": erased.facts, "events": erased.events, "observations": erased.observations}
         answer |= {"files": files, "shared": erased.shared}
         answer["left"] = _left(app, names)
@@ -175,6 +177,14 @@ def _erase_files(home: Home, names: SubjectNames, facts: Sequence[Fact]) -> int:
         else:
             path.unlink()
     return count
+
+
+def _drop_probes(home: Home, names: SubjectNames) -> None:
+    """Take the subject out of the secret probes of the run that was built without it: the base may still name it."""
+    for path in home.runs.glob("*/round-*/secret_questions.json"):
+        SecretQuestions.read(path).without(names.are_in).write(path)
+    for path in home.runs.glob("*/round-*/secret_answers.json"):
+        SecretProbes.read(path).without(names.are_in).write(path)
 
 
 def _left(app: Application, names: SubjectNames) -> list[str]:
