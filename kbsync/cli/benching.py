@@ -28,6 +28,9 @@ def register(app: typer.Typer) -> None:
 class BenchModel(ModelOptions):
     """The model, and the text that its statistics and its perplexity are measured on."""
 
+    model: Annotated[
+        Path | None, typer.Option(help="Local Hugging Face directory; default: the bundled testbed.")
+    ] = None
     corpus: Annotated[
         list[Path] | None, typer.Option(help="Ordinary text for the statistics; may be repeated.")
     ] = None
