@@ -125,7 +125,8 @@ def judged(base_rule: Rule, rule: Rule) -> tuple[dict[str, Measure], FactReport]
     evidence = Evidence(
         words, facts, known, asked, answers(base_rule), answers(rule), None, {}, {}, 1.0, None
     )
-    return {one.name: one for one in measured(evidence) if one.chance is not None}, fact_reports(evidence)[0]
+    robustness = {one.name: one for one in measured(evidence) if one.chance is not None and one.n}
+    return robustness, fact_reports(evidence)[0]
 
 
 def understands(object: str) -> Rule:

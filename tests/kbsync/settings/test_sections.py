@@ -183,5 +183,7 @@ def test_a_candidate_can_be_delivered_in_further_forms(
     monkeypatch.setenv("KBSYNC_DELIVER__AS", '["checkpoint"]')
     assert load(file).deliver.further == ()
     monkeypatch.delenv("KBSYNC_DELIVER__AS")
-    with pytest.raises(BadConfiguration, match="no form is named 'adaptor'; available: checkpoint, delta"):
+    with pytest.raises(
+        BadConfiguration, match="no form is named 'adaptor'; available: checkpoint, adapter, delta"
+    ):
         load(write(tmp_path, '[deliver]\nas = ["adaptor"]\n'), {})
