@@ -80,7 +80,7 @@ def test_what_waits_far_behind_changes_no_plan(new_url, seed: int, capacity: int
     check(new_url, "sqlite", seed, capacity)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @settings(max_examples=2_000, deadline=None)
 @given(seed=st.integers(0, 10**9), capacity=st.integers(1, 9))
 def test_what_waits_far_behind_changes_no_plan_in_thousands_of_ledgers(

@@ -105,7 +105,7 @@ def test_whatever_the_history_the_log_verifies_and_admission_decides_as_before(
     check_history(open_world, history, period, later)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=HISTORY, period=st.sampled_from([1, 10, 40]), later=st.sampled_from([1, 200, 3000]))
 def test_a_thousand_histories(
