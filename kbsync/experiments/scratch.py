@@ -14,6 +14,7 @@ SHARED = ("stats", "attention", "prefixes", "self-tests", "samples")
 @contextmanager
 def scratch_cache(cache: Path) -> Iterator[Path]:
     """An empty cache that shares with `cache` what depends on the base alone; removed at the end of the block."""
+    cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="scratch-", dir=cache) as name:
         for folder in SHARED:
             (cache / folder).mkdir(exist_ok=True)
