@@ -64,10 +64,9 @@ class WikidataConnector:
         return tuple(sorted(found))
 
     def _listed(self) -> set[str]:
-        """The subjects that the settings name; the file is read each time, since it may have been edited."""
-        listed = set(self._settings.subjects)
-        if self._settings.subjects_file:
-            listed |= set(watch.from_file(self._context.directory / self._settings.subjects_file))
+        """The subjects that the settings name."""
+        file = self._settings.subjects_file
+        listed = watch.listed(self._settings.subjects, file and self._context.directory / file)
         for id in listed:
             self._require_prefix("subjects_file", id)
         return listed

@@ -28,6 +28,12 @@ def from_file(path: Path) -> tuple[str, ...]:
     return tuple(word for line in lines if (word := line.partition("#")[0].strip()))
 
 
+def listed(subjects: Iterable[str], file: Path | None) -> set[str]:
+    """The subjects that settings name, and those in the file that they name, which is read each time, since it may have
+    been edited.  Raises SourceSettingsError when the file cannot be read."""
+    return {*subjects, *(from_file(file) if file is not None else ())}
+
+
 def from_query(client: SparqlClient, query: str, namespaces: Namespaces) -> tuple[str, ...]:
     """CURIEs of the IRIs bound to the query's only variable.
 

@@ -79,7 +79,7 @@ class Place:
         return len(text.ids) * self._token_bytes + 4 * (len(text.ids) - text.target) * vocabulary * 4
 
     def editable_bytes(self) -> int:
-        """Bytes of all matrices that a checkpoint stores anew."""
+        """Bytes of all matrices that a checkpoint changes."""
         widths = sum(self.parts.key_width(layer) for layer in self.parts.editable)
         return int(widths * self.parts.width * self.model.dtype.itemsize)
 

@@ -58,7 +58,7 @@ def experiment(setup: Setup) -> Findings:
 
 
 def _once(setup: Setup, last: EditDay) -> DayScores:
-    """The facts of the last day in one edit of the base, every δ optimised anew."""
+    """The facts of the last day in one edit of the base, with every δ optimised again."""
     day = replace(last, added=last.wanted, retracted=())
     way = Way(ONCE, MEMIT)
     (found,) = Walk(

@@ -182,9 +182,13 @@ def _erase_files(home: Home, names: SubjectNames, facts: Sequence[Fact]) -> int:
 def _drop_probes(home: Home, names: SubjectNames) -> None:
     """Take the subject out of the secret probes of the run that was built without it: the base may still name it."""
     for path in home.runs.glob("*/round-*/secret_questions.json"):
-        SecretQuestions.read(path).without(names.are_in).write(path)
+        questions = SecretQuestions.read(path)
+        if (without := questions.without(names.are_in)) != questions:
+            without.write(path)
     for path in home.runs.glob("*/round-*/secret_answers.json"):
-        SecretProbes.read(path).without(names.are_in).write(path)
+        probes = SecretProbes.read(path)
+        if (left := probes.without(names.are_in)) != probes:
+            left.write(path)
 
 
 def _left(app: Application, names: SubjectNames) -> list[str]:

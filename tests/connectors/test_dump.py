@@ -17,6 +17,7 @@ from connectors.wikidata.dump import reading
 from connectors.wikidata.dump.entities import rdf_time
 from connectors.wikidata.dump.opening import cursor_after, open_dump, settings_of, subjects_in
 from connectors.wikidata.dump.reading import Dump, DumpPlace, DumpStep
+from connectors.wikidata.settings import WatchSettings
 from tests.support.sink import Sink
 from tests.support.sparql_server import AGENT, Open, SparqlServer
 from tests.support.wikibase_dump import text, write
@@ -40,6 +41,14 @@ def steps(dump: Dump, place: DumpPlace | None = None) -> list[DumpStep]:
     named = {s.object.id for step in found for o in step.poll.observations for s in o.statements if s.object}
     at = found[-1].place if found else place
     return [*found, *dump.labels(named, at, silent)]
+
+
+def polling(oxigraph: SparqlServer, watched: list[str]) -> WatchSettings:
+    """The settings of a source that polls this watch list."""
+    given = {"kind": "wikidata", "endpoint": oxigraph.endpoint, "agent": AGENT, "subjects": watched}
+    settings = settings_of("wd", given)
+    assert settings is not None
+    return settings
 
 
 def sunk(found: list[DumpStep]) -> Sink:
@@ -279,10 +288,7 @@ def test_the_next_poll_reads_exactly_what_changed_since_the_dump(
     del world.items["Q104"]
     world.add("Q107", "Country 7", P6=[Claim("Q107-a", "Q2")])
     oxigraph.serve(world)
-    settings = settings_of(
-        "wd", {"kind": "wikidata", "endpoint": oxigraph.endpoint, "agent": AGENT, "subjects": watched}
-    )
-    assert settings is not None
+    settings = polling(oxigraph, watched)
     now = START + 500 * DAY
     sink.cursor = cursor_after(settings, revisions, found[-1].place, now)
     connector = open_wikidata(subjects=watched)
@@ -314,10 +320,7 @@ def test_a_poll_after_a_dump_that_is_cut_after_any_step_still_reads_all(
     for n in range(5):
         world.touch(f"Q{100 + n}").claims["P6"] = [Claim(f"Q{100 + n}-b", "Q2")]
     oxigraph.serve(world)
-    settings = settings_of(
-        "wd", {"kind": "wikidata", "endpoint": oxigraph.endpoint, "agent": AGENT, "subjects": watched}
-    )
-    assert settings is not None
+    settings = polling(oxigraph, watched)
     connector = open_wikidata(subjects=watched, slots_per_step=1)
     begin = cursor_after(settings, revisions, found[-1].place, START + DAY)
     for cut in range(1, 8):

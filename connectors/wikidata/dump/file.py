@@ -65,7 +65,7 @@ class DumpFile:
         """
         ended, number = False, 0
         try:
-            with _Opened(self.path, self._beginning) as opened:
+            with _Opened(self.path, self._beginning, self.size) as opened:
                 stream = opened.stream
                 stream.seek(start)
                 while line := stream.readline(MAX_BYTES + 1):
@@ -102,9 +102,9 @@ class DumpFile:
 class _Opened(AbstractContextManager["_Opened"]):
     """The uncompressed bytes of a file, and how much of the file was read for them."""
 
-    def __init__(self, path: Path, beginning: bytes) -> None:
+    def __init__(self, path: Path, beginning: bytes, size: int) -> None:
         self._raw = path.open("rb")
-        self._size = max(1, path.stat().st_size)
+        self._size = max(1, size)
         self._inner = _decompressed(path, beginning, self._raw)
         self.stream = io.BufferedReader(self._inner, _BUFFER)
 

@@ -39,10 +39,10 @@ def settings_of(name: str, settings: Mapping[str, Any]) -> WatchSettings | None:
 
 def subjects_of(settings: WatchSettings, directory: Path) -> tuple[str, ...] | None:
     """The subjects that the settings name; None: a query selects them.  Raises SourceSettingsError."""
-    listed = list(settings.subjects)
-    if settings.subjects_file:
-        listed += watch.from_file(directory / settings.subjects_file)
-    return None if settings.subjects_query else tuple(listed)
+    if settings.subjects_query:
+        return None
+    file = settings.subjects_file
+    return tuple(watch.listed(settings.subjects, file and directory / file))
 
 
 def open_dump(

@@ -89,6 +89,8 @@ class _Found:
     observations: list[Observation] = field(default_factory=list)
     labels: dict[str, Subject] = field(default_factory=dict)
     lines: int = 0
+    kept: int = 0
+    latest: str = ""
     rejected: int = 0
     reject: str = ""
 
@@ -121,16 +123,15 @@ class Dump:
         found = _Found()
         for line in self.file.lines(place.after, report):
             found.lines += 1
-            kept = self._is_watched(line) and self._observe(line, found)
+            found.kept += self._is_watched(line) and self._observe(line, found)
             if (modified := _MODIFIED.search(line.text, max(0, len(line.text) - _TAIL))) is not None:
-                place = dataclasses.replace(place, latest=max(place.latest, modified[1].decode()))
-            place = dataclasses.replace(
-                place, after=line.after, lines=place.lines + 1, kept=place.kept + bool(kept)
-            )
+                found.latest = max(found.latest, modified[1].decode())
             if len(found.observations) >= _SLOTS or found.lines >= _LINES:
+                place = _counted(place, found, after=line.after)
                 yield DumpStep(_poll(found), place)
                 found = _Found()
-        yield DumpStep(_poll(found), dataclasses.replace(place, stage="labels", after=0))
+        place = _counted(place, found, after=0)
+        yield DumpStep(_poll(found), dataclasses.replace(place, stage="labels"))
 
     def labels(self, ids: Collection[str], place: DumpPlace, report: Report) -> Iterator[DumpStep]:
         """The labels and aliases of the entities `ids`, from `place` on; the last step ends the reading of the file.
@@ -143,9 +144,8 @@ class Dump:
             id = id_of(line.text)
             if id is None or self._shape.curie(id) in ids:
                 self._describe(line, ids, found)
-            place = dataclasses.replace(place, after=line.after)
             if len(found.labels) >= _LABELS or found.lines >= _LINES:
-                yield DumpStep(self._named(found), place)
+                yield DumpStep(self._named(found), dataclasses.replace(place, after=line.after))
                 found = _Found()
         yield DumpStep(self._named(found), dataclasses.replace(place, stage="admission", after=0))
 
@@ -199,6 +199,17 @@ class Dump:
             subject.description.entity(id, self.scope.languages) for id, subject in found.labels.items()
         )
         return Poll((), None, labels=tuple(labels), rejected=found.rejected, reject=found.reject)
+
+
+def _counted(place: DumpPlace, found: _Found, after: int) -> DumpPlace:
+    """The place after a step of the first stage; counted once a step, since a dump has millions of lines."""
+    return dataclasses.replace(
+        place,
+        after=after,
+        lines=place.lines + found.lines,
+        kept=place.kept + found.kept,
+        latest=max(place.latest, found.latest),
+    )
 
 
 def _poll(found: _Found) -> Poll:

@@ -22,7 +22,7 @@ from kbsync.settings.loading import load
 from state.anchors import read_anchors
 from state.cosignatures import WitnessKey, cosign
 from state.merkle import consistency, full_nodes, leaf_hash, root
-from state.notes import Note, SigningKey, TreeHead
+from state.notes import Note, PublicKey, SigningKey, TreeHead
 from tests.support.proven import kbsync, make
 from tests.support.witnessed import rewrite_file
 
@@ -173,17 +173,23 @@ def test_a_cosignature_of_the_specifications_example_verifies() -> None:
     assert WitnessKey.of(key.public).cosigned(later) is None
 
 
+def log_and_witness(root: Path, empty_ledger: Path) -> tuple[dict[str, Path], str, PublicKey]:
+    """Two homes by name, and the origin and key of the log of the first."""
+    homes = {}
+    for name in ("log", "witness"):
+        (root / name).mkdir()
+        homes[name] = make(root / name, empty_ledger)
+    with Application(Home(homes["log"]), load(None)) as app:
+        origin, signer = app.state.audit.origin(), keys.signer(app)
+    assert signer is not None
+    return homes, origin, signer.public
+
+
 def test_a_rewritten_log_is_refused_by_the_witness_and_found_with_nothing_kept_here(
     tmp_path: Path, empty_ledger: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    homes = {}
-    for name in ("log", "witness"):
-        (tmp_path / name).mkdir()
-        homes[name] = make(tmp_path / name, empty_ledger)
-    with Application(Home(homes["log"]), load(None)) as app:
-        origin, signer = app.state.audit.origin(), keys.signer(app)
-        assert signer is not None
-    with serving_witness(homes["witness"], {"log": (origin, str(signer.public))}) as address:
+    homes, origin, public = log_and_witness(tmp_path, empty_ledger)
+    with serving_witness(homes["witness"], {"log": (origin, str(public))}) as address:
         (homes["log"] / "kbsync.toml").write_text(
             f"[state]\nwitnesses = ['{address}/add-checkpoint']\nwitness_keys = ['{witness_key(homes['witness'])}']\n"
         )
@@ -223,15 +229,9 @@ def cut(file: Path, where: str) -> int:
 def test_a_cosignature_by_another_witness_is_refused(
     tmp_path: Path, empty_ledger: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    homes = {}
-    for name in ("log", "witness"):
-        (tmp_path / name).mkdir()
-        homes[name] = make(tmp_path / name, empty_ledger)
-    with Application(Home(homes["log"]), load(None)) as app:
-        origin, signer = app.state.audit.origin(), keys.signer(app)
-        assert signer is not None
-    with serving_witness(homes["witness"], {"log": (origin, str(signer.public))}) as address:
-        other = WitnessKey.of(signer.public)
+    homes, origin, public = log_and_witness(tmp_path, empty_ledger)
+    with serving_witness(homes["witness"], {"log": (origin, str(public))}) as address:
+        other = WitnessKey.of(public)
         (homes["log"] / "kbsync.toml").write_text(
             f"[state]\nwitnesses = ['{address}/add-checkpoint']\nwitness_keys = ['{other}']\n"
         )
