@@ -393,6 +393,7 @@ def counted() -> dict[str, int]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CHANGES)
 def test_a_pretend_change_works_and_touches_as_many_files_as_the_table_says(
     kind: str, tmp_path: Path

@@ -6,6 +6,7 @@ Each rule looks at the syntax of our packages and names the line.  A rule's exce
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,12 +23,18 @@ def source_files(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (REPOSITORY / folder).rglob("*.py"))
 
 
-def violations(rule: Rule, text: str) -> Iterator[tuple[int, str]]:
-    tree = ast.parse(text)
-    for parent in ast.walk(tree):
+@functools.cache
+def nodes(text: str) -> tuple[ast.AST, ...]:
+    """All nodes of a module, each with its `parent`: every rule looks at every module, which is parsed once."""
+    found = tuple(ast.walk(ast.parse(text)))
+    for parent in found:
         for child in ast.iter_child_nodes(parent):
             child.parent = parent  # type: ignore[attr-defined]
-    for node in ast.walk(tree):
+    return found
+
+
+def violations(rule: Rule, text: str) -> Iterator[tuple[int, str]]:
+    for node in nodes(text):
         if (wrong := rule(node)) is not None:
             yield getattr(node, "lineno", 0), wrong
 

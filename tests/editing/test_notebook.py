@@ -18,6 +18,7 @@ from tests.support.tiny_models import gpt2, save
 DEMO = REPOSITORY / "kbsync" / "demo"
 
 
+@pytest.mark.slow
 def test_the_readmes_three_lines_edit_the_bundled_model() -> None:
     model = AutoModelForCausalLM.from_pretrained(DEMO / "model")
     tokenizer = AutoTokenizer.from_pretrained(DEMO / "model")

@@ -110,6 +110,7 @@ def test_another_editor_goes_through_the_whole_round(site: Path, spec: BuildSpec
     assert next(m for m in first.measures if m.name == "efficacy_alone").n == 0, "nothing can be injected"
 
 
+@pytest.mark.slow
 def test_built_in_editors_go_through_the_whole_round(site: Path, spec: BuildSpec, tmp_path: Path) -> None:
     def with_editor(name: str, **options: float) -> BuildSpec:
         settings = EditSettings(layers=(2,), steps=30, editor=name, options=options)

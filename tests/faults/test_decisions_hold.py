@@ -183,7 +183,7 @@ class Decisions(Histories):
 
 
 def test_no_history_undoes_a_decision(imported_world: Micro) -> None:
-    run_histories(Decisions, imported_world, examples=8, steps=12)
+    run_histories(Decisions, imported_world, examples=3, steps=12)
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def listener() -> Iterator[Listener]:
 @pytest.mark.parametrize(
     "polls",
     [
-        30,
+        8,
         pytest.param(100, marks=pytest.mark.slow),
         pytest.param(1_000, marks=pytest.mark.thorough),
     ],

@@ -57,6 +57,7 @@ def trials(count: int, seed: int, template: World, twin: World, root: Path) -> N
         world.forget()
 
 
+@pytest.mark.slow
 def test_killed_at_random_instants_the_next_start_reaches_the_same_end(
     template: World, twin: World, tmp_path: Path
 ) -> None:

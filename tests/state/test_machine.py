@@ -214,7 +214,7 @@ def machine(new_url, kind: str, examples: int, steps: int, *, shrinks: bool = Tr
 
 
 def test_no_history_makes_the_ledger_contradict_itself(new_url) -> None:
-    machine(new_url, "sqlite", examples=8, steps=20, shrinks=False)
+    machine(new_url, "sqlite", examples=4, steps=20, shrinks=False)
 
 
 @pytest.mark.slow

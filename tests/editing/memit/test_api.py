@@ -193,14 +193,10 @@ def compiled_blocks_in_place(model: Any) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap",
-    [
-        compiled,
-        pytest.param(compiled_in_place, marks=pytest.mark.slow),
-        pytest.param(compiled_blocks, marks=pytest.mark.slow),
-        compiled_blocks_in_place,
-    ],
+    [compiled, compiled_in_place, compiled_blocks, compiled_blocks_in_place],
 )
 def test_a_compiled_model_is_edited_as_it_was_written(wrap: Callable[[Any], Any], corpus: Path) -> None:
     plain = tiny("llama", dtype=torch.float32)

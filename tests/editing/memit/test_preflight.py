@@ -103,7 +103,8 @@ print(json.dumps({"said": told[0].bytes - told[0].bytes_model, "took": peak - be
 """
 
 
-@pytest.mark.parametrize("columns", ["few", pytest.param("many", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", ["few", "many"])
 def test_the_memory_that_was_said_is_about_what_it_took(columns: str, tmp_path: Path) -> None:
     """In a process of its own: the resident peak above what was resident when the estimate was made."""
     done = subprocess.run(

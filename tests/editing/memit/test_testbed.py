@@ -17,6 +17,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return bench(DEMO / "model", tmp_path_factory.mktemp("cache"))
 
 
+@pytest.mark.slow
 def test_the_bundled_model_recalls_its_facts_in_every_wording(demo: Bench) -> None:
     world = demo.world
     assert len(demo.known) >= 0.98 * len(world.facts)

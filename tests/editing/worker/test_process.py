@@ -412,6 +412,7 @@ def test_a_base_that_was_announced_is_loaded_before_the_round(home: Home) -> Non
     assert worker.close() == 0
 
 
+@pytest.mark.slow
 def test_a_base_that_cannot_be_loaded_in_advance_is_reported_by_the_round(home: Home) -> None:
     worker = Process()
     worker.say(json.dumps({"load": {"base": str(home.root / "nowhere"), "digest": "abc", "device": None}}))
@@ -440,6 +441,7 @@ def test_every_phase_of_a_round_ends_complete(home: Home, worker: Process) -> No
     assert [phase for phase, (done, total) in last.items() if done != total] == []
 
 
+@pytest.mark.slow
 def test_live_is_not_asked_again_what_it_was_asked_as_a_candidate(home: Home, worker: Process) -> None:
     first = worker.round(home.spec("1", (ITALY,)))
     second = home.spec("2", (replace(ITALY, in_live=True), JAPAN), live=first.checkpoint)

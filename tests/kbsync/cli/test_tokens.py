@@ -11,40 +11,34 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
+from kbsync.home import Home
 from tests.support.paths import REPOSITORY
-from tests.support.reviewed import Reviewed, reviewed
+from tests.support.reviewed import reviewed
+from tests.support.shell import Shell
 
 
-def kbsync(home: Reviewed, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "kbsync", "--home", str(home.place.root / "home"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=REPOSITORY,
-    )
-
-
-def test_tokens_are_created_listed_and_revoked(tmp_path: Path) -> None:
+def test_tokens_are_created_listed_and_revoked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     home = reviewed(tmp_path)
-    made = kbsync(home, "tokens", "create", "ada", "--role", "reviewer", "--days", "30")
-    secret = made.stdout.strip()
-    assert re.fullmatch(r"kbsync_[\w-]{43}", secret), made
-    assert secret not in made.stderr
-    (listed,) = json.loads(kbsync(home, "tokens", "list", "--json").stdout)
+    kbsync = Shell(Home(tmp_path / "home"), capfd)
+    code, secret, notes = kbsync("tokens", "create", "ada", "--role", "reviewer", "--days", "30")
+    assert code == 0, notes
+    assert re.fullmatch(r"kbsync_[\w-]{43}", secret.strip()), secret
+    assert secret.strip() not in notes
+    (listed,) = kbsync.json("tokens", "list")
     assert (listed["name"], listed["role"], listed["revoked"]) == ("ada", "reviewer", None)
-    assert kbsync(home, "tokens", "create", "ada").returncode == 2, "names are not given twice"
-    assert kbsync(home, "tokens", "create", "bob", "--role", "king").returncode == 2
-    assert kbsync(home, "tokens", "revoke", "ada").returncode == 2, "a reason is needed"
-    assert kbsync(home, "tokens", "revoke", "ada", "--reason", "left").returncode == 0
-    assert kbsync(home, "tokens", "revoke", "eve", "--reason", "left").returncode == 2
-    assert "ada" in kbsync(home, "tokens").stdout
+    assert kbsync("tokens", "create", "ada")[0] == 2, "names are not given twice"
+    assert kbsync("tokens", "create", "bob", "--role", "king")[0] == 2
+    assert kbsync("tokens", "revoke", "ada")[0] == 2, "a reason is needed"
+    assert kbsync("tokens", "revoke", "ada", "--reason", "left")[0] == 0
+    assert kbsync("tokens", "revoke", "eve", "--reason", "left")[0] == 2
+    assert "ada" in kbsync("tokens")[1]
     with home.place.application().state.read() as tx:
         assert [event.kind for event in tx.events(kind="token.*")] == ["token.created", "token.revoked"]
-    refused = kbsync(home, "serve", "--host", "0.0.0.0", "--port", "0")
-    assert refused.returncode == 78
-    assert "without authentication" in refused.stderr
+    code, _, notes = kbsync("serve", "--host", "0.0.0.0", "--port", "0")
+    assert code == 78
+    assert "without authentication" in notes
 
 
 def test_serve_says_where_and_ends_when_it_is_asked_to(tmp_path: Path) -> None:

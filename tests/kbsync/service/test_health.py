@@ -225,7 +225,7 @@ def test_idle_clients_take_neither_the_threads_nor_the_answers_of_others(place: 
     before = threading.active_count()
     with serving(app, Heartbeat()) as bound:
         assert bound is not None
-        clients = idle_clients(bound, 240)
+        clients = idle_clients(bound, 4 * CLIENTS)
         try:
             for _ in range(3):
                 assert httpx.get(f"http://{bound}/livez", timeout=60).status_code == 200
@@ -246,6 +246,7 @@ def test_a_client_that_says_nothing_is_hung_up_on(place: Place, monkeypatch: pyt
         client.close()
 
 
+@pytest.mark.slow
 def test_a_process_with_few_descriptors_keeps_them_for_its_work(place: Place) -> None:
     """The clients are another process's: what they hold here is what the port accepted."""
     code = (
