@@ -80,7 +80,7 @@ def test_a_mapped_query_comes_to_the_same_end(oxigraph: SparqlServer, proxy: Fau
 
 
 def test_a_few_schedules(oxigraph: SparqlServer, proxy: FaultProxy) -> None:
-    check_schedules(oxigraph, proxy, range(8))
+    check_schedules(oxigraph, proxy, range(4))
 
 
 @pytest.mark.timeout(1_800)

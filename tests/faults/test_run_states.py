@@ -224,7 +224,7 @@ def suppress_failed_question() -> Iterator[None]:
 
 
 def test_no_history_of_runs_breaks_a_promise(imported_world: Micro) -> None:
-    run_histories(Runs, imported_world, examples=6, steps=15)
+    run_histories(Runs, imported_world, examples=3, steps=15)
 
 
 @pytest.mark.slow

@@ -386,6 +386,7 @@ def test_a_full_disk_fails_the_round_and_leaves_no_checkpoint(
     assert [path.name for path in tmpfs.iterdir()] == ["filler"]
 
 
+@pytest.mark.slow
 def test_sigterm_ends_an_idle_worker_and_a_working_one(home: Home) -> None:
     worker = Process()
     worker.until("ready")

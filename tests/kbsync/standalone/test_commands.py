@@ -227,6 +227,7 @@ def test_killed_it_leaves_nothing_half_written_and_carries_on(
     assert left == []
 
 
+@pytest.mark.slow
 def test_interrupted_it_says_that_the_same_command_carries_on(knowing: Path, tmp_path: Path) -> None:
     (tmp_path / "slow.toml").write_text(SETTINGS.replace("steps = 30", "steps = 100000\nstop_loss = -1.0"))
     command = typed(knowing, "--settings", tmp_path / "slow.toml", "--out", tmp_path / "out")
