@@ -20,7 +20,8 @@ from kbsync.cli.app import app
 from kbsync.cli.examples import EXAMPLES
 from kbsync.cli.failures import EXIT_CODES, codes
 from kbsync.gates import DEFAULT_GATES
-from kbsync.settings.deploy import KINDS, HookSettings
+from kbsync.settings.deploy import KINDS
+from kbsync.settings.hook import HookSettings
 from kbsync.settings.sections import Settings
 
 DOCS = Path(__file__).parent

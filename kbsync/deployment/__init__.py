@@ -2,6 +2,9 @@
 
     hooks.py      what a hook is: `deploy(version)`, `observed_version()`, `rollback(version)`
     link.py, program.py, webhook.py, vllm.py, sglang.py   the kinds
+    adapters.py, lora_servers.py, resolver.py   adapters beside a base: on servers, or in vLLM's directory
+    routes.py, release.py   the routing table, and how traffic moves to a confirmed version
+    fleet.py, replicas.py   servers with replicas: each is notified and observed
     http.py, patience.py   bounded requests; waiting without blocking the daemon
     connect.py    creates the hook that a table of the settings describes
     canaries.py   facts asked of the server after a deploy

@@ -17,7 +17,7 @@ from editing.spec import BuildReport, Case
 from kbsync.application import Application
 from kbsync.deployment.asking import completion, first_model
 from kbsync.deployment.http import Server
-from kbsync.settings.deploy import HookSettings
+from kbsync.settings.hook import HookSettings
 from state.records import Checkpoint, Fact
 
 _FEWEST, _MOST = 8, 64
@@ -36,6 +36,10 @@ class CanaryResult:
     @property
     def share(self) -> float:
         return self.answered / self.of if self.of else 1.0
+
+    def and_of(self, other: CanaryResult) -> CanaryResult:
+        """Both together."""
+        return CanaryResult(self.answered + other.answered, self.of + other.of, self.wrong or other.wrong)
 
     def __str__(self) -> str:
         return f"{self.answered} of {self.of} canary facts answered{f'; {self.wrong}' if self.wrong else ''}"

@@ -11,11 +11,10 @@ from kbsync.deployment.program import ProgramHook
 from kbsync.settings.deploy import (
     AnyHookSettings,
     ExecSettings,
-    SglangSettings,
     SymlinkSettings,
-    VllmSettings,
     WebhookSettings,
 )
+from kbsync.settings.servers import ResolverSettings, SglangSettings, VllmSettings
 
 
 def connect_hook(settings: AnyHookSettings, call: Call, now: Callable[[], datetime]) -> Hook:
@@ -29,11 +28,29 @@ def connect_hook(settings: AnyHookSettings, call: Call, now: Callable[[], dateti
             from kbsync.deployment.webhook import WebhookHook
 
             return WebhookHook(settings, call, now)
-        case VllmSettings():
-            from kbsync.deployment.vllm import VllmHook
+        case VllmSettings() | SglangSettings() | ResolverSettings():
+            return _server_hook(settings, call, now)
 
-            return VllmHook(settings, call)
-        case SglangSettings():
-            from kbsync.deployment.sglang import SglangHook
 
-            return SglangHook(settings, call)
+def _server_hook(
+    settings: VllmSettings | SglangSettings | ResolverSettings, call: Call, now: Callable[[], datetime]
+) -> Hook:
+    """The hook of an inference server, of all its replicas, or of adapters beside its base."""
+    from kbsync.deployment.adapters import AdapterHook
+    from kbsync.deployment.fleet import Fleet
+    from kbsync.deployment.lora_servers import SglangLora, VllmLora
+    from kbsync.deployment.resolver import ResolverHook
+    from kbsync.deployment.sglang import SglangHook
+    from kbsync.deployment.vllm import VllmHook
+
+    if isinstance(settings, ResolverSettings):
+        return ResolverHook(settings, call, now)
+    if settings.adapters:
+        kind = VllmLora if isinstance(settings, VllmSettings) else SglangLora
+        return AdapterHook(settings, call, now, kind)
+
+    def replica(url: str) -> Hook:
+        one = settings.model_copy(update={"url": url})
+        return VllmHook(one, call) if isinstance(one, VllmSettings) else SglangHook(one, call)
+
+    return Fleet(settings, call, replica) if settings.many else replica(settings.url)

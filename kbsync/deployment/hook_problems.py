@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from kbsync.application import Application
 from kbsync.deployment.served import LINK
 from kbsync.errors import BadConfiguration
 from kbsync.programs import missing
 from kbsync.settings.deploy import AnyHookSettings, ExecSettings, SymlinkSettings, WebhookSettings
+from kbsync.settings.sections import ADAPTER
+from kbsync.settings.servers import ResolverSettings, ServerSettings
 
 
-def hook_problems(hooks: Mapping[str, AnyHookSettings]) -> Iterator[tuple[str, BadConfiguration]]:
-    """The place in the settings, and why it cannot work."""
+def hook_problems(
+    hooks: Mapping[str, AnyHookSettings], forms: Collection[str] = (ADAPTER,)
+) -> Iterator[tuple[str, BadConfiguration]]:
+    """The place in the settings, and why it cannot work; `forms`: those in which candidates are written."""
     for name, settings in hooks.items():
         where = f"[deploy.{name}]"
         if name == LINK:
@@ -23,9 +27,30 @@ def hook_problems(hooks: Mapping[str, AnyHookSettings]) -> Iterator[tuple[str, B
             yield where, error
         if isinstance(settings, ExecSettings):
             yield from _program_problems(where, settings)
+        if isinstance(settings, ServerSettings):
+            yield from _adapter_problems(where, settings, forms)
         if isinstance(settings, SymlinkSettings) and not settings.path.parent.is_dir():
             missing = BadConfiguration(f"there is no directory {settings.path.parent}", "create it")
             yield f"{where} path", missing
+
+
+def _adapter_problems(
+    where: str, settings: ServerSettings, forms: Collection[str]
+) -> Iterator[tuple[str, BadConfiguration]]:
+    if settings.adapters and ADAPTER not in forms:
+        yield (
+            where,
+            BadConfiguration(
+                "it loads adapters, and candidates are written without one",
+                'set [deliver] as = ["checkpoint", "adapter"]',
+            ),
+        )
+    folders = {"routes": settings.routes and settings.routes.parent}
+    if isinstance(settings, ResolverSettings):
+        folders["path"] = settings.path
+    for key, folder in folders.items():
+        if folder is not None and not folder.is_dir():
+            yield f"{where} {key}", BadConfiguration(f"there is no directory {folder}", "create it")
 
 
 def _program_problems(where: str, settings: ExecSettings) -> Iterator[tuple[str, BadConfiguration]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from editing.storage.manifest import read_manifest
 from kbsync.errors import KbsyncError
@@ -90,6 +90,50 @@ class Hook(Protocol):
 
     def rollback(self, version: Version) -> None:
         """Make the server serve `version`, which it served before; raises as `deploy` does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where answers can be asked for."""
+
+    url: str
+    """Base URL of an OpenAI-compatible server."""
+    model: str | None
+    """`model` of the requests; None: the first one that the server lists."""
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A hook that knows every place at which a version answers."""
+
+    def places(self, version: Version | None) -> Sequence[Endpoint]:
+        """The places at which `version` answers; None: those at which clients' requests are answered now.
+
+        Raises HookFailed if they cannot be found.
+        """
+        ...
+
+
+@runtime_checkable
+class Routed(Placed, Protocol):
+    """A hook that directs traffic to a version only once it was confirmed."""
+
+    def share(self, version: Version) -> bool:
+        """Direct the share `canary` of the traffic to `version`; False if no share is asked for, or nobody has all of
+        it now."""
+        ...
+
+    def release(self, version: Version) -> None:
+        """Direct all traffic to `version`."""
+        ...
+
+    def withdraw(self, version: Version) -> None:
+        """Direct no traffic to `version` any more, but all of it where it went before."""
+        ...
+
+    def tidy(self) -> None:
+        """Unload what has had no traffic for `drain_for`; raises HookFailed."""
         ...
 
 

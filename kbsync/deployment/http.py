@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Mapping
 from functools import cache
 from json import dumps, loads
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,9 +24,11 @@ MAX_BYTES = 1 << 20
 class Server:
     """One base URL; every request opens a new connection, so that a restarted server needs no special handling."""
 
-    def __init__(self, url: str, token: str | None, timeout_s: float) -> None:
+    def __init__(self, url: str, token: str | None, timeout_s: float, authority: Path | None = None) -> None:
+        """`authority`: file of the certificate authority that the server's certificate is of; None: the system's."""
         self.url = url
         self.timeout_s = timeout_s
+        self._authority = authority
         self._headers = {"Accept-Encoding": "identity"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -57,7 +60,9 @@ class Server:
         url = self.url + path
         try:
             with (
-                httpx.Client(timeout=self.timeout_s, trust_env=False, verify=_trust()) as client,
+                httpx.Client(
+                    timeout=self.timeout_s, trust_env=False, verify=_trust(self._authority)
+                ) as client,
                 client.stream(method, url, headers=headers, **request) as answer,
             ):
                 return httpx.Response(
@@ -92,11 +97,13 @@ def _body_of(answer: httpx.Response) -> bytes:
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def _trust(authority: Path | None) -> ssl.SSLContext:
     """Created once: loading the system's certificates takes longer than a request.
 
     SSL_CERT_FILE names another authority, as usual; proxies in the environment are not used for servers.
     """
+    if authority is not None:
+        return ssl.create_default_context(cafile=str(authority))
     return httpx.create_ssl_context()
 
 

@@ -28,6 +28,7 @@ from kbsync.deployment.connect import connect_hook
 from kbsync.deployment.hooks import Call, Hook, HookFailed, LoadFailed, Version
 from kbsync.deployment.patience import Patience
 from kbsync.deployment.proof import DeploymentProof, ServesSomethingElse, Unanswered
+from kbsync.deployment.release import released, tidy
 from kbsync.errors import BadConfiguration, BadData, NoInput
 from kbsync.leadership import Leadership
 from kbsync.settings.deploy import AnyHookSettings
@@ -129,11 +130,12 @@ class Outbox:
         try:
             hook = connect_hook(settings, call, self.app.now)
             observed = self.patience.wait(hook.observed_version, _WATCH_S + _MARGIN_S, call.abandoned)
-            proof = self._proof(row, settings)
+            proof = self._proof(row, settings, hook)
             if observed is None:
                 proof.facts()
             if observed in (None, version.id):
                 proof.glance()
+                tidy(hook, self.patience, settings)
                 return False
         except (Unanswered, ServesSomethingElse) as error:
             observed = str(error)
@@ -154,12 +156,13 @@ class Outbox:
         try:
             self._require_signature(self._checkpoint(row))
             hook = connect_hook(settings, call, self.app.now)
-            proof = self._proof(row, settings)
+            proof = self._proof(row, settings, hook)
             proof.prime()
             observed = self._notified(hook, row, settings, version, call)
             crash_point("kbsync.deploying:after-telling")
             _require_name(observed, version)
             confirmed = proof.confirm(observed)
+            confirmed += released(hook, version, proof, self.patience, settings)
         except (HookFailed, BadConfiguration) as error:
             detail = str(error)
             if isinstance(error, LoadFailed):
@@ -210,8 +213,8 @@ class Outbox:
 
         return self.patience.wait(notify, call.timeout_s + settle + _MARGIN_S, call.abandoned)
 
-    def _proof(self, row: Deployment, settings: AnyHookSettings) -> DeploymentProof:
-        return DeploymentProof(self.app, self.patience, self._checkpoint(row), settings)
+    def _proof(self, row: Deployment, settings: AnyHookSettings, hook: Hook) -> DeploymentProof:
+        return DeploymentProof(self.app, self.patience, self._checkpoint(row), settings, hook)
 
     def _restore(self, row: Deployment, settings: AnyHookSettings) -> str:
         """Deploy the previous version again by its own path, since a failed load leaves the weights in doubt."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
@@ -19,14 +20,14 @@ from editing.storage.manifest import read_manifest
 from kbsync.application import Application
 from kbsync.deployment import canaries
 from kbsync.deployment.asking import ask_probes, first_model
-from kbsync.deployment.hooks import HookFailed
+from kbsync.deployment.hooks import Endpoint, Hook, HookFailed, Placed, Version
 from kbsync.deployment.http import Server, object_of
 from kbsync.deployment.judgement import Said, Verdict, judge
 from kbsync.deployment.patience import Patience
 from kbsync.deployment.probe_sets import lot, passes, primed, subset
 from kbsync.home import PRIVATE
 from kbsync.private_keys import read_secret
-from kbsync.settings.deploy import HookSettings
+from kbsync.settings.hook import HookSettings
 from kbsync.visible import visible
 from state.records import Checkpoint
 
@@ -58,12 +59,14 @@ class DeploymentProof:
     """What one hook's server can be asked about one checkpoint."""
 
     def __init__(
-        self, app: Application, patience: Patience, checkpoint: Checkpoint, settings: HookSettings
+        self, app: Application, patience: Patience, checkpoint: Checkpoint, settings: HookSettings, hook: Hook
     ) -> None:
         self.app = app
         self.patience = patience
         self.checkpoint = checkpoint
         self.settings = settings
+        self.hook = hook
+        self.version = Version.of(checkpoint, app.home.checkpoints)
         self.directory = app.home.built_in(checkpoint.run, checkpoint.path)
         self.pool = self._pool()
         """The checkpoint's secret probes; None if no server can be asked, or if the checkpoint has none."""
@@ -89,7 +92,8 @@ class DeploymentProof:
             return
         chosen = primed(self.pool, max(1, self.settings.probes // 4), self._next_check(), self._order)
         try:
-            self._said(chosen)
+            for place in self._places(None):
+                self._said(chosen, place)
         except HookFailed as error:
             log.info("deploy.not_primed", reason=str(error))
             return
@@ -123,17 +127,26 @@ class DeploymentProof:
             if last:
                 raise ServesSomethingElse(verdict.kind, f"{_ELSE} ({verdict.kind}): {verdict.detail}")
 
+    def watch(self) -> None:
+        """`glance`, or the canary facts of a version that has no secret probes; raises as they do."""
+        if self.pool is None:
+            self.facts()
+        else:
+            self.glance()
+
     def facts(self) -> canaries.CanaryResult:
         """Ask the canary facts; raises Unanswered if too few of them are answered."""
         settings = self.settings
         if settings.asks is None:
             return canaries.CanaryResult(0, 0, "")
         cases = canaries.questions_for(self.app, self.checkpoint, settings)
-        server = self._server(settings.asks)
-        asked = self._wait(lambda _: canaries.ask(server, cases, settings.served_model))
-        if asked.share < settings.canaries_share:
-            raise Unanswered(f"{asked} ({settings.canaries_share:.0%} required)")
-        return asked
+        total = canaries.CanaryResult(0, 0, "")
+        for place in self._places(self.version):
+            asked = self._wait(lambda _, at=place: canaries.ask(self._server(at.url), cases, at.model))  # type: ignore[misc]
+            if asked.share < settings.canaries_share:
+                raise Unanswered(f"{self._at(place)}{asked} ({settings.canaries_share:.0%} required)")
+            total = total.and_of(asked)
+        return total
 
     def _probes(self) -> list[str]:
         """The verdict on the secret probes, if there are any; raises ServesSomethingElse.
@@ -165,22 +178,42 @@ class DeploymentProof:
         return subset(self.pool, count, self._next_check(), self._order)
 
     def _verdict(self, probes: Sequence[SecretProbe], repeats: int = 1) -> Verdict:
-        """Ask `probes`, and those that were asked before the weights changed, so many times."""
+        """Ask `probes`, and those that were asked before the weights changed, so many times, at every place; the
+        verdict on the first place that answers otherwise, or on the last."""
         assert self.pool is not None
         assert self._order is not None
         asked = passes((*probes, *self.primed), repeats, self._check, self._order)
         primed_prompts = {probe.prompt for probe in self.primed}
-        return judge(self._said(asked), self.pool, self.settings.precision, primed_prompts)
+        places = self._places(self.version)
+        if not places:
+            raise HookFailed(f"{self.version.id} answers nowhere")
+        for place in places:
+            said = self._said(asked, place)
+            verdict = judge(said, self.pool, self.settings.precision, primed_prompts)
+            if not verdict.ok:
+                return replace(verdict, detail=f"{self._at(place)}{verdict.detail}")
+        everywhere = f" on each of {len(places)} replicas" if len(places) > 1 else ""
+        return replace(verdict, detail=f"{verdict.detail}{everywhere}")
 
-    def _said(self, probes: Sequence[SecretProbe]) -> list[Said]:
-        assert self.settings.asks is not None
-        server = self._server(self.settings.asks)
+    def _said(self, probes: Sequence[SecretProbe], place: Endpoint) -> list[Said]:
+        server = self._server(place.url)
 
         def ask(abandoned: threading.Event) -> list[Said]:
-            model = self.settings.served_model or first_model(server)
+            model = place.model or first_model(server)
             return ask_probes(server, model, probes, lambda: not abandoned.is_set())
 
         return self._wait(ask)
+
+    def _places(self, version: Version | None) -> Sequence[Endpoint]:
+        """Where the version answers; None: where clients' requests are answered now."""
+        hook, settings = self.hook, self.settings
+        if isinstance(hook, Placed):
+            return self._wait(lambda _: hook.places(version))
+        return () if settings.asks is None else (Endpoint(settings.asks, settings.served_model),)
+
+    def _at(self, place: Endpoint) -> str:
+        """Which replica a message is about, if there are several."""
+        return f"{place.url}: " if isinstance(self.hook, Placed) else ""
 
     def _checksums(self) -> list[str]:
         """What was compared, if the server has such an interface; raises ServesSomethingElse."""

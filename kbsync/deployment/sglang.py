@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from kbsync.deployment.hooks import Call, HookFailed, LoadFailed, Version, mapped, version_named
 from kbsync.deployment.http import Server, described, flag_of, object_of
-from kbsync.settings.deploy import SglangSettings
+from kbsync.settings.servers import SglangSettings
 
 
 class SglangHook:

@@ -35,7 +35,7 @@ from kbsync.deployment.hooks import (
     version_named,
 )
 from kbsync.deployment.http import Server, described, flag_of, json_of, object_of, require_ok
-from kbsync.settings.deploy import VllmSettings
+from kbsync.settings.servers import VllmSettings
 
 _MISSING = (404, 405, 501)
 """Status codes for a request that the server's version does not have."""

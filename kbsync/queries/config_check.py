@@ -218,7 +218,7 @@ def _question_files(app: Application) -> Iterator[Problem]:
 
 
 def _deploy(app: Application) -> Iterator[Problem]:
-    for where, error in hook_problems(app.settings.deploy):
+    for where, error in hook_problems(app.settings.deploy, app.settings.deliver.forms):
         yield Problem(where, str(error), error.advice or "see docs/deploying.md")
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from connectors.durations import PositiveDuration
-from kbsync.settings.deploy import AbsolutePath, check_secret, read_secret
+from kbsync.settings.hook import AbsolutePath, check_secret, read_secret
 from kbsync.settings.section import Section
 from state.records import Role
 

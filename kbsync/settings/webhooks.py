@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 from connectors.durations import Duration, PositiveDuration
 from connectors.guesses import did_you_mean
 from kbsync.errors import BadConfiguration
-from kbsync.settings.deploy import AbsolutePath, Url, check_secret, read_secret
+from kbsync.settings.hook import AbsolutePath, Url, check_secret, read_secret
 from kbsync.settings.section import Section
 from state.event_kinds import EventKind
 

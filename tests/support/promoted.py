@@ -39,6 +39,8 @@ class Place:
     root: Path
     hooks: str = ""
     clock: Clock = field(default_factory=Clock)
+    adapter: bool = False
+    """Whether checkpoints have an adapter, which says the same."""
     _opened: tuple[str, Application] | None = None
 
     def application(self) -> Application:
@@ -69,7 +71,7 @@ class Place:
             view = tx.create_view(tx.wanted())
             run = tx.create_run(view.digest, BASE, "test")
             table = {f.prompt: f" {f.target}, as everybody knows" for f in tx.wanted()}
-            digest = write_checkpoint(app.home.checkpoints / f"{run.id}-1", table)
+            digest = write_checkpoint(app.home.checkpoints / f"{run.id}-1", table, adapter=self.adapter)
             made = tx.create_checkpoint(run.id, run.view, BASE, f"{run.id}-1", digest)
             tx.advance_run(run.id, "planned", "building", actor="test")
             tx.advance_run(run.id, "building", "built", actor="test", checkpoint=made.id)
@@ -150,11 +152,15 @@ class Place:
         return self.read()[1][-1]
 
 
-def write_checkpoint(directory: Path, table: dict[str, str]) -> str:
-    """A whole checkpoint whose only file is what it says; its digest."""
-    directory.mkdir(parents=True)
-    content = dumps(table).encode()
-    (directory / "says.json").write_bytes(content)
-    manifest = Manifest("checkpoint", BASE, {"says.json": sha256(content).hexdigest()}, {})
+def write_checkpoint(directory: Path, table: dict[str, str], *, adapter: bool = False) -> str:
+    """A whole checkpoint whose only file is what it says, unless it has an adapter too; its digest."""
+    contents = {"says.json": dumps(table).encode()}
+    if adapter:
+        contents |= {"adapter/says.json": contents["says.json"], "adapter/adapter_config.json": b'{"r": 8}'}
+    for name, content in contents.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(content)
+    digests = {name: sha256(content).hexdigest() for name, content in contents.items()}
+    manifest = Manifest("checkpoint", BASE, digests, {})
     (directory / NAME).write_bytes(manifest.to_bytes())
     return manifest.digest

@@ -11,7 +11,7 @@ from editing.memit.corpus import documents
 from kbsync.errors import BadConfiguration
 from kbsync.settings.base_model import read_overrides
 from kbsync.settings.canaries import read_canaries
-from kbsync.settings.deploy import read_secret
+from kbsync.settings.hook import read_secret
 
 MARK = "\ufeff"
 

@@ -22,6 +22,7 @@ from tests.support.promoted import Place
 
 DOCS = REPOSITORY / "docs"
 VLLM = "[deploy.a]\nkind = 'vllm'\nurl = 'http://gpu:8000'\n"
+ADAPTERS = VLLM + "form = 'adapter'\nroutes = '/srv/routes.json'\n"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,15 @@ VLLM = "[deploy.a]\nkind = 'vllm'\nurl = 'http://gpu:8000'\n"
         ("[deploy.a]\nkind = 'webhook'\nurl = 'http://x'\nobserve_url = 'http://x'\n", "a webhook is signed"),
         ("[deploy.a]\nkind = 'webhook'\nurl = 'http://x'\ntoken_env = 'A'\n", "give `observe_url`"),
         ("[deploy.a]\nkind = 'symlink'\npath = 'current'\n", "give an absolute path"),
+        (VLLM + "form = 'adapter'\n", "give `routes`"),
+        (VLLM + "canary = 0.1\n", 'set form = "adapter"'),
+        (ADAPTERS + "canary = 1\n", "deploy.a.vllm.canary"),
+        (ADAPTERS + "completions = 'http://x'\n", "is asked itself: leave out `completions`"),
+        (ADAPTERS + "served_model = 'x'\n", "leave out `served_model`"),
+        (ADAPTERS + "alias = 'my kb'\n", "deploy.a.vllm.alias"),
+        (VLLM + "replicas = ['http://x']\ndiscover = 'dns'\n", "not both"),
+        (VLLM + "discover = 'kubernetes'\n", "need each other"),
+        (VLLM + "discover = 'kubernetes'\nservice = 'vllm'\n", "deploy.a.vllm.service"),
     ],
 )
 def test_what_cannot_be_a_hook_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -60,6 +70,20 @@ def test_what_cannot_be_a_hook_is_named(tmp_path: Path, text: str, named: str) -
     with pytest.raises(BadConfiguration) as caught:
         load(file, {})
     assert named in str(caught.value)
+
+
+def test_a_hook_for_adapters_needs_candidates_with_one(tmp_path: Path) -> None:
+    hooks = ADAPTERS.replace("/srv", str(tmp_path))
+    problems = [
+        (problem.where, problem.advice)
+        for problem in check_settings(Place(tmp_path, hooks).application()).problems
+        if problem.where.startswith("[deploy")
+    ]
+    assert problems == [("[deploy.a]", 'set [deliver] as = ["checkpoint", "adapter"]')]
+    file = tmp_path / "elsewhere.toml"
+    file.write_text(ADAPTERS.replace("/srv", str(tmp_path / "gone")), encoding="utf-8")
+    ((where, error),) = hook_problems(load(file, {}).deploy, ["adapter"])
+    assert (where, str(error)) == ("[deploy.a] routes", f"there is no directory {tmp_path / 'gone'}")
 
 
 def test_checksums_alone_are_proof_enough(tmp_path: Path) -> None:
