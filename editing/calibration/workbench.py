@@ -58,14 +58,14 @@ class Workbench:
 
         `draw_text` must have been called while the weights were the base's.
         """
-        return perplexity(self.base.model, self._windows) / self._perplexity
+        return perplexity(self.base.model, self.windows) / self._perplexity
 
     def _samples(self, settings: EditSettings) -> OwnSamples:
         model, tokenizer = self.base.model, self.base.tokenizer
         return OwnSamples(model, tokenizer, settings, base_digest=self.base.digest, cache=self.cache)
 
     @cached_property
-    def _windows(self) -> list[Tensor]:
+    def windows(self) -> list[Tensor]:
         """The held-out text: the operator's, or further samples of the model."""
         model, tokenizer = self.base.model, self.base.tokenizer
         if self.heldout is not None:
@@ -79,4 +79,4 @@ class Workbench:
     @cached_property
     def _perplexity(self) -> float:
         """The base's."""
-        return perplexity(self.base.model, self._windows)
+        return perplexity(self.base.model, self.windows)

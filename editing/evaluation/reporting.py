@@ -33,16 +33,16 @@ def _share_of_facts(measure: FactMeasure, evidence: Evidence) -> Measure:
     population = [id for id, names in named if measure.of in names]
     judged_for = sum("old" in names for _, names in named) if measure.of == "examined" else len(population)
     asked = [questions for id in population if (questions := _asked(measure, evidence, id)) is not None]
-    own = [_hits(measure, questions, evidence.candidate) for questions in asked]
+    own = [answered_as_expected(measure, questions, evidence.candidate) for questions in asked]
     live = None
     if evidence.live is not None:
-        live = [_hits(measure, questions, evidence.live) for questions in asked]
+        live = [answered_as_expected(measure, questions, evidence.live) for questions in asked]
     exhaustive = len(asked) == judged_for
     share = counted(
         measure.name, _joined(own), None if live is None else _joined(live), exhaustive=exhaustive
     )
     if measure.of_base:
-        unedited = _joined([_hits(measure, questions, evidence.base) for questions in asked])
+        unedited = _joined([answered_as_expected(measure, questions, evidence.base) for questions in asked])
         share = _beside_base(replace(share, base=_share(unedited)), measure, evidence)
     if measure.chance is not None:
         share = _with_ability(share, measure, evidence)
@@ -66,7 +66,7 @@ def _pair(own: Sequence[bool], live: Sequence[bool]) -> tuple[int, int, int]:
 def _beside_base(share: Measure, measure: FactMeasure, evidence: Evidence) -> Measure:
     """`share` with what the base answers freely about facts that it states itself."""
     asked = [one for one in evidence.asked.unaided.values() if measure.name in one.by_measure()]
-    hits = [_hits(measure, questions, evidence.base) for questions in asked]
+    hits = [answered_as_expected(measure, questions, evidence.base) for questions in asked]
     total = sum(map(sum, hits)), sum(map(len, hits))
     return replace(share, chance=RARELY, ability=total, ability_by_fact=_by_fact(hits))
 
@@ -78,7 +78,7 @@ def _share(hits: Sequence[bool]) -> float | None:
 def _with_ability(share: Measure, measure: FactMeasure, evidence: Evidence) -> Measure:
     """`share` with the base's answers to the same questions about facts that it states unedited."""
     asked = [one for one in evidence.asked.ability.values() if measure.name in one.by_measure()]
-    hits = [_hits(measure, questions, evidence.base) for questions in asked]
+    hits = [answered_as_expected(measure, questions, evidence.base) for questions in asked]
     total = sum(map(sum, hits)), sum(map(len, hits))
     return replace(share, chance=measure.chance, ability=total, ability_by_fact=_by_fact(hits))
 
@@ -94,8 +94,10 @@ def _asked(measure: FactMeasure, evidence: Evidence, fact: str) -> FactQuestions
     return questions if questions is not None and measure.name in questions.by_measure() else None
 
 
-def _hits(measure: FactMeasure, questions: FactQuestions, responses: Responses) -> tuple[bool, ...]:
-    """For each question, whether it was answered as expected."""
+def answered_as_expected(
+    measure: FactMeasure, questions: FactQuestions, responses: Responses
+) -> tuple[bool, ...]:
+    """For each question of `measure` about one fact, whether it was answered as expected."""
     if measure.answered == "free":
         return tuple(responses.says(question) for question in questions.free[measure.name])
     if measure.answered == "sampled":
@@ -137,7 +139,7 @@ def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
         efficacy=candidate.states(own),
         alone=evidence.alone.get(fact.id),
         outcomes={
-            measure.name: _hits(measure, questions, candidate)
+            measure.name: answered_as_expected(measure, questions, candidate)
             for measure in FACT_MEASURES
             if _asked(measure, evidence, fact.id) is not None
         },

@@ -15,8 +15,6 @@ from typing import Any
 import torch
 
 from editing.errors import DataError
-from editing.evaluation.bootstrap import means as averages
-from editing.evaluation.bootstrap import middle, table_of, weights
 from editing.evaluation.scoring import Question, score
 from editing.model.architectures import Architecture, locate_parts
 from editing.model.hooks import frozen
@@ -24,7 +22,8 @@ from editing.model.tokens import locate, passage
 from editing.model.weights import refuse_unwritable, unwrapped
 from editing.progress import Progress, silent
 from editing.requests import PLACEHOLDER, EditRequest
-from editing.tracing.interventions import ROLES, Interventions, KnownFact, StateKind
+from editing.tracing.averages import Intervals, TracedFacts, by_role
+from editing.tracing.interventions import Interventions, KnownFact
 
 NOTHING = 0.05
 """A layer whose severing costs at most this share of the largest cost is not worth editing."""
@@ -47,8 +46,12 @@ class TraceResult:
     severed: dict[str, list[float]]
     """`nothing`, `mlp`, `attention` → by layer, P[o] recovered by restoring the state at the subject's last token
     with that severed above it."""
-    intervals: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    intervals: dict[str, Intervals] = field(default_factory=dict)
     """The same keys → by layer, the 95 % interval of that mean (bootstrap over facts)."""
+    cost_intervals: Intervals = field(default_factory=list)
+    """By layer, the 95 % interval of `cost_of_severing`, over the same draws of facts for both curves."""
+    effect_intervals: dict[str, list[list[tuple[float, float] | None]]] = field(default_factory=dict)
+    """As `effects`: the 95 % interval of each mean."""
 
     def cost_of_severing(self) -> list[float]:
         """By layer, how much severing the MLPs reduces the restored effect: the gap of Figure 3."""
@@ -114,57 +117,30 @@ def trace(
         )
     sigma = _embedding_deviation(model, known)
     generator = torch.Generator().manual_seed(how.seed)
-    sums = _Sums(len(parts.blocks))
+    traced = TracedFacts(len(parts.blocks))
     with frozen(model):
         for number, fact in enumerate(known):
             width = fact.last + 1 - fact.first
             drawn = torch.randn(how.samples, width, parts.width, generator=generator) * (how.noise * sigma)
-            run = Interventions(model, parts, fact, drawn, min(how.window, max(1, len(parts.blocks) // 2)))
-            sums.add(fact, run)
+            traced.add(
+                fact,
+                Interventions(model, parts, fact, drawn, min(how.window, max(1, len(parts.blocks) // 2))),
+            )
             progress("tracing", number + 1, len(known))
-    return sums.result(len(known), sigma)
-
-
-@dataclass
-class _Sums:
-    """Running means over facts."""
-
-    depth: int
-    clean: float = 0.0
-    corrupted: float = 0.0
-    effects: dict[str, list[list[list[float]]]] = field(default_factory=dict)
-    severed: dict[str, list[list[float]]] = field(default_factory=dict)
-    """What is severed → by fact, by layer."""
-
-    def add(self, fact: KnownFact, run: Interventions) -> None:
-        self.clean += run.clean
-        self.corrupted += run.corrupted
-        kinds: tuple[StateKind, ...] = ("state", "mlp", "attention")
-        for kind in kinds:
-            table = self.effects.setdefault(kind, [[[] for _ in ROLES] for _ in range(self.depth)])
-            found = run.effects(kind)
-            for column, tokens in enumerate(fact.roles().values()):
-                for layer in range(self.depth):
-                    if tokens:
-                        values = [found[layer, token] for token in tokens]
-                        table[layer][column].append(sum(values) / len(values))
-        for name, what in (("nothing", None), ("mlp", "mlp"), ("attention", "attention")):
-            self.severed.setdefault(name, []).append(list(run.severed(what)))  # type: ignore[arg-type]
-
-    def result(self, count: int, sigma: float) -> TraceResult:
-        means = {
-            kind: [[sum(cell) / len(cell) if cell else None for cell in row] for row in table]
-            for kind, table in self.effects.items()
-        }
-        drawn = weights(count, 0)
-        curves = {name: averages(table_of(rows, self.depth), drawn) for name, rows in self.severed.items()}
-        severed = {name: [float(value) for value in curve[0]] for name, curve in curves.items()}
-        intervals = {
-            name: [middle(column) or (0.0, 0.0) for column in curve.T] for name, curve in curves.items()
-        }
-        return TraceResult(
-            count, sigma, self.clean / count, self.corrupted / count, means, severed, intervals
-        )
+    costs = traced.averaged(traced.costs())
+    effects = {kind: traced.averaged(rows) for kind, rows in traced.effects.items()}
+    severed = {name: traced.averaged(rows) for name, rows in traced.severed.items()}
+    return TraceResult(
+        facts=len(known),
+        sigma=sigma,
+        clean=sum(traced.clean) / len(known),
+        corrupted=sum(traced.corrupted) / len(known),
+        effects={kind: by_role(found.means) for kind, found in effects.items()},
+        severed={name: [value or 0.0 for value in found.means] for name, found in severed.items()},
+        intervals={name: found.known_intervals() for name, found in severed.items()},
+        cost_intervals=costs.known_intervals(),
+        effect_intervals={kind: by_role(found.intervals) for kind, found in effects.items()},
+    )
 
 
 def _known(model: Any, tokenizer: Any, facts: Sequence[EditRequest]) -> list[KnownFact]:

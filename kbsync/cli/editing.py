@@ -143,7 +143,7 @@ def trace(
     options: ModelOptions,
     out: Annotated[
         Path,
-        typer.Option(help="Directory for tracing.json, tracing.svg and settings.json (R, for --settings)."),
+        typer.Option(help="Directory for tracing.json, .md, .png, .svg, and settings.json (R)."),
     ] = Path("tracing"),
     samples: Annotated[int, typer.Option(min=1, help="Noise draws per fact.")] = 10,
     count: Annotated[int, typer.Option(min=1, help="How many layers to recommend.")] = 5,
@@ -210,33 +210,32 @@ def show(report: EditOutcome) -> None:
 
 def show_trace(result: TraceResult, count: int) -> None:
     """What severing costs, layer by layer, and R."""
-    severed, costs = result.severed, result.cost_of_severing()
+    from editing.tracing.report import SEVERED_COLUMNS, peak, severed_rows
+
     print_table(
         f"{result.facts} facts, P[o] clean {result.clean:.3f}, corrupted {result.corrupted:.3f}: recovered by one "
-        "restored state at the subject's last token",
-        ("layer", "nothing severed", "MLPs severed", "attention severed", "cost of severing the MLPs"),
-        (
-            (layer, severed["nothing"][layer], severed["mlp"][layer], severed["attention"][layer], cost)
-            for layer, cost in enumerate(costs)
-        ),
+        "restored state at the subject's last token, with 95 % intervals",
+        SEVERED_COLUMNS,
+        severed_rows(result),
     )
+    for kind in result.effects:
+        say(peak(result, kind))
     layers = ", ".join(map(str, result.suggested_layers(count)))
     say(f"recommended: layers = [{layers}] (in [edit] of kbsync.toml), where severing the MLPs costs most")
 
 
 def _write_trace(result: TraceResult, out: Path, count: int) -> dict[str, Any]:
-    """tracing.json, settings.json with R, and the plot where it can be drawn; returns what was written."""
+    """The figures, settings.json with R, and the plots where they can be drawn; returns what was written."""
     import json
 
-    from editing.tracing.report import as_json, plot
+    from editing.tracing.figures import plot
+    from editing.tracing.report import write
 
-    out.mkdir(parents=True, exist_ok=True)
-    written = as_json(result)
-    (out / "tracing.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    written = write(result, out)
     settings = json.dumps({"layers": result.suggested_layers(count)})
     (out / "settings.json").write_text(settings + "\n", encoding="utf-8")
     try:
-        plot(result, out / "tracing.svg")
+        plot(result, out / "tracing.svg", out / "tracing.png", count=count)
     except ModuleNotFoundError:
         say("no plot was drawn: it needs matplotlib (pip install matplotlib)")
     return written

@@ -12,13 +12,13 @@ from typing import Any
 
 from kbsync.experiments.drawing import band, bars, finish
 from kbsync.experiments.measuring import ATTENTION, EditTrial
-from kbsync.experiments.report import Findings, score_table
+from kbsync.experiments.report import Findings, gate_table, score_table
 from kbsync.experiments.scores import difference
 from kbsync.experiments.setup import MEMIT, Series, Setup, run
 
-QUICK, FULL = 40, 10_000
+QUICK, FULL, SPARING = 300, 10_000, 12
 FACTORS = {
-    True: (1e-3, 1e-1, 1.0, 10.0, 1e3),
+    True: (1e-5, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3),
     False: (1e-4, 1e-3, 1e-2, 1e-1, 0.3, 1.0, 3.0, 10.0, 1e2, 1e3, 1e4),
 }
 """Multiples of the model's λ, by whether the run is quick."""
@@ -46,7 +46,7 @@ def trials(setup: Setup) -> list[tuple[str, EditTrial]]:
     base = setup.with_editor(MEMIT)
     parts = locate_parts(setup.bench.base.model, described(base))
     own = chosen_layers(parts, base)
-    n = setup.size(QUICK, FULL)
+    n = setup.size(QUICK, FULL, large=SPARING)
     lam = base.lam if base.lam != "auto" else 0.0
     found: list[tuple[str, EditTrial]] = []
     for seed in setup.seeds:
@@ -83,10 +83,10 @@ def experiment(setup: Setup) -> Findings:
         WHERE: "MLP or attention (Figure 13)",
         LAMBDA: "λ (Figure 12)",
     }
-    tables = [
-        score_table(titles[kind], series, "λ" if kind == LAMBDA else "facts", measures)
-        for kind, series in found.items()
-    ]
+    tables = []
+    for kind, series in found.items():
+        at = "λ" if kind == LAMBDA else "facts"
+        tables += [score_table(titles[kind], series, at, measures), gate_table(series, at)]
     results = [{"ablation": kind, **one.entry()} for kind, series in found.items() for one in series]
     return Findings(
         "What the choices of MEMIT are worth",

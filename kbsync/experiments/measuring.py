@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,13 +19,17 @@ from editing.editors.registry import editor_named
 from editing.errors import EditingError
 from editing.evaluation.generation import generate, mean, ngram_entropy
 from editing.evaluation.published import CounterFactCase, PromptAnswer, counterfact
+from editing.evaluation.questions import AskedBase
 from editing.evaluation.references import TfIdf
+from editing.evaluation.responses import Responses
 from editing.evaluation.scoring import Score, encode_targets, score
 from editing.model.weights import swapped
 from editing.settings import EditSettings
 from kbsync import __version__
 from kbsync.experiments.attention import edit_attention
 from kbsync.experiments.cases import EditCase
+from kbsync.experiments.consequences import Knowledge
+from kbsync.experiments.gate_measures import EXAMINED, GateExam, exam
 from kbsync.experiments.retrieving import RETRIEVAL, Reading, indexed, reading
 from kbsync.experiments.scores import FactScores, TrialScores
 
@@ -61,6 +65,10 @@ class Bench(Workbench):
     """A workbench for experiments."""
 
     clock: Callable[[], float] = time.perf_counter
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    """What else follows from an edit."""
+    examined: int = EXAMINED
+    """Facts of a trial that are asked what the gates ask."""
 
     @cached_property
     def kept(self) -> Kept:
@@ -88,6 +96,8 @@ class Bench(Workbench):
             "settings": asdict(settings),
             "statistics": self.statistics_content(settings),
             "heldout": self.heldout_name,
+            "knowledge": self.knowledge.key,
+            "examined": self.examined,
         }
 
     def _identity(self, trial: EditTrial) -> dict[str, Any]:
@@ -100,8 +110,9 @@ class Bench(Workbench):
 
     def _scores(self, trial: EditTrial) -> TrialScores:
         self.draw_text(trial.settings)
+        asked = self.exam(trial)
         if trial.unedited:
-            return TrialScores(self.asked(trial))
+            return self.judged(trial, asked)
         began = self.clock()
         try:
             built = self.edited(self.inputs(trial.cases, trial.settings, trial.variants))
@@ -109,9 +120,8 @@ class Bench(Workbench):
             return TrialScores((), error=str(error))
         seconds = self.clock() - began
         with swapped(self.base.model, built.tensors):
-            return TrialScores(
-                self.asked(trial),
-                perplexity_ratio=self.perplexity_ratio(),
+            return replace(
+                self.judged(trial, asked),
                 weight_growth=max(built.cost.growth.values(), default=1.0),
                 lam=built.cost.lam,
                 seconds=seconds,
@@ -143,6 +153,34 @@ class Bench(Workbench):
         return editor.edit(
             self.base.model, self.base.tokenizer, editor.arranged(inputs), progress=self.progress
         )
+
+    def exam(self, trial: EditTrial) -> GateExam | None:
+        """The gates' questions, which the base answers now; None for retrieval, which is asked through its index."""
+        if trial.settings.editor == RETRIEVAL and not trial.unedited:
+            return None
+        base = AskedBase(self.base.model, self.base.tokenizer, self._base_responses)
+        return exam(
+            base,
+            trial.cases,
+            self.knowledge,
+            trial.settings,
+            variants=trial.variants,
+            windows=self.windows,
+            examined=self.examined,
+        )
+
+    @cached_property
+    def _base_responses(self) -> Responses:
+        return Responses()
+
+    def judged(self, trial: EditTrial, exam: GateExam | None) -> TrialScores:
+        """All scores of the model with its current weights."""
+        facts, ratio = self.asked(trial), self.perplexity_ratio()
+        if exam is None:
+            return TrialScores(facts, perplexity_ratio=ratio)
+        found = exam.taken(unedited=trial.unedited)
+        whole = tuple(replace(fact, **found.by_fact.get(fact.id, {})) for fact in facts)  # type: ignore[arg-type]
+        return TrialScores(whole, perplexity_ratio=ratio, **found.of_model)  # type: ignore[arg-type]
 
     def asked(self, trial: EditTrial) -> tuple[FactScores, ...]:
         """The scores by fact of the model with its current weights."""

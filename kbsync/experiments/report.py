@@ -48,19 +48,37 @@ class Findings:
     """Sentences about what was found, or why something is missing."""
 
 
+GATES = ("said", "two_hop_said", "reversed", "negation", "long_prefix", "same_subject", "kl_median", "kl_p99")
+"""What the gates of a run judge; of the first facts of a trial only (`gate_measures.EXAMINED`)."""
+
+
 def score_table(title: str, series: Sequence[Series], at: str, measures: Sequence[str]) -> TextTable:
-    """A row for each series: its line, where it is, and its measures with their intervals."""
+    """A row for each series: its line, where it is, its measures with their intervals, and perplexity.
+
+    A measure that applies to none of the series has no column.
+    """
+    entries = [one.entry() for one in series]
+    shown = [name for name in measures if any(_figure(entry, name) is not None for entry in entries)]
     rows = []
-    for one in series:
-        entry = one.entry()
-        found: Mapping[str, Measured] = entry["measures"]
-        shown = [found.get(name) for name in measures]
-        models = entry["models"]
-        ratio = None if one.error else sum(m["perplexity_ratio"] for m in models) / len(models)
+    for one, entry in zip(series, entries, strict=True):
         note = f"failed: {one.error}" if one.error else ""
-        rows.append((one.line, one.at, *shown, ratio, note))
-    columns = ("editor" if at == "n" else "", at, *measures, "perplexity", "")
+        values = [_figure(entry, name) for name in (*shown, "perplexity_ratio")]
+        rows.append((one.line, one.at, *values, note))
+    columns = ("editor" if at == "n" else "", at, *shown, "perplexity", "")
     return TextTable(title, columns, tuple(rows))
+
+
+def gate_table(series: Sequence[Series], at: str) -> TextTable:
+    """The same series, as the gates of a run judge them."""
+    return score_table("as the gates of a run judge", series, at, GATES)
+
+
+def _figure(entry: Mapping[str, Any], name: str) -> Measured | float | None:
+    """A measure by fact with its interval, or the mean over seeds of a figure of the model as a whole."""
+    if entry["error"] or name in entry["measures"]:
+        return None if entry["error"] else entry["measures"][name]
+    values = [model.get(name) for model in entry["models"]]
+    return None if None in values or not values else sum(values) / len(values)
 
 
 def _text(value: Any) -> str:

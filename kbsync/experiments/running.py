@@ -11,9 +11,11 @@ from editing.calibration.statements import WordedTriple, common_knowledge, diges
 from editing.calibration.statements import from_records as statements_of
 from editing.datasets import Record
 from editing.progress import Pace, TimedProgress
+from kbsync.catalogue.relations import Catalogue
 from kbsync.demo.world import load
 from kbsync.experiments import report, testbed
 from kbsync.experiments.cases import from_records
+from kbsync.experiments.consequences import Knowledge, common_catalogue
 from kbsync.experiments.drawing import require_matplotlib
 from kbsync.experiments.registry import experiment_named
 from kbsync.experiments.setup import MEMIT, Setup
@@ -68,6 +70,7 @@ def run(chosen: Chosen, order: Order, progress: TimedProgress) -> BenchOutcome:
     require_matplotlib()
     editors = _editors(order.editors)
     from editing.storage.loaded import load_base
+    from kbsync.experiments.gate_measures import SPARING
     from kbsync.experiments.measuring import Bench
 
     with at_work(chosen, "kbsync bench"):
@@ -89,6 +92,8 @@ def run(chosen: Chosen, order: Order, progress: TimedProgress) -> BenchOutcome:
             chosen,
             order,
         )
+        if setup.sparing:
+            setup = replace(setup, bench=replace(setup.bench, examined=SPARING))
         found = experiment(setup)
     files = report.write(order.out, order.name, found, _about(chosen, order, setup))
     return BenchOutcome(
@@ -120,13 +125,19 @@ def _with_facts(setup: Setup, chosen: Chosen, order: Order) -> Setup:
     base = setup.bench.base
     statements = _statements(chosen, order)
     known = knowledge(base.model, base.tokenizer, statements, described=described(chosen.settings)).known
-    return replace(setup, known=known, relation_names=_relation_names(chosen))
+    bench = replace(setup.bench, knowledge=Knowledge(known, _catalogue(chosen)))
+    return replace(setup, bench=bench, known=known, relation_names=_relation_names(chosen))
 
 
 def _statements(chosen: Chosen, order: Order) -> tuple[WordedTriple, ...]:
     if order.records is not None:
         return statements_of(order.records)
     return testbed.world_statements() if testbed.is_testbed(chosen.path) else common_knowledge()
+
+
+def _catalogue(chosen: Chosen) -> Catalogue:
+    """How the consequences of facts are put into words."""
+    return testbed.catalogue() if testbed.is_testbed(chosen.path) else common_catalogue()
 
 
 def _relation_names(chosen: Chosen) -> dict[str, str]:

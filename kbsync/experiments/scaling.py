@@ -9,7 +9,7 @@ from typing import Any
 
 from kbsync.experiments.drawing import band, counts_axis, finish, plain_logarithms
 from kbsync.experiments.measuring import UNEDITED, EditTrial
-from kbsync.experiments.report import Findings, score_table
+from kbsync.experiments.report import Findings, gate_table, score_table
 from kbsync.experiments.scores import Measured, difference
 from kbsync.experiments.setup import MEMIT, Series, Setup, run
 
@@ -27,7 +27,7 @@ PANELS = {
 
 
 def sizes(available: int, *, quick: bool = False) -> list[int]:
-    """The numbers of facts, as far as there are so many; a quick run takes every second value."""
+    """The numbers of facts, as far as there are so many; a quick run takes every second value up to `QUICK`."""
     step = 2 if quick else 1
     most = min(available, QUICK if quick else LARGEST)
     found = [round(math.exp(math.log(LARGEST) * i / STEPS)) for i in range(0, STEPS + 1, step)]
@@ -36,7 +36,7 @@ def sizes(available: int, *, quick: bool = False) -> list[int]:
 
 def trials(setup: Setup) -> list[EditTrial]:
     """Every editor with every number of facts and every seed."""
-    counts = sizes(setup.available, quick=setup.quick)
+    counts = sizes(setup.size(QUICK, LARGEST), quick=setup.quick)
     found = []
     for seed in setup.seeds:
         cases = setup.cases(seed, counts[-1])
@@ -51,7 +51,10 @@ def experiment(setup: Setup) -> Findings:
     series = run(setup, trials(setup))
     return Findings(
         "Scores against the number of facts edited at once",
-        [score_table("scores", series, "n", ("S", "ES", "PS", "NS", "strict", "strict_neighbour"))],
+        [
+            score_table("scores", series, "n", ("S", "ES", "PS", "NS", "strict", "strict_neighbour")),
+            gate_table(series, "n"),
+        ],
         {"": partial(_draw, series=series)},
         [one.entry() for one in series],
         comparisons(series),

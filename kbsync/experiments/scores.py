@@ -29,6 +29,12 @@ class FactScores:
     two_hop: float | None = None
     GE: float | None = None
     RS: float | None = None
+    said: float | None = None
+    reversed: float | None = None
+    two_hop_said: float | None = None
+    negation: float | None = None
+    long_prefix: float | None = None
+    same_subject: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,9 @@ class TrialScores:
     """Perplexity of held-out text over the base's."""
     weight_growth: float = 1.0
     """‖W + Δ‖ / ‖W‖ of the edited matrix that grew most."""
+    kl_median: float | None = None
+    """Of KL(base ‖ edited) of the next token over untouched prompts, in nats."""
+    kl_p99: float | None = None
     lam: float = 0.0
     seconds: float = 0.0
     """Time of the edit; what was in the cache cost nothing."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kbsync.experiments.measuring import Bench, EditTrial
 
 MEMIT = "memit"
+LARGE = 50_000_000
+"""A model with more parameters than this is edited with fewer facts in a quick run, so that it ends on CPU cores."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,19 @@ class Setup:
             return tuple(chosen[seed % max(len(chosen), 1) :] + chosen[: seed % max(len(chosen), 1)])[:most]
         return counterfactual_cases(self.known, seed=seed, most=most, relations=relations)
 
-    def size(self, quick: int, full: int) -> int:
-        """A number of facts, as far as the data allow."""
-        return min(quick if self.quick else full, self.available)
+    @cached_property
+    def sparing(self) -> bool:
+        """Whether the run is quick although the model is large."""
+        parameters = sum(parameter.numel() for parameter in self.bench.base.model.parameters())
+        return self.quick and parameters > LARGE
+
+    def size(self, quick: int, full: int, *, large: int | None = None) -> int:
+        """A number of facts, as far as the data allow.
+
+        `large`: that of a quick run on a large model; a third of `quick` if it is not given.
+        """
+        wanted = (quick // 3 if large is None else large) if self.sparing else quick if self.quick else full
+        return min(wanted, self.available)
 
     def with_editor(self, name: str) -> EditSettings:
         """The settings of an editor, with the options that a search found (`tuning.py`)."""
@@ -122,6 +134,8 @@ class Series:
             "models": [
                 {
                     "perplexity_ratio": one.perplexity_ratio,
+                    "kl_median": one.kl_median,
+                    "kl_p99": one.kl_p99,
                     "weight_growth": one.weight_growth,
                     "lam": one.lam,
                     "seconds": one.seconds,

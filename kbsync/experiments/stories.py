@@ -9,7 +9,7 @@ from typing import Any
 from kbsync.experiments.cases import EditCase
 from kbsync.experiments.drawing import bars
 from kbsync.experiments.measuring import UNEDITED, EditTrial
-from kbsync.experiments.report import Findings, TextTable, score_table
+from kbsync.experiments.report import Findings, TextTable, gate_table, score_table
 from kbsync.experiments.setup import MEMIT, Series, Setup, run
 
 SHOWN = 20
@@ -38,6 +38,7 @@ def story(setup: Setup, title: str, cases: Sequence[EditCase]) -> Findings:
         f"{title}: {n} facts at once",
         [
             score_table("before and after", series, "n", MEASURES),
+            gate_table(series, "n"),
             TextTable(f"the first {len(rows)} facts", ("prompt", "before", "wanted", "stated now"), rows),
         ],
         {"": partial(_draw, series=(before, after))},

@@ -8,13 +8,13 @@ from typing import Any
 
 from kbsync.experiments.drawing import bars
 from kbsync.experiments.measuring import UNEDITED, EditTrial
-from kbsync.experiments.report import Findings, score_table
+from kbsync.experiments.report import Findings, gate_table, score_table
 from kbsync.experiments.scaling import comparisons
 from kbsync.experiments.setup import MEMIT, Series, Setup, run
 
 QUICK, FULL = 60, 10_000
-WRITTEN = {True: 10, False: 100}
-"""Facts that the model writes about (GE, RS), by whether the run is quick."""
+WRITTEN, WRITTEN_QUICK = 100, 10
+"""Facts that the model writes about (GE, RS)."""
 COUNTERFACT = ("S", "ES", "PS", "NS", "GE", "RS")
 ZSRE = ("accuracy", "accuracy_paraphrase", "specificity")
 STRICT = ("strict", "strict_paraphrase", "strict_neighbour", "two_hop")
@@ -22,15 +22,13 @@ PANELS = {"S": "S", "ES": "ES", "PS": "PS", "NS": "NS", "strict": "strict argmax
 
 
 def trials(setup: Setup) -> list[EditTrial]:
-    n = setup.size(QUICK, FULL)
+    n, written = setup.size(QUICK, FULL), setup.size(WRITTEN_QUICK, WRITTEN)
     found = []
     for seed in setup.seeds:
         cases = setup.cases(seed, n)
         for line in (UNEDITED, *setup.editors):
             settings = setup.with_editor(MEMIT if line == UNEDITED else line)
-            found.append(
-                EditTrial(line, settings, cases, n, setup.variants, seed, generated=WRITTEN[setup.quick])
-            )
+            found.append(EditTrial(line, settings, cases, n, setup.variants, seed, generated=written))
     return found
 
 
@@ -45,6 +43,7 @@ def experiment(setup: Setup) -> Findings:
                 "as for zsRE (Table 1): accuracy of single tokens, teacher-forced", series, "n", ZSRE
             ),
             score_table("strict argmax of all tokens", series, "n", STRICT),
+            gate_table(series, "n"),
         ],
         {"": partial(_draw, series=series)},
         [one.entry() for one in series],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from editing.calibration.statements import WordedTriple
+from kbsync.catalogue.relations import Catalogue, load_catalogue
 from kbsync.demo.setting import MODEL, TEXT, measured_settings
 from kbsync.demo.world import load
 
@@ -31,6 +32,11 @@ def world_statements() -> tuple[WordedTriple, ...]:
         )
         found.setdefault((subject, fact.relation), one)
     return tuple(found.values())
+
+
+def catalogue() -> Catalogue:
+    """The world's relations, as the demo's settings have them."""
+    return load_catalogue(load().relation_tables())
 
 
 def variants() -> int:

@@ -111,8 +111,9 @@ class Walk:
         bench = self.bench
         trial = EditTrial(self.way.name, self.settings, day.wanted, day.number, self.variants)
         gone = replace(trial, cases=tuple(map(reverted, day.gone)))
+        exam = bench.exam(trial)
         with swapped(bench.base.model, weights):
-            scores = TrialScores(bench.asked(trial), perplexity_ratio=bench.perplexity_ratio())
+            scores = bench.judged(trial, exam)
             back = [fact.strict for fact in bench.asked(gone)] if day.gone else []
         return DayScores(
             day.number, len(day.wanted), scores, sum(back) / len(back) if back else None, seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 from editing.errors import DataError
 from editing.model.architectures import locate_parts
 from editing.requests import EditRequest
+from editing.tracing.figures import plot
 from editing.tracing.interventions import ROLES
+from editing.tracing.report import markdown, peak
 from editing.tracing.trace import TraceResult, TraceSettings, _known, trace
 from tests.support.tiny_models import gpt2, learn, llama, tokenizer
 
@@ -120,6 +123,34 @@ def test_layers_whose_severing_costs_nothing_are_not_recommended() -> None:
     assert result.suggested_layers(3) == (0, 1)
     nowhere = TraceResult(1, 1.0, 1.0, 0.0, {}, {"nothing": [0.3, 0.3, 0.3], "mlp": [0.3, 0.3, 0.3]})
     assert len(nowhere.suggested_layers(2)) == 1  # something has to be edited
+
+
+def test_every_mean_has_an_interval_over_facts(result: TraceResult) -> None:
+    assert len(result.cost_intervals) == len(result.severed["mlp"])
+    for cost, (low, high) in zip(result.cost_of_severing(), result.cost_intervals, strict=True):
+        assert low - 1e-9 <= cost <= high + 1e-9
+    for kind, rows in result.effects.items():
+        for row, bounds in zip(rows, result.effect_intervals[kind], strict=True):
+            for value, interval in zip(row, bounds, strict=True):
+                assert (value is None) == (interval is None)
+                if value is not None and interval is not None:
+                    assert interval[0] <= value <= interval[1]
+
+
+def test_the_page_has_every_figure_and_says_where_restoring_helps_most(result: TraceResult) -> None:
+    page = markdown(result)
+    depth, kinds = len(result.severed["mlp"]), len(result.effects)
+    assert page.count("\n| 0 |") == 1 + kinds
+    assert page.count(f"\n| {depth - 1} |") == 1 + kinds
+    effects = {"state": [[0.1, None, 0.7, 0.2, None, 0.9], [0.0, None, 0.3, 0.1, None, 1.0]]}
+    peaked = TraceResult(1, 1.0, 1.0, 0.0, effects, result.severed)
+    assert peak(peaked, "state") == "Restored state recovers most at the last subject token, layer 0: 0.700."
+
+
+@pytest.mark.parametrize("name", ["figures.png", "figures.svg"])
+def test_heat_maps_and_bars_are_drawn(result: TraceResult, tmp_path: Path, name: str) -> None:
+    plot(result, tmp_path / name, count=2)
+    assert (tmp_path / name).stat().st_size > 10_000
 
 
 def test_no_hook_outlives_a_trace(model: Any, result: TraceResult) -> None:

@@ -60,8 +60,12 @@ def test_scaling_writes_a_plot_a_table_and_json_that_says_what_it_was_measured_w
     edited = points["memit", 3]
     assert len(edited["by_fact"][0]) == 3
     assert edited["measures"]["ES"]["value"] > points["unedited", 10]["measures"]["ES"]["value"]
+    assert edited["measures"].keys() >= {"said", "negation", "long_prefix"}
+    assert edited["models"][0]["kl_p99"] > 1e-4
+    assert points["unedited", 10]["models"][0]["kl_p99"] == pytest.approx(0, abs=1e-6)
     page = (tmp_path / "scaling.md").read_text(encoding="utf-8")
     assert "| memit | 3 |" in page
+    assert "| editor | n | said |" in page
     assert found["model"]["digest"][:12] in page
 
 

@@ -390,7 +390,8 @@ def test_tracing_recommends_layers_in_a_table_json_and_a_plot(knowing: Path, tmp
     assert "recommended: layers = [" in done.stderr
     written = json.loads((tmp_path / "trace" / "tracing.json").read_text())
     assert len(written["severed"]["mlp"]) == 3
-    assert (tmp_path / "trace" / "tracing.svg").stat().st_size > 1_000
+    for name in ("tracing.svg", "tracing.png", "tracing.md"):
+        assert (tmp_path / "trace" / name).stat().st_size > 1_000
     layers = json.loads((tmp_path / "trace" / "settings.json").read_text())["layers"]
     assert layers == sorted(layers)
     assert layers
