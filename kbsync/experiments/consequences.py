@@ -31,7 +31,7 @@ def common_catalogue() -> Catalogue:
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class Background:
     """What consequences follow from, besides the edited facts."""
 
     known: tuple[WordedTriple, ...] = ()

@@ -26,7 +26,7 @@ from editing.requests import render
 from editing.settings import EditSettings
 from editing.spec import BaseAnswer, BuildSpec, Case, FactSpec
 from kbsync.experiments.cases import EditCase
-from kbsync.experiments.consequences import Knowledge
+from kbsync.experiments.consequences import Background
 
 OF_FACTS = {
     "said": "said",
@@ -121,7 +121,7 @@ def _share(measure: FactMeasure, questions: FactQuestions | None, candidate: Res
 def exam(
     base: AskedBase,
     cases: Sequence[EditCase],
-    knowledge: Knowledge,
+    background: Background,
     settings: EditSettings,
     *,
     variants: int,
@@ -132,7 +132,7 @@ def exam(
 
     `windows`: held-out text, from which the ordinary text before a prompt is taken.
     """
-    consequences = knowledge.consequences(cases)
+    consequences = background.consequences(cases)
     facts = tuple(
         _fact_spec(case, base.tokenizer, variants, consequences[case.record.request.id])
         for case in cases[:examined]

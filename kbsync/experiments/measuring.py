@@ -28,7 +28,7 @@ from editing.settings import EditSettings
 from kbsync import __version__
 from kbsync.experiments.attention import edit_attention
 from kbsync.experiments.cases import EditCase
-from kbsync.experiments.consequences import Knowledge
+from kbsync.experiments.consequences import Background
 from kbsync.experiments.gate_measures import EXAMINED, GateExam, exam
 from kbsync.experiments.retrieving import RETRIEVAL, Reading, indexed, reading
 from kbsync.experiments.scores import FactScores, TrialScores
@@ -65,7 +65,7 @@ class Bench(Workbench):
     """A workbench for experiments."""
 
     clock: Callable[[], float] = time.perf_counter
-    knowledge: Knowledge = field(default_factory=Knowledge)
+    background: Background = field(default_factory=Background)
     """What else follows from an edit."""
     examined: int = EXAMINED
     """Facts of a trial that are asked what the gates ask."""
@@ -96,7 +96,7 @@ class Bench(Workbench):
             "settings": asdict(settings),
             "statistics": self.statistics_content(settings),
             "heldout": self.heldout_name,
-            "knowledge": self.knowledge.key,
+            "background": self.background.key,
             "examined": self.examined,
         }
 
@@ -162,7 +162,7 @@ class Bench(Workbench):
         return exam(
             base,
             trial.cases,
-            self.knowledge,
+            self.background,
             trial.settings,
             variants=trial.variants,
             windows=self.windows,

@@ -15,7 +15,7 @@ from kbsync.catalogue.relations import Catalogue
 from kbsync.demo.world import load
 from kbsync.experiments import report, testbed
 from kbsync.experiments.cases import from_records
-from kbsync.experiments.consequences import Knowledge, common_catalogue
+from kbsync.experiments.consequences import Background, common_catalogue
 from kbsync.experiments.drawing import require_matplotlib
 from kbsync.experiments.registry import experiment_named
 from kbsync.experiments.setup import MEMIT, Setup
@@ -125,7 +125,7 @@ def _with_facts(setup: Setup, chosen: Chosen, order: Order) -> Setup:
     base = setup.bench.base
     statements = _statements(chosen, order)
     known = knowledge(base.model, base.tokenizer, statements, described=described(chosen.settings)).known
-    bench = replace(setup.bench, knowledge=Knowledge(known, _catalogue(chosen)))
+    bench = replace(setup.bench, background=Background(known, _catalogue(chosen)))
     return replace(setup, bench=bench, known=known, relation_names=_relation_names(chosen))
 
 

@@ -19,7 +19,7 @@ from editing.requests import EditRequest
 from editing.settings import EditSettings
 from kbsync.catalogue.relations import Catalogue, Relation
 from kbsync.experiments.cases import EditCase
-from kbsync.experiments.consequences import Knowledge, common_catalogue
+from kbsync.experiments.consequences import Background, common_catalogue
 from kbsync.experiments.gate_measures import GateExam, exam
 from tests.support import taught_facts
 
@@ -48,7 +48,7 @@ def stated(subject: str, relation: str, value: str) -> WordedTriple:
 def test_two_hops_follow_from_an_edit_and_from_what_the_model_states() -> None:
     case = edit("Mill", "x:owner", "Anna", "Bob")
     known = (stated("Mill", "x:owner", "Bob"), stated("Anna", "x:town", "Oslo"))
-    found = Knowledge(known, CATALOGUE).consequences([case])[case.record.request.id]
+    found = Background(known, CATALOGUE).consequences([case])[case.record.request.id]
     assert {(one.kind, one.rendered, one.target) for one in found} == {
         ("two_hop", "The town of the owner of Mill is", "Oslo"),
         ("reversed", "Anna is the owner of", "Mill"),
@@ -58,12 +58,12 @@ def test_two_hops_follow_from_an_edit_and_from_what_the_model_states() -> None:
 def test_nothing_is_reversed_where_another_subject_has_the_object_too() -> None:
     case = edit("Mill", "x:owner", "Anna", "Bob")
     known = (stated("Boat", "x:owner", "Anna"),)
-    assert Knowledge(known, CATALOGUE).consequences([case])[case.record.request.id] == ()
+    assert Background(known, CATALOGUE).consequences([case])[case.record.request.id] == ()
 
 
 def test_the_key_changes_with_what_consequences_depend_on() -> None:
     known = (stated("Mill", "x:owner", "Bob"),)
-    keys = {Knowledge(*parts).key for parts in ((known, CATALOGUE), ((), CATALOGUE), (known, Catalogue({})))}
+    keys = {Background(*parts).key for parts in ((known, CATALOGUE), ((), CATALOGUE), (known, Catalogue({})))}
     assert len(keys) == 3
 
 
@@ -97,7 +97,7 @@ def cases() -> list[EditCase]:
 
 def examined(base: AskedBase, cases: list[EditCase]) -> GateExam:
     return exam(
-        base, cases, Knowledge(), EditSettings(), variants=0, windows=[torch.tensor([[3, 4, 5, 6] * 8])]
+        base, cases, Background(), EditSettings(), variants=0, windows=[torch.tensor([[3, 4, 5, 6] * 8])]
     )
 
 
@@ -140,5 +140,5 @@ def test_damage_shows_in_the_divergence_and_in_other_relations(
 
 def test_only_the_first_facts_are_examined(base: AskedBase, cases: list[EditCase]) -> None:
     windows = [torch.tensor([[3, 4, 5, 6] * 8])]
-    asked = exam(base, cases, Knowledge(), EditSettings(), variants=0, windows=windows, examined=2)
+    asked = exam(base, cases, Background(), EditSettings(), variants=0, windows=windows, examined=2)
     assert list(asked.taken().by_fact) == [case.subject for case in cases[:2]]
