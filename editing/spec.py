@@ -23,6 +23,7 @@ from editing.old_reports import upgraded
 from editing.refusals import PHRASES
 from editing.requests import PLACEHOLDER
 from editing.settings import EditSettings
+from editing.undecided import UndecidedAnswer
 
 SPEC_VERSION = 1
 REPORT_VERSION = 2
@@ -294,6 +295,7 @@ class FactReport:
     """All questions about a fact that failed at least one of them, and about the first new facts."""
     derived: tuple[Consequence, ...] = ()
     """What follows from it and was edited, since the model did not infer it."""
+    undecided: tuple[UndecidedAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,12 @@ stdout = Console(highlight=False, width=None if sys.stdout.isatty() else UNSEEN_
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: dataclasses as objects, dates as ISO 8601, NaN and infinities as text."""
+    """`value` as JSON can hold it: dataclasses and pydantic's models as objects, dates as ISO 8601, NaN and infinities
+    as text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

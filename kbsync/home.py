@@ -45,6 +45,11 @@ class RunDirectory:
         return self.path / "gate_commands.json"
 
     @property
+    def judge(self) -> Path:
+        """What a judge model was asked about the candidate's answers, and what it answered."""
+        return self.path / "judge.json"
+
+    @property
     def progress(self) -> Path:
         """How far the worker is, while it is at work; for the review pages."""
         return self.path / "progress.json"

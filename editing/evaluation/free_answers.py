@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import regex
 import torch
@@ -20,12 +20,11 @@ from editing.folding import fold
 from editing.model.passes import Ids
 from editing.progress import Tick, uncounted
 from editing.requests import PLACEHOLDER
+from editing.undecided import FreeVerdict
 
 ANSWER_TOKENS = 32
 """An answer that has not ended by then is cut."""
 
-
-FreeVerdict = Literal["right", "wrong", "undecided"]
 Span = tuple[int, int]
 _NAME = regex.compile(r"\b\p{Lu}|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Arabic}\p{Hebrew}\p{Devanagari}]")
 

@@ -15,6 +15,7 @@ from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.application import Application
+    from kbsync.gates.judge_record import JudgeRecord
     from state.fact_queries import FactFilter
     from state.records import Fact, FactStatus, GateResult, Run
 
@@ -162,7 +163,9 @@ def runs(
         results = list(tx.gate_results(run)) if run is not None else []
     found = page.rows
     if json:
-        print_json({"run": found[0], "gates": results} if run is not None else found)
+        print_json(
+            {"run": found[0], "gates": results, "judge": _judge(app, found[0])} if run is not None else found
+        )
     else:
         _print_runs(app, found, None if run is None else results)
     say_next("--before", page.next, older="there are older ones")
@@ -196,6 +199,29 @@ def _print_runs(app: Application, found: Sequence[Run], results: Sequence[GateRe
             ),
         )
         _print_measured(app, found[0])
+        _print_judge(_judge(app, found[0]))
+
+
+def _judge(app: Application, run: Run) -> JudgeRecord | None:
+    """What a judge model was asked about the candidate of the last round."""
+    from kbsync.gates.judge_record import read_record
+
+    return read_record(app.home.round(run.id, run.round).judge)
+
+
+def _print_judge(record: JudgeRecord | None) -> None:
+    if record is None:
+        return
+    print_table(
+        record.summary,
+        ("fact", "gate", "of", "verdict", "reason", "what it was asked"),
+        (
+            (*place, asked.verdict, asked.reason or asked.problem, asked.prompt)
+            for one in record.answers
+            for asked in [record.exchanges[one.exchange]]
+            for place in [(one.place.fact, one.place.measure, one.place.side)]
+        ),
+    )
 
 
 def _print_measured(app: Application, run: Run) -> None:

@@ -31,6 +31,17 @@ class Patience:
     alive: Callable[[], None]
     """Called while waiting; raises state.StaleLeader if another process leads."""
     stopping: threading.Event
+    stopped: tuple[str, str] = (
+        "stopped while a server was being notified",
+        "the next start notifies it again",
+    )
+    """What is said at SIGTERM: what was going on, and what follows."""
+
+    def check(self) -> None:
+        """Renew the lease; raises Stopping at SIGTERM."""
+        self.alive()
+        if self.stopping.is_set():
+            raise Stopping(*self.stopped)
 
     def wait(self, call: Callable[[], T], seconds: float, abandoned: threading.Event) -> T:
         """`call()`, or HookFailed after `seconds`; sets `abandoned` when its result is no longer needed.
@@ -54,11 +65,7 @@ class Patience:
         deadline = time.monotonic() + seconds
         try:
             while not done.wait(_LOOK_S):
-                self.alive()
-                if self.stopping.is_set():
-                    raise Stopping(
-                        "stopped while a server was being notified", "the next start notifies it again"
-                    )
+                self.check()
                 if time.monotonic() > deadline:
                     raise HookFailed(f"it did not end within {seconds:g} s")
         finally:

@@ -31,6 +31,7 @@ from state.records import Event
 
 MOST_EVENTS = 20_000
 """Each has a proof of its own, about a kilobyte."""
+_OF_A_ROUND = ("spec.json", "report.json", "gate_commands.json", "judge.json")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -95,11 +96,11 @@ def _runs(app: Application, chosen: EventFilter, events: Iterable[Event]) -> lis
 
 
 def _add_reports(app: Application, run: int, collected: Collected) -> None:
-    """Spec, report and gate commands' results of every round, as far as they are still there."""
+    """Spec, report, and what gate commands and a judge model found, of every round, as far as it is still there."""
     directory = app.home.run(run)
     for place in sorted(directory.glob("round-*")):
         name = f"runs/{run}/{place.name}"
-        for file in (place / "spec.json", place / "report.json", place / "gate_commands.json"):
+        for file in (place / one for one in _OF_A_ROUND):
             if file.is_file():
                 collected.files[f"{name}/{file.name}"] = file.read_bytes()
         try:

@@ -70,6 +70,7 @@ def check_settings(app: Application) -> Checked:
         "gates": f"{sum(gate.enabled for gate in app.gates)} on",
         "deploy hooks": ", ".join(f"{name} ({hook.kind})" for name, hook in app.settings.deploy.items())
         or "none",
+        "judge": "off" if (judge := app.settings.judge) is None else f"{judge.model} at {judge.url}",
         "health": app.settings.health.listen or "off",
         "sources": ", ".join(sorted(app.settings.sources)) or "none",
         **dict(agenda(app).lines()),
@@ -222,20 +223,19 @@ def _deploy(app: Application) -> Iterator[Problem]:
         yield Problem(where, str(error), error.advice or "see docs/deploying.md")
 
 
-def _webhooks(app: Application) -> Iterator[Problem]:
-    for name, receiver in app.settings.webhooks.items():
+def _secrets(app: Application) -> Iterator[Problem]:
+    """Find secrets that the settings name and that are not there."""
+    settings, oidc, judge = app.settings, app.settings.pages.oidc, app.settings.judge
+    named: list[tuple[str, Callable[[], object], str]] = [
+        *((f"[webhooks.{name}]", one.keys, "notifications") for name, one in settings.webhooks.items()),
+        *([("[pages.oidc]", oidc.client_secret, "pages")] if oidc is not None else []),
+        *([("[judge]", judge.token, "gates")] if judge is not None else []),
+    ]
+    for where, read, page in named:
         try:
-            receiver.keys()
+            read()
         except BadConfiguration as error:
-            yield Problem(f"[webhooks.{name}]", str(error), error.advice or "see docs/notifications.md")
-
-
-def _sign_in(app: Application) -> Iterator[Problem]:
-    if (oidc := app.settings.pages.oidc) is not None:
-        try:
-            oidc.client_secret()
-        except BadConfiguration as error:
-            yield Problem("[pages.oidc]", str(error), error.advice or "see docs/pages.md")
+            yield Problem(where, str(error), error.advice or f"see docs/{page}.md")
 
 
 def _tracing(app: Application) -> Iterator[Problem]:
@@ -326,8 +326,7 @@ CHECKS: tuple[SettingsCheck, ...] = (
     _gate_commands,
     _question_files,
     _deploy,
-    _webhooks,
-    _sign_in,
+    _secrets,
     _signing,
     _relations,
     _wordings,

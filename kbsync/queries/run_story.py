@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from editing.consequence import Consequence
 from kbsync.application import Application
 from kbsync.gates import Gate, GateStanding, is_judged, standing
+from kbsync.gates.judge_record import JudgeRecord, read_record
 from kbsync.queries.fact_way import FactWay, RunStep, steps, ways
 from kbsync.queries.measured import Unjudged, unjudged
 from kbsync.queries.reports import Reports
@@ -66,6 +67,8 @@ class RunStory:
     """What the last round measured for gates that are off."""
     derived: tuple[Consequence, ...]
     """What the last round edited that follows from facts."""
+    judge: JudgeRecord | None
+    """What a judge model was asked about the last round's candidate."""
     changes: tuple[int, int]
     """How many facts it is to add, and to remove."""
     ways: tuple[FactWay, ...]
@@ -116,6 +119,7 @@ def run_story(app: Application, id: int, reports: Reports) -> RunStory:
             seconds=report.seconds,
             unjudged=unjudged(app.gates, report.measures),
             derived=report.derived,
+            judge=read_record(app.home.round(run.id, run.round).judge),
             steps=steps(run, events),
             progress=progress_of(app, run),
             deployments=_deployments(tx, checkpoint),

@@ -7,7 +7,7 @@ of the report and of the settings.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from editing.spec import BuildReport, Measure
 from kbsync.application import Application
 from kbsync.errors import NoInput, UsageError
 from kbsync.gates import DEFAULT_GATES, RULE, Gate, GateVerdict, judge_all
+from kbsync.gates.judge_record import read_record
+from kbsync.gates.votes import with_votes
 from kbsync.home import RunDirectory
 from kbsync.runs.gate_commands import CommandResults
 from kbsync.settings.in_force import verdicts_under
@@ -38,7 +40,7 @@ def basis_of(app: Application, directory: RunDirectory) -> dict[str, str]:
 
 def _files(directory: RunDirectory) -> dict[str, Path]:
     """The files with measures, by the names that their digests have in the event."""
-    return {"report": directory.report, "gate_commands": directory.gate_commands}
+    return {"report": directory.report, "gate_commands": directory.gate_commands, "judge": directory.judge}
 
 
 def declarations(gates: Iterable[Gate], measures: Iterable[Measure]) -> dict[str, dict[str, Any]]:
@@ -105,14 +107,18 @@ def _rejudged(app: Application, run: int, number: int, event: Event, body: Mappi
             f"run {run} was judged by rule {rule}, which a newer version of kbsync has",
             f"judge it again with that version; this one has rules 1 to {RULE}",
         )
-    verdicts = judge_all([_gate(one) for one in logged.values()], _measures(files), rule=rule)
+    gates = [_gate(one) for one in logged.values()]
+    verdicts = judge_all(gates, _measures(files, gates), rule=rule)
     found += [f"{v.name}: {line}" for v in verdicts for line in _differences(v, logged[v.name])]
     return Rejudged(run, number, event.seq, digests["report"], len(logged), tuple(found))
 
 
-def _measures(files: Mapping[str, Path]) -> tuple[Measure, ...]:
-    """What the worker and the gate commands measured."""
-    measures = BuildReport.read(files["report"]).measures
+def _measures(files: Mapping[str, Path], gates: Sequence[Gate]) -> tuple[Measure, ...]:
+    """What the worker and the gate commands measured, with the stored votes of a judge model that count."""
+    report = BuildReport.read(files["report"])
+    if record := read_record(files["judge"]):
+        report = with_votes(report, gates, record.votes(), record.share).report
+    measures = report.measures
     if not files["gate_commands"].is_file():
         return measures
     results = CommandResults.model_validate_json(files["gate_commands"].read_bytes())

@@ -19,7 +19,7 @@ import structlog
 from editing.crashpoints import crash_point
 from editing.errors import EditingError
 from editing.progress import TimedProgress, silent
-from editing.spec import BuildReport, Measure
+from editing.spec import BuildReport
 from kbsync import gates, telemetry
 from kbsync.application import Application
 from kbsync.errors import BadData
@@ -27,7 +27,7 @@ from kbsync.executor import Worker, WorkerFailed
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.recipe import recipe, same
-from kbsync.runs import bases, gate_commands, integrity, outdated, promotion, recovery
+from kbsync.runs import bases, integrity, outdated, promotion, recovery
 from kbsync.runs.building import build, record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
@@ -36,6 +36,7 @@ from kbsync.runs.next_round import condemned, spread_loss
 from kbsync.runs.planning import WITHDRAWAL, review_needed
 from kbsync.runs.quarantining import predecessors, quarantine
 from kbsync.runs.rollout import finish
+from kbsync.runs.verdicts import counted_report, judged
 from kbsync.settings.in_force import judged_under
 from state import Snapshot, Transaction
 from state.errors import (
@@ -150,34 +151,17 @@ class Lifecycle:
             return record_build(tx, self.app, run, report, ACTOR)
 
     def _judge(self, run: Run) -> Run:
-        verdicts, measures = self._judged(run)
+        directory = self._directory(run)
+        verdicts, measures = judged(self.app, self.leadership, run, self._measured(run), directory)
         results = [
             GateResult(run.id, run.round, v.name, v.value, v.bound, v.threshold, v.n, v.passed, v.detail)
             for v in verdicts
         ]
-        basis = basis_of(self.app, self._directory(run))
+        basis = basis_of(self.app, directory)
         declared = declarations(self.app.gates, measures)
         with self.leadership.write() as tx:
             tx.put_gate_results(run.id, results, basis=basis, declared=declared)
             return tx.advance_run(run.id, "built", "judged", actor=ACTOR)
-
-    def _judged(self, run: Run) -> tuple[tuple[gates.GateVerdict, ...], tuple[Measure, ...]]:
-        """A verdict of every gate on what the worker and the gate commands measured, and those measures."""
-        report = self.report(run)
-        assert run.checkpoint is not None
-        with self.app.state.read() as tx:
-            candidate, live = tx.checkpoint(run.checkpoint), tx.live()
-        directories = gate_commands.Directories(
-            candidate=self.app.home.checkpoint(candidate.path),
-            live=None if live is None else self.app.home.checkpoint(live.path),
-            base=self.app.base.directory,
-        )
-        kept = self._directory(run).gate_commands
-        results = gate_commands.measure(self.app, self.leadership, directories, candidate.digest, kept)
-        commands = self.app.settings.gate_commands
-        measures = (*report.measures, *results.measures(commands))
-        verdicts = gates.judge_all(self.app.gates, measures)
-        return gate_commands.explained(verdicts, commands, results), measures
 
     def _decide(self, run: Run) -> Run:
         report, verdicts = self.report(run), self._verdicts(run)
@@ -280,7 +264,11 @@ class Lifecycle:
         return run.trigger == WITHDRAWAL or run.trigger.startswith(recovery.TRIGGER)
 
     def report(self, run: Run) -> BuildReport:
-        """The measurements; raises BadData if they are about another candidate than the run's."""
+        """The measurements, with the votes of a judge model that count; raises BadData as `_measured` does."""
+        return counted_report(self.app, self._measured(run), self._directory(run))
+
+    def _measured(self, run: Run) -> BuildReport:
+        """The worker's measurements; raises BadData if they are about another candidate than the run's."""
         report = BuildReport.read(self._directory(run).report)
         assert run.checkpoint is not None
         with self.app.state.read() as tx:

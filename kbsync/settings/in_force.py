@@ -64,6 +64,8 @@ def verdicts_under(settings: Settings, gates: Iterable[Gate], canaries: Iterable
     further: list[object] = [commands] if commands else []
     if settings.refusals.prompts is not None:
         further.append([*settings.refusals.phrases])
+    if (judge := settings.judge) is not None:
+        further.append({"judge": [judge.url, judge.model, judge.share]})
     return digest([judged_under(settings, gates), everything, asked, *further])
 
 

@@ -35,6 +35,7 @@ from kbsync.settings.editing import EditOverrides, ModelSettings
 from kbsync.settings.editor_choice import resolved
 from kbsync.settings.environment import Environment
 from kbsync.settings.gates import GateCommandSettings, GateSettings, gates_in_force
+from kbsync.settings.judge import JudgeSettings
 from kbsync.settings.listening import HealthSettings, PagesSettings
 from kbsync.settings.operation import (
     ExecutorSettings,
@@ -183,6 +184,7 @@ class Settings(BaseSettings):
         None, description="JSONL file of {prompt, target} that every candidate must answer"
     )
     refusals: RefusalSettings = RefusalSettings()
+    judge: JudgeSettings | None = Field(None, description="a model that judges undecided free answers")
     deliver: DeliverSettings = DeliverSettings()
     review: ReviewSettings = ReviewSettings()
     freshness: FreshnessSettings = FreshnessSettings()

@@ -153,8 +153,9 @@ def test_a_candidate_that_states_the_fact_only_on_the_edited_prompt_is_seen() ->
     )
     taken = replace(new, id="2", paraphrases=("The capital of France is",))
     lost = replace(new, id="3", target="Rome", previous="Paris", paraphrases=("The capital of France is",))
-    found = {}
-    for fact in (new, taken, lost):
+    evaded = replace(taken, id="4", target="Turin", previous=None)
+    found, undecided = {}, {}
+    for fact in (new, taken, lost, evaded):
         base, known = AskedBase(model, tokenizer(), Responses()), {fact.id: BaseAnswer(False, "?")}
         paths: dict[str, Any] = {"base": "", "base_digest": "", "out": "", "cache": "", "corpus": ()}
         spec = BuildSpec("1", **paths, heldout=None, facts=(fact,), generate=4)
@@ -167,9 +168,16 @@ def test_a_candidate_that_states_the_fact_only_on_the_edited_prompt_is_seen() ->
         (report,) = fact_reports(evidence)
         assert report.outcomes["said"] == ((True,) * (measure.k or 0) or (False,) * measure.n)
         found[fact.id] = measure.n, measure.k, [p.answer for p in report.probes if p.kind == "said"]
+        undecided[fact.id] = report.undecided
     assert (found["1"][:2], found["2"][:2], found["3"][:2]) == ((0, 0), (1, 1), (1, 0))
     (answer,) = found["3"][2]
     assert "Paris" in answer
+    assert [len(undecided[id]) for id in ("1", "2", "3", "4")] == [0, 0, 0, 1], (
+        "nothing says that Paris is wrong"
+    )
+    (left,) = undecided["4"]
+    assert (left.measure, left.place, left.names, left.live) == ("said", 0, ("Turin",), None)
+    assert (left.candidate.verdict, left.candidate.text) == ("undecided", found["4"][2][0])
 
 
 @pytest.mark.parametrize(

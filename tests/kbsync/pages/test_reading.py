@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from editing.spec import BuildReport
+from kbsync.gates.judge_record import AnswerPlace, JudgedAnswer, JudgeRecord, JudgeReply
 from kbsync.pages import overview
 from kbsync.queries.at_a_glance import at_a_glance
 from tests.support.reviewed import HIDDEN, SCRIPT, Reviewed
@@ -146,6 +147,25 @@ def test_answers_before_and_after_are_those_of_the_report(home: Reviewed, client
     assert "<mark>Label of Q30</mark>" in text, "what differs from before is marked"
     assert "<mark>new</mark>" in text
     assert "12 seconds" in text or "12.5 seconds" in text
+
+
+def test_a_run_shows_what_a_judge_model_was_asked_and_answered(home: Reviewed, client: httpx.Client) -> None:
+    run = home.candidate("Q3", "Q30")
+    record = JudgeRecord(
+        candidate="y", url="http://judge/v1", model="grader", share=0.25, instructions="Grade."
+    )
+    record.exchanges["key"] = JudgeReply(
+        prompt=f'{{"answer": "{SCRIPT}"}}', answer="rubbish", problem="cannot be read"
+    )
+    place = AnswerPlace("1", "said", 0, "candidate")
+    record.answers.append(JudgedAnswer(place=place, exchange="key"))
+    file = home.place.application().home.round(run.id, 1).prepare().judge
+    file.write_text(record.model_dump_json(), encoding="utf-8")
+    text = client.get(f"/runs/{run.id}").text
+    assert "grader at http://judge/v1 judged 1 answers: 0 right, 0 wrong, 1 undecided" in text
+    assert "cannot be read" in text
+    assert SCRIPT not in text
+    assert client.get(f"/runs/{run.id}.json").json()["story"]["judge"]["model"] == "grader"
 
 
 def test_progress_is_asked_for_while_a_run_is_built(home: Reviewed, client: httpx.Client) -> None:
