@@ -7,11 +7,10 @@ writes the spec handles no tensors.  Torch-free.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from editing.consequence import Consequence
 from editing.cost import Cost
@@ -19,6 +18,7 @@ from editing.durable import write_file
 from editing.errors import SpecError
 from editing.fact_failure import FactFailure
 from editing.json_decode import decode
+from editing.json_files import read_json, to_json
 from editing.old_reports import upgraded
 from editing.refusals import PHRASES
 from editing.requests import PLACEHOLDER
@@ -167,11 +167,14 @@ class BuildSpec:
     """What the settings say of a form, by its name."""
     device: str | None = None
     """`cpu`, `cuda`, … or `auto` (distributed over the available devices); None: a GPU if there is one."""
-    mode: Literal["build", "judge", "ask", "plan"] = "build"
-    """`build` edits and judges.  `judge` measures the kept checkpoint in `out` again: its digest is verified, and
+    mode: Literal["build", "judge", "ask", "plan", "view"] = "build"
+    """`build` edits and judges.  `view` edits and asks `prompts` but judges nothing; the checkpoint is written if `out`
+    is named.  `judge` measures the kept checkpoint in `out` again: its digest is verified, and
     nothing is optimised or written.  `ask` only asks the base every prompt, so that the planner learns what is
     known before it plans (checkpoint and checkpoint_digest are then empty, and `answer` is the base's).  `plan`
     only estimates the cost of a build, in the report's `cost` (`cost.preflight`)."""
+    prompts: tuple[str, ...] = ()
+    """What mode `view` asks the edited model, greedily; the report has its `answers`."""
     secret_questions: str | None = None
     """File of questions (`editing.secret_probes`) that the candidate is asked besides, which no report shows."""
     secret_answers: str | None = None
@@ -180,17 +183,17 @@ class BuildSpec:
 
     def write(self, path: Path) -> None:
         """Write the spec to `path`, atomically and synced."""
-        write_file(path, _to_json(asdict(self)))
+        write_file(path, to_json(asdict(self)))
 
     @property
     def digest(self) -> str:
         """SHA-256 of the file that `write` creates; a report uses it to identify its spec."""
-        return hashlib.sha256(_to_json(asdict(self))).hexdigest()
+        return hashlib.sha256(to_json(asdict(self))).hexdigest()
 
     @classmethod
     def read(cls, path: Path) -> BuildSpec:
         """The spec in `path`; raises `editing.errors.SpecError` naming what is wrong."""
-        spec = decode(cls, _read(path, SPEC_VERSION), path.name)
+        spec = decode(cls, read_json(path, SPEC_VERSION), path.name)
         spec.check(str(path))
         return spec
 
@@ -313,38 +316,20 @@ class BuildReport:
     versions: dict[str, str]
     failures: tuple[FactFailure, ...] = ()
     """Facts of the spec that are in neither the checkpoint nor `facts`, and further wordings left out."""
+    answers: tuple[str, ...] = ()
+    """The edited model's answers to `BuildSpec.prompts`, in their order."""
     spec_digest: str = ""
     """SHA-256 of the spec file that this report answers; a retried worker uses it to recognise finished work."""
     version: int = REPORT_VERSION
 
     def write(self, path: Path) -> None:
         """Write the report to `path`, atomically and synced."""
-        write_file(path, _to_json(asdict(self) | {"cost": self.cost.entries()}))
+        write_file(path, to_json(asdict(self) | {"cost": self.cost.entries()}))
 
     @classmethod
     def read(cls, path: Path) -> BuildReport:
         """The report in `path`, of this version or an older one; raises `editing.errors.SpecError`."""
-        value = _read(path, 1, REPORT_VERSION)
+        value = read_json(path, 1, REPORT_VERSION)
         if isinstance(value, dict) and value["version"] == 1:
             value = upgraded(value, REPORT_VERSION)
         return decode(cls, value, path.name)
-
-
-def _to_json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False).encode() + b"\n"
-
-
-def _read(path: Path, *versions: int) -> object:
-    """The JSON in `path`; an object must have one of `versions`."""
-    try:
-        value: object = json.loads(path.read_bytes())
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}; write it again") from error
-    except ValueError as error:
-        raise SpecError(f"{path} is not JSON ({error}); write it again") from error
-    if isinstance(value, dict) and value.get("version") not in versions:
-        raise SpecError(
-            f"{path} has version {value.get('version')!r}, this worker speaks {versions[-1]}: "
-            "install one version of kbsync on both sides"
-        )
-    return value

@@ -125,6 +125,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def as_of(self) -> Path:
+        """Checkpoints of earlier dates (`kbsync build --as-of`); no run, and nothing of the ledger, refers to them."""
+        return self.root / "as-of"
+
+    @property
     def live(self) -> Path:
         return self.checkpoints / "live"
 

@@ -41,6 +41,7 @@ from state.leases import LeaseQueries
 from state.log_proofs import events
 from state.merges import MergeQueries, MergeTransitions
 from state.observations import ObservationTransitions
+from state.past_queries import PastQueries
 from state.pauses import PauseQueries, PauseTransitions
 from state.plan_queries import PlanQueries
 from state.promotions import PromotionQueries, PromotionTransitions
@@ -62,6 +63,7 @@ from state.views import ViewTransitions
 class Snapshot(
     FactPages,
     PlanQueries,
+    PastQueries,
     CountQueries,
     ForgottenQueries,
     RetentionQueries,

@@ -94,6 +94,11 @@ def _next(model: Any, prompts: Sequence[Ids]) -> list[Tensor]:
     return [found[at] for at in range(len(prompts))]
 
 
+def as_stored(spec: BuildSpec, built: EditResult | None) -> dict[str, Tensor]:
+    """The edited tensors as the spec's checkpoint has them, whether or not it was written."""
+    return _stored(Path(spec.base), built.tensors) if built else {}
+
+
 def _stored(base: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors as the checkpoint stores them."""
     manifest, stored = read_manifest(base), read_header(base / EDITABLE)

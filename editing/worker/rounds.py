@@ -9,7 +9,6 @@ The written checkpoint is what is judged, in the dtype in which it will be serve
 from __future__ import annotations
 
 import hashlib
-import platform
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-import transformers
 from torch import Tensor
 
 from editing.cost import Cost
@@ -32,7 +29,7 @@ from editing.errors import SpecError
 from editing.evaluation.cases import Known
 from editing.evaluation.evidence import Evidence
 from editing.evaluation.isolated import stated_alone
-from editing.evaluation.metrics import text_windows, weight_growth
+from editing.evaluation.metrics import answers, text_windows, weight_growth
 from editing.evaluation.question_set import QuestionSet
 from editing.evaluation.questions import AskedBase, build_questions, known_facts
 from editing.evaluation.reporting import fact_reports, measured
@@ -47,7 +44,7 @@ from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.checkpoints import read_changed, read_manifest, verify
 from editing.storage.loaded import load_base
 from editing.worker.beginnings import without_first_tokens
-from editing.worker.candidates import write_candidate
+from editing.worker.candidates import as_stored, write_candidate
 from editing.worker.conversations import with_conversations
 from editing.worker.derived import with_derived
 from editing.worker.finished import is_finished
@@ -55,6 +52,7 @@ from editing.worker.kept_base import KeptBase
 from editing.worker.probing import answer_secretly
 from editing.worker.protocol import Channel
 from editing.worker.screening import Failures, edit_requests, kept_prompts, kl_prompts, screened
+from editing.worker.versions import versions_of
 
 
 class Workshop:
@@ -131,10 +129,12 @@ class _Round:
         self._converse(known)
         if self.spec.mode == "plan":
             return self._estimate(self._edited(known))
-        built = self._build(known) if self.spec.mode == "build" else None
+        built = self._build(known) if self.spec.mode in ("build", "view") else None
         if built is not None and self.spec.edit_consequences:
             built = self._derived(known, built)
-        checkpoint = self._checkpoint(built)
+        checkpoint = self._checkpoint(built) if self.spec.out else ""
+        if self.spec.mode == "view":
+            return self._viewed(known, built, checkpoint)
         with self._timed("judge"):
             with self._counting("questions", 0) as base.tick:
                 spec = with_subject_questions(base, self.kept.lead(self.spec), self.spec, known)
@@ -156,6 +156,13 @@ class _Round:
             expected = editor.estimate(self.model, self.tokenizer, editor.arranged(self._inputs(edited)))
             self.cost = Cost(preflight=expected)
         return self._report("", (), ())
+
+    def _viewed(self, known: Known, built: EditResult | None, checkpoint: str) -> BuildReport:
+        """A report on what was edited, with the answers to the spec's prompts; nothing is judged."""
+        with self._timed("ask"), swapped(self.model, as_stored(self.spec, built)):
+            said = answers(self.model, self.tokenizer, self.spec.prompts)
+        facts = tuple(FactReport(id, b.known, b.answer, "", None) for id, b in known.items())
+        return replace(self._report(checkpoint, facts, ()), answers=tuple(said))
 
     def _edited(self, known: Known) -> list[FactSpec]:
         """The facts that need an edit."""
@@ -204,7 +211,7 @@ class _Round:
 
     def _expect(self, expected: Preflight) -> None:
         self.channel.expect(expected)
-        check_disk(expected, Path(self.spec.cache), Path(self.spec.out))
+        check_disk(expected, Path(self.spec.cache), Path(self.spec.out) if self.spec.out else None)
 
     def _inputs(self, edited: list[FactSpec]) -> BuildInputs:
         return BuildInputs(
@@ -327,15 +334,7 @@ class _Round:
             facts=facts,
             measures=measures,
             cost=replace(self.cost, seconds={**self.cost.seconds, **self.seconds}),
-            versions={
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-                "safetensors": safetensors.__version__,
-                "device": str(self.model.device),
-                "dtype": str(self.model.dtype).removeprefix("torch."),
-                "threads": str(torch.get_num_threads()),
-            },
+            versions=versions_of(self.model),
             failures=self.failures.report(),
             spec_digest=self.digest,
         )

@@ -40,6 +40,7 @@ from kbsync.cli import (
     surveying,
     syncing,
     verifying,
+    versions,
     webhooks,
 )
 from kbsync.cli.examples import add_examples
@@ -80,7 +81,7 @@ PANELS = {
         "release",
         "retention",
     ),
-    "Ask the model": ("survey", "ask", "explain"),
+    "Ask the model": ("survey", "ask", "explain", "build", "diff", "bisect"),
     "Decide": ("serve", "quarantine", "review", "rollback", "retract", "unretract", "tokens"),
     "Edit any model, without sources": ("inspect", "calibrate", "edit", "stats", "trace", "bench", "dataset"),
 }
@@ -140,6 +141,7 @@ for part in (
     requesting,
     ledger,
     asking,
+    versions,
     surveying,
     deciding,
     reviewing,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbsync.cli.options import Json, globals_of
+from kbsync.cli.options import Json, TimeOption, globals_of
 from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from kbsync.application import Application
     from kbsync.queries.answers import Explained
+    from kbsync.versions.past import Time
     from state.records import Built, GateResult
 
 
@@ -26,6 +29,13 @@ def ask(
         list[int] | None,
         typer.Option(help="Also ask this kept checkpoint, by number; may be given several times."),
     ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", help="Also ask the model as of this date (2024-03-01), built from the cache."
+        ),
+    ] = None,
+    time: TimeOption = "world",
     json: Json = False,
 ) -> None:
     """Ask the live model, and show the base model's answer for comparison."""
@@ -33,14 +43,32 @@ def ask(
 
     asked = list(dict.fromkeys(checkpoint or ()))
     with globals_of(context).application() as app:
+        then = None if as_of is None else _answers_at(app, as_of, time, prompts)
         found = answers(app, prompts, say, asked)
+    if then is not None:
+        found = [replace(one, as_of=said) for one, said in zip(found, then, strict=True)]
     if json:
         print_json(found)
         return
-    columns = ("prompt", "base", "live", *(f"checkpoint {id}" for id in asked))
-    print_table(
-        "answers", columns, ((a.prompt, a.base, a.live, *(a.checkpoints[id] for id in asked)) for a in found)
+    dated = () if as_of is None else (f"as of {as_of}",)
+    columns = ("prompt", "base", "live", *(f"checkpoint {id}" for id in asked), *dated)
+    rows = (
+        (a.prompt, a.base, a.live, *(a.checkpoints[id] for id in asked), *((a.as_of,) if dated else ()))
+        for a in found
     )
+    print_table("answers", columns, rows)
+
+
+def _answers_at(app: Application, date: str, time: Time, prompts: list[str]) -> list[str]:
+    from kbsync.cli.instants import instant
+    from kbsync.console import live_progress
+    from kbsync.versions.as_of import answers_at
+    from kbsync.versions.building import views
+
+    at = instant(date, app.now())
+    assert at is not None  # it is None only for no text
+    with live_progress() as progress, views(app, "kbsync ask", progress) as made:
+        return answers_at(app, made, at, time, prompts)
 
 
 def explain(

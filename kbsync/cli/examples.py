@@ -31,7 +31,19 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "facts": ("kbsync facts --status wanted --relation wdt:P6", "kbsync facts --source crm --json"),
     "edits": ("kbsync edits",),
     "runs": ("kbsync runs", "kbsync runs 12"),
-    "ask": ("kbsync ask 'The head of government of Italy is'",),
+    "ask": (
+        "kbsync ask 'The head of government of Italy is'",
+        "kbsync ask --as-of 2024-03-01 'The head of government of Italy is'",
+    ),
+    "build": (
+        "kbsync build --as-of 2024-03-01",
+        "kbsync build --as-of 2024-03-01 --time ledger --exam --out ./march",
+    ),
+    "diff": ("kbsync diff 6 live --ask", "kbsync diff 2024-03-01 2024-04-01"),
+    "bisect": (
+        "kbsync bisect 'The capital of France is'",
+        "kbsync bisect 'The capital of France is' --good base --bad live --expect Paris",
+    ),
     "explain": ("kbsync explain 'The head of government of Italy is'", "kbsync explain 17 --ask"),
     "survey": ("kbsync survey", "kbsync survey --json"),
     "retract": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 DEFAULT_HOME = Path("~/.local/share/kbsync")
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
+
+TimeOption = Annotated[
+    Literal["world", "ledger"],
+    typer.Option(
+        help="Of a date: `world`, what was true then as the sources tell it today; `ledger`, what was wanted then by "
+        "the log."
+    ),
+]
 
 
 def _reason(text: str) -> str:

@@ -17,6 +17,7 @@ from kbsync import telemetry
 from kbsync.admission.effects import consequences
 from kbsync.admission.history import History, Stated
 from kbsync.admission.meaning import Denied
+from kbsync.admission.past import as_of
 from kbsync.admission.policy import Policy
 from kbsync.admission.rivals import Claim
 from kbsync.admission.rules import admit, claim
@@ -86,6 +87,20 @@ class Admission:
         pairs = set(pairs)
         with telemetry.span("admit", slots=len(pairs)):
             return self._admit(tx, pairs, now, bootstrap=bootstrap, forgotten=forgotten)
+
+    def admitted_at(
+        self, tx: Snapshot, pairs: Iterable[SlotKey], at: datetime
+    ) -> dict[SlotKey, tuple[History, Verdict]]:
+        """The history of each slot, and what would be accepted from what its sources state now if it were `at`.
+
+        Nothing is written (`kbsync/admission/past.py`).
+        """
+        pairs = set(pairs)
+        groups = _with_rivals(tx, pairs)
+        histories = self.histories(tx, groups.pairs, bootstrap=True)
+        then = {pair: as_of(history, at) for pair, history in histories.items()}
+        verdicts = self._verdicts(then, groups, at)
+        return {pair: (histories[pair], verdicts[pair]) for pair in pairs & histories.keys()}
 
     def _admit(
         self, tx: Transaction, pairs: set[SlotKey], now: datetime, *, bootstrap: bool, forgotten: bool
@@ -191,7 +206,7 @@ class _Groups:
     """For each slot that has rivals: the other slots with its prompt."""
 
 
-def _with_rivals(tx: Transaction, pairs: set[SlotKey]) -> _Groups:
+def _with_rivals(tx: Snapshot, pairs: set[SlotKey]) -> _Groups:
     """`pairs`, every slot that shares a prompt with one of them, and so on until no more are found."""
     slots: dict[SlotKey, Slot] = {}
     members: dict[str, set[SlotKey]] = {}

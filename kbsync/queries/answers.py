@@ -28,6 +28,8 @@ class Answer:
     """None: there is no live checkpoint."""
     checkpoints: Mapping[int, str] = field(default_factory=dict)
     """The answers of the other checkpoints that were asked, by number."""
+    as_of: str | None = None
+    """The answer of the model as of a date, if that was asked."""
 
 
 Tell = Callable[[str], None]
@@ -48,22 +50,23 @@ def answers(
     others = [kept_checkpoint(app, id) for id in dict.fromkeys(checkpoints)]
     tell("loading the base")
     device = app.settings.model.device
-    base = _said(app.base.directory, prompts, device)
+    base = said(app.base.directory, prompts, device)
     with app.state.read() as tx:
         checkpoint = tx.live()
     live: Sequence[str | None] = [None] * len(prompts)
     if checkpoint is not None:
         tell(f"loading live, checkpoint {checkpoint.id}")
-        live = _said(app.home.checkpoint(checkpoint.path), prompts, device)
+        live = said(app.home.checkpoint(checkpoint.path), prompts, device)
     further: list[dict[int, str]] = [{} for _ in prompts]
     for other, directory in others:
         tell(f"loading checkpoint {other.id}")
-        for row, said in zip(further, _said(directory, prompts, device), strict=True):
-            row[other.id] = said
+        for row, answer in zip(further, said(directory, prompts, device), strict=True):
+            row[other.id] = answer
     return [Answer(*row) for row in zip(prompts, base, live, further, strict=True)]
 
 
-def _said(directory: Path, prompts: Sequence[str], device: str) -> list[str]:
+def said(directory: Path, prompts: Sequence[str], device: str) -> list[str]:
+    """What the model in `directory` answers to each prompt (greedy decoding); raises EditingError, OSError."""
     from transformers.utils.logging import disable_progress_bar
 
     from editing.evaluation.metrics import answers
@@ -131,6 +134,6 @@ def _live_says(app: Application, live: Checkpoint | None, prompt: str, tell: Tel
     tell(f"loading live, checkpoint {live.id}")
     try:
         directory = app.home.checkpoint(live.path)
-        return _said(directory, [prompt], app.settings.model.device)[0], ""
+        return said(directory, [prompt], app.settings.model.device)[0], ""
     except (EditingError, OSError) as error:
         return None, f"checkpoint {live.id} cannot be loaded: {error}"

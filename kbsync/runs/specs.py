@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from editing.fact_failure import FactFailure
 from editing.requests import render
@@ -90,6 +91,30 @@ def plan_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
     base = configured(app)
     specs, _ = fact_specs(app, base, facts, set())
     return _spec(app, base, run="plan", out="", facts=specs, live=None, mode="plan")
+
+
+def view_spec(
+    app: Application,
+    facts: Sequence[Fact],
+    *,
+    prompts: Sequence[str] = (),
+    out: Path | None = None,
+    exam: bool = False,
+) -> BuildSpec:
+    """Edit a view of `facts` apart from any run: to ask it `prompts`, to write it to `out`, with `exam` to judge it."""
+    base = configured(app)
+    specs, _ = fact_specs(app, base, facts, set())
+    return _spec(
+        app,
+        base,
+        run="view",
+        out="" if out is None else str(out),
+        facts=specs,
+        live=None,
+        mode="build" if exam else "view",
+        prompts=tuple(prompts),
+        edit_consequences=app.settings.plan.consequences == "edit",
+    )
 
 
 def _record_skipped(leadership: Leadership, run: Run, skipped: Sequence[Skipped]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from editing.durable import write_file
+from editing.durable import remove, write_file
 from editing.secret_probes import SecretProbes, SecretQuestions
 from kbsync.application import Application
 from kbsync.errors import BadData, UsageError
@@ -159,6 +159,8 @@ def _is_live_tainted(app: Application) -> bool:
 
 def _erase_files(home: Home, names: SubjectNames, facts: Sequence[Fact]) -> int:
     """Delete what runs wrote and set-aside ledgers that name the subject, its residuals, and its lines of logs."""
+    if home.as_of.exists():
+        remove(home.as_of)  # dated checkpoints may state it, and are built again in minutes
     groups = residual_groups(home)
     erased = {str(fact.id) for fact in facts}
     count = 0

@@ -97,6 +97,11 @@ class StateSettings(Section):
         "its cosignature is not checked",
     )
     keep: int = Field(5, ge=1, description="number of retired checkpoints kept for rollback")
+    keep_as_of: int = Field(
+        4,
+        ge=1,
+        description="number of checkpoints kept of those that `kbsync build --as-of` wrote into the home",
+    )
     verify_before_promotion: bool = Field(
         True, description="verify the log, its anchors and every row before each promotion"
     )

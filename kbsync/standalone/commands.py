@@ -43,7 +43,7 @@ def edit(
     """Edit `records` into the chosen model and write it to `out`; without `out`, only announce the expected cost."""
     corpus = chosen.text()
     if out is not None:
-        _refuse(out, chosen.home)
+        refuse_place(out, chosen.home)
     from editing import standalone
 
     with at_work(chosen, "kbsync edit"):
@@ -164,13 +164,13 @@ def paced(progress: TimedProgress, pace: Pace) -> Callable[[str, int, int], None
     return tell
 
 
-def _refuse(out: Path, home: Home) -> None:
-    """Refuse, before the work begins, an output directory that cannot be used."""
+def refuse_place(out: Path, home: Home) -> None:
+    """Raise UsageError, before the work begins, for an output directory that cannot be used."""
     if out.exists() or out.is_symlink():
         raise UsageError(
             f"{out} exists already", "nothing is overwritten: choose another --out, or move it away"
         )
-    if home.checkpoints in out.resolve().parents:
+    if {home.checkpoints, home.as_of} & set(out.resolve().parents):
         raise UsageError(
             f"{out} lies among the home's own checkpoints", "what the ledger does not know is removed there"
         )
