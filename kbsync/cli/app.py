@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from kbsync import __version__
 from kbsync.cli import (
+    applying,
     asking,
     auditing,
     backups,
@@ -83,7 +84,16 @@ PANELS = {
     ),
     "Ask the model": ("survey", "ask", "explain", "build", "diff", "bisect"),
     "Decide": ("serve", "quarantine", "review", "rollback", "retract", "unretract", "tokens"),
-    "Edit any model, without sources": ("inspect", "calibrate", "edit", "stats", "trace", "bench", "dataset"),
+    "Edit any model, without sources": (
+        "inspect",
+        "calibrate",
+        "edit",
+        "apply",
+        "stats",
+        "trace",
+        "bench",
+        "dataset",
+    ),
 }
 """How `kbsync --help` groups the commands; one that is named nowhere stands under `Commands`."""
 
@@ -156,6 +166,7 @@ for part in (
     forgetting,
     retaining,
     editing,
+    applying,
     inspecting,
     calibrating,
     benching,

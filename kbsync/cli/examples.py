@@ -70,6 +70,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "kbsync edit facts.jsonl --model ./my-model --dry-run",
         "kbsync edit facts.jsonl --model ./my-model --out ./edited",
     ),
+    "apply": ("kbsync apply 7-1/delta --to ./my-model --out ./served",),
     "stats": ("kbsync stats --model ./my-model --corpus corpus.txt",),
     "trace": ("kbsync trace facts.jsonl --model ./my-model --out trace",),
     "inspect": ("kbsync inspect --model ./my-model",),

@@ -112,10 +112,16 @@ class DeliverSettings(Section):
         description="largest rank of an adapter; edits that need more are fitted as well as that rank can",
     )
 
+    @field_validator("forms", mode="before")
+    @classmethod
+    def _may_be_one(cls, value: object) -> object:
+        """A form on its own stands for a list of it."""
+        return (value,) if isinstance(value, str) else value
+
     @property
     def further(self) -> tuple[str, ...]:
         """The forms besides the checkpoint itself."""
-        return tuple(form for form in self.forms if form != CHECKPOINT)
+        return tuple(form for form in dict.fromkeys(self.forms) if form != CHECKPOINT)
 
     @property
     def options(self) -> dict[str, dict[str, int]]:

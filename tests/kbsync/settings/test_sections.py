@@ -183,6 +183,8 @@ def test_a_candidate_can_be_delivered_in_further_forms(
     monkeypatch.setenv("KBSYNC_DELIVER__AS", '["checkpoint"]')
     assert load(file).deliver.further == ()
     monkeypatch.delenv("KBSYNC_DELIVER__AS")
+    for one in ('"delta"', '["delta", "delta"]'):
+        assert load(write(tmp_path, f"[deliver]\nas = {one}\n"), {}).deliver.further == ("delta",)
     with pytest.raises(
         BadConfiguration, match="no form is named 'adaptor'; available: checkpoint, adapter, delta"
     ):
