@@ -1,11 +1,12 @@
 """A first import from a JSON dump: entities per second, memory, and the same ledger after kill -9.
 
-    python -m benchmarks.dump [--entities N] [--watched N] [--out DIR]
+    taskset -c 0 python -m benchmarks.dump [--entities N] [--watched N] [--out DIR]
 
 A dump in Wikidata's format is generated (gzip, entities of a few kilobytes with labels in many languages, statements
 of other properties and sitelinks), of which every Kth entity is on the watch list.  It is imported twice by the
 command itself: once undisturbed, with its peak memory read while it runs, and once with `kill -9` at random instants.
-Polling the same watch list is not run but computed, from the limits that the query service publishes.
+Polling the same watch list is not run but computed, from the limits that the query service publishes.  `taskset`
+gives all of it one core; without it, decompression uses every core.
 """
 
 from __future__ import annotations
@@ -183,7 +184,8 @@ def contents(home: Path) -> tuple[str, int, dict[str, int], list[tuple[str, ...]
 
 def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30
-    return f"{os.cpu_count()} cores, {memory} GB of memory, Python {sys.version.split()[0]}"
+    cores = f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores"
+    return f"{cores}, {memory} GB of memory, Python {sys.version.split()[0]}"
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -111,13 +112,19 @@ def test_a_dump_states_what_the_endpoint_states(
     assert {o.modified for o in read.slots.values()} == {o.modified for o in polled.slots.values()}
 
 
+def without_fast_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra `dump` is not installed."""
+    for name in ("isal", "rapidgzip"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
 @pytest.mark.parametrize("name", ["dump.json", "dump.json.gz", "dump.json.bz2"])
 @pytest.mark.parametrize("fast", [True, False])
 def test_every_compression_gives_the_same(
     tmp_path: Path, name: str, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fast:
-        monkeypatch.setitem(__import__("sys").modules, "rapidgzip", None)
+        without_fast_readers(monkeypatch)
     world = rich_world()
     read = sunk(steps(opened(write(world, tmp_path / name), ["Q38"])))
     assert set(read.slots) == {("wd:Q38", "wdt:P6")}
@@ -154,19 +161,24 @@ def test_reading_goes_on_after_any_step(tmp_path: Path, name: str, monkeypatch: 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".bz2"])
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_dump_that_was_cut_off_is_not_taken_for_a_whole_one(
+def test_a_dump_that_was_cut_off_or_damaged_is_not_taken_for_a_whole_one(
     tmp_path: Path, suffix: str, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fast:
-        monkeypatch.setitem(__import__("sys").modules, "rapidgzip", None)
+        without_fast_readers(monkeypatch)
     world = World()
     noise = random.Random(3)
     for number in range(2_000):
         world.add(f"Q{number + 1}", f"{noise.random()}", P6=[Claim(f"Q{number}-{noise.random()}", "Q1")])
     path = write(world, tmp_path / f"dump.json{suffix}")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SourceDataError, match=r"dump\.json.*(closing bracket|damaged)"):
         steps(opened(path))
+    if suffix:
+        path.write_bytes(whole[: len(whole) // 2] + bytes(500) + whole[len(whole) // 2 + 500 :])
+        with pytest.raises(SourceDataError, match=r"dump\.json.* is damaged"):
+            steps(opened(path))
 
 
 @pytest.mark.parametrize(

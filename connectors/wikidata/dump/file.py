@@ -10,6 +10,8 @@ import bz2
 import gzip
 import hashlib
 import io
+import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,8 +27,6 @@ _IDENTIFYING = 2**20
 _REPORTED = 1_000
 """Lines between two reports of progress."""
 _GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
-_DAMAGED = (EOFError, OSError, RuntimeError, ValueError)
-"""What gzip, bz2 and rapidgzip raise for a damaged file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class DumpFile:
                         if number % _REPORTED == 0:
                             report(opened.share())
                         yield EntityLine(text, stream.tell())
-        except _DAMAGED as error:
+        except _damage() as error:
             raise SourceDataError(f"{self.path} is damaged: {error}") from error
         report(1.0)
         if not ended:
@@ -119,16 +119,25 @@ class _Opened(AbstractContextManager["_Opened"]):
         self._raw.close()
 
 
+def _damage() -> tuple[type[Exception], ...]:
+    """What the readers of gzip and bzip2 that are in use raise for a damaged file."""
+    isal = sys.modules.get("isal.isal_zlib")
+    return (EOFError, OSError, RuntimeError, ValueError, zlib.error, *([isal.error] if isal else []))
+
+
 def _decompressed(path: Path, beginning: bytes, raw: BinaryIO) -> Any:
-    """rapidgzip, which uses every core, where the extra `dump` is installed; else the standard library."""
-    try:
-        import rapidgzip
-    except ImportError:
-        rapidgzip = None
+    """With the extra `dump`, isal reads gzip at three times the speed of the standard library, in constant memory, and
+    rapidgzip reads bzip2 on every core; else the standard library reads both."""
     if beginning.startswith(_GZIP):
-        return (
-            rapidgzip.RapidgzipFile(str(path), parallelization=0) if rapidgzip else gzip.GzipFile(fileobj=raw)
-        )
+        try:
+            from isal import igzip
+        except ImportError:
+            return gzip.GzipFile(fileobj=raw)
+        return igzip.IGzipFile(fileobj=raw)
     if beginning.startswith(_BZIP2):
-        return rapidgzip.IndexedBzip2File(str(path), parallelization=0) if rapidgzip else bz2.BZ2File(raw)
+        try:
+            import rapidgzip
+        except ImportError:
+            return bz2.BZ2File(raw)
+        return rapidgzip.IndexedBzip2File(str(path), parallelization=0)
     return raw
