@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
-from connectors.observations import Connector, Observation, Poll, SlotKey
+from connectors.observations import Connector, Observation, Poll, Rewindable, SlotKey
 from connectors.third_party import CURIE
 
 Facts = Mapping[SlotKey, frozenset[str]]
@@ -171,6 +171,28 @@ def a_step_that_was_not_committed_is_delivered_again(scenario: Scenario) -> None
     _require_holds(ledger, {slot: frozenset({second})}, "after a poll whose steps were thrown away")
 
 
+def a_rewound_source_is_delivered_again(scenario: Scenario) -> None:
+    """A connector that can go back delivers every slot again after that, emptied ones as empty."""
+    slots, (first, _, third) = scenario.slots(3), scenario.objects()
+    scenario.write({slots[0]: frozenset({first}), slots[1]: frozenset({third}), slots[2]: frozenset({first})})
+    ledger = CommittedSteps()
+    with _opened(scenario) as connector:
+        if not isinstance(connector, Rewindable):
+            return
+        ledger.pull(connector)
+        assert ledger.cursor is not None
+        ledger.cursor = connector.rewind(ledger.cursor, None)
+    scenario.write({slots[2]: frozenset()})
+    delivered: set[SlotKey] = set()
+    with _opened(scenario) as connector:
+        for step in connector.poll(ledger.cursor):
+            delivered |= {(o.subject.id, o.relation) for o in step.observations}
+            ledger.commit(step)
+    _require(set(slots) <= delivered, f"rewound, the source delivers {sorted(delivered)} of {slots}")
+    expected = {slots[0]: frozenset({first}), slots[1]: frozenset({third}), slots[2]: frozenset[str]()}
+    _require_holds(ledger, expected, "after it was rewound")
+
+
 def a_snapshot_reports_what_is_there_now(scenario: Scenario) -> None:
     """A snapshot reports every requested slot, including emptied ones, and yields no cursor."""
     if not scenario.rereads:
@@ -208,6 +230,7 @@ PROMISES: tuple[Callable[[Scenario], None], ...] = (
     every_change_is_reported,
     a_killed_poll_loses_nothing,
     a_step_that_was_not_committed_is_delivered_again,
+    a_rewound_source_is_delivered_again,
     a_snapshot_reports_what_is_there_now,
     probes_are_current_facts,
 )

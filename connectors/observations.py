@@ -153,3 +153,15 @@ class Connector(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Rewindable(Protocol):
+    """A connector that can go back to an instant; the others can only read everything again."""
+
+    def rewind(self, cursor: str, to: datetime | None) -> str:
+        """The cursor from which everything that changed since `to` (everything, if None) is read again.
+
+        What is known to be gone stays known.  Raises SourceDataError for a cursor of another connector.
+        """
+        ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 import pydantic
@@ -25,7 +26,7 @@ from connectors.namespaces import WIKIDATA, Namespaces
 from connectors.observations import LITERAL, Health, Poll, Triple
 from connectors.rows.mapping import Mapper, MappingSettings
 from connectors.rows.shape import FIELDS
-from connectors.rows.whole_reading import WholeCursor, WholeReading, next_revision
+from connectors.rows.whole_reading import WholeCursor, WholeReading, next_revision, rewound
 from connectors.settings import Context, HttpSettings, SparqlAccess, parse
 from connectors.terms import Solution
 
@@ -65,6 +66,10 @@ class SparqlConnector:
         self._rows = f"{{ {select} }}"
         self._subject = settings.columns.get("subject", "subject")
         self._whole = WholeReading(name, settings.slots_per_step, settings.max_vanished)
+
+    def rewind(self, cursor: str, to: datetime | None) -> str:
+        """The cursor from which everything is delivered again: the query says nothing of when a row changed."""
+        return rewound(cursor)
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         return self._in_time(self._poll(cursor))

@@ -9,7 +9,7 @@ with an empty object; the scheduled reconcile finds them through `snapshot`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import pydantic
@@ -24,8 +24,10 @@ from connectors.rows.mapping import Mapper, MappingSettings
 from connectors.rows.naming import Naming
 from connectors.rows.shape import RowShape
 from connectors.rows.sql_keyset import KeysetPass
+from connectors.rows.sql_keyset import rewound as rewound_rows
 from connectors.rows.sql_tables import Table
 from connectors.rows.whole_reading import WholeCursor, WholeReading, next_revision
+from connectors.rows.whole_reading import rewound as rewound_whole
 from connectors.settings import Context, SourceSettings, parse
 
 
@@ -92,6 +94,10 @@ class SqlConnector:
             mapped=self._mapped,
             mapping=self._mapping.digest(),
         ).steps(cursor)
+
+    def rewind(self, cursor: str, to: datetime | None) -> str:
+        """The cursor from which what changed since `to` is read again; in mode `diff` everything is."""
+        return rewound_whole(cursor) if self._settings.mode == "diff" else rewound_rows(cursor, to)
 
     def snapshot(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
         asked = sorted(set(slots))

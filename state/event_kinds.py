@@ -23,6 +23,7 @@ EventKind = Literal[
     "source.available",
     "source.forgotten",
     "source.renamed",
+    "source.rewound",
     "subject.forgotten",
     "subject.released",
     "events.redacted",

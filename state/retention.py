@@ -43,7 +43,7 @@ All others stay whole: keys, leases, settings, restores, erasures, and how runs,
 gate's value.
 """
 _IN_USE: tuple[FactStatus, ...] = ("wanted", "held", "quarantined")
-_WHOLE = ("source.forgotten", "source.renamed")
+_WHOLE = ("source.forgotten", "source.renamed", "source.rewound")
 _ALWAYS = frozenset({MARK, "os_user"})
 _PAGE = 5_000
 

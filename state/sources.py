@@ -135,6 +135,12 @@ class SourceTransitions(SourceQueries, Writer):
             self._log(actor, [NewEvent("source.renamed", body)])
         return list(pairs.values())
 
+    def rewind_source(self, source: str, cursor: str, to: datetime | None, reason: str, actor: str) -> None:
+        """Continues the reading of a source at an earlier cursor: everything since `to` (None: all) is read again."""
+        self._update(CURSORS, CURSORS.c.source == source, cursor=cursor, updated=self.clock())
+        body = {"source": source, "to": to, "reason": reason}
+        self._log(actor, [NewEvent("source.rewound", body)])
+
     def _keep(self, source: str, **values: object) -> SourceHealth:
         if not self._update(SOURCES, SOURCES.c.source == source, **values):
             fresh = {"kind": "", "error": "", "failures": 0, "rejected": 0, "reject": ""}

@@ -81,6 +81,13 @@ class _Cursor:
         return load_cursor(text, _FORMAT, typed(cls), ("high", "seen", "revision"))
 
 
+def rewound(cursor: str, to: datetime | None) -> str:
+    """The cursor from which rows with a time since `to` (all rows, if None) are read again."""
+    where = _Cursor.load(cursor)
+    high = None if to is None or where.high is None else min(to, instant(where.high)).isoformat()
+    return replace(where, high=high, seen={}, asked=None, unfollowed=()).dump()
+
+
 @dataclass(frozen=True, slots=True)
 class _Times:
     """The times of one column: timestamps, or texts in ISO 8601 that all have one form and one zone."""

@@ -94,6 +94,12 @@ def differences(
     return changed, vanished, WholeCursor(revision, kept_digests | digests)
 
 
+def rewound(cursor: str) -> str:
+    """The cursor from which everything is delivered again; slots that are gone by then are still emptied."""
+    held = WholeCursor.load(cursor)
+    return WholeCursor(held.revision, dict.fromkeys(held.digests, "")).dump()
+
+
 def announced(held: WholeCursor, changed: Iterable[Observation], revision: int) -> WholeCursor:
     """What is held while `changed` is being delivered in several steps.
 

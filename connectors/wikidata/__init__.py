@@ -8,7 +8,10 @@ from typing import Any
 from connectors.http.limits import Budget
 from connectors.http.sparql_client import SparqlClient
 from connectors.settings import Context, parse
+from connectors.wikidata.changed import ChangedReader
 from connectors.wikidata.connector import WikidataConnector
+from connectors.wikidata.dump.entities import EntityShape
+from connectors.wikidata.entity_api import EntityApi
 from connectors.wikidata.entity_data import EntityData
 from connectors.wikidata.settings import WatchSettings, WikidataSettings
 from connectors.wikidata.stream import StreamConnector, StreamSettings
@@ -29,10 +32,22 @@ def follow(name: str, settings: Mapping[str, Any], context: Context) -> StreamCo
     parsed = parse(StreamSettings, name, settings)
     watch_list = _watching(name, parsed, context)
     stream = parsed.requester(parsed.stream, context, _NO_QUERIES)
-    entity_data = None
-    if parsed.entity_data:
-        entity_data = EntityData(parsed.requester(parsed.entity_data, context), watch_list.reader)
-    return StreamConnector(name, parsed, watch_list, stream, entity_data, context)
+    return StreamConnector(
+        name, parsed, watch_list, stream, _changed_reader(parsed, watch_list, context), context
+    )
+
+
+def _changed_reader(
+    settings: StreamSettings, watch_list: WikidataConnector, context: Context
+) -> ChangedReader:
+    entity_data, api, vocabulary = None, None, settings.vocabulary()
+    if settings.entity_data:
+        entity_data = EntityData(settings.requester(settings.entity_data, context), watch_list.reader)
+    elif settings.api:
+        shape = EntityShape(vocabulary, settings.languages, settings.entity_prefix)
+        requester = settings.requester(settings.api, context, _NO_QUERIES)
+        api = EntityApi(requester, shape, vocabulary, watch_list.reader, settings.maxlag)
+    return ChangedReader(watch_list, entity_data, api)
 
 
 def _watching(name: str, settings: WatchSettings, context: Context) -> WikidataConnector:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 from connectors.current import current_triples
 from connectors.errors import ConnectorError, SourceDataError, SourceSettingsError, SourceUnavailable
@@ -12,7 +13,7 @@ from connectors.http.sparql_client import SparqlClient
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context
 from connectors.wikidata import watch
-from connectors.wikidata.cursor import Cursor
+from connectors.wikidata.cursor import Cursor, rewound
 from connectors.wikidata.passes import FEW, Pass, PassScope, gone, observations
 from connectors.wikidata.reader import GraphReader, SubjectState
 from connectors.wikidata.rows import EntityVersions
@@ -31,7 +32,7 @@ class WikidataConnector:
         self.relations = self._relations()
         for subject in settings.subjects:
             self._require_prefix("subjects", subject)
-        self.requester = client.requester
+        self.requesters = [client.requester]
         self.reader = GraphReader(client, self._vocabulary, settings.languages, settings.versions_per_request)
         self.page = max(1, settings.slots_per_step // len(self.relations))
 
@@ -71,6 +72,13 @@ class WikidataConnector:
             self._require_prefix("subjects_file", id)
         return listed
 
+    def now(self) -> datetime:
+        return self._context.clock.now()
+
+    def rewind(self, cursor: str, to: datetime | None) -> str:
+        """The cursor from which everything that changed since `to` (everything, if None) is read again."""
+        return rewound(Cursor.load(cursor), to).dump()
+
     def poll(self, cursor: str | None) -> Iterator[Poll]:
         return self._in_time(self._poll(cursor))
 
@@ -78,11 +86,12 @@ class WikidataConnector:
         return self._in_time(self._snapshots(slots))
 
     def _in_time(self, steps: Iterator[Poll]) -> Iterator[Poll]:
-        return stepwise(steps, [self.requester], self._settings.step_deadline_s)
+        return stepwise(steps, self.requesters, self._settings.step_deadline_s)
 
     def _begin(self) -> None:
         """A question outside a poll is a step of its own."""
-        self.requester.allow(self._settings.step_deadline_s)
+        for requester in self.requesters:
+            requester.allow(self._settings.step_deadline_s)
 
     def _poll(self, cursor: str | None) -> Iterator[Poll]:
         scope = PassScope(self.name, self.watched(), self.relations, self._settings, self.page)
@@ -116,13 +125,13 @@ class WikidataConnector:
                     observations += self.observations(state, sorted(asked[id]))
                     merged += state.merged
                 elif id not in scan.found and id not in scan.unreadable:
-                    observations += gone(self.name, id, sorted(asked[id]), 0, self._context.clock.now())
+                    observations += gone(self.name, id, sorted(asked[id]), 0, self.now())
         redirects = tuple(sorted(scan.merged.items()))
         return Poll(tuple(observations), None, redirects=redirects, merged_objects=tuple(merged))
 
     def observations(self, state: SubjectState, relations: Sequence[str]) -> list[Observation]:
         """The state as observations of its slots in `relations`."""
-        return observations(self.name, state, relations, self._context.clock.now())
+        return observations(self.name, state, relations, self.now())
 
     def neighbours(self, relation: str, object_id: str | None, limit: int) -> tuple[Triple, ...]:
         self._begin()
@@ -143,7 +152,7 @@ class WikidataConnector:
             for id in some:
                 if state := states.get(id):
                     found += self.observations(state, relations)
-        return current_triples(found, self._context.clock.now())
+        return current_triples(found, self.now())
 
     def check(self) -> Health:
         self._begin()
@@ -156,7 +165,7 @@ class WikidataConnector:
             return Health(False, str(error), lasting=error.lasting)
         if not scan.found and not scan.merged:
             return Health(False, f"none of the first {len(some)} watched subjects has a schema:version")
-        lag = (self._context.clock.now() - updated).total_seconds() if updated else None
+        lag = (self.now() - updated).total_seconds() if updated else None
         extra = {"endpoint": self._client.endpoint, "relations": str(len(self.relations))}
         return Health(True, f"{len(watched)} subjects watched", lag, extra)
 

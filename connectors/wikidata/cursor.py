@@ -126,6 +126,15 @@ def revisions_in(packed: str) -> dict[str, int]:
     return {id: whole_number(revision, "imported", MAX_VERSION) for id, _, revision in rows}
 
 
+def rewound(cursor: Cursor, to: datetime | None) -> Cursor:
+    """The cursor from which everything that changed since `to` (everything, if None) is read again.
+
+    What is known to be gone or merged stays known, so that a return is noticed.
+    """
+    high = None if to is None or cursor.high is None else min(to, cursor.high)
+    return dataclasses.replace(cursor, high=high, seen={}, labels={}, unfinished=None)
+
+
 @dataclass(frozen=True, slots=True)
 class PassPlan:
     """Subjects to read, in order, and the newest change that the scan saw."""

@@ -119,7 +119,11 @@ class GraphReader:
         iris = self._iris(ids)
         query = queries.slots(self._vocabulary, iris, list(pids.values()), self._languages)
         rows = self._select(query, ids, splittable)
-        subjects = subjects_of(rows, set(iris), self._vocabulary)
+        return self.states_of(subjects_of(rows, set(iris), self._vocabulary), relations)
+
+    def states_of(self, subjects: Mapping[str, Subject], relations: Sequence[str]) -> dict[str, SubjectState]:
+        """Subjects by IRI, wherever they were read, as states by id; their objects are described by this graph."""
+        pids = {relation: self._vocabulary.property_id(relation) for relation in relations}
         slots = {iri: self._slots(iri, subject, pids) for iri, subject in subjects.items()}
         objects = self._labels.describe(_entities(slots.values()))
         states = {}

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import Field
 
-from connectors.cursors import dump_cursor, load_cursor, typed
+from connectors.border import shown
 from connectors.dates import EARLIEST, instant
 from connectors.durations import Duration
 from connectors.errors import (
     ConnectorError,
-    SourceDataError,
     SourceRefused,
     SourceThrottled,
     SourceTimeout,
@@ -30,18 +29,17 @@ from connectors.errors import (
 from connectors.http.client import Requester, stepwise
 from connectors.http.exchange import Deadline
 from connectors.http.sse import StreamEvent, follow
-from connectors.observations import Health, Observation, Poll, Triple
+from connectors.observations import Health, Poll, Triple
 from connectors.settings import Context, HttpUrl
+from connectors.wikidata.changed import ChangedReader
 from connectors.wikidata.connector import WikidataConnector
 from connectors.wikidata.cursor import Cursor
-from connectors.wikidata.entity_data import EntityData
-from connectors.wikidata.mutations import Mutation, mutation_of, newest
-from connectors.wikidata.passes import gone
-from connectors.wikidata.reader import SubjectState
+from connectors.wikidata.mutations import Mutation, announced, newest
+from connectors.wikidata.positions import StreamPlace
 from connectors.wikidata.settings import WatchSettings
+from connectors.wikidata.stream_cursor import StreamCursor
 from connectors.wikidata.watch import Membership
 
-_FORMAT = 1
 _log = logging.getLogger(__name__)
 _IMPLAUSIBLE = timedelta(days=1)
 """An event dated later than that does not show that the stream has caught up with now."""
@@ -61,6 +59,12 @@ class StreamSettings(WatchSettings):
         None,
         description="Special:EntityData of the wiki: changed entities are read there, by revision",
     )
+    api: HttpUrl | None = Field(
+        None,
+        description="Action API of the wiki (api.php): changed entities are read there, fifty per request",
+    )
+    maxlag: int = Field(5, ge=1, description="`api`: seconds of lag at which the wiki is to refuse requests")
+    wiki: str = Field("wikidatawiki", description="Name of the wiki in streams that have events of all wikis")
     entity_prefix: str = Field("wd", description="Prefix of the ids that the stream names")
     list_every: Duration = Field(timedelta(days=1), description="How often the whole watch list is polled")
     retention: Duration = Field(timedelta(days=7), description="How long the stream keeps its events")
@@ -69,37 +73,15 @@ class StreamSettings(WatchSettings):
     events_per_step: int = Field(2_000, ge=1, description="Events after which a step is committed")
 
 
-@dataclass(frozen=True, slots=True)
-class _Cursor:
-    list: str | None = None
-    """The watch list's own cursor."""
-    listed: str | None = None
-    """When the last pass over the watch list began."""
-    watch: str = ""
-    """Membership of that pass."""
+@dataclass(slots=True)
+class _Batch:
+    """Events that are committed together."""
+
+    mutations: list[Mutation] = field(default_factory=list)
     last: str | None = None
-    """Last-Event-ID."""
-    since: str | None = None
-    """Where to begin when no event was seen yet."""
-    at: str | None = None
-    """The time of the last event."""
-    due: dict[str, int] = field(default_factory=dict)
-    """Subjects that changed to a revision which could not be read yet."""
-
-    def dump(self) -> str:
-        return dump_cursor(_FORMAT, asdict(self))
-
-    @classmethod
-    def load(cls, text: str | None) -> _Cursor:
-        return load_cursor(text, _FORMAT, typed(cls), (part.name for part in fields(cls)))
-
-
-def after_list(list_cursor: str) -> str:
-    """The cursor of a source whose watch list stands at `list_cursor`, and whose stream was never followed.
-
-    The next poll begins with a pass over the list.
-    """
-    return _Cursor(list=list_cursor).dump()
+    """The place after them."""
+    gap: bool = False
+    """Whether events before one of them are missing."""
 
 
 class StreamConnector:
@@ -111,24 +93,26 @@ class StreamConnector:
         settings: StreamSettings,
         watch_list: WikidataConnector,
         stream: Requester,
-        entity_data: EntityData | None,
+        changed: ChangedReader,
         context: Context,
     ) -> None:
         self.name = name
         self._settings = settings
         self._list = watch_list
         self._stream = stream
-        self._entity_data = entity_data
+        self._changed = changed
         self._clock = context.clock
 
     def poll(self, cursor: str | None) -> Iterator[Poll]:
-        requesters = [self._stream, self._list.requester]
-        if self._entity_data:
-            requesters.append(self._entity_data.requester)
+        requesters = [self._stream, *self._list.requesters, *self._changed.requesters]
         return stepwise(self._poll(cursor), requesters, self._settings.step_deadline_s)
 
+    def rewind(self, cursor: str, to: datetime | None) -> str:
+        """The cursor from which everything that changed since `to` (everything, if None) is read again."""
+        return StreamCursor.load(cursor).rewound(to).dump()
+
     def _poll(self, cursor: str | None) -> Iterator[Poll]:
-        where = _Cursor.load(cursor)
+        where = StreamCursor.load(cursor)
         watched = self._list.watched()
         membership = Membership(watched, self._list.relations).text
         if self._list_is_due(where, membership):
@@ -140,31 +124,37 @@ class StreamConnector:
         except SourceRefused as error:
             if where.last is None or error.status not in _UNKNOWN_PLACE:
                 raise
-            # The stream does not know our position any more: the watch list shows what we missed.
+            _log.warning("%s: the stream does not know its place any more; the watch list is read", self.name)
             yield from self._pass_over_list(replace(where, last=None, at=None, since=None))
 
-    def _list_is_due(self, where: _Cursor, membership: str) -> bool:
+    def _list_is_due(self, where: StreamCursor, membership: str) -> bool:
         if where.listed is None or where.watch != membership:
             return True
         now = self._clock.now()
         passed = now - instant(where.listed)
         # A date later than now was written by a clock that was wrong.
-        return not timedelta() <= passed < self._settings.list_every or self._forgotten(where, now)
+        return not timedelta() <= passed < self._settings.list_every or self._is_forgotten(where, now)
 
-    def _forgotten(self, where: _Cursor, now: datetime) -> bool:
-        """Whether the stream may no longer hold the events after our position in it."""
-        place = where.at or where.since
-        return place is None or not timedelta() <= now - instant(place) < self._settings.retention
+    def _is_forgotten(self, where: StreamCursor, now: datetime) -> bool:
+        return where.is_forgotten(now, self._settings.retention)
 
-    def _pass_over_list(self, where: _Cursor) -> Generator[Poll, None, _Cursor]:
+    def _pass_over_list(self, where: StreamCursor) -> Generator[Poll, None, StreamCursor]:
         """The watch list's own poll; returns the cursor after it.
 
         The place in the stream is taken *before* the pass, so that what changes meanwhile is seen twice
         rather than never.
         """
         begun = self._clock.now()
-        if self._forgotten(where, begun):
-            where = replace(where, last=None, at=None, since=(begun - self._settings.overlap).isoformat())
+        if self._is_forgotten(where, begun):
+            if where.at is not None:
+                _log.warning(
+                    "%s: the stream was followed to %s and keeps events for %s only: the versions of all watched "
+                    "subjects are compared, and those that changed are read",
+                    self.name,
+                    where.at,
+                    self._settings.retention,
+                )
+            where = where.restarted(begun - self._settings.overlap)
         # Not `watch`: until the pass is through, the list counts as unread.
         unread = replace(where, watch="")
         for step in self._list.poll(where.list):
@@ -174,20 +164,25 @@ class StreamConnector:
         yield Poll((), where.dump())
         return where
 
-    def _follow(self, where: _Cursor, watched: frozenset[str]) -> Iterator[Poll]:
+    def _follow(self, where: StreamCursor, watched: frozenset[str]) -> Iterator[Poll]:
         waiting = set(where.due)
-        for mutations, last in self._batches(where):
-            changed = {f"{self._settings.entity_prefix}:{m.entity}": m for m in newest(mutations).values()}
+        for batch in self._batches(where):
+            changed = {
+                f"{self._settings.entity_prefix}:{m.entity}": m for m in newest(batch.mutations).values()
+            }
             changed = {id: mutation for id, mutation in changed.items() if id in watched}
             waiting -= changed.keys()
-            at = min(mutations[-1].at, self._clock.now()).isoformat()
-            due = where.due | {id: mutation.revision for id, mutation in changed.items()}
-            where = replace(where, last=last or where.last, at=at, due=due)
+            due = {**where.due, **{id: mutation.readable_from for id, mutation in changed.items()}}
+            where = replace(where, last=batch.last or where.last, due=due)
+            if batch.mutations:
+                where = replace(where, at=min(batch.mutations[-1].at, self._clock.now()).isoformat())
+            if batch.gap:
+                where = where.with_list_unread()
             for some in self._portions(changed):
-                found, where = self._read_changed(some, where)
+                found, where = self._changed.read(some, where)
                 yield replace(found, cursor=where.dump())
         for some in self._portions({id: _due(id, where.due[id]) for id in waiting & where.due.keys()}):
-            found, after = self._read_changed(some, where)
+            found, after = self._changed.read(some, where)
             if after != where:
                 where = after
                 yield replace(found, cursor=where.dump())
@@ -198,80 +193,54 @@ class StreamConnector:
         for start in range(0, max(1, len(ids)), self._list.page):
             yield {id: changed[id] for id in ids[start : start + self._list.page]}
 
-    def _read_changed(self, changed: Mapping[str, Mutation], where: _Cursor) -> tuple[Poll, _Cursor]:
-        """(a step about the changed subjects, the cursor, in which those that could not be read are due).
-
-        A subject that is not there was deleted, or merged into another: only the query service knows
-        which, and a merge is for the pass over the watch list.
-        """
-        found: list[Observation] = []
-        merged: list[tuple[str, str]] = []
-        for id, mutation in changed.items():
-            state = None if mutation.operation == "delete" else self._read(id, mutation)
-            if state is not None:
-                found += self._list.observations(state, self._list.relations)
-                merged += state.merged
-                if state.version.number >= mutation.revision:
-                    where = _without(where, id)
-                continue
-            known = self._list.reader.versions([id])
-            if id in known.merged:
-                where = replace(_without(where, id), watch="")
-            elif id not in known.found and id not in known.unreadable:
-                revision = mutation.revision + 1
-                found += gone(self.name, id, self._list.relations, revision, self._clock.now())
-                where = _with_gone(_without(where, id), id)
-        return Poll(tuple(found), None, merged_objects=tuple(merged)), where
-
-    def _read(self, id: str, mutation: Mutation) -> SubjectState | None:
-        """Read the entity from the wiki by revision if configured, else from the query service, which may lag."""
-        relations = self._list.relations
-        if self._entity_data:
-            try:
-                found = self._entity_data.state(id, mutation.revision, relations)
-            except SourceDataError as error:
-                _log.warning("%s cannot be read at the wiki: %s", id, error)
-                found = None
-            if found is not None:
-                return found
-        return next((r.get(id) for _, r in self._list.reader.states([id], relations, 1)), None)
-
-    def _batches(self, where: _Cursor) -> Iterator[tuple[list[Mutation], str | None]]:
-        """(mutations, id of the last event), until the stream has caught up with now or falls silent.
+    def _batches(self, where: StreamCursor) -> Iterator[_Batch]:
+        """Events in batches, until the stream has caught up with now or falls silent.
 
         What was read is committed before an error of the stream is raised: a server that refuses every
         second connection would have the same events read for ever.
         """
         now = self._clock.now()
-        batch: list[Mutation] = []
-        last, failure = where.last, None
+        place, batch, failure, committed = StreamPlace(where.last), _Batch(), None, where.last
         try:
             with Deadline(self._settings.follow_s) as deadline:
-                for event in self._events(where, deadline):
-                    last = event.id or last
-                    mutation = mutation_of(event)
-                    if mutation is None:
+                for event in self._events(where, place, deadline):
+                    seen = announced(event, self._settings.wiki)
+                    follows = place.move(event.id, seen.offset)
+                    if follows == "gap":
+                        self._report_gap(event)
+                        batch.gap = True
+                    if seen.mutation is None or follows == "seen":
                         continue
-                    batch.append(mutation)
-                    if len(batch) >= self._settings.events_per_step:
-                        yield batch, last
-                        batch = []
-                    if now <= mutation.at < now + _IMPLAUSIBLE:
+                    batch.mutations.append(seen.mutation)
+                    if len(batch.mutations) >= self._settings.events_per_step:
+                        committed = place.last_id
+                        yield replace(batch, last=committed)
+                        batch = _Batch()
+                    if now <= seen.mutation.at < now + _IMPLAUSIBLE:
                         break
         except ConnectorError as error:
             failure = error
-        if batch:
-            yield batch, last
+        if batch.mutations or place.last_id != committed:
+            yield replace(batch, last=place.last_id)
         if failure:
             raise failure
 
-    def _events(self, where: _Cursor, deadline: Deadline) -> Iterator[StreamEvent]:
+    def _report_gap(self, event: StreamEvent) -> None:
+        _log.warning(
+            "%s: the stream no longer has the events before %s; the next poll compares the versions of all watched "
+            "subjects and reads those that changed",
+            self.name,
+            shown(event.id),
+        )
+
+    def _events(self, where: StreamCursor, place: StreamPlace, deadline: Deadline) -> Iterator[StreamEvent]:
         """The stream's events, reconnecting when it breaks off; several failures in a row end the poll."""
-        last, failures = where.last, 0
+        failures = 0
         while not deadline.passed:
             try:
-                for event in follow(self._stream, last, where.since, self._settings.silence_s, deadline):
-                    failures, last = 0, event.id or last
+                silence_s = self._settings.silence_s
+                for event in follow(self._stream, place.last_id, where.since, silence_s, deadline):
+                    failures = 0
                     yield event
             except SourceTimeout:
                 return  # silence: nothing more for now
@@ -299,22 +268,8 @@ class StreamConnector:
 
     def close(self) -> None:
         self._stream.close()
-        if self._entity_data:
-            self._entity_data.close()
+        self._changed.close()
         self._list.close()
-
-
-def _without(where: _Cursor, id: str) -> _Cursor:
-    """The cursor with `id` read."""
-    return replace(where, due={due: revision for due, revision in where.due.items() if due != id})
-
-
-def _with_gone(where: _Cursor, id: str) -> _Cursor:
-    """The cursor whose watch list knows that `id` is gone, and so looks for its return."""
-    if where.list is None:
-        return where
-    watch_list = Cursor.load(where.list)
-    return replace(where, list=replace(watch_list, gone=watch_list.gone | {id}).dump())
 
 
 def _due(id: str, revision: int) -> Mutation:

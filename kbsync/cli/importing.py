@@ -105,7 +105,12 @@ def show(done: ImportReport, *, configured: bool) -> None:
     if done.intake.rejected:
         say(f"{done.source}: {done.intake.rejected} lines rejected: {done.intake.reject}")
     if done.taken_over:
-        say(f"the next poll of {done.source} reads what changed since the dump was written")
+        say(
+            f"the next poll of {done.source} compares the versions of all watched subjects with the dump's, and reads "
+            "those that changed since it was written"
+        )
+        if done.outlived:
+            say(f"the dump ends at {done.latest}, before what the stream keeps: it is followed from then on")
     elif configured:
         say(f"{done.source} was read before, so its polls continue from where they were")
     else:

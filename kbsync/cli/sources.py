@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     group.callback()(sources)
     group.command("forget")(forget)
     group.command("rename")(rename)
+    group.command("rewind")(rewind)
     app.add_typer(group, name="sources")
 
 
@@ -140,3 +141,43 @@ def rename(
         print_json({"source": old, "to": new, **answer})
     elif answer is not None:
         say(f"{old} is {new} now, in {answer['slots']} slots and {answer['facts']} facts")
+
+
+def rewind(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A source in the settings.")],
+    reason: Reason,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Read again what changed since then: 2026-05-01, 2026-05-01T12:00 (UTC), or how long ago: 24h. "
+            "Default: everything."
+        ),
+    ] = None,
+    actor: Actor = "operator",
+    no_wait: NoWait = False,
+    json: Json = False,
+) -> None:
+    """Read a source again since an instant, or from its beginning; its next poll does it.
+
+    What is read again changes nothing where the ledger has it already.
+    """
+    from kbsync.cli.instants import instant
+    from kbsync.service.actions import check_configured, rewindable
+
+    with globals_of(context).application() as app:
+        since = instant(to, app.now())
+
+        def resolve(tx: Transaction) -> dict[str, str | None]:
+            check_configured(app, name)
+            rewindable(app, name)
+            return {"source": name, "to": since.isoformat() if since else None}
+
+        answer = have_done(
+            app, "rewind-source", resolve, reason=reason, actor=actor, no_wait=no_wait, json=json
+        )
+    if answer is not None and json:
+        print_json(answer)
+    elif answer is not None:
+        what = f"what changed since {answer['to']}" if answer["to"] else "everything"
+        say(f"{name}: the next poll reads {what} again")

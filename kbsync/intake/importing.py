@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from connectors.dates import instant
 from connectors.wikidata.dump.opening import cursor_after
 from connectors.wikidata.dump.reading import Dump, DumpPlace, DumpStep
 from connectors.wikidata.settings import WatchSettings
+from connectors.wikidata.stream import StreamSettings
 from editing.progress import Pace, TimedProgress
 from kbsync.intake.pull import PAGE, Intake
 from kbsync.intake.report import IntakeReport
@@ -41,6 +43,11 @@ class ImportReport:
     """Whether the dump had been imported before, so that there was nothing to do."""
     taken_over: bool = False
     """Whether the source now continues from the dump; False if it had been read before, or is not configured."""
+    latest: str = ""
+    """When the last change was made that is in the dump, in ISO 8601; empty if its entities have no dates."""
+    outlived: bool = False
+    """Whether the dump is older than what the source's stream keeps, so that only the comparison of versions shows what
+    changed since."""
     intake: IntakeReport = field(default_factory=IntakeReport)
     """What was read and admitted by this invocation."""
 
@@ -71,7 +78,9 @@ class DumpImport:
         if place.stage == "admission":
             place = self._admit(place, report)
             report.taken_over = self._take_over(place)
-        report.entities, report.watched = place.lines, place.kept
+        report.entities, report.watched, report.latest = place.lines, place.kept, place.latest
+        if isinstance(self.settings, StreamSettings) and place.latest:
+            report.outlived = self.intake.clock() - instant(place.latest) > self.settings.retention
         return report
 
     def _place(self) -> tuple[DumpPlace, bool]:

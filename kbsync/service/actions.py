@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from connectors.observations import Rewindable
 from editing.progress import TimedProgress
 from kbsync.application import Application
 from kbsync.approvals import check
@@ -204,6 +206,32 @@ def rename_source(errand: Errand) -> Mapping[str, Any]:
     return asdict(leavers.rename(intake, old, new, errand.request.reason, errand.request.actor))
 
 
+def rewind_source(errand: Errand) -> Mapping[str, Any]:
+    """Have a source read again since an instant, or from its beginning; the next poll does it."""
+    app, source = errand.app, str(errand.arguments["source"])
+    to = errand.arguments["to"] and datetime.fromisoformat(errand.arguments["to"])
+    check_configured(app, source)
+    with app.state.read() as tx:
+        cursor = tx.cursor(source)
+    if cursor is None:
+        return {"source": source, "to": None}  # it was never read, so it is read from its beginning anyway
+    back = rewindable(app, source).rewind(cursor, to)
+    with app.write(errand.leadership) as tx:
+        tx.rewind_source(source, back, to, errand.request.reason, errand.request.actor)
+    return {"source": source, "to": errand.arguments["to"]}
+
+
+def rewindable(app: Application, source: str) -> Rewindable:
+    """The connector of a configured source.  Raises UsageError if it cannot be read again by a cursor."""
+    connector = app.sources[source].connector()
+    if not isinstance(connector, Rewindable):
+        raise UsageError(
+            f"sources of kind {app.settings.sources[source].get('kind')} cannot be rewound",
+            "its connector has no way back; where files are dropped, drop them again",
+        )
+    return connector
+
+
 def retemplate(errand: Errand) -> Mapping[str, Any]:
     """Move wanted facts to the current templates of their relations; with `rehearse`, only estimate the cost."""
     app, relation = errand.app, errand.arguments["relation"]
@@ -252,4 +280,5 @@ ACTIONS: Mapping[str, Action] = {
     "forget-source": Action(forget_source),
     "forget-subject": Action(forget_subject, urgency=1),
     "rename-source": Action(rename_source),
+    "rewind-source": Action(rewind_source),
 }

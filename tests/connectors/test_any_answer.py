@@ -25,7 +25,7 @@ from connectors.observations import Connector, Entity, Poll
 from connectors.registry import connect
 from connectors.wikidata import entity_data
 from connectors.wikidata.isolated_graph import GraphProcess
-from connectors.wikidata.mutations import mutation_of
+from connectors.wikidata.mutations import announced
 from tests.support.hostile_answers import Hostile, Reply
 from tests.support.properties import drawing, editions
 from tests.support.sink import Sink
@@ -240,6 +240,6 @@ def test_any_bytes_of_a_stream_are_events_or_nothing(examples: int) -> None:
         for piece in stream:
             for event in parser.feed(piece):
                 httpx.Request("GET", "http://e/", headers={b"Last-Event-ID": event.id.encode()})
-                mutation_of(event)
+                announced(event, "wikidatawiki")
 
     holds()

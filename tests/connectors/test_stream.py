@@ -12,15 +12,15 @@ import pytest
 from connectors.errors import SourceRefused, SourceSettingsError, SourceUnavailable
 from connectors.http.limits import Limiters
 from connectors.http.sse import EventParser, StreamEvent
-from connectors.observations import Connector
+from connectors.observations import Connector, Rewindable
 from connectors.registry import connect
-from connectors.wikidata.mutations import mutation_of
+from connectors.wikidata.mutations import announced
 from tests.support.obedient_server import ObedientServer, answer
 from tests.support.sink import Sink
 from tests.support.sparql_server import AGENT, SparqlServer
 from tests.support.virtual_time import VirtualTime
 from tests.support.wiki_server import WikiServer
-from tests.support.wikibase_world import START, Claim, World
+from tests.support.wikibase_world import START, Claim, Item, World
 
 Open = Callable[..., Connector]
 MINUTE = timedelta(minutes=1)
@@ -253,8 +253,8 @@ def test_canaries_and_nonsense_are_passed_over(wiki: WikiServer, world: World, o
     sink, connector = Sink(), open_stream()
     sink.drain(connector)
     edit(world, wiki, "Q100", "Q2")
-    wiki.events.insert(0, {"dt": "2021-01-01T00:00:30Z", "meta": {"domain": "canary"}, "entity_id": "Q100"})
-    wiki.events.insert(1, {"dt": "2021-01-01T00:00:31Z", "entity_id": "Q100", "operation": "diff"})
+    wiki.add({"dt": "2021-01-01T00:00:30Z", "meta": {"domain": "canary"}, "entity_id": "Q100"})
+    wiki.add({"dt": "2021-01-01T00:00:31Z", "entity_id": "Q100", "operation": "diff"})
     sink.drain(connector)
     assert sink.values()["wd:Q100"] == ("wd:Q2",)
 
@@ -428,4 +428,171 @@ def test_a_long_line_in_many_pieces_costs_no_more_than_its_length() -> None:
     ],
 )
 def test_an_event_that_is_nonsense_is_passed_over(data: str) -> None:
-    assert mutation_of(StreamEvent("1", "message", data)) is None
+    assert announced(StreamEvent("1", "message", data), "wikidatawiki").mutation is None
+
+
+@pytest.mark.parametrize("by_time", [True, False])
+def test_events_of_one_millisecond_are_neither_lost_nor_doubled_when_the_connection_breaks(
+    wiki: WikiServer, world: World, open_stream: Open, by_time: bool
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    wiki.ids_by_time, wiki.break_after = by_time, 1
+    at = world.now + MINUTE
+    for id in ("Q100", "Q101", "Q102"):
+        world.now = at - MINUTE
+        edit(world, wiki, id, "Q2")
+    assert len({event["dt"] for event in wiki.events}) == 1
+    sink.drain(connector)
+    assert set(sink.values().values()) == {("wd:Q2",)}
+    assert len(wiki.read) == 3
+
+
+def test_a_deletion_that_names_the_deleted_revision_waits_for_a_server_that_lags(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream(entity_data=None)
+    sink.drain(connector)
+    wiki.publish(world.items["Q102"], operation="delete")
+    for _ in range(2):
+        sink.drain(connector)
+        assert len(sink.values()) == 3, "the query service still has it"
+    del world.items["Q102"]
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sorted(sink.values()) == ["wd:Q100", "wd:Q101"]
+    assert sink.drain(connector) == 0
+
+
+def test_a_gap_in_the_stream_is_closed_by_a_pass_over_the_watch_list(
+    oxigraph: SparqlServer,
+    wiki: WikiServer,
+    world: World,
+    open_stream: Open,
+    time: VirtualTime,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    time.sleep(6 * 3600)
+    edit(world, wiki, "Q100", "Q2")
+    sink.drain(connector)
+    for number in range(300):
+        edit(world, wiki, "Q101" if number < 10 else "Q3", "Q2")
+    edit(world, wiki, "Q102", "Q3")
+    oxigraph.serve(world)
+    wiki.kept_from = 250
+    sink.drain(connector)
+    assert sink.values()["wd:Q101"] == ("wd:Q1",)
+    assert "no longer has the events before" in caplog.text
+    sink.drain(connector)
+    assert sink.values() == {"wd:Q100": ("wd:Q2",), "wd:Q101": ("wd:Q2",), "wd:Q102": ("wd:Q3",)}
+    assert sink.drain(connector) == 0
+
+
+def test_changed_entities_are_read_fifty_at_a_time_and_a_lagging_wiki_is_waited_for(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, time: VirtualTime, open_stream: Open
+) -> None:
+    subjects = [f"Q{1000 + n}" for n in range(120)]
+    for id in subjects:
+        world.add(id, id, P6=[Claim(f"{id}-0", "Q1")])
+    oxigraph.serve(world)
+    wiki.world, wiki.lagging = world, 1
+    settings = {
+        "subjects": [f"wd:{id}" for id in subjects],
+        "entity_data": None,
+        "api": f"{wiki.base}/w/api.php",
+    }
+    sink, connector = Sink(), open_stream(**settings)
+    sink.drain(connector)
+    time.sleep(6 * 3600)
+    for id in subjects[:-1]:
+        edit(world, wiki, id, "Q2")
+    wiki.publish(world.items.pop(subjects[-1]), operation="delete")
+    begun = time.clock.now()
+    sink.drain(connector)
+    assert [len(read.removeprefix("api ").split("|")) for read in wiki.read] == [50, 50, 50, 19]
+    assert time.clock.now() - begun >= timedelta(seconds=5), "Retry-After was waited out"
+    assert sink.values()[f"wd:{subjects[0]}"] == ("wd:Q2",)
+    assert sink.labels["wd:Q2"] == "Leader 2"
+
+
+def page_change(item: Item, kind: str = "edit", wiki: str = "wikidatawiki") -> dict[str, object]:
+    """An event of `mediawiki.page_change.v1`."""
+    return {
+        "$schema": "/mediawiki/page/change/1.3.0",
+        "dt": item.modified.isoformat(),
+        "wiki_id": wiki,
+        "page_change_kind": kind,
+        "page": {"page_title": item.id, "namespace_id": 0},
+        "revision": {"rev_id": item.version},
+    }
+
+
+def recent_change(item: Item, **fields: object) -> dict[str, object]:
+    """An event of `mediawiki.recentchange`."""
+    return {
+        "$schema": "/mediawiki/recentchange/1.0.0",
+        "dt": item.modified.isoformat(),
+        "wiki": "wikidatawiki",
+        "title": item.id,
+        "timestamp": int(item.modified.timestamp()),
+        **fields,
+    }
+
+
+def test_the_wiki_s_own_streams_announce_changes_too(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream(entity_data=None)
+    sink.drain(connector)
+    for id, leader in (("Q100", "Q2"), ("Q101", "Q3")):
+        world.touch(id).claims["P6"] = [Claim(f"{id}-new", leader)]
+    wiki.add(page_change(world.items["Q100"], wiki="dewiki"))
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert set(sink.values().values()) == {("wd:Q1",)}, "another wiki's Q100 is not ours"
+    wiki.add(page_change(world.items["Q100"]))
+    wiki.add(recent_change(world.items["Q101"], type="edit", revision={"new": world.items["Q101"].version}))
+    sink.drain(connector)
+    assert sink.values() == {"wd:Q100": ("wd:Q2",), "wd:Q101": ("wd:Q3",), "wd:Q102": ("wd:Q1",)}
+    wiki.add(page_change(world.items["Q100"], kind="delete"))
+    wiki.add(recent_change(world.items["Q101"], type="log", log_type="delete", log_action="delete"))
+    sink.drain(connector)
+    assert len(sink.values()) == 3, "the query service still has them"
+    kept = world.items.pop("Q100"), world.items.pop("Q101")
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sorted(sink.values()) == ["wd:Q102"]
+    world.items |= {item.id: item for item in kept}
+    oxigraph.serve(world)
+    wiki.add(page_change(kept[0], kind="undelete"))
+    wiki.add(recent_change(kept[1], type="log", log_type="delete", log_action="restore"))
+    sink.drain(connector)
+    assert sink.values() == {"wd:Q100": ("wd:Q2",), "wd:Q101": ("wd:Q3",), "wd:Q102": ("wd:Q1",)}
+
+
+def test_a_rewound_source_reads_again_what_the_stream_announced_since(
+    oxigraph: SparqlServer, wiki: WikiServer, world: World, open_stream: Open
+) -> None:
+    sink, connector = Sink(), open_stream()
+    sink.drain(connector)
+    to = world.now + MINUTE / 2
+    for id in ("Q100", "Q101"):
+        edit(world, wiki, id, "Q2")
+    oxigraph.serve(world)
+    sink.drain(connector)
+    assert sink.drain(connector) == 0
+    kept, wiki.read[:], wiki.asked[:] = sink.cursor, [], []
+    assert kept is not None
+    assert isinstance(connector, Rewindable)
+    sink.cursor = connector.rewind(kept, to)
+    sink.drain(connector)
+    assert wiki.asked[0] == f"since {to.isoformat()}"
+    assert len(wiki.read) == 2, "the events since then are read again"
+    sink.cursor = connector.rewind(sink.cursor, None)
+    sink.recorded = 0
+    steps = sink.steps
+    sink.drain(connector)
+    assert sink.steps > steps
+    assert sink.recorded == 0, "a ledger that has it all learns nothing new"

@@ -1,23 +1,42 @@
-"""A small wiki over HTTP: the mutation stream, which drops its connections, and entity data by revision."""
+"""A small wiki over HTTP: its streams as EventStreams sends them, entity data by revision, and `wbgetentities`.
+
+The stream behaves as `wikimedia/KafkaSSE` does: an id names where to go on, by offset, or by millisecond, which loses
+the events that share the last one's.  Asked for an offset that is not kept any more, it goes on with what is kept.
+"""
 
 from __future__ import annotations
 
 import http.server
 import json
+import random
 import threading
 import urllib.parse
 from datetime import datetime
+from typing import Any
 
+from tests.support.wikibase_dump import document
 from tests.support.wikibase_world import Item, World
+
+TOPIC = "eqiad.rdf-streaming-updater.mutation"
 
 
 class WikiServer:
     """`publish` adds an event; every connection breaks after `break_after` events."""
 
     def __init__(self) -> None:
-        self.events: list[dict[str, object]] = []
+        self.events: list[dict[str, Any]] = []
         self.revisions: dict[tuple[str, int], str] = {}
         self.break_after = 1_000
+        self.ids_by_time = False
+        """Whether ids name the next millisecond instead of the next offset, as Wikimedia's do."""
+        self.kept_from = 0
+        """The first offset that the stream still has."""
+        self.misbehave: random.Random | None = None
+        """Chooses, for each connection, whether to refuse it, what to repeat, and when to break off."""
+        self.world: World | None = None
+        """What `api.php` reads."""
+        self.lagging = 0
+        """Requests to `api.php` that are refused because of lag."""
         self.refuse_every_second = False
         """Whether every second connection to the stream is refused."""
         self.asked: list[str] = []
@@ -32,7 +51,7 @@ class WikiServer:
     def publish(self, item: Item, operation: str = "diff", parts: int = 1) -> None:
         """The events of an edit, as `rdf-streaming-updater.mutation.v2` has them."""
         for sequence in range(parts):
-            self.events.append(
+            self.add(
                 {
                     "$schema": "/mediawiki/wikibase/entity/rdf_change/2.0.0",
                     "meta": {"domain": "www.wikidata.org", "stream": "rdf-streaming-updater.mutation.v2"},
@@ -47,9 +66,46 @@ class WikiServer:
                 }
             )
 
+    def add(self, event: dict[str, Any]) -> None:
+        """An event of any schema, at the next offset."""
+        where = {"topic": TOPIC, "partition": 0, "offset": len(self.events)}
+        self.events.append({**event, "meta": {**event.get("meta", {}), **where}})
+
     def keep(self, world: World, id: str) -> None:
         """The entity's present revision can be read from now on."""
         self.revisions[id, world.items[id].version] = world.turtle_of(id)
+
+    def first_after(self, last: str | None, since: str | None) -> int:
+        """The offset from which a connection is served."""
+        if last is None:
+            later = (n for n, event in enumerate(self.events) if not since or str(event["dt"]) >= since)
+            return max(self.kept_from, next(later, len(self.events)))
+        (entry,) = json.loads(last)
+        if "timestamp" in entry:
+            later = (n for n in range(len(self.events)) if self._millisecond(n) >= entry["timestamp"])
+            return max(self.kept_from, next(later, len(self.events)))
+        return max(self.kept_from, int(entry["offset"]))
+
+    def text_of(self, offset: int) -> bytes:
+        """One event as the stream sends it."""
+        place = {"timestamp": self._millisecond(offset) + 1} if self.ids_by_time else {"offset": offset + 1}
+        id = json.dumps([{"topic": TOPIC, "partition": 0, **place}])
+        return f"event: message\nid: {id}\ndata: {json.dumps(self.events[offset])}\n\n".encode()
+
+    def _millisecond(self, offset: int) -> int:
+        return int(datetime.fromisoformat(str(self.events[offset]["dt"])).timestamp() * 1000)
+
+    def entities(self, ids: list[str]) -> dict[str, Any]:
+        """The answer of `wbgetentities`: a merged entity comes under its heir's name."""
+        assert self.world is not None
+        assert len(ids) <= 50
+        found: dict[str, Any] = {}
+        for id in ids:
+            item = self.world.items.get(id)
+            if item is not None and item.redirect:
+                item = self.world.items[item.redirect]
+            found[item.id if item else id] = document(item) if item else {"id": id, "missing": ""}
+        return found
 
     def close(self) -> None:
         self._server.shutdown()
@@ -61,18 +117,23 @@ class WikiServer:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 url = urllib.parse.urlsplit(self.path)
+                query = dict(urllib.parse.parse_qsl(url.query))
                 if url.path == "/stream":
-                    self._stream(dict(urllib.parse.parse_qsl(url.query)))
+                    self._stream(query)
+                elif url.path == "/w/api.php":
+                    self._api(query)
                 else:
                     self._entity(url)
 
             def _stream(self, query: dict[str, str]) -> None:
                 last, since = self.headers.get("Last-Event-ID"), query.get("since")
                 wiki.asked.append(f"after {last}" if last else f"since {since}")
-                if wiki.refuse_every_second and len(wiki.asked) % 2 == 0:
-                    self.send_error(403)
+                chance = wiki.misbehave
+                refused = chance is not None and chance.random() < 0.05
+                if refused or (wiki.refuse_every_second and len(wiki.asked) % 2 == 0):
+                    self.send_error(503 if refused else 403)
                     return
-                first = json.loads(last)[0]["offset"] + 1 if last else 0
+                first = wiki.first_after(last, since)
                 if first > len(wiki.events):
                     self.send_error(400)
                     return
@@ -80,17 +141,32 @@ class WikiServer:
                 self.send_header("Content-Type", "text/event-stream; charset=utf-8")
                 self.end_headers()
                 self.wfile.write(b":ok\n\n")
-                sent = 0
-                for offset, event in enumerate(wiki.events):
-                    if offset < first or (since and not last and str(event["dt"]) < since):
-                        continue
-                    where = json.dumps([{"topic": "mutation", "partition": 0, "offset": offset}])
-                    text = f"event: message\nid: {where}\ndata: {json.dumps(event)}\n\n".encode()
-                    if sent == wiki.break_after:
+                most = wiki.break_after
+                if chance is not None:
+                    first = max(wiki.kept_from, first - chance.choice((0, 0, 0, 1, 7)))  # some come once more
+                    most = chance.randrange(1, 2 * wiki.break_after)
+                for sent, offset in enumerate(range(first, len(wiki.events))):
+                    text = wiki.text_of(offset)
+                    if sent == most:
                         self.wfile.write(text[: len(text) // 2])  # the connection dies within an event
                         return
-                    self.wfile.write(text)
-                    sent += 1
+                    twice = chance is not None and chance.random() < 0.01
+                    self.wfile.write(text + text if twice else text)
+
+            def _api(self, query: dict[str, str]) -> None:
+                wiki.read.append(f"api {query['ids']}")
+                body: dict[str, Any] = {"error": {"code": "maxlag", "info": "Waiting", "lag": 7}}
+                lagging, wiki.lagging = wiki.lagging > 0, max(0, wiki.lagging - 1)
+                if not lagging:
+                    assert query["maxlag"] == "5"
+                    assert query["action"] == "wbgetentities"
+                    body = {"entities": wiki.entities(query["ids"].split("|")), "success": 1}
+                self.send_response(200)
+                if lagging:
+                    self.send_header("Retry-After", "5")
+                self.send_header("Content-Type", "application/json; charset=utf-8")
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
 
             def _entity(self, url: urllib.parse.SplitResult) -> None:
                 wiki.read.append(f"{url.path}?{url.query}")

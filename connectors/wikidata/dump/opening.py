@@ -16,7 +16,8 @@ from connectors.wikidata.dump.entities import EntityShape
 from connectors.wikidata.dump.file import DumpFile
 from connectors.wikidata.dump.reading import Dump, DumpPlace, DumpScope
 from connectors.wikidata.settings import WatchSettings, WikidataSettings, vocabulary_of
-from connectors.wikidata.stream import StreamSettings, after_list
+from connectors.wikidata.stream import StreamSettings
+from connectors.wikidata.stream_cursor import after_list
 from connectors.wikidata.vocabulary import Vocabulary
 
 _LANGUAGES = ("en", "mul")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from kbsync.cli import main
 from kbsync.service.reading import pull
@@ -107,6 +108,37 @@ def test_forget_and_rename_are_commands_with_a_reason(
         assert {fact.reason_code for fact in tx.facts()} == {"forgotten"}
         assert [event.kind for event in tx.events(kind="source.*")] == ["source.renamed", "source.forgotten"]
         assert app.state.audit.verify().ok
+
+
+def test_a_source_is_rewound_by_a_command_with_a_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    micro = make(tmp_path)
+    database = f"sqlite:///{tmp_path / 'crm.db'}"
+    engine = sa.create_engine(database)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE owners (subject TEXT, object TEXT)"))
+        connection.execute(sa.text("INSERT INTO owners VALUES ('1', 'Ann'), ('2', 'Bob')"))
+    engine.dispose()
+    settings = f"\n[sources.owners]\nkind = 'sql'\nurl = '{database}'\ntable = 'owners'\n"
+    settings += "namespace = 'crm'\nrelation = 'crm:owner'\n"
+    micro.home.config.write_text(micro.home.config.read_text(encoding="utf-8") + settings, encoding="utf-8")
+    with micro.application() as app:
+        first, _ = pull(app, asked=False)
+        again, _ = pull(app, asked=False)
+    assert (first["owners"].observations, again["owners"].observations) == (2, 0)
+    assert kbsync(micro, "sources", "rewind", "crm", "--reason", "lost") == 2
+    assert "cannot be rewound" in shown(capsys)
+    assert kbsync(micro, "sources", "rewind", "nobody", "--reason", "lost") == 2
+    capsys.readouterr()
+    assert kbsync(micro, "sources", "rewind", "owners", "--to", "2026-01-01", "--reason", "lost") == 0
+    assert "owners: the next poll reads what changed since 2026-01-01T00:00:00+00:00 again" in shown(capsys)
+    with micro.application() as app:
+        reports, _ = pull(app, asked=False)
+        with app.state.read() as tx:
+            (event,) = tx.events(kind="source.rewound")
+    assert (reports["owners"].observations, reports["owners"].new) == (2, 0)
+    assert json.loads(event.body)["reason"] == "lost"
 
 
 def test_config_check_neither_makes_nor_migrates_a_ledger(
