@@ -1,12 +1,11 @@
-"""GPT-2's forward pass over Hugging Face's own modules, with a mask a layer and a peek at single states.
+"""GPT-2's forward pass over Hugging Face's own modules, with a mask for each layer.
 
-Hugging Face's forward takes one mask for all layers.  Training needs another in the early layers, and
-measuring wants to stop, resume and change the residual stream between blocks.
+Hugging Face's forward takes one mask for all layers.  Training needs another in the early layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -41,14 +40,11 @@ def blocks(
     h: Tensor,
     layers: Sequence[int],
     masks: Sequence[Tensor | None] | None = None,
-    after: Callable[[int, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Runs `layers` in order; `after(layer, h)` may replace the residual stream behind each."""
+    """Run `layers` in order."""
     for layer in layers:
         mask = None if masks is None else masks[layer]
         h = block(model, layer, h, mask)
-        if after is not None:
-            h = after(layer, h)
     return h
 
 
@@ -58,8 +54,3 @@ def logits(model: GPT2LMHeadModel, h: Tensor) -> Tensor:
     return F.linear(
         F.layer_norm(h, h.shape[-1:], final.weight, final.bias, final.eps), model.transformer.wte.weight
     )
-
-
-def run(model: GPT2LMHeadModel, ids: Tensor, after: Callable[[int, Tensor], Tensor] | None = None) -> Tensor:
-    """(B, T) token ids -> (B, T, V) logits, without masks: what Hugging Face's forward computes."""
-    return logits(model, blocks(model, embed(model, ids), range(model.config.n_layer), after=after))

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.testbed.corpus import Fact, World
-from benchmarks.testbed.measure import Case, perplexity, states, states_with
 from editing.editors.contract import BuildInputs
+from editing.evaluation.generation import mean
+from editing.evaluation.isolated import stated_alone
+from editing.evaluation.metrics import perplexity, strict_argmax
+from editing.evaluation.published import CounterFactCase, counterfact
+from editing.evaluation.scoring import encode_targets, score
 from editing.memit.build import MemitResult, build
 from editing.model.weights import swapped
-from editing.requests import EditRequest
+from editing.requests import EditRequest, render
 from editing.settings import EditSettings
 
+MATES = 10
+"""Maximum number of neighbours with other objects, for an edit whose old object nobody else has."""
 EDITED_OBJECTS = 3
 """A relation with fewer objects than this has no counterfactual worth asking."""
 
@@ -78,14 +82,21 @@ class Bench:
         cache: Path,
     ) -> None:
         self.model, self.tokenizer, self.world = model, tokenizer, world
-        self.corpus, self.heldout, self.digest, self.cache = corpus, heldout, digest, cache
-        right, _ = states(model, tokenizer, [self.case(f) for f in world.facts])
+        self.corpus, self.digest, self.cache = corpus, digest, cache
+        right = self.states([self.case(f) for f in world.facts])
         self.known: list[Fact] = [f for f, ok in zip(world.facts, right, strict=True) if ok]
-        self.perplexity = perplexity(model, tokenizer, heldout)
+        rows = (tokenizer(text, return_tensors="pt")["input_ids"] for text in heldout)
+        self.windows = [row[:, : model.config.n_positions] for row in rows if row.shape[1] > 1]
+        self.perplexity = perplexity(model, self.windows)
 
-    def case(self, fact: Fact, template: int = 0) -> Case:
+    def case(self, fact: Fact, template: int = 0) -> tuple[str, str]:
+        """The fact as a prompt and its object."""
         subject, relation, object_ = fact
-        return self.world.templates[relation][template], subject, object_
+        return render(self.world.templates[relation][template], subject), object_
+
+    def states(self, cases: Sequence[tuple[str, str]]) -> list[bool]:
+        """For each prompt and object, whether all tokens of the object are the strict argmax."""
+        return strict_argmax(self.model, self.tokenizer, cases)
 
     def counterfactuals(self, n: int, seed: int = 0) -> list[Edit]:
         """`n` known facts, each with another object that its relation has elsewhere."""
@@ -146,67 +157,73 @@ class Bench:
             return self._ask(edits, variants, alone, spent)
 
     def _alone(self, edits: Sequence[Edit], built: MemitResult, wordings: Sequence[int]) -> float:
-        cases = [self.case((e.subject, e.relation, e.new), t) for t in wordings for e in edits]
-        deltas = [built.deltas[built.groups[f"{e.subject}|{e.relation}|0"]].value for e in edits]
-        stacked = torch.stack(deltas).repeat(len(wordings), 1)
-        return _share(states_with(self.model, self.tokenizer, cases, built.layer, stacked))
+        """How often an edit's δ alone states its new object in each of these wordings."""
+        groups = {
+            f"{e.subject}|{e.relation}|{t}": built.groups[f"{e.subject}|{e.relation}|0"]
+            for e in edits
+            for t in range(len(self.world.templates[e.relation]))
+        }
+        requests = [
+            EditRequest(f"{e.subject}|{e.relation}|{t % len(templates)}", templates[t], e.subject, e.new)
+            for t in wordings
+            for e in edits
+            for templates in [self.world.templates[e.relation]]
+        ]
+        found = stated_alone(self.model, self.tokenizer, requests, replace(built, groups=groups))
+        return _share([found[request.id] for request in requests])
 
     def _ask(
         self, edits: Sequence[Edit], variants: int, alone: tuple[float, float], spent: dict[str, float]
     ) -> Quality:
-        slots = {(e.subject, e.relation): e for e in edits}
-        subjects = {e.subject for e in edits}
-        templates = self.world.templates
-        es, strict = self._prefers([(templates[e.relation][0], e.subject, e.new, e.old) for e in edits])
-        ps, paraphrase = self._prefers(
-            [(t, e.subject, e.new, e.old) for e in edits for t in templates[e.relation][variants + 1 :]]
-        )
+        slots, subjects = {(e.subject, e.relation) for e in edits}, {e.subject for e in edits}
         untouched = [f for f in self.known if (f[0], f[1]) not in slots]
-        near = [
-            (templates[r][0], s, o, e.new)
-            for e in edits for s, r, o in untouched if (r, o) == (e.relation, e.old)
-        ]  # fmt: skip
-        if len(near) < len(edits):
-            near += [
-                (templates[r][0], s, o, e.new)
-                for e in edits for s, r, o in untouched if r == e.relation and o != e.new
-            ][: 10 * len(edits)]  # fmt: skip
-        ns, neighbours = self._prefers(near)
-        right, _ = states(self.model, self.tokenizer, [self.case(f) for f in untouched])
-        kept = dict(zip(untouched, right, strict=True))
+        cases = [self._published(e, untouched, variants) for e in edits]
+        pairs = list(dict.fromkeys(pair for case in cases for pair in case.asked()))
+        found = dict(zip(pairs, score(self.model, encode_targets(self.tokenizer, pairs)), strict=True))
+        scores = counterfact(cases, found)
+        paraphrases = [found[text, case.new] for case in cases for text in case.paraphrases]
+        near = [found[pair] for case in cases for pair in case.neighbours]
+        kept = dict(zip(untouched, self.states([self.case(f) for f in untouched]), strict=True))
         relations = {e.relation for e in edits}
         away = [f for f in untouched if f[0] not in subjects]
         return Quality(
             n=len(edits),
             alone=alone[0],
             alone_paraphrase=alone[1],
-            s=_harmonic(es, ps, ns),
-            es=es,
-            ps=ps,
-            ns=ns,
-            strict=strict,
-            paraphrase=paraphrase,
-            neighbours=neighbours,
+            s=_number(scores.score),
+            es=_number(scores.efficacy),
+            ps=_number(scores.paraphrase),
+            ns=_number(scores.neighbourhood),
+            strict=_share([found[case.prompt, case.new].strict for case in cases]),
+            paraphrase=_share([one.strict for one in paraphrases]),
+            neighbours=_share([one.strict for one in near]),
             same_relation=_share([kept[f] for f in away if f[1] in relations]),
             same_subject=_share([kept[f] for f in untouched if f[0] in subjects]),
             others=_share([kept[f] for f in away]),
-            perplexity=perplexity(self.model, self.tokenizer, self.heldout) / self.perplexity,
+            perplexity=perplexity(self.model, self.windows) / self.perplexity,
             **spent,
         )
 
-    def _prefers(self, cases: Sequence[tuple[str, str, str, str]]) -> tuple[float, float]:
-        """Shares of (template, subject, this, that) where `this` is likelier, and where it is the strict argmax."""
-        right, loss = states(self.model, self.tokenizer, [(t, s, a) for t, s, a, _ in cases])
-        _, other = states(self.model, self.tokenizer, [(t, s, b) for t, s, _, b in cases])
-        return _share([a < b for a, b in zip(loss, other, strict=True)]), _share(right)
+    def _published(self, edit: Edit, untouched: Sequence[Fact], variants: int) -> CounterFactCase:
+        """The edit with the paraphrases that it was not made with, and with neighbours that have its old object."""
+        own, *others = self.world.templates[edit.relation]
+        mates = [f for f in untouched if f[1] == edit.relation and f[2] != edit.new]
+        near = [f for f in mates if f[2] == edit.old] or mates[:MATES]
+        return CounterFactCase(
+            render(own, edit.subject),
+            new=edit.new,
+            old=edit.old,
+            paraphrases=tuple(render(text, edit.subject) for text in others[variants:]),
+            neighbours=tuple(self.case(f) for f in near),
+        )
 
 
 def _share(values: Sequence[bool]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+    return _number(mean([float(value) for value in values]))
 
 
-def _harmonic(*values: float) -> float:
-    return len(values) / sum(1 / max(v, 1e-9) for v in values)
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def row(quality: Quality, **setting: Any) -> dict[str, Any]:

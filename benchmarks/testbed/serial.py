@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.engine_serial import SerialMemit
 from editing.cost import Cost
-from editing.editors.contract import BuildInputs
+from editing.editors.contract import BuildInputs, Injection
 from editing.memit.build import MemitResult
 from editing.memit.deltas import Delta
 from editing.memit.groups import form_groups
@@ -45,6 +45,11 @@ def serial_build(model: Any, tokenizer: Any, inputs: BuildInputs) -> MemitResult
         cost=Cost(seconds={"serial": time.perf_counter() - start}, growth=growth),
         groups={request.id: group.key for group in groups for request in group.requests},
         deltas={g.key: Delta(delta, 0.0, 0.0, 0) for g, delta in zip(groups, run.deltas, strict=True)},
+        injection=Injection(
+            parts.architecture.blocks,
+            layers[-1],
+            {group.key: delta for group, delta in zip(groups, run.deltas, strict=True)},
+        ),
         layer=layers[-1],
         prefixes=prefixes,
     )

@@ -24,7 +24,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.testbed.drawing import axes_of
-from benchmarks.testbed.measure import states
 from benchmarks.testbed.quality import Bench, Edit, Quality, row
 from benchmarks.testbed.serial import serial_build
 from benchmarks.testbed.worlds import demo_world, real_changes
@@ -72,7 +71,7 @@ def recall(bench: Bench) -> list[dict[str, Any]]:
     """Recall of every wording, and the trace of known facts."""
     world = bench.world
     later = [bench.case(f, t) for f in world.facts for t in range(1, len(world.templates[f[1]]))]
-    right, _ = states(bench.model, bench.tokenizer, later)
+    right = bench.states(later)
     some = bench.known[:: max(1, len(bench.known) // TRACED)]
     requests = [EditRequest(f"{f[0]}|{f[1]}", world.templates[f[1]][0], f[0], f[2]) for f in some]
     return [

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.testbed.measure import states
 from benchmarks.testbed.quality import Bench
 from benchmarks.testbed.tables import DEMO, bench, recommended
 from benchmarks.testbed.worlds import real_changes
@@ -22,17 +21,13 @@ def test_the_bundled_model_recalls_its_facts_in_every_wording(demo: Bench) -> No
     world = demo.world
     assert len(demo.known) >= 0.98 * len(world.facts)
     others = [demo.case(f, t) for f in world.facts for t in range(1, len(world.templates[f[1]]))]
-    right, _ = states(demo.model, demo.tokenizer, others)
+    right = demo.states(others)
     assert sum(right) >= 0.97 * len(right)
 
 
 def test_the_bundled_model_has_not_seen_what_changed_later(demo: Bench) -> None:
     changes = real_changes(demo.world)
-    template = demo.world.templates
-    right, _ = states(
-        demo.model, demo.tokenizer, [(template[e.relation][0], e.subject, e.new) for e in changes]
-    )
-    assert not any(right)
+    assert not any(demo.states([demo.case((e.subject, e.relation, e.new)) for e in changes]))
 
 
 def test_the_bundled_model_is_small(demo: Bench) -> None:
