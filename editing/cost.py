@@ -11,6 +11,7 @@ from editing.preflight import Preflight, mean_realised
 
 COUNTS = ("groups", "groups_optimised", "groups_cached", "peak_memory_bytes")
 SECONDS, RIDGE, GROWTH, LEVERAGE = "seconds_", "ridge_", "growth_", "leverage_"
+RANK, MISFIT = "needed_rank_", "fit_error_"
 
 
 def growth_of_one(growth: float, edits: int) -> float:
@@ -44,6 +45,10 @@ class Cost:
     """λ that the layers were solved with; 0 if nothing was solved."""
     leverage: Mapping[int, float] = field(default_factory=dict)
     """Layer → median kᵀ C⁻¹ k of the edited keys: h = leverage / λ, and an edit alone realises h / (1 + h)."""
+    ranks: Mapping[int, float] = field(default_factory=dict)
+    """Layer → the rank that its update needs, if there is a limit (`max_rank`)."""
+    misfits: Mapping[int, float] = field(default_factory=dict)
+    """Layer → relative error of the update of limited rank, in the metric of the solve."""
     preflight: Preflight | None = None
     """The estimate made before the build; None if nothing was built."""
 
@@ -55,6 +60,8 @@ class Cost:
             **{f"{SECONDS}{phase}": seconds for phase, seconds in self.seconds.items()},
             **{f"{RIDGE}{layer}": ridge for layer, ridge in self.ridges.items()},
             **{f"{GROWTH}{layer}": growth for layer, growth in self.growth.items()},
+            **{f"{RANK}{layer}": rank for layer, rank in self.ranks.items()},
+            **{f"{MISFIT}{layer}": error for layer, error in self.misfits.items()},
             **self.solved(),
             **(self.preflight.entries() if self.preflight is not None else {}),
         }
@@ -93,6 +100,8 @@ class Cost:
             growth=_by_layer(value, GROWTH, where),
             lam=float(value.get("lam", 0.0)),
             leverage=_by_layer(value, LEVERAGE, where),
+            ranks=_by_layer(value, RANK, where),
+            misfits=_by_layer(value, MISFIT, where),
             preflight=Preflight.from_entries(value),
         )
 

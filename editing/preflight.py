@@ -50,6 +50,11 @@ class Preflight:
     realised: float = 0.0
     """The share of its residual that an edit realises at a layer with that λ; 0 if it is not known yet."""
 
+    keys_each: int = 0
+    """Key columns of a group; 0 without a limit of the rank."""
+    max_rank: int = 0
+    """Largest rank of a layer's update; 0 without a limit."""
+
     @property
     def bytes(self) -> int:
         """Peak memory of the build: the phases run one after the other."""
@@ -105,6 +110,7 @@ class Preflight:
             ),
             ("time", f"about {duration(self.seconds)}{f' ({parts})' if parts else ''}, {basis}"),
             *([("lambda", reach(self.lam, self.realised))] if self.realised else []),
+            *([("adapter", exactness(self.groups, self.keys_each, self.max_rank))] if self.max_rank else []),
         )
 
 
@@ -121,6 +127,18 @@ def reach(lam: float, realised: float) -> str:
     if realised >= LITTLE:
         return text
     return f'{text}: facts are unlikely to take; set [edit] lam = "auto", or a smaller number'
+
+
+def exactness(groups: int, keys_each: int, max_rank: int) -> str:
+    """Up to how many key groups an adapter of this rank is exact, with advice if there are more."""
+    most = max_rank // keys_each
+    text = (
+        f"rank {max_rank} is exact up to {counted(most, 'key group')} with {counted(keys_each, 'key')} each"
+    )
+    if groups <= most:
+        return text
+    advice = f', or with [edit] keys = "average" up to {max_rank}' if keys_each > 1 else ""
+    return f"{text}{advice}; {groups} are fitted as well as that rank can"
 
 
 def check_disk(expected: Preflight, cache: Path, out: Path | None = None) -> None:

@@ -58,6 +58,9 @@ class BuildInputs:
     lead: str | None = None
     """What is put before a prompt whose subject would end in the first token, if that was measured already; None: it is
     measured (`first_token.lead_of`)."""
+    max_rank: int | None = None
+    """Largest rank of a layer's update, for editors that solve least squares; None: no limit.  The fit is the best one
+    in the metric of the solve (`editing/memit/low_rank.py`)."""
     partial: bool = False
     """Whether a request that cannot be edited (it cannot be tokenised, its optimisation is not finite, or it does
     not fit in memory even alone) is left out and named in `EditResult.failed`; otherwise its error is raised.  If most

@@ -19,6 +19,7 @@ from editing.memit.cost import preflight
 from editing.memit.deltas import Delta
 from editing.memit.groups import Group, fail_requests
 from editing.memit.keys import Site, UnusableKeys
+from editing.memit.low_rank import LowRank
 from editing.memit.optimise import Targets, is_systematic
 from editing.memit.preparation import Job, prepare
 from editing.memit.rates import Rates
@@ -76,19 +77,26 @@ def build(
         groups, deltas = Targets(job, progress).of(job.groups)
         clock.lap("targets")
         usable: Sequence[Group] = ()
-        result = Spread()
+        result, limited = Spread(), None
         if groups:
             moments = job.statistics.compute(job.work.parts, job.work.layers, progress)
             clock.lap("statistics")
             solver, scale = _solver(job, moments, scale, solving)
+            if inputs.max_rank is not None:
+                solver = limited = LowRank(solver, inputs.max_rank)
             usable, result = _spread_usable(job, groups, deltas, solver, progress)
             clock.lap("keys")
     rates.learn(job.work.flops(), clock.laps)
+    fits = limited.fits if limited is not None else {}
     values = {key: delta.value for key, delta in deltas.items()}
     return MemitResult(
         tensors=result.tensors,
         layers=job.work.layers,
-        cost=_cost(job, expected, result, clock.laps, scale if usable else None),
+        cost=replace(
+            _cost(job, expected, result, clock.laps, scale if usable else None),
+            ranks={layer: float(fit.needed) for layer, fit in fits.items()},
+            misfits={layer: fit.error for layer, fit in fits.items()},
+        ),
         groups={request.id: group.key for group in usable for request in group.requests},
         injection=Injection(job.work.parts.architecture.blocks, job.layer, values),
         failed=failed,
@@ -118,6 +126,11 @@ def _solver(
 
 def _preflight(job: Job, rates: Rates, scale: Scale | None) -> Preflight:
     expected = preflight(job.work, rates.known(), job.inputs.cache)
+    if job.inputs.max_rank is not None:
+        # At the first layer the residual of a group is the same in every context.
+        every = job.inputs.settings.keys == "all" and len(job.work.layers) > 1
+        each = len(job.prefixes) + 1 if every else 1
+        expected = replace(expected, keys_each=each, max_rank=job.inputs.max_rank)
     return expected if scale is None else replace(expected, lam=scale.lam, realised=scale.realised)
 
 

@@ -28,7 +28,7 @@ from editing.durable import (
 )
 from editing.errors import CheckpointError
 from editing.storage.base_import import EDITABLE, import_base
-from editing.storage.forms import Measure, form_named
+from editing.storage.forms import Form, Measure, form_named
 from editing.storage.manifest import NAME, Manifest, read_manifest, verify
 from editing.storage.shards import StoredTensor, encoded, read_header, write_shard
 
@@ -56,7 +56,7 @@ def write_checkpoint(
     base: Path,
     out: Path,
     tensors: Mapping[str, torch.Tensor],
-    forms: Collection[str] = (),
+    forms: Collection[str] | Mapping[str, Form | None] = (),
     *,
     solved: Mapping[str, float] | None = None,
     options: Mapping[str, Mapping[str, int]] | None = None,
@@ -64,9 +64,9 @@ def write_checkpoint(
 ) -> str:
     """Write the base with `tensors` (by parameter name) in place of its own; returns the digest.
 
-    `forms` lists further forms of the same candidate (`editing.storage.forms`), each in a separate folder, `options`
-    their settings by form.  `solved` (λ and leverage) is written to the manifest, and so are the figures of forms:
-    those that writing them gives, and those of `measure`.
+    `forms` lists further forms of the same candidate (`editing.storage.forms`), each in a separate folder; a mapping
+    gives those that are prepared already.  `options` are their settings by form.  `solved` (λ and leverage) is written
+    to the manifest, and so are the figures of forms: those that writing them gives, and those of `measure`.
     The tensors are rounded to the dtype that the base is stored in.  `out` appears complete and synced, or not at
     all.  Raises CheckpointError if it exists, if a tensor is not editable, has another shape or is not finite after
     rounding, or if the file system refuses.
@@ -129,7 +129,7 @@ def _write_forms(
     staging: Path,
     base: Path,
     tensors: Mapping[str, torch.Tensor],
-    forms: Collection[str],
+    forms: Collection[str] | Mapping[str, Form | None],
     options: Mapping[str, Mapping[str, int]],
     measure: Measure | None,
 ) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
@@ -137,7 +137,8 @@ def _write_forms(
     files: dict[str, str] = {}
     figures: dict[str, dict[str, float]] = {}
     for name in sorted(forms):
-        directory, write = staging / name, form_named(name)
+        prepared = forms[name] if isinstance(forms, Mapping) else None
+        directory, write = staging / name, prepared or form_named(name)
         directory.mkdir()
         found = dict(write(base, tensors, directory, **options.get(name, {})) or {})
         found |= measure(name, directory) if measure else {}

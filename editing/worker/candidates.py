@@ -1,7 +1,8 @@
 """Writing a candidate with its forms, and how an adapter's answers differ from those of the checkpoint that is judged.
 
-A server that loads the adapter computes base and ΔW separately, in fp32 factors; the checkpoint is rounded to the dtype
-that the base is stored in.  The difference is measured on the facts' own prompts, and written to the manifest.
+The checkpoint is the base with the adapter added, rounded to the dtype that the base is stored in; a server that loads
+the adapter computes base and ΔW separately.  What the rounding changes is measured on the facts' own prompts, and
+written to the manifest.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from editing.cost import Cost
 from editing.editors.contract import EditResult
 from editing.evaluation.scoring import encode_prompts
 from editing.model.inference import Continuation, Ids, for_each_batch
 from editing.model.weights import swapped
 from editing.requests import PLACEHOLDER
 from editing.spec import BuildSpec
-from editing.storage.adapter import read_adapter
+from editing.storage.adapter import MAX_RANK, fit_adapter, read_adapter
 from editing.storage.base_import import EDITABLE
 from editing.storage.checkpoints import read_editable, write_checkpoint
-from editing.storage.forms import Measure
+from editing.storage.forms import Form, Measure
 from editing.storage.manifest import read_manifest
 from editing.storage.shards import read_header, rounded
 
@@ -32,24 +34,35 @@ COMPARED = 256
 ADAPTER = "adapter"
 
 
+def max_rank(spec: BuildSpec) -> int | None:
+    """The largest rank of a layer's update, if the candidate is to be an adapter too."""
+    return spec.form_options.get(ADAPTER, {}).get("max_rank", MAX_RANK) if ADAPTER in spec.forms else None
+
+
 def write_candidate(model: Any, tokenizer: Any, spec: BuildSpec, built: EditResult | None) -> str:
     """Write the checkpoint that the spec asks for, with its forms; returns its digest.
 
-    `built`: None if nothing is edited.  `model` has the weights of the base.  Raises CheckpointError.
+    If one of them is the adapter, all are the base with that adapter added, so that the gates judge the adapter as it
+    is served.  `built`: None if nothing is edited.  `model` has the weights of the base.  Raises CheckpointError.
     """
-    tensors: Tensors = built.tensors if built else {}
+    base, tensors = Path(spec.base), built.tensors if built else {}
+    forms: dict[str, Form | None] = dict.fromkeys(spec.forms)
+    if (rank := max_rank(spec)) is not None:
+        forms[ADAPTER] = adapter = fit_adapter(base, tensors, rank)
+        tensors = adapter.merged() if tensors else {}
+    cost = built.cost if built else Cost()
     return write_checkpoint(
-        Path(spec.base),
+        base,
         Path(spec.out),
         tensors,
-        spec.forms,
-        solved=built.cost.solved() if built else {},
+        forms,
+        solved=cost.solved(),
         options=spec.form_options,
-        measure=difference(model, tokenizer, spec, tensors),
+        measure=difference(model, tokenizer, spec, tensors, cost),
     )
 
 
-def difference(model: Any, tokenizer: Any, spec: BuildSpec, tensors: Tensors) -> Measure:
+def difference(model: Any, tokenizer: Any, spec: BuildSpec, tensors: Tensors, cost: Cost) -> Measure:
     """What measures the adapter among a candidate's forms; `model` has the weights of the base."""
 
     def measure(form: str, directory: Path) -> Mapping[str, float]:
@@ -57,11 +70,19 @@ def difference(model: Any, tokenizer: Any, spec: BuildSpec, tensors: Tensors) ->
             return {}
         texts = [fact.prompt.replace(PLACEHOLDER, fact.subject) for fact in spec.facts[:COMPARED]]
         base = Path(spec.base)
-        return compared(
+        apart = compared(
             model, encode_prompts(tokenizer, texts), _stored(base, tensors), _adapted(base, directory)
         )
+        return apart | _limited(cost)
 
     return measure
+
+
+def _limited(cost: Cost) -> dict[str, float]:
+    """What the solve lost by the limit of the rank, if it lost anything."""
+    if not any(cost.misfits.values()):
+        return {}
+    return {"needed_rank": max(cost.ranks.values()), "relative_error": max(cost.misfits.values())}
 
 
 def compared(

@@ -44,7 +44,7 @@ from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.checkpoints import read_changed, read_manifest, verify
 from editing.storage.loaded import load_base
 from editing.worker.beginnings import without_first_tokens
-from editing.worker.candidates import as_stored, write_candidate
+from editing.worker.candidates import as_stored, max_rank, write_candidate
 from editing.worker.conversations import with_conversations
 from editing.worker.derived import with_derived
 from editing.worker.finished import is_finished
@@ -112,8 +112,7 @@ class _Round:
         self.spec, self.digest, self.kept, self.channel = spec, digest, kept, channel
         self.model, self.tokenizer = kept.loaded.model, kept.loaded.tokenizer
         self.seconds: dict[str, float] = {}
-        self.cost = Cost()
-        self.failures = Failures()
+        self.cost, self.failures = Cost(), Failures()
 
     def run(self) -> BuildReport:
         with self._timed("known"):
@@ -223,6 +222,7 @@ class _Round:
             kl_prompts=kl_prompts(edited),
             kept=kept_prompts(self.spec.facts),
             lead=self.kept.lead(self.spec),
+            max_rank=max_rank(self.spec),
             partial=True,
         )
 

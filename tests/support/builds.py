@@ -50,11 +50,12 @@ def built(
     model: Any = None,
     preserved: Any = (),
     kept: Any = (),
+    max_rank: int | None = None,
     **calls: Any,
 ) -> MemitResult:
     return build(
         model or tiny("llama", dtype=torch.float32),
         tokenizer("byte-bpe"),
-        inputs(cache, corpus, requests, settings, preserved=preserved, kept=kept),
+        inputs(cache, corpus, requests, settings, preserved=preserved, kept=kept, max_rank=max_rank),
         **calls,
     )

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftConfig, PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from editing.errors import CheckpointError
-from editing.storage.adapter import FILE, SERVED_RANKS, factorised, read_adapter, served_rank
+from editing.storage.adapter import FILE, SERVED_RANKS, factorised, fit_adapter, read_adapter, served_rank
 from editing.storage.checkpoints import import_base, read_changed, read_editable, verify, write_checkpoint
 from editing.storage.manifest import read_manifest
 from editing.worker.candidates import compared
@@ -75,6 +76,39 @@ def test_plain_peft_answers_as_the_checkpoint_does_and_merged_it_is_the_checkpoi
     config = PeftConfig.from_pretrained(out / "adapter")
     assert config.base_model_name_or_path == read_manifest(base).digest
     assert config.lora_alpha == config.r == 8
+
+
+@pytest.mark.parametrize("rank", [2, 8])
+def test_the_checkpoint_is_the_base_with_the_adapter_as_it_is_served(
+    base: Path, tmp_path: Path, rank: int
+) -> None:
+    """Below the rank that is needed, too: what is judged has the adapter's rank, and its rounded factors."""
+    adapter = fit_adapter(base, edited(base), rank)
+    write_checkpoint(base, tmp_path / "1", adapter.merged(), {"adapter": adapter})
+    updates = read_adapter(tmp_path / "1" / "adapter")
+    changed = read_editable(tmp_path / "1", updates.keys())
+    for name, before in read_editable(base, updates.keys()).items():
+        assert torch.allclose(changed[name], before + updates[name], atol=1e-7, rtol=1e-6), name
+    plain = AutoModelForCausalLM.from_pretrained(base).eval()
+    adapted = PeftModel.from_pretrained(plain, tmp_path / "1" / "adapter").eval()
+    expected = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "1").eval(), base)
+    assert torch.allclose(logits(adapted, base), expected, atol=1e-5)
+    merged = adapted.merge_and_unload()
+    for name, tensor in changed.items():
+        assert torch.allclose(merged.get_parameter(name), tensor, atol=1e-7, rtol=1e-6), name
+
+
+def test_factors_have_the_dtype_in_which_the_base_is_served(tmp_path: Path) -> None:
+    model = llama().to(torch.bfloat16)
+    base = import_base(save(model, tmp_path / "source"), tmp_path / "base", editable(model))[1]
+    adapter = fit_adapter(base, edited(base, dtype=torch.float32))
+    write_checkpoint(base, tmp_path / "1", adapter.merged(), {"adapter": adapter})
+    stored = load_file(tmp_path / "1" / "adapter" / FILE)
+    assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
+    updates = read_adapter(tmp_path / "1" / "adapter")
+    for name, before in read_editable(base, updates.keys()).items():
+        judged = read_editable(tmp_path / "1", [name])[name]
+        assert torch.equal(judged, (before.double() + updates[name].double()).bfloat16()), name
 
 
 def test_the_adapter_is_the_same_again(base: Path, tmp_path: Path) -> None:
