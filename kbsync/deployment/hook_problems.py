@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from editing.preflight import exactness
+from editing.settings import EditSettings
 from kbsync.application import Application
 from kbsync.deployment.served import LINK
 from kbsync.errors import BadConfiguration
@@ -68,3 +70,15 @@ def unproven(app: Application) -> Iterator[str]:
                 f"[deploy.{name}]: the name of its version is all that is asked, and the server may repeat what it "
                 "was given; `completions` or `checksums` would prove what it serves"
             )
+
+
+def inexact(app: Application) -> Iterator[str]:
+    """That an adapter cannot hold as many facts as a view may have."""
+    deliver, edit, capacity = app.settings.deliver, app.settings.edit, app.settings.plan.capacity
+    if ADAPTER not in deliver.forms:
+        return
+    defaults = EditSettings()
+    keys, prefixes = edit.keys or defaults.keys, defaults.prefixes if edit.prefixes is None else edit.prefixes
+    each = prefixes + 1 if keys == "all" and len(edit.layers or (0, 1)) > 1 else 1
+    if capacity * each > deliver.max_rank:
+        yield f"[deliver] max_rank: an adapter's {exactness(capacity, each, deliver.max_rank)}"

@@ -21,7 +21,7 @@ from editing.errors import EditingError
 from editing.settings import EditSettings
 from kbsync import telemetry
 from kbsync.application import Application
-from kbsync.deployment.hook_problems import hook_problems, unproven
+from kbsync.deployment.hook_problems import hook_problems, inexact, unproven
 from kbsync.errors import BadConfiguration, KbsyncError
 from kbsync.programs import missing
 from kbsync.queries.shared_wordings import relations_of, shared_wordings
@@ -335,7 +335,7 @@ CHECKS: tuple[SettingsCheck, ...] = (
 )
 """In the order in which their problems are printed."""
 
-NOTICES = (left_over, _shared_questions, _calibration, unproven)
+NOTICES = (left_over, _shared_questions, _calibration, unproven, inexact)
 
 
 def require_no_problems(checked: Checked) -> None:

@@ -109,7 +109,8 @@ class DeliverSettings(Section):
     max_rank: int = Field(
         MAX_RANK,
         ge=1,
-        description="largest rank of an adapter; edits that need more are fitted as well as that rank can",
+        description="largest rank of an adapter; updates that need more are the best ones of that rank in the metric "
+        "of the solve",
     )
 
     @field_validator("forms", mode="before")

@@ -86,6 +86,31 @@ def test_a_hook_for_adapters_needs_candidates_with_one(tmp_path: Path) -> None:
     assert (where, str(error)) == ("[deploy.a] routes", f"there is no directory {tmp_path / 'gone'}")
 
 
+@pytest.mark.parametrize(
+    ("settings", "notice"),
+    [
+        (
+            "[plan]\ncapacity = 100",
+            'rank 512 is exact up to 85 key groups with 6 keys each, or with [edit] keys = "average" up to 512; '
+            "100 are fitted as well as that rank can",
+        ),
+        ("[plan]\ncapacity = 85", ""),
+        ("[plan]\ncapacity = 512\n[edit]\nkeys = 'average'", ""),
+        (
+            "[plan]\ncapacity = 600\n[edit]\nlayers = [3]",
+            "rank 512 is exact up to 512 key groups with 1 key each; 600 are fitted as well as that rank can",
+        ),
+    ],
+)
+def test_a_capacity_that_an_adapter_cannot_hold_exactly_is_said(
+    tmp_path: Path, settings: str, notice: str
+) -> None:
+    text = f"[deliver]\nas = ['checkpoint', 'adapter']\n{settings}\n"
+    notices = check_settings(Place(tmp_path, text).application()).notices
+    found = [one for one in notices if "max_rank" in one]
+    assert found == ([f"[deliver] max_rank: an adapter's {notice}"] if notice else [])
+
+
 def test_checksums_alone_are_proof_enough(tmp_path: Path) -> None:
     file = tmp_path / "kbsync.toml"
     file.write_text(VLLM + "canaries = 0\nprobes = 0\nchecksums = 'http://x/sums'\n", encoding="utf-8")
