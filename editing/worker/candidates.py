@@ -21,7 +21,7 @@ from editing.model.inference import Continuation, Ids, for_each_batch
 from editing.model.weights import swapped
 from editing.requests import PLACEHOLDER
 from editing.spec import BuildSpec
-from editing.storage.adapter import MAX_RANK, fit_adapter, read_adapter
+from editing.storage.adapter import MAX_RANK, Adapter, fit_adapter, read_adapter
 from editing.storage.base_import import EDITABLE
 from editing.storage.checkpoints import read_editable, write_checkpoint
 from editing.storage.forms import Form, Measure
@@ -45,14 +45,13 @@ def write_candidate(model: Any, tokenizer: Any, spec: BuildSpec, built: EditResu
     If one of them is the adapter, all are the base with that adapter added, so that the gates judge the adapter as it
     is served.  `built`: None if nothing is edited.  `model` has the weights of the base.  Raises CheckpointError.
     """
-    base, tensors = Path(spec.base), built.tensors if built else {}
+    tensors, adapter = _tensors(spec, built)
     forms: dict[str, Form | None] = dict.fromkeys(spec.forms)
-    if (rank := max_rank(spec)) is not None:
-        forms[ADAPTER] = adapter = fit_adapter(base, tensors, rank)
-        tensors = adapter.merged() if tensors else {}
+    if adapter is not None:
+        forms[ADAPTER] = adapter
     cost = built.cost if built else Cost()
     return write_checkpoint(
-        base,
+        Path(spec.base),
         Path(spec.out),
         tensors,
         forms,
@@ -60,6 +59,15 @@ def write_candidate(model: Any, tokenizer: Any, spec: BuildSpec, built: EditResu
         options=spec.form_options,
         measure=difference(model, tokenizer, spec, tensors, cost),
     )
+
+
+def _tensors(spec: BuildSpec, built: EditResult | None) -> tuple[Tensors, Adapter | None]:
+    """The candidate's changed tensors, and its adapter, with which they are then the base's."""
+    tensors = built.tensors if built else {}
+    if (rank := max_rank(spec)) is None:
+        return tensors, None
+    adapter = fit_adapter(Path(spec.base), tensors, rank)
+    return adapter.merged() if tensors else {}, adapter
 
 
 def difference(model: Any, tokenizer: Any, spec: BuildSpec, tensors: Tensors, cost: Cost) -> Measure:
@@ -117,7 +125,7 @@ def _next(model: Any, prompts: Sequence[Ids]) -> list[Tensor]:
 
 def as_stored(spec: BuildSpec, built: EditResult | None) -> dict[str, Tensor]:
     """The edited tensors as the spec's checkpoint has them, whether or not it was written."""
-    return _stored(Path(spec.base), built.tensors) if built else {}
+    return _stored(Path(spec.base), _tensors(spec, built)[0])
 
 
 def _stored(base: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
