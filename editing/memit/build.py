@@ -87,16 +87,11 @@ def build(
             usable, result = _spread_usable(job, groups, deltas, solver, progress)
             clock.lap("keys")
     rates.learn(job.work.flops(), clock.laps)
-    fits = limited.fits if limited is not None else {}
     values = {key: delta.value for key, delta in deltas.items()}
     return MemitResult(
         tensors=result.tensors,
         layers=job.work.layers,
-        cost=replace(
-            _cost(job, expected, result, clock.laps, scale if usable else None),
-            ranks={layer: float(fit.needed) for layer, fit in fits.items()},
-            misfits={layer: fit.error for layer, fit in fits.items()},
-        ),
+        cost=_cost(job, expected, result, clock.laps, (scale if usable else None, limited)),
         groups={request.id: group.key for group in usable for request in group.requests},
         injection=Injection(job.work.parts.architecture.blocks, job.layer, values),
         failed=failed,
@@ -174,8 +169,14 @@ MEMIT = Editor(reuse="fact", edit=build, estimate=estimate)
 
 
 def _cost(
-    job: Job, expected: Preflight, result: Spread, seconds: Mapping[str, float], scale: Scale | None
+    job: Job,
+    expected: Preflight,
+    result: Spread,
+    seconds: Mapping[str, float],
+    solved: tuple[Scale | None, LowRank | None],
 ) -> Cost:
+    scale, limited = solved
+    fits = limited.fits if limited is not None else {}
     return Cost(
         groups=len(job.groups),
         groups_optimised=expected.optimised,
@@ -185,6 +186,8 @@ def _cost(
         growth=result.growth,
         lam=0.0 if scale is None else scale.lam,
         leverage={} if scale is None else scale.leverage,
+        ranks={layer: float(fit.needed) for layer, fit in fits.items()},
+        misfits={layer: fit.error for layer, fit in fits.items()},
         preflight=expected,
     )
 
