@@ -77,13 +77,11 @@ def build(
         groups, deltas = Targets(job, progress).of(job.groups)
         clock.lap("targets")
         usable: Sequence[Group] = ()
-        result, limited = Spread(), None
+        result = Spread()
         if groups:
             moments = job.statistics.compute(job.work.parts, job.work.layers, progress)
             clock.lap("statistics")
             solver, scale = _solver(job, moments, scale, solving)
-            if inputs.max_rank is not None:
-                solver = limited = LowRank(solver, inputs.max_rank)
             usable, result = _spread_usable(job, groups, deltas, solver, progress)
             clock.lap("keys")
     rates.learn(job.work.flops(), clock.laps)
@@ -91,7 +89,7 @@ def build(
     return MemitResult(
         tensors=result.tensors,
         layers=job.work.layers,
-        cost=_cost(job, expected, result, clock.laps, (scale if usable else None, limited)),
+        cost=_cost(job, expected, result, clock.laps, scale if usable else None),
         groups={request.id: group.key for group in usable for request in group.requests},
         injection=Injection(job.work.parts.architecture.blocks, job.layer, values),
         failed=failed,
@@ -113,10 +111,14 @@ def _solver(
     job: Job, moments: Moments, scale: Scale | None, solving: Solving | None
 ) -> tuple[Solver, Scale | None]:
     """The solver, and the scale that it uses; None where λ plays no part."""
+    solver: Solver
     if solving is not None:
-        return solving(moments), None
-    scale = scale or scale_of(job, moments, job.groups)
-    return LeastSquares(moments, scale.lam), scale
+        solver, scale = solving(moments), None
+    else:
+        scale = scale or scale_of(job, moments, job.groups)
+        solver = LeastSquares(moments, scale.lam)
+    most = job.inputs.max_rank
+    return solver if most is None else LowRank(solver, most), scale
 
 
 def _preflight(job: Job, rates: Rates, scale: Scale | None) -> Preflight:
@@ -173,10 +175,8 @@ def _cost(
     expected: Preflight,
     result: Spread,
     seconds: Mapping[str, float],
-    solved: tuple[Scale | None, LowRank | None],
+    scale: Scale | None,
 ) -> Cost:
-    scale, limited = solved
-    fits = limited.fits if limited is not None else {}
     return Cost(
         groups=len(job.groups),
         groups_optimised=expected.optimised,
@@ -186,8 +186,8 @@ def _cost(
         growth=result.growth,
         lam=0.0 if scale is None else scale.lam,
         leverage={} if scale is None else scale.leverage,
-        ranks={layer: float(fit.needed) for layer, fit in fits.items()},
-        misfits={layer: fit.error for layer, fit in fits.items()},
+        ranks={layer: float(fit.needed) for layer, fit in result.fits.items()},
+        misfits={layer: fit.error for layer, fit in result.fits.items()},
         preflight=expected,
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from editing.memit.groups import Group
 from editing.memit.kept import kept_keys
 from editing.memit.keys import Collector, Site
+from editing.memit.low_rank import Fit, LowRank
 from editing.memit.solvers import Columns, Solver
 from editing.progress import Progress, silent
 
@@ -28,6 +29,8 @@ class Spread:
     """What was added to the diagonal of each layer's system so that it could be factorised."""
     growth: dict[int, float] = field(default_factory=dict)
     """‖W + Δ‖ / ‖W‖ of each layer."""
+    fits: dict[int, Fit] = field(default_factory=dict)
+    """How well each layer's update fits into the largest rank, if there is one."""
 
 
 @torch.no_grad()
@@ -68,6 +71,8 @@ def spread(
         result.growth[layer] = float(weight.double().norm() / before)
         result.tensors[parts.weight_name(layer)] = weight.detach().clone()
         progress("solve", index + 1, len(layers))
+    if isinstance(solver, LowRank):
+        result.fits = solver.fits
     return result
 
 
