@@ -14,14 +14,13 @@ from editing.baselines.fine_tuning import PHASE, FineTuning, TooLarge, TrainingP
 from editing.baselines.locating import FactText, Place, locate_facts, place_of
 from editing.baselines.options import read_options
 from editing.cost import Cost
-from editing.editors.contract import BuildInputs, Editor, EditResult, Planned, proceed
+from editing.editors.contract import BuildInputs, Editor, EditResult, Failed, Planned, fail_requests, proceed
 from editing.errors import EditingError
 from editing.memit.cost import ASSUMED, block_flops, matrix_rate
-from editing.memit.groups import Failed
 from editing.memit.rates import Rates
 from editing.model.hooks import frozen, fused
 from editing.model.memory import free_bytes
-from editing.model.weights import parameter_named, restored
+from editing.model.weights import growth, parameter_named, restored
 from editing.preflight import Preflight, check_disk, existing
 from editing.progress import Progress, silent
 
@@ -63,7 +62,7 @@ class FineTuner:
         `inputs.partial` allows that.
         """
         failed: dict[str, EditingError] = {}
-        report = failed.setdefault if inputs.partial else None
+        report = inputs.reporter(failed)
         began = time.perf_counter()
         with frozen(model), fused(model):
             place, texts, plan = self._prepared(model, tokenizer, inputs, report)
@@ -71,25 +70,25 @@ class FineTuner:
             expected = preflight(place, texts, plan, rates, inputs)
             planned(expected)
             check_disk(expected, inputs.cache)
-            before = parameter_named(model, place.name).detach().double().norm()
             texts, tensors = _trained(place, texts, plan, inputs.settings.seed, report, progress)
         seconds = time.perf_counter() - began
         if tensors:
             rates.learn({PHASE: flops(place, texts, plan)}, {PHASE: seconds})
+        before = parameter_named(model, place.name)
+        grown = {place.layer: growth(before, tensors[place.name])} if tensors else {}
         cost = Cost(
             groups=len(texts),
             groups_optimised=len(texts),
             seconds={"targets": seconds},
-            growth={place.layer: float(tensors[place.name].double().norm() / before)} if tensors else {},
+            growth=grown,
             preflight=expected,
         )
         return EditResult(tensors=tensors, layers=(place.layer,), cost=cost, failed=failed)
 
     def estimate(self, model: Any, tokenizer: Any, inputs: BuildInputs) -> Preflight:
         """Estimate the cost of `edit` with the same inputs."""
-        report = (lambda id, error: None) if inputs.partial else None
         with frozen(model), fused(model):
-            place, texts, plan = self._prepared(model, tokenizer, inputs, report)
+            place, texts, plan = self._prepared(model, tokenizer, inputs, inputs.reporter({}))
             return preflight(place, texts, plan, Rates.of(model, inputs.base_digest, inputs.cache), inputs)
 
     def _prepared(
@@ -116,10 +115,7 @@ def _trained(
             with restored(place.model, [place.name]):
                 return texts, {place.name: FineTuning(place, texts, plan, seed).run(progress)}
         except TooLarge as large:
-            if failed is None or len(texts) == 1:
-                raise large.error from large
-            for id in large.text.requests:
-                failed(id, large.error)
+            fail_requests(None if len(texts) == 1 else failed, large.text.requests, large.error)
             texts = [text for text in texts if text is not large.text]
     return [], {}
 

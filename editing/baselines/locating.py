@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from editing.editors.contract import BuildInputs
+from editing.editors.contract import BuildInputs, Failed
 from editing.errors import RequestError
-from editing.memit.groups import Failed, locate_requests
+from editing.memit.groups import locate_requests
 from editing.memit.preparation import chosen_layers
 from editing.model.architectures import Parts, described, locate_parts
 from editing.model.first_token import lead_of
@@ -85,9 +85,17 @@ class Place:
 
 
 def place_of(
-    model: Any, tokenizer: Any, inputs: BuildInputs, *, first: int = AUTO_LAYER, last: int = AUTO_LAYER
+    model: Any,
+    tokenizer: Any,
+    inputs: BuildInputs,
+    *,
+    first: int = AUTO_LAYER,
+    last: int = AUTO_LAYER,
+    whole: bool = False,
 ) -> Place:
     """Where an editor works: in the layers from `first` to `last`, or where these are not set, in those of R.
+
+    `whole`: whether the last block can be edited, by an editor that also writes where the target is predicted.
 
     Raises ArchitectureError if the model fails its self-test there, and RequestError for layers that it does not have.
     """
@@ -101,7 +109,7 @@ def place_of(
                 f"the first layer, {bottom}, is above the last one, {top}: set both in [edit.options]"
             )
         settings = replace(settings, layers=tuple(range(bottom, top + 1)))
-    layers = chosen_layers(parts, settings)
+    layers = chosen_layers(parts, settings, last=whole)
     check(tested(model, parts, inputs.base_digest, inputs.cache), layers)
     return Place(model, tokenizer, parts, layers)
 

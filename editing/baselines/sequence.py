@@ -19,7 +19,7 @@ from editing.cost import Cost
 from editing.editors.contract import BuildInputs, Edit, Editor, EditResult, Estimate, Planned, proceed
 from editing.errors import EditingError
 from editing.memit.groups import without_conflicts
-from editing.model.weights import copies_of, parameter_named, write_weights
+from editing.model.weights import copies_of, growth, parameter_named, write_weights
 from editing.preflight import Preflight
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
@@ -123,7 +123,7 @@ class Sequential:
         expected = _expected(turns, model, tokenizer)
         planned(expected)
         failed: dict[str, EditingError] = {}
-        requests = without_conflicts(inputs.requests, failed.setdefault if inputs.partial else None)
+        requests = without_conflicts(inputs.requests, inputs.reporter(failed))
         sequence = EditSequence(model, tokenizer, turns.inputs, turns.edit, turns.preserves)
         results: list[EditResult] = []
         try:
@@ -152,9 +152,8 @@ def _expected(turns: Turns, model: Any, tokenizer: Any) -> Preflight:
 
 def _growth(model: Any, tensors: dict[str, Tensor], results: Sequence[EditResult]) -> dict[int, float]:
     """‖W + Δ‖ / ‖W‖ by layer, of all turns together."""
-    norms = {name: float(parameter_named(model, name).detach().double().norm()) for name in tensors}
     by_name = dict(zip(results[-1].tensors, results[-1].cost.growth, strict=True)) if results else {}
-    return {layer: float(tensors[name].double().norm()) / norms[name] for name, layer in by_name.items()}
+    return {layer: growth(parameter_named(model, name), tensors[name]) for name, layer in by_name.items()}
 
 
 def _summed(results: Sequence[EditResult], expected: Preflight, growth: dict[int, float]) -> Cost:

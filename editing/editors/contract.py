@@ -7,7 +7,7 @@ same for all editors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -29,6 +29,9 @@ cached under a content key, so a changed view costs only what changed.
 `view`: the result depends on the set of facts as a whole, in any order; a changed view is rebuilt entirely.
 `order`: the result also depends on the order in which the facts are given.
 """
+
+Failed = Callable[[str, EditingError], object]
+"""Called with the id of a request that cannot be edited and the reason; the build continues without it."""
 
 Planned = Callable[[Preflight], None]
 """Called with the estimate before the work begins; raising an exception cancels the build."""
@@ -65,6 +68,10 @@ class BuildInputs:
     """Whether a request that cannot be edited (it cannot be tokenised, its optimisation is not finite, or it does
     not fit in memory even alone) is left out and named in `EditResult.failed`; otherwise its error is raised.  If most
     of many requests fail, an error is always raised, since the cause is then not in single requests."""
+
+    def reporter(self, failed: dict[str, EditingError]) -> Failed | None:
+        """What records in `failed` why a request cannot be edited (the first reason); None if its error is raised."""
+        return failed.setdefault if self.partial else None
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,14 @@ class Editor:
         if self.reuse == "order":
             return inputs
         return replace(inputs, requests=tuple(sorted(inputs.requests, key=lambda request: request.id)))
+
+
+def fail_requests(failed: Failed | None, ids: Iterable[str], error: EditingError) -> None:
+    """Report the requests with these ids to `failed` with their error; without `failed`, raise it."""
+    for id in ids:
+        if failed is None:
+            raise error
+        failed(id, error)
 
 
 def proceed(expected: Preflight) -> None:

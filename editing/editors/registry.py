@@ -20,6 +20,7 @@ BUILT_IN: Mapping[str, str] = {
     "locft_bf": "editing.baselines.locft_bf:LOCFT_BF",
     "memit": "editing.memit.build:MEMIT",
     "memit_null_space": "editing.baselines.null_space:NULL_SPACE",
+    "mend": "editing.baselines.mend:MEND",
     "memit_sequence": "editing.baselines.sequences:MEMIT_SEQUENCE",
     "null_space_sequence": "editing.baselines.sequences:NULL_SPACE_SEQUENCE",
     "one_gradient": "editing.baselines.one_gradient:ONE_GRADIENT",

@@ -22,6 +22,7 @@ from editing.evaluation.scoring import (
     score,
 )
 from editing.model.loading import context_length
+from editing.model.weights import growth
 from editing.progress import Tick, uncounted
 
 PERPLEXITY_TOKENS = 256
@@ -71,7 +72,4 @@ def text_windows(model: Any, tokenizer: Any, file: Path, *, tokens: int = 20_000
 
 def weight_growth(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:
     """The largest ‖W'‖ / ‖W‖ (Frobenius, in fp64) of the tensors in `after`; 1 if there is none."""
-    ratios = [
-        float(tensor.double().norm()) / float(before[name].double().norm()) for name, tensor in after.items()
-    ]
-    return max(ratios, default=1.0)
+    return max((growth(before[name], tensor) for name, tensor in after.items()), default=1.0)

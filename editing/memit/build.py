@@ -13,11 +13,19 @@ from typing import Any
 import torch
 
 from editing.cost import Cost
-from editing.editors.contract import BuildInputs, Editor, EditResult, Injection, Planned, proceed
+from editing.editors.contract import (
+    BuildInputs,
+    Editor,
+    EditResult,
+    Injection,
+    Planned,
+    fail_requests,
+    proceed,
+)
 from editing.errors import EditingError
 from editing.memit.cost import preflight
 from editing.memit.deltas import Delta
-from editing.memit.groups import Group, fail_requests
+from editing.memit.groups import Group
 from editing.memit.keys import Site, UnusableKeys
 from editing.memit.low_rank import LowRank
 from editing.memit.optimise import Targets, is_systematic
@@ -67,7 +75,7 @@ def build(
     failed: dict[str, EditingError] = {}
     clock = _Clock()
     with frozen(model), fused(model):
-        job = prepare(model, tokenizer, inputs, failed.setdefault if inputs.partial else None)
+        job = prepare(model, tokenizer, inputs, inputs.reporter(failed))
         rates = Rates.of(model, inputs.base_digest, inputs.cache)
         scale = _known_scale(job, solving)
         expected = _preflight(job, rates, scale)
@@ -152,7 +160,7 @@ def _spread_usable(
             usable = [group for group in groups if group.key not in unusable]
             if len(usable) == len(groups) or is_systematic(len(groups) - len(usable), len(groups)):
                 raise
-            lost = [request for group in error.groups for request in group.requests]
+            lost = [request.id for group in error.groups for request in group.requests]
             fail_requests(job.failed, lost, error)
             groups = usable
     return (), Spread()
@@ -161,7 +169,7 @@ def _spread_usable(
 def estimate(model: Any, tokenizer: Any, inputs: BuildInputs, *, solving: Solving | None = None) -> Preflight:
     """Estimate the cost of `build` with the same inputs; raises the errors that it would raise before it begins."""
     with frozen(model), fused(model):
-        job = prepare(model, tokenizer, inputs, (lambda id, error: None) if inputs.partial else None)
+        job = prepare(model, tokenizer, inputs, inputs.reporter({}))
         scale = _known_scale(job, solving)
         return _preflight(job, Rates.of(model, inputs.base_digest, inputs.cache), scale)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from editing.errors import EditingError, RequestError
+from editing.editors.contract import Failed, fail_requests
+from editing.errors import RequestError
 from editing.model.first_token import away_from_start
 from editing.model.tokens import Located, Passage, Readable, passage, try_locate
 from editing.requests import PLACEHOLDER, EditRequest
@@ -23,9 +24,6 @@ FORMAT = 1
 """Version of stored δs; raised when their meaning changes."""
 
 KL_TEMPLATE = "{} is a"
-
-Failed = Callable[[str, EditingError], object]
-"""Called with the id of a request that cannot be edited and the reason; the build continues without it."""
 
 
 Tokenised = dict[EditRequest, tuple[tuple[int, ...], list[Located]]]
@@ -145,7 +143,7 @@ def _tokenised(
         try:
             passages[request] = [passage(request, context) for context in contexts]
         except RequestError as error:
-            fail_requests(failed, [request], error)
+            fail_requests(failed, [request.id], error)
     texts = [item for some in passages.values() for item in some]
     found = iter(try_locate(tokenizer, texts, limit=limit, labels=True))
     prompts = [passage(request, target=False) for request in passages]
@@ -157,16 +155,10 @@ def _tokenised(
         if isinstance(start, Located) and len(located) == len(rows):
             texts_of[request] = start.ids[: start.subject + 1], located
         else:
-            fail_requests(failed, [request], next(e for e in (*rows, start) if isinstance(e, RequestError)))
+            fail_requests(
+                failed, [request.id], next(e for e in (*rows, start) if isinstance(e, RequestError))
+            )
     return texts_of
-
-
-def fail_requests(failed: Failed | None, requests: Iterable[EditRequest], error: EditingError) -> None:
-    """Report each of `requests` to `failed` with its error; without `failed`, raise it."""
-    for request in requests:
-        if failed is None:
-            raise error
-        failed(request.id, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +247,7 @@ def without_conflicts(requests: Sequence[EditRequest], failed: Failed | None) ->
     sound = []
     for request in requests:
         if request.prompt.count(PLACEHOLDER) == 1 and request.rendered in conflicts:
-            fail_requests(failed, [request], conflicts[request.rendered])
+            fail_requests(failed, [request.id], conflicts[request.rendered])
         else:
             sound.append(request)
     return sound

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from editing.editors.contract import fail_requests
 from editing.errors import EditingError, OutOfMemory
 from editing.memit.cost import batch_share
 from editing.memit.deltas import Delta
-from editing.memit.groups import Group, fail_requests
+from editing.memit.groups import Group
 from editing.memit.preparation import Job
 from editing.memit.targets import Optimisation
 from editing.model.memory import in_batches
@@ -107,12 +108,13 @@ class Targets:
             if self._has_delta(single):
                 good += alone
             else:
-                fail_requests(self.job.failed, alone, self.errors[single.key])
+                fail_requests(self.job.failed, (one.id for one in alone), self.errors[single.key])
         if good and len(good) < len(group.requests):
             rest = self.job.group_of(good)
             if self._has_delta(rest):
                 return [rest]
-        fail_requests(self.job.failed, good, self.errors[group.key])  # alone or not, together they have none
+        # Alone or not, together they have none.
+        fail_requests(self.job.failed, (one.id for one in good), self.errors[group.key])
         return []
 
     def _has_delta(self, group: Group) -> bool:

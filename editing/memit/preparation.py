@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from editing.editors.contract import BuildInputs
+from editing.editors.contract import BuildInputs, Failed
 from editing.errors import RequestError
 from editing.memit.cost import Work
 from editing.memit.deltas import DeltaStore
-from editing.memit.groups import Failed, Group, form_groups, identity_of
+from editing.memit.groups import Group, form_groups, identity_of
 from editing.memit.kept import kept_groups
 from editing.memit.prefixes import context_prefixes
 from editing.memit.statistics import Statistics
@@ -138,15 +138,14 @@ def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | No
     return Job(inputs, tokenizer, failed, grouping, groups, preserved, kept, store, statistics, work)
 
 
-def chosen_layers(parts: Parts, settings: EditSettings) -> tuple[int, ...]:
-    """R as set, or the default for this architecture and depth."""
+def chosen_layers(parts: Parts, settings: EditSettings, *, last: bool = False) -> tuple[int, ...]:
+    """R as set, or the default for this architecture and depth; `last`: whether the last block may be among them."""
     layers = tuple(settings.layers) or parts.default_layers()
     count = len(parts.blocks)
-    if list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] > count - 2:
-        raise RequestError(
-            f"layers {layers} must be ascending and between 0 and {count - 2}: "
-            "something above the last one has to read what is written there"
-        )
+    top = count - 1 if last else count - 2
+    if list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] > top:
+        reason = "" if last else ": something above the last one has to read what is written there"
+        raise RequestError(f"layers {layers} must be ascending and between 0 and {top}{reason}")
     for layer in layers:
         parts.writer(layer)  # raises where the layer has no W_out
     return layers

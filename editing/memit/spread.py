@@ -16,6 +16,7 @@ from editing.memit.kept import kept_keys
 from editing.memit.keys import Collector, Site
 from editing.memit.low_rank import Fit, LowRank
 from editing.memit.solvers import Columns, Solver
+from editing.model.weights import growth
 from editing.progress import Progress, silent
 
 
@@ -65,10 +66,10 @@ def spread(
         update, result.ridges[layer] = solver.update(layer, columns)
         weight = parts.writer(layer).weight
         assert isinstance(weight, Tensor)
-        before = weight.double().norm()
+        before = weight.detach().clone()
         delta = update if parts.transposed(layer) else update.T
         weight.copy_(weight.double() + delta)
-        result.growth[layer] = float(weight.double().norm() / before)
+        result.growth[layer] = growth(before, weight)
         result.tensors[parts.weight_name(layer)] = weight.detach().clone()
         progress("solve", index + 1, len(layers))
     if isinstance(solver, LowRank):

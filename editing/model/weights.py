@@ -59,6 +59,11 @@ def copies_of(model: Any, names: Collection[str]) -> dict[str, Tensor]:
     return {name: parameter_named(model, name).detach().clone() for name in names}
 
 
+def growth(before: Tensor, after: Tensor) -> float:
+    """‖W + Δ‖ / ‖W‖, in fp64; `after` is W + Δ."""
+    return float(after.detach().double().norm() / before.detach().double().norm())
+
+
 @torch.no_grad()
 def write_weights(model: Any, tensors: Mapping[str, Tensor]) -> None:
     """Overwrite the named parameters of `model`: all of them or, if one does not fit, none.

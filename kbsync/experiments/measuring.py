@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
+from editing.baselines.mend import Trained, train_networks, trained_networks
 from editing.calibration.kept import Kept
 from editing.calibration.workbench import Workbench
+from editing.datasets import Record
 from editing.editors.contract import BuildInputs, Edit, EditResult
 from editing.editors.registry import editor_named
 from editing.errors import EditingError
@@ -30,6 +32,7 @@ from kbsync.experiments.attention import edit_attention
 from kbsync.experiments.cases import EditCase
 from kbsync.experiments.consequences import Background
 from kbsync.experiments.gate_measures import EXAMINED, GateExam, exam
+from kbsync.experiments.practice import MEND
 from kbsync.experiments.retrieving import RETRIEVAL, Reading, indexed, reading
 from kbsync.experiments.scores import FactScores, TrialScores
 
@@ -69,6 +72,8 @@ class Bench(Workbench):
     """What else follows from an edit."""
     examined: int = EXAMINED
     """Facts of a trial that are asked what the gates ask."""
+    practice: Callable[[], Sequence[Record]] = list
+    """Makes the facts that an editor with networks of its own (MEND) is trained on, if it is not trained yet."""
 
     @cached_property
     def kept(self) -> Kept:
@@ -85,12 +90,17 @@ class Bench(Workbench):
 
     def scores(self, trial: EditTrial) -> TrialScores:
         """The scores of one trial, from the store if they were measured before."""
-        key = self.kept.key(self._identity(trial))
+        try:
+            key = self.kept.key(self._identity(trial))
+        except EditingError as error:
+            return TrialScores((), error=str(error))
         return self.kept.get(key, TrialScores) or self.kept.put(key, self._scores(trial))
 
     def identity(self, settings: EditSettings) -> dict[str, Any]:
-        """What every result depends on besides the facts."""
-        return {
+        """What every result depends on besides the facts.  Raises EditingError if MEND cannot be trained."""
+        networks = self.networks(settings)
+        own = {"networks": networks.content} if networks is not None else {}
+        return own | {
             "version": __version__,
             "base": self.base.digest,
             "settings": asdict(settings),
@@ -99,6 +109,15 @@ class Bench(Workbench):
             "background": self.background.key,
             "examined": self.examined,
         }
+
+    def networks(self, settings: EditSettings) -> Trained | None:
+        """The trained networks of the editor, if it has any; they are trained now where that was not done yet."""
+        if settings.editor != MEND:
+            return None
+        model, tokenizer, inputs = self.base.model, self.base.tokenizer, self.inputs((), settings, 0)
+        return trained_networks(model, tokenizer, inputs) or train_networks(
+            model, tokenizer, inputs, self.practice(), self.progress
+        )
 
     def _identity(self, trial: EditTrial) -> dict[str, Any]:
         return self.identity(trial.settings) | {

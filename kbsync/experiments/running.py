@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from editing.calibration.statements import WordedTriple, common_knowledge, digest
 from editing.calibration.statements import from_records as statements_of
@@ -14,13 +15,16 @@ from editing.progress import Pace, TimedProgress
 from kbsync.catalogue.relations import Catalogue
 from kbsync.demo.world import load
 from kbsync.experiments import report, testbed
-from kbsync.experiments.cases import from_records
+from kbsync.experiments.cases import EditCase, from_records
 from kbsync.experiments.consequences import Background, common_catalogue
 from kbsync.experiments.drawing import require_matplotlib
 from kbsync.experiments.registry import experiment_named
 from kbsync.experiments.setup import MEMIT, Setup
 from kbsync.standalone.commands import at_work, paced
 from kbsync.standalone.target import Chosen
+
+if TYPE_CHECKING:
+    from kbsync.experiments.measuring import Bench
 
 IN_SEQUENCE = "_sequence"
 """End of the names of editors that edit in turns; the experiment `sequence` is about these."""
@@ -118,15 +122,23 @@ def _editors(names: Sequence[str]) -> tuple[str, ...]:
 def _with_facts(setup: Setup, chosen: Chosen, order: Order) -> Setup:
     """The setup with the facts of a data set, or with those that the model knows."""
     if order.records is not None and any(record.previous is not None for record in order.records):
-        return replace(setup, given=from_records(order.records))
+        given = from_records(order.records)
+        return replace(setup, given=given, bench=_practising(setup, (), given))
     from editing.calibration.knowledge import knowledge
     from editing.model.architectures import described
 
     base = setup.bench.base
     statements = _statements(chosen, order)
     known = knowledge(base.model, base.tokenizer, statements, described=described(chosen.settings)).known
-    bench = replace(setup.bench, background=Background(known, _catalogue(chosen)))
+    background = Background(known, _catalogue(chosen))
+    bench = replace(_practising(setup, known, ()), background=background)
     return replace(setup, bench=bench, known=known, relation_names=_relation_names(chosen))
+
+
+def _practising(setup: Setup, known: Sequence[WordedTriple], given: Sequence[EditCase]) -> Bench:
+    from kbsync.experiments.practice import practice
+
+    return replace(setup.bench, practice=partial(practice, known, given))
 
 
 def _statements(chosen: Chosen, order: Order) -> tuple[WordedTriple, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SHARED = ("stats", "attention", "prefixes", "self-tests", "samples")
+SHARED = ("stats", "attention", "prefixes", "self-tests", "samples", "networks")
 """Folders of the cache that depend on the base alone, not on the facts."""
 
 

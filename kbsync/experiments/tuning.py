@@ -15,6 +15,7 @@ LEARNING_RATES = tuple({"lr": rate} for rate in (1e-4, 5e-4, 2e-3))
 GRIDS: Mapping[str, Sequence[Mapping[str, float]]] = {
     "ft_w": LEARNING_RATES,
     "locft_bf": LEARNING_RATES,
+    "mend": tuple({"scale": factor} for factor in (0.5, 0.7, 1.0)),
     "memit_null_space": tuple({"threshold": share} for share in (0.02, 0.1, 0.5)),
     "one_gradient": tuple({"lr": rate} for rate in (1e-5, 1e-4, 1e-3)),
 }

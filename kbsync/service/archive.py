@@ -4,6 +4,7 @@
     kbsync.toml               the settings
     anchors.jsonl             the anchor file, for comparison
     cache/deltas/…            the optimised residuals, and in cache/prefixes/… their context prefixes
+    cache/networks/…          the trained networks of MEND, if there are any
     cache/stats/…             the statistics of the base, if requested
     backup.json               format, version, when and where, the log's head, SHA-256 of every other member
 
@@ -33,7 +34,7 @@ CONTENTS = "backup.json"
 LEDGER = "ledger.db"
 SETTINGS = "kbsync.toml"
 ANCHORS = "anchors.jsonl"
-_NAME = re.compile(r"(?:cache/(?:deltas|prefixes|stats)/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"(?:cache/(?:deltas|networks|prefixes|stats)/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _CHUNK = 1 << 20
 _MOST_CONTENTS = 1 << 28
 

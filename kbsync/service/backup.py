@@ -37,8 +37,9 @@ from state.errors import Damaged, LeaseHeld, NotMigrated, StateError
 from state.hash_chain import instant
 from state.records import Fact
 
-EVERY = ("deltas", "prefixes")
-"""Folders of the cache that belong together: a residual is valid for the prefixes it was optimised with."""
+EVERY = ("deltas", "prefixes", "networks")
+"""Folders of the cache that belong together: a residual is valid for the prefixes it was optimised with.  A trained
+network (MEND) would differ in its last digits elsewhere."""
 STATISTICS = "stats"
 SUFFIX = ".tar"
 

@@ -12,8 +12,10 @@ from tests.support.serial import Fact, tokens
 from tests.support.serial_fine_tuning import target_loss
 
 
-def feature(model: Any, tokenizer: Any, fact: Fact, writer: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """(h, ∇y) of `writer` at each position that predicts a token of the target."""
+def feature(
+    model: Any, tokenizer: Any, fact: Fact, writer: nn.Module, *, whole: bool = False
+) -> list[tuple[Tensor, Tensor]]:
+    """(h, ∇y) of `writer` at each position that predicts a token of the target, or at all positions."""
     prompt = fact.before + fact.subject + fact.after
     ids, offsets = tokens(tokenizer, f"{prompt} {fact.target}")
     first = next(i for i, (_, b) in enumerate(offsets) if b > len(prompt))
@@ -27,10 +29,13 @@ def feature(model: Any, tokenizer: Any, fact: Fact, writer: nn.Module) -> list[t
 
     handles = [writer.register_forward_hook(forward), writer.register_full_backward_hook(backward)]
     model.requires_grad_(True)
-    target_loss(model, tokenizer, fact, None).backward()
+    with torch.enable_grad():
+        target_loss(model, tokenizer, fact, None).backward()
     for handle in handles:
         handle.remove()
-    return [(seen["h"][i], seen["g"][i]) for i in range(first - 1, len(ids) - 1)]
+    return [
+        (seen["h"][i], seen["g"][i]) for i in (range(len(ids)) if whole else range(first - 1, len(ids) - 1))
+    ]
 
 
 def one_gradient(

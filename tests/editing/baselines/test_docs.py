@@ -10,6 +10,7 @@ import pytest
 
 from editing.baselines.ft_w import FtWOptions
 from editing.baselines.locft_bf import LocFtBfOptions
+from editing.baselines.mend import MendOptions
 from editing.baselines.null_space import NullSpaceOptions
 from editing.baselines.one_gradient import OneGradientOptions
 from editing.baselines.rome import RomeOptions
@@ -29,6 +30,7 @@ OPTIONS: dict[str, Any] = {
     "locft_bf": LocFtBfOptions,
     "one_gradient": OneGradientOptions,
     "rome": RomeOptions,
+    "mend": MendOptions,
     "memit_sequence": SequenceOptions,
     "null_space_sequence": NullSpaceSequenceOptions,
     "one_gradient_sequence": OneGradientSequenceOptions,
