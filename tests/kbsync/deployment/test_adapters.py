@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -299,3 +300,46 @@ def test_names_of_a_version() -> None:
     assert chosen_name("kb-v", "v", waiting, both) == "kb-v", "it was right before"
     failed = Routes(leaving=(route("kb-v", proven=False),))
     assert chosen_name("kb-v", "v", failed, both) == "kb-v~2"
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(4, 500))]
+)
+def test_replicas_end_with_the_live_adapter_after_any_schedule_of_accidents(
+    tmp_path: Path, listen: Listen, seed: int
+) -> None:
+    chance = random.Random(seed)
+    servers = [LoraStandIn() for _ in range(3)]
+    listen(*servers)
+    place = served(tmp_path, *servers, more="canary = 0.1\ncanary_for = 0\n" if seed % 2 else "")
+    place.promoted(Q1="Q1000")
+    for number in range(5):
+        server = chance.choice(servers)
+        match chance.choice(["promote", "promote", "rollback", "forget", "lag", "break", "away", "later"]):
+            case "promote":
+                place.promoted(Q1=f"Q{2000 + number}")
+            case "rollback":
+                with place.application().state.read() as tx:
+                    possible = tx.previous() is not None
+                if possible:
+                    place.rollback()
+            case "forget":
+                server.restart()
+            case "lag":
+                server.lags = chance.randint(1, 3)
+            case "break":
+                server.breaks = 1
+            case "away":
+                server.dead = not server.dead
+            case "later":
+                place.later(minutes=chance.choice([1, 10]))
+    for server in servers:
+        server.dead, server.lags, server.breaks = False, 0, 0
+    for _ in range(4):
+        place.later(hours=2)
+    with place.application().state.read() as tx:
+        live = tx.live()
+    assert live is not None
+    (target,) = routes(place)["targets"]
+    assert target["version"] == place.last.observed == f"{live.path}@{live.digest[:12]}"
+    assert [list(server.adapters) for server in servers] == [[target["adapter"]]] * 3
