@@ -27,7 +27,7 @@ from editing.memit.cost import preflight
 from editing.memit.deltas import Delta
 from editing.memit.groups import Group
 from editing.memit.keys import Site, UnusableKeys
-from editing.memit.low_rank import LowRank
+from editing.memit.low_rank import RankLimited
 from editing.memit.optimise import Targets, is_systematic
 from editing.memit.preparation import Job, prepare
 from editing.memit.rates import Rates
@@ -126,7 +126,7 @@ def _solver(
         scale = scale or scale_of(job, moments, job.groups)
         solver = LeastSquares(moments, scale.lam)
     most = job.inputs.max_rank
-    return solver if most is None else LowRank(solver, most), scale
+    return solver if most is None else RankLimited(solver, most), scale
 
 
 def _preflight(job: Job, rates: Rates, scale: Scale | None) -> Preflight:

@@ -51,7 +51,7 @@ class _Recording(Columns):
 
 
 @dataclass(frozen=True)
-class LowRank:
+class RankLimited:
     """A solver whose updates have at most rank `max_rank`: the best ones that `solver` has."""
 
     solver: Solver

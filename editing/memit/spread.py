@@ -14,7 +14,7 @@ from torch import Tensor
 from editing.memit.groups import Group
 from editing.memit.kept import kept_keys
 from editing.memit.keys import Collector, Site
-from editing.memit.low_rank import Fit, LowRank
+from editing.memit.low_rank import Fit, RankLimited
 from editing.memit.solvers import Columns, Solver
 from editing.model.weights import growth
 from editing.progress import Progress, silent
@@ -72,7 +72,7 @@ def spread(
         result.growth[layer] = growth(before, weight)
         result.tensors[parts.weight_name(layer)] = weight.detach().clone()
         progress("solve", index + 1, len(layers))
-    if isinstance(solver, LowRank):
+    if isinstance(solver, RankLimited):
         result.fits = solver.fits
     return result
 
