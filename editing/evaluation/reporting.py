@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from editing.evaluation.evidence import Evidence, counted, finite
-from editing.evaluation.free_answers import FreeQuestion, judged
 from editing.evaluation.measures.declaration import CandidateMeasure, FactMeasure, populations
 from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.measures.of_facts import FACT_MEASURES
@@ -15,7 +14,7 @@ from editing.evaluation.question_set import FactQuestions
 from editing.evaluation.responses import Responses
 from editing.requests import render
 from editing.spec import FactReport, FactSpec, Measure
-from editing.undecided import RuledAnswer, UndecidedAnswer
+from editing.undecided import UndecidedAnswer
 
 RARELY = 0.1
 """A free answer is never right by chance, but a base with no more right ones than this cannot be expected to infer."""
@@ -159,14 +158,10 @@ def _fact_report(fact: FactSpec, evidence: Evidence) -> FactReport:
 def _undecided(questions: FactQuestions, evidence: Evidence) -> Iterator[UndecidedAnswer]:
     """The free answers about a fact that the rules on names leave undecided."""
 
-    def ruled(responses: Responses, question: FreeQuestion) -> RuledAnswer:
-        text = responses.free[question.prompt]
-        return RuledAnswer(text, judged(text, question))
-
     for measure, free in questions.free.items():
         for place, question in enumerate(free):
-            own = ruled(evidence.candidate, question)
-            live = None if evidence.live is None else ruled(evidence.live, question)
+            own = evidence.candidate.ruled(question)
+            live = None if evidence.live is None else evidence.live.ruled(question)
             if "undecided" in (own.verdict, live and live.verdict):
                 names = question.names, question.old_names
                 yield UndecidedAnswer(measure, place, question.prompt, question.subject, *names, own, live)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from editing.evaluation.free_answers import FreeQuestion, free_answers, states
+from editing.evaluation.free_answers import FreeQuestion, free_answers, judged
 from editing.evaluation.generation import GeneratedText, generate
 from editing.evaluation.locality import NextToken, divergence, next_token
 from editing.evaluation.question_set import FactQuestions, ForcedChoice, QuestionSet
@@ -17,6 +17,7 @@ from editing.evaluation.words import contains
 from editing.model.passes import Ids
 from editing.progress import Tick, uncounted
 from editing.spec import Case
+from editing.undecided import RuledAnswer
 
 EXPLAINED = 500
 """Maximum number of probes per model whose answers are generated for display."""
@@ -44,6 +45,8 @@ class Responses:
     """Prompt → the distribution of the next token, of the base only."""
     divergences: dict[Ids, float] = field(default_factory=dict)
     """Prompt → KL(base ‖ model) of the next token, for prompts that the base was scored on."""
+    _ruled: dict[int, tuple[FreeQuestion, RuledAnswer]] = field(default_factory=dict)
+    """By identity: a question has all names of its view, so that to compare two takes as long as to judge one."""
 
     def score(self, model: Any, questions: Iterable[Question], tick: Tick = uncounted) -> None:
         """Score what has not been scored yet."""
@@ -144,9 +147,17 @@ class Responses:
         """Whether the text generated after the prompt names the expected object before it ends."""
         return contains(self.texts[case.prompt].answer, case.target or "")
 
+    def ruled(self, question: FreeQuestion) -> RuledAnswer:
+        """The free answer to `question`, and what the rules on names find; found once for each question."""
+        kept = self._ruled.get(id(question))
+        if kept is None or kept[0] is not question:
+            text = self.free[question.prompt]
+            kept = self._ruled[id(question)] = question, RuledAnswer(text, judged(text, question))
+        return kept[1]
+
     def says(self, question: FreeQuestion) -> bool:
         """Whether the free answer to `question` states the fact."""
-        return states(self.free[question.prompt], question)
+        return self.ruled(question).verdict == "right"
 
     def shown(self, tokenizer: Any, question: Question, target: str) -> str | None:
         """As `text`; None for a question that was neither scored as stated nor continued."""
