@@ -66,11 +66,11 @@ def spread(
         update, result.ridges[layer] = solver.update(layer, columns)
         weight = parts.writer(layer).weight
         assert isinstance(weight, Tensor)
-        before = weight.detach().clone()
         delta = update if parts.transposed(layer) else update.T
-        weight.copy_(weight.double() + delta)
-        result.growth[layer] = growth(before, weight)
-        result.tensors[parts.weight_name(layer)] = weight.detach().clone()
+        changed = (weight.double() + delta).to(weight.dtype)
+        result.growth[layer] = growth(weight, changed)
+        weight.copy_(changed)
+        result.tensors[parts.weight_name(layer)] = changed
         progress("solve", index + 1, len(layers))
     if isinstance(solver, RankLimited):
         result.fits = solver.fits
