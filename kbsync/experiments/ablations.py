@@ -16,7 +16,7 @@ from kbsync.experiments.report import Findings, gate_table, score_table
 from kbsync.experiments.scores import difference
 from kbsync.experiments.setup import MEMIT, Series, Setup, run
 
-QUICK, FULL, SPARING = 300, 10_000, 12
+QUICK, FULL = 300, 10_000
 FACTORS = {
     True: (1e-5, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3),
     False: (1e-4, 1e-3, 1e-2, 1e-1, 0.3, 1.0, 3.0, 10.0, 1e2, 1e3, 1e4),
@@ -46,7 +46,7 @@ def trials(setup: Setup) -> list[tuple[str, EditTrial]]:
     base = setup.with_editor(MEMIT)
     parts = locate_parts(setup.bench.base.model, described(base))
     own = chosen_layers(parts, base)
-    n = setup.size(QUICK, FULL, large=SPARING)
+    n = setup.size(QUICK, FULL)
     lam = base.lam if base.lam != "auto" else 0.0
     found: list[tuple[str, EditTrial]] = []
     for seed in setup.seeds:

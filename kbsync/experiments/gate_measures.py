@@ -39,8 +39,8 @@ OF_FACTS = {
 """Measure of the gates → its name in `FactScores`, whose `two_hop` is the strict argmax on a data set's questions."""
 DECLARED = {measure.name: measure for measure in FACT_MEASURES}
 OF_MODELS = ("kl_median", "kl_p99")
-EXAMINED, SPARING = 32, 12
-"""Maximum number of facts of a trial that are asked this, the first ones; and in a quick run on a large model."""
+EXAMINED = 32
+"""Maximum number of facts of a trial that are asked this, the first ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +126,15 @@ def exam(
     *,
     variants: int,
     windows: Sequence[Tensor],
-    examined: int = EXAMINED,
 ) -> GateExam:
-    """The questions about the first `examined` of `cases`; the model must have the base's weights.
+    """The questions about the first `EXAMINED` of `cases`; the model must have the base's weights.
 
     `windows`: held-out text, from which the ordinary text before a prompt is taken.
     """
     consequences = background.consequences(cases)
     facts = tuple(
         _fact_spec(case, base.tokenizer, variants, consequences[case.record.request.id])
-        for case in cases[:examined]
+        for case in cases[:EXAMINED]
     )
     spec = BuildSpec(
         run="",

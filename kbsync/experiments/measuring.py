@@ -31,7 +31,7 @@ from kbsync import __version__
 from kbsync.experiments.attention import edit_attention
 from kbsync.experiments.cases import EditCase
 from kbsync.experiments.consequences import Background
-from kbsync.experiments.gate_measures import EXAMINED, GateExam, exam
+from kbsync.experiments.gate_measures import GateExam, exam
 from kbsync.experiments.practice import MEND
 from kbsync.experiments.retrieving import RETRIEVAL, Reading, indexed, reading
 from kbsync.experiments.scores import FactScores, TrialScores
@@ -70,8 +70,6 @@ class Bench(Workbench):
     clock: Callable[[], float] = time.perf_counter
     background: Background = field(default_factory=Background)
     """What else follows from an edit."""
-    examined: int = EXAMINED
-    """Facts of a trial that are asked what the gates ask."""
     practice: Callable[[], Sequence[Record]] = list
     """Makes the facts that an editor with networks of its own (MEND) is trained on, if it is not trained yet."""
 
@@ -107,7 +105,6 @@ class Bench(Workbench):
             "statistics": self.statistics_content(settings),
             "heldout": self.heldout_name,
             "background": self.background.key,
-            "examined": self.examined,
         }
 
     def networks(self, settings: EditSettings) -> Trained | None:
@@ -185,7 +182,6 @@ class Bench(Workbench):
             trial.settings,
             variants=trial.variants,
             windows=self.windows,
-            examined=self.examined,
         )
 
     @cached_property

@@ -74,7 +74,6 @@ def run(chosen: Chosen, order: Order, progress: TimedProgress) -> BenchOutcome:
     require_matplotlib()
     editors = _editors(order.editors)
     from editing.storage.loaded import load_base
-    from kbsync.experiments.gate_measures import SPARING
     from kbsync.experiments.measuring import Bench
 
     with at_work(chosen, "kbsync bench"):
@@ -96,8 +95,6 @@ def run(chosen: Chosen, order: Order, progress: TimedProgress) -> BenchOutcome:
             chosen,
             order,
         )
-        if setup.sparing:
-            setup = replace(setup, bench=replace(setup.bench, examined=SPARING))
         found = experiment(setup)
     files = report.write(order.out, order.name, found, _about(chosen, order, setup))
     return BenchOutcome(

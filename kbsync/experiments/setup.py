@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from kbsync.experiments.measuring import Bench, EditTrial
 
 MEMIT = "memit"
-LARGE = 50_000_000
-"""A model with more parameters than this is edited with fewer facts in a quick run, so that it ends on CPU cores."""
+LARGE, SPARING = 50_000_000, 12
+"""A model with more parameters than this is edited with at most so many facts in a quick run, which then takes minutes
+on a CPU core."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,9 @@ class Setup:
         parameters = sum(parameter.numel() for parameter in self.bench.base.model.parameters())
         return self.quick and parameters > LARGE
 
-    def size(self, quick: int, full: int, *, large: int | None = None) -> int:
-        """A number of facts, as far as the data allow.
-
-        `large`: that of a quick run on a large model; a third of `quick` if it is not given.
-        """
-        wanted = (quick // 3 if large is None else large) if self.sparing else quick if self.quick else full
+    def size(self, quick: int, full: int) -> int:
+        """A number of facts, as far as the data and the size of the model allow."""
+        wanted = min(quick, SPARING) if self.sparing else quick if self.quick else full
         return min(wanted, self.available)
 
     def with_editor(self, name: str) -> EditSettings:

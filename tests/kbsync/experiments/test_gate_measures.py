@@ -18,6 +18,7 @@ from editing.model.weights import swapped
 from editing.requests import EditRequest
 from editing.settings import EditSettings
 from kbsync.catalogue.relations import Catalogue, Relation
+from kbsync.experiments import gate_measures
 from kbsync.experiments.cases import EditCase
 from kbsync.experiments.consequences import Background, common_catalogue
 from kbsync.experiments.gate_measures import GateExam, exam
@@ -138,7 +139,8 @@ def test_damage_shows_in_the_divergence_and_in_other_relations(
     assert sum(shares) < len(shares)
 
 
-def test_only_the_first_facts_are_examined(base: AskedBase, cases: list[EditCase]) -> None:
-    windows = [torch.tensor([[3, 4, 5, 6] * 8])]
-    asked = exam(base, cases, Background(), EditSettings(), variants=0, windows=windows, examined=2)
-    assert list(asked.taken().by_fact) == [case.subject for case in cases[:2]]
+def test_only_the_first_facts_are_examined(
+    base: AskedBase, cases: list[EditCase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_measures, "EXAMINED", 2)
+    assert list(examined(base, cases).taken().by_fact) == [case.subject for case in cases[:2]]
