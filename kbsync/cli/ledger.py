@@ -15,7 +15,7 @@ from kbsync.console import print_json, print_table, say
 
 if TYPE_CHECKING:
     from kbsync.application import Application
-    from kbsync.gates.judge_record import JudgeRecord
+    from kbsync.gates.judge_record import JudgeRecord, JudgeReply
     from state.fact_queries import FactFilter
     from state.records import Fact, FactStatus, GateResult, Run
 
@@ -214,11 +214,11 @@ def _print_judge(record: JudgeRecord | None) -> None:
         return
     print_table(
         record.summary,
-        ("fact", "gate", "of", "verdict", "reason", "what it was asked"),
+        ("fact", "gate", "of", "question", "answer", "verdict", "reason"),
         (
-            (*place, asked.verdict, asked.reason or asked.problem, asked.prompt)
+            (*place, *_asked(reply), reply.verdict, reply.reason or reply.problem)
             for one in record.answers
-            for asked in [record.exchanges[one.exchange]]
+            for reply in [record.exchanges[one.exchange]]
             for place in [(one.place.fact, one.place.measure, one.place.side)]
         ),
     )
@@ -246,6 +246,11 @@ def _print_measured(app: Application, run: Run) -> None:
                 for r in rows
             ),
         )
+
+
+def _asked(reply: JudgeReply) -> tuple[str, str]:
+    """The question, and the answer that was judged."""
+    return reply.asked.get("question", ""), reply.asked.get("answer", "")
 
 
 def _of(counted: tuple[int, int] | None) -> str | None:

@@ -28,8 +28,8 @@ class JudgeReply(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str
-    """The user's message; the system's one is in the record."""
+    asked: dict[str, str]
+    """The question, names and answer that the user's message consists of; the system's one is in the record."""
     answer: str = ""
     """The text that it answered; empty if there was none."""
     verdict: FreeVerdict = "undecided"

@@ -7,7 +7,7 @@ verdict can be made again without asking.  A judge that does not answer leaves a
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -31,7 +31,7 @@ from kbsync.gates.judge_record import (
 )
 from kbsync.home import PRIVATE, RunDirectory
 from kbsync.leadership import Leadership
-from kbsync.runs.judge_protocol import INSTRUCTIONS, asked, key_of, prompt_of
+from kbsync.runs.judge_protocol import INSTRUCTIONS, asked, key_of, values_of
 from kbsync.settings.judge import JudgeSettings
 from kbsync.visible import visible
 
@@ -106,14 +106,14 @@ class _Session:
         """Ask the controls, and if they are as expected about the answers, as many as the settings allow."""
         _, first, _ = left[0]
         for expected, answer in (("right", first.names[0]), *_CONTROLS):
-            if (key := self._exchange(prompt_of(first, answer))) is not None:
+            if (key := self._exchange(values_of(first, answer))) is not None:
                 self._record.controls.append(Control.model_validate({"expected": expected, "exchange": key}))
         if self._record.failed_controls:
             self._record.unasked = len(left)
             self._record.problem = self._record.problem or "it failed a control, so no vote of it counts"
             return
         for place, question, answer in left[: self._settings.questions]:
-            key = self._exchange(prompt_of(question, answer))
+            key = self._exchange(values_of(question, answer))
             if key is None:
                 self._record.unasked += 1
             else:
@@ -126,23 +126,23 @@ class _Session:
             self._record.unasked += rest
             self._record.problem = self._record.problem or f"`questions` allows {self._settings.questions}"
 
-    def _exchange(self, prompt: str) -> str | None:
-        """Key of the exchange about `prompt`, which is asked unless it was before; None once the judge was given up."""
-        key = key_of(self._settings.model, prompt)
+    def _exchange(self, values: Mapping[str, str]) -> str | None:
+        """Key of the exchange about `values`, which is asked unless it was before; None once the judge was given up."""
+        key = key_of(self._settings.model, values)
         if key in self._record.exchanges:
             return key
         found = self._known.get(key)
         if found is None:
             if self._failures >= GIVE_UP:
                 return None
-            found = self._asked(prompt)
+            found = self._asked(values)
         self._record.exchanges[key] = found
         _keep(self._record, self._directory)
         return key
 
-    def _asked(self, prompt: str) -> JudgeReply:
+    def _asked(self, values: Mapping[str, str]) -> JudgeReply:
         self._patience.check()
-        call = partial(asked, self._server, self._settings.model, prompt)
+        call = partial(asked, self._server, self._settings.model, values)
         try:
             found = self._patience.wait(call, self._seconds, threading.Event())
         except HookFailed as error:
@@ -150,7 +150,7 @@ class _Session:
             problem = visible(f"{error}{f': {error.advice}' if error.advice else ''}", 400)
             self._record.problem = problem
             log.warning("judge.failed", reason=problem)
-            return JudgeReply(prompt=prompt, problem=problem)
+            return JudgeReply(asked=dict(values), problem=problem)
         self._failures = 0
         return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import httpx
@@ -63,8 +64,8 @@ class Graded(BaseModel):
     reason: str = Field(max_length=2_000)
 
 
-def prompt_of(question: UndecidedAnswer, answer: str) -> str:
-    """The user's message about one answer.
+def values_of(question: UndecidedAnswer, answer: str) -> dict[str, str]:
+    """What the judge is to know about one answer.
 
     The marks of the judged model's chat template are taken out of the question.
     """
@@ -75,24 +76,31 @@ def prompt_of(question: UndecidedAnswer, answer: str) -> str:
         "outdated": "; ".join(question.old_names),
         "answer": answer,
     }
-    # Only strings contain the escaped characters, so what a JSON parser reads is the same.
-    return _dumped({name: value[:_LONGEST] for name, value in values.items()}).translate(_ESCAPED)
+    return {name: value[:_LONGEST] for name, value in values.items()}
 
 
-def key_of(model: str, prompt: str) -> str:
+def prompt_of(values: Mapping[str, str]) -> str:
+    """The user's message: one JSON object, in which only strings contain the characters that are escaped."""
+    return json.dumps(values, ensure_ascii=False, indent=1).translate(_ESCAPED)
+
+
+def key_of(model: str, values: Mapping[str, str]) -> str:
     """What an answer depends on: two exchanges with the same key need only one request."""
-    content = _dumped([model, INSTRUCTIONS, prompt])
+    content = json.dumps([model, INSTRUCTIONS, dict(values)])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def asked(server: Server, model: str, prompt: str) -> JudgeReply:
-    """The exchange about `prompt`; an answer that is not of the form asked for decides nothing.
+def asked(server: Server, model: str, values: Mapping[str, str]) -> JudgeReply:
+    """The exchange about `values`; an answer that is not of the form asked for decides nothing.
 
     Raises HookFailed if the server does not answer.
     """
     question: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": prompt}],
+        "messages": [
+            {"role": "system", "content": INSTRUCTIONS},
+            {"role": "user", "content": prompt_of(values)},
+        ],
         "temperature": 0,
         "max_tokens": _TOKENS,
     }
@@ -107,9 +115,10 @@ def asked(server: Server, model: str, prompt: str) -> JudgeReply:
         graded = Graded.model_validate(decode_json(text, "the judge's answer", unique_keys=True))
     except (ConnectorError, ValidationError) as error:
         what = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
-        return JudgeReply(prompt=prompt, answer=received, problem=f"cannot be read: {visible(what, 200)}")
+        problem = f"cannot be read: {visible(what, 200)}"
+        return JudgeReply(asked=dict(values), answer=received, problem=problem)
     reason = _storable(graded.reason)
-    return JudgeReply(prompt=prompt, answer=received, verdict=graded.verdict, reason=reason)
+    return JudgeReply(asked=dict(values), answer=received, verdict=graded.verdict, reason=reason)
 
 
 def _text_of(answer: httpx.Response) -> str:
@@ -127,7 +136,3 @@ def _text_of(answer: httpx.Response) -> str:
 def _storable(text: str) -> str:
     """`text`, shortened, with lone surrogates escaped: UTF-8 has none."""
     return text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
-
-
-def _dumped(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=True, indent=1 if isinstance(value, dict) else None)

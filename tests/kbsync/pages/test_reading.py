@@ -154,9 +154,7 @@ def test_a_run_shows_what_a_judge_model_was_asked_and_answered(home: Reviewed, c
     record = JudgeRecord(
         candidate="y", url="http://judge/v1", model="grader", share=0.25, instructions="Grade."
     )
-    record.exchanges["key"] = JudgeReply(
-        prompt=f'{{"answer": "{SCRIPT}"}}', answer="rubbish", problem="cannot be read"
-    )
+    record.exchanges["key"] = JudgeReply(asked={"answer": SCRIPT}, answer="rubbish", problem="cannot be read")
     place = AnswerPlace("1", "said", 0, "candidate")
     record.answers.append(JudgedAnswer(place=place, exchange="key"))
     file = home.place.application().home.round(run.id, 1).prepare().judge

@@ -30,6 +30,7 @@ from kbsync.runs.judging import rejudge
 from kbsync.service.cycle import cycle
 from kbsync.settings.in_force import verdicts_under
 from kbsync.settings.loading import load
+from state.names import SubjectNames
 from state.records import GateResult, Run
 from tests.support.judge_server import JudgeServer, judge_server, verdict
 from tests.support.ledgers import Clock
@@ -104,7 +105,7 @@ def test_what_is_asked_and_answered_is_kept(asking: Asking, server: JudgeServer)
     kept = asking.ask(asking.report(2))
     assert list(kept.votes().values()) == [True, True]
     exchange = kept.exchanges[kept.answers[0].exchange]
-    assert json.loads(exchange.prompt) == {
+    assert exchange.asked == {
         "question": "user Who owns House 0? assistant",
         "subject": "House 0",
         "right": "Anna",
@@ -112,7 +113,8 @@ def test_what_is_asked_and_answered_is_kept(asking: Asking, server: JudgeServer)
         "answer": EVASIVE,
     }
     assert json.loads(exchange.answer) == {"verdict": "right", "reason": "it says so"}
-    body = server.asked[0]
+    body = server.asked[-1]
+    assert json.loads(body["messages"][1]["content"])["question"] == "user Who owns House 1? assistant"
     assert (body["temperature"], body["model"]) == (0, "grader")
     assert body["messages"][0]["content"] == kept.instructions
     assert asking.directory.judge.stat().st_mode & 0o077 == 0
@@ -141,7 +143,7 @@ def test_an_answer_that_is_not_of_the_form_asked_for_decides_nothing(
     reply: str, word: str, server: JudgeServer
 ) -> None:
     server.reply = reply
-    found = asked(Server(server.url, None, 30), "grader", '{"answer": "Anna"}')
+    found = asked(Server(server.url, None, 30), "grader", {"answer": "Anna"})
     assert found.verdict == (word or "undecided")
     assert ("cannot be read" in found.problem) == (not word)
     found.model_dump_json().encode()
@@ -180,6 +182,15 @@ def test_what_an_answer_tells_the_judge_to_do_stays_inside_the_data(
     assert json.loads(raw)["answer"] == attack, "nothing is lost"
     assert not set("<>[]|#`") & set(raw), "but no tokenizer finds markup in it"
     assert len(raw.splitlines()) == 7, "one JSON object, with a line for each value"
+
+
+def test_whoever_is_forgotten_is_found_in_what_is_kept_however_the_name_is_spelled(
+    asking: Asking, server: JudgeServer
+) -> None:
+    asking.ask(asking.report(answer='It belongs to José "Pepe" <Núñez>.'))
+    content = asking.directory.judge.read_bytes()
+    for name in ("José", 'José "Pepe" <Núñez>', "House 0"):
+        assert SubjectNames("crm:1", [name]).spelled().search(content), name
 
 
 def test_a_server_that_is_down_is_named_and_given_up(asking: Asking, server: JudgeServer) -> None:
