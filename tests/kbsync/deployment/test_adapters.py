@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from kbsync.deployment.adapters import chosen_name
 from kbsync.deployment.hooks import HookFailed
 from kbsync.deployment.http import Server
 from kbsync.deployment.lora_servers import VllmLora
-from kbsync.deployment.routes import Route, Routes
+from kbsync.deployment.routes import Route, Routes, read_routes, write_routes
+from tests.support.ledgers import START
 from tests.support.lora_stand_ins import BASE, LoraStandIn
 from tests.support.promoted import Place
 from tests.support.stand_ins import StandIn, listening
@@ -210,6 +212,29 @@ def test_a_share_is_lost_again_when_the_answers_are_wrong(tmp_path: Path, listen
     (run,) = place.later(minutes=1)
     assert run.state == "deployed"
     assert targets(place) == {f"home-{place.last.observed}~2": 1.0}
+
+
+@pytest.mark.slow
+def test_a_daemon_that_is_killed_in_between_goes_on(tmp_path: Path, listen: Listen) -> None:
+    """Once with the new version loaded and nobody directed to it, once while it has its share of the traffic."""
+    server = LoraStandIn()
+    listen(server)
+    place = served(tmp_path, server, more="canary = 0.1\ncanary_for = 0\n")
+    place.promoted(Q1="Q10")
+    old = targets(place)
+    place.drive_until_killed(place.staged(Q1="Q11"), "kbsync.deploying:after-telling")
+    assert targets(place) == old
+    table = read_routes(tmp_path / "routes.json")
+    shared = table.directed(
+        [replace(table.targets[0], weight=0.9), replace(table.loading[0], weight=0.1)], START
+    )
+    write_routes(tmp_path / "routes.json", shared)
+    (run,) = place.later(minutes=1)
+    assert run.state == "deployed"
+    ((model, weight),) = targets(place).items()
+    assert (model.startswith("home-2-1@"), weight) == (True, 1.0)
+    place.later(minutes=6)
+    assert list(server.adapters) == [model]
 
 
 def test_a_version_without_an_adapter_says_what_to_set(tmp_path: Path, listen: Listen) -> None:
