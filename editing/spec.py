@@ -175,6 +175,10 @@ class BuildSpec:
     only estimates the cost of a build, in the report's `cost` (`cost.preflight`)."""
     prompts: tuple[str, ...] = ()
     """What mode `view` asks the edited model, greedily; the report has its `answers`."""
+    wanted: str | None = None
+    """File of all that is wanted, for the checkpoint's retrieval pack (`editing.storage.pack`); None: no pack."""
+    wanted_digest: str = ""
+    """SHA-256 of that file."""
     secret_questions: str | None = None
     """File of questions (`editing.secret_probes`) that the candidate is asked besides, which no report shows."""
     secret_answers: str | None = None

@@ -50,6 +50,11 @@ class RunDirectory:
         return self.path / "judge.json"
 
     @property
+    def wanted(self) -> Path:
+        """Everything that was wanted when the candidate was planned, for its retrieval pack."""
+        return self.path / "wanted.jsonl"
+
+    @property
     def progress(self) -> Path:
         """How far the worker is, while it is at work; for the review pages."""
         return self.path / "progress.json"

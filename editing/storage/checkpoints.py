@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from editing.errors import CheckpointError
 from editing.storage.base_import import EDITABLE, import_base
 from editing.storage.forms import Form, Measure, form_named
 from editing.storage.manifest import NAME, Manifest, read_manifest, verify
+from editing.storage.pack import FILE as PACK
 from editing.storage.shards import StoredTensor, encoded, read_header, write_shard
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ LIVE = "live"
 _SWITCH = f"{STAGING}{LIVE}-"
 
 __all__ = [
+    "Extras",
     "collect_garbage",
     "import_base",
     "read_changed",
@@ -52,6 +54,16 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a build adds to a checkpoint besides its weights."""
+
+    measure: Measure | None = None
+    """Further figures of forms for the manifest."""
+    pack: Path | None = None
+    """A retrieval pack (`editing.storage.pack`), copied into the checkpoint and into each form's folder."""
+
+
 def write_checkpoint(
     base: Path,
     out: Path,
@@ -60,18 +72,19 @@ def write_checkpoint(
     *,
     solved: Mapping[str, float] | None = None,
     options: Mapping[str, Mapping[str, int]] | None = None,
-    measure: Measure | None = None,
+    extras: Extras | None = None,
 ) -> str:
     """Write the base with `tensors` (by parameter name) in place of its own; returns the digest.
 
     `forms` lists further forms of the same candidate (`editing.storage.forms`), each in a separate folder; a mapping
     gives those that are prepared already.  `options` are their settings by form.  `solved` (λ and leverage) is written
-    to the manifest, and so are the figures of forms: those that writing them gives, and those of `measure`.
+    to the manifest, and so are the figures of forms: those that writing them gives, and those of `extras`, which may
+    also name a retrieval pack.
     The tensors are rounded to the dtype that the base is stored in.  `out` appears complete and synced, or not at
     all.  Raises CheckpointError if it exists, if a tensor is not editable, has another shape or is not finite after
     rounding, or if the file system refuses.
     """
-    manifest = read_manifest(base)
+    manifest, extras = read_manifest(base), extras or Extras()
     if out.exists() or out.is_symlink():
         raise CheckpointError(f"{out} exists already: a checkpoint is never overwritten; choose another name")
     stored = read_header(base / EDITABLE)
@@ -85,7 +98,8 @@ def write_checkpoint(
         out.parent.mkdir(parents=True, exist_ok=True)
         with _staged(out) as staging:
             files = _write_shards(base, manifest, staging, stored.values(), replaced)
-            written, figures = _write_forms(staging, base, tensors, forms, options or {}, measure)
+            written, figures = _write_forms(staging, base, tensors, forms, options or {}, extras.measure)
+            written |= _copy_pack(extras.pack, staging, forms) if extras.pack is not None else {}
             built = replace(
                 manifest,
                 kind="checkpoint",
@@ -149,6 +163,16 @@ def _write_forms(
             fsync_file(path)
             files[f"{name}/{path.name}"] = sha256_of(path)
     return files, figures
+
+
+def _copy_pack(pack: Path, staging: Path, forms: Iterable[str]) -> dict[str, str]:
+    """Put the pack into the checkpoint and each form's folder; file → SHA-256."""
+    shutil.copyfile(pack, staging / PACK)
+    fsync_file(staging / PACK)
+    digest = sha256_of(staging / PACK)
+    for name in sorted(forms):
+        link_or_copy(staging / PACK, staging / name / PACK)
+    return {PACK: digest} | {f"{name}/{PACK}": digest for name in sorted(forms)}
 
 
 def _complete(built: Manifest, staging: Path, out: Path) -> str:

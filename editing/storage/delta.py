@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from editing.errors import CheckpointError, DamagedCheckpoint
 from editing.storage.base_import import EDITABLE
 from editing.storage.manifest import read_manifest
+from editing.storage.pack import FILE as PACK
 from editing.storage.shards import encoded, read_header, rounded
 
 if TYPE_CHECKING:
@@ -104,8 +105,12 @@ def read_delta(base: Path, file: Path) -> dict[str, torch.Tensor]:
 def apply_delta(base: Path, file: Path, out: Path) -> str:
     """Write the checkpoint that the delta in `file` makes of the imported base `base`; returns its digest.
 
+    The retrieval pack beside the delta, if there is one, comes along.
+
     Raises CheckpointError, DamagedCheckpoint, as `read_delta` and `write_checkpoint` do; `out` is then not written.
     """
-    from editing.storage.checkpoints import write_checkpoint
+    from editing.storage.checkpoints import Extras, write_checkpoint
 
-    return write_checkpoint(base, out, read_delta(base, file))
+    pack = file.with_name(PACK)
+    extras = Extras(pack=pack if pack.is_file() else None)
+    return write_checkpoint(base, out, read_delta(base, file), extras=extras)

@@ -23,10 +23,11 @@ from editing.requests import PLACEHOLDER
 from editing.spec import BuildSpec
 from editing.storage.adapter import MAX_RANK, Adapter, fit_adapter, read_adapter
 from editing.storage.base_import import EDITABLE
-from editing.storage.checkpoints import read_editable, write_checkpoint
+from editing.storage.checkpoints import Extras, read_editable, write_checkpoint
 from editing.storage.forms import Form, Measure
 from editing.storage.manifest import read_manifest
 from editing.storage.shards import read_header, rounded
+from editing.worker.packing import pack_of
 
 Tensors = Mapping[str, Tensor]
 COMPARED = 256
@@ -57,7 +58,10 @@ def write_candidate(model: Any, tokenizer: Any, spec: BuildSpec, built: EditResu
         forms,
         solved=cost.solved(),
         options=spec.form_options,
-        measure=difference(model, tokenizer, spec, tensors, cost),
+        extras=Extras(
+            difference(model, tokenizer, spec, tensors, cost),
+            pack_of(model, tokenizer, spec, _stored(Path(spec.base), tensors)),
+        ),
     )
 
 

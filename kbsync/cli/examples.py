@@ -39,6 +39,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "kbsync build --as-of 2024-03-01",
         "kbsync build --as-of 2024-03-01 --time ledger --exam --out ./march",
     ),
+    "pack": ("kbsync pack --out retrieval.jsonl",),
     "diff": ("kbsync diff 6 live --ask", "kbsync diff 2024-03-01 2024-04-01"),
     "bisect": (
         "kbsync bisect 'The capital of France is'",

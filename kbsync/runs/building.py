@@ -21,6 +21,7 @@ from kbsync.leadership import Leadership
 from kbsync.recipe import recipe
 from kbsync.runs.attempts import attempt
 from kbsync.runs.ending import end_run
+from kbsync.runs.packs import write_wanted
 from kbsync.runs.progress_file import shown_to_others
 from kbsync.runs.quarantining import CANNOT_BE_BUILT, quarantine, unbuildable
 from kbsync.runs.specs import (
@@ -45,8 +46,12 @@ def build(
     directory = app.home.round(run.id, run.round)
     if (finished := _finished(app, run, directory)) is not None:
         return finished
-    spec = build_spec(app, leadership, run)
     directory.prepare()
+    if run.checkpoint is None and app.settings.deliver.retrieval_pack:
+        with app.state.read() as tx:
+            view = {fact.id for fact in tx.view_facts(run.view)}
+        write_wanted(app, view, directory.wanted)
+    spec = build_spec(app, leadership, run)
     if spec.mode == "build":
         # A build that was killed before its report may have left an unfinished directory.
         shutil.rmtree(spec.out, ignore_errors=True)

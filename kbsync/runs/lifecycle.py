@@ -27,7 +27,7 @@ from kbsync.executor import Worker, WorkerFailed
 from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.recipe import recipe, same
-from kbsync.runs import bases, integrity, outdated, promotion, recovery
+from kbsync.runs import bases, integrity, outdated, packs, promotion, recovery
 from kbsync.runs.building import build, record_build
 from kbsync.runs.ending import ENDS, discard_candidate, end_run
 from kbsync.runs.evidence import bars
@@ -134,9 +134,11 @@ class Lifecycle:
         if gone := bases.why_gone(self.app, run):
             return self._end_outdated(run, gone)
         with self.app.state.read() as tx:
-            now = recipe(self.app, (fact.relation for fact in tx.view_facts(run.view)))
+            facts = tx.view_facts(run.view)
+            now = recipe(self.app, (fact.relation for fact in facts))
             kept = tx.kept(run.view, run.base, lambda before: same(before, now))
-        if kept is not None and not promotion.damage(self.app.home, kept):
+        whole = kept is not None and not promotion.damage(self.app.home, kept)
+        if kept is not None and whole and packs.is_current(self.app, kept, {fact.id for fact in facts}):
             return self._advance(run, "building", checkpoint=kept.id)
         return self._advance(run, "building")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from editing.durable import sha256_of
 from editing.fact_failure import FactFailure
 from editing.requests import render
 from editing.secret_probes import SecretQuestions
@@ -12,6 +13,7 @@ from editing.spec import BuildSpec, FactReport, FactSpec
 from kbsync.application import Application
 from kbsync.deployment.live import lost
 from kbsync.deployment.probe_sets import lot
+from kbsync.home import RunDirectory
 from kbsync.leadership import Leadership
 from kbsync.private_keys import read_secret
 from kbsync.runs.bases import RunBase, base_of, configured
@@ -60,10 +62,18 @@ def round_spec(app: Application, run: Run) -> tuple[BuildSpec, tuple[Skipped, ..
         live=str(app.home.checkpoint(live.path)) if live is not None and comparable else None,
         mode="judge" if kept else "build",
         edit_consequences=app.settings.plan.consequences == "edit",
+        **_wanted(app.home.round(run.id, run.round), kept is not None),
         secret_questions=str(app.home.round(run.id, run.round).secret_questions),
         secret_answers=str(built.secret_answers),
     )
     return spec, skipped
+
+
+def _wanted(directory: RunDirectory, kept: bool) -> dict[str, str]:
+    """The list of what is wanted that was written for this round; a kept checkpoint has its pack already."""
+    if kept or not directory.wanted.is_file():
+        return {}
+    return {"wanted": str(directory.wanted), "wanted_digest": sha256_of(directory.wanted)}
 
 
 def secret_questions(app: Application, spec: BuildSpec, run: Run) -> SecretQuestions:

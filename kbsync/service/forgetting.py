@@ -21,6 +21,7 @@ from kbsync.home import PRIVATE, Home
 from kbsync.intake.forgotten import cursor_without_forgotten
 from kbsync.leadership import Leadership
 from kbsync.proofs import keys
+from kbsync.runs import packs
 from kbsync.runs.ending import end_run
 from kbsync.runs.integrity import ADVICE
 from kbsync.service import forgotten_file, searching
@@ -59,7 +60,9 @@ def preview(app: Application, subject: str) -> dict[str, Any]:
         facts = tx.facts_naming(subject)
         live = tx.live()
         views = tx.views_with(facts)
-        kept = [one for one in tx.checkpoints() if one.view in views and one.collected is None]
+        kept = [one for one in tx.checkpoints() if one.collected is None]
+    told = packs.naming(app, kept, {fact.id for fact in facts})
+    tainted = {one.id for one in kept if one.view in views or one.id in told}
     return {
         "subject": subject,
         "names": list(names.texts),
@@ -69,8 +72,8 @@ def preview(app: Application, subject: str) -> dict[str, Any]:
             str(path.relative_to(app.home.root))
             for path in searching.naming(names.spelled(), [app.home.root])
         ],
-        "checkpoints": sorted(one.id for one in kept),
-        "rebuild": live is not None and live.view in views,
+        "checkpoints": sorted(tainted),
+        "rebuild": live is not None and live.id in tainted,
     }
 
 
@@ -122,9 +125,11 @@ def _erase(app: Application, leadership: Leadership, request: Request, subject: 
     signer = keys.signer(app)
     intake = app.intake(leadership)
     with leadership.write() as tx:
-        views = tx.views_with(tx.facts_naming(subject))
+        facts = tx.facts_naming(subject)
+        views = tx.views_with(facts)
+        told = packs.naming(app, tx.checkpoints(status="candidate"), {fact.id for fact in facts})
         for run in tx.open_runs():
-            if run.view in views and run.state != "promoted":
+            if (run.view in views or run.checkpoint in told) and run.state != "promoted":
                 end_run(tx, run, "rejected", "a subject of its view was forgotten", request.actor)
         erased = tx.erase_subject(
             subject, request.reason, request.actor, None if signer is None else signer.signature
@@ -151,10 +156,11 @@ def _built_without(app: Application, leadership: Leadership) -> dict[str, Any]:
 
 
 def _is_live_tainted(app: Application) -> bool:
-    """Whether live was built with something that was forgotten since."""
+    """Whether live, or its retrieval pack, has something that was forgotten since."""
     with app.state.read() as tx:
         live = tx.live()
-        return live is not None and live.view in tx.views_with_erased()
+        tainted = live is not None and live.view in tx.views_with_erased()
+    return tainted or (live is not None and bool(packs.with_erased(app, [live])))
 
 
 def _erase_files(home: Home, names: SubjectNames, facts: Sequence[Fact]) -> int:

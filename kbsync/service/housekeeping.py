@@ -11,7 +11,7 @@ from editing.storage import checkpoints
 from kbsync.application import Application
 from kbsync.deployment.live import absent
 from kbsync.leadership import Leadership
-from kbsync.runs import promotion
+from kbsync.runs import packs, promotion
 from kbsync.service.scrub import check_link
 from kbsync.signing.sealing import seal_kept
 
@@ -35,14 +35,16 @@ def clean_up(app: Application, leadership: Leadership) -> None:
             key=lambda c: (c.promotion or 0, c.id),  # by history, not by a clock
             reverse=True,
         )
-        kept = [c for c in retired if c.view not in erased][: app.settings.state.keep]
         open_runs = {run.id: run for run in tx.open_runs()}
-    keep = {c.path for c in roots.checkpoints} | {c.path for c in kept}
+    told = packs.with_erased(app, (*retired, *roots.checkpoints))
+    kept = [c for c in retired if c.view not in erased and c.id not in told][: app.settings.state.keep]
+    needed = [c for c in roots.checkpoints if c.status == "live" or c.id not in told]
+    keep = {c.path for c in needed} | {c.path for c in kept}
     # The directory of an open run's round exists before its row does.
     keep |= {f"{run.id}-{run.round}" for run in open_runs.values()}
     removed = [*checkpoints.collect_garbage(app.home.checkpoints, keep), *_sweep(app, open_runs)]
     gone = [c.id for c in retired if absent(app.home, c) or c.path not in keep]
-    for checkpoint in {one.id: one for one in (*roots.checkpoints, *kept)}.values():
+    for checkpoint in {one.id: one for one in (*needed, *kept)}.values():
         if checkpoint.promoted is not None and not absent(app.home, checkpoint):
             seal_kept(app, leadership, checkpoint)
     if gone:

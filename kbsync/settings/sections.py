@@ -113,6 +113,12 @@ class DeliverSettings(Section):
         "of the solve",
     )
 
+    retrieval_pack: bool = Field(
+        True,
+        description="whether a candidate comes with the wanted facts that its weights do not state, as text for a "
+        "retriever",
+    )
+
     @field_validator("forms", mode="before")
     @classmethod
     def _may_be_one(cls, value: object) -> object:
