@@ -87,6 +87,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "sources": ("kbsync sources", "kbsync sources --json"),
     "sources forget": ("kbsync sources forget crm --reason 'the CRM was switched off'",),
     "sources rename": ("kbsync sources rename crm erp --reason 'the section has another name'",),
+    "sources rewind": ("kbsync sources rewind crm --to 2026-05-01 --reason 'a day was missed'",),
     "requests": ("kbsync requests",),
     "requests withdraw": ("kbsync requests withdraw 4",),
     "checkpoints": ("kbsync checkpoints",),
