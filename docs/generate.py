@@ -114,6 +114,8 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def _shown(default: Any) -> str:
+    if isinstance(default, BaseModel):
+        return "its defaults"
     if default is None:
         return "unset"
     if default in ((), {}, frozenset()):

@@ -12,6 +12,7 @@
     ├── StorageError           a file cannot be written: no space, no permission, a lost file system
     ├── OutOfMemory            the smallest batch still does not fit
     ├── NumericalError         a value that is not finite, or a linear system without a solution
+    ├── ClusterError           a cluster cannot be reached, or loses its workers again and again
     └── Stopped                SIGTERM was received, and the work stopped at a safe point
 
 `SpecError`, `RequestError`, `DataError` and `ArchitectureError` mean that the input must change: retrying
@@ -90,6 +91,10 @@ class OutOfMemory(EditingError):
 
 class NumericalError(EditingError):
     """A value that is not finite, or a linear system without a solution."""
+
+
+class ClusterError(EditingError):
+    """A cluster that cannot be reached, or that loses its workers again and again; another attempt may succeed."""
 
 
 class Stopped(EditingError):

@@ -10,7 +10,6 @@ import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from editing.consequence import Consequence
 from editing.cost import Cost
@@ -19,6 +18,7 @@ from editing.errors import SpecError
 from editing.fact_failure import FactFailure
 from editing.json_decode import decode
 from editing.json_files import read_json, to_json
+from editing.modes import Mode
 from editing.old_reports import upgraded
 from editing.refusals import PHRASES
 from editing.requests import PLACEHOLDER
@@ -167,12 +167,9 @@ class BuildSpec:
     """What the settings say of a form, by its name."""
     device: str | None = None
     """`cpu`, `cuda`, … or `auto` (distributed over the available devices); None: a GPU if there is one."""
-    mode: Literal["build", "judge", "ask", "plan", "view"] = "build"
-    """`build` edits and judges.  `view` edits and asks `prompts` but judges nothing; the checkpoint is written if `out`
-    is named.  `judge` measures the kept checkpoint in `out` again: its digest is verified, and
-    nothing is optimised or written.  `ask` only asks the base every prompt, so that the planner learns what is
-    known before it plans (checkpoint and checkpoint_digest are then empty, and `answer` is the base's).  `plan`
-    only estimates the cost of a build, in the report's `cost` (`cost.preflight`)."""
+    mode: Mode = "build"
+    share: tuple[int, int] = (0, 1)
+    """(number, of how many): what the modes `statistics` and `residuals` compute."""
     prompts: tuple[str, ...] = ()
     """What mode `view` asks the edited model, greedily; the report has its `answers`."""
     wanted: str | None = None
@@ -226,6 +223,9 @@ class BuildSpec:
                     raise SpecError(f"{where}: fact {fact.id!r}: {text!r} needs {PLACEHOLDER} exactly once")
             if any(case.target is None for case in fact.reversed):
                 raise SpecError(f"{where}: fact {fact.id!r} is asked the other way round without an answer")
+        number, of = self.share
+        if not 0 <= number < of:
+            raise SpecError(f"{where}: share {number} of {of} does not exist; the first of {of} is 0")
         if self.mode in ("build", "judge") and not self.out:
             raise SpecError(f"{where}: mode {self.mode!r} needs `out`, the directory of the checkpoint")
 

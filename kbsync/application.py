@@ -173,7 +173,7 @@ class Application:
         """The executor that runs builds; `alive` is called whenever a worker gives a sign of life."""
         settings = self.settings.executor
         return LocalExecutor(
-            command=settings.command or WORKER,
+            command=settings.command or (settings.ray.command() if settings.kind == "ray" else WORKER),
             environment=settings.environment,
             heartbeat_timeout_s=settings.heartbeat_timeout.total_seconds(),
             stop_timeout_s=settings.stop_timeout.total_seconds(),

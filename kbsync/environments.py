@@ -54,6 +54,7 @@ COMPUTE_PREFIXES = (
     "HF_DATASETS_",
     "HF_XET_",
     "SLURM_",
+    "RAY_",
 )
 """Variables that torch and transformers read; variables that hold a token (HF_TOKEN) are not included."""
 

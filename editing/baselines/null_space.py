@@ -22,7 +22,7 @@ from torch import Tensor
 from editing.baselines.options import option, read_options
 from editing.editors.contract import BuildInputs, Editor, EditResult, Planned, proceed
 from editing.errors import NumericalError
-from editing.memit.build import Solving, build, estimate
+from editing.memit.build import SHARES, Solving, build, estimate
 from editing.memit.solvers import Columns
 from editing.memit.statistics import Moments
 from editing.preflight import Preflight
@@ -101,5 +101,5 @@ def _solving(inputs: BuildInputs) -> Solving:
     return partial(NullSpace, options=options, ridge=inputs.settings.ridge)
 
 
-NULL_SPACE = Editor(reuse="fact", edit=edit, estimate=expected)
+NULL_SPACE = Editor(reuse="fact", edit=edit, estimate=expected, shares=SHARES)
 """δs are MEMIT's, from the same cache."""

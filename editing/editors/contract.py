@@ -16,6 +16,7 @@ from torch import Tensor
 
 from editing.cost import Cost
 from editing.errors import EditingError
+from editing.modes import Mode
 from editing.preflight import Preflight
 from editing.progress import Progress, silent
 from editing.requests import EditRequest
@@ -116,6 +117,22 @@ class Edit(Protocol):
     ) -> EditResult: ...
 
 
+class Share(Protocol):
+    """Compute share `number` of `of` of a part of an edit into the cache, where the later `Edit` finds it.
+
+    Returns the seconds of each phase.  Raises what `Edit` raises, but not for single requests.
+    """
+
+    def __call__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        inputs: BuildInputs,
+        share: tuple[int, int],
+        progress: Progress = silent,
+    ) -> Mapping[str, float]: ...
+
+
 class Estimate(Protocol):
     """Estimate the cost of `Edit`; raises the errors that `Edit` would raise before its work begins."""
 
@@ -129,6 +146,8 @@ class Editor:
     reuse: Reuse
     edit: Edit
     estimate: Estimate
+    shares: Mapping[Mode, Share] = field(default_factory=dict)
+    """The parts of an edit that several machines can divide among them, `statistics` or `residuals`."""
 
     def arranged(self, inputs: BuildInputs) -> BuildInputs:
         """The inputs with their requests sorted by id, so that equal views give equal bytes; unsorted if `reuse`

@@ -19,6 +19,7 @@ from editing.editors.contract import (
     EditResult,
     Injection,
     Planned,
+    Share,
     fail_requests,
     proceed,
 )
@@ -37,6 +38,7 @@ from editing.memit.spread import Spread, spread
 from editing.memit.statistics import Moments
 from editing.model.hooks import frozen, fused
 from editing.model.weights import restored
+from editing.modes import Mode
 from editing.preflight import Preflight, check_disk
 from editing.progress import Progress, silent
 
@@ -174,7 +176,46 @@ def estimate(model: Any, tokenizer: Any, inputs: BuildInputs, *, solving: Solvin
         return _preflight(job, Rates.of(model, inputs.base_digest, inputs.cache), scale)
 
 
-MEMIT = Editor(reuse="fact", edit=build, estimate=estimate)
+def residuals(
+    model: Any, tokenizer: Any, inputs: BuildInputs, share: tuple[int, int], progress: Progress = silent
+) -> Mapping[str, float]:
+    """Optimise the δs of one share of the key groups into the cache; groups with a cached δ cost nothing.
+
+    Which share a group is in follows from its content key, so that equal views are divided equally.  A group that has
+    no δ is left to the build, which says why.  Raises what `build` raises for reasons that concern all groups.
+    """
+    number, of = share
+    clock = _Clock()
+    with frozen(model), fused(model):
+        job = prepare(model, tokenizer, inputs, lambda id, error: None)
+        clock.lap("tokens")
+        own = [group for group in job.groups if int(group.key[:8], 16) % of == number]
+        Targets(job, progress).of(own)
+    clock.lap("targets")
+    return clock.laps
+
+
+def statistics(
+    model: Any, tokenizer: Any, inputs: BuildInputs, share: tuple[int, int], progress: Progress = silent
+) -> Mapping[str, float]:
+    """Sum the second moments over one share of the sample's texts into the cache; the build adds the shares up.
+
+    Raises what `build` raises for reasons that concern all groups.
+    """
+    clock = _Clock()
+    with frozen(model), fused(model):
+        job = prepare(model, tokenizer, inputs, lambda id, error: None)
+        clock.lap("tokens")
+        if job.groups:
+            job.statistics.compute_share(job.work.parts, job.work.layers, share, progress)
+    clock.lap("statistics")
+    return clock.laps
+
+
+SHARES: Mapping[Mode, Share] = {"statistics": statistics, "residuals": residuals}
+"""What MEMIT and the editors that reuse its δs and statistics divide among machines."""
+
+MEMIT = Editor(reuse="fact", edit=build, estimate=estimate, shares=SHARES)
 """Each key group's δ depends only on the base and that group, and is cached under a key that covers both."""
 
 

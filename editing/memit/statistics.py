@@ -140,17 +140,60 @@ class Statistics:
             lambda layer, what: self._directory / f"{self.content}-{layer}-{what}{ridge}.safetensors",
         )
 
+    def compute_share(
+        self, parts: Parts, layers: Sequence[int], share: tuple[int, int], progress: Progress = silent
+    ) -> None:
+        """Sum the moments of `layers` that are missing over one share of the texts, for another process' `compute`.
+
+        Texts of all lengths are in every share.
+        """
+        missing = self.missing(layers)
+        if not missing or self._stored_share(missing, share).exists():
+            return
+        make_directory(self._directory)
+        number, of = share
+        rows = sorted(self._rows(progress), key=_by_length)[number::of]
+        path = self._stored_share(missing, share)
+        partial = path.with_suffix(".partial")
+        accumulate(self.model, parts, missing, rows, partial=partial, progress=progress).save(path)
+        partial.unlink(missing_ok=True)
+
+    def _stored_share(self, layers: Sequence[int], share: tuple[int, int]) -> Path:
+        return self._directory / f"{self._named(layers)}.{share[0]}-of-{share[1]}.sums"
+
+    def _named(self, layers: Sequence[int]) -> str:
+        return f"{self.content}-{'.'.join(map(str, layers))}"
+
+    def _from_shares(self, missing: Sequence[int]) -> Sums | None:
+        """The sums of all shares, if they are there and whole, whatever their number; in order."""
+        device = self.model.device
+        for first in sorted(self._directory.glob(f"{self._named(missing)}.0-of-*.sums")):
+            of = int(first.stem.rpartition("-")[2])
+            paths = [self._stored_share(missing, (number, of)) for number in range(of)]
+            total = Sums()
+            for path in paths:
+                share = Sums.read(path, device)
+                if share is None:
+                    break
+                total.add(share)
+            else:
+                return total
+        return None
+
     def _fill(self, parts: Parts, missing: Sequence[int], progress: Progress) -> None:
         if missing:
             make_directory(self._directory)
-            rows = self._rows(progress)
-            partial = self._directory / f"{self.content}-{'.'.join(map(str, missing))}.partial"
-            sums = accumulate(self.model, parts, missing, rows, partial=partial, progress=progress)
+            partial = self._directory / f"{self._named(missing)}.partial"
+            sums = self._from_shares(missing)
+            if sums is None:
+                rows = self._rows(progress)
+                sums = accumulate(self.model, parts, missing, rows, partial=partial, progress=progress)
             counts = {"tokens": str(sums.tokens), "samples": str(sums.rows)}
             for layer in missing:
                 moment = (sums.of[layer] / sums.tokens).cpu()
                 tensor_cache.store(self.path(layer), {"moment": moment}, counts)
-            partial.unlink(missing_ok=True)
+            for done in (partial, *self._directory.glob(f"{self._named(missing)}.*-of-*.*")):
+                done.unlink(missing_ok=True)
 
     def _rows(self, progress: Progress) -> list[Ids]:
         """The tokenised sample; ids without a row in the model's embedding are left out."""
@@ -177,6 +220,13 @@ class Sums:
     rows: int = 0
     """Number of texts, in order of length, that are included."""
 
+    def add(self, other: Sums) -> None:
+        """Add the sums over other texts."""
+        for layer, total in other.of.items():
+            self.of[layer] = self.of[layer] + total if layer in self.of else total
+        self.tokens += other.tokens
+        self.rows += other.rows
+
     def save(self, path: Path) -> None:
         tensors = {str(layer): total.cpu() for layer, total in self.of.items()}
         tensor_cache.store(path, tensors, {"tokens": str(self.tokens), "rows": str(self.rows)})
@@ -184,9 +234,14 @@ class Sums:
     @classmethod
     def resumed(cls, path: Path | None, device: torch.device) -> Sums:
         """The sums that an interrupted pass saved in `path`, or empty ones."""
-        found = None if path is None else tensor_cache.load(path, str(device))
+        return (None if path is None else cls.read(path, device)) or cls()
+
+    @classmethod
+    def read(cls, path: Path, device: torch.device) -> Sums | None:
+        """The sums saved in `path`; None if there are none, or they are damaged."""
+        found = tensor_cache.load(path, str(device))
         if found is None:
-            return cls()
+            return None
         tensors, metadata = found
         of = {int(name): tensor for name, tensor in tensors.items()}
         return cls(of, int(metadata["tokens"]), int(metadata["rows"]))
@@ -204,7 +259,7 @@ def accumulate(
 ) -> Sums:
     """Σ k kᵀ of each layer over all tokens of `rows`; the sums so far are saved in `partial` periodically."""
     sums = Sums.resumed(partial, model.device)
-    ordered = sorted(rows, key=lambda row: (len(row), row))
+    ordered = sorted(rows, key=_by_length)
     saved = time.monotonic()
     for start in range(sums.rows, len(ordered), SEGMENT):
         segment = ordered[start : start + SEGMENT]
@@ -238,6 +293,10 @@ def _add(model: Any, parts: Parts, layers: Sequence[int], batch: Sequence[Ids], 
         sums.of[layer].addmm_(keys.T, keys)
     sums.tokens += int(real.sum())
     sums.rows += len(batch)
+
+
+def _by_length(row: Ids) -> tuple[int, Ids]:
+    return len(row), row
 
 
 def _bytes_per_token(model: Any, parts: Parts, layers: Sequence[int]) -> int:

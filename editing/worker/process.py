@@ -16,12 +16,14 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Protocol
 
 from editing.errors import (
     ArchitectureError,
+    ClusterError,
     EditingError,
     FailureKind,
     NumericalError,
@@ -33,9 +35,6 @@ from editing.errors import (
 from editing.spec import SPEC_VERSION
 from editing.worker.protocol import Channel
 
-if TYPE_CHECKING:
-    from editing.worker.rounds import Workshop
-
 PR_SET_PDEATHSIG = 1
 STOPPED = 128 + signal.SIGTERM
 ALLOCATION_FAILED = (
@@ -46,11 +45,33 @@ ALLOCATION_FAILED = (
 )
 
 
-def main() -> int:
-    """Serve rounds until the input ends; returns the exit code."""
+class RoundRunner(Protocol):
+    """Whoever does the rounds: this process (`Workshop`), or others that it directs (`editing.cluster`)."""
+
+    def round(self, path: Path) -> Path:
+        """Do the round whose spec is in `path`; returns the path of its report.  Raises EditingError."""
+        ...
+
+    def load(self, directory: Path, digest: str, device: str | None) -> object:
+        """Get ready for rounds on the base in `directory`.  Raises EditingError."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what was loaded: after an error, its state is unknown."""
+        ...
+
+
+def _workshop(channel: Channel) -> RoundRunner:
+    from editing.worker.rounds import Workshop  # imports torch
+
+    return Workshop(channel)
+
+
+def main(make: Callable[[Channel], RoundRunner] = _workshop) -> int:
+    """Serve rounds until the input ends; returns the exit code.  `make` is called with the first round."""
     _die_with_parent()
     channel = Channel(_claim_stdout())
-    server = RoundServer(channel)
+    server = RoundServer(channel, make)
     signal.signal(signal.SIGTERM, server.on_sigterm)
     try:
         channel.emit("ready", version=SPEC_VERSION, pid=os.getpid())
@@ -64,9 +85,10 @@ def main() -> int:
 class RoundServer:
     """Answers the rounds, one line at a time."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, make: Callable[[Channel], RoundRunner] = _workshop) -> None:
         self.channel = channel
-        self._workshop: Workshop | None = None
+        self._make = make
+        self._workshop: RoundRunner | None = None
         self._busy = False
 
     def on_sigterm(self, *_: object) -> None:
@@ -113,12 +135,9 @@ class RoundServer:
                 self._workshop.forget()
         self.channel.raise_if_stopping()
 
-    def _ready(self) -> Workshop:
-        """The workshop, whose modules import torch."""
+    def _ready(self) -> RoundRunner:
         if self._workshop is None:
-            from editing.worker.rounds import Workshop
-
-            self._workshop = Workshop(self.channel)
+            self._workshop = self._make(self.channel)
         return self._workshop
 
     def _failed(self, error: Exception) -> None:
@@ -149,6 +168,8 @@ def classify(error: Exception) -> tuple[FailureKind, bool]:
         return "out_of_memory", True
     if isinstance(error, NumericalError):
         return "internal", False
+    if isinstance(error, ClusterError):
+        return "internal", True
     if isinstance(error, EditingError):
         return "data", False
     return "internal", True

@@ -49,6 +49,7 @@ from editing.worker.conversations import with_conversations
 from editing.worker.derived import with_derived
 from editing.worker.finished import is_finished
 from editing.worker.kept_base import KeptBase
+from editing.worker.parts import PARTS, part_of_build
 from editing.worker.probing import answer_secretly
 from editing.worker.protocol import Channel
 from editing.worker.screening import Failures, edit_requests, kept_prompts, kl_prompts, screened
@@ -78,8 +79,7 @@ class Workshop:
         report_path = path.with_name("report.json")
         if is_finished(report_path, digest):
             return report_path
-        if spec.threads is not None:
-            torch.set_num_threads(spec.threads)
+        torch.set_num_threads(spec.threads or torch.get_num_threads())
         started = time.perf_counter()
         kept = self.load(Path(spec.base), spec.base_digest, spec.device)
         with fused(kept.loaded.model):
@@ -126,8 +126,8 @@ class _Round:
             facts = tuple(FactReport(id, b.known, b.answer, b.answer, b.known) for id, b in known.items())
             return self._report("", facts, ())
         self._converse(known)
-        if self.spec.mode == "plan":
-            return self._estimate(self._edited(known))
+        if self.spec.mode in PARTS:
+            return self._part(self._edited(known))
         built = self._build(known) if self.spec.mode in ("build", "view") else None
         if built is not None and self.spec.edit_consequences:
             built = self._derived(known, built)
@@ -148,12 +148,11 @@ class _Round:
         if more is not self.spec:
             self.spec = screened(self.model, self.tokenizer, more, self.failures)
 
-    def _estimate(self, edited: list[FactSpec]) -> BuildReport:
-        """A report that only estimates the cost of a build of `edited`."""
+    def _part(self, edited: list[FactSpec]) -> BuildReport:
+        """A report without a checkpoint on a part of a build of `edited`: its estimate, or a share of its work."""
         if edited:
-            editor = editor_named(self.spec.settings.editor)
-            expected = editor.estimate(self.model, self.tokenizer, editor.arranged(self._inputs(edited)))
-            self.cost = Cost(preflight=expected)
+            inputs, progress = self._inputs(edited), self.channel.progress
+            self.cost = part_of_build(self.model, self.tokenizer, self.spec, inputs, progress)
         return self._report("", (), ())
 
     def _viewed(self, known: Known, built: EditResult | None, checkpoint: str) -> BuildReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -62,13 +63,63 @@ class FreshnessSettings(Section):
     window: PositiveDuration = Field(timedelta(days=28), description="time over which it is measured")
 
 
-class ExecutorSettings(Section):
-    """The editing subprocess."""
+def _ray_address(value: str) -> str:
+    """The same address; raises ValueError for those of other protocols of Ray."""
+    _, colon, port = value.rpartition(":")
+    if value != "auto" and ("/" in value or not (colon and port.isascii() and port.isdecimal())):
+        raise ValueError(
+            f"{value!r} is not HOST:PORT of a Ray head, such as head.example.org:6379, and not auto"
+        )
+    return value
 
+
+RayAddress = Annotated[str, AfterValidator(_ray_address)]
+
+
+class RaySettings(Section):
+    """The Ray cluster of `kind = "ray"`; home and base have to be on storage that all its nodes share."""
+
+    address: RayAddress | None = Field(
+        None,
+        description="address of the cluster's head, such as `head.example.org:6379`, or `auto` on a node of the "
+        "cluster; unset: a cluster on this machine, for as long as a build lasts",
+    )
+    workers: int = Field(2, ge=1, description="number of actors; each holds the base in memory")
+    cpus_per_worker: float = Field(1.0, gt=0, description="CPUs of each actor")
+    devices_per_worker: float = Field(0.0, ge=0, description="GPUs of each actor")
+    connect_timeout: PositiveDuration = Field(
+        timedelta(minutes=2), description="maximum time for connecting to the head"
+    )
+    start_timeout: PositiveDuration = Field(
+        timedelta(minutes=10), description="how long a build waits while no actor is running at all"
+    )
+
+    def command(self) -> tuple[str, ...]:
+        """The program that directs a build on this cluster."""
+        options = {
+            "workers": self.workers,
+            "cpus": self.cpus_per_worker,
+            "devices": self.devices_per_worker,
+            "connect-s": self.connect_timeout.total_seconds(),
+            "start-s": self.start_timeout.total_seconds(),
+        }
+        given = [f"--{name}={value:g}" for name, value in options.items()]
+        address = [f"--address={self.address}"] if self.address else []
+        return (sys.executable, "-m", "editing.cluster", *given, *address)
+
+
+class ExecutorSettings(Section):
+    """Where builds run."""
+
+    kind: Literal["local", "ray"] = Field(
+        "local",
+        description="`local` runs a build in one process of this machine, `ray` on a Ray cluster (extra `ray`)",
+    )
+    ray: RaySettings = Field(RaySettings(), description="the Ray cluster, see `[executor.ray]`")
     command: tuple[str, ...] = Field(
         (),
         description="program and arguments that start a worker, such as `nice python -m editing.worker`; "
-        "unset: this Python's `editing.worker`",
+        "unset: this Python's `editing.worker`, or `editing.cluster` where `kind` is `ray`",
     )
     environment: tuple[str, ...] = Field(
         (),

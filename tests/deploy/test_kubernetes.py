@@ -6,50 +6,23 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 
 from kbsync.settings.loading import load
+from tests.support.manifests import KUBERNETES, RENDERER, objects, rendered, the
 from tests.support.paths import REPOSITORY
 
-KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
 OVERLAYS = ("sqlite", "postgresql", "gpu")
-RENDERER = next(
-    (
-        command
-        for program, command in (("kustomize", ["kustomize", "build"]), ("kubectl", ["kubectl", "kustomize"]))
-        if shutil.which(program)
-    ),
-    None,
-)
 WHOLE = [
     file
     for file in sorted(KUBERNETES.rglob("*.yaml"))
     if file.name not in ("kustomization.yaml", "volume.yaml", "database.yaml", "network.yaml", "gpu.yaml")
+    and file.name not in ("node.yaml", "shared.yaml", "cluster.yaml", "job.yaml", "queue.yaml")
 ]
-"""Files with complete objects; the others are kustomizations and patches."""
-
-
-def objects(text: str) -> list[dict[str, Any]]:
-    return [one for one in yaml.safe_load_all(text) if one is not None]
-
-
-def rendered(overlay: str) -> list[dict[str, Any]]:
-    if RENDERER is None:
-        pytest.skip("kustomize or kubectl lets this test run: only the complete files were validated")
-    done = subprocess.run(
-        [*RENDERER, str(KUBERNETES / "overlays" / overlay)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return objects(done.stdout)
-
-
-def the(kind: str, found: list[dict[str, Any]]) -> dict[str, Any]:
-    (one,) = [each for each in found if each["kind"] == kind]
-    return one
+"""Files with complete objects of Kubernetes' own kinds; the others are kustomizations, patches, and kinds of KubeRay
+and Kueue (test_ray_manifests.py)."""
 
 
 @pytest.mark.parametrize("file", WHOLE, ids=lambda file: str(file.relative_to(KUBERNETES)))

@@ -1,0 +1,142 @@
+"""Directs a build on a Ray cluster: the worker process of `[executor] kind = "ray"`.
+
+It speaks the protocol of `editing.worker`, so the daemon supervises it like any worker: it may be killed, hang, or lose
+its cluster, and the next attempt resumes.  Nothing lives only in Ray: an actor stores every result under its content
+key on the shared storage the moment it is done, so a share that is run again finds what the first run finished.
+
+    ask    shares of the facts → one report of all
+    build  the plan → shares of statistics and residuals → the whole round on one actor, which finds them in the cache
+
+Keys, solve and exam are not divided: they run on the one actor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from editing.cluster.connection import Connection
+from editing.cluster.crew import Assignment, Crew
+from editing.cluster.merging import merged
+from editing.cluster.plan import ClusterPlan
+from editing.cluster.watchdog import Watchdog
+from editing.editors.registry import editor_named
+from editing.modes import Mode
+from editing.spec import BuildReport, BuildSpec
+from editing.worker.protocol import Channel
+
+SHARES_PER_ACTOR = 4
+"""Shares are smaller than one per actor, so that a slow or restarted actor does not make the others wait."""
+STATISTICS_SHARES = 8
+"""Most shares of the statistics: each leaves a matrix of d_k² numbers for every layer on the storage."""
+ASKED = 128
+"""Fewest facts of a share that the base is asked about."""
+
+
+class Cluster:
+    """Does rounds with the actors of one Ray cluster; the counterpart of `Workshop`."""
+
+    def __init__(self, channel: Channel, plan: ClusterPlan) -> None:
+        self.channel, self.plan = channel, plan
+        watchdog = Watchdog(channel)
+        self._crew = Crew(channel, plan, watchdog, Connection(channel, plan, watchdog))
+        self._last = ("", 0, 0)
+
+    def load(self, directory: Path, digest: str, device: str | None) -> None:
+        """Start the actors, each of which begins to load the base.  Raises EditingError."""
+        self._crew.open((str(directory), digest, device))
+
+    def forget(self) -> None:
+        """End the actors; the next round starts others."""
+        self._crew.close()
+
+    def round(self, path: Path) -> Path:
+        """The round of the spec in `path`, which lies on storage that all nodes share.  Raises EditingError."""
+        spec = BuildSpec.read(path)
+        if spec.mode == "ask" and len(spec.facts) >= 2 * ASKED:
+            return self._ask(spec, path)
+        if spec.mode in ("build", "view"):
+            self._prepare(spec, path)
+        return self._whole(path)
+
+    def _whole(self, path: Path) -> Path:
+        task = Assignment(path)
+        self._crew.run([task], lambda: self._moved(*task.progress))
+        if task.error is not None:
+            raise task.error
+        assert task.report is not None
+        return task.report
+
+    def _ask(self, spec: BuildSpec, path: Path) -> Path:
+        """Divide the facts of a round that only asks the base."""
+        count = min(len(spec.facts) // ASKED, SHARES_PER_ACTOR * self.plan.workers)
+        started = time.perf_counter()
+        parts = [replace(spec, facts=spec.facts[number::count]) for number in range(count)]
+        tasks = [self._task(part, path, f"ask-{number}-of-{count}") for number, part in enumerate(parts)]
+        self._crew.run(tasks, lambda: self._report("known", tasks, len(spec.facts)))
+        for task in tasks:
+            if task.error is not None:
+                raise task.error
+        reports = [BuildReport.read(task.report) for task in tasks if task.report is not None]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        whole = path.with_name("report.json")
+        merged(spec, digest, reports, seconds=time.perf_counter() - started).write(whole)
+        return whole
+
+    def _prepare(self, spec: BuildSpec, path: Path) -> None:
+        """Have the actors compute together what of a build can be divided.
+
+        A share that fails is left to the whole round, which meets the same error and says which facts it concerns.
+        """
+        divided = editor_named(spec.settings.editor).shares
+        if not divided or not spec.facts:
+            return
+        plan = BuildReport.read(self._whole(self._write(replace(spec, mode="plan"), path, "plan")))
+        expected = plan.cost.preflight
+        if expected is None:
+            return
+        counts: dict[Mode, int] = {}
+        if expected.statistics and spec.corpus:  # text of the model's own is sampled in one piece
+            counts["statistics"] = min(STATISTICS_SHARES, self.plan.workers)
+        counts["residuals"] = min(expected.optimised, SHARES_PER_ACTOR * self.plan.workers)
+        tasks = [
+            self._task(replace(spec, mode=mode, share=(number, count)), path, f"{mode}-{number}-of-{count}")
+            for mode, count in counts.items()
+            if mode in divided and count > 1
+            for number in range(count)
+        ]
+        self._crew.run(tasks, lambda: self._report("targets", tasks, expected.optimised))
+        for task in tasks:
+            if task.error is not None:
+                self.channel.log("a share failed", share=task.spec.parent.name, reason=str(task.error))
+
+    def _task(self, spec: BuildSpec, path: Path, name: str) -> Assignment:
+        return Assignment(self._write(spec, path, name))
+
+    def _write(self, spec: BuildSpec, path: Path, name: str) -> Path:
+        """The spec of a part of the round of `path`, written below it."""
+        directory = path.parent / "shares" / name
+        directory.mkdir(parents=True, exist_ok=True)
+        file = directory / "spec.json"
+        part = replace(spec, out="", live=None)
+        part.write(file)
+        return file
+
+    def _report(self, phase: str, tasks: Sequence[Assignment], total: int) -> None:
+        """The progress of all shares together."""
+        shares = (1.0 if task.ended else _share(task.progress, phase) for task in tasks)
+        self._moved(phase, int(sum(shares) / max(1, len(tasks)) * total), total)
+
+    def _moved(self, phase: str, done: int, total: int) -> None:
+        if (phase, done, total) != self._last:
+            self._last = (phase, done, total)
+            self.channel.progress(phase, done, total)
+
+
+def _share(progress: tuple[str, int, int], phase: str) -> float:
+    """The share of a task that is done, if it is in the phase that takes longest."""
+    now, done, total = progress
+    return done / max(1, total) if now == phase else 0.0

@@ -1,0 +1,29 @@
+"""Parts of a build, without its end: the estimate of its cost, or one share of what machines divide among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from editing.cost import Cost
+from editing.editors.contract import BuildInputs
+from editing.editors.registry import editor_named
+from editing.progress import Progress
+from editing.spec import BuildSpec
+
+PARTS = ("plan", "statistics", "residuals")
+"""The modes of a spec that ask for one."""
+
+
+def part_of_build(
+    model: Any, tokenizer: Any, spec: BuildSpec, inputs: BuildInputs, progress: Progress
+) -> Cost:
+    """The cost of the part that `spec.mode` names, of a build with `inputs`; what it computed is in the cache.
+
+    A share of what the editor does not divide is empty.  Raises what the editor raises.
+    """
+    editor = editor_named(spec.settings.editor)
+    arranged = editor.arranged(inputs)
+    if spec.mode == "plan":
+        return Cost(preflight=editor.estimate(model, tokenizer, arranged))
+    compute = editor.shares.get(spec.mode)
+    return Cost(seconds=compute(model, tokenizer, arranged, spec.share, progress)) if compute else Cost()
