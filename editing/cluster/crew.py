@@ -29,7 +29,7 @@ SILENCE_S = 300.0
 """How long a working actor may leave questions about its progress unanswered."""
 STEP_S = 120.0
 """How long Ray may take for what usually takes milliseconds."""
-_LOOK_S = 0.3
+_LOOK_S, _PAUSE_S = 0.3, 1.0
 _STUCK = "Ray did not answer for two minutes; " + RESUMES
 
 
@@ -76,6 +76,8 @@ class Crew:
         self._hands: list[_Hand] = []
         self._running = 0.0
         """When an actor was last running."""
+        self._reason = ""
+        """Why an actor was lost last."""
 
     def open(self, base: tuple[str, str, str | None] | None = None) -> None:
         """Start the actors that are missing; new ones load `base` (directory, digest, device) if it is named."""
@@ -199,7 +201,9 @@ class Crew:
         ray.kill(hand.actor)  # if it lives on behind a broken network, nobody waits for it
         self._hands[self._hands.index(hand)] = self._start()
         self._channel.log("an actor was lost", reason=reason, had_task=task is not None)
+        self._reason = reason
         if task is None:
+            time.sleep(_PAUSE_S)  # one that cannot start is not started as fast as possible
             return
         task.losses += 1
         if task.losses >= LOSSES:
@@ -225,6 +229,7 @@ class Crew:
                 f"{self._plan.devices:g} GPUs on one node, the cluster has {there.get('CPU', 0):g} and "
                 f"{there.get('GPU', 0):g} on {len(ray.nodes())} nodes (ray status says who uses them); add nodes, or "
                 "change [executor.ray]"
+                + (f"; the last actor was lost because: {self._reason}" if self._reason else "")
             )
 
 

@@ -28,7 +28,7 @@ from tests.support.ray_clusters import ACTOR, MARK, PATIENCE_S, TOKEN, Node, hea
 from tests.support.shared_builds import FACTS, SharedBuild, assert_same
 
 pytest.importorskip("ray", reason="needs Ray: pip install kbsync[ray]")
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 
 SMALL: dict[str, Any] = {"workers": 2, "cpus_per_worker": 0.5}
 
