@@ -1,4 +1,4 @@
-"""The process that directs a build on a cluster: what it says where there is no Ray, and that it never waits forever."""
+"""The process that directs a build on a cluster: what it says without Ray, and that it never waits forever."""
 
 from __future__ import annotations
 
