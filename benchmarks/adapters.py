@@ -258,6 +258,8 @@ def main() -> None:
                 found.append({**about, "limit": row.rank, **figures})
                 print(json.dumps(found[-1]), flush=True)
                 file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    found.sort(key=lambda row: (row["model"], row["limit"] or row["rank"] + 1, row["keys"], row["fit"]))
+    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     file.with_suffix(".md").write_text(table(found), encoding="utf-8")
     plot(found, file.with_suffix(".svg"))
 
