@@ -28,6 +28,8 @@ Factory = Callable[[str, Mapping[str, Any], Context], Connector]
 
 _BUILT_IN: Mapping[str, str] = {
     "files": "connectors.files:connect",
+    "kafka": "connectors.kafka:connect",
+    "neo4j": "connectors.cypher:connect",
     "sparql": "connectors.sparql:connect",
     "sql": "connectors.sql:connect",
     "wikidata": "connectors.wikidata:connect",

@@ -17,6 +17,7 @@ from connectors.conformance import PROMISES, Facts, NonConformance, Scenario, ch
 from connectors.errors import SourceSettingsError
 from connectors.observations import Connector, Poll, SlotKey
 from connectors.registry import connect, kinds
+from tests.support.crm_scenario import CrmScenario
 from tests.support.sparql_server import AGENT, SparqlServer
 from tests.support.wikibase_world import Claim, World
 
@@ -54,28 +55,6 @@ class WikidataScenario:
 
     def objects(self) -> tuple[str, str, str]:
         return "wd:Q1", "wd:Q2", "wd:Q3"
-
-
-class CrmScenario:
-    """Accounts and their owners, in whatever kind of source; subclasses say where they are kept."""
-
-    rereads = True
-
-    def __init__(self) -> None:
-        self.held: dict[SlotKey, frozenset[str]] = {}
-
-    def slots(self, count: int) -> list[SlotKey]:
-        return [(f"crm:{n}", "crm:owner") for n in range(1, count + 1)]
-
-    def objects(self) -> tuple[str, str, str]:
-        return "lit:Ann", "lit:Bob", "lit:Cy"
-
-    def write(self, facts: Facts) -> None:
-        self.held |= facts
-        self.store(facts)
-
-    def store(self, facts: Facts) -> None:
-        raise NotImplementedError
 
 
 class SparqlScenario(CrmScenario):

@@ -117,11 +117,11 @@ def follow(oxigraph: SparqlServer) -> Iterator[Follow]:
                 recording.merge(wiki)
             if faulty and phase in recording.gaps:
                 wiki.kept_from = (before + len(wiki.events)) // 2
+            time.sleep(max(0.0, (recording.world.now - time.clock.now()).total_seconds()))
             if faulty and phase % 2:
                 wiki.lagging = 2
                 _drain(ledger, connector)  # the query service lags
             oxigraph.serve(recording.world)
-            time.sleep(max(0.0, (recording.world.now - time.clock.now()).total_seconds()))
             _drain(ledger, connector)
         connector.close()
         return wiki
