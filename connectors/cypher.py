@@ -102,7 +102,7 @@ class _Cursor:
         return load_cursor(text, _FORMAT, typed(cls), (part.name for part in fields(cls)))
 
 
-class Graph:
+class CypherQuery:
     """Runs Cypher queries that only read."""
 
     def __init__(self, source: str, settings: Neo4jSettings) -> None:
@@ -160,7 +160,7 @@ class Neo4jConnector:
         self.name = name
         self._settings = settings
         self._context = context
-        self._graph = Graph(name, settings)
+        self._graph = CypherQuery(name, settings)
         self._naming = Naming(settings.namespace, settings.prefixes)
         self._whole = WholeReading(name, settings.slots_per_step, settings.max_vanished)
 

@@ -28,7 +28,7 @@ from connectors.errors import (
     SourceUnavailable,
 )
 from connectors.observations import Health, Observation, Poll, Triple
-from connectors.rows.change_events import Change, changes_of
+from connectors.rows.change_events import ChangedRows, changes_of
 from connectors.rows.mapping import Mapper, MappingSettings
 from connectors.rows.whole_reading import report_rejects
 from connectors.settings import Context, SourceSettings, parse
@@ -143,7 +143,7 @@ class KafkaConnector:
 
     def _keep(
         self,
-        change: Change,
+        change: ChangedRows,
         offset: int,
         latest: dict[tuple[str, str], tuple[int, Mapper]],
         problems: Mapper,
@@ -242,10 +242,12 @@ class _Topic:
 
     def _bounds(self, number: int) -> tuple[int, int]:
         part = self._kafka.TopicPartition(self._settings.topic, number)
+        low: int
+        high: int
         low, high = self._ask(
             lambda: self._consumer.get_watermark_offsets(part, timeout=self._settings.timeout_s)
         )
-        return int(low), int(high)
+        return low, high
 
     def _since(self, number: int, since: str | None) -> int | None:
         """The offset of the first message since an instant; None: there is none, or no instant."""
@@ -256,7 +258,8 @@ class _Topic:
         (found,) = self._ask(
             lambda: self._consumer.offsets_for_times([part], timeout=self._settings.timeout_s)
         )
-        return int(found.offset) if found.offset >= 0 else self._bounds(number)[1]
+        offset: int = found.offset
+        return offset if offset >= 0 else self._bounds(number)[1]
 
     def _ask(self, ask: Any) -> Any:
         try:

@@ -22,7 +22,7 @@ _OPERATIONS = ("c", "u", "d", "r")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangedRows:
     """The rows of one slot after a change; one without an object empties it."""
 
     rows: Sequence[Row]
@@ -34,7 +34,7 @@ def changes_of(
     format: Literal["debezium", "json"],
     settings: MappingSettings,
     at: datetime | None,
-) -> list[Change]:
+) -> list[ChangedRows]:
     """What a message changes: one slot, or two where a row moved from one to the other.
 
     `at`: when the message was written, for rows that do not say when they changed.
@@ -71,24 +71,24 @@ class _Columns:
         self.slot = [self.of["subject"], *([] if settings.relation else [self.of["relation"]])]
 
 
-def _stated(columns: _Columns, row: Row, at: datetime | None) -> Change:
+def _stated(columns: _Columns, row: Row, at: datetime | None) -> ChangedRows:
     require_columns([columns.of["subject"], columns.of["object"]], row.keys())
     row = {**columns.all, **{name: cell for name, cell in row.items() if name in columns.all}}
     if row[columns.of["modified"]] is None:
         row[columns.of["modified"]] = at
     objects = row[columns.of["object"]]
     if not isinstance(objects, list):
-        return Change([row])
-    return Change(
+        return ChangedRows([row])
+    return ChangedRows(
         [{**row, columns.of["object"]: one} for one in objects] or [{**row, columns.of["object"]: None}]
     )
 
 
-def _emptied(columns: _Columns, row: Row, at: datetime | None) -> Change:
+def _emptied(columns: _Columns, row: Row, at: datetime | None) -> ChangedRows:
     kept = {name: row.get(name) for name in columns.slot}
     if kept[columns.of["subject"]] is None:
         raise SourceDataError(f"a deletion without {columns.of['subject']}, in its key or in `before`")
-    return Change([{**columns.all, **kept, columns.of["modified"]: at}])
+    return ChangedRows([{**columns.all, **kept, columns.of["modified"]: at}])
 
 
 def _key(key: bytes | None, columns: _Columns, optional: bool = False) -> dict[str, Any]:

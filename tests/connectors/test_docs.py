@@ -12,7 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 import connectors
+from connectors.cypher import Neo4jSettings
 from connectors.files import FilesSettings
+from connectors.kafka import KafkaSettings
 from connectors.registry import connect, kinds
 from connectors.rows.mapping import FIELDS
 from connectors.sparql import SparqlSettings
@@ -24,6 +26,8 @@ from tests.support.paths import REPOSITORY
 PAGE = (REPOSITORY / "docs" / "connectors.md").read_text(encoding="utf-8")
 KINDS: dict[str, type[BaseModel]] = {
     "files": FilesSettings,
+    "kafka": KafkaSettings,
+    "neo4j": Neo4jSettings,
     "sparql": SparqlSettings,
     "sql": SqlSettings,
     "wikidata": WikidataSettings,
