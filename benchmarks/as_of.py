@@ -1,8 +1,8 @@
 """Views of earlier dates, and a bisect, in the demo's world: `python -m benchmarks.as_of`.
 
-The demo's knowledge base is read over SPARQL into a ledger, and the bundled model is edited with its changes of four
-years, among them one that is wrong.  Then the 24 monthly views of 2023 and 2024 are built, once and once again, and the
-wrong fact is looked for.  Counted is what was optimised: the claim is that no edit is optimised twice.
+The demo's knowledge base with its changes of four years, and one that is wrong, is read over SPARQL into a ledger.
+Then the bundled model is built as of the first day of each of 24 months, some of them once again, and the wrong fact is
+looked for between two dates.  Counted is what was optimised: the claim is that no edit is optimised twice.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,20 +24,23 @@ from kbsync.demo.telling import Telling
 from kbsync.demo.world import Wikibase, load
 from kbsync.demo.world.entries import WorldMove
 from kbsync.home import Home
-from kbsync.versions.bisecting import bisect
+from kbsync.runs.questions import base_knowledge
+from kbsync.service.reading import pull
+from kbsync.versions.bisecting import Bisected, bisect
 from kbsync.versions.building import Views, views
-from kbsync.versions.naming import of_checkpoint
+from kbsync.versions.naming import Version
 from kbsync.versions.past import facts_at
 
 RESULTS = Path(__file__).parent / "results"
 MONTHS = tuple(datetime(year, month, 1, tzinfo=UTC) for year in (2023, 2024) for month in range(1, 13))
+AGAIN = MONTHS[::4]
 PLANTED = WorldMove(datetime(2024, 8, 15, tzinfo=UTC), "succeed", "demo:france", "wdt:P36", "demo:berlin")
 """The wrong fact."""
 PROMPT, TRUTH = "The capital of France is", "Paris"
 
 
 class Years(Telling):
-    """The demo's first act in two runs: what holds in 2021, then all changes up to 2024 and the wrong fact."""
+    """The demo's knowledge base at the end of four years, with the wrong fact, as a ledger; nothing is built."""
 
     trigger = "benchmarks/as_of.py"
 
@@ -44,90 +48,91 @@ class Years(Telling):
         self.server, self.world = server, load()
         self.wikibase = Wikibase(self.world)
         config = write_settings(home, self.world, server.query_url)
-        text = config.read_text(encoding="utf-8").replace("generate = 200", "generate = 4")
-        config.write_text(text.replace('"warning"', '"error"'), encoding="utf-8")
-        super().__init__(home, config, StoryClock(DAY_ONE), silent, quiet=True)
+        text = config.read_text(encoding="utf-8").replace('level = "warning"', 'level = "error"')
+        config.write_text(text, encoding="utf-8")
+        super().__init__(home, config, StoryClock(REVERTED), silent, quiet=True)
 
-    def tell(self) -> None:
-        """Until the second version is live."""
+    def read(self) -> None:
+        """Read all of it, and ask the base what it knows."""
+        changed = {change.slot for change in self.world.changes}
+        moves = [move for move in self.world.moves if move.slot in changed]
+        self.server.load(self.wikibase.ntriples())
+        self.server.update(self.wikibase.apply_all(sorted((*moves, PLANTED), key=lambda move: move.at)))
         with self.leading() as leadership:
-            self.server.load(self.wikibase.ntriples())
-            self.sync_until_live(leadership, bootstrap=True)
-            changes = [move for move in self.world.moves if move.slot in {c.slot for c in self.world.changes}]
-            moves = sorted((*changes, PLANTED), key=lambda move: move.at)
-            self.server.update(self.wikibase.apply_all(moves))
-            self.clock.turn_to(REVERTED)
-            self.sync_until_live(leadership)
-
-    def line(self, text: str) -> None:
-        """Print nothing."""
+            pull(self.app, leadership, bootstrap=True)
+            with self.app.state.read() as tx:
+                wanted = tx.wanted()
+            assert self.worker is not None
+            base_knowledge(self.app, leadership, self.worker, wanted)
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class AsOfFigures:
     """What was counted and timed."""
 
     facts: int
-    """Different facts of all views."""
-    edited: int
-    """Key groups of the last view."""
-    first: tuple[int, ...]
-    """Edits optimised for each month's view."""
-    second: tuple[int, ...]
-    """The same when all are built once again."""
+    """Facts of the last month's view."""
+    groups: tuple[int, ...]
+    """Key groups edited in each month's view."""
+    optimised: tuple[int, ...]
+    """Those that the cache did not have."""
+    optimised_again: tuple[int, ...]
+    """The same of the months that were built once again."""
     in_cache: int
-    """Files of edits in the cache afterwards."""
-    seconds_a_month: float
-    """Mean of the second pass: a view of which all edits are cached."""
+    """Edits in the cache after the months."""
+    seconds_a_view: float
+    """Mean of the second pass, in which all edits are cached."""
     changes: int
+    """Between the two dates of the bisect."""
     builds: int
-    found: str
-    bisect_optimised: int
-    bisect_seconds: float
+    culprit: str
     answers: tuple[str, str]
+    """Of the two dates."""
+    seconds_to_bisect: float
 
 
-def measure(root: Path) -> Figures:
-    """Tell the story in `root`, build every month twice, and look for the wrong fact."""
+def measure(root: Path) -> AsOfFigures:
+    """Read the world into a home in `root`, build the months, and look for the wrong fact."""
     home = Home(root / "home")
     prepare(home)
     with serving() as server:
         story = Years(home, server)
         with story.app as app:
-            story.tell()
+            story.read()
             with views(app, "benchmark") as made:
-                facts = {fact.key for month in MONTHS for fact in facts_at(app, month)}
-                first = _pass(story, made)
+                costs = _built(story, made, MONTHS)
+                in_cache = len(list(home.deltas.glob("*.safetensors")))
                 began = time.perf_counter()
-                second = _pass(story, made)
-                spent = (time.perf_counter() - began) / len(MONTHS)
-                with app.state.read() as tx:
-                    before, live = tx.previous(), tx.live()
-                assert before is not None
-                assert live is not None
-                edited = made.asked(facts_at(app, MONTHS[-1]), []).cost.groups
+                again = _built(story, made, AGAIN)
+                seconds = (time.perf_counter() - began) / len(AGAIN)
+                facts = len(facts_at(app, MONTHS[-1]))
                 began = time.perf_counter()
-                ends = of_checkpoint(app, before), of_checkpoint(app, live)
-                found = bisect(app, made, PROMPT, ends, expect=TRUTH)
+                found = _bisected(story, made)
                 searched = time.perf_counter() - began
-            return Figures(
-                len(facts),
-                edited,
-                first,
-                second,
-                len(list(home.deltas.glob("*.safetensors"))),
-                spent,
-                found.changes,
-                len(found.steps),
-                f"{found.culprit.fact.prompt} {found.culprit.fact.target}",
-                found.optimised,
-                searched,
-                (found.before, found.after),
-            )
+    return AsOfFigures(
+        facts,
+        tuple(groups for groups, _ in costs),
+        tuple(optimised for _, optimised in costs),
+        tuple(optimised for _, optimised in again),
+        in_cache,
+        round(seconds, 1),
+        found.changes,
+        len(found.steps),
+        f"{found.culprit.fact.prompt} {found.culprit.fact.target}",
+        (found.before, found.after),
+        round(searched, 1),
+    )
 
 
-def _pass(story: Years, made: Views) -> tuple[int, ...]:
-    return tuple(made.asked(facts_at(story.app, at), []).cost.groups_optimised for at in MONTHS)
+def _built(story: Years, made: Views, months: Sequence[datetime]) -> list[tuple[int, int]]:
+    """(key groups, optimised ones) of each month's view."""
+    costs = (made.asked(facts_at(story.app, at), []).cost for at in months)
+    return [(cost.groups, cost.groups_optimised) for cost in costs]
+
+
+def _bisected(story: Years, made: Views) -> Bisected:
+    ends = [Version(f"{at:%Y-%m-%d}", facts_at(story.app, at), None, at=at) for at in (DAY_ONE, REVERTED)]
+    return bisect(story.app, made, PROMPT, (ends[0], ends[1]), expect=TRUTH)
 
 
 def main() -> None:
@@ -136,8 +141,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        found = measure(Path(scratch))
-    text = json.dumps({name: getattr(found, name) for name in found.__slots__}, indent=1)
+        text = json.dumps(asdict(measure(Path(scratch))), indent=1)
     (RESULTS / "as-of.json").write_text(text + "\n", encoding="utf-8")
     print(text)
 
