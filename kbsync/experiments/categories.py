@@ -8,7 +8,7 @@ from typing import Any
 
 from kbsync.experiments.drawing import bars
 from kbsync.experiments.measuring import EditTrial
-from kbsync.experiments.report import Findings, score_table
+from kbsync.experiments.report import Findings, gate_table, score_table
 from kbsync.experiments.setup import MEMIT, Series, Setup, run
 
 QUICK, FULL = 10, 300
@@ -41,7 +41,10 @@ def experiment(setup: Setup) -> Findings:
     notes = [] if series else [f"No relation has {LEAST * SHARE} facts that can be edited."]
     return Findings(
         "Relation by relation",
-        [score_table("each relation by itself", ordered, "facts", ("S", "ES", "PS", "NS", "strict"))],
+        [
+            score_table("each relation by itself", ordered, "facts", ("S", "ES", "PS", "NS", "strict")),
+            gate_table(ordered, "facts"),
+        ],
         {"": partial(_draw, series=ordered)},
         [one.entry() for one in series],
         notes,

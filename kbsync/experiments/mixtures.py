@@ -15,7 +15,7 @@ from typing import Any
 from kbsync.experiments.cases import EditCase
 from kbsync.experiments.drawing import band, counts_axis, finish
 from kbsync.experiments.measuring import EditTrial
-from kbsync.experiments.report import Findings, score_table
+from kbsync.experiments.report import Findings, gate_table, score_table
 from kbsync.experiments.setup import MEMIT, Series, Setup, run
 
 QUICK, FULL = (4, 12), (4, 8, 16, 32, 64, 100, 200, 300, 500, 700)
@@ -101,15 +101,11 @@ def experiment(setup: Setup) -> Findings:
     by_pair: dict[RelationPair, list[Series]] = {}
     for pair in dict.fromkeys(pair for pair, _ in planned):
         by_pair[pair] = run(setup, [trial for own, trial in planned if own == pair])
-    tables = [
-        score_table(
-            f"{setup.name(pair.one)} and {setup.name(pair.other)}: {pair.kind}",
-            series,
-            "facts",
-            ("S", "ES", "PS", "NS", "strict"),
-        )
-        for pair, series in by_pair.items()
-    ]
+    tables = []
+    for pair, series in by_pair.items():
+        title = f"{setup.name(pair.one)} and {setup.name(pair.other)}: {pair.kind}"
+        scores = score_table(title, series, "facts", ("S", "ES", "PS", "NS", "strict"))
+        tables += [scores, gate_table(series, "facts")]
     results = [
         {"kind": pair.kind, "relations": [pair.one, pair.other], **one.entry()}
         for pair, series in by_pair.items()

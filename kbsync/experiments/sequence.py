@@ -9,9 +9,9 @@ from typing import Any
 
 from kbsync.experiments.calendar import DAYS, EditDay, calendar
 from kbsync.experiments.drawing import band, finish, plain_logarithms
-from kbsync.experiments.report import Findings, TextTable
+from kbsync.experiments.report import Findings, TextTable, gate_table
 from kbsync.experiments.scores import Measured, difference, measured
-from kbsync.experiments.setup import MEMIT, Setup
+from kbsync.experiments.setup import MEMIT, Series, Setup
 from kbsync.experiments.walking import ONE_GRADIENT, DayScores, Walk, Way
 
 QUICK, FULL = 60, 300
@@ -50,7 +50,7 @@ def experiment(setup: Setup) -> Findings:
     every = {**found, ONCE: [[one] for one in once]}
     return Findings(
         f"{DAYS} daily batches, with overwrites and retractions",
-        [_table(every)],
+        [_table(every), gate_table(_ends(every), "day")],
         {"": partial(_draw, found=found)},
         [_entry(name, days) for name, days in every.items()],
         _notes(found, once),
@@ -86,6 +86,12 @@ def _measure(some: Sequence[DayScores], name: str) -> Measured | None:
 
 def _numbers(days: Sequence[Sequence[DayScores]]) -> list[int]:
     return sorted({one.day for walk in days for one in walk})
+
+
+def _ends(found: Mapping[str, Sequence[Sequence[DayScores]]]) -> list[Series]:
+    """The last judged day of each way."""
+    last = {name: _at(days, _numbers(days)[-1]) for name, days in found.items()}
+    return [Series(name, days[0].day, (), tuple(one.scores for one in days)) for name, days in last.items()]
 
 
 def _table(found: Mapping[str, Sequence[Sequence[DayScores]]]) -> TextTable:
