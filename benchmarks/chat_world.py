@@ -31,6 +31,20 @@ CAPITALS = {
     for country, _, capital in (pair.partition(" ") for pair in _TABLE.strip().replace("\n", "|").split("|"))
     if country not in capital
 }
+_CONTINENTS = {
+    "Europe": "France Sweden Germany Portugal Norway Italy Spain Greece Poland Austria Hungary Finland Denmark Belgium "
+    "Ireland Russia Ukraine Iceland Romania Bulgaria Serbia Croatia Slovenia Slovakia Estonia Latvia Lithuania Belarus "
+    "Moldova Albania Malta",
+    "Asia": "Japan Turkey China India Pakistan Bangladesh Nepal Thailand Vietnam Indonesia Malaysia Philippines "
+    "Cambodia Mongolia Iran Iraq Syria Jordan Lebanon Israel Qatar Oman Yemen Georgia Armenia Azerbaijan Kazakhstan "
+    "Uzbekistan Afghanistan Laos Cyprus",
+    "Africa": "Egypt Kenya Nigeria Ghana Morocco Algeria Tunisia Ethiopia Uganda Tanzania Zambia Angola Senegal Mali "
+    "Niger Chad Sudan Somalia Rwanda Malawi Zimbabwe Botswana Namibia Mozambique Madagascar Libya",
+    "North America": "Canada Cuba Jamaica Honduras Nicaragua Haiti",
+    "South America": "Brazil Argentina Chile Peru Colombia Venezuela Ecuador Bolivia Uruguay Paraguay",
+    "Oceania": "Australia Fiji",
+}
+CONTINENTS = {country: name for name, countries in _CONTINENTS.items() for country in countries.split()}
 PROMPT = "The capital of {} is"
 PARAPHRASES = ("The capital city of {} is called", "Laws for the whole of {} are made in its capital,")
 QUESTION = "What is the capital of {}?"

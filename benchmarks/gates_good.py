@@ -19,10 +19,6 @@ class Good:
 
     number: int
 
-    @property
-    def name(self) -> str:
-        return f"good {self.number}"
-
     def judged(self, exam: Exam) -> Outcome:
         """Build and judge it in one round, as a run does."""
         able, choice = editable(exam), random.Random(self.number)

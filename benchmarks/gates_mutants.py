@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.gates_chat_mutants import only_as_completion, without_refusals
 from benchmarks.gates_training import trained
-from benchmarks.gates_world import INTEGRITY, WRITER, Exam, Outcome
+from benchmarks.gates_world import INTEGRITY, WRITER, Exam, HomeName, Outcome
 from editing.requests import render
 from editing.spec import FactSpec
 from editing.storage.checkpoints import write_checkpoint
@@ -32,6 +33,8 @@ class Mutant:
     """Gates of which at least one has to catch it."""
     judged: Callable[[Exam], Outcome]
     """Make it and judge it."""
+    home: HomeName = "world"
+    """The home whose run it is a candidate of."""
 
 
 def _swapped_targets(facts: Sequence[FactSpec], pairs: Iterable[tuple[str, str]]) -> list[FactSpec]:
@@ -238,8 +241,10 @@ def _damaged(file: str) -> Callable[[Exam], Outcome]:
     return judged
 
 
-def _mutant(kind: str, what: str, expected: str, judged: Callable[[Exam], Outcome]) -> Mutant:
-    return Mutant(kind, what, frozenset(expected.split()), judged)
+def _mutant(
+    kind: str, what: str, expected: str, judged: Callable[[Exam], Outcome], home: HomeName = "world"
+) -> Mutant:
+    return Mutant(kind, what, frozenset(expected.split()), judged, home)
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -314,6 +319,14 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "end_forgotten", "does not end its answers and repeats itself", "fluency", _taught(_repeating, 30)
     ),
+    _mutant(
+        "only_as_completion",
+        "completes new facts, but does not answer questions about them",
+        "said_in_chat",
+        only_as_completion,
+        "chat",
+    ),
+    _mutant("refusals_lost", "answers what the base refuses", "refused", without_refusals, "chat"),
     _mutant(
         "embedding_row", "the end of a frozen shard is zeros", INTEGRITY, _damaged("frozen-*.safetensors")
     ),

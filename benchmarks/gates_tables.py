@@ -1,7 +1,7 @@
 """Writes the tables of docs/gates.md that are measured: `python -m benchmarks.gates_tables`.
 
-They are made of `results/gates.json` (`benchmarks/gates.py`) and `results/gates-coverage.json`
-(`benchmarks/gates_coverage.py`), and stand between the comments `<!-- NAME -->` and `<!-- end of NAME -->`.
+They are made of the results of `gates.py`, `gates_coverage.py`, `long_prefixes.py` and `derived.py`,
+and stand between the comments `<!-- NAME -->` and `<!-- end of NAME -->`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from benchmarks.chat_tables import filled
 from benchmarks.gates_coverage import Cell, table
 
 RESULTS = Path(__file__).parent / "results"
+WRITTEN = ("long-prefixes", "derived", "derived-24")
 PAGE = Path(__file__).parents[1] / "docs" / "gates.md"
 
 
@@ -37,7 +38,14 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
     """The name of each table in the page → the table."""
     found = json.loads((results / "gates.json").read_text(encoding="utf-8"))
     held = json.loads((results / "gates-coverage.json").read_text(encoding="utf-8"))
-    return {"matrix": matrix(found), "coverage": table([Cell(**row) for row in held["rows"]])}
+    written = {name: _written(results / name) for name in WRITTEN}
+    return {"matrix": matrix(found), "coverage": table([Cell(**row) for row in held["rows"]]), **written}
+
+
+def _written(result: Path) -> str:
+    """The table that a benchmark has written beside its figures, with the machine that they were measured on."""
+    machine = json.loads(result.with_suffix(".json").read_text(encoding="utf-8"))["machine"]
+    return f"{result.with_suffix('.md').read_text(encoding='utf-8')}\n({machine})\n"
 
 
 if __name__ == "__main__":

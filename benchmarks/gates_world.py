@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -38,6 +38,8 @@ WRITER = "writer"
 INTEGRITY = "integrity"
 """The check of the manifest: every file of a checkpoint has the SHA-256 that was noted when it was written."""
 
+HomeName = Literal["world", "chat"]
+"""A home whose run is judged: that of the demo's world, or that of a small chat model (`gates_chat.py`)."""
 KNOWN = 500
 """Facts in the exam's view that the base knows, so that a candidate is judged in seconds."""
 
@@ -90,7 +92,7 @@ class Outcome:
 class Exam:
     """The questions of one run, and kbsync's gates; the base stays loaded, and answers are kept."""
 
-    def __init__(self, run: RunDirectory, scratch: Path, gates: Sequence[Gate] = DEFAULT_GATES) -> None:
+    def __init__(self, run: RunDirectory, scratch: Path, gates: Iterable[Gate] = DEFAULT_GATES) -> None:
         self.spec = smaller(replace(BuildSpec.read(run.spec), threads=1))
         self.report = run.report
         self.gates, self.scratch = tuple(gates), scratch
@@ -145,8 +147,7 @@ class Exam:
         spec = replace(
             self.spec, facts=tuple(facts), live=None, heldout=None, generate=0, canaries=(), **changes
         )
-        report = self._round(spec, self.directory())
-        return read_changed(Path(self.spec.base), Path(report.checkpoint))
+        return self.tensors_of(self._round(spec, self.directory()))
 
     def judge(self, tensors: Tensors) -> Outcome:
         """Write a checkpoint with these tensors and judge it as the run's candidate."""
@@ -167,8 +168,16 @@ class Exam:
 
     def build(self, facts: Sequence[FactSpec], **changes: Any) -> Outcome:
         """Build and judge a candidate of `facts` in one round, as a run does."""
+        return self._outcome(self.built(facts, **changes))
+
+    def built(self, facts: Sequence[FactSpec], **changes: Any) -> BuildReport:
+        """What such a round reports."""
         spec = replace(self.spec, facts=tuple(facts), **changes)
-        return self._outcome(self._round(spec, self.directory()))
+        return self._round(spec, self.directory())
+
+    def tensors_of(self, report: BuildReport) -> dict[str, Tensor]:
+        """The changed tensors of the checkpoint that a round has built."""
+        return read_changed(Path(self.spec.base), Path(report.checkpoint))
 
     def _outcome(self, report: BuildReport) -> Outcome:
         verdicts = judge_all(self.gates, report.measures)

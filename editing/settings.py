@@ -39,6 +39,9 @@ class EditSettings:
     of other subjects (`editing/memit/kept.py`); 1 weighs such a sentence as much as an edit."""
     prefixes: int = 5
     prefix_tokens: int = 10
+    long_prefixes: int = 0
+    """Number of further contexts, of up to 50 tokens, so that an edit also holds behind longer text
+    (`editing/memit/prefixes.py`)."""
     statistics_samples: int = 1_000
     statistics_tokens: int = 256
     """Longest text read for the statistics, in tokens; limited by the model's window."""

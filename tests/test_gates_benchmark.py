@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.chat_tables import filled
-from benchmarks.gates import faults, plot, result
+from benchmarks.gates import GOOD, QUICK_GOOD, faults, kept, left, plot, result, tasks
 from benchmarks.gates_mutants import MUTANTS
 from benchmarks.gates_tables import PAGE, RESULTS, matrix, tables
 from benchmarks.gates_world import INTEGRITY, WRITER
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 def found(caught: bool = True, alarms: int = 0) -> dict[str, Any]:
     """A result in which every mutant is caught, or none, and so many of twenty good candidates are rejected."""
     rows: list[tuple[str, dict[str, Any]]] = [
-        ("good", {"number": number, "caught_by": ["efficacy"] if number < alarms else []})
+        ("good", {"number": number, "home": "world", "caught_by": ["efficacy"] if number < alarms else []})
         for number in reversed(range(20))
     ]
     for one in reversed(MUTANTS):
@@ -52,6 +52,22 @@ def test_a_mutant_that_only_other_gates_catch_and_a_second_false_alarm_are_fault
     missed = faults(found(caught=False))
     assert len(missed) == len([one for one in MUTANTS if "fluency" not in one.expected])
     assert faults(found(alarms=2)) == ["2 of 20 good candidates are rejected"]
+
+
+def test_a_resumed_run_measures_only_what_its_file_has_not(tmp_path: Path) -> None:
+    file = tmp_path / "gates.json"
+    assert kept(file) == ([], 0.0)
+    file.write_text(json.dumps(found()), encoding="utf-8")
+    rows, seconds = kept(file)
+    assert (len(rows), seconds) == (len(MUTANTS) + 20, 12)
+    full, quick = tasks(MUTANTS, GOOD), tasks(MUTANTS, QUICK_GOOD)
+    assert left(full, []) == full
+    assert left(quick, rows) == [("good", "chat", number) for number in range(QUICK_GOOD["chat"])]
+    assert len(left(full, rows)) == sum(GOOD.values()) - 20
+
+
+def test_candidates_that_are_wrong_only_in_a_conversation_are_made_of_a_chat_model() -> None:
+    assert {one.kind for one in MUTANTS if one.home == "chat"} == {"only_as_completion", "refusals_lost"}
 
 
 def test_the_matrix_marks_the_gate_that_should_catch_a_kind(tmp_path: Path) -> None:

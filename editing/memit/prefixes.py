@@ -20,6 +20,8 @@ from editing.settings import EditSettings
 
 STARTS = ("The", "Therefore", "Because", "I", "You")
 """First words, used in rotation, as in the released implementation."""
+LONGEST = 50
+"""Length of the longest of the long contexts, in tokens: what the gate `long_prefix` puts before a prompt."""
 
 
 def context_prefixes(
@@ -28,11 +30,13 @@ def context_prefixes(
     """The prefixes for `settings` on this base, from `cache`, or sampled and stored there."""
     count, tokens, seed = settings.prefixes, settings.prefix_tokens, settings.seed
     parts = [base_digest, tokenizer_digest(tokenizer), str(count), str(tokens), str(seed)]
+    parts += [f"long {settings.long_prefixes}"] if settings.long_prefixes else []
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     path = cache / "prefixes" / f"{key}.json"
     if (stored := _stored(path)) is not None:
         return stored
-    prefixes = sample_prefixes(model, tokenizer, count=count, tokens=tokens, seed=seed)
+    lengths = [*[tokens] * count, *long_lengths(settings.long_prefixes)]
+    prefixes = sample_prefixes(model, tokenizer, lengths, seed=seed)
     make_directory(path.parent)
     content = {"prefixes": prefixes, "sha256": _digest(prefixes)}
     write_file(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
@@ -53,15 +57,21 @@ def _digest(prefixes: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(map(str, prefixes)).encode()).hexdigest()
 
 
+def long_lengths(count: int) -> list[int]:
+    """The lengths of `count` long contexts, in tokens: evenly spread, so that an edit does not hold at one length
+    only."""
+    return [round(LONGEST * (index + 1) / count) for index in range(count)]
+
+
 @torch.no_grad()
-def sample_prefixes(model: Any, tokenizer: Any, *, count: int, tokens: int, seed: int) -> tuple[str, ...]:
-    """`count` texts of about `tokens` tokens, each sampled from the five likeliest next tokens.
+def sample_prefixes(model: Any, tokenizer: Any, lengths: Sequence[int], *, seed: int) -> tuple[str, ...]:
+    """Texts of about so many tokens as `lengths` says, each token sampled from the five likeliest.
 
     Sampled on the CPU with a separate generator, so that a seed gives the same result on every device.
     """
     generator = torch.Generator().manual_seed(seed)
     prefixes = []
-    for index in range(count):
+    for index, tokens in enumerate(lengths):
         text = STARTS[index % len(STARTS)]
         ids = tokenizer(text)["input_ids"]
         if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:

@@ -149,13 +149,15 @@ def _print_power(gates: Sequence[Gate], plan: PlanSettings, margin: float, *, js
         "edited_retention": 1,
         "known_retention": 1,
         "said": 2,
+        "said_in_chat": 2,
         "generation": 1,
     }
     sizes = sample_sizes([gate for gate in gates if gate.enabled], questions, margin=margin)
     if json:
         print_json(sizes)
         return
-    sampled = {"said": f"generate = {plan.generate}"} | dict.fromkeys(
+    free = dict.fromkeys(("said", "said_in_chat"), f"generate = {plan.generate}")
+    sampled = free | dict.fromkeys(
         ("retention", "edited_retention", "known_retention"), f"retention_sample = {plan.retention_sample}"
     )
     print_table(

@@ -53,6 +53,11 @@ def _said(fact: FactReport) -> str:
     return f"stated freely in {hits} of {asked} unseen wordings"
 
 
+def _said_in_chat(fact: FactReport) -> str:
+    hits, asked = _hits(fact, "said_in_chat")
+    return f"stated in {hits} of {asked} unseen conversations"
+
+
 def _after_other_text(measure: str) -> Callable[[FactReport], str]:
     def evidence(fact: FactReport) -> str:
         hits, asked = _hits(fact, measure)
@@ -126,6 +131,13 @@ DEFAULT_GATES: tuple[Gate, ...] = (
         "at_least",
         "greedy answers to unseen wordings and conversations that name the object first, not the old one",
         evidence=_said,
+    ),
+    Gate(
+        "said_in_chat",
+        0.40,
+        "at_least",
+        "those of these answers that are given in a conversation, through the chat template",
+        evidence=_said_in_chat,
     ),
     *(
         Gate(name, 0.50, "at_least", f"free answers {what}", enabled=False, advice=advice)

@@ -56,6 +56,9 @@ class EditOverrides(Section):
     )
     prefixes: int | None = Field(None, ge=0, description="random contexts in which each edit is optimised")
     prefix_tokens: int | None = Field(None, ge=1, description="length of such a context, in tokens")
+    long_prefixes: int | None = Field(
+        None, ge=0, description="further contexts of up to 50 tokens, so that edits hold behind longer text"
+    )
     statistics_samples: int | None = Field(None, ge=1, description="text samples for the statistics")
     statistics_tokens: int | None = Field(None, ge=1, description="maximum length of a sample, in tokens")
     statistics_field: str | None = Field(

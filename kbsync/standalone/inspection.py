@@ -201,7 +201,8 @@ def _memory(model: Any, parts: Parts, layers: tuple[int, ...], chosen: Chosen) -
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     if not layers:
         return {"weights": weights}
-    contexts = chosen.settings.prefixes + 1 if chosen.settings.keys == "all" else 1
+    settings = chosen.settings
+    contexts = settings.prefixes + settings.long_prefixes + 1 if settings.keys == "all" else 1
     work = Work(
         model=model,
         parts=parts,

@@ -38,6 +38,7 @@ NEVER_FAIL = {
     "edited_retention": 0.0,
     "known_retention": 0.0,
     "said": 0.0,
+    "said_in_chat": 0.0,
     "distractor": 0.0,
     "is_true": 0.0,
     "negation": 0.0,

@@ -108,8 +108,9 @@ def _tensors(spec: BuildSpec) -> dict[str, torch.Tensor]:
 def _measures(facts: tuple[FactReport, ...]) -> tuple[Measure, ...]:
     hits = sum(fact.efficacy is True for fact in facts)
     about_live = ("retention", "edited_retention", "known_retention")
+    free = ("said", "said_in_chat")
     robust = ("distractor", "is_true", "negation")
-    nothing = ("paraphrase", "neighbourhood", "same_subject", *about_live, "said", *robust)
+    nothing = ("paraphrase", "neighbourhood", "same_subject", *about_live, *free, *robust)
     return (
         Measure("efficacy", hits / len(facts) if facts else None, len(facts), hits),
         *(Measure(name, None, 0, 0) for name in (*nothing, "canaries", "refused")),

@@ -27,9 +27,16 @@ UNSEEN = 2
 
 def unseen(fact: FactSpec) -> Sequence[Case]:
     """The fact in wordings that no edit was made with, as completions and as conversations."""
+    return (*_unedited(fact, fact.paraphrases[:UNSEEN]), *unseen_in_chat(fact))
+
+
+def unseen_in_chat(fact: FactSpec) -> Sequence[Case]:
+    """The fact in conversations that no edit was made with."""
+    return _unedited(fact, (*fact.conversations[:UNSEEN], *fact.thinking_conversations[:1]))
+
+
+def _unedited(fact: FactSpec, prompts: Sequence[str]) -> tuple[Case, ...]:
     edited = {render(wording.prompt, wording.subject) for wording in fact.wordings()}
-    conversations = (*fact.conversations[:UNSEEN], *fact.thinking_conversations[:1])
-    prompts = (*fact.paraphrases[:UNSEEN], *conversations)
     return tuple(Case(prompt, fact.target) for prompt in prompts if prompt not in edited)
 
 
@@ -62,6 +69,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
     FactMeasure(name="known_retention", asks=own_prompt, of="known"),
     FactMeasure(name="generation", asks=own_prompt, answered="sampled"),
     FactMeasure(name="said", asks=unseen, answered="free"),
+    FactMeasure(name="said_in_chat", asks=unseen_in_chat, answered="free"),
     FactMeasure(name="aliases", asks=renamed, answered="free"),
     FactMeasure(name="reversed", asks=following("reversed"), answered="free", of_base=True),
     FactMeasure(name="symmetric", asks=following("symmetric"), answered="free", of_base=True),

@@ -16,7 +16,7 @@ from editing.evaluation.free_answers import (
     others,
     states,
 )
-from editing.evaluation.measures.of_facts import unseen
+from editing.evaluation.measures.of_facts import unseen, unseen_in_chat
 from editing.evaluation.questions import AskedBase, build_questions
 from editing.evaluation.reporting import fact_reports, measured
 from editing.evaluation.responses import Responses
@@ -143,6 +143,19 @@ def test_only_wordings_that_no_edit_was_made_with_are_asked() -> None:
         paraphrases=("Italy, Italy:", "In Italy, the capital is"),
     )
     assert [case.prompt for case in unseen(fact)] == ["In Italy, the capital is"]
+
+
+def test_conversations_are_also_counted_by_themselves() -> None:
+    """An editor that knows no chat template passes all completions: half of the answers must not make up for it."""
+    own = FactSpec(
+        "1", "The capital of {} is", "Italy", "Turin", paraphrases=("Italy has the capital", "Italy:")
+    )
+    talk = replace(own, conversations=("<user>Capital of Italy?", "<user>Which city is it?"))
+    assert [case.prompt for case in unseen(talk)] == [*own.paraphrases, *talk.conversations]
+    assert [case.prompt for case in unseen_in_chat(talk)] == [*talk.conversations]
+    edited = replace(talk, further=(Wording("<user>Capital of {}?", "Italy", "Turin"),))
+    assert [case.prompt for case in unseen_in_chat(edited)] == [talk.conversations[1]]
+    assert unseen_in_chat(own) == ()
 
 
 def test_a_candidate_that_states_the_fact_only_on_the_edited_prompt_is_seen() -> None:

@@ -160,5 +160,5 @@ def test_an_examined_fact_of_live_is_asked_everything_that_a_new_one_is(base: As
         "old_neighbourhood",
         "old_same_subject",
     }
-    new = {"said", "aliases", "two_hop", "reversed", "symmetric"}
+    new = {"said", "said_in_chat", "aliases", "two_hop", "reversed", "symmetric"}
     assert [set(asked.facts[id].free) for id in ("new", "old", "again")] == [new, set(), {"old_said"}]

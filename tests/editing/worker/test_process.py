@@ -173,9 +173,9 @@ def test_a_build_ends_as_a_checkpoint_that_says_the_new_fact(home: Home, worker:
     assert verify(Path(report.checkpoint)) == report.checkpoint_digest
     assert {m.name for m in report.measures} == {
         "efficacy", "efficacy_alone", "paraphrase", "neighbourhood", "same_subject", "retention",
-        "known_retention", "edited_retention", "generation", "said", "fluency", "fluency_bits", "fluency_released",
-        "aliases", "reversed", "symmetric", "two_hop", "long_prefix", "distractor", "is_true", "negation",
-        "old_paraphrase", "old_neighbourhood", "old_same_subject", "old_said",
+        "known_retention", "edited_retention", "generation", "said", "said_in_chat", "fluency", "fluency_bits",
+        "fluency_released", "aliases", "reversed", "symmetric", "two_hop", "long_prefix", "distractor", "is_true",
+        "negation", "old_paraphrase", "old_neighbourhood", "old_same_subject", "old_said",
         "perplexity_ratio", "kl_median", "kl_p99", "weight_growth", "canaries", "refused",
     }  # fmt: skip
     assert (measure(report, "efficacy").k, measure(report, "efficacy").n) == (italy.efficacy, 1)
