@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from connectors.current import current_triples
+from connectors.dates import EARLIEST
 from connectors.errors import ConnectorError, SourceDataError, SourceSettingsError, SourceUnavailable
 from connectors.http.client import stepwise
 from connectors.http.sparql_client import SparqlClient
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context
-from connectors.wikidata import watch
+from connectors.wikidata import queries, watch
 from connectors.wikidata.cursor import Cursor, rewound
 from connectors.wikidata.passes import FEW, Pass, PassScope, gone, observations
 from connectors.wikidata.reader import GraphReader, SubjectState
@@ -32,6 +33,9 @@ class WikidataConnector:
         self.relations = self._relations()
         for subject in settings.subjects:
             self._require_prefix("subjects", subject)
+        for one in settings.subjects_classes:
+            self._require_prefix("subjects_classes", one)
+        self._selected: tuple[datetime, frozenset[str]] = EARLIEST, frozenset()
         self.requesters = [client.requester]
         self.reader = GraphReader(client, self._vocabulary, settings.languages, settings.versions_per_request)
         self.page = max(1, settings.slots_per_step // len(self.relations))
@@ -59,10 +63,26 @@ class WikidataConnector:
     def watched(self) -> tuple[str, ...]:
         """The watch list as it is now: CURIEs, sorted, each once."""
         found = self._listed()
-        if self._settings.subjects_query:
-            namespaces = self._vocabulary.namespaces
-            found |= set(watch.from_query(self._client, self._settings.subjects_query, namespaces))
+        if self._settings.selects:
+            now = self.now()
+            at, selected = self._selected
+            if not timedelta() <= now - at < self._settings.subjects_every:
+                selected = self._select()
+                self._selected = now, selected
+            found |= selected
         return tuple(sorted(found))
+
+    def _select(self) -> frozenset[str]:
+        """The subjects that the query and the classes select now."""
+        found: set[str] = set()
+        settings, namespaces = self._settings, self._vocabulary.namespaces
+        if settings.subjects_query:
+            found |= set(watch.from_query(self._client, settings.subjects_query, namespaces))
+        for one in settings.subjects_classes:
+            query = queries.members(self._vocabulary, [namespaces.expand(one)])
+            setting = f"the class {one} of subjects_classes"
+            found |= set(watch.from_query(self._client, query, namespaces, setting))
+        return frozenset(found)
 
     def _listed(self) -> set[str]:
         """The subjects that the settings name."""

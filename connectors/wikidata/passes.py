@@ -256,7 +256,7 @@ class Pass:
 
     def _members(self) -> str:
         """The subjects of a watch list that can change by itself, and those that left it and could not be read yet."""
-        if self._settings.subjects_query is None:
+        if not self._settings.selects:
             return ""
         return packed({*self._listed, *(id for id in self._watched if id in self._cursor.due)})
 

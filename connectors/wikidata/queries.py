@@ -142,6 +142,17 @@ def slots(
 }}"""
 
 
+def members(vocabulary: Vocabulary, classes: Sequence[str]) -> str:
+    """?s: the instances of these classes and of their subclasses, except where the membership has an end."""
+    instance_of = vocabulary.instance_of
+    return f"""SELECT DISTINCT ?s WHERE {{
+  {_values("top", classes)} ?class <{vocabulary.direct(vocabulary.subclass_of)}>* ?top .
+  ?s <{vocabulary.direct(instance_of)}> ?class .
+  FILTER NOT EXISTS {{ ?s <{vocabulary.claim(instance_of)}> ?st . ?st <{vocabulary.value(instance_of)}> ?class ;
+    <{vocabulary.qualifier(vocabulary.end)}> ?end }}
+}}"""
+
+
 def holders(vocabulary: Vocabulary, pid: str, object_iri: str | None, limit: int) -> str:
     """?s: some subjects that hold `object_iri` (anything when None) in the slot."""
     held = f"<{object_iri}>" if object_iri else "?x"

@@ -25,6 +25,7 @@ class PropertyIds(pydantic.BaseModel):
     start: str = "P580"
     end: str = "P582"
     instance_of: str = "P31"
+    subclass_of: str = "P279"
     death: str = "P570"
     human: str = Field(default="wd:Q5", description="CURIE of the class of humans")
 
@@ -45,6 +46,7 @@ def vocabulary_of(
         start=properties.start,
         end=properties.end,
         instance_of=properties.instance_of,
+        subclass_of=properties.subclass_of,
         human=properties.human,
         death=properties.death,
     )
@@ -57,6 +59,12 @@ class WatchSettings(HttpSettings, SparqlAccess):
     subjects_file: Path | None = Field(None, description="File with one subject per line; # starts a comment")
     subjects_query: str | None = Field(
         None, description="SPARQL query that selects the subjects, with one variable"
+    )
+    subjects_classes: tuple[str, ...] = Field(
+        (), description="Classes whose instances are watched, as CURIEs; subclasses are included"
+    )
+    subjects_every: Duration = Field(
+        timedelta(0), description="How long what the query and the classes selected is used again; 0: never"
     )
     relations: tuple[str, ...] = Field((), description="Relations to watch; empty: the catalogue's")
     prefixes: dict[str, str] = Field({}, description="Prefixes besides wd:, wds:, wdt: and p:")
@@ -80,9 +88,16 @@ class WatchSettings(HttpSettings, SparqlAccess):
 
     @pydantic.model_validator(mode="after")
     def _one_way_to_watch(self) -> WatchSettings:
-        if not (self.subjects or self.subjects_file or self.subjects_query):
-            raise ValueError("nothing to watch: give `subjects`, `subjects_file` or `subjects_query`")
+        if not (self.subjects or self.subjects_file or self.selects):
+            raise ValueError(
+                "nothing to watch: give `subjects`, `subjects_file`, `subjects_query` or `subjects_classes`"
+            )
         return self
+
+    @property
+    def selects(self) -> bool:
+        """Whether the endpoint says what is watched, so that the list changes by itself."""
+        return bool(self.subjects_query or self.subjects_classes)
 
     def vocabulary(self) -> Vocabulary:
         """Raises SourceSettingsError for a prefix that is no IRI."""

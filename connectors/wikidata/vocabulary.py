@@ -32,6 +32,7 @@ class Vocabulary:
     start: str
     end: str
     instance_of: str
+    subclass_of: str
     human: str
     death: str
     """Property ids (`P580`) and the CURIE of the class of humans; other Wikibases have ids of their own."""
@@ -55,6 +56,10 @@ class Vocabulary:
 
     def claim(self, pid: str) -> str:
         return self.property_base + pid
+
+    def direct(self, pid: str) -> str:
+        """The property that leads to the values of best rank."""
+        return f"{self.property_base}direct/{pid}"
 
     def value(self, pid: str) -> str:
         return f"{self.property_base}statement/{pid}"

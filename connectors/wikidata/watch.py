@@ -34,8 +34,10 @@ def listed(subjects: Iterable[str], file: Path | None) -> set[str]:
     return {*subjects, *(from_file(file) if file is not None else ())}
 
 
-def from_query(client: SparqlClient, query: str, namespaces: Namespaces) -> tuple[str, ...]:
-    """CURIEs of the IRIs bound to the query's only variable.
+def from_query(
+    client: SparqlClient, query: str, namespaces: Namespaces, setting: str = "subjects_query"
+) -> tuple[str, ...]:
+    """CURIEs of the IRIs bound to the only variable of the query, which `setting` asks for.
 
     Raises SourceDataError when the query finds nothing (a watch list does not empty itself) or
     binds several variables.
@@ -43,7 +45,7 @@ def from_query(client: SparqlClient, query: str, namespaces: Namespaces) -> tupl
     rows = client.select(query)
     names = {name for row in rows for name in row}
     if not rows:
-        raise SourceDataError(f"{client.endpoint}: subjects_query finds no subjects; check the query")
+        raise SourceDataError(f"{client.endpoint}: {setting} finds no subjects; check it")
     if len(names) != 1:
         raise SourceDataError(
             f"subjects_query must select exactly one variable, but it binds {sorted(names)}"

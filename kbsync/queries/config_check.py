@@ -16,6 +16,7 @@ from typing import Any
 from connectors.errors import ConnectorError
 from connectors.files import FilesConnector
 from connectors.guesses import did_you_mean
+from connectors.wikimedia import wikimedia_without_contact
 from editing.editors.registry import editors
 from editing.errors import EditingError
 from editing.settings import EditSettings
@@ -263,6 +264,13 @@ def _sources(app: Application) -> Iterator[Problem]:
         except ConnectorError as error:
             yield Problem(f"[sources.{name}]", str(error), "see docs/connectors.md")
             continue
+        if (address := wikimedia_without_contact(app.settings.sources[name])) is not None:
+            yield Problem(
+                f"[sources.{name}] agent",
+                f"{address} is Wikimedia's, whose User-Agent policy asks for a way to reach you; "
+                "the agent has only an example's",
+                "put your e-mail address or the URL of a page about your installation into `agent`",
+            )
         if isinstance(connector, FilesConnector) and not connector.folder.is_dir():
             yield Problem(
                 f"[sources.{name}] folder",

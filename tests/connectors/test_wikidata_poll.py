@@ -483,3 +483,30 @@ def test_wrong_settings_name_their_key(open_wikidata: Open, settings: dict[str, 
 def test_a_cursor_of_someone_else_is_refused(open_wikidata: Open) -> None:
     with pytest.raises(SourceDataError, match="clear it to read everything again"):
         next(iter(open_wikidata(subjects=["wd:Q1"]).poll("2021-01-01")))
+
+
+def test_the_instances_of_a_class_are_watched_and_the_list_is_refreshed_on_schedule(
+    oxigraph: SparqlServer, open_wikidata: Open
+) -> None:
+    world, time = World(), VirtualTime(START + HOUR)
+    world.add("Q1", "Leader 1")
+    for id in ("Q100", "Q101", "Q102", "Q103"):
+        world.add(id, id, P6=[Claim(f"{id}-0", "Q1")])
+    world.items["Q102"].claims["P31"] = [Claim("Q102-class", "Q900", end=START)]
+    direct = """
+        wd:Q100 wdt:P31 wd:Q900 . wd:Q101 wdt:P31 wd:Q901 . wd:Q902 wdt:P279 wd:Q900 . wd:Q901 wdt:P279 wd:Q902 .
+        wd:Q102 wdt:P31 wd:Q900 .
+    """
+    oxigraph.serve(world.turtle() + direct)
+    sink = Sink()
+    connector = open_wikidata(time.clock, subjects_classes=["wd:Q900"], subjects_every="1d")
+    sink.drain(connector)
+    assert sorted(sink.values()) == ["wd:Q100", "wd:Q101"], "instances of subclasses too, former ones not"
+    oxigraph.serve(world.turtle() + direct + "wd:Q103 wdt:P31 wd:Q902 .")
+    sink.drain(connector)
+    assert "wd:Q103" not in sink.values(), "the list is used for a day"
+    time.sleep(86_400)
+    sink.drain(connector)
+    assert sorted(sink.values()) == ["wd:Q100", "wd:Q101", "wd:Q103"]
+    with pytest.raises(SourceDataError, match="class wd:Q999 of subjects_classes finds no subjects"):
+        sink.drain(open_wikidata(subjects_classes=["wd:Q999"]))

@@ -40,7 +40,7 @@ def settings_of(name: str, settings: Mapping[str, Any]) -> WatchSettings | None:
 
 def subjects_of(settings: WatchSettings, directory: Path) -> tuple[str, ...] | None:
     """The subjects that the settings name; None: a query selects them.  Raises SourceSettingsError."""
-    if settings.subjects_query:
+    if settings.selects:
         return None
     file = settings.subjects_file
     return tuple(watch.listed(settings.subjects, file and directory / file))

@@ -194,3 +194,23 @@ def test_a_drop_folder_has_to_exist(tmp_path: Path) -> None:
 def test_a_setting_of_a_source_that_is_nearly_right_comes_with_the_one_that_was_meant(tmp_path: Path) -> None:
     (problem,) = checked(tmp_path, GOOD + "[sources.x]\nkind = 'files'\nfolder = 'd'\nqerry = 'q'\n").problems
     assert "did you mean 'query'?" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "agent", "asks"),
+    [
+        ("https://query.wikidata.org/sparql", "acme-sync/1.0 (mailto:data@example.org)", True),
+        ("https://query.wikidata.org/sparql", "acme-sync/1.0 (https://acme.example/kbsync)", True),
+        ("https://query.wikidata.org/sparql", "acme-sync/1.0 (mailto:data@acme.org)", False),
+        ("https://sparql.acme.org/", "acme-sync/1.0 (mailto:data@example.org)", False),
+        ("https://notwikidata.org/", "acme-sync/1.0 (mailto:data@example.org)", False),
+    ],
+)
+def test_wikimedia_is_asked_by_somebody_who_can_be_reached(
+    tmp_path: Path, endpoint: str, agent: str, asks: bool
+) -> None:
+    text = GOOD.replace("http://127.0.0.1:1/sparql", endpoint).replace(
+        "tests/1.0 (mailto:tests@kbsync.example)", agent
+    )
+    found = [one.where for one in checked(tmp_path, text).problems]
+    assert found == (["[sources.wd] agent"] if asks else [])
