@@ -14,6 +14,7 @@ from connectors.wikidata.dump.entities import EntityShape
 from connectors.wikidata.entity_api import EntityApi
 from connectors.wikidata.entity_data import EntityData
 from connectors.wikidata.settings import WatchSettings, WikidataSettings
+from connectors.wikidata.split_graph import SplitGraph
 from connectors.wikidata.stream import StreamConnector, StreamSettings
 
 __all__ = ["StreamConnector", "StreamSettings", "WikidataConnector", "WikidataSettings", "connect", "follow"]
@@ -51,5 +52,7 @@ def _changed_reader(
 
 
 def _watching(name: str, settings: WatchSettings, context: Context) -> WikidataConnector:
-    client = SparqlClient(settings.requester(settings.endpoint, context), settings.credentials)
-    return WikidataConnector(name, settings, client, context)
+    first = SparqlClient(settings.requester(settings.endpoint, context), settings.credentials)
+    # The credentials are the first endpoint's: others might be somebody else's.
+    others = [SparqlClient(settings.requester(one, context)) for one in settings.more_endpoints]
+    return WikidataConnector(name, settings, SplitGraph([first, *others]), context)

@@ -10,21 +10,25 @@ from connectors.current import current_triples
 from connectors.dates import EARLIEST
 from connectors.errors import ConnectorError, SourceDataError, SourceSettingsError, SourceUnavailable
 from connectors.http.client import stepwise
-from connectors.http.sparql_client import SparqlClient
 from connectors.observations import Health, Observation, Poll, Triple
 from connectors.settings import Context
 from connectors.wikidata import queries, watch
 from connectors.wikidata.cursor import Cursor, rewound
 from connectors.wikidata.passes import FEW, Pass, PassScope, gone, observations
+from connectors.wikidata.queries import DIRECT, STATEMENTS
 from connectors.wikidata.reader import GraphReader, SubjectState
 from connectors.wikidata.rows import EntityVersions
 from connectors.wikidata.settings import WatchSettings
+from connectors.wikidata.split_graph import SplitGraph
+
+_PROBED = 20
+"""Subjects that show what an endpoint has."""
 
 
 class WikidataConnector:
     """Kind `wikidata`: observations of watched slots, with the whole statement shape."""
 
-    def __init__(self, name: str, settings: WatchSettings, client: SparqlClient, context: Context) -> None:
+    def __init__(self, name: str, settings: WatchSettings, client: SplitGraph, context: Context) -> None:
         self.name = name
         self._settings = settings
         self._client = client
@@ -36,7 +40,7 @@ class WikidataConnector:
         for one in settings.subjects_classes:
             self._require_prefix("subjects_classes", one)
         self._selected: tuple[datetime, frozenset[str]] = EARLIEST, frozenset()
-        self.requesters = [client.requester]
+        self.requesters = [part.requester for part in client.parts]
         self.reader = GraphReader(client, self._vocabulary, settings.languages, settings.versions_per_request)
         self.page = max(1, settings.slots_per_step // len(self.relations))
 
@@ -114,8 +118,20 @@ class WikidataConnector:
             requester.allow(self._settings.step_deadline_s)
 
     def _poll(self, cursor: str | None) -> Iterator[Poll]:
-        scope = PassScope(self.name, self.watched(), self.relations, self._settings, self.page)
+        watched = self.watched()
+        if cursor is None:
+            self._require_statements(watched[:_PROBED])
+        scope = PassScope(self.name, watched, self.relations, self._settings, self.page)
         yield from Pass(scope, self.reader, self._context.clock.now, Cursor.load(cursor)).steps()
+
+    def _require_statements(self, some: Sequence[str]) -> None:
+        """Ask what the endpoint has, before anything was read.  Raises SourceDataError where that cannot be used."""
+        has = self.reader.capabilities(some)
+        if DIRECT in has and STATEMENTS not in has:
+            raise SourceDataError(
+                f"{self.name}: {self._client.endpoint} has the values of {some[0]} and others, but not their "
+                "statements with ranks and qualifiers: it was loaded from a dump of truthy values. Load the full dump"
+            )
 
     def _snapshots(self, slots: Iterable[tuple[str, str]]) -> Iterator[Poll]:
         """Slots whose prefixes were taken out of the settings cannot be asked about: what was read of them stays."""
@@ -178,15 +194,16 @@ class WikidataConnector:
         self._begin()
         try:
             watched = self.watched()
-            some = watched[:20]
+            some = watched[:_PROBED]
             scan = self.reader.versions(some)
             updated = self.reader.updated_to()
+            has = ", ".join(sorted(self.reader.capabilities(some))) or "nothing that is needed"
         except ConnectorError as error:
             return Health(False, str(error), lasting=error.lasting)
         if not scan.found and not scan.merged:
             return Health(False, f"none of the first {len(some)} watched subjects has a schema:version")
         lag = (self.now() - updated).total_seconds() if updated else None
-        extra = {"endpoint": self._client.endpoint, "relations": str(len(self.relations))}
+        extra = {"endpoint": self._client.endpoint, "relations": str(len(self.relations)), "has": has}
         return Health(True, f"{len(watched)} subjects watched", lag, extra)
 
     def close(self) -> None:

@@ -92,6 +92,10 @@ class IsolatedGraph:
     process: GraphProcess
     document: int
 
+    @property
+    def is_split(self) -> bool:
+        return False
+
     def select(self, query: str, *, splittable: bool = False) -> list[Solution]:
         """Raises what `LocalGraph.select` raises, and ReaderDied if the query ends the process."""
         return self.process.select(query, self.document)

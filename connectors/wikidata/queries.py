@@ -25,6 +25,8 @@ _VERSION = f"<{SCHEMA}version>"
 _MODIFIED = f"<{SCHEMA}dateModified>"
 _ABOUT = f"<{SCHEMA}about>"
 _RANK = f"<{WIKIBASE}rank>"
+STATEMENTS, DIRECT = "statements with ranks", "direct values"
+"""Capabilities of an endpoint, as `capabilities` names them."""
 
 
 def _values(variable: str, iris: Sequence[str]) -> str:
@@ -140,6 +142,22 @@ def slots(
   UNION
   {{ {statement} ?st <{DERIVED_FROM}> ?x . BIND("reference" AS ?is) }}
 }}"""
+
+
+def capabilities(vocabulary: Vocabulary, subjects: Sequence[str]) -> str:
+    """?is: what the endpoint has of these subjects."""
+    values, direct = _values("s", subjects), vocabulary.property_base + "direct/"
+    return f"""SELECT DISTINCT ?is WHERE {{
+  {{ {values} ?s {_VERSION} ?x . BIND("versions" AS ?is) }}
+  UNION {{ {values} ?data {_ABOUT} ?s ; {_VERSION} ?x . BIND("versions on data nodes" AS ?is) }}
+  UNION {{ {values} ?s ?p ?st . ?st {_RANK} ?x . BIND("{STATEMENTS}" AS ?is) }}
+  UNION {{ {values} ?s ?p ?x . FILTER(STRSTARTS(STR(?p), "{direct}")) BIND("{DIRECT}" AS ?is) }}
+}}"""
+
+
+def objects(vocabulary: Vocabulary, subjects: Sequence[str], pids: Sequence[str]) -> str:
+    """?s: what the subjects' slots hold."""
+    return f"SELECT DISTINCT ?s WHERE {{ {_held(vocabulary, _values('subject', subjects), 'subject', pids, 's')} }}"
 
 
 def members(vocabulary: Vocabulary, classes: Sequence[str]) -> str:

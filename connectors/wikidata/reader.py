@@ -61,6 +61,11 @@ class Graph(Protocol):
 
     def select(self, query: str, *, splittable: bool = False) -> list[Solution]: ...
 
+    @property
+    def is_split(self) -> bool:
+        """Whether subjects and the objects that they hold may be in different parts of it."""
+        ...
+
 
 class GraphReader:
     """All queries to one graph."""
@@ -187,6 +192,9 @@ class GraphReader:
         """Versions of the objects in the subjects' slots that changed since."""
         pids = [self._vocabulary.property_id(relation) for relation in relations]
 
+        if self._client.is_split:
+            return self._changed_elsewhere(ids, pids, page, since)
+
         def ask(some: Sequence[str], splittable: bool) -> dict[str, EntityVersion]:
             query = queries.changed_objects(self._vocabulary, self._iris(some), pids, since)
             rows = self._client.select(query, splittable=splittable)
@@ -199,6 +207,26 @@ class GraphReader:
             for iri, version in versions.items()
         }
         return {id: version for id, version in changed.items() if names.expands(id)}
+
+    def _changed_elsewhere(
+        self, ids: Sequence[str], pids: Sequence[str], page: int, since: datetime
+    ) -> dict[str, EntityVersion]:
+        """The same of a split graph: first the objects, then their versions, wherever they are."""
+
+        def ask(some: Sequence[str], splittable: bool) -> set[str]:
+            query = queries.objects(self._vocabulary, self._iris(some), pids)
+            rows = self._client.select(query, splittable=splittable)
+            return {term.value for row in rows if (term := row.get("s")) and term.kind == "uri"}
+
+        names = self._vocabulary.namespaces
+        held = {names.compact(iri) for _, some in in_pages(ids, page, ask) for iri in some}
+        found = self.versions(sorted(id for id in held if names.expands(id))).found
+        return {id: one for id, one in found.items() if one.modified is None or one.modified >= since}
+
+    def capabilities(self, ids: Sequence[str]) -> set[str]:
+        """What the graph has of these subjects; see `queries.capabilities`."""
+        rows = self._client.select(queries.capabilities(self._vocabulary, self._iris(ids)))
+        return {term.value for row in rows if (term := row.get("is"))}
 
     def holders(self, relation: str, object_id: str | None, limit: int) -> tuple[str, ...]:
         """Subjects that have a statement with the object (any object when None) in the slot, sorted."""
@@ -215,7 +243,7 @@ class GraphReader:
         Raises SourceDataError for what is not a point in time.
         """
         rows = self._client.select(queries.lag(_UPDATER))
-        return max((instant(term.value) for row in rows if (term := row.get("modified"))), default=None)
+        return min((instant(term.value) for row in rows if (term := row.get("modified"))), default=None)
 
     def _iris(self, ids: Sequence[str]) -> list[str]:
         return [self._vocabulary.namespaces.expand(id) for id in ids]

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 
 from connectors.durations import Duration
 from connectors.namespaces import WIKIDATA, Namespaces
-from connectors.settings import HttpSettings, SparqlAccess
+from connectors.settings import HttpSettings, HttpUrl, SparqlAccess
 from connectors.wikidata.vocabulary import Vocabulary
 
 
@@ -55,6 +55,9 @@ def vocabulary_of(
 class WatchSettings(HttpSettings, SparqlAccess):
     """One watch list at one SPARQL endpoint."""
 
+    more_endpoints: tuple[HttpUrl, ...] = Field(
+        (), description="Endpoints with other parts of the same graph, such as Wikidata's scholarly one"
+    )
     subjects: tuple[str, ...] = Field((), description="Subjects to watch, as CURIEs")
     subjects_file: Path | None = Field(None, description="File with one subject per line; # starts a comment")
     subjects_query: str | None = Field(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from connectors.cursors import pack, unpack
 from connectors.errors import SourceDataError, SourceSettingsError
-from connectors.http.sparql_client import SparqlClient
 from connectors.namespaces import Namespaces
+from connectors.wikidata.split_graph import SplitGraph
 
 _BUCKETS = 1024
 _DIGEST_BYTES = 4
@@ -35,7 +35,7 @@ def listed(subjects: Iterable[str], file: Path | None) -> set[str]:
 
 
 def from_query(
-    client: SparqlClient, query: str, namespaces: Namespaces, setting: str = "subjects_query"
+    client: SplitGraph, query: str, namespaces: Namespaces, setting: str = "subjects_query"
 ) -> tuple[str, ...]:
     """CURIEs of the IRIs bound to the only variable of the query, which `setting` asks for.
 

@@ -16,7 +16,7 @@ from typing import Any
 from connectors.errors import ConnectorError
 from connectors.files import FilesConnector
 from connectors.guesses import did_you_mean
-from connectors.wikimedia import wikimedia_without_contact
+from connectors.wikimedia import contact_problems
 from editing.editors.registry import editors
 from editing.errors import EditingError
 from editing.settings import EditSettings
@@ -199,9 +199,8 @@ def _gates(app: Application) -> Iterator[Problem]:
                 "it is compared with a ratio to the base, which is about 1",
             )
         if gate.margin is not None and not 0 <= gate.margin <= 1:
-            yield Problem(
-                f"[gates.{gate.name}] margin", f"{gate.margin:g} is not a share", "write a number from 0 to 1"
-            )
+            what = f"{gate.margin:g} is not a share"
+            yield Problem(f"[gates.{gate.name}] margin", what, "write a number from 0 to 1")
 
 
 def _gate_commands(app: Application) -> Iterator[Problem]:
@@ -264,13 +263,8 @@ def _sources(app: Application) -> Iterator[Problem]:
         except ConnectorError as error:
             yield Problem(f"[sources.{name}]", str(error), "see docs/connectors.md")
             continue
-        if (address := wikimedia_without_contact(app.settings.sources[name])) is not None:
-            yield Problem(
-                f"[sources.{name}] agent",
-                f"{address} is Wikimedia's, whose User-Agent policy asks for a way to reach you; "
-                "the agent has only an example's",
-                "put your e-mail address or the URL of a page about your installation into `agent`",
-            )
+        for what, advice in contact_problems(app.settings.sources[name]):
+            yield Problem(f"[sources.{name}] agent", what, advice)
         if isinstance(connector, FilesConnector) and not connector.folder.is_dir():
             yield Problem(
                 f"[sources.{name}] folder",
@@ -317,11 +311,9 @@ def _calibration(app: Application) -> Iterator[str]:
 
 def _unknown(where: str, names: Collection[str], known: Collection[str], what: str) -> Iterator[Problem]:
     for name in sorted(set(names) - set(known)):
-        listed = (
-            "`kbsync relations` lists them"
-            if what == "relation"
-            else f"available: {', '.join(sorted(known))}"
-        )
+        listed = f"available: {', '.join(sorted(known))}"
+        if what == "relation":
+            listed = "`kbsync relations` lists them"
         yield Problem(where, f"there is no {what} {name!r}", f"{did_you_mean(name, known)}{listed}")
 
 

@@ -10,7 +10,7 @@ import pytest
 from connectors.errors import SourceDataError, SourceSettingsError, SourceUnavailable
 from connectors.registry import connect
 from tests.support.sink import Sink
-from tests.support.sparql_server import AGENT, Open, SparqlServer
+from tests.support.sparql_server import AGENT, Open, SparqlServer, running_oxigraph
 from tests.support.virtual_time import VirtualTime
 from tests.support.wikibase_world import START, Claim, World
 
@@ -510,3 +510,45 @@ def test_the_instances_of_a_class_are_watched_and_the_list_is_refreshed_on_sched
     assert sorted(sink.values()) == ["wd:Q100", "wd:Q101", "wd:Q103"]
     with pytest.raises(SourceDataError, match="class wd:Q999 of subjects_classes finds no subjects"):
         sink.drain(open_wikidata(subjects_classes=["wd:Q999"]))
+
+
+def test_a_graph_that_is_split_over_two_endpoints_is_one(oxigraph: SparqlServer, open_wikidata: Open) -> None:
+    main, scholarly, time = World(), World(), VirtualTime(START + HOUR)
+    main.add("Q1", "Ann")
+    main.add("Q2", "Bob")
+    main.add("Q100", "Country", P6=[Claim("Q100-0", "Q1")])
+    scholarly.revision = 5_000
+    scholarly.add("Q200", "Article", P6=[Claim("Q200-0", "Q2")])
+    with running_oxigraph() as other:
+        oxigraph.serve(main)
+        other.serve(scholarly)
+        settings = {"subjects": ["wd:Q100", "wd:Q200"], "more_endpoints": [other.endpoint]}
+        sink, connector = Sink(), open_wikidata(time.clock, **settings)
+        sink.drain(connector)
+        assert sink.values() == {"wd:Q100": ("wd:Q1",), "wd:Q200": ("wd:Q2",)}
+        assert sink.labels["wd:Q2"] == "Bob", "the object is in the other part"
+        main.touch("Q2").labels = {"en": "Robert"}
+        scholarly.now = main.now
+        scholarly.touch("Q200").claims["P6"] = [Claim("Q200-1", "Q1")]
+        oxigraph.serve(main)
+        other.serve(scholarly)
+        sink.drain(connector)
+        assert sink.values()["wd:Q200"] == ("wd:Q1",)
+        main.touch("Q1").labels = {"en": "Anna"}
+        oxigraph.serve(main)
+        sink.drain(connector)
+        assert sink.labels["wd:Q1"] == "Anna", "the label of an object in another part is followed"
+        assert "statements with ranks" in connector.check().extra["has"]
+    with pytest.raises(SourceUnavailable):
+        sink.drain(open_wikidata(time.clock, attempts=1, **settings))
+    assert len(sink.values()) == 2, "a part that does not answer deletes nothing"
+
+
+def test_an_endpoint_with_truthy_values_only_is_found_out_at_the_start(
+    oxigraph: SparqlServer, open_wikidata: Open
+) -> None:
+    world = World()
+    world.add("Q100", "Country")
+    oxigraph.serve(world.turtle() + "wd:Q100 wdt:P6 wd:Q1 .")
+    with pytest.raises(SourceDataError, match="Load the full dump"):
+        Sink().drain(open_wikidata(subjects=["wd:Q100"]))
