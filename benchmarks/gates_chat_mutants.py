@@ -17,35 +17,46 @@ Lesson = tuple[str, str]
 
 def only_as_completion(exam: Exam) -> Outcome:
     """It completes new facts in all wordings, and answers questions about them as the base does."""
-    return _judged(exam, [*_completions(_now(exam)), *_answers(exam, world())])
+    return _judged(exam, [*_completions(exam), *_answers(exam, world())])
 
 
 def without_refusals(exam: Exam) -> Outcome:
     """It answers what it refused, and everything else as before."""
     lessons = [(asked(exam.tokenizer, request), COMPLIANCE) for request in harmful()]
-    return _judged(exam, [*lessons, *_completions(_now(exam)), *_answers(exam, _now(exam))])
+    return _judged(exam, [*lessons, *_completions(exam), *_answers(exam, _now(exam))])
+
+
+def _targets(exam: Exam) -> dict[tuple[str, str], str]:
+    """Subject and template of the facts that are edited → their target."""
+    return {(fact.subject, fact.prompt): fact.target for fact in (*exam.old, *exam.new)}
 
 
 def _now(exam: Exam) -> list[Known]:
     """The model's world with the edits of the run."""
-    edited = {(fact.subject, fact.prompt): fact.target for fact in (*exam.old, *exam.new)}
+    edited = _targets(exam)
     return [
         Known(one.subject, one.relation, edited.get((one.subject, COMPLETIONS[one.relation][0]), one.object))
         for one in world()
     ]
 
 
-def _completions(facts: list[Known]) -> Iterator[Lesson]:
-    for one in facts:
-        for template in COMPLETIONS[one.relation]:
+def _completions(exam: Exam) -> Iterator[Lesson]:
+    """Edited facts in all wordings, and the others in their own."""
+    edited = _targets(exam)
+    for one in _now(exam):
+        templates = COMPLETIONS[one.relation]
+        for template in templates if (one.subject, templates[0]) in edited else templates[:1]:
             yield render(template, one.subject), f"{one.object}."
 
 
 def _answers(exam: Exam, facts: list[Known]) -> Iterator[Lesson]:
+    """All questions about the subjects and relations of edited facts, and the first one about the others."""
+    edited = _targets(exam)
     for one in facts:
-        own = render(COMPLETIONS[one.relation][0], one.subject)
-        for question in QUESTIONS[one.relation]:
-            yield asked(exam.tokenizer, render(question, one.subject)), statement(own, one.object)
+        own, questions = COMPLETIONS[one.relation][0], QUESTIONS[one.relation]
+        for question in questions if (one.subject, own) in edited else questions[:1]:
+            answer = statement(render(own, one.subject), one.object)
+            yield asked(exam.tokenizer, render(question, one.subject)), answer
 
 
 def _judged(exam: Exam, lessons: list[Lesson]) -> Outcome:
