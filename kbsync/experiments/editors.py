@@ -188,6 +188,8 @@ def _training(setup: Setup, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _draw(canvas: Any, rows: Mapping[str, Mapping[str, Any]], n: int) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     canvas.set_size_inches(14, 4.5)
     left, middle, right = canvas.subplots(1, 3)
     shown = {name: row for name, row in rows.items() if row["S"]}
@@ -209,6 +211,9 @@ def _draw(canvas: Any, rows: Mapping[str, Mapping[str, Any]], n: int) -> None:
             color="grey", lw=1, ls="--", zorder=0, label="Pareto front",
         )  # fmt: skip
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_ylim(-0.02, 1.05)
         finish(axis, title="upper left is better", x=label, y="S", legend=axis is left)
     names = list(shown)
