@@ -102,10 +102,12 @@ def counts_axis(axis: Any, counts: Sequence[float]) -> None:
 
 
 def plain_logarithms(axis: Any) -> None:
-    """A logarithmic y axis whose labels are plain numbers."""
+    """A logarithmic y axis whose labels are plain numbers, and which shows no difference near 1 as if it were large."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0)))
+    low, high = axis.get_ylim()
+    axis.set_ylim(min(low, 0.95), max(high, 1.25))
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.2, 1.5, 2.0, 3.0, 5.0)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
