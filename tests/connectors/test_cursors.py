@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from connectors import files
 from connectors.errors import SourceDataError
 from connectors.rows import sql_keyset, whole_reading
-from connectors.wikidata import cursor, stream
+from connectors.wikidata import cursor
+from connectors.wikidata.stream_cursor import StreamCursor
 from tests.support.properties import drawing, editions
 
 AT = datetime(2024, 1, 1, tzinfo=UTC)
@@ -22,7 +23,7 @@ CURSORS: dict[str, Any] = {
     "files": files._Cursor({"a.csv": "digest"}, "held", 7),
     "keyset": sql_keyset._Cursor("2024-01-01T00:00:00", {"key": "digest"}, 7, None, ["digest"], "mapping"),
     "whole": whole_reading.WholeCursor(7, {("crm:1", "crm:owner"): "digest"}),
-    "stream": stream._Cursor(list="inner", last="[{}]", due={"wd:Q1": 7}),
+    "stream": StreamCursor(list="inner", last="[{}]", due={"wd:Q1": 7}),
     "wikidata": cursor.Cursor(
         high=AT,
         seen={"wd:Q1": 7},
