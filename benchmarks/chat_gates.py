@@ -3,8 +3,9 @@
     python -m benchmarks.chat_gates [--edits 24] [--cache DIR] [--out DIR]
 
 Counterfactual capitals (`chat_world.py`) are edited into SmolLM2-135M-Instruct (`make pretrained`) and judged by the
-worker's round.  The base is asked the same questions, and such questions about facts that it states unedited.
-Writes `chat-gates.json`, `.md` and `.svg` under benchmarks/results.
+worker's round; so are the true ones of further countries, as far as the base does not state them.  The base is asked
+the same questions, and such questions about facts that it states unedited.  Writes `chat-gates.json`, `.md` and
+`.svg` under benchmarks/results.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writes the tables of docs/gates.md that are measured: `python -m benchmarks.gates_tables`.
 
-They are made of the results of `gates.py`, `gates_coverage.py`, `long_prefixes.py` and `derived.py`,
+They are made of the results of `gates.py`, `gates_coverage.py`, `long_prefixes.py`, `derived.py` and `chat_gates.py`,
 and stand between the comments `<!-- NAME -->` and `<!-- end of NAME -->`.
 """
 
@@ -15,7 +15,7 @@ from benchmarks.chat_tables import filled
 from benchmarks.gates_coverage import Cell, table
 
 RESULTS = Path(__file__).parent / "results"
-WRITTEN = ("long-prefixes", "derived", "derived-24")
+WRITTEN = ("long-prefixes", "derived", "derived-24", "chat-gates")
 PAGE = Path(__file__).parents[1] / "docs" / "gates.md"
 
 
