@@ -3,7 +3,7 @@
 A view of N facts is live, every δ of it cached; 100 facts are new.  The real worker builds and judges
 the whole, in a process of its own, for growing N, on a model of the testbed's shape with random
 weights (cost only: cached δs are random, and no figure of quality is meant).  Printed is what each
-phase took, what building all of the view's δs anew would take (the measured cost of a new one, times
+phase took, what optimising all of the view's δs again would take (the measured cost of a new one, times
 their number; the rest is the same), and the process's peak memory.
 """
 

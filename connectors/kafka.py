@@ -215,7 +215,8 @@ class _Topic:
     def batch(self, unfinished: set[int]) -> list[Any]:
         """The next messages of these partitions, from which those that were read to their end are taken out.
 
-        Raises SourceDataError for a partition that ends before the place in it: the topic was created anew.
+        Raises SourceDataError for a partition that ends before the place in it, as one of a topic that was deleted and
+        created again does.
         """
         found: list[Any] = []
         while unfinished and len(found) < self._settings.messages_per_step:
@@ -231,7 +232,8 @@ class _Topic:
             elif error.code() == self._kafka.KafkaError._AUTO_OFFSET_RESET:
                 raise SourceDataError(
                     f"{self._source}: {self._settings.topic}/{message.partition()} does not have the place that was "
-                    "read to: the topic was created anew. Forget the source, or give it another name, to read it"
+                    "read to: the topic was deleted and created again. Forget the source, or give it another name, to "
+                    "read it"
                 )
             else:
                 raise self._error(error)

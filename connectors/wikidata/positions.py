@@ -65,7 +65,7 @@ class StreamPlace:
     def move(self, id: str, offset: Offset | None) -> Literal["next", "seen", "gap"]:
         """Continue after this event; says whether it was seen before, or events before it are missing.
 
-        A partition whose offsets begin anew, much lower than before, has a gap as well.
+        A partition whose offsets restart, much lower than before, has a gap as well.
         """
         self._id = id or self._id
         if offset is None:

@@ -44,7 +44,7 @@ class StreamCursor:
         return place is None or not timedelta() <= now - instant(place) < retention
 
     def restarted(self, since: datetime) -> StreamCursor:
-        """The cursor that begins anew in the stream, at an instant."""
+        """The cursor that restarts the stream at an instant."""
         return replace(self, last=None, at=None, since=since.isoformat())
 
     def with_list_unread(self) -> StreamCursor:

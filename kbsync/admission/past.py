@@ -62,5 +62,5 @@ def _valid_at(seen: Sequence[Stated], at: datetime) -> Stated:
 
 
 def _is_open(fact: Fact) -> bool:
-    """Whether the row stands in the way of asking anew: it is wanted, or only waits for time to pass."""
+    """Whether the row stands in the way of asking again: it is wanted, or only waits for time to pass."""
     return fact.status in ("wanted", "held")

@@ -1,6 +1,6 @@
 """The replicas of a server: listed in the settings, the addresses of a name, or the endpoints of a Kubernetes service.
 
-They are looked up anew for each call, since a cluster replaces them under way.
+They are looked up for each call, since a cluster may replace them at any time.
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ def build(
         # A build that was killed before its report may have left an unfinished directory.
         shutil.rmtree(spec.out, ignore_errors=True)
         write_file(directory.recipe, _recipe(app, run).encode())
-    secret_questions(app, spec, run).write(directory.secret_questions)
+    if spec.secret_questions is not None:
+        secret_questions(app, spec, run).write(directory.secret_questions)
     spec.write(directory.spec)
     crash_point("kbsync.lifecycle:spec-written")
     with shown_to_others(directory.progress, progress) as shown:

@@ -63,10 +63,19 @@ def round_spec(app: Application, run: Run) -> tuple[BuildSpec, tuple[Skipped, ..
         mode="judge" if kept else "build",
         edit_consequences=app.settings.plan.consequences == "edit",
         **_wanted(app.home.round(run.id, run.round), kept is not None),
-        secret_questions=str(app.home.round(run.id, run.round).secret_questions),
-        secret_answers=str(built.secret_answers),
+        **_secret(app, app.home.round(run.id, run.round), built),
     )
     return spec, skipped
+
+
+def _secret(app: Application, asked: RunDirectory, built: RunDirectory) -> dict[str, str]:
+    """Where the secret questions and their answers lie; nothing if no server is configured that could be asked them.
+
+    Scoring them costs a third of an exam on a CPU, and no gate looks at them.
+    """
+    if not any(hook.asks is not None and hook.probes for hook in app.settings.deploy.values()):
+        return {}
+    return {"secret_questions": str(asked.secret_questions), "secret_answers": str(built.secret_answers)}
 
 
 def _wanted(directory: RunDirectory, kept: bool) -> dict[str, str]:

@@ -81,7 +81,7 @@ class Views:
     def _done(self, spec: BuildSpec) -> BuildReport:
         """The worker's report.  Raises WorkerFailed, Stopping."""
         directory = self.app.home.questions("view").prepare()
-        directory.report.unlink(missing_ok=True)  # a view is asked anew: it may differ in what the cache has
+        directory.report.unlink(missing_ok=True)  # a view is asked again: it may differ in what the cache has
         spec.write(directory.spec)
         report = ask(self.app, self.worker, directory.spec, self.progress)
         self.tally.builds += 1

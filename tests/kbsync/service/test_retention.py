@@ -261,7 +261,7 @@ def test_the_workers_log_is_begun_anew_each_day_and_old_ones_go(micro: Micro) ->
         rotated, (micro.now.timestamp(), micro.now.timestamp())
     )  # the worker wrote by the machine's clock
     assert not log.exists()
-    assert applied() == 0, "there is nothing to begin anew"
+    assert applied() == 0, "there is nothing to begin again"
     log.write_text("the third day\n")
     assert applied() == 0
     assert len(list(micro.home.runs.glob("worker-*.log"))) == 2
