@@ -56,6 +56,7 @@ def codes() -> Mapping[type[Exception], int]:
         editing.CheckpointError: 65,
         editing.StorageError: 75,
         editing.OutOfMemory: 75,
+        editing.ClusterError: 75,
         editing.NumericalError: 65,
         editing.Stopped: 75,
         ledger.Unreachable: 78,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -125,12 +126,13 @@ def test_what_a_reviewer_rejected_is_left_out_of_the_past(tmp_path: Path, world:
 
 
 def test_views_of_many_dates_optimise_each_edit_once(app: Application) -> None:
+    shutil.rmtree(app.home.deltas)
     dates = ("2023-01-01", "2023-07-01", "2024-02-02", "2024-07-01", "2023-07-01")
     with views(app, "test") as made:
         facts = {fact.key for date in dates for fact in facts_at(app, day(date))}
         costs = [made.asked(facts_at(app, day(date)), []).cost.groups_optimised for date in dates]
-    # Bob, Dora and Emil were edited by the run that went live: Anna and Carl are new.
-    assert costs == [1, 1, 0, 0, 0]
+    # Anna and Emil, then Carl, then Bob, then Dora
+    assert costs == [2, 1, 1, 1, 0]
     assert len(facts) == 5
 
 
