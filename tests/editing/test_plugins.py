@@ -94,6 +94,7 @@ def rounds(site: Path, *specs: BuildSpec) -> list[BuildReport]:
     return [BuildReport.read(path / "report.json") for path in paths]
 
 
+@pytest.mark.slow
 def test_another_editor_goes_through_the_whole_round(site: Path, spec: BuildSpec, tmp_path: Path) -> None:
     out = Path(spec.out)
     following = replace(spec, run="2", out=str(tmp_path / "checkpoints" / "2"), live=spec.out)

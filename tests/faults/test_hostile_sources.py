@@ -94,7 +94,6 @@ def listener() -> Iterator[Listener]:
 @pytest.mark.parametrize(
     "polls",
     [
-        8,
         pytest.param(100, marks=pytest.mark.slow),
         pytest.param(1_000, marks=pytest.mark.thorough),
     ],

@@ -87,6 +87,7 @@ def test_killed_writers_leave_a_whole_ledger(writers, new_url) -> None:
     assert kill_in_a_loop(writers, new_url("sqlite"), kills=15) >= 15
 
 
+@pytest.mark.slow
 def test_two_writers_killed_together_leave_a_whole_ledger(writers, new_url) -> None:
     assert kill_in_a_loop(writers, new_url("sqlite"), kills=6, at_once=2, seed=7) >= 6
 

@@ -199,7 +199,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     world.end()
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
 def test_a_schedule_of_commands_and_kills_could_have_happened_one_after_the_other(
     seed: int, template: Served, tmp_path: Path
 ) -> None:

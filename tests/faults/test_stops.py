@@ -71,7 +71,9 @@ def set_version(world: World, name: str, version: int) -> None:
 @pytest.mark.parametrize(
     ("point", "ends"),
     [
-        ("editing.worker:after-report@2", ["deployed"]),  # it is built again
+        pytest.param(
+            "editing.worker:after-report@2", ["deployed"], marks=pytest.mark.slow
+        ),  # it is built again
         (
             "kbsync.lifecycle:after-building",
             ["failed", "deployed"],

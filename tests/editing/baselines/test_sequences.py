@@ -175,6 +175,7 @@ def test_one_gradient_in_turns_agrees_with_a_plain_reading_of_its_paper_in_fp64(
     compare(result, model, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("editor", SEQUENCES)
 def test_the_order_of_facts_matters_and_the_model_stays_as_it_was(
     editor: str, tmp_path: Path, corpus: Path

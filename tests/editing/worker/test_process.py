@@ -401,6 +401,7 @@ def test_sigterm_ends_an_idle_worker_and_a_working_one(home: Home) -> None:
     assert not (home.root / "runs" / "1" / "report.json").exists()
 
 
+@pytest.mark.slow
 def test_a_base_that_was_announced_is_loaded_before_the_round(home: Home) -> None:
     worker = Process()
     worker.say(json.dumps({"load": {"base": str(home.base), "digest": home.digest, "device": None}}))

@@ -69,6 +69,7 @@ def test_scaling_writes_a_plot_a_table_and_json_that_says_what_it_was_measured_w
     assert found["model"]["digest"][:12] in page
 
 
+@pytest.mark.slow
 def test_an_interrupted_experiment_carries_on_and_a_second_run_computes_nothing(
     model: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

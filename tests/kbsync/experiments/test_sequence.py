@@ -53,8 +53,11 @@ def walk(bench: Bench, cases: tuple[EditCase, ...], way: Way) -> list[DayScores]
 
 @pytest.mark.parametrize(
     "way",
-    [Way("rebuilt", "memit", rebuild=True), Way("stacked", "memit"), Way("kept", "memit", preserves=True)],
-    ids=lambda way: way.name,
+    [
+        pytest.param(Way("rebuilt", "memit", rebuild=True), id="rebuilt"),
+        pytest.param(Way("stacked", "memit"), id="stacked", marks=pytest.mark.slow),
+        pytest.param(Way("kept", "memit", preserves=True), id="kept", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_sequence_carries_on_to_the_same_end(
     way: Way, bench: Bench, cases: tuple[EditCase, ...], tmp_path: Path, base: tuple[LoadedBase, Path]

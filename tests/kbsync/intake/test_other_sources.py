@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from kbsync.demo.server import serving
 from tests.support.micro import make
 from tests.support.tiny_models import llama, save
@@ -25,6 +27,7 @@ def triples(subject: str, owner: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_a_llama_follows_another_sparql_server(tmp_path: Path) -> None:
     micro = make(tmp_path)
     shutil.rmtree(tmp_path / "model")

@@ -15,17 +15,23 @@ STATED = {"Blue House": "Dora", "Red Boat": "Emil", "Old Mill": "Carl"}
 
 
 @pytest.fixture
-def micro(tmp_path: Path) -> Micro:
+def micro(put_back: Micro, tmp_path: Path) -> Micro:
+    return put_back.copy(tmp_path / "world")
+
+
+@pytest.fixture(scope="module")
+def put_back(tmp_path_factory: pytest.TempPathFactory) -> Micro:
     """Two runs have happened; the ledger that is put back knows the first."""
-    micro = make(tmp_path / "world")
+    root = tmp_path_factory.mktemp("older")
+    micro = make(root / "world")
     micro.say({"Blue House": "Dora"})
     micro.sync()
-    shutil.copy(micro.home.database, tmp_path / "older.db")
+    shutil.copy(micro.home.database, root / "older.db")
     micro.say({"Red Boat": "Emil", "Old Mill": "Carl"}, name="b")
     micro.sync()
     for left in micro.home.root.glob("kbsync.db*"):
         left.unlink()
-    shutil.copy(tmp_path / "older.db", micro.home.database)
+    shutil.copy(root / "older.db", micro.home.database)
     return micro
 
 

@@ -155,6 +155,7 @@ def test_what_was_retracted_after_the_backup_is_wanted_again_only_if_its_source_
     assert live(micro) == {"Blue House": "Dora"}, "the source is read again from the cursor of then"
 
 
+@pytest.mark.slow
 def test_what_a_person_retracted_after_the_backup_stays_out(
     micro: Micro, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -340,6 +341,7 @@ def test_a_backup_taken_while_others_write_is_one_state(micro: Micro) -> None:
     assert live(micro) == FACTS
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_ledger_moves_between_sqlite_and_postgresql(micro: Micro, new_url) -> None:
     url = new_url("postgres")

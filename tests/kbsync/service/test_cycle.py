@@ -228,6 +228,7 @@ def test_a_home_in_use_is_not_worked_on_by_a_second_process(micro: Micro) -> Non
     other.close()
 
 
+@pytest.mark.slow
 def test_plain_transformers_loads_live_without_kbsync(micro: Micro) -> None:
     micro.say(FACTS)
     micro.sync()

@@ -114,6 +114,7 @@ def contents(home: Path) -> Iterator[tuple[str, bytes]]:
     state.close()
 
 
+@pytest.mark.slow
 @editions(quick=2, thorough=200)
 def test_nothing_of_anyone_is_left(examples: int, template: Path, tmp_path: Path) -> None:
     count = 0

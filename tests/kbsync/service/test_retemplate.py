@@ -28,6 +28,7 @@ def live_templates(micro: Micro) -> set[str]:
         return {fact.template for fact in tx.view_facts(live.view)}
 
 
+@pytest.mark.slow
 def test_the_cost_is_shown_first_and_then_the_facts_are_moved_and_built(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

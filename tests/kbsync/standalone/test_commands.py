@@ -293,6 +293,7 @@ def test_the_configured_base_needs_no_model_and_no_corpus(tmp_path: Path) -> Non
     assert [(row["layer"], row["computed"]) for row in found] == [(0, False), (1, False)]
 
 
+@pytest.mark.slow
 def test_a_run_logs_what_it_will_take_and_a_dry_run_says_it_beforehand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
