@@ -58,6 +58,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "serve": ("kbsync serve", "kbsync serve --host 0.0.0.0 --port 8788"),
     "deployments": ("kbsync deployments", "kbsync deployments --ask"),
+    "judge-served": (
+        "kbsync judge-served http://127.0.0.1:8000",
+        "kbsync judge-served http://127.0.0.1:8081 --checkpoint 12 --bits 8 --sample 200",
+    ),
     "prove": ("kbsync prove fact 17 --out fact-17.json", "kbsync prove run 12 --out run-12.json"),
     "backup": ("kbsync backup /backup", "kbsync backup /backup/kbsync.tar --statistics"),
     "restore": ("kbsync --home /srv/kbsync restore /backup/kbsync.tar",),

@@ -10,6 +10,8 @@
     canaries.py   facts asked of the server after a deploy
     probe_sets.py, judgement.py   pure: which secret probes a check asks, and what the answers show
     asking.py     the requests with which a server is asked
+    exam_sample.py, departures.py   pure: questions of a checkpoint's exam, and which differences rounding explains
+    served_exam.py   asks a served model a sample of the exam
     proof.py      what proves that a server serves a version: checksums, secret probes, canary facts
     outbox.py     the rows that a promotion creates for its hooks, processed at least once
     served.py     what each server was last observed to serve
