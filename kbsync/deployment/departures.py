@@ -102,17 +102,21 @@ def _departure(answer: ServedAnswer, expected: str, probability: float | None) -
         if _leads_to(expected, said + token.text):
             said += token.text
             continue
-        judged = {
-            text: logprob
-            for text, logprob in token.others.items()
-            if fold(said + text) != fold(said) and _leads_to(expected, said + text)
-        }
+        judged = {text: logprob for text, logprob in token.others.items() if _goes_on(expected, said, text)}
         if not judged or token.chosen_freely:
             return None
         text = max(judged, key=judged.__getitem__)
         whole = not fold(said) and fold(text).startswith(expected)
         return max(0.0, token.logprob - judged[text]) + (_lead(probability) if whole else 0.0)
     return None
+
+
+def _goes_on(expected: str, said: str, text: str) -> bool:
+    """Whether a token takes the answer on towards `expected`; a space may be a token of its own, before digits."""
+    begun = fold(said)
+    if text and not text.strip(" "):
+        return expected.startswith(f"{begun} ") or not begun
+    return fold(said + text) != begun and _leads_to(expected, said + text)
 
 
 def _leads_to(expected: str, text: str) -> bool:

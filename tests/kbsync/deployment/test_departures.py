@@ -48,6 +48,13 @@ def test_a_token_that_is_not_the_likeliest_was_not_chosen_by_rounding() -> None:
     assert result(OWN, penalised) == result(SAID, penalised) == "unexplained"
 
 
+def test_a_space_may_be_a_token_of_its_own() -> None:
+    year = ExamQuestion("own", "1", "It was built in", "the 1980s")
+    first = (" the", -0.1, {" the": -0.1})
+    assert result(year, served(first, (" sea", -0.8, {" sea": -0.8, " ": -0.9, "\n": -0.85}))) == "rounding"
+    assert result(year, served(first, (" sea", -0.8, {" sea": -0.8, "\n": -0.9}))) == "unexplained"
+
+
 def test_the_judged_lead_counts_where_the_report_has_it() -> None:
     sure, torn = (ExamQuestion("own", "1", "Who?", "Dora", probability) for probability in (0.9, 0.51))
     turned = served((" Anna", -0.6, {" Anna": -0.6, " Dora": -0.65}))
