@@ -90,16 +90,26 @@ def _shown(path: str) -> str:
     return f"# `{path}`\n\n~~~~~~ {LANGUAGES.get(file.suffix, 'text')}\n{text}\n~~~~~~\n"
 
 
+def reached(pages: dict[str, Path]) -> set[str]:
+    """Files of the repository beside the site's own pages to which these link, or to which pages among them link."""
+    found: set[str] = set()
+    waiting = list(pages.items())
+    while waiting:
+        page, file = waiting.pop()
+        for path in linked(file.read_text(encoding="utf-8"), page) - found:
+            if path.startswith("docs/") or path in ROOT_PAGES or not (REPOSITORY / path).exists():
+                continue
+            found.add(path)
+            if path.endswith(".md"):
+                waiting.append((path, REPOSITORY / path))
+    return found
+
+
 def on_files(files: Files, config: Any) -> Files:
-    """Add the root's pages and every linked file."""
+    """Add the root's pages and every file that is reached from a page."""
     pages = {f"docs/{file.src_uri}": Path(str(file.abs_src_path)) for file in files.documentation_pages()}
     pages |= {name: REPOSITORY / name for name in ROOT_PAGES}
-    wanted = {
-        path
-        for page, file in pages.items()
-        for path in linked(file.read_text(encoding="utf-8"), page)
-        if not path.startswith("docs/") and path not in ROOT_PAGES and (REPOSITORY / path).exists()
-    }
+    wanted = reached(pages)
     for name in ROOT_PAGES:
         content = rewritten((REPOSITORY / name).read_text(encoding="utf-8"), name)
         files.append(File.generated(config, site_path(name), content=content))

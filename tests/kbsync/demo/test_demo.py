@@ -19,9 +19,10 @@ from kbsync.service.cycle import notify_servers
 from kbsync.settings.loading import load
 from tests.support.stand_ins import Vllm, listening, transformers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+"""Threads that wait for one another take many times as long where another process has their core."""
 
 
 def kbsync(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
