@@ -190,7 +190,7 @@ def test_the_examples_of_a_page_are_settings(tmp_path: Path, page: str, example:
 
 
 def test_the_pages_have_examples() -> None:
-    assert [page for page, _ in EXAMPLES] == ["deploying.md"] * 6 + ["metrics.md"] * 2 + ["systemd.md"]
+    assert [page for page, _ in EXAMPLES] == ["deploying.md"] * 7 + ["metrics.md"] * 2 + ["systemd.md"]
 
 
 def test_the_commented_examples_are_settings(tmp_path: Path) -> None:
