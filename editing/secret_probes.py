@@ -8,7 +8,7 @@ or a report.  Torch-free.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,7 +22,20 @@ PRIVATE = 0o600
 Kind = Literal["changed", "kept", "untouched"]
 """What a question is about: a fact that live states otherwise, a fact of live, or something that no edit touches."""
 
+SURE = 8.0
+"""A token is certain if it leads the next one by more than this many standard deviations of a logit."""
+_UNMEASURED = 0.25
+"""Standard deviation of a logit where none was measured."""
+
 T = TypeVar("T")
+
+
+def certain_lead(deviations: Mapping[str, float]) -> float:
+    """The difference of two logits that rounding to 16 bits does not turn.
+
+    `deviations`: dtype → standard deviation of a logit, as measured.
+    """
+    return SURE * max(deviations.values(), default=_UNMEASURED)
 
 
 @dataclass(frozen=True, slots=True)

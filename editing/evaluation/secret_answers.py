@@ -21,7 +21,7 @@ from editing.model.inference import for_each_batch, target_logits
 from editing.model.loading import context_length
 from editing.model.passes import Ids
 from editing.model.precision import ComputedIn
-from editing.secret_probes import ProbeAnswer, SecretQuestion
+from editing.secret_probes import ProbeAnswer, SecretQuestion, certain_lead
 
 TOKENS = 6
 """Length of an answer."""
@@ -33,8 +33,6 @@ TOP = 4
 """Number of tokens whose log-probabilities a server is asked, at most."""
 SMALLEST = 0.01
 """Smallest sensitivity: below it, the rounding of a log-probability itself counts."""
-SURE = 8.0
-"""A token is certain if it leads the next one by more than this many standard deviations of a logit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +162,7 @@ def precision(model: Any, pairs: Sequence[tuple[Ids, Ids]], exact: Sequence[Scor
         ]
         deviations[str(dtype).removeprefix("torch.")] = float(torch.cat(off).double().square().mean().sqrt())
         leads = [torch.minimum(lead, there.lead) for lead, there in zip(leads, rounded, strict=True)]
-    needed = SURE * max(deviations.values(), default=0.25)
+    needed = certain_lead(deviations)
     counts = iter([_leading(lead > needed) for lead in leads])
     return Precision(deviations, [next(counts) if answer else 0 for _, answer in pairs])
 

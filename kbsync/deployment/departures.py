@@ -14,23 +14,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from editing.folding import fold
+from editing.secret_probes import certain_lead
 from kbsync.deployment.exam_sample import ExamQuestion
 
 Comparison = Literal["as judged", "rounding", "unexplained"]
 
-SURE = 8.0
-"""Standard deviations of a logit by which a token must lead so that no rounding turns the answer: the rule by which
-`editing.evaluation.secret_answers` finds out of how many tokens a secret probe is certain."""
-UNMEASURED = 0.25
-"""Standard deviation of a logit where none was measured, as there."""
 _SIGNIFICANT = 8
 """Bits of a bf16 number, whose rounding is the coarsest that was measured."""
 _STEPS = 4.0
 """A quantised weight has the steps of the largest in its group, which is some four times a usual one."""
 MOST = 2.0
 """Nothing is called rounding by which a token becomes more than e² = 7 times as likely as the judged one."""
-
-
 _SAME = 1e-3
 """Log-probabilities of one token may be printed with so little precision."""
 
@@ -75,9 +69,8 @@ def explained_by(deviations: Mapping[str, float], bits: int) -> float:
 
     `deviations`: dtype → standard deviation of a logit, as measured when the version was built.
     """
-    measured = max(deviations.values(), default=UNMEASURED)
     coarser = 1.0 if bits > _SIGNIFICANT else _STEPS * 2.0 ** (_SIGNIFICANT - bits)
-    return min(MOST, SURE * measured * coarser)
+    return min(MOST, certain_lead(deviations) * coarser)
 
 
 def compare(

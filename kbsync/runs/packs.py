@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from editing.durable import sha256_of
 from editing.errors import DamagedCheckpoint, SpecError
 from editing.spec import BuildReport
 from editing.storage.pack import FILE, UNPROVEN, entries, write_entries
@@ -25,11 +24,10 @@ WAITING = "wanted, and beyond what the base has room for"
 _PAGE = 1_000
 
 
-def write_wanted(app: Application, view: Collection[int], file: Path) -> str:
-    """Write everything that is wanted now, and what the view has (fact ids); returns the file's SHA-256."""
+def write_wanted(app: Application, view: Collection[int], file: Path) -> None:
+    """Write everything that is wanted now, and what the view has (fact ids)."""
     with app.state.read() as tx:
         write_entries((_entry(fact, view) for fact in wanted_facts(tx)), file)
-    return sha256_of(file)
 
 
 def wanted_facts(tx: Snapshot) -> Iterator[Fact]:

@@ -68,7 +68,7 @@ def test_a_free_answer_is_explained_where_one_of_its_tokens_could_have_been_anot
 
 
 def test_fewer_bits_explain_more_and_nothing_explains_a_clear_lead() -> None:
-    from editing.evaluation.secret_answers import SURE
+    from editing.secret_probes import SURE
 
     measured = {"bfloat16": 0.005, "float16": 0.0006}
     assert explained_by(measured, 16) == pytest.approx(SURE * 0.005)
