@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-OURS = ("kbsync", "connectors", "editing", "state", "tests")
+OURS = ("kbsync", "connectors", "editing", "state", "benchmarks", "tests")
 HEAVY = frozenset({"torch", "transformers", "safetensors"})
 SLOW_IN_TESTS = frozenset({"subprocess", "multiprocessing", "socket", "http", "pgserver", "httpx"})
 """Imported by a test or its support, these mean servers and processes; our own packages may import them."""
