@@ -87,7 +87,7 @@ def test_a_few_schedules(oxigraph: SparqlServer, proxy: FaultProxy) -> None:
 @pytest.mark.parametrize(
     "hundred",
     [
-        pytest.param(hundred, marks=pytest.mark.slow if hundred < 2 else pytest.mark.thorough)
+        pytest.param(hundred, marks=pytest.mark.slow if hundred < 1 else pytest.mark.thorough)
         for hundred in range(10)
     ],
 )

@@ -188,8 +188,8 @@ def test_no_history_undoes_a_decision(imported_world: Micro) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_no_history_of_a_hundred_undoes_a_decision(imported_world: Micro) -> None:
-    run_histories(Decisions, imported_world, examples=100, steps=12)
+def test_no_history_of_forty_undoes_a_decision(imported_world: Micro) -> None:
+    run_histories(Decisions, imported_world, examples=40, steps=12)
 
 
 @pytest.mark.thorough

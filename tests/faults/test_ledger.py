@@ -98,6 +98,11 @@ def test_killed_writers_leave_a_whole_ledger_on_postgresql(writers, new_url) -> 
 
 
 @pytest.mark.slow
+def test_sixty_kills_leave_a_whole_ledger(writers, new_url) -> None:
+    assert kill_in_a_loop(writers, new_url("sqlite"), kills=60, at_once=2, seed=19) >= 60
+
+
+@pytest.mark.thorough
 def test_two_hundred_kills_leave_a_whole_ledger(writers, new_url) -> None:
     assert kill_in_a_loop(writers, new_url("sqlite"), kills=200, at_once=2, seed=11) >= 200
 

@@ -133,8 +133,14 @@ def test_no_derived_statement_is_left_without_its_parents(related_world: Micro) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_none_is_in_a_hundred_histories(related_world: Micro) -> None:
-    run_histories(Derivations, related_world, examples=100, steps=12)
+def test_none_is_in_forty_histories(related_world: Micro) -> None:
+    run_histories(Derivations, related_world, examples=40, steps=12)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(7200)
+def test_none_is_in_five_hundred_histories(related_world: Micro) -> None:
+    run_histories(Derivations, related_world, examples=500, steps=12)
 
 
 def test_what_follows_from_a_fact_that_the_base_states_leaves_with_it(

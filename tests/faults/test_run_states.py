@@ -230,4 +230,10 @@ def test_no_history_of_runs_breaks_a_promise(imported_world: Micro) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_no_long_history_of_runs_breaks_a_promise(imported_world: Micro) -> None:
-    run_histories(Runs, imported_world, examples=60, steps=40)
+    run_histories(Runs, imported_world, examples=25, steps=40)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(3600)
+def test_no_long_history_of_many_breaks_a_promise(imported_world: Micro) -> None:
+    run_histories(Runs, imported_world, examples=300, steps=40)

@@ -124,6 +124,13 @@ def test_every_fact_is_on_one_page_while_others_are_written(new_url, case) -> No
 
 
 @pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(case=CASES)
+def test_every_fact_is_on_one_page_in_hundreds_of_cases(new_url, case) -> None:
+    check_facts(new_url, *case)
+
+
+@pytest.mark.thorough
 @settings(max_examples=2_000, deadline=None)
 @given(case=CASES)
 def test_every_fact_is_on_one_page_in_thousands_of_cases(new_url, case) -> None:
