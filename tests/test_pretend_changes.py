@@ -192,25 +192,19 @@ assert (folder / "names.txt").read_text() == "a"
 GATE_ON_FACTS = Change(
     edits={
         "editing/evaluation/measures/of_facts.py": [
-            ('    FactMeasure(name="generation"', '    FactMeasure(name="confirmation", asks=confirmed),\n'),
+            (
+                '    FactMeasure(\n        name="generation"',
+                '    FactMeasure(name="confirmation", asks=confirmed, gate=at_least(\n'
+                '        0.8, "edited facts that are confirmed", evidence=not_confirmed)),\n',
+            ),
             (
                 "FACT_MEASURES:",
                 "def confirmed(fact: FactSpec) -> Sequence[Case]:\n"
                 '    """The fact as a question, to be answered with yes."""\n'
                 "    (own,) = own_prompt(fact)\n"
-                '    return (Case(f"Is it true that {own.prompt} {fact.target}? Answer:", "yes"),)\n\n\n',
-            ),
-        ],
-        "kbsync/gates/declared.py": [
-            (
-                "DEFAULT_GATES: ",
-                "def _confirmation(fact: FactReport) -> str:\n"
+                '    return (Case(f"Is it true that {own.prompt} {fact.target}? Answer:", "yes"),)\n\n\n'
+                "def not_confirmed(fact: FactReport) -> str:\n"
                 '    return "it is not confirmed when asked whether it is true"\n\n\n',
-            ),
-            (
-                '    Gate(\n        "retention",',
-                '    Gate("confirmation", 0.8, "at_least", "edited facts that are confirmed",\n'
-                "         evidence=_confirmation),\n",
             ),
         ],
     },
@@ -244,15 +238,10 @@ GATE_ON_THE_CANDIDATE = Change(
                 '    return tuple(Case(f"{n} + {n} =") for n in range(1, 4))\n\n\n',
             ),
             (
-                '    CandidateMeasure(name="canaries"',
-                '    CandidateMeasure(name="arithmetic", asks=_arithmetic),\n',
+                '    CandidateMeasure(\n        name="canaries"',
+                '    CandidateMeasure(name="arithmetic", asks=_arithmetic, gate=at_least(\n'
+                '        0.9, "sums that are answered as before", advice="edit less")),\n',
             ),
-        ],
-        "kbsync/gates/declared.py": [
-            (
-                '    Gate(\n        "canaries",',
-                '    Gate("arithmetic", 0.9, "at_least", "sums that are answered as before", advice="edit less"),\n',
-            )
         ],
     },
     check="""

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.testbed.corpus import Fact, World
 from editing.editors.contract import BuildInputs
-from editing.evaluation.generation import mean
+from editing.evaluation.figures import mean
 from editing.evaluation.isolated import stated_alone
 from editing.evaluation.metrics import perplexity, strict_argmax
 from editing.evaluation.published import CounterFactCase, counterfact

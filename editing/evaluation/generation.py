@@ -7,8 +7,6 @@ are checked for degenerate repetition by their n-gram entropy (GE).
 from __future__ import annotations
 
 import hashlib
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +20,6 @@ from editing.evaluation.scoring import (
     encode_prompts,
     for_each_room,
 )
-from editing.evaluation.words import words
 from editing.model.inference import Continuation
 from editing.model.passes import Ids
 from editing.progress import Tick, uncounted
@@ -98,29 +95,3 @@ def _sample(model: Any, prompts: Sequence[Ids], noise: Tensor) -> list[list[int]
         chosen.append(top.indices.gather(-1, choice)[:, 0])  # (B,)
     rows: list[list[int]] = torch.stack(chosen, dim=1).tolist()
     return rows
-
-
-def ngram_entropy(text: str) -> float:
-    """GE by the paper's formula: ⅔·H₂ + 4⁄3·H₃, in bits (Zhang et al. 2018)."""
-    divided = words(text)
-    return 2 / 3 * _entropy(divided, 2) + 4 / 3 * _entropy(divided, 3)
-
-
-def ngram_entropy_released(text: str) -> float:
-    """GE as computed by the released code: the *mean* of the weighted terms, half the paper's formula.
-
-    The published 619.9 is 100 times this.  (The released code splits words with NLTK; here they are split at
-    white space, and at Unicode's word boundaries in scripts written without it.)
-    """
-    return ngram_entropy(text) / 2
-
-
-def _entropy(words: Sequence[str], n: int) -> float:
-    counts = Counter(zip(*(words[start:] for start in range(n)), strict=False))
-    total = counts.total()
-    return -sum(count / total * math.log2(count / total) for count in counts.values())
-
-
-def mean(values: Sequence[float]) -> float | None:
-    """The mean, or None if there are no values."""
-    return sum(values) / len(values) if values else None

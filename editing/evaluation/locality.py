@@ -43,11 +43,6 @@ def divergence(base: NextToken, logits: Tensor) -> float:
     return float(np.maximum(terms.sum(), 0.0))  # keeps NaN, and is never below zero by rounding
 
 
-def quantile(values: list[float], share: float) -> float | None:
-    """The quantile of `values` with linear interpolation; None if there are no values."""
-    return float(torch.tensor(values, dtype=torch.float64).quantile(share)) if values else None
-
-
 def _classes(logits: Tensor, tokens: Tensor) -> Tensor:
     """(k + 1,) log-probabilities of `tokens` and of all others together, on the CPU.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import harmonic_mean
 
-from editing.evaluation.generation import mean
+from editing.evaluation.figures import mean
 from editing.evaluation.scoring import Score
 
 PromptAnswer = tuple[str, str]

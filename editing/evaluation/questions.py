@@ -19,6 +19,7 @@ from editing.evaluation.measures.declaration import FactMeasure, Population, pop
 from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.measures.of_facts import FACT_MEASURES
 from editing.evaluation.question_set import FactQuestions, ForcedChoice, QuestionSet
+from editing.evaluation.readings import READINGS
 from editing.evaluation.responses import Responses
 from editing.evaluation.robustness import robustness, statements
 from editing.evaluation.sampling import drawn, sampled
@@ -125,7 +126,7 @@ def build_questions(base: AskedBase, spec: BuildSpec, known: Known, windows: Seq
         ),
         refused=_refused(base, spec),
         refusal_phrases=spec.refusal_phrases,
-        readings={m.name: m.reads for m in CANDIDATE_MEASURES if m.reads is not None},
+        readings={m.name: READINGS[m.reads] for m in CANDIDATE_MEASURES if m.reads is not None},
         of_base=tuple(measure.name for measure in FACT_MEASURES if measure.of_base),
         unaided=_unaided(base, spec, known),
     )

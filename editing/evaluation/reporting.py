@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from editing.evaluation.evidence import Evidence, counted, finite
+from editing.evaluation.evidence import Evidence
+from editing.evaluation.figures import counted, finite
 from editing.evaluation.measures.declaration import CandidateMeasure, FactMeasure, populations
 from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.measures.of_facts import FACT_MEASURES

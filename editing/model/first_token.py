@@ -18,11 +18,9 @@ from torch import Tensor
 from editing.errors import RequestError
 from editing.model.architectures import Parts
 from editing.model.hooks import on_input
-from editing.model.tokens import Passage, in_context, try_locate
+from editing.model.tokens import LEAD, Passage, in_context, try_locate
 from editing.requests import PLACEHOLDER, render
 
-LEAD = "The following is true."
-"""The sentence put before a prompt whose subject would end in the first token."""
 TOKENS = 24
 """Number of tokens whose keys are compared."""
 ALIKE = 0.75

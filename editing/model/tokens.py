@@ -22,6 +22,9 @@ from editing.requests import PLACEHOLDER, EditRequest
 _SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC", "FULLWIDTH")
 """Scripts whose running text has no spaces between words, by the first word of a character's name."""
 
+LEAD = "The following is true."
+"""The sentence put before a prompt whose subject would end in the first token."""
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:

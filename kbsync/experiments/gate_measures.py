@@ -13,7 +13,7 @@ from torch import Tensor
 
 from editing.consequence import Consequence
 from editing.evaluation.evidence import Evidence
-from editing.evaluation.generation import mean
+from editing.evaluation.figures import mean
 from editing.evaluation.measures.declaration import FactMeasure
 from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.measures.of_facts import FACT_MEASURES

@@ -19,7 +19,9 @@ from editing.datasets import Record
 from editing.editors.contract import BuildInputs, Edit, EditResult
 from editing.editors.registry import editor_named
 from editing.errors import EditingError
-from editing.evaluation.generation import generate, mean, ngram_entropy
+from editing.evaluation.entropy import ngram_entropy
+from editing.evaluation.figures import mean
+from editing.evaluation.generation import generate
 from editing.evaluation.published import CounterFactCase, PromptAnswer, counterfact
 from editing.evaluation.questions import AskedBase
 from editing.evaluation.references import TfIdf

@@ -6,13 +6,14 @@ over *all* cases is compared directly, a measure over a sample by its confidence
 figure on the same cases is known, a gate may also require that the candidate is not worse than live by
 more than a margin (non-inferiority).
 
-To add a gate, declare its measure in `editing.evaluation.measures` and the gate in `kbsync.gates.declared`.
+A gate is declared with its measure, in `editing.evaluation.measures`; what is decided from it is here.
 """
 
+from editing.evaluation.measures.gate import Direction, Gate
 from kbsync.gates.blame import Blame, blame, systematic
 from kbsync.gates.bounds import clustered_bound, paired_bound, sample_bound, wilson_bound
-from kbsync.gates.declaration import Direction, Gate, GateStanding, GateVerdict, is_judged, standing
 from kbsync.gates.declared import DEFAULT_GATES
+from kbsync.gates.verdict import GateStanding, GateVerdict, is_judged, standing
 from kbsync.gates.verdicts import RULE, judge, judge_all
 
 __all__ = [

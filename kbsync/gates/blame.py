@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
+from editing.evaluation.measures.gate import Gate
 from editing.spec import BuildReport
-from kbsync.gates.declaration import Gate, GateVerdict, share
 from kbsync.gates.declared import DEFAULT_GATES
+from kbsync.gates.verdict import GateVerdict, share
 
 GATES = {gate.name: gate for gate in DEFAULT_GATES}
 

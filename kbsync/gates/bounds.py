@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
-from kbsync.gates.declaration import Direction
+from editing.evaluation.measures.gate import Direction
 
 
 def sample_bound(

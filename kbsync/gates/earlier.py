@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import NormalDist
 
+from editing.evaluation.measures.gate import Direction
 from kbsync.gates.bounds import wilson_bound
-from kbsync.gates.declaration import Direction
 
 
 def sample_bound_1(

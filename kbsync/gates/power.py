@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from kbsync.gates.declaration import Gate
+from editing.evaluation.measures.gate import Gate
 
 CORRELATION = 0.3
 """Correlation of the answers about one fact, if it was not measured."""

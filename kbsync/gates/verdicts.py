@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from editing.evaluation.measures.gate import Gate
 from editing.spec import Measure
 from kbsync.gates.bounds import paired_bound, sample_bound
-from kbsync.gates.declaration import Gate, GateVerdict
 from kbsync.gates.earlier import sample_bound_1
+from kbsync.gates.verdict import GateVerdict
 
 RULE = 2
 """How samples are compared, recorded with every verdict so that it can be made again:

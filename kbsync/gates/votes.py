@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from editing.evaluation.measures.gate import Gate
 from editing.spec import BuildReport, FactReport, Measure
 from editing.undecided import RuledAnswer
-from kbsync.gates.declaration import Gate
 from kbsync.gates.judge_record import AnswerPlace, Side
 from kbsync.gates.verdicts import judge
 

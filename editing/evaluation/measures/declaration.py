@@ -1,19 +1,21 @@
-"""Declaring a measure: what is asked, about which facts, and how answers become a figure.
+"""Declaring a measure and its gate: what is asked, about which facts, how answers become a figure, how it is judged.
 
 A `FactMeasure` asks questions about single facts.  Each fact's report contains its outcomes under the measure's
 name, so that a gate on it can name the facts that failed.  A `CandidateMeasure` is one figure of the candidate as
-a whole.
+a whole.  A measure without a gate is only reported.  Torch-free: kbsync reads the gates of the same declarations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-from editing.evaluation.evidence import Evidence
-from editing.evaluation.question_set import Reading
+from editing.evaluation.measures.gate import Gate
 from editing.spec import BuildSpec, Case, FactSpec, Measure
+
+if TYPE_CHECKING:
+    from editing.evaluation.evidence import Evidence
 
 Population = Literal["new", "live", "known", "old", "examined"]
 """Facts of the view that a measure is about:
@@ -44,6 +46,13 @@ Expected = Literal["stated", "unchanged", "avoided"]
 """
 
 
+Reads = Literal["perplexity"]
+"""What is computed from a running model instead of being asked, by a function in `editing.evaluation.readings`:
+
+    perplexity  that of the held-out text
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactMeasure:
     """The share of questions about single facts that are answered as expected."""
@@ -65,9 +74,14 @@ class FactMeasure:
     """Whether its questions are put through the chat template, where there is one."""
     most: int | None = None
     """Maximum number of facts that are asked about; None: all, or for sampled and free answers as the spec says."""
+    gate: Gate | None = None
+    """How it is judged; its `evidence` describes what is wrong with one fact."""
     chance: float | None = None
     """The share of right answers from which on the figure means something.  The base is asked the same about facts
     that it states unedited, and a base that is no better than this cannot be judged by the measure."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gate", _named(self.gate, self.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +93,17 @@ class CandidateMeasure:
     """Computes the figure from the evidence, or None if it cannot be measured; by default the share answered right."""
     asks: Callable[[BuildSpec], Sequence[Case]] | None = None
     """Its questions.  A case with a target requires that answer; others are to be answered as by the base."""
-    reads: Reading | None = None
-    """Computes a figure from each model, stored in `Responses.readings` under the measure's name."""
+    reads: Reads | None = None
+    """What is computed from each model, stored in `Responses.readings` under the measure's name."""
+    gate: Gate | None = None
+    """How it is judged; its `advice` says what to do if it fails."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gate", _named(self.gate, self.name))
+
+
+def _named(gate: Gate | None, name: str) -> Gate | None:
+    return gate and replace(gate, name=name)
 
 
 def populations(fact: FactSpec, known: bool) -> frozenset[Population]:

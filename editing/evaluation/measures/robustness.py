@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from editing.model.first_token import LEAD
-from editing.model.tokens import continued, in_context
+from editing.model.tokens import LEAD, continued, in_context
 from editing.requests import render
 from editing.spec import Case, FactSpec
 

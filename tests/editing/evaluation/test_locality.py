@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from editing.evaluation.evidence import Evidence
-from editing.evaluation.locality import TOP, divergence, next_token, quantile
+from editing.evaluation.figures import quantile
+from editing.evaluation.locality import TOP, divergence, next_token
 from editing.evaluation.measures.of_candidate import CANDIDATE_MEASURES
 from editing.evaluation.questions import AskedBase, build_questions
 from editing.evaluation.responses import Responses

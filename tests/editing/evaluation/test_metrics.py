@@ -12,11 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from editing.errors import DataError
-from editing.evaluation.generation import (
-    generate,
-    ngram_entropy,
-    ngram_entropy_released,
-)
+from editing.evaluation.entropy import ngram_entropy, ngram_entropy_released
+from editing.evaluation.generation import generate
 from editing.evaluation.metrics import answers, perplexity, strict_argmax, text_windows, weight_growth
 from editing.evaluation.published import CounterFactCase, CounterFactScores, counterfact, zsre_accuracy
 from editing.evaluation.scoring import (

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from editing.evaluation.generation import generate, ngram_entropy
+from editing.evaluation.entropy import ngram_entropy
+from editing.evaluation.generation import generate
 from editing.evaluation.scoring import (
     answer_ends,
     answer_length,

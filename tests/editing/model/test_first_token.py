@@ -11,8 +11,9 @@ from editing import EditRequest
 from editing.editors.contract import BuildInputs
 from editing.memit.preparation import prepare
 from editing.model.architectures import locate_parts
-from editing.model.first_token import LEAD, away_from_start, lead_of
+from editing.model.first_token import away_from_start, lead_of
 from editing.model.loading import load_model, load_tokenizer
+from editing.model.tokens import LEAD
 from editing.settings import EditSettings
 from editing.spec import BuildSpec, Case, FactSpec, Wording
 from editing.worker.beginnings import without_first_tokens

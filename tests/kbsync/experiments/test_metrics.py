@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from editing.datasets import Record
-from editing.evaluation.generation import ngram_entropy, ngram_entropy_released
+from editing.evaluation.entropy import ngram_entropy, ngram_entropy_released
 from editing.evaluation.published import CounterFactCase, counterfact, zsre_accuracy
 from editing.evaluation.references import TfIdf
 from editing.evaluation.scoring import Score, encode_targets, score

@@ -1,10 +1,13 @@
-"""How a gate is declared, and what it decides."""
+"""How a measure is judged, what a failure is traced to, and how it is explained.  Torch-free.
+
+What is decided from it, verdicts and blame, is in `kbsync.gates`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from editing.spec import FactReport
 
@@ -13,7 +16,7 @@ Direction = Literal["at_least", "at_most"]
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One condition on the measure of the same name (declared in `editing.evaluation.measures`)."""
+    """The condition on the measure that declares it, under the measure's name."""
 
     name: str
     threshold: float
@@ -65,52 +68,11 @@ class Gate:
         return f"{'≥' if self.direction == 'at_least' else '≤'} {self.threshold:g}"
 
 
-@dataclass(frozen=True, slots=True)
-class GateVerdict:
-    """The verdict of one gate.
-
-    `bound` is the number that was compared with `threshold`: the value itself, its confidence bound, or what the gate
-    compares in its place.  It is
-    None if nothing could be compared: the gate failed, no case applied, or the base cannot answer such questions.
-    """
-
-    name: str
-    value: float | None
-    bound: float | None
-    threshold: float
-    n: int
-    passed: bool
-    detail: str
+def at_least(threshold: float, explains: str, **declared: Any) -> Gate:
+    """A gate that passes from `threshold` upwards; `declared` are further fields of `Gate`."""
+    return Gate("", threshold, "at_least", explains, **declared)
 
 
-class Judged(Protocol):
-    """A verdict, or a row of the ledger that holds one."""
-
-    @property
-    def passed(self) -> bool: ...
-    @property
-    def bound(self) -> float | None: ...
-    @property
-    def n(self) -> int: ...
-
-
-GateStanding = Literal["passed", "failed", "not judged", "not judgeable"]
-
-
-def standing(verdict: Judged) -> GateStanding:
-    """Whether the gate passed, failed, or was not judged: no case applied, or the base cannot answer such questions."""
-    if not verdict.passed:
-        return "failed"
-    if verdict.bound is not None:
-        return "passed"
-    return "not judgeable" if verdict.n else "not judged"
-
-
-def is_judged(verdict: Judged) -> bool:
-    """Whether the gate passed or failed."""
-    return standing(verdict) in ("passed", "failed")
-
-
-def share(outcomes: tuple[bool, ...]) -> float:
-    """The share of questions that were answered as expected; 1 if none was asked."""
-    return sum(outcomes) / len(outcomes) if outcomes else 1.0
+def at_most(threshold: float, explains: str, **declared: Any) -> Gate:
+    """A gate that passes up to `threshold`; `declared` are further fields of `Gate`."""
+    return Gate("", threshold, "at_most", explains, **declared)
