@@ -31,6 +31,8 @@ from editing.progress import Progress, silent
 
 EPSILON = 1e-8
 """Added to σ."""
+BLOCK = 256
+"""Rows that are multiplied at once: a product of a few rows would take as long, for the matrix that it is added to."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,34 @@ class Normalisation:
         return -lr * scale * self.written[layer].normalised(gradient)
 
 
+class LeastSquares:
+    """Hᵀ H [d_k, d_k] and Hᵀ V [d_k, d], summed over blocks of rows."""
+
+    def __init__(self) -> None:
+        self.normal: Tensor = torch.zeros(())
+        self.cross: Tensor = torch.zeros(())
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, rows: Tensor, values: Tensor) -> None:
+        """Include the rows of H [t, d_k] and of V [t, d]; a product is taken once there are enough of them."""
+        self._waiting.append((rows, values))
+        if sum(len(own) for own, _ in self._waiting) >= BLOCK:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        h, v = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
+        self.normal, self.cross = h.T @ h + self.normal, h.T @ v + self.cross
+        self._waiting.clear()
+
+    def solved(self, l2: float) -> Tensor:
+        """(Hᵀ H + α I)⁻¹ Hᵀ V [d_k, d] with α = `l2`."""
+        if self._waiting:
+            self._multiply()
+        self.normal.diagonal().add_(l2)
+        factor, _ = factorise(self.normal)
+        return torch.cholesky_solve(self.cross, factor)
+
+
 @torch.no_grad()
 def updates(
     texts: Sequence[FactText],
@@ -103,21 +133,14 @@ def updates(
     for text in texts:
         for layer, (h, gradient) in store.read(text).items():
             statistics.add(layer, h, gradient)
-    normal: dict[int, Tensor] = {}
-    cross: dict[int, Tensor] = {}
+    fits: dict[int, LeastSquares] = {}
     for done, text in enumerate(texts, start=1):
         for layer, (h, gradient) in store.read(text).items():
-            values = statistics.values(layer, h, gradient, options.lr)
-            h = h.double()
-            normal[layer] = h.T @ h + normal.get(layer, 0.0)
-            cross[layer] = h.T @ values + cross.get(layer, 0.0)
+            fits.setdefault(layer, LeastSquares()).add(
+                h.double(), statistics.values(layer, h, gradient, options.lr)
+            )
         progress("keys", done, len(texts))
-    found = {}
-    for layer in normal:
-        normal[layer].diagonal().add_(options.l2)
-        factor, _ = factorise(normal[layer])
-        found[layer] = torch.cholesky_solve(cross[layer], factor)
-    return found
+    return {layer: fit.solved(options.l2) for layer, fit in fits.items()}
 
 
 class OneGradient:
