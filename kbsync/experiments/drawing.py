@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,6 +15,8 @@ from kbsync.experiments.scores import Measured
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#7F7F7F")
 """Okabe and Ito's palette; its yellow, which is hard to see on white, is replaced by a brown and a grey."""
 MARKERS = "osD^vPX*<"
+INSIDE = 0.25
+"""An interval that begins above this leaves room for the value within the bar."""
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -76,10 +79,13 @@ def bars(axis: Any, names: Sequence[str], values: Sequence[Measured | None]) -> 
         axis.barh(place, value.value, color="#8FC1E3", height=0.7)
         spread = [[value.value - value.low], [value.high - value.value]]
         axis.errorbar(value.value, place, xerr=spread, color="black", capsize=3, lw=1)
-        axis.text(0.02, place, f"{value.value:.2f}", va="center", fontsize=8)
+        # Within the bar where it is long enough, else beyond its interval.
+        inside = value.low > INSIDE
+        axis.text(0.02 if inside else value.high + 0.02, place, f"{value.value:.2f}", va="center", fontsize=8)
     axis.set_yticks(range(len(names)), list(names))
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_xlim(0, 1.02)
+    axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
 
@@ -92,6 +98,18 @@ def finish(axis: Any, *, title: str, x: str = "", y: str = "", legend: bool = Tr
     axis.grid(alpha=0.3)
     if legend and axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=7)
+
+
+def legend_below(canvas: Any, axis: Any) -> None:
+    """One legend for all panels, which have the lines of `axis`, where it covers none of them."""
+    handles, labels = axis.get_legend_handles_labels()
+    if handles:
+        canvas.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), fontsize=8)
+
+
+def scores_axis(axis: Any, lowest: float) -> None:
+    """A y axis of scores up to 1 that begins at a tenth below the lowest one shown."""
+    axis.set_ylim(max(math.floor(10 * lowest - 1e-9) / 10 - 0.02, -0.02), 1.01)
 
 
 def counts_axis(axis: Any, counts: Sequence[float]) -> None:

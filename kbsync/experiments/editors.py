@@ -10,17 +10,19 @@ from statistics import median
 from typing import Any
 
 from editing.errors import EditingError
-from kbsync.experiments.drawing import COLOURS, MARKERS, finish
+from kbsync.experiments.drawing import COLOURS, MARKERS, finish, legend_below
 from kbsync.experiments.measuring import Bench, EditTrial
 from kbsync.experiments.memory import peak_memory
 from kbsync.experiments.report import Findings, TextTable, machine
 from kbsync.experiments.retrieving import reuse_of
-from kbsync.experiments.scores import Measured, TrialScores, measured
+from kbsync.experiments.scores import Measured, TrialScores, measured, trial_entry
 from kbsync.experiments.scratch import scratch_cache
 from kbsync.experiments.setup import MEMIT, Setup
 
 QUICK, FULL = 30, 1_000
 GIGABYTE = 1e9
+WIDE = 300.0
+"""An axis that spans a larger factor has powers of ten as its only labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def experiment(setup: Setup) -> Findings:
                 **rows[name],
                 "costs": costs[name],
                 "measures": {} if _error(scores[name]) else measured(scores[name]),
-                "by_fact": scores[name],
+                "by_fact": [trial_entry(one) for one in scores[name]],
             }
             for name in setup.editors
         ],
@@ -139,11 +141,11 @@ def _row(name: str, n: int, costs: Sequence[EditorCost], scores: Sequence[TrialS
 
 
 def best(rows: Mapping[str, Mapping[str, Any]], cost: str) -> list[str]:
-    """The editors that no other one beats in S without costing more, cheapest first."""
+    """The editors that no other one beats in S without costing more, cheapest first; none whose S is 0."""
     able = [
         (row[cost], row["S"].value, name) for name, row in rows.items() if row["S"] and row[cost] is not None
     ]
-    front, reached = [], -1.0
+    front, reached = [], 0.0
     for _, score, name in sorted(able, key=lambda one: (one[0], -one[1])):
         if score > reached:
             front.append(name)
@@ -190,7 +192,7 @@ def _training(setup: Setup, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _draw(canvas: Any, rows: Mapping[str, Mapping[str, Any]], n: int) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    canvas.set_size_inches(14, 4.5)
+    canvas.set_size_inches(14, 5)
     left, middle, right = canvas.subplots(1, 3)
     shown = {name: row for name, row in rows.items() if row["S"]}
     for axis, cost, label in (
@@ -211,11 +213,13 @@ def _draw(canvas: Any, rows: Mapping[str, Mapping[str, Any]], n: int) -> None:
             color="grey", lw=1, ls="--", zorder=0, label="Pareto front",
         )  # fmt: skip
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        low, high = axis.get_xlim()
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < WIDE else (1.0,)))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_ylim(-0.02, 1.05)
-        finish(axis, title="upper left is better", x=label, y="S", legend=axis is left)
+        finish(axis, title="upper left is better", x=label, y="S", legend=False)
+    legend_below(canvas, left)
     names = list(shown)
     right.barh(range(len(names)), [shown[name]["gigabytes"] for name in names], color="#8FC1E3")
     right.set_yticks(range(len(names)), names)

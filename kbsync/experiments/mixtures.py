@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any
 
 from kbsync.experiments.cases import EditCase
-from kbsync.experiments.drawing import band, counts_axis, finish
+from kbsync.experiments.drawing import band, counts_axis, finish, scores_axis
 from kbsync.experiments.measuring import EditTrial
 from kbsync.experiments.report import Findings, gate_table, score_table
 from kbsync.experiments.setup import MEMIT, Series, Setup, run
@@ -137,6 +137,10 @@ def _note(pair: RelationPair, series: Sequence[Series]) -> str:
 def _draw(canvas: Any, by_pair: dict[RelationPair, list[Series]]) -> None:
     canvas.set_size_inches(4.2 * max(len(by_pair), 1), 4)
     axes = canvas.subplots(1, max(len(by_pair), 1), sharey=True, squeeze=False)[0]
+    every = [
+        value for series in by_pair.values() for one in series if (value := one.measure("S")) is not None
+    ]
+    lowest = min((value.low for value in every), default=0.0)
     for axis, (pair, series) in zip(axes, by_pair.items(), strict=False):
         lines = list(dict.fromkeys(one.line for one in series))
         for number, line in enumerate(lines):
@@ -144,5 +148,5 @@ def _draw(canvas: Any, by_pair: dict[RelationPair, list[Series]]) -> None:
             points = [(float(one.at), value) for one in own if (value := one.measure("S")) is not None]
             band(axis, points, line, number)
         counts_axis(axis, sorted({float(one.at) for one in series}))
-        axis.set_ylim(-0.02, 1.02)
+        scores_axis(axis, lowest)
         finish(axis, title=pair.kind, x="facts edited at once", y="S" if axis is axes[0] else "")

@@ -111,10 +111,27 @@ def write(out: Path, name: str, findings: Findings, about: Mapping[str, Any]) ->
     content = plain({"experiment": name, "title": findings.title, **about, "results": findings.results})
     content["notes"] = list(findings.notes)
     files = [out / f"{name}.json", out / f"{name}.md"]
-    write_file(files[0], (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
+    write_file(files[0], (compact(content) + "\n").encode())
     images = [_drawn(out / f"{name}{end}.png", draw) for end, draw in findings.plots.items()]
     write_file(files[1], _page(findings, images, content).encode())
     return [*files, *images]
+
+
+def compact(value: Any, depth: int = 0) -> str:
+    """`value` as indented JSON in which a list of plain values takes one line, such as a fact's row of scores."""
+    if isinstance(value, dict) and value:
+        brackets = "{}"
+        parts = [
+            f"{json.dumps(key, ensure_ascii=False)}: {compact(item, depth + 1)}"
+            for key, item in value.items()
+        ]
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        brackets = "[]"
+        parts = [compact(item, depth + 1) for item in value]
+    else:
+        return json.dumps(value, ensure_ascii=False)
+    margin = "\n" + " " * depth
+    return brackets[0] + ",".join(f"{margin} {part}" for part in parts) + margin + brackets[1]
 
 
 def _drawn(file: Path, draw: Callable[[Any], None]) -> Path:

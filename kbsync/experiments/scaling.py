@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from kbsync.experiments.drawing import band, counts_axis, finish, plain_logarithms
+from kbsync.experiments.drawing import band, counts_axis, finish, legend_below, plain_logarithms
 from kbsync.experiments.measuring import UNEDITED, EditTrial
 from kbsync.experiments.report import Findings, gate_table, score_table
 from kbsync.experiments.scores import Measured, difference
@@ -80,7 +80,7 @@ def comparisons(series: Sequence[Series]) -> list[str]:
 
 
 def _draw(canvas: Any, series: Sequence[Series]) -> None:
-    canvas.set_size_inches(12, 7)
+    canvas.set_size_inches(12, 7.5)
     axes = canvas.subplots(2, 3).ravel()
     lines = [line for line in dict.fromkeys(one.line for one in series) if line != UNEDITED]
     counts = sorted({float(one.at) for one in series})
@@ -94,7 +94,8 @@ def _draw(canvas: Any, series: Sequence[Series]) -> None:
             plain_logarithms(axis)
         else:
             axis.set_ylim(-0.02, 1.02)
-        finish(axis, title=title, x="facts edited at once", legend=name == "S")
+        finish(axis, title=title, x="facts edited at once", legend=False)
+    legend_below(canvas, axes[0])
 
 
 def _points(series: Sequence[Series], name: str) -> list[tuple[float, Measured]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,29 @@ class TrialScores:
 
 MEASURES = tuple(field.name for field in fields(FactScores) if field.name not in ("id", "relation"))
 """What is measured by fact."""
+
+
+DECIMALS = 6
+"""Of a measure by fact in the results."""
+
+
+def fact_table(facts: Sequence[FactScores]) -> dict[str, list[Any]]:
+    """The scores by fact as JSON: the columns that any fact has a value in, and a row for each fact."""
+    measures = [name for name in MEASURES if any(getattr(fact, name) is not None for fact in facts)]
+    rows = [[fact.id, fact.relation, *(_short(getattr(fact, name)) for name in measures)] for fact in facts]
+    return {"columns": ["id", "relation", *measures], "rows": rows}
+
+
+def _short(value: float | None) -> float | None:
+    """A measure with `DECIMALS` decimals, whole numbers without any."""
+    if value is None:
+        return None
+    return int(value) if value == int(value) else round(value, DECIMALS)
+
+
+def trial_entry(scores: TrialScores) -> dict[str, Any]:
+    """One edited model as JSON."""
+    return asdict(replace(scores, facts=())) | {"facts": fact_table(scores.facts)}
 
 
 @dataclass(frozen=True, slots=True)

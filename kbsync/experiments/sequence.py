@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from kbsync.experiments.calendar import DAYS, EditDay, calendar
-from kbsync.experiments.drawing import band, finish, plain_logarithms
+from kbsync.experiments.drawing import band, finish, legend_below, plain_logarithms
 from kbsync.experiments.report import Findings, TextTable, gate_table
-from kbsync.experiments.scores import Measured, difference, measured
+from kbsync.experiments.scores import Measured, difference, measured, trial_entry
 from kbsync.experiments.setup import MEMIT, Series, Setup
 from kbsync.experiments.walking import ONE_GRADIENT, DayScores, Walk, Way
 
@@ -115,7 +115,7 @@ def _entry(name: str, days: Sequence[Sequence[DayScores]]) -> dict[str, Any]:
                 "wanted": [one.wanted for one in _at(days, number)],
                 "seconds": [one.seconds for one in _at(days, number)],
                 "measures": {what: _measure(_at(days, number), what) for what in ("ES", "PS", "NS", *PANELS)},
-                "by_fact": [one.scores for one in _at(days, number)],
+                "by_fact": [trial_entry(one.scores) for one in _at(days, number)],
             }
             for number in _numbers(days)
         ],
@@ -154,4 +154,5 @@ def _draw(canvas: Any, found: Mapping[str, Sequence[Sequence[DayScores]]]) -> No
             plain_logarithms(axis)
         else:
             axis.set_ylim(-0.02, 1.02)
-        finish(axis, title=title, x="day", legend=what == "S")
+        finish(axis, title=title, x="day", legend=False)
+    legend_below(canvas, axes[0])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from editing.calibration.statements import WordedTriple
 from editing.settings import EditSettings
 from kbsync.experiments.cases import OBJECTS, EditCase, counterfactual_cases, editable
-from kbsync.experiments.scores import Measured, TrialScores, measured
+from kbsync.experiments.scores import Measured, TrialScores, fact_table, measured
 from kbsync.experiments.tuning import FULL, QUICK, SEED, tuned
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Series:
                 }
                 for one in self.scores
             ],
-            "by_fact": [one.facts for one in self.scores],
+            "by_fact": [fact_table(one.facts) for one in self.scores],
         }
 
 

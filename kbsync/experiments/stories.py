@@ -47,9 +47,19 @@ def story(setup: Setup, title: str, cases: Sequence[EditCase]) -> Findings:
     )
 
 
+PANEL = {
+    **{name: name for name in ("S", "ES", "PS", "NS")},
+    "strict": "strict argmax",
+    "strict_paraphrase": "strict, paraphrases",
+    "said": "said in free answers",
+}
+"""Measure → its label in the plot."""
+
+
 def _draw(canvas: Any, series: Sequence[Series]) -> None:
     canvas.set_size_inches(9, 3.4)
+    shown = [name for name in PANEL if any(one.measure(name) is not None for one in series)]
     axes = canvas.subplots(1, len(series), sharey=True)
     for axis, one in zip(axes, series, strict=True):
-        bars(axis, MEASURES, [one.measure(name) for name in MEASURES])
+        bars(axis, [PANEL[name] for name in shown], [one.measure(name) for name in shown])
         axis.set_title("before" if one.line == UNEDITED else "after the edit", fontsize=10)

@@ -58,7 +58,7 @@ def test_scaling_writes_a_plot_a_table_and_json_that_says_what_it_was_measured_w
     points = {(one["line"], one["at"]): one for one in found["results"]}
     assert [at for line, at in points if line == "memit"] == sizes(12, quick=True)
     edited = points["memit", 3]
-    assert len(edited["by_fact"][0]) == 3
+    assert len(edited["by_fact"][0]["rows"]) == 3
     assert edited["measures"]["ES"]["value"] > points["unedited", 10]["measures"]["ES"]["value"]
     assert edited["measures"].keys() >= {"said", "negation", "long_prefix"}
     assert edited["models"][0]["kl_p99"] > 1e-4

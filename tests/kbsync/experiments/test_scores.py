@@ -8,7 +8,14 @@ from statistics import harmonic_mean, mean
 
 import pytest
 
-from kbsync.experiments.scores import FactScores, TrialScores, difference, measured
+from kbsync.experiments.scores import (
+    FactScores,
+    TrialScores,
+    difference,
+    fact_table,
+    measured,
+    trial_entry,
+)
 
 
 def fact(name: str, es: float, ps: float | None, ns: float | None) -> FactScores:
@@ -79,3 +86,18 @@ def test_two_editors_are_compared_on_the_same_draws() -> None:
 def test_only_the_same_facts_are_compared() -> None:
     with pytest.raises(ValueError, match="same facts"):
         difference([trial(3, 1, 0)], [trial(4, 1, 0)])
+
+
+def test_the_scores_by_fact_are_stored_as_a_table_of_the_columns_that_have_values() -> None:
+    scores = TrialScores((fact("a", 1, 2 / 3, None), fact("b", 0, None, None)), perplexity_ratio=1.5)
+    entry = trial_entry(scores)
+    assert entry["facts"] == fact_table(scores.facts)
+    columns, rows = entry["facts"]["columns"], entry["facts"]["rows"]
+    assert [dict(zip(columns, row, strict=True)) for row in rows] == [
+        {"id": "a", "relation": "", "ES": 1, "PS": 0.666667, "strict": 1, "strict_paraphrase": 0.666667,
+         "accuracy": 1, "accuracy_paraphrase": 0.666667},
+        {"id": "b", "relation": "", "ES": 0, "PS": None, "strict": 0, "strict_paraphrase": None,
+         "accuracy": 0, "accuracy_paraphrase": None},
+    ]  # fmt: skip
+    assert (entry["perplexity_ratio"], entry["error"]) == (1.5, "")
+    assert "ES" not in fact_table(())["columns"]
