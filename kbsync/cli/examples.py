@@ -39,6 +39,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "kbsync build --as-of 2024-03-01",
         "kbsync build --as-of 2024-03-01 --time ledger --exam --out ./march",
     ),
+    "merge": (
+        "kbsync merge /srv/kbsync-products --out ./merged",
+        "kbsync merge /srv/kbsync-products --out ./merged --prefer own --exam",
+    ),
     "pack": ("kbsync pack --out retrieval.jsonl",),
     "diff": ("kbsync diff 6 live --ask", "kbsync diff 2024-03-01 2024-04-01"),
     "bisect": (

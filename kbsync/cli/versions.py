@@ -1,4 +1,4 @@
-"""`build`, `diff`, `bisect`: views of earlier dates, what two versions differ in, and which fact broke an answer."""
+"""`build`, `merge`, `diff`, `bisect`: views apart from runs, and what versions differ in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from kbsync.application import Application
     from kbsync.versions.as_of import AsOf
     from kbsync.versions.bisecting import Bisected
-    from kbsync.versions.building import Views
+    from kbsync.versions.building import BuiltView, Views
     from kbsync.versions.changes import AnswerChanges, FactChange
+    from kbsync.versions.merging import Union
     from kbsync.versions.naming import Version
 
 VERSION = "A checkpoint's number, `live`, `base`, or a date (2026-05-01)."
 
 
 def register(app: typer.Typer) -> None:
-    for command in (build, diff, bisect):
+    for command in (build, merge, diff, bisect):
         app.command()(command)
 
 
@@ -57,9 +58,58 @@ def build(
         with _views(app, "kbsync build") as views:
             found = build_as_of(app, views, at, time, out=out, exam=exam)
     if json:
-        print_json({**plain(found), "passed": found.passed if found.judged else None})
+        print_json({"at": found.at, "time": found.time, "built": found.built, **_built_json(found.view)})
     else:
-        _show_built(found)
+        _show_as_of(found)
+    if not found.view.passed:
+        raise typer.Exit(10)
+
+
+def merge(
+    context: typer.Context,
+    other: Annotated[Path, typer.Argument(help="The other home; its ledger is only read.")],
+    out: Annotated[Path, typer.Option(help="Where the checkpoint appears; must not exist.")],
+    other_config: Annotated[
+        Path | None,
+        typer.Option(help="The other home's settings file, if it is not kbsync.toml in that home."),
+    ] = None,
+    prefer: Annotated[
+        Literal["own", "other"] | None,
+        typer.Option(help="Whose facts count where the two conflict: this home's or the other's."),
+    ] = None,
+    exam: Annotated[
+        bool, typer.Option("--exam", help="Judge it by the gates, as a candidate is; live is not compared.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Build one checkpoint of what is live in two homes that edit the same base.  It never goes live by itself.
+
+    Facts of one slot or one prompt with different objects are conflicts: they are listed, and nothing is built until
+    --prefer decides them (exit code 65). This home's settings, relations and forms count. Exit code 10: it was judged,
+    and a gate failed; it is written all the same.
+    """
+    from kbsync.versions import merging
+    from kbsync.versions.naming import version
+
+    with globals_of(context).application() as app:
+        own = version(app, "live", _parse(app))
+        with merging.opened(other, other_config) as theirs:
+            second = version(theirs, "live", _parse(theirs))
+        merging.check_bases(app, own, second)
+        union = merging.united(own, second, prefer)
+        if union.conflicts and not json:
+            _show_conflicts(union, own.name, second.name)
+        if union.conflicts and prefer is None:
+            raise merging.undecided(union)
+        with _views(app, "kbsync merge") as views:
+            found = merging.merge(app, views, union, out, exam=exam)
+    if json:
+        conflicts = [{"own": plain(one.own), "other": plain(one.other)} for one in union.conflicts]
+        counts = {"agreed": union.agreed, "from_other": union.from_other}
+        print_json({"conflicts": conflicts, **counts, **_built_json(found)})
+    else:
+        say(f"{union.agreed} facts are in both homes, {union.from_other} come from {other}")
+        _show_built(found, "both homes together")
     if not found.passed:
         raise typer.Exit(10)
 
@@ -171,23 +221,50 @@ def _named(version: Version) -> dict[str, object]:
     }
 
 
-def _show_built(found: AsOf) -> None:
+def _built_json(view: BuiltView) -> dict[str, object]:
+    return {**plain(view), "passed": view.passed if view.judged else None}
+
+
+def _show_as_of(found: AsOf) -> None:
+    view = found.view
     if not found.built:
         say("this view was built before")
-    else:
-        say(f"{found.groups_optimised} edits were optimised, {found.groups_cached} were in the cache")
-    if found.waiting:
-        say(f"{found.waiting} facts of that date are left out: they are beyond [plan] capacity")
-    for fact, reason in found.left_out.items():
-        say(f"fact {fact} is left out: {reason}")
-    if found.judged:
-        rows = ((one.name, one.value, one.threshold, one.passed, one.detail) for one in found.gates)
-        print_table("gates", ("gate", "value", "threshold", "passed", ""), rows)
+    if view.waiting:
+        say(f"{view.waiting} facts of that date are left out: they are beyond [plan] capacity")
     past = "as the world was" if found.time == "world" else "as the ledger wanted it"
-    say(f"{past} on {found.at:%Y-%m-%d %H:%M} UTC: {found.facts} facts, digest {found.digest[:12]}")
-    if not found.judged:
+    _show_built(view, f"{past} on {found.at:%Y-%m-%d %H:%M} UTC", optimised=found.built)
+
+
+def _show_built(view: BuiltView, title: str, *, optimised: bool = True) -> None:
+    if optimised:
+        say(f"{view.groups_optimised} edits were optimised, {view.groups_cached} were in the cache")
+    for fact, reason in view.left_out.items():
+        say(f"fact {fact} is left out: {reason}")
+    if view.judged:
+        rows = ((one.name, one.value, one.threshold, one.passed, one.detail) for one in view.gates)
+        print_table("gates", ("gate", "value", "threshold", "passed", ""), rows)
+    say(f"{title}: {view.facts} facts, digest {view.digest[:12]}")
+    if not view.judged:
         say("not judged: no gate has seen it (--exam asks them)")
-    say(f"written to {found.directory}; it does not go live")
+    say(f"written to {view.directory}; it does not go live")
+
+
+def _show_conflicts(union: Union, own: str, other: str) -> None:
+    print_table(
+        f"{len(union.conflicts)} conflicts",
+        ("subject", "relation", f"{own} here", f"{other} there", "source here", "source there"),
+        (
+            (
+                one.own.subject_label,
+                one.own.relation,
+                one.own.target,
+                one.other.target,
+                one.own.source,
+                one.other.source,
+            )
+            for one in union.conflicts
+        ),
+    )
 
 
 def _show_changes(title: str, changes: Sequence[FactChange]) -> None:

@@ -8,13 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 from editing.errors import DamagedCheckpoint
-from editing.spec import BuildReport
 from editing.storage.checkpoints import collect_garbage, verify
 from editing.storage.manifest import NAME
 from kbsync.application import Application
-from kbsync.gates import GateVerdict, judge_all
 from kbsync.standalone.commands import refuse_place
-from kbsync.versions.building import Views, name_of
+from kbsync.versions.building import BuiltView, Views, built_view, name_of
 from kbsync.versions.past import Time, facts_at
 
 
@@ -24,26 +22,9 @@ class AsOf:
 
     at: datetime
     time: Time
-    directory: Path
-    digest: str
-    facts: int
-    """Facts of the view, those that the base states unedited among them."""
-    waiting: int
-    """Facts of that date beyond the base's capacity."""
-    left_out: dict[str, str]
-    """Fact → why it could not be edited."""
-    groups_optimised: int
-    groups_cached: int
     built: bool
     """False: the same checkpoint was there already."""
-    judged: bool
-    gates: tuple[GateVerdict, ...]
-    """Each gate's verdict, if it was judged; live is not compared."""
-
-    @property
-    def passed(self) -> bool:
-        """False only if it was judged and a gate failed."""
-        return all(verdict.passed for verdict in self.gates)
+    view: BuiltView
 
 
 def build_as_of(
@@ -70,20 +51,8 @@ def build_as_of(
         digest = report.checkpoint_digest
     if out is None:
         _keep_newest(app, name)
-    cost = None if report is None else report.cost
     return AsOf(
-        at,
-        time,
-        directory,
-        digest,
-        len(planned.facts),
-        len(planned.waiting),
-        _left_out(report),
-        cost.groups_optimised if cost else 0,
-        cost.groups_cached if cost else 0,
-        report is not None,
-        exam,
-        judge_all(app.gates, report.measures) if exam and report is not None else (),
+        at, time, report is not None, built_view(app, planned, directory, digest, report, judged=exam)
     )
 
 
@@ -106,8 +75,3 @@ def _keep_newest(app: Application, name: str) -> None:
     built = [one for one in app.home.as_of.iterdir() if (one / NAME).is_file()]
     built.sort(key=lambda one: (one / NAME).stat().st_mtime_ns, reverse=True)
     collect_garbage(app.home.as_of, {one.name for one in built[: app.settings.state.keep_as_of]})
-
-
-def _left_out(report: BuildReport | None) -> dict[str, str]:
-    failures = () if report is None else report.failures
-    return {failure.id: failure.reason for failure in failures if not failure.wording}

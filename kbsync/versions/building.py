@@ -18,6 +18,7 @@ from editing.spec import BuildReport, BuildSpec
 from kbsync.application import Application
 from kbsync.errors import UsageError
 from kbsync.executor import Worker
+from kbsync.gates import GateVerdict, judge_all
 from kbsync.queries.answers import said
 from kbsync.runs import planning
 from kbsync.runs.attempts import ask
@@ -34,6 +35,54 @@ class Tally:
     optimised: int = 0
     """Key groups whose δ the cache did not have."""
     cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltView:
+    """A checkpoint that was built apart from runs."""
+
+    directory: Path
+    digest: str
+    facts: int
+    """Facts of the view, those that the base states unedited among them."""
+    waiting: int
+    """Facts beyond the base's capacity."""
+    left_out: dict[str, str]
+    """Fact → why it could not be edited."""
+    groups_optimised: int
+    groups_cached: int
+    judged: bool
+    gates: tuple[GateVerdict, ...]
+    """Each gate's verdict, if it was judged; live is not compared."""
+
+    @property
+    def passed(self) -> bool:
+        """False only if it was judged and a gate failed."""
+        return all(verdict.passed for verdict in self.gates)
+
+
+def built_view(
+    app: Application,
+    planned: planning.Plan,
+    directory: Path,
+    digest: str,
+    report: BuildReport | None,
+    *,
+    judged: bool = False,
+) -> BuiltView:
+    """What came of building `planned`; `report` is None where the same checkpoint was there already."""
+    failures = () if report is None else report.failures
+    return BuiltView(
+        directory,
+        digest,
+        len(planned.facts),
+        len(planned.waiting),
+        {failure.id: failure.reason for failure in failures if not failure.wording},
+        report.cost.groups_optimised if report else 0,
+        report.cost.groups_cached if report else 0,
+        judged,
+        judge_all(app.gates, report.measures) if judged and report is not None else (),
+    )
 
 
 @dataclass

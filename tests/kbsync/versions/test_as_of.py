@@ -142,13 +142,13 @@ def test_a_dated_checkpoint_stays_apart_from_the_ledger_and_from_live(world: Mic
         events = tx.count_events(EventFilter())
     found = built(app, "2024-03-01")
     assert found.built
-    assert not found.judged
-    assert found.gates == ()
-    assert found.directory.parent == world.home.as_of
-    assert verify(found.directory) == found.digest
+    assert not found.view.judged
+    assert found.view.gates == ()
+    assert found.view.directory.parent == world.home.as_of
+    assert verify(found.view.directory) == found.view.digest
     again = built(app, "2024-03-01")
     assert not again.built
-    assert again.digest == found.digest
+    assert again.view.digest == found.view.digest
     assert world.home.live.readlink() == live
     with app.state.read() as tx:
         assert tx.count_events(EventFilter()) == events
@@ -156,7 +156,7 @@ def test_a_dated_checkpoint_stays_apart_from_the_ledger_and_from_live(world: Mic
 
 def test_the_home_keeps_a_limited_number_of_dated_checkpoints(world: Micro, app: Application) -> None:
     dates = ("2023-01-01", "2023-07-01", "2024-02-02", "2024-03-03", "2024-06-06")
-    names = [built(app, date).directory.name for date in dates]
+    names = [built(app, date).view.directory.name for date in dates]
     kept = app.settings.state.keep_as_of
     assert kept == 4
     assert {path.name for path in world.home.as_of.iterdir()} == set(names[-kept:])
@@ -164,10 +164,10 @@ def test_the_home_keeps_a_limited_number_of_dated_checkpoints(world: Micro, app:
 
 def test_a_dated_checkpoint_is_judged_where_that_is_asked_for(app: Application, tmp_path: Path) -> None:
     found = built(app, "2024-07-01", tmp_path / "july", exam=True)
-    assert found.judged
-    assert found.passed
-    assert {"efficacy", "perplexity_ratio"} <= {verdict.name for verdict in found.gates}
-    assert verify(tmp_path / "july") == found.digest
+    assert found.view.judged
+    assert found.view.passed
+    assert {"efficacy", "perplexity_ratio"} <= {verdict.name for verdict in found.view.gates}
+    assert verify(tmp_path / "july") == found.view.digest
 
 
 def test_nothing_is_overwritten(app: Application, tmp_path: Path) -> None:
