@@ -17,6 +17,7 @@ from editing.spec import Case
 from editing.special_tokens import special_tokens
 from kbsync import identity, telemetry
 from kbsync.catalogue.relations import Catalogue, load_catalogue
+from kbsync.environments import STORE_PREFIXES
 from kbsync.errors import BadConfiguration, KbsyncError
 from kbsync.executor import WORKER, Executor, LocalExecutor, Stopping
 from kbsync.gates import Gate
@@ -175,6 +176,7 @@ class Application:
         return LocalExecutor(
             command=settings.command or (settings.ray.command() if settings.kind == "ray" else WORKER),
             environment=settings.environment,
+            prefixes=STORE_PREFIXES if settings.kind == "ray" and settings.ray.storage is not None else (),
             heartbeat_timeout_s=settings.heartbeat_timeout.total_seconds(),
             stop_timeout_s=settings.stop_timeout.total_seconds(),
             stopping=self.stopping,

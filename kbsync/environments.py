@@ -58,6 +58,9 @@ COMPUTE_PREFIXES = (
 )
 """Variables that torch and transformers read; variables that hold a token (HF_TOKEN) are not included."""
 
+STORE_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_")
+"""Variables with which an object store is reached, credentials included."""
+
 
 def minimal(
     *,

@@ -109,6 +109,8 @@ class LocalExecutor:
     command: tuple[str, ...] = WORKER
     environment: tuple[str, ...] = ()
     """Variables of this process that are passed to a worker, besides `BASIC` and `COMPUTE_PREFIXES`."""
+    prefixes: tuple[str, ...] = ()
+    """How further ones begin."""
     heartbeat_timeout_s: float = 120.0
     """A worker without a sign of life for longer counts as hung."""
     stop_timeout_s: float = 20.0
@@ -232,7 +234,10 @@ class LocalWorker:
                 stderr=stderr,
                 # A worker must not see the ledger's password or the servers' tokens.
                 env={
-                    **minimal(named=(VARIABLE, *self._settings.environment), prefixes=COMPUTE_PREFIXES),
+                    **minimal(
+                        named=(VARIABLE, *self._settings.environment),
+                        prefixes=(*COMPUTE_PREFIXES, *self._settings.prefixes),
+                    ),
                     **telemetry.environment(),
                 },
                 text=True,

@@ -22,6 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="actors, each with the base in memory")
     parser.add_argument("--cpus", type=float, default=1.0, help="CPUs of each actor")
     parser.add_argument("--devices", type=float, default=0.0, help="GPUs of each actor")
+    parser.add_argument(
+        "--storage", help="URL of an object store that all nodes use; else they share a file system"
+    )
+    parser.add_argument("--base", help="directory on the nodes that has the imported base already")
     parser.add_argument("--connect-s", type=float, default=120.0, help="seconds that connecting may take")
     parser.add_argument("--start-s", type=float, default=600.0, help="seconds to wait while no actor runs")
     plan = ClusterPlan(**vars(parser.parse_args(argv)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import socket
@@ -14,7 +15,10 @@ from typing import IO, cast
 import torch
 import transformers
 
+from editing.cluster.parcels import Delivery, Parcel
+from editing.cluster.scratch import Scratch
 from editing.errors import EditingError
+from editing.mirror import mirrored
 from editing.spec import SPEC_VERSION, BuildReport
 from editing.worker.protocol import Channel
 from editing.worker.rounds import Workshop
@@ -65,6 +69,7 @@ class Builder:
         self._last = _LastEvent()
         self._workshop = Workshop(Channel(cast("IO[str]", self._last)))
         self._working = threading.Lock()
+        self._scratch: Scratch | None = None
 
     def place(self) -> ActorHost:
         return ActorHost.here()
@@ -74,13 +79,28 @@ class Builder:
         with self._working, suppress(EditingError):
             self._workshop.load(Path(directory), digest, device)
 
-    def round(self, spec: str) -> str:
-        """Do the round of a spec on the shared storage; returns the path of its report.  Raises EditingError."""
+    def round(self, request: str | Parcel) -> str | Delivery:
+        """Do the round of a spec; raises EditingError.
+
+        For the path of a spec on shared storage, the answer is the path of its report.
+        """
         with self._working:
             self._last.progress = ("start", 0, 1)
-            report = self._workshop.round(Path(spec))
+            if isinstance(request, Parcel):
+                return self._elsewhere(request)
+            report = self._workshop.round(Path(request))
             BuildReport.read(report)
             return str(report)
+
+    def _elsewhere(self, parcel: Parcel) -> Delivery:
+        """A round on this machine's own disk, whose results go to the object store as soon as they are done."""
+        if self._scratch is None or self._scratch.url != parcel.url:
+            self._scratch = Scratch(parcel.url, self._workshop.channel.progress)
+            atexit.register(self._scratch.close)
+        path = self._scratch.unpack(parcel)
+        with mirrored(self._scratch.cache):
+            report = self._workshop.round(path)
+        return self._scratch.delivery(parcel, report)
 
     def progress(self) -> tuple[str, int, int]:
         """(phase, done, total) of the round under way."""

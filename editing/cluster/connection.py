@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import Any
 
 import ray
 
+from editing.cluster.objects import first_line
 from editing.cluster.plan import ClusterPlan
 from editing.cluster.watchdog import Watchdog
 from editing.errors import ClusterError, SpecError
@@ -118,9 +118,3 @@ def is_reachable(head: tuple[str, int], *, timeout: float) -> bool:
             return True
     except OSError:
         return False
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type."""
-    lines: list[Any] = str(error).strip().splitlines()
-    return str(lines[0]) if lines else type(error).__name__

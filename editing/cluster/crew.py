@@ -17,7 +17,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from editing.cluster.actor import ActorHost, Builder
-from editing.cluster.connection import RESUMES, Connection, first_line
+from editing.cluster.connection import RESUMES, Connection
+from editing.cluster.objects import first_line
+from editing.cluster.parcels import Carrier, Delivery
 from editing.cluster.plan import ClusterPlan
 from editing.cluster.watchdog import Watchdog
 from editing.errors import ClusterError, EditingError, SpecError
@@ -39,15 +41,15 @@ class Assignment:
 
     spec: Path
     progress: tuple[str, int, int] = ("start", 0, 1)
-    report: Path | None = None
-    """Of the finished round."""
+    answer: str | Delivery | None = None
+    """Of the actor that finished the round."""
     error: EditingError | None = None
     """Why the round failed."""
     losses: int = 0
 
     @property
     def ended(self) -> bool:
-        return self.report is not None or self.error is not None
+        return self.answer is not None or self.error is not None
 
 
 @dataclass(eq=False)
@@ -70,9 +72,15 @@ class Crew:
     """The actors of one build."""
 
     def __init__(
-        self, channel: Channel, plan: ClusterPlan, watchdog: Watchdog, connection: Connection
+        self,
+        channel: Channel,
+        plan: ClusterPlan,
+        watchdog: Watchdog,
+        connection: Connection,
+        carrier: Carrier,
     ) -> None:
         self._channel, self._plan, self._watchdog, self._connection = channel, plan, watchdog, connection
+        self._carrier = carrier
         self._hands: list[_Hand] = []
         self._running = 0.0
         """When an actor was last running."""
@@ -128,7 +136,7 @@ class Crew:
         for hand in self._hands:
             if waiting and hand.place is None and hand.task is None:
                 hand.task = waiting.popleft()
-                hand.working = hand.actor.round.remote(str(hand.task.spec))
+                hand.working = hand.actor.round.remote(self._carrier.request(hand.task.spec))
                 hand.heard = hand.moved = time.monotonic()
 
     def _listen(self, waiting: deque[Assignment]) -> None:
@@ -156,7 +164,7 @@ class Crew:
             hand.place = None
             return
         assert hand.task is not None
-        hand.task.report = Path(answer)
+        hand.task.answer = answer
         hand.task = hand.working = hand.asked = None
 
     def _failed(self, hand: _Hand, error: RayTaskError) -> None:

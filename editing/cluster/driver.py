@@ -2,7 +2,8 @@
 
 It speaks the protocol of `editing.worker`, so the daemon supervises it like any worker: it may be killed, hang, or lose
 its cluster, and the next attempt resumes.  Nothing lives only in Ray: an actor stores every result under its content
-key on the shared storage the moment it is done, so a share that is run again finds what the first run finished.
+key on the shared storage, a file system or an object store (`parcels.py`), the moment it is done, so a share that is
+run again finds what the first run finished.
 
     ask    shares of the facts → one report of all
     build  the plan → shares of statistics and residuals → the whole round on one actor, which finds them in the cache
@@ -21,11 +22,14 @@ from pathlib import Path
 from editing.cluster.connection import Connection
 from editing.cluster.crew import Assignment, Crew
 from editing.cluster.merging import merged
+from editing.cluster.objects import Objects
+from editing.cluster.parcels import Carrier, SharedStorage, ThroughObjects
 from editing.cluster.plan import ClusterPlan
 from editing.cluster.watchdog import Watchdog
 from editing.editors.registry import editor_named
 from editing.modes import Mode
 from editing.spec import BuildReport, BuildSpec
+from editing.worker.finished import is_finished
 from editing.worker.protocol import Channel
 
 SHARES_PER_ACTOR = 4
@@ -42,20 +46,24 @@ class Cluster:
     def __init__(self, channel: Channel, plan: ClusterPlan) -> None:
         self.channel, self.plan = channel, plan
         watchdog = Watchdog(channel)
-        self._crew = Crew(channel, plan, watchdog, Connection(channel, plan, watchdog))
+        self._carrier = _carrier(channel, plan)
+        self._crew = Crew(channel, plan, watchdog, Connection(channel, plan, watchdog), self._carrier)
         self._last = ("", 0, 0)
 
     def load(self, directory: Path, digest: str, device: str | None) -> None:
-        """Start the actors, each of which begins to load the base.  Raises EditingError."""
-        self._crew.open((str(directory), digest, device))
+        """Start the actors, each of which begins to load the base if it is at hand.  Raises EditingError."""
+        self._crew.open((str(directory), digest, device) if self.plan.storage is None else None)
 
     def forget(self) -> None:
         """End the actors; the next round starts others."""
         self._crew.close()
 
     def round(self, path: Path) -> Path:
-        """The round of the spec in `path`, which lies on storage that all nodes share.  Raises EditingError."""
+        """The round of the spec in `path`.  Raises EditingError."""
         spec = BuildSpec.read(path)
+        if self.plan.storage is not None and _finished(path):
+            return path.with_name("report.json")
+        self._carrier.prepare(spec)
         if spec.mode == "ask" and len(spec.facts) >= 2 * ASKED:
             return self._ask(spec, path)
         if spec.mode in ("build", "view"):
@@ -65,10 +73,14 @@ class Cluster:
     def _whole(self, path: Path) -> Path:
         task = Assignment(path)
         self._crew.run([task], lambda: self._moved(*task.progress))
+        return self._received(task)
+
+    def _received(self, task: Assignment) -> Path:
+        """The report of a task that ended; raises its error."""
         if task.error is not None:
             raise task.error
-        assert task.report is not None
-        return task.report
+        assert task.answer is not None
+        return self._carrier.received(task.spec, task.answer)
 
     def _ask(self, spec: BuildSpec, path: Path) -> Path:
         """Divide the facts of a round that only asks the base."""
@@ -77,10 +89,7 @@ class Cluster:
         parts = [replace(spec, facts=spec.facts[number::count]) for number in range(count)]
         tasks = [self._task(part, path, f"ask-{number}-of-{count}") for number, part in enumerate(parts)]
         self._crew.run(tasks, lambda: self._report("known", tasks, len(spec.facts)))
-        for task in tasks:
-            if task.error is not None:
-                raise task.error
-        reports = [BuildReport.read(task.report) for task in tasks if task.report is not None]
+        reports = [BuildReport.read(self._received(task)) for task in tasks]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         whole = path.with_name("report.json")
         merged(spec, digest, reports, seconds=time.perf_counter() - started).write(whole)
@@ -102,16 +111,19 @@ class Cluster:
         if expected.statistics and spec.corpus:  # text of the model's own is sampled in one piece
             counts["statistics"] = min(STATISTICS_SHARES, self.plan.workers)
         counts["residuals"] = min(expected.optimised, SHARES_PER_ACTOR * self.plan.workers)
-        tasks = [
+        shares = [
             self._task(replace(spec, mode=mode, share=(number, count)), path, f"{mode}-{number}-of-{count}")
             for mode, count in counts.items()
             if mode in divided and count > 1
             for number in range(count)
         ]
+        tasks = [task for task in shares if self.plan.storage is None or not _finished(task.spec)]
         self._crew.run(tasks, lambda: self._report("targets", tasks, expected.optimised))
         for task in tasks:
             if task.error is not None:
                 self.channel.log("a share failed", share=task.spec.parent.name, reason=str(task.error))
+            else:
+                self._received(task)
 
     def _task(self, spec: BuildSpec, path: Path, name: str) -> Assignment:
         return Assignment(self._write(spec, path, name))
@@ -134,6 +146,18 @@ class Cluster:
         if (phase, done, total) != self._last:
             self._last = (phase, done, total)
             self.channel.progress(phase, done, total)
+
+
+def _carrier(channel: Channel, plan: ClusterPlan) -> Carrier:
+    """How rounds get to the actors; raises SpecError for a storage that is none."""
+    if plan.storage is None:
+        return SharedStorage()
+    return ThroughObjects(Objects(plan.storage), channel.progress, plan.base)
+
+
+def _finished(path: Path) -> bool:
+    """Whether an earlier attempt finished the round of the spec in `path`."""
+    return is_finished(path.with_name("report.json"), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _share(progress: tuple[str, int, int], phase: str) -> float:

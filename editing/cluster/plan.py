@@ -18,6 +18,10 @@ class ClusterPlan:
     """CPUs of each actor."""
     devices: float = 0.0
     """GPUs of each actor."""
+    storage: str | None = None
+    """URL of an object store that all nodes use, such as `s3://bucket/prefix`; None: they share a file system."""
+    base: str | None = None
+    """Directory on the nodes that has the imported base; None: it is fetched from `storage`."""
     connect_s: float = 120.0
     """How long connecting to the head may take."""
     start_s: float = 600.0

@@ -6,12 +6,14 @@ optimised: an interrupted build resumes with the δs that were finished.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from editing.memit import tensor_cache
+from editing.mirror import mirror
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class DeltaStore:
 
     def path(self, key: str) -> Path:
         return self.directory / f"{key}.safetensors"
+
+    def present(self, keys: Iterable[str]) -> Collection[str]:
+        """Those of `keys` that have a stored δ."""
+        return {path.stem for path in mirror().present([self.path(key) for key in keys])}
+
+    def get_all(self, keys: Collection[str]) -> dict[str, Delta]:
+        """Key → stored δ, of those of `keys` that have one which is not damaged."""
+        mirror().fetch([self.path(key) for key in keys])
+        found = {key: self.get(key) for key in keys if self.path(key).exists()}
+        return {key: delta for key, delta in found.items() if delta is not None}
 
     def get(self, key: str) -> Delta | None:
         """The stored δ; None if there is none, or if it is damaged."""

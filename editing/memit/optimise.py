@@ -54,8 +54,7 @@ class Targets:
 
     def _optimise(self, groups: Sequence[Group]) -> None:
         work, store = self.job.work, self.job.store
-        stored = {group.key: store.get(group.key) for group in groups}
-        self.deltas |= {key: delta for key, delta in stored.items() if delta is not None}
+        self.deltas |= store.get_all([group.key for group in groups])
         missing = [group for group in groups if group.key not in self.deltas]
         cached = len(self.deltas)
 

@@ -124,13 +124,14 @@ def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | No
     )
     uncounted = len(statistics.missing(layers)) if groups else 0
     every = [*groups, *preserved]
+    stored = store.present(group.key for group in groups)
     work = Work(
         model=model,
         parts=parts,
         layers=layers,
         steps=RULES[settings.optimiser].evaluations(settings.steps) + 1,
         groups=every,
-        missing=[group for group in groups if not store.path(group.key).exists()],
+        missing=[group for group in groups if group.key not in stored],
         columns=len(every) * (len(prefixes) + 1 if settings.keys == "all" else 1) + len(kept),
         statistics=uncounted,
         tokens=statistics.estimated_tokens() if uncounted else 0,

@@ -23,6 +23,7 @@ from editing.memit import tensor_cache
 from editing.memit.corpus import Drawn
 from editing.memit.own_samples import OwnSamples
 from editing.memit.solve import factorise
+from editing.mirror import mirror
 from editing.model.architectures import Parts
 from editing.model.hooks import on_input, stopped_after
 from editing.model.loading import context_length
@@ -119,7 +120,8 @@ class Statistics:
 
     def missing(self, layers: Sequence[int]) -> list[int]:
         """Those of `layers` whose moments have not been computed yet."""
-        return [layer for layer in layers if not self.path(layer).exists()]
+        present = mirror().present([self.path(layer) for layer in layers])
+        return [layer for layer in layers if self.path(layer) not in present]
 
     def estimated_tokens(self) -> int:
         """Approximate number of tokens of the sample, at four characters per token."""
@@ -127,6 +129,7 @@ class Statistics:
 
     def counted(self, layer: int) -> dict[str, int]:
         """`samples` and `tokens` that the stored moments of `layer` were computed from."""
+        mirror().fetch([self.path(layer)])
         with safe_open(self.path(layer), framework="pt") as file:
             metadata = file.metadata()
         return {name: int(metadata[name]) for name in ("samples", "tokens")}
@@ -148,7 +151,7 @@ class Statistics:
         Texts of all lengths are in every share.
         """
         missing = self.missing(layers)
-        if not missing or self._stored_share(missing, share).exists():
+        if not missing or mirror().present([self._stored_share(missing, share)]):
             return
         make_directory(self._directory)
         number, of = share
@@ -167,7 +170,7 @@ class Statistics:
     def _from_shares(self, missing: Sequence[int]) -> Sums | None:
         """The sums of all shares, if they are there and whole, whatever their number; in order."""
         device = self.model.device
-        for first in sorted(self._directory.glob(f"{self._named(missing)}.0-of-*.sums")):
+        for first in mirror().matching(self._directory, f"{self._named(missing)}.0-of-*.sums"):
             of = int(first.stem.rpartition("-")[2])
             paths = [self._stored_share(missing, (number, of)) for number in range(of)]
             total = Sums()
@@ -192,8 +195,9 @@ class Statistics:
             for layer in missing:
                 moment = (sums.of[layer] / sums.tokens).cpu()
                 tensor_cache.store(self.path(layer), {"moment": moment}, counts)
-            for done in (partial, *self._directory.glob(f"{self._named(missing)}.*-of-*.*")):
-                done.unlink(missing_ok=True)
+            shares = mirror().matching(self._directory, f"{self._named(missing)}.*-of-*.*")
+            for done in (partial, *shares):
+                mirror().remove(done)
 
     def _rows(self, progress: Progress) -> list[Ids]:
         """The tokenised sample; ids without a row in the model's embedding are left out."""

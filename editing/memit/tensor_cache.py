@@ -17,19 +17,22 @@ from safetensors.torch import save
 from torch import Tensor
 
 from editing.durable import make_directory, write_file
+from editing.mirror import mirror
 
 DIGEST = "sha256"
 
 
 def store(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write `tensors` with `metadata` to `path`, atomically and synced."""
+    """Write `tensors` with `metadata` to `path`, atomically and synced, and to what the cache mirrors."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     make_directory(path.parent)
     write_file(path, save(ready, {**metadata, DIGEST: _digest(ready, metadata)}))
+    mirror().stored(path)
 
 
 def load(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """(tensors, metadata) from `path`; None if there is no such file, or if it is damaged."""
+    """(tensors, metadata) from `path`; None if there is no such file, here or in the mirror, or if it is damaged."""
+    mirror().fetch([path])
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = dict(file.metadata() or {})

@@ -9,7 +9,6 @@ The written checkpoint is what is judged, in the dtype in which it will be serve
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,7 +21,6 @@ from torch import Tensor
 
 from editing.cost import Cost
 from editing.crashpoints import crash_point
-from editing.durable import staging_name
 from editing.editors.contract import BuildInputs, EditResult
 from editing.editors.registry import editor_named
 from editing.errors import SpecError
@@ -41,6 +39,7 @@ from editing.model.weights import swapped
 from editing.preflight import Preflight, check_disk, reach
 from editing.progress import Counter, counting
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
+from editing.storage.assembling import clear
 from editing.storage.checkpoints import read_changed, read_manifest, verify
 from editing.storage.loaded import load_base
 from editing.worker.beginnings import without_first_tokens
@@ -233,21 +232,11 @@ class _Round:
             if self.spec.mode == "judge":
                 digest = verify(out)
             else:
-                self._clear(out)
+                clear(out, None if self.spec.live is None else Path(self.spec.live))
                 digest = write_candidate(self.model, self.tokenizer, self.spec, built)
                 crash_point("editing.worker:after-checkpoint")
         self.channel.progress("checkpoint", 1, 1)
         return digest
-
-    def _clear(self, out: Path) -> None:
-        """Remove what an attempt that was killed before it wrote its report left behind."""
-        if not out.exists():
-            return
-        if self.spec.live is not None and Path(self.spec.live).resolve() == out.resolve():
-            raise SpecError(f"`out` {out} is the live checkpoint: a checkpoint is never overwritten")
-        doomed = staging_name(out)
-        out.rename(doomed)
-        shutil.rmtree(doomed)
 
     def _judge(self, asked: QuestionSet, known: Known, built: EditResult | None, checkpoint: str) -> Evidence:
         total = asked.size

@@ -7,11 +7,8 @@ CUDA is checked only if the settings name it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from connectors.errors import ConnectorError
 from connectors.files import FilesConnector
@@ -25,6 +22,8 @@ from kbsync.application import Application
 from kbsync.deployment.hook_problems import hook_problems, inexact, unproven
 from kbsync.errors import BadConfiguration, KbsyncError
 from kbsync.programs import missing
+from kbsync.queries.model_config import layer_count
+from kbsync.queries.object_store import storage_problems
 from kbsync.queries.shared_wordings import relations_of, shared_wordings
 from kbsync.queries.sources import left_over
 from kbsync.queries.unlisted import described, unlisted
@@ -36,9 +35,6 @@ from kbsync.settings.operation import described_periods
 from kbsync.settings.refusals import read_refusals
 from kbsync.signing.keys import obstacles
 from state.errors import StateError
-
-LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-"""Keys under which configurations of Hugging Face models state the number of blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +149,7 @@ def _editor(app: Application) -> Iterator[Problem]:
 
 def _layers(app: Application) -> Iterator[Problem]:
     layers, path = app.settings.edit.layers, app.settings.model.path
-    count = _layer_count(path) if path is not None else None
+    count = layer_count(path) if path is not None else None
     if layers is not None and (not layers or len(set(layers)) < len(layers)):
         what = "a layer is named twice" if layers else "no layer is named"
         yield Problem("[edit] layers", what, "name each layer once; `kbsync trace` recommends some")
@@ -164,20 +160,6 @@ def _layers(app: Application) -> Iterator[Problem]:
                 f"there is no layer {layer}: the model has {count}, counted from 0",
                 f"name layers from 0 to {count - 1}; `kbsync trace` recommends some",
             )
-
-
-def _layer_count(model: Path) -> int | None:
-    """The number of blocks according to the model's configuration, or None."""
-    try:
-        config: Any = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None  # reported by the check of the model, or at its import
-    for part in (config, config.get("text_config")) if isinstance(config, dict) else ():
-        if isinstance(part, dict):
-            for key in LAYER_COUNTS:
-                if isinstance(part.get(key), int):
-                    return int(part[key])
-    return None
 
 
 def _gates(app: Application) -> Iterator[Problem]:
@@ -250,6 +232,10 @@ def _tracing(app: Application) -> Iterator[Problem]:
 def _signing(app: Application) -> Iterator[Problem]:
     for what, advice in obstacles(app):
         yield Problem("[signing] required", what, advice)
+
+
+def _storage(app: Application) -> Iterator[Problem]:
+    yield from (Problem(*one) for one in storage_problems(app.settings.executor))
 
 
 def _sources(app: Application) -> Iterator[Problem]:
@@ -332,6 +318,7 @@ CHECKS: tuple[SettingsCheck, ...] = (
     _wordings,
     _sources,
     _tracing,
+    _storage,
 )
 """In the order in which their problems are printed."""
 

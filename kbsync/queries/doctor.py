@@ -25,6 +25,7 @@ from kbsync.deployment.served import ask_hook, served
 from kbsync.errors import BadConfiguration
 from kbsync.intake.source import Source
 from kbsync.queries.config_check import check_settings
+from kbsync.queries.object_store import unreachable
 from kbsync.visible import visible
 from state import State, StateError
 from state.errors import Busy, LeaseHeld
@@ -56,6 +57,7 @@ def examine(app: Application, ask_s: float = ASK_S) -> tuple[Finding, ...]:
     found = [*_settings(app), _home(app), _disk(app), _base(app), ledger]
     if ledger.verdict == "ok" and _has_ledger(app):
         found.append(_live(app))
+    found += _storage(app)
     found += [_hook(app, name) for name in app.settings.deploy]
     return (*found, *ask_sources(app, ask_s))
 
@@ -192,6 +194,19 @@ def _live(app: Application) -> Finding:
             "`kbsync sync` points it there again, and builds the version again if it is missing",
         )
     return Finding("live", "ok", link.version)
+
+
+def _storage(app: Application) -> Iterator[Finding]:
+    """Whether this machine reaches the object store of builds on a cluster; its nodes may not."""
+    if (url := app.settings.executor.ray.storage) is None:
+        return
+    what = f"object store {url}"
+    if problem := unreachable(url):
+        yield Finding(
+            what, "later", visible(problem, 500), "docs/cluster.md names what its bucket has to allow"
+        )
+    else:
+        yield Finding(what, "ok", "an object was written, read, listed and removed")
 
 
 def _hook(app: Application, name: str) -> Finding:

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from editing.cluster.objects import Objects
 from editing.durable import remove, write_file
 from editing.secret_probes import SecretProbes, SecretQuestions
 from kbsync.application import Application
@@ -89,7 +90,7 @@ def carry_out(
             (names, _), facts = tx.names_of(subject), tx.facts_naming(subject)
         check_reason(names, request.reason)
         _check_sound(app, names)
-        files = _erase_files(app.home, names, facts)
+        files = _erase_files(app, names, facts)
         erased = _erase(app, leadership, request, subject)
         log.info("subject.forgotten", number=erased.number, facts=erased.facts, files=files)
     number = int(arguments["number"]) if erased is None else erased.number
@@ -148,7 +149,7 @@ def _built_without(app: Application, leadership: Leadership) -> dict[str, Any]:
         used = set(residual_groups(app.home).values())
         for path in app.home.deltas.glob(f"*{searching.WEIGHTS}"):
             if path.stem not in used:
-                path.unlink(missing_ok=True)
+                _remove_residual(app, path)
     if not report.runs:
         return {"nothing": report.nothing}
     run = report.runs[-1]
@@ -163,8 +164,16 @@ def _is_live_tainted(app: Application) -> bool:
     return tainted or (live is not None and bool(packs.with_erased(app, [live])))
 
 
-def _erase_files(home: Home, names: SubjectNames, facts: Sequence[Fact]) -> int:
+def _remove_residual(app: Application, path: Path) -> None:
+    """Delete a residual, of the object store of builds on a cluster too.  Raises ClusterError if that refuses."""
+    if (url := app.settings.executor.ray.storage) is not None:
+        Objects(url).remove(f"cache/deltas/{path.name}")
+    path.unlink(missing_ok=True)
+
+
+def _erase_files(app: Application, names: SubjectNames, facts: Sequence[Fact]) -> int:
     """Delete what runs wrote and set-aside ledgers that name the subject, its residuals, and its lines of logs."""
+    home = app.home
     if home.as_of.exists():
         remove(home.as_of)  # dated checkpoints may state it, and are built again in minutes
     groups = residual_groups(home)
@@ -172,7 +181,7 @@ def _erase_files(home: Home, names: SubjectNames, facts: Sequence[Fact]) -> int:
     count = 0
     for (fact, _), group in groups.items():
         if fact in erased and (path := home.deltas / f"{group}{searching.WEIGHTS}").exists():
-            path.unlink()
+            _remove_residual(app, path)
             count += 1
     pattern = names.spelled()
     for path in (*searching.files(home.runs), *home.root.glob(f"{home.database.name}.*")):

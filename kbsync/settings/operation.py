@@ -76,8 +76,22 @@ def _ray_address(value: str) -> str:
 RayAddress = Annotated[str, AfterValidator(_ray_address)]
 
 
+def _object_store(value: str) -> str:
+    """The same URL; raises ValueError for one that names no bucket, or has credentials in it."""
+    parts = urlsplit(value)
+    if parts.scheme not in OBJECT_STORES or not parts.hostname or parts.username or parts.query:
+        raise ValueError(
+            f"{value!r} is not an object store: write s3://BUCKET/PREFIX, and give credentials in the environment"
+        )
+    return value.rstrip("/")
+
+
+OBJECT_STORES = ("s3", "gs", "az")
+ObjectStoreUrl = Annotated[str, AfterValidator(_object_store)]
+
+
 class RaySettings(Section):
-    """The Ray cluster of `kind = "ray"`; home and base have to be on storage that all its nodes share."""
+    """The Ray cluster of `kind = "ray"`, see [cluster.md](cluster.md)."""
 
     address: RayAddress | None = Field(
         None,
@@ -87,6 +101,17 @@ class RaySettings(Section):
     workers: int = Field(2, ge=1, description="number of actors; each holds the base in memory")
     cpus_per_worker: float = Field(1.0, gt=0, description="CPUs of each actor")
     devices_per_worker: float = Field(0.0, ge=0, description="GPUs of each actor")
+    storage: ObjectStoreUrl | None = Field(
+        None,
+        description="object store through which nodes exchange files (extra `object-store`), such as "
+        "`s3://bucket/prefix`, of this home alone; unset: the home and the base are on a file system that all nodes "
+        "have at the same path",
+    )
+    base: Path | None = Field(
+        None,
+        description="directory on the nodes, such as one of their image, that has the imported base "
+        "(`base/DIGEST` of the home); unset: nodes fetch it from `storage` once",
+    )
     connect_timeout: PositiveDuration = Field(
         timedelta(minutes=2), description="maximum time for connecting to the head"
     )
@@ -104,8 +129,9 @@ class RaySettings(Section):
             "start-s": self.start_timeout.total_seconds(),
         }
         given = [f"--{name}={value:g}" for name, value in options.items()]
-        address = [f"--address={self.address}"] if self.address else []
-        return (sys.executable, "-m", "editing.cluster", *given, *address)
+        names = {"address": self.address, "storage": self.storage, "base": self.base}
+        given += [f"--{name}={value}" for name, value in names.items() if value is not None]
+        return (sys.executable, "-m", "editing.cluster", *given)
 
 
 class ExecutorSettings(Section):

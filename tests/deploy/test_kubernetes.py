@@ -19,7 +19,8 @@ WHOLE = [
     file
     for file in sorted(KUBERNETES.rglob("*.yaml"))
     if file.name not in ("kustomization.yaml", "volume.yaml", "database.yaml", "network.yaml", "gpu.yaml")
-    and file.name not in ("node.yaml", "shared.yaml", "cluster.yaml", "job.yaml", "queue.yaml")
+    and file.name
+    not in ("daemon.yaml", "home.yaml", "node.yaml", "shared.yaml", "cluster.yaml", "job.yaml", "queue.yaml")
 ]
 """Files with complete objects of Kubernetes' own kinds; the others are kustomizations, patches, and kinds of KubeRay
 and Kueue (test_ray_manifests.py)."""

@@ -92,6 +92,65 @@ def test_the_overlay_renders_to_a_daemon_that_is_a_node_of_the_cluster() -> None
         assert [m["mountPath"] for m in container["volumeMounts"] if m["name"] == "home"] == homes, "one path"
 
 
+def patched(one: dict[str, Any], file: str) -> dict[str, Any]:
+    """`one` after the operations (RFC 6902) of a file, of the kinds that it has."""
+    (operations,) = list(yaml.safe_load_all((KUBERNETES / file).read_text(encoding="utf-8")))
+    found = copy.deepcopy(one)
+    for operation in operations:
+        *parents, last = operation["path"].strip("/").split("/")
+        place: Any = found
+        for name in parents:
+            place = place[int(name)] if isinstance(place, list) else place[name]
+        if operation["op"] == "remove":
+            del place[int(last)]
+        elif last == "-":
+            place.append(operation["value"])
+        else:
+            assert (last in place) is (operation["op"] == "replace")
+            place[last] = operation["value"]
+    return found
+
+
+def test_with_an_object_store_nodes_mount_nothing_of_the_daemon_and_reach_the_store() -> None:
+    folder = "overlays/ray-object-store"
+    (plain,) = custom("overlays/ray/cluster.yaml")
+    cluster = patched(plain, f"{folder}/cluster.yaml")
+    jsonschema.validate(cluster, SCHEMA)
+    for group in groups(cluster):
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        assert [one["name"] for one in container["volumeMounts"]] == [one["name"] for one in pod["volumes"]]
+        assert {one["name"] for one in pod["volumes"]} == {"ray-token", "tmp", "shared-memory"}
+        assert container["envFrom"] == [{"secretRef": {"name": "kbsync-object-store"}}]
+    (_, worker) = groups(cluster)
+    sizes = {
+        one["name"]: one.get("emptyDir", {}).get("sizeLimit") for one in worker["template"]["spec"]["volumes"]
+    }
+    assert sizes["tmp"] == "64Gi", "the base is fetched there"
+    (policy,) = objects((KUBERNETES / "overlays/ray/ray-network.yaml").read_text(encoding="utf-8"))
+    policy = patched(policy, f"{folder}/network.yaml")
+    kubernetes_validate.validate(policy, kubernetes_validate.latest_version(), strict=True)
+    assert {"ports": [{"port": 443, "protocol": "TCP"}]} in policy["spec"]["egress"]
+
+
+def test_the_overlay_with_an_object_store_renders_to_a_daemon_that_has_its_credentials() -> None:
+    found = rendered("ray-object-store")
+    daemon = the("Deployment", found)["spec"]["template"]["spec"]["containers"][0]
+    assert daemon["envFrom"] == [{"secretRef": {"name": "kbsync-object-store"}}]
+    assert the("PersistentVolumeClaim", found)["spec"]["accessModes"] == ["ReadWriteOnce"]
+
+
+def test_the_variable_of_the_object_store_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    (deployment,) = objects(
+        (KUBERNETES / "overlays/ray-object-store/daemon.yaml").read_text(encoding="utf-8")
+    )
+    (variable,) = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    monkeypatch.setenv(variable["name"], variable["value"])
+    settings = load(None).executor.ray
+    assert settings.storage == "s3://example-bucket/kbsync"
+    assert f"--storage={settings.storage}" in settings.command()
+
+
 @pytest.mark.parametrize("file", ["overlays/ray/node.yaml", "queue/job.yaml"])
 def test_the_variables_are_settings(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (KUBERNETES / file).read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,9 @@ from editing.errors import SpecError
 from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.worker.protocol import Channel
 from kbsync.errors import BadConfiguration
+from kbsync.queries.object_store import storage_problems
 from kbsync.settings.loading import load
+from kbsync.settings.operation import ExecutorSettings, RaySettings
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +82,30 @@ def test_the_settings_become_the_command_line(monkeypatch: pytest.MonkeyPatch) -
     command = load(None).executor.ray.command()
     assert command[1:3] == ("-m", "editing.cluster")
     assert {"--address=[::1]:6379", "--workers=2", "--connect-s=30"} <= set(command)
+
+
+@pytest.mark.parametrize(
+    "url", ["bucket/prefix", "s3:///prefix", "s3://key:secret@bucket", "http://store/bucket"]
+)
+def test_an_object_store_of_another_kind_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KBSYNC_EXECUTOR__RAY__STORAGE", url)
+    with pytest.raises(BadConfiguration, match="s3://BUCKET/PREFIX"):
+        load(None)
+
+
+def test_settings_of_an_object_store_that_do_nothing_are_problems() -> None:
+    ray = RaySettings(base=Path("/models/base"))
+    assert [one[0] for one in storage_problems(ExecutorSettings(kind="ray", ray=ray))] == [
+        "[executor.ray] base"
+    ]
+    ray = RaySettings(storage="s3://bucket/prefix/", base=Path("/models/base"))
+    assert {"--storage=s3://bucket/prefix", "--base=/models/base"} <= set(ray.command())
+    assert not list(storage_problems(ExecutorSettings(kind="ray", ray=ray)))
+    assert [one[1] for one in storage_problems(ExecutorSettings(ray=ray))] == ["builds do not run on Ray"]
+
+
+def test_without_obstore_config_check_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    ray = RaySettings(storage="s3://bucket/prefix")
+    (problem,) = storage_problems(ExecutorSettings(kind="ray", ray=ray))
+    assert "kbsync[object-store]" in problem[1]

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
 
 from kbsync.cli import main
 from kbsync.queries import doctor
 from tests.support.micro import Micro, make
 from tests.support.obedient_server import ObedientServer, answer
+from tests.support.object_store import BUCKET, s3
 from tests.support.sparql_server import AGENT, free_port
 
 HOOK = "[deploy.web]\nkind = 'exec'\ndeploy = ['{0}']\nrollback = ['{0}']\nobserve = ['{0}']\n"
@@ -206,3 +208,24 @@ def test_a_deploy_hook_is_asked_what_it_serves(micro: Micro, capsys: pytest.Capt
     assert (code, found["deploy hook web"]["verdict"]) == (75, "later")
     assert "the server is down" in found["deploy hook web"]["detail"]
     assert found["deploy hook web"]["advice"]
+
+
+def test_the_object_store_of_builds_is_written_and_read(
+    micro: Micro, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3(tmp_path / "s3.log") as store:
+        for name, value in store.environment().items():
+            monkeypatch.setenv(name, value)
+        what = f"object store {store.url}"
+        text = micro.home.config.read_text(encoding="utf-8")
+        storage = f'\n[executor.ray]\nstorage = "{store.url}"\n'
+        micro.home.config.write_text(
+            text.replace("[executor]", '[executor]\nkind = "ray"') + storage, encoding="utf-8"
+        )
+        code, found = examined(micro, capsys)
+        assert code == 0
+        assert found[what]["verdict"] == "ok"
+        httpx.delete(f"{store.endpoint}/{BUCKET}").raise_for_status()
+        code, found = examined(micro, capsys)
+    assert code == 75
+    assert "check that the bucket exists" in found[what]["detail"]

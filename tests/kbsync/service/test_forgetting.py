@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from editing.cluster.object_cache import ObjectCache
+from editing.cluster.objects import Objects
 from editing.storage.manifest import read_manifest
 from editing.storage.pack import FILE as PACK
 from editing.storage.pack import entries
@@ -19,6 +21,7 @@ from kbsync.service.requests import Desk
 from state import State
 from state.names import SubjectNames
 from tests.support.micro import Micro, make
+from tests.support.object_store import s3
 from tests.support.proof import check_live
 from tests.support.proven import kbsync
 
@@ -92,6 +95,21 @@ def test_nothing_is_left_and_live_is_what_it_would_be_without_the_fact(world: Mi
     assert any("it was built with" in line for line in checked(home / "fact.json", str(signing.key)))
     assert kbsync(home, "prove", "checkpoint", live.id, "--out", home / "proof.json") == 0
     assert kbsync(home, "prove", "subject", PERSON, "--absent", "--out", home / "absent.json") == 0
+
+
+def test_residuals_are_removed_from_the_object_store_of_a_cluster(
+    world: Micro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3(tmp_path / "s3.log") as store:
+        for name, value in store.environment().items():
+            monkeypatch.setenv(name, value)
+        text = world.home.config.read_text(encoding="utf-8")
+        world.home.config.write_text(f'{text}\n[executor.ray]\nstorage = "{store.url}"\n', encoding="utf-8")
+        objects = Objects(store.url)
+        ObjectCache(objects, world.home.cache).send_all()
+        assert kbsync(world.home.root, "forget", PERSON, "--reason", "a request", "--yes") == 0
+        left = {name.rpartition("/")[2] for name in objects.names("cache/deltas")}
+    assert left == {path.name for path in world.home.deltas.iterdir()}
 
 
 def test_live_is_bit_for_bit_that_of_a_ledger_without_the_fact(world: Micro, tmp_path: Path) -> None:
