@@ -14,6 +14,7 @@ from kbsync.console import print_json, print_table, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from editing.evaluation.measures.declaration import FactMeasure
     from kbsync.gates import Gate
     from kbsync.settings.sections import PlanSettings
 
@@ -138,28 +139,18 @@ def gates(
 
 
 def _print_power(gates: Sequence[Gate], plan: PlanSettings, margin: float, *, json: bool) -> None:
+    from editing.evaluation.measures.of_facts import FACT_MEASURES
     from kbsync.gates.power import sample_sizes
 
+    measures = {measure.name: measure for measure in FACT_MEASURES}
     questions = {
-        "efficacy": 1,
-        "paraphrase": plan.paraphrases,
-        "neighbourhood": plan.neighbours,
-        "same_subject": plan.same_subject,
-        "retention": 1,
-        "edited_retention": 1,
-        "known_retention": 1,
-        "said": 2,
-        "said_in_chat": 2,
-        "generation": 1,
+        name: one.questions if isinstance(one.questions, int) else getattr(plan, one.questions)
+        for name, one in measures.items()
     }
     sizes = sample_sizes([gate for gate in gates if gate.enabled], questions, margin=margin)
     if json:
         print_json(sizes)
         return
-    free = dict.fromkeys(("said", "said_in_chat"), f"generate = {plan.generate}")
-    sampled = free | dict.fromkeys(
-        ("retention", "edited_retention", "known_retention"), f"retention_sample = {plan.retention_sample}"
-    )
     print_table(
         f"samples that pass nine of ten candidates which are better by {margin:g}",
         ("gate", "threshold", "true share", "cases", "questions a fact", "facts", "setting"),
@@ -171,11 +162,25 @@ def _print_power(gates: Sequence[Gate], plan: PlanSettings, margin: float, *, js
                 s.cases,
                 s.questions,
                 s.facts,
-                sampled.get(s.gate, "all are asked"),
+                _sample(measures[s.gate], plan),
             )
             for s in sizes
         ),
     )
+
+
+def _sample(measure: FactMeasure, plan: PlanSettings) -> str:
+    """What limits the number of facts that the measure asks about."""
+    limits = []
+    if measure.of == "examined":
+        limits.append(f"exam_every = {plan.exam_every}")
+    elif measure.of != "new":
+        limits.append(f"retention_sample = {plan.retention_sample}")
+    if measure.answered in ("free", "sampled"):
+        limits.append(f"generate = {plan.generate}")
+    elif measure.most is not None:
+        limits.append(f"{measure.most} at most")
+    return ", ".join(limits) or "all are asked"
 
 
 def relations(

@@ -74,6 +74,8 @@ class FactMeasure:
     """Whether its questions are put through the chat template, where there is one."""
     most: int | None = None
     """Maximum number of facts that are asked about; None: all, or for sampled and free answers as the spec says."""
+    questions: int | str = 1
+    """Maximum number of questions about one fact, or the name of the `[plan]` setting that limits it."""
     gate: Gate | None = None
     """How it is judged; its `evidence` describes what is wrong with one fact."""
     chance: float | None = None

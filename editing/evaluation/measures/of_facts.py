@@ -87,6 +87,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
     FactMeasure(
         name="paraphrase",
         asks=restated,
+        questions="paraphrases",
         gate=at_least(
             0.85,
             "paraphrases of edited facts that are answered as the fact states",
@@ -98,6 +99,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         asks=lambda fact: fact.neighbours,
         expects="unchanged",
         probe="neighbour",
+        questions="neighbours",
         gate=at_least(
             0.90,
             "subjects close to the edited ones that are answered as before",
@@ -108,6 +110,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         name="same_subject",
         asks=lambda fact: fact.same_subject,
         expects="unchanged",
+        questions="same_subject",
         gate=at_least(
             0.85,
             "other relations of the edited subjects that are answered as before",
@@ -136,6 +139,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         name="said",
         asks=unseen,
         answered="free",
+        questions=UNSEEN,
         gate=at_least(
             0.50,
             "greedy answers to unseen wordings and conversations that name the object first, not the old one",
@@ -146,6 +150,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         name="said_in_chat",
         asks=unseen_in_chat,
         answered="free",
+        questions=UNSEEN,
         gate=at_least(
             0.40,
             "those of these answers that are given in a conversation, through the chat template",
@@ -156,6 +161,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         name="aliases",
         asks=renamed,
         answered="free",
+        questions=2,
         gate=_free("that state a new fact, asked with other names of its subject", _BY_NAME),
     ),
     FactMeasure(
@@ -163,6 +169,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         asks=following("reversed"),
         answered="free",
         of_base=True,
+        questions="consequence_questions",
         gate=_free("that name the subject of a new fact, asked by its object", _INFERRED),
     ),
     FactMeasure(
@@ -170,6 +177,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         asks=following("symmetric"),
         answered="free",
         of_base=True,
+        questions="consequence_questions",
         gate=_free("that state a new fact of a symmetric relation about its object", _INFERRED),
     ),
     FactMeasure(
@@ -177,6 +185,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         asks=following("two_hop"),
         answered="free",
         of_base=True,
+        questions="consequence_questions",
         gate=_free("to two-hop questions that follow from new facts", _INFERRED),
     ),
     FactMeasure(
@@ -207,6 +216,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         asks=robustness.after_distractor,
         most=robustness.FACTS,
         chance=OFTEN,
+        questions=2,
         gate=at_least(
             0.80,
             "prompts after a sentence about the same subject that are answered as the fact states",
@@ -221,6 +231,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         in_conversation=True,
         most=robustness.FACTS,
         chance=OFTEN,
+        questions=2,
         gate=at_least(
             0.60,
             'answers to "Is it true that …?" that are likelier to confirm the fact, and to deny what it replaced',
@@ -233,6 +244,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         expects="avoided",
         most=robustness.FACTS,
         chance=OFTEN,
+        questions=2,
         gate=at_least(
             0.60,
             "denied prompts (`It is not true that …`, `… is not`) that are not answered with the object all the same",
@@ -243,6 +255,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         name="old_paraphrase",
         asks=restated,
         of="examined",
+        questions="paraphrases",
         gate=_again(0.85, "paraphrases that are answered as the fact states"),
     ),
     FactMeasure(
@@ -250,6 +263,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         asks=lambda fact: fact.neighbours,
         expects="unchanged",
         of="examined",
+        questions="neighbours",
         gate=_again(0.90, "subjects close to the edited ones that are answered as before"),
     ),
     FactMeasure(
@@ -257,6 +271,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         asks=lambda fact: fact.same_subject,
         expects="unchanged",
         of="examined",
+        questions="same_subject",
         gate=_again(0.85, "other relations of the subject that are answered as before"),
     ),
     FactMeasure(
@@ -264,6 +279,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         asks=unseen,
         answered="free",
         of="examined",
+        questions=UNSEEN,
         gate=_again(0.50, "free answers to unseen wordings that state the fact"),
     ),
 )

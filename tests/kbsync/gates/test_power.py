@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from editing.evaluation.measures.of_facts import FACT_MEASURES
 from kbsync.cli import main
 from kbsync.gates import DEFAULT_GATES, Gate, wilson_bound
 from kbsync.gates.power import independent_cases, sample_sizes
+from kbsync.settings.sections import PlanSettings
 
 
 @pytest.mark.parametrize("power", [0.8, 0.9])
@@ -53,4 +55,23 @@ def test_the_command_shows_the_samples_and_the_settings_that_they_need(
     assert sizes["retention"]["cases"] == independent_cases(0.9, 0.94, 0.95, 0.9)
     with pytest.raises(SystemExit, match="0"):
         main(["--home", str(tmp_path), "gates", "--power"])
-    assert "retention_sample" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "retention_sample" in shown
+    assert "32 at most" in shown, "robustness gates ask a sample whose size no setting changes"
+
+
+def test_every_enabled_gate_on_facts_has_a_sample_size(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--home", str(tmp_path), "gates", "--power", "--json"])
+    sizes = {one["gate"]: one for one in json.loads(capsys.readouterr().out)}
+    assert set(sizes) == {m.name for m in FACT_MEASURES if m.gate is not None and m.gate.enabled}
+    plan = PlanSettings()
+    assert sizes["paraphrase"]["questions"] == plan.paraphrases
+    assert sizes["distractor"]["questions"] == 2
+
+
+def test_a_measure_that_names_what_limits_its_questions_names_a_setting() -> None:
+    named = {one.questions for one in FACT_MEASURES if isinstance(one.questions, str)}
+    assert named <= set(PlanSettings.model_fields)
