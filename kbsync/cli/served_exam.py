@@ -73,6 +73,10 @@ def judge_served(
             min=2, max=32, help="Bits in which weights are served; fewer explain larger differences."
         ),
     ] = 16,
+    chat: Annotated[
+        bool,
+        typer.Option("--chat/--no-chat", help="Whether questions in conversations are asked too."),
+    ] = True,
     json: Json = False,
 ) -> None:
     """Ask a server a sample of a checkpoint's exam, and compare its answers with those that the gates judged.
@@ -83,7 +87,7 @@ def judge_served(
     """
     from kbsync.deployment import served_exam
 
-    options = served_exam.ExamOptions(model=server.model, count=sample, bits=bits)
+    options = served_exam.ExamOptions(model=server.model, count=sample, bits=bits, chat=chat)
     with globals_of(context).ledger() as app, live_progress() as progress:
         found = served_exam.judge_served(app, _chosen(app, checkpoint), server.connect(), options, progress)
     if json:

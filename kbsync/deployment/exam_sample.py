@@ -1,8 +1,8 @@
 """The questions of a checkpoint's exam whose judged answers are known, and a sample of them: pure.
 
 A round's report has the answer to every fact's own prompt, whether each further question was answered as expected, and
-the texts of all answers about facts that failed a question and about the first new facts.  Questions in conversations
-are left out: a server puts them through a chat template of its own.
+the texts of all answers about facts that failed a question and about the first new facts.  A question in a conversation
+is asked as the user's only turn, without a thought before the answer; the server puts it through the chat template.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _KINDS = {
 }
 """Name of a question in a report → its kind here."""
 _FREE = 2
-"""A fact is answered freely after so many of its paraphrases (`UNSEEN` in `editing.evaluation.measures.of_facts`)."""
+"""A fact is answered freely after so many of its paraphrases, and in so many conversations (`UNSEEN` in
+`editing.evaluation.measures.of_facts`)."""
+CHAT = "chat"
+"""The kind of a question in a conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +39,25 @@ class ExamQuestion:
     """One question that the gates judged."""
 
     kind: str
-    """`own`, `paraphrase`, `neighbour`, `same subject`, `said` or `canary`."""
+    """`own`, `paraphrase`, `neighbour`, `same subject`, `said`, `chat` or `canary`."""
     fact: str
     """Id of the fact that it is about; empty for a canary."""
     prompt: str
+    """The text that the model continues or, of kind `chat`, what the user asks."""
     judged: str | None
     """The answer that was judged; None for a free answer that stated the fact, whose text the report does not have."""
     probability: float | None = None
     """Of the judged answer, as the geometric mean of its tokens' probabilities, where it was measured."""
 
 
-def exam(spec: BuildSpec, report: BuildReport) -> list[ExamQuestion]:
-    """Every question whose judged answer is known, each once."""
+def exam(spec: BuildSpec, report: BuildReport, *, chat: bool = True) -> list[ExamQuestion]:
+    """Every question whose judged answer is known, each once; without `chat`, none in a conversation."""
     specs = {fact.id: fact for fact in spec.facts}
     found: dict[tuple[str, str], ExamQuestion] = {}
     for fact in report.facts:
         if fact.id in specs:
-            for question in _about(specs[fact.id], fact):
+            own = specs[fact.id]
+            for question in (*_about(own, fact), *(_in_chat(own, fact, spec.settings.chat) if chat else ())):
                 found.setdefault((question.kind, question.prompt), question)
     for case in _canaries(spec, report):
         found.setdefault(("canary", case.prompt), ExamQuestion("canary", "", case.prompt, case.target))
@@ -99,6 +104,29 @@ def _passed(spec: FactSpec, fact: FactReport) -> Iterator[ExamQuestion]:
             for prompt, passed in zip(free, outcomes, strict=False):
                 if passed:
                     yield ExamQuestion("said", fact.id, prompt, None)
+
+
+def _in_chat(spec: FactSpec, fact: FactReport, edited: bool) -> Iterator[ExamQuestion]:
+    """The conversations about a fact; `edited`: its first questions were edited with, and judge nothing.
+
+    What was asked in conversations follows what was asked as completions, and further conversations (after a system
+    message, or with a thought) follow the plain ones.
+    """
+    questions = spec.unseen_questions if edited else (*spec.questions, *spec.unseen_questions)
+    put = [render(question, spec.subject) for question in dict.fromkeys(questions)][:_FREE]
+    wordings = {render(one.prompt, one.subject) for one in spec.wordings()}
+    completions = sum(prompt not in wordings for prompt in spec.paraphrases[:_FREE])
+    outcomes = fact.outcomes.get("said_in_chat") or fact.outcomes.get("old_said", ())[completions:]
+    if len(outcomes) < len(put):
+        return  # no chat template, or a question that was left out
+    free = [probe for probe in fact.probes if _KINDS.get(probe.kind) == "said" and not probe.passed]
+    for question, passed in zip(put, outcomes, strict=False):
+        if passed:
+            yield ExamQuestion(CHAT, fact.id, question, None)
+            continue
+        said = next((probe.answer for probe in free if question in probe.prompt), "")
+        if said:
+            yield ExamQuestion(CHAT, fact.id, question, said)
 
 
 def sample(questions: Sequence[ExamQuestion], count: int, seed: str) -> list[ExamQuestion]:

@@ -15,7 +15,7 @@ from editing.spec import BuildReport, BuildSpec, Case
 from kbsync.application import Application
 from kbsync.deployment.asking import first_model
 from kbsync.deployment.departures import ComparedAnswer, ServedAnswer, ServedToken, compare, explained_by
-from kbsync.deployment.exam_sample import ExamQuestion, exam, sample
+from kbsync.deployment.exam_sample import CHAT, ExamQuestion, exam, sample
 from kbsync.deployment.hooks import HookFailed, version_id
 from kbsync.deployment.http import Server, described, object_of
 from kbsync.errors import BadData, NoInput
@@ -23,9 +23,11 @@ from state.records import Checkpoint
 
 _TOPS = 5
 """Alternatives of which log-probabilities are asked at each token: as many as the OpenAI API gives."""
-_GREEDY = {"repetition_penalty": 1.0, "repeat_penalty": 1.0}
+_GREEDY: dict[str, Any] = {"repetition_penalty": 1.0, "repeat_penalty": 1.0}
 """Servers penalise tokens that occurred before, even at temperature 0: vLLM and SGLang where the model's generation
 settings say so, llama.cpp's by itself.  The API has no parameter for it; these are their own names."""
+_SILENT: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}}
+"""Conversations were judged without a thought before the answer; vLLM, SGLang and llama.cpp hand this to a template."""
 _FEWEST, _MOST = 8, 64
 """Maximum tokens of an answer; a token is at least one byte, so the judged answer's length in bytes is enough."""
 _FREELY = 32
@@ -42,6 +44,8 @@ class ExamOptions:
     seed: int = 0
     bits: int = 16
     """In which its weights are served."""
+    chat: bool = True
+    """Whether questions that were judged in conversations are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def judge_served(
     """
     spec, report = _round(app, checkpoint)
     seed = f"{checkpoint.digest}\0{options.seed}"
-    questions = sample(exam(spec, report), options.count, seed)
+    questions = sample(exam(spec, report, chat=options.chat), options.count, seed)
     if not questions:
         raise BadData(
             f"the exam of checkpoint {checkpoint.id} has no question that a server can be asked",
@@ -144,14 +148,36 @@ def _ask(server: Server, model: str, question: ExamQuestion) -> ServedAnswer:
     tokens = _FREELY
     if question.judged is not None:
         tokens = min(_MOST, max(_FEWEST, len(question.judged.encode())))
-    body = {"model": model, "prompt": question.prompt, "max_tokens": tokens, "temperature": 0}
-    answer = server.post("/v1/completions", json={**body, **_GREEDY, "logprobs": _TOPS})
-    for further in ({"logprobs": _TOPS}, {}):  # what a server does not know it may refuse, with any status
-        if not answer.is_success:
-            answer = server.post("/v1/completions", json={**body, **further})
+    body = {"model": model, "max_tokens": tokens, "temperature": 0}
+    if question.kind == CHAT:
+        turn = {"role": "user", "content": question.prompt}
+        tops = {"logprobs": True, "top_logprobs": _TOPS}
+        further: tuple[dict[str, Any], ...] = (_SILENT | _GREEDY | tops, _SILENT | tops, tops, {})
+        return _answer(server, "/v1/chat/completions", {**body, "messages": [turn]}, further)
+    return _answer(
+        server,
+        "/v1/completions",
+        {**body, "prompt": question.prompt},
+        ({**_GREEDY, "logprobs": _TOPS}, {"logprobs": _TOPS}, {}),
+    )
+
+
+def _answer(
+    server: Server, path: str, body: dict[str, Any], further: Sequence[dict[str, Any]]
+) -> ServedAnswer:
+    """The answer to the request with the first of `further` that the server does not refuse, with whatever status."""
+    chat = "messages" in body
+    for more in further:
+        answer = server.post(path, json={**body, **more})
+        if answer.is_success:
+            break
     try:
         choice = object_of(answer)["choices"][0]
-        text = choice["text"]
+        text = choice["message"]["content"] if chat else choice["text"]
+    except HookFailed as error:
+        raise HookFailed(
+            f"{error}; --no-chat asks no questions in conversations" if chat else str(error)
+        ) from error
     except (KeyError, IndexError, TypeError) as error:
         raise HookFailed(f"{described(answer)} holds no completion") from error
     if not isinstance(text, str):
