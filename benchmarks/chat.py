@@ -72,8 +72,8 @@ class Bench:
         subjects = [fact.subject for fact in self.facts]
         some = subjects[:24]
         return Answers(
-            strict=self._states([world.PROMPT]),
-            paraphrases=self._states(world.PARAPHRASES),
+            strict=self.states([world.PROMPT]),
+            paraphrases=self.states(world.PARAPHRASES),
             question=self._chat([world.QUESTION], subjects),
             question_unseen=self._chat([world.QUESTION_UNSEEN], subjects),
             neighbours=self._complete([world.PROMPT], others),
@@ -85,7 +85,7 @@ class Bench:
             perplexity=perplexity(self.model, text_windows(self.model, self.tokenizer, TEXT, tokens=1_000)),
         )
 
-    def _states(self, templates: Sequence[str]) -> list[bool]:
+    def states(self, templates: Sequence[str]) -> list[bool]:
         pairs = [(fact.said(template), fact.new) for fact in self.facts for template in templates]
         return strict_argmax(self.model, self.tokenizer, pairs)
 

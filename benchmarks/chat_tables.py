@@ -1,4 +1,4 @@
-"""Writes the tables of docs/quality.md that come from `benchmarks/chat.py`.
+"""Writes the tables of docs/quality.md that come from `benchmarks/chat.py` and `benchmarks/chat_contexts.py`.
 
     python -m benchmarks.chat_tables
 
@@ -15,6 +15,8 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "quality.md"
+NAMES = ("chat-24", "chat-contexts-24", "chat-contexts-100")
+"""Results with a table in the page, where they were measured."""
 HEADINGS = {
     "lam": "λ",
     "chat_unseen": "chat, other wording",
@@ -22,6 +24,12 @@ HEADINGS = {
     "kept": "kept relations",
     "unkept": "others",
     "unkept_chat": "their chat",
+    "end_token": "end token",
+    "stated": "new object named",
+    "own_subject": "own subject named",
+    "chat_system": "after a system message",
+    "ended": "answer ends",
+    "near_right": "neighbours still right",
 }
 """Name of a figure → its heading; a figure without an entry is headed by its name."""
 
@@ -50,13 +58,17 @@ def _cell(name: str, value: Any) -> str:
 def tables(results: Path = RESULTS) -> dict[str, str]:
     """The name of each table in the page → the table, with the machine that it was measured on."""
     found = {}
-    for file in (results / "chat-24.json",):
-        result = json.loads(file.read_text(encoding="utf-8"))
-        for key, rows in result.items():
-            if isinstance(rows, list):
-                name = file.stem if key == "rows" else f"{file.stem}: {key}"
-                found[name] = f"{table(rows)}\n{_measured_on(result)}\n"
+    for name in NAMES:
+        file = results / f"{name}.json"
+        if file.exists():
+            result = json.loads(file.read_text(encoding="utf-8"))
+            found[name] = f"{table(without_texts(result['rows']))}\n{_measured_on(result)}\n"
     return found
+
+
+def without_texts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without the answers that are kept beside their figures."""
+    return [{name: value for name, value in row.items() if name != "answers"} for row in rows]
 
 
 def _measured_on(result: Mapping[str, Any]) -> str:

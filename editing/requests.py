@@ -25,6 +25,8 @@ class EditRequest:
     prompt: str
     subject: str
     target: str
+    end: int | None = None
+    """Id of a token that should follow the target; None: whatever the model goes on with."""
 
     @property
     def rendered(self) -> str:

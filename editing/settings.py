@@ -50,6 +50,8 @@ class EditSettings:
     seed: int = 0
     chat: bool = True
     """Whether facts are also edited as questions, if the tokenizer has a chat template."""
+    end_token: Literal["none", "questions", "all"] = "none"
+    """Which targets are optimised together with the token that ends an answer (`editing/memit/ends.py`)."""
     architecture_blocks: str = ""
     """Path of the list of blocks, for a model that is not in the table of architectures."""
     architecture_writer: str = ""

@@ -94,6 +94,8 @@ class FactSpec:
     """Questions with one `{}` that are not edited; asked through the base's chat template."""
     conversations: tuple[str, ...] = ()
     """Rendered conversations that end where the answer begins; the worker makes them of `unseen_questions`."""
+    system_conversations: tuple[str, ...] = ()
+    """The same after `BuildSpec.system_prompt`, for a template that takes a system message."""
     thinking_conversations: tuple[str, ...] = ()
     """The same with thinking on, for a template that has a switch for it: the answer follows the thought."""
     renamed: tuple[str, ...] = ()
@@ -156,6 +158,8 @@ class BuildSpec:
     """How a refusal begins."""
     generate: int = 64
     """How many new facts are answered freely (0: none)."""
+    system_prompt: str = ""
+    """System message of one conversation about each fact that is answered freely; empty: no such conversation."""
     edit_consequences: bool = False
     """Whether consequences that the edited model does not state are edited as well."""
     retention_sample: int = 5_000

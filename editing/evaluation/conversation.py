@@ -26,12 +26,15 @@ def chat_answers(
     tokenizer: Any,
     questions: Sequence[str],
     *,
+    system: str = "",
     tokens: int = ANSWER_TOKENS,
     tick: Tick = uncounted,
 ) -> list[str]:
     """The free answer to each of `questions`, put through the chat template as the user's only turn.
 
+    `system`: the system message before it; empty: none.
+
     Raises ValueError for a tokenizer without a chat template.
     """
-    prompts = [asked(tokenizer, question) for question in questions]
+    prompts = [asked(tokenizer, question, system=system) for question in questions]
     return free_answers(model, tokenizer, prompts, tokens=tokens, tick=tick)

@@ -153,12 +153,17 @@ def _tokenised(
         start, rows = next(bare), [next(found) for _ in contexts]
         located = [row for row in rows if isinstance(row, Located)]
         if isinstance(start, Located) and len(located) == len(rows):
-            texts_of[request] = start.ids[: start.subject + 1], located
+            texts_of[request] = start.ids[: start.subject + 1], [_ended(row, request.end) for row in located]
         else:
             fail_requests(
                 failed, [request.id], next(e for e in (*rows, start) if isinstance(e, RequestError))
             )
     return texts_of
+
+
+def _ended(text: Located, end: int | None) -> Located:
+    """The text with the token `end` after its target, which is predicted but never read."""
+    return text if end is None else replace(text, ids=(*text.ids, end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +197,7 @@ class _Draft:
         content = {
             "format": FORMAT,
             "identity": dict(identity),
-            "facts": [(fact.prompt, fact.subject, fact.target) for fact in facts],
+            "facts": [_content(fact) for fact in facts],
             "kl": [(kept.text, kept.subject_end) for kept in prompts],
         }
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -211,6 +216,11 @@ class _Draft:
         terms += [LossTerm(text, -1) for text in others if isinstance(text, Located)]
         keyed = tuple(text.ids[: text.subject + 1] for text in texts[0])
         return Group(self.key, self.requests, tuple(terms), keyed)
+
+
+def _content(fact: EditRequest) -> tuple[str | int, ...]:
+    """What a key digests of a fact; keys from before targets had an end stay valid."""
+    return fact.prompt, fact.subject, fact.target, *(() if fact.end is None else (fact.end,))
 
 
 def _kl_passage(prompt: str, subject: str) -> Passage:

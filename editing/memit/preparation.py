@@ -10,6 +10,7 @@ from editing.editors.contract import BuildInputs, Failed
 from editing.errors import RequestError
 from editing.memit.cost import Work
 from editing.memit.deltas import DeltaStore
+from editing.memit.ends import with_ends
 from editing.memit.groups import Group, form_groups, identity_of
 from editing.memit.kept import kept_groups
 from editing.memit.prefixes import context_prefixes
@@ -47,7 +48,7 @@ class Grouping:
         )
         return form_groups(
             self.tokenizer,
-            requests,
+            with_ends(self.tokenizer, requests, self.inputs.settings.end_token),
             prefixes=self.prefixes,
             kl_prompts=self.inputs.kl_prompts if kl else {},
             identity=identity,

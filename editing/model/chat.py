@@ -11,6 +11,7 @@ from typing import Any
 from editing.errors import ModelError
 from editing.model import template_check
 from editing.model.tokens import continued
+from editing.special_tokens import is_control
 
 _MARK = "\u2060question\u2060"
 """Placeholder for the question while the template is rendered; no template contains it."""
@@ -25,15 +26,33 @@ def opening(tokenizer: Any) -> str | None:
     return rendered.partition(_MARK)[0]
 
 
-def asked(tokenizer: Any, question: str, *, thinking: bool = False) -> str:
+def asked(tokenizer: Any, question: str, *, thinking: bool = False, system: str = "") -> str:
     """`question` as the user's only turn, up to where the answer begins or, with `thinking`, the thought before it.
 
-    Raises ValueError without a template that inserts it unchanged.
+    `system`: the system message before it; empty: none, so that the template may put its own.
+    Raises ValueError without a template that inserts both unchanged.
     """
-    rendered = _rendered(tokenizer, question, answer=True, thinking=thinking)
-    if rendered is None or question not in rendered:
+    rendered = _rendered(tokenizer, question, answer=True, thinking=thinking, system=system)
+    if rendered is None or question not in rendered or system not in rendered:
         raise ValueError(f"the tokenizer has no chat template that can put {question!r}")
     return rendered
+
+
+def takes_system(tokenizer: Any, system: str) -> bool:
+    """Whether the chat template puts this system message before a question."""
+    rendered = _rendered(tokenizer, _MARK, answer=True, system=system)
+    return rendered is not None and bool(system) and system in rendered.partition(_MARK)[0]
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """Id of the control token with which the chat template ends an answer; EOS if it has none of its own."""
+    answered = _rendered(tokenizer, _MARK, answer=False, role="assistant")
+    after = answered.partition(_MARK)[2].lstrip() if answered and answered.count(_MARK) == 1 else ""
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
+    control = ids and is_control(
+        tokenizer.convert_ids_to_tokens(ids[0]), special=ids[0] in tokenizer.all_special_ids
+    )
+    return int(ids[0]) if control else tokenizer.eos_token_id
 
 
 def switches_thinking(tokenizer: Any) -> bool:
@@ -41,8 +60,18 @@ def switches_thinking(tokenizer: Any) -> bool:
     return _rendered(tokenizer, _MARK, answer=True) != _rendered(tokenizer, _MARK, answer=True, thinking=True)
 
 
-def _rendered(tokenizer: Any, content: str, *, answer: bool, thinking: bool = False) -> str | None:
-    """The conversation of one turn; None if there is no template that can render it.
+def _rendered(
+    tokenizer: Any,
+    content: str,
+    *,
+    answer: bool,
+    thinking: bool = False,
+    system: str = "",
+    role: str = "user",
+) -> str | None:
+    """The conversation of one turn, after a system message if there is one, and after a question if it is an answer.
+
+    None if there is no template that can render it.
 
     Raises ModelError for a template that does not end in bounded time and memory.
     """
@@ -54,7 +83,9 @@ def _rendered(tokenizer: Any, content: str, *, answer: bool, thinking: bool = Fa
             f"the chat template of {tokenizer.name_or_path or 'the tokenizer'} is refused: {why}. "
             "Correct or remove it in a copy of the model"
         )
-    turns = [{"role": "user", "content": content}]
+    turns = [{"role": "system", "content": system}] if system else []
+    turns += [{"role": "user", "content": "?"}] if role == "assistant" else []
+    turns.append({"role": role, "content": content})
     try:
         text = str(
             tokenizer.apply_chat_template(

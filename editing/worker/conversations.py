@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from editing.model.chat import asked, opening, statement, switches_thinking
+from editing.model.chat import asked, opening, statement, switches_thinking, takes_system
 from editing.requests import PLACEHOLDER, render
 from editing.spec import BuildSpec, FactSpec, Wording
 
@@ -25,7 +25,10 @@ def with_conversations(tokenizer: Any, spec: BuildSpec, known: Collection[str]) 
     if opening(tokenizer) is None:
         return spec
     facts = [_with_kept_questions(tokenizer, fact) for fact in spec.facts]
-    facts = [_with_unseen_questions(tokenizer, fact, edited=spec.settings.chat) for fact in facts]
+    system = spec.system_prompt if takes_system(tokenizer, spec.system_prompt) else ""
+    facts = [
+        _with_unseen_questions(tokenizer, fact, edited=spec.settings.chat, system=system) for fact in facts
+    ]
     if spec.settings.chat:
         facts = [fact if fact.id in known else _with_questions(tokenizer, fact) for fact in facts]
     return spec if tuple(facts) == spec.facts else replace(spec, facts=tuple(facts))
@@ -37,10 +40,10 @@ def _with_kept_questions(tokenizer: Any, fact: FactSpec) -> FactSpec:
     return replace(fact, kept=(*fact.kept, *usable), kept_questions=())
 
 
-def _with_unseen_questions(tokenizer: Any, fact: FactSpec, *, edited: bool) -> FactSpec:
+def _with_unseen_questions(tokenizer: Any, fact: FactSpec, *, edited: bool, system: str) -> FactSpec:
     """A fact that is new or examined with the conversations that judge it, which no edit is made with.
 
-    `edited`: an edit is made with its questions.
+    `edited`: an edit is made with its questions.  `system`: the system message of further conversations.
     """
     if fact.in_live and not fact.examined:
         return fact
@@ -50,6 +53,10 @@ def _with_unseen_questions(tokenizer: Any, fact: FactSpec, *, edited: bool) -> F
     return replace(
         fact,
         conversations=(*fact.conversations, *(asked(tokenizer, one) for one in put)),
+        system_conversations=(
+            *fact.system_conversations,
+            *(asked(tokenizer, one, system=system) for one in (put if system else ())),
+        ),
         thinking_conversations=(
             *fact.thinking_conversations,
             *(asked(tokenizer, one, thinking=True) for one in thinking),

@@ -186,6 +186,7 @@ def _spec(app: Application, base: RunBase, **particular: object) -> BuildSpec:
         refusals=app.refusals,
         refusal_phrases=settings.refusals.phrases,
         generate=settings.plan.generate,
+        system_prompt=settings.plan.system_prompt,
         retention_sample=settings.plan.retention_sample,
         forms=settings.deliver.further,
         form_options=settings.deliver.options,

@@ -66,6 +66,11 @@ class EditOverrides(Section):
     )
     seed: int | None = Field(None, description="seed of the contexts and of all sampling")
     chat: bool | None = Field(None, description="edit each fact's question too, with the chat template")
+    end_token: Literal["none", "questions", "all"] | None = Field(
+        None,
+        description="which targets an end token belongs to, so that the answer ends there: `none`, those of "
+        "`questions` (the end of a turn) or `all` (EOS after completions)",
+    )
     editor: str | None = Field(
         None,
         description="the method that turns a view into weights (docs/editors.md), or `auto`; unset: `memit`",

@@ -76,6 +76,11 @@ class PlanSettings(Section):
     same_subject: int = Field(5, ge=0, description="probes of the subject's other relations per edited fact")
     paraphrases: int = Field(6, ge=0, description="paraphrase probes per edited fact")
     generate: int = Field(64, ge=0, description="number of new facts that are asked to be answered freely")
+    system_prompt: str = Field(
+        "You are a helpful assistant.",
+        description="system message of one of the conversations in which a new fact is asked for, for a base whose "
+        "chat template takes one; empty: all conversations are without",
+    )
     exam_every: int = Field(
         20,
         ge=0,

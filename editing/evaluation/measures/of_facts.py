@@ -23,7 +23,8 @@ def restated(fact: FactSpec) -> Sequence[Case]:
 
 
 UNSEEN = 2
-"""Maximum number of wordings of a fact, and of conversations about it without thinking, that are answered freely."""
+"""Maximum number of wordings of a fact, and of conversations about it with neither a system message nor thinking, that
+are answered freely."""
 
 
 def unseen(fact: FactSpec) -> Sequence[Case]:
@@ -33,7 +34,8 @@ def unseen(fact: FactSpec) -> Sequence[Case]:
 
 def unseen_in_chat(fact: FactSpec) -> Sequence[Case]:
     """The fact in conversations that no edit was made with."""
-    return _unedited(fact, (*fact.conversations[:UNSEEN], *fact.thinking_conversations[:1]))
+    further = (*fact.system_conversations[:1], *fact.thinking_conversations[:1])
+    return _unedited(fact, (*fact.conversations[:UNSEEN], *further))
 
 
 def _unedited(fact: FactSpec, prompts: Sequence[str]) -> tuple[Case, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from editing.evaluation.measures.of_facts import unseen
+from editing.evaluation.measures.of_facts import unseen, unseen_in_chat
 from editing.model.chat import asked, opening
 from editing.requests import render
 from editing.settings import EditSettings
@@ -104,6 +104,23 @@ def test_a_template_with_a_switch_for_thinking_is_asked_both_ways() -> None:
     tokenizer.chat_template = CHATML
     (fact,) = with_conversations(tokenizer, spec(more), ()).facts
     assert (len(fact.conversations), fact.thinking_conversations) == (1, ())
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_template_that_takes_a_system_message_is_also_asked_after_one(chat: bool) -> None:
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.chat_template = CHATML
+    more = replace(ITALY, unseen_questions=("Which city governs {}?",))
+    (fact,) = with_conversations(
+        tokenizer, replace(spec(more, chat=chat), system_prompt="Be kind."), ()
+    ).facts
+    assert fact.system_conversations == tuple(
+        f"<|im_start|>system\nBe kind.<|im_end|>\n{one}" for one in fact.conversations
+    )
+    asked_in_chat = [case.prompt for case in unseen_in_chat(fact)]
+    assert asked_in_chat == [*fact.conversations, fact.system_conversations[0]]
+    (silent,) = with_conversations(tokenizer, spec(more, chat=chat), ()).facts
+    assert silent == replace(fact, system_conversations=())
 
 
 def _put(fact: FactSpec) -> list[str]:
