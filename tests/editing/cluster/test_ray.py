@@ -19,11 +19,14 @@ from typing import Any
 import pytest
 
 from editing.spec import BuildReport, BuildSpec, FactSpec
+from editing.storage.checkpoints import verify
 from editing.worker.protocol import Channel
 from editing.worker.rounds import Workshop
+from kbsync.environments import STORE_PREFIXES
 from kbsync.executor import LocalExecutor, Worker, WorkerFailed
 from kbsync.settings.operation import RaySettings
 from tests.support.micro import make
+from tests.support.object_store import S3, s3
 from tests.support.ray_clusters import ACTOR, MARK, PATIENCE_S, TOKEN, Node, head, marked, member, started
 from tests.support.shared_builds import FACTS, SharedBuild, assert_same
 
@@ -34,11 +37,12 @@ SMALL: dict[str, Any] = {"workers": 2, "cpus_per_worker": 0.5}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def token() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in TOKEN.items():
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An object store, which the environment of all processes names, as it does the clusters' token."""
+    with s3(tmp_path_factory.mktemp("s3") / "server.log") as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**TOKEN, **server.environment()}.items():
             patch.setenv(name, value)
-        yield
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,7 @@ def worker(shared: SharedBuild, cluster: tuple[Node, RaySettings]) -> Iterator[W
 
 def build(shared: SharedBuild, name: str, settings: RaySettings, **changes: Any) -> BuildReport:
     spec = shared.spec(name, **changes)
-    executor = LocalExecutor(command=settings.command(), heartbeat_timeout_s=120)
+    executor = LocalExecutor(command=settings.command(), prefixes=STORE_PREFIXES, heartbeat_timeout_s=120)
     with executor.worker(shared.root / f"{name}.log") as worker:
         return worker.execute(spec)
 
@@ -145,6 +149,28 @@ def test_actors_killed_at_random_instants_change_nothing(
     assert report.checkpoint_digest
     assert_nothing_twice(shared, "killed", finished)
     assert_same(shared.changed("killed"), shared.changed("local"))
+
+
+def test_without_a_common_file_system_a_killed_actor_changes_nothing(
+    shared: SharedBuild, cluster: tuple[Node, RaySettings], server: S3
+) -> None:
+    settings = cluster[1].model_copy(update={"storage": server.url})
+    killed: list[int] = []
+
+    def kill(ended: threading.Event) -> None:
+        while not killed and not ended.wait(0.02):
+            if server.sent("deltas"):
+                for pid in cluster[0].actors()[-1:]:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+    with meanwhile(kill):
+        report = build(shared, "objects", settings)
+    assert killed
+    assert verify(shared.root / "objects" / "checkpoint") == report.checkpoint_digest
+    assert set(server.sent("deltas").values()) == {1}, "a finished δ was computed again"
+    assert shared.deltas("objects").keys() == shared.deltas("local").keys()
+    assert_same(shared.changed("objects"), shared.changed("local"))
 
 
 def test_a_node_that_is_lost_is_replaced_by_those_that_are_left(
