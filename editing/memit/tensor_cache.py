@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -45,8 +48,15 @@ def load(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, 
     if metadata.pop(DIGEST, "") != _digest(tensors, metadata):
         path.unlink(missing_ok=True)
         return None
+    _note_use(path)
     # Copied to where torch allocates: last bits of a product depend on how its factors are aligned.
     return {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, metadata
+
+
+def _note_use(path: Path) -> None:
+    """Set the time of the file's last access, which file systems do not keep reliably: what is not used is deleted."""
+    with suppress(FileNotFoundError, PermissionError):  # deleted meanwhile, or another user's
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -23,7 +23,8 @@ def retention(
 ) -> None:
     """Delete what is older than `[retention]` allows and nothing needs; each deletion is an event.
 
-    A daemon, and `kbsync sync`, do it once a day. docs/operating.md says what is kept in any case.
+    A daemon, and `kbsync sync`, apply each kind ten times in its period, and at most once a day. docs/operating.md says
+    what is kept in any case.
     """
     from kbsync.service import retention as policy
 

@@ -6,10 +6,8 @@ made of.  Each deletion is an event.  The log and its proofs verify afterwards, 
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -17,30 +15,37 @@ from pathlib import Path
 
 import structlog
 
-from editing.durable import remove, staging_name, write_file
+from editing.durable import remove, staging_name
 from kbsync.admission.timeline import expendable
 from kbsync.application import Application
 from kbsync.errors import BadData, KbsyncError
-from kbsync.home import PRIVATE
 from kbsync.intake.admit import parsed
 from kbsync.leadership import ACTOR, Leadership
 from kbsync.proofs import keys
 from kbsync.runs.ending import ENDS
 from kbsync.runs.integrity import ADVICE
 from kbsync.service.residuals import residual_groups
+from kbsync.service.retention_times import Times
 from kbsync.service.searching import WEIGHTS
+from kbsync.service.unused_files import (
+    delete_bases,
+    delete_logs,
+    delete_read_files,
+    old_logs,
+    read_files,
+    unused_bases,
+    unused_in_cache,
+)
 from state import Snapshot
+from state.errors import Unreachable
 from state.records import Checkpoint, SlotKey
 from state.retention import InUse
 from state.transaction import chunks
 
 log = structlog.get_logger()
 
-EVERY = timedelta(days=1)
-"""How often the policy is applied."""
 _PAGE = 500
 _EVENTS = 5_000
-_ROTATED = "worker-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +71,28 @@ def preview(app: Application) -> list[Expired]:
 
 
 def apply_if_due(app: Application, leadership: Leadership) -> list[Expired]:
-    """Apply the policy if that was not done for a day; an error of it is logged and never ends a cycle."""
-    if not app.settings.retention.periods() or not _is_due(app):
+    """Apply the kinds that are due (`retention_times.py`); an error of it is logged and never ends a cycle."""
+    policy, times = app.settings.retention, Times.read(app.home)
+    due = times.due(policy.periods(), app.now())
+    if not due and not times.is_rewrite_due(policy.rewrite, app.now()):
         return []
     try:
-        return apply(app, leadership)
-    except (KbsyncError, OSError) as error:
+        return apply(app, leadership, due)
+    except (KbsyncError, OSError, Unreachable) as error:
         log.error("retention.failed", reason=str(error))
         return []
 
 
-def apply(app: Application, leadership: Leadership) -> list[Expired]:
+def apply(app: Application, leadership: Leadership, kinds: Collection[str] | None = None) -> list[Expired]:
     """Delete what is older than its period, one kind after the other; each kind that lost something has its event.
 
-    Raises BadData if the log does not verify: erasing payloads would cover the traces.
+    `kinds`: by default all.  Raises BadData if the log does not verify: erasing payloads would cover the traces.
+    Raises Unreachable where somebody else keeps the ledger busy while its file is to be rewritten.
     """
-    now, done = app.now(), []
-    periods = sorted(app.settings.retention.periods().items())  # checkpoints first: others hang on them
-    for what, period in periods:
+    now, done, times = app.now(), [], Times.read(app.home)
+    for what, period in sorted(app.settings.retention.periods().items()):
+        if kinds is not None and what not in kinds:
+            continue
         before = now - period
         reason = _obstacle(app, what)
         count = 0 if reason else _APPLY[what](app, leadership, before)
@@ -93,16 +102,14 @@ def apply(app: Application, leadership: Leadership) -> list[Expired]:
             with leadership.write() as tx:
                 tx.emit("retention.applied", ACTOR, body)
             log.info("retention.applied", what=what, count=count)
-    write_file(app.home.retention, json.dumps({"applied": now.isoformat()}).encode(), mode=PRIVATE)
+    times.note([one.what for one in done], now, deleted=[one.what for one in done if one.count])
+    times.write(app.home)
+    if times.is_rewrite_due(app.settings.retention.rewrite, now):
+        app.state.compact()
+        times.rewritten, times.to_rewrite = now, False
+        times.write(app.home)
+        log.info("ledger.rewritten")
     return done
-
-
-def _is_due(app: Application) -> bool:
-    try:
-        last = datetime.fromisoformat(json.loads(app.home.retention.read_bytes())["applied"])
-        return not timedelta() <= app.now() - last < EVERY  # later than now: the clock was ahead
-    except (OSError, ValueError, LookupError, TypeError):
-        return True
 
 
 def _obstacle(app: Application, what: str) -> str:
@@ -126,28 +133,41 @@ def _obstacle(app: Application, what: str) -> str:
 
 def _observations(app: Application, before: datetime) -> Iterator[tuple[str, SlotKey, int]]:
     """Source, slot and revision of what was replaced before then and nothing needs."""
-    now, policy = app.now(), app.settings.policy
     with app.state.read() as tx:
-        slots: dict[SlotKey, set[str]] = {}
-        for source, slot in tx.replaced_observations(before):
-            slots.setdefault(slot, set()).add(source)
-        in_use = _in_use(app, tx).facts
-    for page in chunks(slots, _PAGE):
-        with app.state.read() as tx:
-            histories, facts = tx.histories(page), tx.facts_of(page)
-        for slot in page:
-            needed = {(fact.source, fact.revision) for fact in facts.get(slot, ()) if fact.id in in_use}
-            for source in sorted(slots[slot]):
-                seen = [parsed(one) for one in histories[slot] if one.source == source]
-                window = policy.rules(source, slot[1]).flip_window
-                revisions = {revision for name, revision in needed if name == source}
-                old = expendable(seen, now, window, min(before, now - window), revisions)
-                yield from ((source, slot, one.revision) for one in old)
+        views = _in_use(app, tx).views
+        for found in tx.replaced_observations(before):
+            slots: dict[SlotKey, set[str]] = {}
+            for source, slot in found:
+                slots.setdefault(slot, set()).add(source)
+            for page in chunks(slots, _PAGE):
+                yield from _expendable(app, tx, views, {slot: slots[slot] for slot in page}, before)
+
+
+def _expendable(
+    app: Application,
+    tx: Snapshot,
+    views: Collection[str],
+    slots: Mapping[SlotKey, Collection[str]],
+    before: datetime,
+) -> Iterator[tuple[str, SlotKey, int]]:
+    """The same of these slots, each with the sources to look at."""
+    now, policy = app.now(), app.settings.policy
+    histories, facts = tx.histories(slots), tx.facts_of(slots)
+    in_use = tx.facts_in_use(views, (fact.id for several in facts.values() for fact in several))
+    for slot, sources in slots.items():
+        needed = {(fact.source, fact.revision) for fact in facts.get(slot, ()) if fact.id in in_use}
+        for source in sorted(sources):
+            seen = [parsed(one) for one in histories[slot] if one.source == source]
+            window = policy.rules(source, slot[1]).flip_window
+            revisions = {revision for name, revision in needed if name == source}
+            old = expendable(seen, now, window, min(before, now - window), revisions)
+            yield from ((source, slot, one.revision) for one in old)
 
 
 def _delete_observations(app: Application, leadership: Leadership, before: datetime) -> int:
     count = 0
-    for page in chunks(_observations(app, before), _PAGE):
+    found = _observations(app, before)
+    while page := list(islice(found, _PAGE)):
         with leadership.write() as tx:
             count += tx.let_observations_go(page)
         leadership.renew()
@@ -163,7 +183,7 @@ def _count_events(app: Application, before: datetime) -> int:
 
 
 def _delete_payloads(app: Application, leadership: Leadership, before: datetime) -> int:
-    """Page by page.  What is in use is read once: what comes into use meanwhile was not when the policy was applied."""
+    """Page by page.  Which views are in use is read once: what comes into use meanwhile was not when it was applied."""
     signer = keys.signer(app)
     with app.state.read() as tx:
         in_use = _in_use(app, tx)
@@ -182,6 +202,51 @@ def _delete_payloads(app: Application, leadership: Leadership, before: datetime)
             count += tx.let_events_go(page, ACTOR, None if signer is None else signer.signature)
         after = page[-1]["seq"]
         leadership.renew()
+
+
+# Probes
+
+
+def _probes(app: Application, tx: Snapshot, before: datetime) -> Iterator[int]:
+    return tx.facts_with_old_probes(before, _in_use(app, tx))
+
+
+def _count_probes(app: Application, before: datetime) -> int:
+    with app.state.read() as tx:
+        return sum(1 for _ in _probes(app, tx, before))
+
+
+def _delete_probes(app: Application, leadership: Leadership, before: datetime) -> int:
+    count = 0
+    with app.state.read() as snapshot:
+        facts = _probes(app, snapshot, before)
+        while page := list(islice(facts, _PAGE)):
+            with leadership.write() as tx:
+                count += tx.let_probes_go(page)
+            leadership.renew()
+    return count
+
+
+# Bases, the cache, and drop folders
+
+
+def _bases(app: Application, before: datetime) -> list[Path]:
+    with app.state.read() as tx:
+        needed = {one.base for one in _kept(app, tx)} | {run.base for run in tx.open_runs()}
+        return unused_bases(app, tx, before, needed)
+
+
+def _delete_bases(app: Application, leadership: Leadership, before: datetime) -> int:
+    found = _bases(app, before)
+    delete_bases(app.home, found)
+    return len(found)
+
+
+def _delete_cached(app: Application, leadership: Leadership, before: datetime) -> int:
+    found = unused_in_cache(app.home, app.now() - before)
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 # Directories of runs
@@ -208,7 +273,7 @@ def _delete_runs(app: Application, leadership: Leadership, before: datetime) -> 
     return len(directories)
 
 
-# Checkpoints and logs
+# Checkpoints
 
 
 def _count_checkpoints(app: Application, before: datetime) -> int:
@@ -238,24 +303,6 @@ def _delete_checkpoints(app: Application, leadership: Leadership, before: dateti
     return len(old)
 
 
-def _logs(app: Application, before: datetime) -> list[Path]:
-    files = app.home.runs.glob(f"{_ROTATED}*.log")
-    return sorted(file for file in files if file.stat().st_mtime < before.timestamp())
-
-
-def _delete_logs(app: Application, leadership: Leadership, before: datetime) -> int:
-    """Delete old files, and begin a new one once a day: a worker that runs goes on writing to the file it has open."""
-    old = _logs(app, before)
-    for file in old:
-        file.unlink()
-    current = app.home.worker_log
-    if current.is_file() and current.stat().st_size:
-        rotated = app.home.runs / f"{_ROTATED}{app.now():%Y%m%dT%H%M%S}.log"
-        current.replace(rotated)
-        os.utime(rotated, (app.now().timestamp(), app.now().timestamp()))
-    return len(old)
-
-
 def _kept(app: Application, tx: Snapshot) -> list[Checkpoint]:
     """Checkpoints that are there, and which the policy does not delete."""
     period = app.settings.retention.checkpoints
@@ -271,7 +318,7 @@ def _in_use(app: Application, tx: Snapshot) -> InUse:
     judged = {run.id for run in tx.runs() if run.checkpoint in checkpoints}
     views = {one.view for one in kept} | {run.view for run in open_runs}
     return InUse(
-        tx.facts_in_use(views),
+        frozenset(views),
         frozenset({one.run for one in kept} | judged | {run.id for run in open_runs}),
         checkpoints,
     )
@@ -282,12 +329,20 @@ _COUNT: dict[str, Callable[[Application, datetime], int]] = {
     "events": _count_events,
     "reports": lambda app, before: len(_runs(app, before)),
     "checkpoints": _count_checkpoints,
-    "logs": lambda app, before: len(_logs(app, before)),
+    "logs": lambda app, before: len(old_logs(app, before)),
+    "probes": _count_probes,
+    "bases": lambda app, before: len(_bases(app, before)),
+    "cache": lambda app, before: len(unused_in_cache(app.home, app.now() - before)),
+    "dropped": lambda app, before: sum(map(len, read_files(app, before).values())),
 }
 _APPLY: dict[str, Callable[[Application, Leadership, datetime], int]] = {
     "observations": _delete_observations,
     "events": _delete_payloads,
     "reports": _delete_runs,
     "checkpoints": _delete_checkpoints,
-    "logs": _delete_logs,
+    "logs": lambda app, leadership, before: delete_logs(app, before),
+    "probes": _delete_probes,
+    "bases": _delete_bases,
+    "cache": _delete_cached,
+    "dropped": lambda app, leadership, before: delete_read_files(read_files(app, before)),
 }

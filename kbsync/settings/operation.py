@@ -230,12 +230,32 @@ class RetentionSettings(Section):
         None, description="retired checkpoints within `[state] keep`, by their promotion"
     )
     logs: PositiveDuration | None = Field(
-        None, description="the workers' log, which begins a new file each day as soon as this is set"
+        None,
+        description="the workers' log, which begins a new file as often as the policy is applied to it",
+    )
+    probes: PositiveDuration | None = Field(
+        None, description="probes of facts that are not wanted any more, and that nothing kept was built with"
+    )
+    bases: PositiveDuration | None = Field(
+        None, description="imported bases that are not the configured one, by the last run that used them"
+    )
+    cache: PositiveDuration | None = Field(
+        None, description="statistics, networks and residuals that no build has used for so long"
+    )
+    dropped: PositiveDuration | None = Field(
+        None,
+        description="files in `done/` and `rejected/` of drop folders, by the time they were moved there",
+    )
+    rewrite: PositiveDuration | None = Field(
+        None,
+        description="not a period of keeping: how often the ledger's file is rewritten (`VACUUM`) after something was "
+        "deleted from it",
     )
 
     def periods(self) -> dict[str, timedelta]:
         """The kinds that are not kept for ever, with their periods."""
-        return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        names = (name for name in type(self).model_fields if name != "rewrite")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 def described_periods(settings: RetentionSettings) -> str:

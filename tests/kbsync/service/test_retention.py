@@ -21,7 +21,7 @@ from kbsync.service import retention
 from kbsync.settings.operation import RetentionSettings
 from kbsync.settings.sections import Settings
 from state.ledger import State
-from state.records import Fact
+from state.records import Fact, Probe
 from tests.support.admission_world import DAY, HOUR, Clock, OpenWorld, World, observed
 from tests.support.micro import Micro, make
 from tests.support.postgres import running_postgres
@@ -30,12 +30,13 @@ from tests.support.signed import kbsync
 POLICY = "\n[retention]\nobservations = '30d'\nevents = '30d'\nreports = '30d'\ncheckpoints = '30d'\nlogs = '30d'\n"
 SUBJECTS = ("italy", "france")
 OBJECTS = ("ada", "bob", "cleo")
+PROBE = Probe("neighbour", "The head of government of Spain is", "Dora")
 
 
 @contextmanager
 def led(world: World, period: timedelta, *kinds: str) -> Iterator[tuple[Application, Leadership]]:
     """The ledger of a world under a policy that keeps these kinds for `period`."""
-    periods = RetentionSettings(**dict.fromkeys(kinds or ("observations", "events"), period))
+    periods = RetentionSettings(**dict.fromkeys(kinds or ("observations", "events", "probes"), period))
     home = Home(Path(mkdtemp(prefix="retention-"))).prepare()
     app = Application(home, Settings(retention=periods, policy=world.policy), now=world.clock)
     app.__dict__["state"] = world.state
@@ -67,11 +68,21 @@ HISTORY = st.lists(STATEMENT, min_size=1, max_size=12)
 
 
 def live_through(world: World, history: list[tuple[str, str, int]]) -> None:
+    """Every fact gets a probe when it is new, as the facts of a run do."""
     for revision, (subject, object, hours) in enumerate(history, start=1):
         world.clock.forward(hours * HOUR)
         now = world.clock()
         world.kb.tell(observed(subject, object, revision=revision, modified=now, at=now))
         world.cycle(bootstrap=False)
+        with world.state.write() as tx:
+            for fact in tx.facts():
+                if not tx.probes(fact.id):
+                    tx.put_probes(fact.id, [PROBE])
+
+
+def without_probes(world: World) -> list[Fact]:
+    with world.state.read() as tx:
+        return [fact for fact in tx.facts() if not tx.probes(fact.id)]
 
 
 def check_history(
@@ -89,7 +100,10 @@ def check_history(
         assert short.state.audit.verify_tables().ok
         assert facts(short) == facts(kept)
         assert {one.count for one in retention.preview(app)} == {0}
-        assert [one.count for one in retention.apply(app, leadership)] == [0, 0]
+        assert [one.count for one in retention.apply(app, leadership)] == [0, 0, 0]
+        gone = without_probes(short)
+        assert all(fact.status in ("superseded", "retracted") for fact in gone)
+        assert len(gone) == foreseen["probes"]
     for world in (kept, short):
         world.clock.forward(later * HOUR)
     assert judged_again(short) == judged_again(kept)
@@ -125,6 +139,7 @@ def test_old_statements_and_payloads_go_and_what_admission_needs_stays(open_worl
         done = {one.what: one.count for one in retention.apply(app, leadership)}
     assert done["observations"] == 3
     assert done["events"] > 0
+    assert done["probes"] == 3
     with world.state.read() as tx:
         (left,) = tx.histories([("wd:italy", "wdt:P6")]).values()
         applied = [json.loads(event.body) for event in tx.events(kind="retention.applied")]
