@@ -18,8 +18,10 @@ PATIENCE_S = 300
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
+def running_postgres(kept: Path | None = None) -> Iterator[str]:
     """URL of a running, empty server; it ends with its data when the block does.
+
+    `kept`: a directory for the data, which is left, and which another call finds again.
 
     The data lies in a folder of its own directly in the system's temporary folder: pytest's takes away,
     whenever another run begins, the right to pass through it that a server under another user needs, and
@@ -28,7 +30,7 @@ def running_postgres() -> Iterator[str]:
     pgserver = pytest.importorskip("pgserver", reason="install pgserver (the dev extra) for PostgreSQL tests")
     from pgserver import postgres_server
 
-    folder = Path(tempfile.mkdtemp(prefix="kbsync-pg-"))
+    folder = kept or Path(tempfile.mkdtemp(prefix="kbsync-pg-"))
     patient = partial(_patiently, postgres_server.pg_ctl)
     try:
         with (
@@ -41,7 +43,8 @@ def running_postgres() -> Iterator[str]:
             finally:
                 server.cleanup()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if kept is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _patiently(pg_ctl, *args, **more):  # type: ignore[no-untyped-def]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,6 +19,7 @@ from kbsync.application import Application
 from kbsync.home import Home
 from kbsync.leadership import Leadership
 from kbsync.service import retention
+from kbsync.service.retention_times import Times
 from kbsync.settings.operation import RetentionSettings
 from kbsync.settings.sections import Settings
 from state.ledger import State
@@ -148,6 +150,22 @@ def test_old_statements_and_payloads_go_and_what_admission_needs_stays(open_worl
     assert len(left) == 1
     assert {one["what"]: one["count"] for one in applied} == done
     assert "Bob" not in text
+
+
+def test_the_ledgers_file_is_rewritten_after_something_was_deleted_from_it(open_world: OpenWorld) -> None:
+    world = open_world()
+    live_through(world, [("italy", name, 24 * 60) for name in ("ada", "bob", "cleo")])
+    world.clock.forward(400 * DAY)
+    with led(world, 5 * DAY, "events", "probes", "rewrite") as (app, leadership):
+        assert all(one.count for one in retention.apply(app, leadership))
+        first = Times.read(app.home)
+        assert (first.rewritten, first.to_rewrite) == (world.clock(), False)
+        with closing(sqlite3.connect(str(world.state.url.database))) as ledger:
+            assert ledger.execute("PRAGMA freelist_count").fetchone() == (0,)
+        assert world.state.audit.verify_tables().ok
+        world.clock.forward(9 * DAY)
+        assert not any(one.count for one in retention.apply(app, leadership))
+        assert Times.read(app.home).rewritten == first.rewritten
 
 
 def test_a_log_that_was_tampered_with_loses_nothing(open_world: OpenWorld) -> None:

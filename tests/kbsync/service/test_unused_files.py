@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import pytest
 
 from kbsync.home import Home
 from kbsync.service import retention
-from kbsync.service.retention_times import Times
 from kbsync.service.unused_files import unused_in_cache
 from tests.support.micro import Micro, make
 from tests.support.signed import kbsync
@@ -120,20 +117,3 @@ def test_the_cache_can_go_and_the_next_build_computes_it_again(micro: Micro) -> 
     (run,) = micro.sync().runs
     assert run.state == "deployed"
     assert list(stats.glob("*.safetensors"))
-
-
-def test_the_ledgers_file_is_rewritten_after_something_was_deleted_from_it(micro: Micro) -> None:
-    def written(days: int) -> Times:
-        policy = "observations = '30d'\nevents = '30d'\nrewrite = '30d'"
-        assert (applied(micro, policy, days)["events"] > 0) == (days == 40)
-        return Times.read(micro.home)
-
-    for value in ("Dora", "Emil", "Fay"):
-        micro.say({"Red House": value})
-        micro.sync(asked=False)
-    first = written(days=40)
-    assert (first.rewritten, first.to_rewrite) == (micro.now, False)
-    with closing(sqlite3.connect(micro.home.database)) as ledger:
-        assert ledger.execute("PRAGMA freelist_count").fetchone() == (0,)
-    assert kbsync(micro, "audit", "verify", "--tables")[0] == 0
-    assert written(days=1).rewritten == first.rewritten
