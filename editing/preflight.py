@@ -55,6 +55,11 @@ class Preflight:
     max_rank: int = 0
     """Largest rank of a layer's update; 0 without a limit."""
 
+    devices: int = 1
+    """Number of devices that the model is spread over."""
+    bytes_device: int = 0
+    """Peak memory of the fullest of them; 0 where it was not estimated."""
+
     @property
     def bytes(self) -> int:
         """Peak memory of the build: the phases run one after the other."""
@@ -102,7 +107,10 @@ class Preflight:
         )
         return (
             ("work", work),
-            ("memory", f"about {gib(self.bytes)}: model {gib(self.bytes_model)}, work {gib(working)}"),
+            (
+                "memory",
+                f"about {gib(self.bytes)}: model {gib(self.bytes_model)}, work {gib(working)}{self._spread()}",
+            ),
             (
                 "disk",
                 f"about {gib(self.bytes_cache)} for the cache, where {gib(self.bytes_free)} are free, and "
@@ -111,6 +119,14 @@ class Preflight:
             ("time", f"about {duration(self.seconds)}{f' ({parts})' if parts else ''}, {basis}"),
             *([("lambda", reach(self.lam, self.realised))] if self.realised else []),
             *([("adapter", exactness(self.groups, self.keys_each, self.max_rank))] if self.max_rank else []),
+        )
+
+    def _spread(self) -> str:
+        """How the memory is spread over several devices; empty if there is one."""
+        return (
+            f"; on {self.devices} devices, at most {gib(self.bytes_device)} on one"
+            if self.devices > 1
+            else ""
         )
 
 

@@ -21,8 +21,9 @@ from editing.baselines.locating import FactText, Place
 from editing.editors.contract import BuildInputs, Failed, fail_requests
 from editing.errors import NumericalError, OutOfMemory
 from editing.memit import tensor_cache
+from editing.model.devices import device_of
 from editing.model.hooks import on_input, on_output
-from editing.model.memory import free_bytes, in_batches
+from editing.model.memory import in_batches
 from editing.model.tokens import tokenizer_digest
 from editing.progress import Progress, silent
 
@@ -73,10 +74,14 @@ class FeatureStore:
 
     def load(self, text: FactText) -> Feature | None:
         """The features of `text`; None if they have not been computed, or are damaged."""
-        found = tensor_cache.load(self.path(text), str(self.place.model.device))
+        found = tensor_cache.load(self.path(text))
         if found is None:
             return None
-        return {layer: (found[0][f"h{layer}"], found[0][f"g{layer}"]) for layer in self.place.layers}
+        return {
+            layer: (found[0][f"h{layer}"].to(device), found[0][f"g{layer}"].to(device))
+            for layer in self.place.layers
+            for device in (device_of(self.place.parts.blocks[layer]),)
+        }
 
     def read(self, text: FactText) -> Feature:
         """The features of `text`, computed again if they were damaged since `fill`."""
@@ -111,7 +116,7 @@ class FeatureStore:
             done += len(some)
             progress(PHASE, done, len(missing))
 
-        budget = max(1, free_bytes(self.place.model.device) // 2)
+        budget = max(1, self.place.free_bytes() // 2)
         ordered = sorted(missing, key=lambda text: len(text.ids))
         in_batches(ordered, self.place.text_bytes, budget, run, too_large=fail)
         return [text for text in texts if text not in gone]

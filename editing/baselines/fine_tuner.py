@@ -18,8 +18,8 @@ from editing.editors.contract import BuildInputs, Editor, EditResult, Failed, Pl
 from editing.errors import EditingError
 from editing.memit.cost import ASSUMED, block_flops, matrix_rate
 from editing.memit.rates import Rates
+from editing.model.devices import device_of
 from editing.model.hooks import frozen, fused
-from editing.model.memory import free_bytes
 from editing.model.weights import growth, parameter_named, restored
 from editing.preflight import Preflight, check_disk, existing
 from editing.progress import Progress, silent
@@ -134,7 +134,8 @@ def preflight(
 ) -> Preflight:
     """Estimate memory and time; every fact is learnt again in every build."""
     model, work, known = place.model, flops(place, texts, plan), rates.known()
-    rate = 0.0 if PHASE in known else matrix_rate(model.device, model.dtype) * ASSUMED["targets"]
+    device = device_of(place.parts.blocks[place.layer])
+    rate = 0.0 if PHASE in known else matrix_rate(device, model.dtype) * ASSUMED["targets"]
     parameter = parameter_named(model, place.name)
     batch = sorted((place.text_bytes(text) for text in texts), reverse=True)[: plan.batch]
     return Preflight(
@@ -144,7 +145,7 @@ def preflight(
         floor_flops=work,
         bytes_model=sum(p.numel() * p.element_size() for p in model.parameters()),
         # Adam's two moments, the matrix in training and its gradient, twice; the activations of one pass.
-        bytes_batch=int(5 * parameter.numel() * 4 + min(sum(batch), free_bytes(model.device) // 2)),
+        bytes_batch=int(5 * parameter.numel() * 4 + min(sum(batch), place.free_bytes() // 2)),
         bytes_statistics=0,
         bytes_solve=0,
         seconds_targets=work / (known.get(PHASE) or rate),

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from editing.baselines.locating import FactText, Place
 from editing.errors import NumericalError, OutOfMemory
+from editing.model.devices import input_device
 from editing.model.hooks import on_input
-from editing.model.memory import free_bytes, in_batches
+from editing.model.memory import in_batches
 from editing.model.passes import padded
 from editing.model.weights import parameter_named
 from editing.progress import Progress, silent
@@ -125,7 +126,7 @@ class FineTuning:
             raise TooLarge(text, error)
 
         ordered = sorted(batch, key=lambda text: len(text.ids))
-        budget = max(1, free_bytes(self.model.device) // 2)
+        budget = max(1, self.place.free_bytes() // 2)
         in_batches(ordered, self.place.text_bytes, budget, run, too_large=too_large)
         loss = float(torch.stack(losses).sum())
         if not math.isfinite(loss) or not bool(torch.isfinite(total).all()):
@@ -138,17 +139,21 @@ class FineTuning:
 
 def target_losses(place: Place, texts: Sequence[FactText]) -> Tensor:
     """−log P of the target, the mean over its tokens, for each of `texts`: [n], in fp32 or better."""
-    ids, _ = padded([text.ids for text in texts], place.model.device)
+    ids, _ = padded([text.ids for text in texts], input_device(place.model))
     counts = [len(text.ids) - text.target for text in texts]
     row = torch.tensor([i for i, count in enumerate(counts) for _ in range(count)], device=ids.device)
     position = torch.tensor(
         [at for text in texts for at in range(text.target - 1, len(text.ids) - 1)], device=ids.device
     )
-    with on_input(place.parts.head, lambda final: final[row, position][None]):
+
+    def gather(final: Tensor) -> Tensor:
+        return final[row.to(final.device), position.to(final.device)][None]
+
+    with on_input(place.parts.head, gather):
         logits = place.model(input_ids=ids, use_cache=False).logits[0]
-    labels = ids[row, position + 1]
+    row, labels = row.to(logits.device), ids[row, position + 1].to(logits.device)
     precise = torch.promote_types(logits.dtype, torch.float32)
     nll = -logits.to(precise).log_softmax(-1).gather(1, labels[:, None])[:, 0]
     summed = nll.new_zeros(len(texts)).index_add(0, row, nll)
-    mean: Tensor = summed / torch.tensor(counts, device=ids.device)
+    mean: Tensor = summed / torch.tensor(counts, device=logits.device)
     return mean

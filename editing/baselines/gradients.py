@@ -18,8 +18,8 @@ from editing.editors.contract import BuildInputs, Editor, EditResult, Failed, Pl
 from editing.errors import EditingError
 from editing.memit.cost import ASSUMED, BLOCK, HEADER, block_flops, matrix_rate
 from editing.memit.rates import Rates
+from editing.model.devices import device_of
 from editing.model.hooks import frozen, fused
-from editing.model.memory import free_bytes
 from editing.model.weights import growth, parameter_named
 from editing.preflight import Preflight, check_disk, existing
 from editing.progress import Progress, silent
@@ -130,14 +130,14 @@ def preflight(
     rows = sum(turn.store.count(text) for text in missing)
     stored = rows * width * max(model.dtype.itemsize, 4) * len(place.layers)
     work = gradient_flops(place, missing)
-    rate = matrix_rate(model.device, model.dtype)
+    rate = matrix_rate(device_of(place.parts.blocks[place.layer]), model.dtype)
     return Preflight(
         groups=len(turn.texts),
         optimised=len(missing),
         statistics=0,
         floor_flops=work,
         bytes_model=sum(p.numel() * p.element_size() for p in model.parameters()),
-        bytes_batch=min(sum(map(place.text_bytes, missing)), free_bytes(model.device) // 2),
+        bytes_batch=min(sum(map(place.text_bytes, missing)), place.free_bytes() // 2),
         bytes_statistics=0,
         bytes_solve=turn.solve_bytes,
         seconds_targets=work / known.get(PHASE, rate * ASSUMED["targets"]),

@@ -69,13 +69,13 @@ class EditorNetwork(nn.Module):
     def update(self, index: int, u: Tensor, delta: Tensor) -> Tensor:
         """−α Σ ũ δ̃ᵀ [d_k, d] of a fact's tokens, or of several facts'; tokens without a gradient play no part."""
         moved = (delta != 0).any(1)
-        u, delta = self.factors(index, u[moved].to(self.rates.dtype), delta[moved].to(self.rates.dtype))
+        u, delta = self.factors(index, u[moved].to(self.rates), delta[moved].to(self.rates))
         return -self.rates[index] * (u.T @ delta)
 
     @torch.no_grad()
     def normalise(self, index: int, u: Tensor, delta: Tensor) -> None:
         """Take the mean and deviation of the inputs of a layer from these tokens."""
-        z = torch.cat([u, delta], 1)[(delta != 0).any(1)].to(self.mean.dtype)
+        z = torch.cat([u, delta], 1)[(delta != 0).any(1)].to(self.mean)
         self.mean[index], self.deviation[index] = z.mean(0), z.std(0)
 
 

@@ -11,8 +11,10 @@ from editing.errors import RequestError
 from editing.memit.groups import locate_requests
 from editing.memit.preparation import chosen_layers
 from editing.model.architectures import Parts, described, locate_parts
+from editing.model.devices import distinct
 from editing.model.first_token import lead_of
 from editing.model.loading import readable
+from editing.model.memory import free_bytes
 from editing.model.self_test import check
 from editing.storage.self_tests import tested
 
@@ -77,6 +79,10 @@ class Place:
         """Memory of one text in such a pass, with its logits."""
         vocabulary = int(self.model.config.get_text_config().vocab_size)
         return len(text.ids) * self._token_bytes + 4 * (len(text.ids) - text.target) * vocabulary * 4
+
+    def free_bytes(self) -> int:
+        """Memory that such a pass may use: that of the fullest of the model's devices."""
+        return min(map(free_bytes, distinct(self.parts.blocks)))
 
     def editable_bytes(self) -> int:
         """Bytes of all matrices that a checkpoint changes."""

@@ -30,6 +30,7 @@ from editing.editors.contract import BuildInputs, Failed
 from editing.errors import DataError
 from editing.memit import tensor_cache
 from editing.model.architectures import described, locate_parts
+from editing.model.devices import device_of
 from editing.model.hooks import frozen, fused
 from editing.model.tokens import tokenizer_digest
 from editing.progress import Progress, silent
@@ -130,7 +131,7 @@ class NetworkStore:
         return self._read(files[0]) if files else None
 
     def _read(self, file: Path) -> Trained | None:
-        found = tensor_cache.load(file, str(self.place.model.device))
+        found = tensor_cache.load(file, str(device_of(self.place.parts.blocks[self.place.layer])))
         if found is None:
             return None
         tensors, about = found
@@ -243,7 +244,7 @@ def updates(
         network = trained.of(subjects[text.requests[0]])
         features = store.read(text)
         for index, layer in enumerate(store.place.layers):
-            update = scale * network.update(index, *features[layer]).double()
+            update = scale * network.update(index, *features[layer]).double().to(features[layer][0].device)
             found[layer] = found[layer] + update if layer in found else update
         progress("keys", done, len(texts))
     return found

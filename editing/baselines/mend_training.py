@@ -25,6 +25,7 @@ from editing.baselines.hypernetwork import EditorNetwork, parameter_groups
 from editing.baselines.locating import FactText, Place
 from editing.datasets import Record
 from editing.errors import DataError, NumericalError, OutOfMemory
+from editing.model.devices import device_of, input_device, picked
 from editing.model.hooks import on_input, on_output
 from editing.model.loading import readable
 from editing.model.memory import ran_out
@@ -149,7 +150,7 @@ def new_network(place: Place, course: Course, seed: int) -> EditorNetwork:
     network = EditorNetwork(
         widths.pop(), place.parts.width, len(place.layers), course.rank, course.edit_lr, generator
     )
-    return network.to(device=place.model.device, dtype=dtype)
+    return network.to(device=device_of(place.parts.blocks[place.layer]), dtype=dtype)
 
 
 def _normalise(network: EditorNetwork, place: Place, lessons: Sequence[Lesson]) -> None:
@@ -193,9 +194,10 @@ def loss(
 
 def _log_probabilities(place: Place, texts: Sequence[FactText]) -> Tensor:
     """log P of the next token at every token of `texts`: [tokens, V], in fp32 or better."""
-    ids, lengths = padded([text.ids for text in texts], place.model.device)
+    ids, lengths = padded([text.ids for text in texts], input_device(place.model))
     real = torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]
-    logits = place.model(input_ids=ids, use_cache=False).logits[real]
+    logits = place.model(input_ids=ids, use_cache=False).logits
+    logits = picked(logits, real)
     found: Tensor = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
     return found
 
@@ -212,7 +214,7 @@ def updated(place: Place, updates: Mapping[int, Tensor]) -> Iterator[None]:
                 read.append(states)
 
             def add(written: Any, read: list[Tensor] = read, update: Tensor = update) -> Any:
-                return written + read.pop() @ update.to(written.dtype)
+                return written + read.pop() @ update.to(written)
 
             stack.enter_context(on_input(writer, see))
             stack.enter_context(on_output(writer, add))

@@ -64,7 +64,7 @@ def generate(
 
     def run(batch: Sequence[str], room: int) -> None:
         noise = torch.stack([_noise(prompt, seed, room, top_k) for prompt in batch])
-        rows = _sample(model, [encoded[prompt] for prompt in batch], noise.to(model.device))
+        rows = _sample(model, [encoded[prompt] for prompt in batch], noise)
         for prompt, row in zip(batch, rows, strict=True):
             texts[prompt] = GeneratedText(spelled(row), spelled(before_end(row, ends)))
         tick(len(batch))
@@ -91,7 +91,7 @@ def _sample(model: Any, prompts: Sequence[Ids], noise: Tensor) -> list[list[int]
         if step:
             continuation.append(chosen[-1])
         top = continuation.logits.double().topk(noise.shape[2])
-        choice = (top.values + noise[:, step]).argmax(-1, keepdim=True)
+        choice = (top.values + noise[:, step].to(top.values.device)).argmax(-1, keepdim=True)
         chosen.append(top.indices.gather(-1, choice)[:, 0])  # (B,)
     rows: list[list[int]] = torch.stack(chosen, dim=1).tolist()
     return rows

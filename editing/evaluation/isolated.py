@@ -37,9 +37,9 @@ def stated_alone(
     def run(batch: Sequence[EditRequest]) -> None:
         rows = [texts[request] for request in batch]
         deltas = torch.stack([injection.deltas[result.groups[request.id]] for request in batch])
-        positions = torch.tensor([row.subject for row in rows], device=model.device)
-        every = torch.arange(len(rows), device=model.device)
-        with injected(block, every, positions, deltas.to(model.device)):
+        positions = torch.tensor([row.subject for row in rows])
+        every = torch.arange(len(rows))
+        with injected(block, every, positions, deltas):
             read = target_logits(model, [row.ids for row in rows], [row.target for row in rows])
             for request, row, logits in zip(batch, rows, read, strict=True):
                 stated[request.id] = scored(logits, row.ids[row.target :]).strict

@@ -21,6 +21,7 @@ from editing.evaluation.scoring import (
     greedy_answers,
     score,
 )
+from editing.model.devices import input_device
 from editing.model.loading import context_length
 from editing.model.weights import growth
 from editing.progress import Tick, uncounted
@@ -47,9 +48,9 @@ def perplexity(model: Any, windows: Sequence[Tensor], *, tick: Tick = uncounted)
     """exp of the mean negative log-likelihood of a token, over `text_windows` (each (1, T))."""
     total, count = 0.0, 0
     for window in windows:
-        ids = window.to(model.device)
+        ids = window.to(input_device(model))
         logprobs = model(ids, use_cache=False).logits[0, :-1].float().log_softmax(-1)  # (T-1, V)
-        total -= float(logprobs.gather(-1, ids[0, 1:, None]).double().sum())
+        total -= float(logprobs.gather(-1, ids[0, 1:, None].to(logprobs.device)).double().sum())
         count += ids.shape[1] - 1
         tick(1)
     average = total / count

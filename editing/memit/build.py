@@ -36,6 +36,7 @@ from editing.memit.scale import Scale, scale_of
 from editing.memit.solvers import LeastSquares, Solver
 from editing.memit.spread import Spread, spread
 from editing.memit.statistics import Moments
+from editing.model.devices import device_of
 from editing.model.hooks import frozen, fused
 from editing.model.weights import restored
 from editing.modes import Mode
@@ -152,7 +153,9 @@ def _spread_usable(
     work = job.work
     site = Site(work.model, work.parts, work.layers, job.inputs.settings, job.kept)
     while groups:
-        stacked = torch.stack([deltas[group.key].value for group in groups]).to(work.model.device)
+        stacked = torch.stack([deltas[group.key].value for group in groups]).to(
+            device_of(work.parts.blocks[job.layer])
+        )
         try:
             with restored(work.model, [work.parts.weight_name(layer) for layer in work.layers]):
                 result = spread(site, groups, stacked, solver, preserved=job.preserved, progress=progress)

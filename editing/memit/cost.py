@@ -19,6 +19,7 @@ from torch import nn
 from editing.memit.groups import Group
 from editing.memit.solve import direct_flops, keeps_factor, prefers_woodbury, woodbury_flops
 from editing.model.architectures import Parts
+from editing.model.devices import device_of, distinct, kind_of
 from editing.model.memory import free_bytes, pass_bytes
 from editing.preflight import Preflight, existing
 
@@ -75,13 +76,17 @@ def matrix_rate(
     return best
 
 
-def group_bytes(parts: Parts, group: Group, layer: int, itemsize: int) -> int:
-    """Memory of one group during its optimisation: keys and values of its own past, states of layer L."""
+def part_on(device: torch.device, blocks: Sequence[nn.Module]) -> float:
+    """The share of `blocks` that is on `device`."""
+    return sum(device_of(block) == device for block in blocks) / max(len(blocks), 1)
+
+
+def group_bytes(parts: Parts, group: Group, layer: int, itemsize: int) -> tuple[int, int]:
+    """Memory of one group during its optimisation: (states of layer L, keys and values of its own past above L)."""
     above = len(parts.blocks) - layer - 1
-    tokens = sum(
-        2 * above * term.text.subject + len(term.text.ids) - term.text.subject for term in group.terms
-    )
-    return int(tokens * parts.width * itemsize)
+    states = sum(len(term.text.ids) - term.text.subject for term in group.terms)
+    past = sum(2 * above * term.text.subject for term in group.terms)
+    return int(states * parts.width * itemsize), int(past * parts.width * itemsize)
 
 
 def step_bytes(model: Any, parts: Parts, layer: int, tokens: int) -> int:
@@ -94,13 +99,21 @@ def step_bytes(model: Any, parts: Parts, layer: int, tokens: int) -> int:
 
 def batch_share(model: Any, parts: Parts, layer: int, steps: int) -> Callable[[Group], float]:
     """The share of a batch that one group uses: of the memory, or of the work that an interruption may cost."""
-    device = model.device.type
-    free = free_bytes(model.device)
-    room = max(free - step_bytes(model, parts, layer, TOKENS[device]), free // 4)
+    top = device_of(parts.blocks[layer])
+    kind, above = kind_of(top), parts.blocks[layer + 1 :]
+    step = step_bytes(model, parts, layer, TOKENS[kind])
+    # Device → the memory that it has for a batch, and its part of the layers above L.
+    room: dict[torch.device, tuple[int, float]] = {}
+    for device in distinct((parts.blocks[layer], *above)):
+        part, free = part_on(device, above), free_bytes(device)
+        room[device] = max(free - int(step * part), free // 4), part
 
     def share(group: Group) -> float:
-        work = optimisation_flops(parts, [group], layer, steps) / BATCH_FLOPS[device]
-        memory = group_bytes(parts, group, layer, model.dtype.itemsize) / room
+        work = optimisation_flops(parts, [group], layer, steps) / BATCH_FLOPS[kind]
+        states, past = group_bytes(parts, group, layer, model.dtype.itemsize)
+        memory = max(
+            (past * part + (states if device == top else 0)) / free for device, (free, part) in room.items()
+        )
         return max(memory, min(work, 1 / SMALLEST))
 
     return share
@@ -124,6 +137,11 @@ class Work:
     """Number of layers without cached second moments."""
     tokens: int
     """Tokens of the statistics' sample, if the statistics must be computed."""
+
+    @property
+    def device(self) -> torch.device:
+        """That of layer L, where δ is."""
+        return device_of(self.parts.blocks[self.layers[-1]])
 
     @property
     def widest(self) -> int:
@@ -154,7 +172,7 @@ class Work:
 
     def calls(self) -> dict[str, float]:
         """Seconds by phase that do not depend on the size of the matrices."""
-        device = self.model.device.type
+        device = kind_of(self.device)
         above = len(self.parts.blocks) - self.layers[-1] - 1
         suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
         contexts = len(self.groups[0].contexts) if self.groups else 0
@@ -168,10 +186,10 @@ class Work:
         width, d, item = self.widest, self.parts.width, self.model.dtype.itemsize
         layer = self.layers[-1]
         share = batch_share(self.model, self.parts, layer, self.steps)
-        held = [group_bytes(self.parts, group, layer, item) for group in self.missing]
+        held = [sum(group_bytes(self.parts, group, layer, item)) for group in self.missing]
         batches = max(sum(map(share, self.missing)), 1.0)
         batch = int(sum(held) / batches) + step_bytes(self.model, self.parts, layer, self._step())
-        left = min(self.cut * d * item, pass_bytes(self.model.device) // 2) if len(self.layers) > 1 else 0
+        left = min(self.cut * d * item, pass_bytes(self.device) // 2) if len(self.layers) > 1 else 0
         few = min(self.columns, width) * width * 8 * 3
         # Σ k kᵀ in fp64, the moments in fp32 and fp64, the factor; W and its update in fp64, W as it was.
         solve = 28 * width**2 + 24 * width * d + few + 2 * len(self.layers) * width * d * item + left
@@ -183,13 +201,29 @@ class Work:
             "solve": solve,
         }
 
+    def memory_by_device(self) -> dict[str, int]:
+        """Bytes at the peak by device, with the part of the model that it has; one entry if it is not spread."""
+        phases, top = self.memory(), self.layers[-1]
+        below, above = self.parts.blocks[: top + 1], self.parts.blocks[top + 1 :]
+        solving = {device_of(self.parts.blocks[layer]) for layer in self.layers}
+        found = {}
+        for device in distinct(self.model.modules()):
+            weights = [p for p in self.model.parameters() if p.device == device]
+            work = (
+                int(phases["batch"] * part_on(device, above)),
+                int(phases["statistics"] * part_on(device, below)),
+                phases["solve"] if device in solving else 0,
+            )
+            found[str(device)] = sum(p.numel() * p.element_size() for p in weights) + max(work)
+        return found
+
     def disk(self) -> tuple[int, int]:
         """Bytes written to (the cache, the result)."""
         width, d = self.widest, self.parts.width
         item = max(self.model.dtype.itemsize, 4)
         delta = -(-(d * item + HEADER) // BLOCK) * BLOCK
         moment = 2 * item * width**2  # twice: sums that an interruption would leave are removed afterwards
-        kept = 8 * width**2 if keeps_factor(width, d, self.columns, self.model.device.type) else 0
+        kept = 8 * width**2 if keeps_factor(width, d, self.columns, kind_of(self.device)) else 0
         editable = sum(self.parts.key_width(layer) for layer in self.parts.editable) * d
         cache = len(self.missing) * delta + self.statistics * (moment + kept)
         return cache, editable * self.model.dtype.itemsize
@@ -197,7 +231,7 @@ class Work:
     def _step(self) -> int:
         """Suffix tokens of the largest step."""
         suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
-        return min(TOKENS[self.model.device.type], suffix)
+        return min(TOKENS[kind_of(self.device)], suffix)
 
 
 def preflight(work: Work, known: Mapping[str, float], cache: Path) -> Preflight:
@@ -207,8 +241,9 @@ def preflight(work: Work, known: Mapping[str, float], cache: Path) -> Preflight:
     """
     bytes_cache, bytes_result = work.disk()
     flops, calls, memory = work.flops(), work.calls(), work.memory()
+    places = work.memory_by_device()
     assumed = [phase for phase, count in flops.items() if count and phase not in known]
-    rate = matrix_rate(work.model.device, work.model.dtype) if assumed else 0.0
+    rate = matrix_rate(work.device, work.model.dtype) if assumed else 0.0
 
     def seconds(phase: str) -> float:
         if not flops[phase]:
@@ -234,4 +269,6 @@ def preflight(work: Work, known: Mapping[str, float], cache: Path) -> Preflight:
         bytes_cache=bytes_cache,
         bytes_result=bytes_result,
         bytes_free=shutil.disk_usage(existing(cache)).free,
+        devices=len(places),
+        bytes_device=max(places.values()),
     )

@@ -19,6 +19,7 @@ from editing.errors import NumericalError
 from editing.memit.groups import Group
 from editing.memit.norms import through_norm
 from editing.model.architectures import Parts
+from editing.model.devices import device_of, distinct, input_device
 from editing.model.hooks import on_input, on_output, returns_tuple, stopped_after
 from editing.model.memory import batches, halving, pass_bytes
 from editing.model.passes import BEGINNING, Rows, Start, padded, prepare, read
@@ -69,17 +70,22 @@ def bare_keys(model: Any, parts: Parts, layers: Sequence[int], groups: Sequence[
     dtype = torch.promote_types(model.dtype, torch.float32)
     order = sorted(range(len(groups)), key=lambda index: len(groups[index].contexts[0]))
     keys = {
-        layer: torch.full((len(groups), parts.key_width(layer)), torch.nan, dtype=dtype, device=model.device)
+        layer: torch.full(
+            (len(groups), parts.key_width(layer)),
+            torch.nan,
+            dtype=dtype,
+            device=device_of(parts.blocks[layer]),
+        )
         for layer in layers
     }
 
     def run(chunk: Sequence[int]) -> None:
-        ids, lengths = padded([groups[index].contexts[0] for index in chunk], model.device)
-        each, last = torch.arange(len(chunk), device=ids.device), lengths - 1
+        ids, lengths = padded([groups[index].contexts[0] for index in chunk], input_device(model))
+        last = lengths - 1
 
         def keep(layer: int) -> Callable[[Tensor], None]:
             def see(states: Tensor) -> None:
-                keys[layer][list(chunk)] = states.reshape(*ids.shape, -1)[each, last].to(dtype)
+                keys[layer][list(chunk)] = _last_of(states.reshape(*ids.shape, -1), last).to(dtype)
 
             return see
 
@@ -92,6 +98,11 @@ def bare_keys(model: Any, parts: Parts, layers: Sequence[int], groups: Sequence[
     for start in range(0, len(order), KEYS_AT_ONCE):
         halving(order[start : start + KEYS_AT_ONCE], run, too_large=lambda _, __: None)
     return keys
+
+
+def _last_of(states: Tensor, last: Tensor) -> Tensor:
+    """[n, width]: of `states` [n, T, width], each row's at its own index `last`."""
+    return states[torch.arange(len(last), device=states.device), last.to(states.device)]
 
 
 class Collector:
@@ -118,7 +129,8 @@ class Collector:
         self.count = len(self.groups) * contexts
         self.unedited = torch.zeros(len(self.groups), contexts, parts.width, dtype=self.dtype)
         self.tuples = returns_tuple(model, parts.blocks[self.top])
-        free, held = pass_bytes(model.device), self._held_bytes()
+        free = min(map(pass_bytes, distinct(parts.blocks[: self.top + 1])))
+        held = self._held_bytes()
         self.whole = not runs_suffixes(model)
         self.resumes = (
             not self.whole and len(layers) > 1 and held <= (0.5 * free if memory is None else memory)
@@ -138,7 +150,7 @@ class Collector:
         Raises UnusableKeys, as does `stacked`.
         """
         width = self.parts.key_width(layer)
-        device = self.model.device
+        device = device_of(self.parts.blocks[layer])
         normal = torch.zeros(width, width, dtype=torch.float64, device=device)
         cross = torch.zeros(width, self.parts.width, dtype=torch.float64, device=device)
 
@@ -203,7 +215,7 @@ class Collector:
             done = hidden - self.unedited[index, context].to(hidden)
             residual = (deltas.to(hidden) - done) * (share / self.parts.gain(layer))
             residual[(index >= self.edited).to(residual.device)] = 0.0  # a preserved key is to change nothing
-            norm = self.parts.norm(layer)
+            norm, residual = self.parts.norm(layer), residual.to(entering.device)
             residuals.append(residual if norm is None else through_norm(norm, entering, residual))
         if self.settings.keys == "average":
             return [(self._averaged(seen), residuals[0])]
@@ -228,20 +240,19 @@ class Collector:
         with self._leaving(place, layer):
             below = min(map(len, rows)) - 1
             batch = prepare(self.model, rows, below=below, stop=stop, start=start, whole=self.whole)
-            last = torch.tensor([len(row) - 1 - batch.shared for row in rows], device=self.model.device)
+            last = torch.tensor([len(row) - 1 - batch.shared for row in rows], device=batch.ids.device)
             seen = self._seen(batch, last, layer, stop, start)
-        return seen["key"], seen["hidden"], seen.get("entering", seen["hidden"])
+        return seen["key"], seen["hidden"], seen.get("entering", seen["key"])
 
     def _seen(
         self, batch: Rows, last: Tensor, layer: int, stop: nn.Module, start: Start
     ) -> dict[str, Tensor]:
         """What a pass over the own tokens of `batch` yields at [row, last[row]]."""
-        each = torch.arange(len(last), device=last.device)
         seen: dict[str, Tensor] = {}
 
         def at_subject(name: str) -> Callable[[Tensor], None]:
             def see(states: Tensor) -> None:
-                seen[name] = states.reshape(*batch.ids.shape, -1)[each, last].to(self.dtype)
+                seen[name] = _last_of(states.reshape(*batch.ids.shape, -1), last).to(self.dtype)
 
             return see
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from editing.durable import make_directory, write_file
+from editing.model.devices import input_device
 from editing.model.tokens import tokenizer_digest
 from editing.settings import EditSettings
 
@@ -78,7 +79,7 @@ def sample_prefixes(model: Any, tokenizer: Any, lengths: Sequence[int], *, seed:
             ids = ids[:-1]
         start = len(ids)
         while len(ids) - start < tokens:
-            logits = model(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+            logits = model(torch.tensor([ids], device=input_device(model)), use_cache=False).logits[0, -1]
             top = logits.float().cpu().topk(min(5, logits.numel()))
             choice = torch.multinomial(top.values.softmax(0), 1, generator=generator)
             ids.append(int(top.indices[choice]))

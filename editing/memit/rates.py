@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from editing.durable import make_directory, write_file
+from editing.model.devices import input_device
 
 WORTH = 0.5
 """Shortest phase, in seconds, whose rate is meaningful."""
@@ -31,7 +32,7 @@ class Rates:
 
     @classmethod
     def of(cls, model: Any, base_digest: str, cache: Path) -> Rates:
-        device = model.device
+        device = input_device(model)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
         threads = torch.get_num_threads() if device.type == "cpu" else 0
         parts = (base_digest[:16], platform.node(), name, str(model.dtype), str(threads))

@@ -15,6 +15,7 @@ from torch import Tensor
 from editing.memit.keys import Collector
 from editing.memit.solve import keeps_factor, prefers_woodbury, solve, solve_few
 from editing.memit.statistics import Moments
+from editing.model.devices import device_of, kind_of
 from editing.progress import Progress, silent
 
 
@@ -38,6 +39,11 @@ class Columns:
         parts = self.collected.parts
         kept = 0 if self.kept is None else len(self.kept)
         return parts.key_width(self.layer), parts.width, self.collected.count + kept
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are: on the layer's device."""
+        return device_of(self.collected.parts.blocks[self.layer])
 
     def sums(self) -> tuple[Tensor, Tensor]:
         """(K Kᵀ [d_k, d_k], K Rᵀ [d_k, d]) in fp64; K is never held."""
@@ -80,7 +86,7 @@ class LeastSquares:
     def update(self, layer: int, columns: Columns) -> tuple[Tensor, float]:
         size = columns.size
         if prefers_woodbury(*size) if self.woodbury is None else self.woodbury:
-            keeps = keeps_factor(*size, columns.collected.model.device.type)
+            keeps = keeps_factor(*size, kind_of(columns.device))
             factor, ridge = self.moments.factor(layer, store=keeps)
             keys, residuals = columns.stacked()
             return solve_few(factor.to(keys.device), self.lam, keys, residuals), self.lam * ridge

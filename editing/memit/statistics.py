@@ -25,6 +25,7 @@ from editing.memit.own_samples import OwnSamples
 from editing.memit.solve import factorise
 from editing.mirror import mirror
 from editing.model.architectures import Parts
+from editing.model.devices import device_of, distinct, input_device, kind_of, picked
 from editing.model.hooks import on_input, stopped_after
 from editing.model.loading import context_length
 from editing.model.memory import free_bytes, in_batches
@@ -169,13 +170,12 @@ class Statistics:
 
     def _from_shares(self, missing: Sequence[int]) -> Sums | None:
         """The sums of all shares, if they are there and whole, whatever their number; in order."""
-        device = self.model.device
         for first in mirror().matching(self._directory, f"{self._named(missing)}.0-of-*.sums"):
             of = int(first.stem.rpartition("-")[2])
             paths = [self._stored_share(missing, (number, of)) for number in range(of)]
             total = Sums()
             for path in paths:
-                share = Sums.read(path, device)
+                share = Sums.read(path)
                 if share is None:
                     break
                 total.add(share)
@@ -208,7 +208,7 @@ class Statistics:
 
     def _load(self, parts: Parts, layer: int, progress: Progress) -> Tensor:
         """The stored moments of `layer`, with the ridge; damaged ones are computed again."""
-        while (found := tensor_cache.load(self.path(layer), str(self.model.device))) is None:
+        while (found := tensor_cache.load(self.path(layer), str(device_of(parts.blocks[layer])))) is None:
             self._fill(parts, [layer], progress)
         moment = found[0]["moment"]
         moment.diagonal().add_(self.settings.ridge * moment.diagonal().mean())
@@ -236,14 +236,16 @@ class Sums:
         tensor_cache.store(path, tensors, {"tokens": str(self.tokens), "rows": str(self.rows)})
 
     @classmethod
-    def resumed(cls, path: Path | None, device: torch.device) -> Sums:
-        """The sums that an interrupted pass saved in `path`, or empty ones."""
-        return (None if path is None else cls.read(path, device)) or cls()
+    def resumed(cls, path: Path | None, parts: Parts) -> Sums:
+        """The sums that an interrupted pass saved in `path`, each on its layer's device, or empty ones."""
+        sums = (None if path is None else cls.read(path)) or cls()
+        of = {layer: total.to(device_of(parts.blocks[layer])) for layer, total in sums.of.items()}
+        return cls(of, sums.tokens, sums.rows)
 
     @classmethod
-    def read(cls, path: Path, device: torch.device) -> Sums | None:
-        """The sums saved in `path`; None if there are none, or they are damaged."""
-        found = tensor_cache.load(path, str(device))
+    def read(cls, path: Path) -> Sums | None:
+        """The sums saved in `path`, on the CPU; None if there are none, or they are damaged."""
+        found = tensor_cache.load(path)
         if found is None:
             return None
         tensors, metadata = found
@@ -262,7 +264,7 @@ def accumulate(
     progress: Progress = silent,
 ) -> Sums:
     """Σ k kᵀ of each layer over all tokens of `rows`; the sums so far are saved in `partial` periodically."""
-    sums = Sums.resumed(partial, model.device)
+    sums = Sums.resumed(partial, parts)
     ordered = sorted(rows, key=_by_length)
     saved = time.monotonic()
     for start in range(sums.rows, len(ordered), SEGMENT):
@@ -281,7 +283,7 @@ def accumulate(
 
 
 def _add(model: Any, parts: Parts, layers: Sequence[int], batch: Sequence[Ids], sums: Sums) -> None:
-    ids, lengths = padded(batch, model.device)
+    ids, lengths = padded(batch, input_device(model))
     real = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).reshape(-1)
     seen: dict[int, Tensor] = {}
     with ExitStack() as stack:
@@ -291,7 +293,7 @@ def _add(model: Any, parts: Parts, layers: Sequence[int], batch: Sequence[Ids], 
         model.base_model(input_ids=ids, use_cache=False)
     for layer in layers:  # only now: a batch that ran out of memory has added nothing
         dtype = torch.promote_types(model.dtype, torch.float32)
-        keys = seen[layer].reshape(len(real), -1)[real].to(dtype)
+        keys = picked(seen[layer].reshape(len(real), -1), real).to(dtype)
         if layer not in sums.of:
             sums.of[layer] = keys.new_zeros(keys.shape[1], keys.shape[1])
         sums.of[layer].addmm_(keys.T, keys)
@@ -309,8 +311,11 @@ def _bytes_per_token(model: Any, parts: Parts, layers: Sequence[int]) -> int:
 
 
 def _budget(model: Any, parts: Parts, layers: Sequence[int]) -> int:
-    free = free_bytes(model.device)
-    return min(free, 4096 * _bytes_per_token(model, parts, layers)) if model.device.type == "cpu" else free
+    used = distinct(parts.blocks[: max(layers) + 1])
+    free = min(map(free_bytes, used))
+    if any(kind_of(device) == "cpu" for device in used):
+        return min(free, 4096 * _bytes_per_token(model, parts, layers))
+    return free
 
 
 def _keep(seen: dict[int, Tensor], layer: int) -> Callable[[Tensor], None]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from editing.memit.groups import Group, LossTerm
 from editing.model.architectures import Parts
+from editing.model.devices import head_device, picked
 from editing.model.hooks import on_output
 from editing.model.passes import Rows, padded, prepare, read
 from editing.model.prefix_cache import runs_suffixes
@@ -71,7 +72,11 @@ def buckets(groups: Sequence[Group], tokens: int) -> Iterator[list[TermRow]]:
 
 @dataclass
 class Bucket:
-    """B rows from the subject's last token on, with everything they need from the tokens before."""
+    """B rows from the subject's last token on, with everything they need from the tokens before.
+
+    What the embedding reads is on its device, `hidden` and what concerns δ on that of layer L, keys and values on those
+    of their layers, and what concerns logits on the head's.
+    """
 
     ids: Tensor
     """[B, T]"""
@@ -106,23 +111,23 @@ class Bucket:
     def select(self, staying: Tensor, renumbered: Tensor) -> Bucket:
         """The rows of the groups that remain ([G] bool), with the groups renumbered."""
         rows = staying[self.group].nonzero()[:, 0]
-        reads = staying[self.group[self.row]]
+        reads = staying[picked(self.group, self.row)].to(self.row.device)
         row_number = torch.full_like(self.group, -1)
         row_number[rows] = torch.arange(len(rows), device=rows.device)
         return Bucket(
-            ids=self.ids[rows],
+            ids=picked(self.ids, rows),
             hidden=self.hidden[rows],
-            past_mask=self.past_mask[rows],
-            positions=self.positions[rows],
+            past_mask=picked(self.past_mask, rows),
+            positions=picked(self.positions, rows),
             group=renumbered[self.group[rows]],
             shared=self.shared,
             bare=self.bare[rows],
-            past=[(keys[rows], values[rows]) for keys, values in self.past],
-            row=row_number[self.row[reads]],
+            past=[(picked(keys, rows), picked(values, rows)) for keys, values in self.past],
+            row=picked(row_number, self.row[reads]).to(self.row.device),
             position=self.position[reads],
             weight=self.weight[reads],
             label=self.label[reads],
-            unedited=None if self.unedited is None else self.unedited[reads[self.label < 0]],
+            unedited=None if self.unedited is None else picked(self.unedited, reads[self.label < 0]),
             subject=None if self.subject is None else self.subject[rows],
         )
 
@@ -139,7 +144,7 @@ def collect(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype
     seen: list[Tensor] = []
     with on_output(parts.blocks[layer], seen.append):
         read(model, batch)
-    return _cut(batch, seen[0], rows, layer, dtype)
+    return _cut(batch, seen[0], rows, layer, _Reads.of(rows, dtype, head_device(model)))
 
 
 def _whole(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype: torch.dtype) -> Bucket:
@@ -148,9 +153,9 @@ def _whole(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype:
     seen: list[Tensor] = []
     with on_output(parts.blocks[layer], seen.append):
         read(model, batch)
-    device = batch.ids.device
+    device = seen[0].device
     subject = torch.tensor([row.term.text.subject for row in rows], device=device)
-    row, position, weight, label = _reads(rows)
+    reads = _Reads.of(rows, dtype, head_device(model))
     return Bucket(
         ids=batch.ids,
         hidden=seen[0][torch.arange(len(rows), device=device), subject][:, None],
@@ -160,10 +165,10 @@ def _whole(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype:
         shared=[],
         past=[],
         bare=torch.tensor([row.term.context == 0 for row in rows], device=device),
-        row=torch.tensor(row, device=device),
-        position=torch.tensor(position, device=device) + subject[torch.tensor(row, device=device)],
-        weight=torch.tensor(weight, device=device, dtype=dtype),
-        label=torch.tensor(label, device=device),
+        row=reads.row,
+        position=reads.position + subject.to(reads.row.device)[reads.row],
+        weight=reads.weight,
+        label=reads.label,
         subject=subject,
     )
 
@@ -175,45 +180,72 @@ def attention_span(model: Any) -> int:
     return min((max(int(span), 1) for span in spans if span > 0), default=1 << 30)
 
 
-def _cut(batch: Rows, hidden: Tensor, rows: Sequence[TermRow], layer: int, dtype: torch.dtype) -> Bucket:
+def _cut(batch: Rows, hidden: Tensor, rows: Sequence[TermRow], layer: int, reads: _Reads) -> Bucket:
     """Cut a batch that was run whole at each row's subject: the tokens before it become the past."""
-    device = hidden.device
+    device, entry = hidden.device, batch.ids.device
     subject = torch.tensor([row.term.text.subject for row in rows], device=device)
     length = torch.tensor([len(row.ids) for row in rows], device=device)
-    ids, _ = padded([row.ids[row.term.text.subject :] for row in rows], device)
+    ids, _ = padded([row.ids[row.term.text.subject :] for row in rows], entry)
     before = int(subject.max()) - batch.shared
     # Column j of the past holds token S + j − (P − own): padded on the left, so that the past ends
     # where the suffix begins and sliding windows count right.
     column = torch.arange(before, device=device)[None] - (before - (subject - batch.shared))[:, None]
-    source = (column.clamp(min=0) + batch.shared)[:, None, :, None]
+    shared, past = _past(batch, (column.clamp(min=0) + batch.shared)[:, None, :, None], layer)
+    steps = torch.arange(ids.shape[1], device=device)[None]
+    inside = (subject[:, None] - batch.shared + steps).clamp(max=hidden.shape[1] - 1)
+    return Bucket(
+        ids=ids,
+        hidden=hidden.gather(1, inside[..., None].expand(-1, -1, hidden.shape[2])),
+        past_mask=(column >= 0).long().to(entry),
+        positions=(subject[:, None] + steps).minimum(length[:, None] - 1).to(entry),
+        group=torch.tensor([row.group for row in rows], device=device),
+        shared=shared,
+        past=past,
+        bare=torch.tensor([row.term.context == 0 for row in rows], device=device),
+        row=reads.row,
+        position=reads.position,
+        weight=reads.weight,
+        label=reads.label,
+    )
+
+
+def _past(batch: Rows, source: Tensor, layer: int) -> tuple[Past, Past]:
+    """(shared, past) of a bucket: keys and values of each layer above `layer`, on that layer's device.
+
+    `source` [B, 1, P, 1] is the token of every column of the past.
+    """
     shared: Past = []
     past: Past = []
     for cached in batch.cache.layers[layer + 1 :]:
         own = [
-            states.gather(2, source.expand(-1, states.shape[1], -1, states.shape[3]))
+            states.gather(2, source.to(states.device).expand(-1, states.shape[1], -1, states.shape[3]))
             for states in (cached.keys, cached.values)
         ]
         past.append((own[0], own[1]))
         shared.append(
             (cached.keys[:1, :, : batch.shared].clone(), cached.values[:1, :, : batch.shared].clone())
         )
-    steps = torch.arange(ids.shape[1], device=device)[None]
-    inside = (subject[:, None] - batch.shared + steps).clamp(max=hidden.shape[1] - 1)
-    row, position, weight, label = _reads(rows)
-    return Bucket(
-        ids=ids,
-        hidden=hidden.gather(1, inside[..., None].expand(-1, -1, hidden.shape[2])),
-        past_mask=(column >= 0).long(),
-        positions=(subject[:, None] + steps).minimum(length[:, None] - 1),
-        group=torch.tensor([row.group for row in rows], device=device),
-        shared=shared,
-        past=past,
-        bare=torch.tensor([row.term.context == 0 for row in rows], device=device),
-        row=torch.tensor(row, device=device),
-        position=torch.tensor(position, device=device),
-        weight=torch.tensor(weight, device=device, dtype=dtype),
-        label=torch.tensor(label, device=device),
-    )
+    return shared, past
+
+
+@dataclass(frozen=True)
+class _Reads:
+    """Where logits are read, as in `Bucket`, on the head's device."""
+
+    row: Tensor
+    position: Tensor
+    weight: Tensor
+    label: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[TermRow], dtype: torch.dtype, device: torch.device) -> _Reads:
+        row, position, weight, label = _reads(rows)
+        return cls(
+            torch.tensor(row, device=device),
+            torch.tensor(position, device=device),
+            torch.tensor(weight, device=device, dtype=dtype),
+            torch.tensor(label, device=device),
+        )
 
 
 def _reads(rows: Sequence[TermRow]) -> tuple[list[int], list[int], list[float], list[int]]:

@@ -26,6 +26,7 @@ from editing.memit.lbfgs import Lbfgs
 from editing.memit.target_batches import Bucket, buckets, collect
 from editing.model.architectures import Parts
 from editing.model.caching import FixedLayer, attending_to
+from editing.model.devices import device_of, kind_of, picked
 from editing.model.hooks import injected, on_input, only_at, returns_tuple, starting_with
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
@@ -75,17 +76,18 @@ class Optimisation:
         self.groups = list(groups)
         self.dtype = torch.promote_types(model.dtype, torch.float32)
         self.tuples = returns_tuple(model, parts.blocks[layer])
-        size = tokens or TOKENS[model.device.type]
+        size = tokens or TOKENS[kind_of(device_of(parts.blocks[layer]))]
         self.buckets = [collect(model, parts, rows, layer, self.dtype) for rows in buckets(groups, size)]
         self.norm = self._norms()
-        self.delta = torch.zeros(len(self.groups), parts.width, dtype=self.dtype, device=model.device)
+        self.delta = torch.zeros(len(self.groups), parts.width, dtype=self.dtype, device=self.norm.device)
         self.rule: UpdateRule = RULES[settings.optimiser](self.norm, parts.width, settings)
         self.loss = torch.full_like(self.norm, torch.inf)
         self.updates = 0
 
     def _norms(self) -> Tensor:
         """‖h‖ at layer L at the subject's last token, [G]."""
-        norm = torch.zeros(len(self.groups), dtype=self.dtype, device=self.model.device)
+        device = device_of(self.parts.blocks[self.layer])
+        norm = torch.zeros(len(self.groups), dtype=self.dtype, device=device)
         for bucket in self.buckets:
             bare = bucket.bare.nonzero()[:, 0]
             norm[bucket.group[bare]] = bucket.hidden[bare, 0].to(self.dtype).norm(dim=1)
@@ -147,16 +149,17 @@ class Optimisation:
     def terms(self, bucket: Bucket, delta: Tensor) -> Tensor:
         """What a bucket's rows add to the loss of each group, [G]: weighted NLL, and kl · KL(new ‖ old)."""
         logp = self.logits(bucket, delta).to(self.dtype).log_softmax(-1)
-        is_target = bucket.label >= 0
+        label = bucket.label.to(logp.device)
+        is_target = label >= 0
         terms = logp.new_zeros(len(logp))
-        terms[is_target] = -logp[is_target, bucket.label[is_target]]
+        terms[is_target] = -logp[is_target, label[is_target]]
         if not bool(is_target.all()):
             new = logp[~is_target]
             if bucket.unedited is None:
                 bucket.unedited = new.detach()
             terms[~is_target] = self.settings.kl * (new.exp() * (new - bucket.unedited)).sum(-1)
-        owner = bucket.group[bucket.row]
-        return delta.new_zeros(len(delta)).index_add(0, owner, terms * bucket.weight)
+        weighted = (terms * bucket.weight.to(terms.device)).to(delta.device)
+        return delta.new_zeros(len(delta)).index_add(0, picked(bucket.group, bucket.row), weighted)
 
     def logits(self, bucket: Bucket, delta: Tensor) -> Tensor:
         """Logits where the bucket reads them, [n, V], with δ added at the subject's last token."""
@@ -171,7 +174,7 @@ class Optimisation:
         blocks = self.parts.blocks[: self.layer + 1]
 
         def gather(final: Tensor) -> Tensor:
-            return final[bucket.row, bucket.position][None]
+            return final[bucket.row.to(final.device), bucket.position.to(final.device)][None]
 
         ones = torch.ones_like(bucket.ids[:, :1])
         with ExitStack() as stack:
@@ -193,11 +196,11 @@ class Optimisation:
 
     def _logits_of_whole(self, bucket: Bucket, subject: Tensor, delta: Tensor) -> Tensor:
         """The same for rows that are run from their first token."""
-        rows = torch.arange(len(bucket.ids), device=bucket.ids.device)
+        rows = torch.arange(len(bucket.ids), device=delta.device)
         block = self.parts.blocks[self.layer]
 
         def gather(final: Tensor) -> Tensor:
-            return final[bucket.row, bucket.position][None]
+            return final[bucket.row.to(final.device), bucket.position.to(final.device)][None]
 
         with injected(block, rows, subject, delta[bucket.group]), on_input(self.parts.head, gather):
             logits: Tensor = self.model(input_ids=bucket.ids, use_cache=False).logits[0]

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from editing.model.caching import attending_to, takes
+from editing.model.devices import input_device
 from editing.model.passes import Ids, padded
 
 
@@ -29,15 +30,16 @@ class FromCache:
     def __init__(self, model: Any, prompts: Sequence[Ids]) -> None:
         self._model = model
         self._cache = DynamicCache(config=model.config)
-        ids, self._lengths = padded(prompts, model.device)
+        ids, self._lengths = padded(prompts, input_device(model))
         columns = torch.arange(ids.shape[1], device=ids.device)
         self._mask = (columns < self._lengths[:, None]).long()  # (B, T)
         first = int(self._lengths.min()) - 1
         logits = logits_from(model, ids, first, attention_mask=self._mask, **attending_to(model, self._cache))
-        self.logits: Tensor = logits[torch.arange(len(ids), device=ids.device), self._lengths - 1 - first]
+        self.logits: Tensor = _at(logits, self._lengths - 1 - first)
 
     def append(self, tokens: Tensor) -> None:
         """Append `tokens` (B,), one per row."""
+        tokens = tokens.to(self._mask.device)
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
         self.logits = logits_from(
             self._model,
@@ -65,7 +67,12 @@ class FromWhole:
         self.logits = self._read()
 
     def _read(self) -> Tensor:
-        ids, lengths = padded(self._rows, self._model.device)
+        ids, lengths = padded(self._rows, input_device(self._model))
         first = int(lengths.min()) - 1
         logits = logits_from(self._model, ids, first, use_cache=False)
-        return logits[torch.arange(len(ids), device=ids.device), lengths - 1 - first]
+        return _at(logits, lengths - 1 - first)
+
+
+def _at(logits: Tensor, positions: Tensor) -> Tensor:
+    """The logits [B, V] of each row at its own position."""
+    return logits[torch.arange(len(logits), device=logits.device), positions.to(logits.device)]

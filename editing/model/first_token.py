@@ -17,6 +17,7 @@ from torch import Tensor
 
 from editing.errors import RequestError
 from editing.model.architectures import Parts
+from editing.model.devices import input_device
 from editing.model.hooks import on_input
 from editing.model.tokens import LEAD, Passage, in_context, try_locate
 from editing.requests import PLACEHOLDER, render
@@ -38,8 +39,8 @@ def lead_of(model: Any, parts: Parts, tokenizer: Any) -> str:
         return ""  # with a BOS token, no subject is ever the first token
     rows = getattr(model.get_input_embeddings(), "num_embeddings", len(tokenizer))
     count = min(len(tokenizer), int(rows))
-    tokens = torch.linspace(0.1 * count, 0.9 * count, TOKENS, device=model.device).long()[:, None]
-    context = torch.tensor([before], device=model.device).expand(len(tokens), -1)
+    tokens = torch.linspace(0.1 * count, 0.9 * count, TOKENS, device=input_device(model)).long()[:, None]
+    context = torch.tensor([before], device=input_device(model)).expand(len(tokens), -1)
     first = _likeness(model, parts, tokens)
     later = _likeness(model, parts, torch.cat([context, tokens], 1))
     lost = [

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from editing.model.devices import input_device
+
 
 class StopForward(Exception):
     """Raised inside a forward pass once everything that is needed has been computed."""
@@ -65,10 +67,11 @@ def only_at(module: nn.Module, row: Tensor, position: Tensor) -> Iterator[None]:
 
     def gather(states: Tensor) -> Tensor:
         shape.append(states.shape)
-        return states[row, position][None]
+        return states[row.to(states.device), position.to(states.device)][None]
 
     def scatter(states: Tensor) -> Tensor:
-        return states.new_zeros(*shape.pop()[:2], states.shape[-1]).index_put((row, position), states[0])
+        place = row.to(states.device), position.to(states.device)
+        return states.new_zeros(*shape.pop()[:2], states.shape[-1]).index_put(place, states[0])
 
     with on_input(module, gather), on_output(module, scatter):
         yield
@@ -97,7 +100,7 @@ def returns_tuple(model: Any, block: nn.Module) -> bool:
     handle = block.register_forward_hook(lambda _, __, output: seen.append(isinstance(output, tuple)))
     try:
         with stopped_after(block):
-            model.base_model(torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
+            model.base_model(torch.zeros(1, 1, dtype=torch.long, device=input_device(model)), use_cache=False)
     finally:
         handle.remove()
     return seen[0]
@@ -214,7 +217,8 @@ def injected(block: nn.Module, rows: Tensor, positions: Tensor, deltas: Tensor) 
 
     def see(hidden: Tensor) -> Tensor:
         added = hidden.to(torch.promote_types(hidden.dtype, deltas.dtype)).clone()
-        added[rows, positions] += deltas
+        there = hidden.device
+        added[rows.to(there), positions.to(there)] += deltas.to(there)
         return added.to(hidden.dtype)
 
     with on_output(block, see):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from editing.model.continuing import FromCache, FromWhole, logits_from
+from editing.model.devices import head_device, input_device, kind_of
 from editing.model.memory import free_bytes, halving
 from editing.model.passes import Ids, padded
 from editing.model.prefix_cache import runs_suffixes
@@ -21,6 +22,8 @@ __all__ = ["Continuation", "Ids", "for_each_batch", "target_logits"]
 
 T = TypeVar("T")
 
+TOKENS = {"cpu": 8_192, "cuda": 65_536}
+"""Number of tokens in a batch."""
 LOGIT_BYTES = 12
 """Bytes per logit: once in the model's dtype, and twice in fp32 (itself and its log-probability)."""
 
@@ -48,9 +51,9 @@ def _batches(
     model: Any, items: Sequence[T], length: Callable[[T], int], read: Callable[[T], int], extra: int
 ) -> Iterator[Sequence[T]]:
     """Consecutive `items` within a budget of tokens and of logits, the longest at most 1.5 times the first."""
-    tokens = 65_536 if model.device.type == "cuda" else 8_192
+    tokens = TOKENS[kind_of(input_device(model))]
     vocabulary = int(model.config.get_text_config().vocab_size)
-    logits = free_bytes(model.device) // 4 // (vocabulary * LOGIT_BYTES)
+    logits = free_bytes(head_device(model)) // 4 // (vocabulary * LOGIT_BYTES)
     start, widest = 0, 0
     for index, item in enumerate(items):
         rows = index - start + 1
@@ -67,7 +70,7 @@ def _batches(
 
 def target_logits(model: Any, rows: Sequence[Ids], starts: Sequence[int]) -> Iterator[Tensor]:
     """For every row, the logits that predict its tokens from `starts` on: (len(row) − start, V)."""
-    ids, _ = padded(rows, model.device)
+    ids, _ = padded(rows, input_device(model))
     first = min(starts) - 1
     logits = logits_from(model, ids, first, use_cache=False)  # (B, T - first, V)
     for index, (row, start) in enumerate(zip(rows, starts, strict=True)):

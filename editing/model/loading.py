@@ -28,6 +28,7 @@ from transformers import (
 
 from editing.errors import EditingError, ModelError
 from editing.model.architectures import Architecture, locate_parts
+from editing.model.devices import spreading
 from editing.model.directory import ModelDirectory
 from editing.model.memory import ran_out
 from editing.model.tokens import Readable
@@ -54,9 +55,10 @@ _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | None = None) -> Any:
     """Load the causal language model in `path`, in evaluation mode, without gradients.
 
-    `device` is `cpu`, `cuda`, … or `auto` (distributed over the available devices by accelerate); by default a
-    GPU if there is one.  `dtype` is by default the stored one on a GPU, and fp32 on a CPU, where 16-bit
-    arithmetic is far slower.  Raises ModelError.
+    `device` is `cpu`, `cuda`, …, by default a GPU if there is one.  Accelerate spreads the model over all GPUs for
+    `balanced` (`auto` is the same), `balanced_low_0` and `sequential`, and evenly over some for `cuda:0,cuda:2`.
+    `dtype` is by default the stored one on a GPU, and fp32 on a CPU, where 16-bit arithmetic is far slower.
+    Raises ModelError.
     """
     directory = ModelDirectory.at(path)
     skeleton = _skeleton(directory)
@@ -69,11 +71,11 @@ def load_model(path: Path, *, device: str | None = None, dtype: torch.dtype | No
             config=skeleton.config,
             dtype=dtype,
             attn_implementation=skeleton.config._attn_implementation,
-            device_map="auto" if device == "auto" else None,
+            **spreading(device),
             output_loading_info=True,
             **_LOCAL,
         )
-        if device != "auto":
+        if not spreading(device):
             model = model.to(device)
     absent = sorted(info["missing_keys"]) or sorted(map(str, info["mismatched_keys"]))
     if absent:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from editing.model.caching import FixedLayer, attending_to
+from editing.model.devices import input_device
 from editing.model.hooks import starting_with, stopped_after
 
 Ids = tuple[int, ...]
@@ -90,7 +91,7 @@ def prepare(
     `below` is at most the smallest index that the caller reads, so that no such index lies among the shared
     tokens.
     """
-    device = model.device
+    device = input_device(model)
     shared = min(common_length(rows), below, min(map(len, rows)) - 1)
     if len(rows) == 1 or whole:
         shared = 0
@@ -103,7 +104,7 @@ def prepare(
 
 
 def _read_shared(model: Any, ids: Ids, cache: Any, count: int, stop: nn.Module | None, start: Start) -> None:
-    tokens = torch.tensor([ids], device=model.device)
+    tokens = torch.tensor([ids], device=input_device(model))
     with ExitStack() as stack:
         if start.shared is not None:
             stack.enter_context(starting_with(start.shared, start.below, tuples=start.tuples))

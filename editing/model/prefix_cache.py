@@ -19,6 +19,7 @@ from transformers import Cache, DynamicCache
 from editing.model.architectures import TABLE, Parts, locate_parts
 from editing.model.caching import FixedLayer, attending_to
 from editing.model.continuing import FromCache
+from editing.model.devices import input_device
 from editing.model.hooks import frozen, on_output, returns_tuple, starting_with
 from editing.model.passes import prepare, read
 
@@ -67,7 +68,7 @@ def probe_ids(model: Any, length: int = LENGTH) -> Tensor:
     """[1, length] different tokens, spread over the vocabulary."""
     size = int(model.get_input_embeddings().weight.shape[0])
     ids = torch.linspace(size // 8, size - 1 - size // 8, length).long()
-    return ids[None].to(model.device)
+    return ids[None].to(input_device(model))
 
 
 def deviation(found: Tensor, expected: Tensor) -> float:

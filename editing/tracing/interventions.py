@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from editing.errors import ArchitectureError
 from editing.model.architectures import Parts
+from editing.model.devices import input_device
 from editing.model.hooks import on_output
 from editing.model.inference import Ids, target_logits
 
@@ -73,7 +74,7 @@ class Interventions:
 
     def __init__(self, model: Any, parts: Parts, fact: KnownFact, noise: Tensor, window: int) -> None:
         self.model, self.parts, self.fact, self.window = model, parts, fact, window
-        self.noise = noise.to(model.device, model.dtype)
+        self.noise = noise.to(input_device(model), model.dtype)
         self.modules: dict[StateKind, list[nn.Module]] = {
             "state": list(parts.blocks),
             "mlp": [
@@ -155,10 +156,10 @@ class Interventions:
             changed[:, fact.first : fact.last + 1] += noise
             return changed
 
-        target = torch.tensor(fact.ids[fact.prompt :], device=self.model.device)
         with on_output(self.model.get_input_embeddings(), corrupt):
             read = target_logits(self.model, [fact.ids] * rows, [fact.prompt] * rows)
             logits = torch.stack(list(read)).float()  # (rows, target tokens, V)
+        target = torch.tensor(fact.ids[fact.prompt :], device=logits.device)
         wanted = target.expand(rows, -1)[..., None]
         logprobs = logits.log_softmax(-1).gather(-1, wanted)[..., 0]
         probabilities: list[float] = logprobs.double().sum(-1).exp().tolist()

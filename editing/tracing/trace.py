@@ -17,6 +17,7 @@ import torch
 from editing.errors import DataError
 from editing.evaluation.scoring import Question, score
 from editing.model.architectures import Architecture, locate_parts
+from editing.model.devices import input_device
 from editing.model.hooks import frozen
 from editing.model.tokens import locate, passage
 from editing.model.weights import refuse_unwritable, unwrapped
@@ -166,4 +167,4 @@ def _embedding_deviation(model: Any, facts: Sequence[KnownFact]) -> float:
     """σ: the standard deviation of the subjects' embedding activations."""
     embedding = model.get_input_embeddings()
     ids = sorted({token for fact in facts for token in fact.ids[fact.first : fact.last + 1]})
-    return float(embedding(torch.tensor(ids, device=model.device)).float().std())
+    return float(embedding(torch.tensor(ids, device=input_device(model))).float().std())

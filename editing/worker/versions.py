@@ -9,6 +9,8 @@ import safetensors
 import torch
 import transformers
 
+from editing.model.devices import distinct
+
 
 def versions_of(model: Any) -> dict[str, str]:
     """The versions and the machine's settings that a build's last bits depend on."""
@@ -17,7 +19,7 @@ def versions_of(model: Any) -> dict[str, str]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "safetensors": safetensors.__version__,
-        "device": str(model.device),
+        "device": ", ".join(map(str, distinct(model.modules()))),
         "dtype": str(model.dtype).removeprefix("torch."),
         "threads": str(torch.get_num_threads()),
     }

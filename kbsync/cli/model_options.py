@@ -23,7 +23,10 @@ class WhichModel:
     model: Annotated[
         Path | None, typer.Option(help="Local Hugging Face directory; default: the configured base.")
     ] = None
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.")] = None
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:N or auto; spread over GPUs: balanced or cuda:N,cuda:M."),
+    ] = None
 
 
 @dataclass(frozen=True)

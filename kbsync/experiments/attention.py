@@ -28,6 +28,7 @@ from editing.memit.solvers import LeastSquares
 from editing.memit.spread import spread
 from editing.memit.statistics import Statistics
 from editing.model.architectures import Architecture, Parts, locate_parts
+from editing.model.devices import device_of
 from editing.model.hooks import frozen, fused
 from editing.model.weights import restored
 from editing.progress import Progress, silent
@@ -74,7 +75,9 @@ def edit_attention(
         attention = replace(job, work=replace(job.work, parts=own))
         lam = _fair(job, attention, groups, (job.statistics, statistics))
         site = Site(model, own, job.work.layers, inputs.settings)
-        stacked = torch.stack([deltas[group.key].value for group in groups]).to(model.device)
+        stacked = torch.stack([deltas[group.key].value for group in groups]).to(
+            device_of(own.blocks[job.layer])
+        )
         with restored(model, [own.weight_name(layer) for layer in job.work.layers]):
             result = spread(site, groups, stacked, LeastSquares(moments, lam), progress=progress)
     return EditResult(

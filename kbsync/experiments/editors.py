@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from editing.errors import EditingError
+from editing.model.devices import input_device
 from kbsync.experiments.drawing import COLOURS, MARKERS, finish, legend_below
 from kbsync.experiments.measuring import Bench, EditTrial
 from kbsync.experiments.memory import peak_memory
@@ -106,7 +107,7 @@ def _cost(setup: Setup, trial: EditTrial) -> EditorCost:
 
 def _clock(bench: Bench) -> Callable[[], float]:
     """What durations are measured with: CPU time where the model is on a CPU, which other work hardly changes."""
-    return time.process_time if bench.base.model.device.type == "cpu" else bench.clock
+    return time.process_time if input_device(bench.base.model).type == "cpu" else bench.clock
 
 
 def _measured(bench: Bench, trial: EditTrial, further: Sequence[Any]) -> EditorCost:

@@ -127,11 +127,11 @@ def _device(app: Application) -> Iterator[Problem]:
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    number = int(device.partition(":")[2] or 0)
-    if number >= count:
+    missing = [name for name in device.split(",") if int(name.partition(":")[2] or 0) >= count]
+    if missing:
         yield Problem(
             "[model] device",
-            f"{device!r} is not available: this machine has {count} CUDA devices",
+            f"{missing[0]!r} is not available: this machine has {count} CUDA devices",
             'install a CUDA build of torch, or set device = "auto" or "cpu"',
         )
 

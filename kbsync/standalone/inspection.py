@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editing.errors import ArchitectureError
+from editing.model.devices import kind_of
 from editing.model.directory import ModelDirectory
 from kbsync.standalone.target import Chosen
 
@@ -217,7 +218,7 @@ def _memory(model: Any, parts: Parts, layers: tuple[int, ...], chosen: Chosen) -
     phases = work.memory()
     return {
         "weights": weights,
-        "optimisation": step_bytes(model, parts, layers[-1], TOKENS[model.device.type]),
+        "optimisation": step_bytes(model, parts, layers[-1], TOKENS[kind_of(work.device)]),
         "statistics": phases["statistics"],
         "solve": phases["solve"],
     }
