@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -174,6 +175,26 @@ class Collector:
 
         self._each(add, layer, share, first, progress)
         return torch.cat(keys), torch.cat(residuals)
+
+    def in_file(
+        self, layer: int, share: float, path: Path, *, first: bool, progress: Progress = silent
+    ) -> tuple[Tensor, Tensor]:
+        """(Kᵀ [n, d_k] in the file `path`, K Rᵀ [d_k, d]) in fp64, on the CPU."""
+        width = self.parts.key_width(layer)
+        stored = torch.from_file(str(path), shared=True, size=self.count * width, dtype=torch.float64)
+        stored = stored.view(self.count, width)
+        cross = torch.zeros(width, self.parts.width, dtype=torch.float64)
+        row = 0
+
+        def add(keys: Tensor, residuals: Tensor) -> None:
+            nonlocal row
+            ready = keys.cpu().double()
+            stored[row : row + len(ready)] = ready
+            cross.addmm_(ready.T, residuals.cpu().double())
+            row += len(ready)
+
+        self._each(add, layer, share, first, progress)
+        return stored, cross
 
     def _each(
         self, add: Callable[[Tensor, Tensor], None], layer: int, share: float, first: bool, progress: Progress

@@ -13,6 +13,7 @@ earlier one could not hold, since residuals are collected again after each layer
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -49,6 +50,11 @@ class _Recording(Columns):
         self.cross.append(keys.T @ residuals)
         return keys, residuals
 
+    def in_file(self, path: Path) -> tuple[Tensor, Tensor]:
+        keys, cross = Columns.in_file(self, path)
+        self.cross.append(cross.clone())  # which the solver overwrites
+        return keys, cross
+
 
 @dataclass(frozen=True)
 class RankLimited:
@@ -62,7 +68,7 @@ class RankLimited:
     def update(self, layer: int, columns: Columns) -> tuple[Tensor, float]:
         recording = _Recording(**{name: getattr(columns, name) for name in Columns.__dataclass_fields__})
         update, ridge = self.solver.update(layer, recording)
-        fitted, self.fits[layer] = best_fit(update, recording.cross[-1], self.max_rank)
+        fitted, self.fits[layer] = best_fit(update, recording.cross[-1].to(update.device), self.max_rank)
         return fitted, ridge
 
 

@@ -50,6 +50,11 @@ def keeps_factor(d_k: int, d: int, n: int, device: str) -> bool:
     return woodbury_flops(d_k, d, n) + written <= direct_flops(d_k, d, n)
 
 
+def ridges(*scales: float) -> list[float]:
+    """The ridges to be tried in turn, relative to each of `scales`."""
+    return sorted({ridge * scale for scale in scales for ridge in RIDGES})
+
+
 def factorise(normal: Tensor, *scales: float) -> tuple[Tensor, float]:
     """(lower Cholesky factor, ridge added to the diagonal) of a symmetric `normal` [n, n], which is overwritten.
 
@@ -60,7 +65,7 @@ def factorise(normal: Tensor, *scales: float) -> tuple[Tensor, float]:
     if not mean > 0:
         raise NumericalError(f"the keys' second moments have mean diagonal {mean}: no text, or a dead layer")
     added = 0.0
-    for ridge in sorted({ridge * scale for scale in (*scales, mean) for ridge in RIDGES}):
+    for ridge in ridges(*scales, mean):
         normal.diagonal().add_(ridge - added)
         added = ridge
         factor, failed = torch.linalg.cholesky_ex(normal)

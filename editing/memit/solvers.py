@@ -7,15 +7,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from editing.memit.blocked import BlockedSystem, exceeds
 from editing.memit.keys import Collector
 from editing.memit.solve import keeps_factor, prefers_woodbury, solve, solve_few
 from editing.memit.statistics import Moments
 from editing.model.devices import device_of, kind_of
+from editing.model.memory import solve_bytes
 from editing.progress import Progress, silent
 
 
@@ -52,6 +56,10 @@ class Columns:
             normal.add_(self.kept.T @ self.kept)
         return normal, cross
 
+    def in_file(self, path: Path) -> tuple[Tensor, Tensor]:
+        """(Kᵀ [n, d_k] in the file `path`, K Rᵀ [d_k, d]) in fp64 on the CPU, without the kept keys."""
+        return self.collected.in_file(self.layer, self.share, path, first=self.first, progress=self.progress)
+
     def stacked(self) -> tuple[Tensor, Tensor]:
         """(Kᵀ [n, d_k], Rᵀ [n, d]) in fp64."""
         keys, residuals = self.collected.stacked(
@@ -82,9 +90,14 @@ class LeastSquares:
     lam: float
     woodbury: bool | None = None
     """Which form of the solve is used; None: the one that counts fewer operations."""
+    budget: int | None = None
+    """Bytes beyond which a solve is blocked; None: half of the memory of the layer's device."""
 
     def update(self, layer: int, columns: Columns) -> tuple[Tensor, float]:
         size = columns.size
+        budget = solve_bytes(columns.device) if self.budget is None else self.budget
+        if self.moments.parts is not None and self.moments.stored is not None and exceeds(*size[:2], budget):
+            return self._blocked(layer, columns, budget)
         if prefers_woodbury(*size) if self.woodbury is None else self.woodbury:
             keeps = keeps_factor(*size, kind_of(columns.device))
             factor, ridge = self.moments.factor(layer, store=keeps)
@@ -92,3 +105,19 @@ class LeastSquares:
             return solve_few(factor.to(keys.device), self.lam, keys, residuals), self.lam * ridge
         normal, cross = columns.sums()
         return solve(self.moments.load(layer), self.lam, normal, cross)
+
+    def _blocked(self, layer: int, columns: Columns, budget: int) -> tuple[Tensor, float]:
+        """The same within `budget` bytes, apart from K, if it has fewer columns than rows, and the update."""
+        assert self.moments.parts is not None
+        assert self.moments.stored is not None
+        parts = self.moments.parts(layer)
+        scratch = self.moments.stored(layer, "factor").parent
+        system = BlockedSystem(parts.columns, parts.size, parts.mean, budget / 2, scratch)
+        if columns.size[2] < parts.size:
+            keys, residuals = (found.cpu() for found in columns.stacked())
+            update, ridge = system.few(self.lam, keys, residuals)
+        else:
+            with TemporaryDirectory(dir=scratch, prefix="keys-") as directory:
+                keys, cross = columns.in_file(Path(directory) / "keys")
+                update, ridge = system.many(self.lam, keys, cross, columns.kept)
+        return update.to(columns.device), ridge

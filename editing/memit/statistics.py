@@ -20,6 +20,7 @@ from torch import Tensor
 
 from editing.durable import make_directory
 from editing.memit import tensor_cache
+from editing.memit.blocked import MatrixParts
 from editing.memit.corpus import Drawn
 from editing.memit.own_samples import OwnSamples
 from editing.memit.solve import factorise
@@ -48,6 +49,8 @@ class Moments:
     """Layer → [d_k, d_k], in fp32 or better, on the model's device, where it is then factorised."""
     stored: Callable[[int, str], Path] | None = None
     """(layer, "factor" or "eigen") → where that decomposition of its moments is cached, if anywhere."""
+    parts: Callable[[int], MatrixParts] | None = None
+    """Layer → its moments, read part by part, where they are in a file."""
 
     def factor(self, layer: int, *, store: bool = True) -> tuple[Tensor, float]:
         """(lower factor of E[k kᵀ] in fp64, ridge): independent of λ, so one serves all builds.
@@ -142,6 +145,7 @@ class Statistics:
         return Moments(
             lambda layer: self._load(parts, layer, progress),
             lambda layer, what: self._directory / f"{self.content}-{layer}-{what}{ridge}.safetensors",
+            lambda layer: self._parts(parts, layer, progress),
         )
 
     def compute_share(
@@ -213,6 +217,13 @@ class Statistics:
         moment = found[0]["moment"]
         moment.diagonal().add_(self.settings.ridge * moment.diagonal().mean())
         return moment
+
+    def _parts(self, parts: Parts, layer: int, progress: Progress) -> MatrixParts:
+        """The same, of which only what is asked for is read."""
+        stored = tensor_cache.Stored(self.path(layer), "moment")
+        while (size := stored.size()) is None:
+            self._fill(parts, [layer], progress)
+        return MatrixParts(stored, size, self.settings.ridge)
 
 
 @dataclass

@@ -23,6 +23,13 @@ def free_bytes(device: torch.device) -> int:
     return min(int(0.25 * _available()), 2 << 30)  # larger batches are no faster on a CPU
 
 
+def solve_bytes(device: torch.device) -> int:
+    """Memory that a layer's solve may use: half of what there is, free or not, so that equal builds solve alike."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory) // 2
+    return _stated("MemTotal") // 2
+
+
 def pass_bytes(device: torch.device) -> int:
     """Memory for a forward pass over many texts and the states it keeps.
 
@@ -33,10 +40,15 @@ def pass_bytes(device: torch.device) -> int:
 
 def _available() -> int:
     """MemAvailable on Linux; elsewhere a guess, which halving corrects."""
+    return _stated("MemAvailable")
+
+
+def _stated(name: str) -> int:
+    """What /proc/meminfo states; 4 GiB where there is none."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     return 4 << 30
 
