@@ -7,6 +7,7 @@ directory.  Torch-free.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -22,6 +23,9 @@ from editing.errors import StorageError
 
 STAGING = ".staging-"
 """Prefix of unfinished files; they may be deleted when no process is writing."""
+
+LOCK = ".lock"
+"""Name of the file whose lock says that its directory is in use."""
 
 _CHUNK = 1 << 20
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
@@ -110,6 +114,24 @@ def staged(path: Path, mode: int) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+@contextmanager
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the advisory lock of `path`, a file of its own, until the block ends (flock(2)).
+
+    Yields whether it is held; without `wait`, False if another process has it.  A killed process leaves none behind.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        held = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            held = False
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 def sweep(directory: Path) -> tuple[str, ...]:

@@ -51,6 +51,9 @@ class Application:
     _leadership: Leadership | None = field(default=None, init=False)
     """The lease, while this process is the leader."""
 
+    def __post_init__(self) -> None:
+        self.home = replace(self.home, shared=self.settings.model.shared)
+
     @cached_property
     def state(self) -> State:
         """The ledger, migrated to the current schema."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from editing.durable import write_file, writing
+from editing.durable import LOCK, file_lock, sweep, write_file, writing
 from kbsync.errors import BadConfiguration, TryLater
 
 
@@ -84,11 +84,19 @@ PRIVATE = 0o600
 """Mode of files that contain settings, facts or libraries' output: only their owner may access them."""
 
 
+def _check_writable(directory: Path) -> None:
+    """Raise OSError if no file can be made in `directory`."""
+    with tempfile.TemporaryFile(dir=directory):
+        pass  # the file has no name, so a killed process leaves none behind
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Paths below `--home`; the section "On disk" of docs/architecture.md describes them."""
 
     root: Path
+    shared: Path | None = None
+    """Where the imported bases and the cache are, if other homes use them too ([model] shared)."""
 
     @property
     def config(self) -> Path:
@@ -105,16 +113,16 @@ class Home:
 
     @property
     def base(self) -> Path:
-        return self.root / "base"
+        return (self.shared or self.root) / "base"
 
     @property
     def imported_base(self) -> Path:
         """Which base was imported last, and the state of its files then."""
-        return self.base / "imported.json"
+        return self.root / "base" / "imported.json"
 
     @property
     def cache(self) -> Path:
-        return self.root / "cache"
+        return (self.shared or self.root) / "cache"
 
     @property
     def deltas(self) -> Path:
@@ -215,16 +223,64 @@ class Home:
             if not self.root.exists():  # an existing home keeps its mode: a service manager may have set it
                 self.root.parent.mkdir(parents=True, exist_ok=True)
                 self.root.mkdir(mode=0o700, exist_ok=True)
-            for directory in (self.root, self.base, self.cache, self.runs, self.checkpoints):
+            for directory in (self.root, self.imported_base.parent, self.runs, self.checkpoints):
                 directory.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass  # the file has no name, so a killed process leaves none behind
+            _check_writable(self.root)
         except OSError as error:
             raise BadConfiguration(
                 f"the home {self.root} cannot be written: {error.strerror or error}",
                 "choose another directory with --home or KBSYNC_HOME, or change its owner or mode",
             ) from error
+        try:
+            for directory in (self.base, self.cache):
+                directory.mkdir(parents=True, exist_ok=True)
+            _check_writable(self.base.parent)
+        except OSError as error:
+            raise BadConfiguration(
+                f"[model] shared: {self.base.parent} cannot be written: {error.strerror or error}",
+                "name a directory that every home's user may write, or change its owner or mode",
+            ) from error
         return self
+
+    def sweep_storage(self) -> Iterator[str]:
+        """Remove unfinished files of bases and cache; yields their names.
+
+        In a shared directory other processes may be writing them: there `locked` does it, when no other home is at
+        work.
+        """
+        if self.shared is None:
+            yield from self._swept()
+
+    def _swept(self) -> Iterator[str]:
+        if self.base.is_dir():
+            with file_lock(self.base / LOCK, wait=False) as held:  # an import may be under way
+                yield from sweep(self.base) if held else ()
+        yield from sweep(self.cache)
+        for child in self.cache.iterdir() if self.cache.is_dir() else ():
+            if child.is_dir():
+                yield from sweep(child)
+
+    @contextmanager
+    def _using_shared(self) -> Iterator[None]:
+        """Hold the shared directory's lock together with the other homes that are at work.
+
+        A process that finds no other removes what killed ones left unfinished.  The lock is then given up for a moment
+        before it is held together with others (flock(2)); nothing of ours is being written yet.
+        """
+        if self.shared is None:
+            yield
+            return
+        path = self.shared / LOCK
+        with writing(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                list(self._swept())
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(descriptor)
 
     def prepare_database(self) -> None:
         """Create an empty file for SQLite that only its owner may access; its journal files inherit the mode.
@@ -272,7 +328,8 @@ class Home:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{purpose} (process {os.getpid()})".encode(), 0)
             try:
-                yield
+                with self._using_shared():
+                    yield
             finally:
                 os.ftruncate(descriptor, 0)
         finally:

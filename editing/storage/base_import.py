@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from editing.crashpoints import crash_point
-from editing.durable import STAGING, fsync_directory, fsync_file, remove, sha256_of, staging_name
+from editing.durable import (
+    LOCK,
+    STAGING,
+    file_lock,
+    fsync_directory,
+    fsync_file,
+    remove,
+    sha256_of,
+    staging_name,
+)
 from editing.errors import ArchitectureError, CheckpointError, DamagedCheckpoint, ModelError
 from editing.model.directory import INDEX, ModelDirectory
 from editing.storage.manifest import NAME, Manifest, verify
@@ -49,13 +58,16 @@ def import_base(
     fingerprint = _fingerprint(small, sorted({tensor.file for tensor in tensors.values()}), names)
     small["config.json"] = _loadable_config(directory, small["config.json"], tensors.values())
     known = root / f".source-{fingerprint[:32]}"
-    imported = _remembered(known)
-    if imported is not None and _is_whole(imported):
+    if (imported := _remembered(known)) is not None and _is_whole(imported):
         return imported.name, imported
     try:
         root.mkdir(parents=True, exist_ok=True)
-        digest = _split(small, tensors, names, root, shard_bytes)
-        _remember(known, digest)
+        with file_lock(root / LOCK):
+            # Another process may have imported the same model into a shared directory in the meantime.
+            if (imported := _remembered(known)) is not None and _is_whole(imported):
+                return imported.name, imported
+            digest = _split(small, tensors, names, root, shard_bytes)
+            _remember(known, digest)
     except OSError as error:
         raise CheckpointError(f"cannot import {source} into {root}: {error.strerror or error}") from error
     return digest, root / digest

@@ -7,8 +7,10 @@ CUDA is checked only if the settings name it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from connectors.errors import ConnectorError
 from connectors.files import FilesConnector
@@ -103,6 +105,13 @@ def _found_by(check: SettingsCheck, app: Application) -> Iterator[Problem]:
         yield Problem(check.__name__.strip("_").replace("_", " "), str(error), advice)
 
 
+def _can_be_made(directory: Path) -> bool:
+    """Whether `directory` can be written, or made where it will be."""
+    while not directory.exists():
+        directory = directory.parent
+    return directory.is_dir() and os.access(directory, os.W_OK)
+
+
 def _model(app: Application) -> Iterator[Problem]:
     path, model = app.settings.model.path, app.settings.model
     if path is None:
@@ -112,6 +121,12 @@ def _model(app: Application) -> Iterator[Problem]:
             "[model] path",
             f"{path} is not a Hugging Face model directory (it has no config.json)",
             "give the directory that `save_pretrained` wrote",
+        )
+    if model.shared is not None and not _can_be_made(model.shared):
+        yield Problem(
+            "[model] shared",
+            f"{model.shared} cannot be written",
+            "name a directory that every home's user may write, or change its owner or mode",
         )
     for text in model.corpus:
         if not text.is_dir() and not text.is_file():  # a directory is a Hugging Face dataset

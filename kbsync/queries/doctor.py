@@ -157,7 +157,8 @@ def _base(app: Application) -> Finding:
         )
     changed = path is not None and not imported.looks_like(path)
     note = "; the files at [model] path look different now, so the next sync imports them" if changed else ""
-    return Finding("base", "ok", f"{imported.digest[:12]}, complete{note}")
+    place = f", shared in {directory.parent}" if app.home.shared is not None else ""
+    return Finding("base", "ok", f"{imported.digest[:12]}, complete{place}{note}")
 
 
 def _has_ledger(app: Application) -> bool:

@@ -157,14 +157,14 @@ def _restore(
     _check_replaceable(state, home, replace, now)
     later = made_since(state, contents) if replace else ()
     instance, decisions = _begin_instance(staging / LEDGER, contents, later, actor)
-    added = _fill_cache(staging / "cache", home.cache)
+    app = Application(home, settings)
+    added = _fill_cache(staging / "cache", app.home.cache)
     if not kept and given.is_file():
         given.chmod(0o600)
         given.replace(config)
     aside = _aside(home, state, now)
     state.replace_with(staging / LEDGER, aside)
     fsync_directory(home.root)
-    app = Application(home, settings)
     forgotten = forget_again(app, app.state.write, actor)
     anchor, undeclared = _declared(app)
     return Restored(contents, instance, not kept, added, aside, anchor, undeclared, decisions, forgotten)
@@ -193,7 +193,7 @@ def _declared(app: Application) -> tuple[Path | None, dict[str, str]]:
 
 def _check_empty(home: Home) -> None:
     """Raise UsageError if the home contains anything but settings."""
-    folders = (home.base, home.cache, home.runs, home.checkpoints)
+    folders = (home.root / "base", home.root / "cache", home.runs, home.checkpoints)
     found = [place for place in folders if place.is_dir() and any(place.iterdir())]
     if home.database.exists():
         found.append(home.database)

@@ -58,8 +58,14 @@ def clean_up(app: Application, leadership: Leadership) -> None:
 def _sweep(app: Application, open_runs: Iterable[int]) -> Iterator[str]:
     """Remove unfinished files outside the checkpoints, where only the leader writes; yields their names."""
     home = app.home
-    for place in (home.root, home.base, home.questions("ask").path, home.questions("plan").path):
+    yield from home.sweep_storage()
+    for place in (
+        home.root,
+        home.imported_base.parent,
+        home.questions("ask").path,
+        home.questions("plan").path,
+    ):
         yield from sweep(place)
-    for directory in (home.cache, *(home.run(run) for run in open_runs)):
+    for directory in (home.run(run) for run in open_runs):
         for child in directory.iterdir() if directory.is_dir() else ():
             yield from sweep(child)

@@ -26,8 +26,11 @@ _ROTATED = "worker-"
 def unused_bases(app: Application, tx: Snapshot, before: datetime, needed: Collection[str]) -> list[Path]:
     """Imported bases that are not the configured one, and that no run has used since `before`.
 
-    `needed`: the digests of the bases that stay.
+    `needed`: the digests of the bases that stay.  In a directory that homes share, all stay: this ledger does not know
+    what the others use.
     """
+    if app.home.shared is not None:
+        return []
     imported = app.imported_base()
     stays = {*needed, *((imported.digest,) if imported is not None else ())}
     stays |= {run.base for run in tx.runs() if run.updated >= before}

@@ -64,7 +64,7 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 _PATHS = {
-    "model": ("path", "corpus", "heldout"),
+    "model": ("path", "corpus", "heldout", "shared"),
     "calibration": ("editors",),
     "state": ("anchor", "witnesses"),
     "refusals": ("prompts",),

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editing.datasets import Record
-from editing.durable import sweep
 from editing.progress import Pace, TimedProgress
 from editing.requests import EditRequest
 from kbsync.errors import UsageError
@@ -182,8 +181,7 @@ def at_work(chosen: Chosen, purpose: str) -> Iterator[None]:
     home = chosen.home.prepare()
     _settle(chosen)
     with home.locked(purpose):
-        for directory in (home.base, home.cache, *(path for path in home.cache.iterdir() if path.is_dir())):
-            sweep(directory)
+        list(home.sweep_storage())
         yield
 
 

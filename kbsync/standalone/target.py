@@ -131,6 +131,7 @@ def choose(
         raise BadConfiguration(
             f"there is no model directory {path}", "give the directory of a local Hugging Face model"
         )
+    home = replace(home, shared=settings.model.shared)
     return Chosen(
         home=home,
         path=path,

@@ -144,8 +144,8 @@ def views(app: Application, purpose: str, progress: TimedProgress = silent) -> I
     """Builds views within the block; raises HomeInUse if a daemon or another command works in this home."""
     home = app.home.prepare()
     with home.locked(purpose):
-        for place in (home.base, home.as_of, *(one for one in home.cache.iterdir() if one.is_dir())):
-            sweep(place)
+        list(home.sweep_storage())
+        sweep(home.as_of)
         with app.executor(alive=lambda: None).worker(home.worker_log) as worker:
             yield Views(app, worker, progress)
 
