@@ -70,7 +70,7 @@ def _anonymous() -> int:
 def measure(way: str, d_k: int, scratch: Path, budget: int) -> dict[str, float]:
     """One solve in this process; its result is saved."""
     keys, residuals = torch.load(scratch / "columns.pt")
-    stored = tensor_cache.Stored(scratch / "moment.safetensors", "moment")
+    stored = tensor_cache.StoredMatrix(scratch / "moment.safetensors", "moment")
     peak, began = Peak(), time.process_time()
     with peak:
         if way == "dense":

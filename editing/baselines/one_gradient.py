@@ -92,7 +92,7 @@ class Normalisation:
         return -lr * scale * self.written[layer].normalised(gradient)
 
 
-class LeastSquares:
+class NormalEquations:
     """Hᵀ H [d_k, d_k] and Hᵀ V [d_k, d], summed over blocks of rows."""
 
     def __init__(self) -> None:
@@ -133,10 +133,10 @@ def updates(
     for text in texts:
         for layer, (h, gradient) in store.read(text).items():
             statistics.add(layer, h, gradient)
-    fits: dict[int, LeastSquares] = {}
+    fits: dict[int, NormalEquations] = {}
     for done, text in enumerate(texts, start=1):
         for layer, (h, gradient) in store.read(text).items():
-            fits.setdefault(layer, LeastSquares()).add(
+            fits.setdefault(layer, NormalEquations()).add(
                 h.double(), statistics.values(layer, h, gradient, options.lr)
             )
         progress("keys", done, len(texts))

@@ -38,7 +38,7 @@ def exceeds(d_k: int, d: int, budget: float) -> bool:
 class MatrixParts:
     """E[k kᵀ] of one layer in a file, with the ridge."""
 
-    stored: tensor_cache.Stored
+    stored: tensor_cache.StoredMatrix
     size: int
     ridge: float
     """Relative to the mean diagonal."""

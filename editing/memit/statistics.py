@@ -220,7 +220,7 @@ class Statistics:
 
     def _parts(self, parts: Parts, layer: int, progress: Progress) -> MatrixParts:
         """The same, of which only what is asked for is read."""
-        stored = tensor_cache.Stored(self.path(layer), "moment")
+        stored = tensor_cache.StoredMatrix(self.path(layer), "moment")
         while (size := stored.size()) is None:
             self._fill(parts, [layer], progress)
         return MatrixParts(stored, size, self.settings.ridge)

@@ -64,7 +64,7 @@ def _note_use(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredMatrix:
     """A square matrix in a file of its own, read part by part."""
 
     path: Path

@@ -107,9 +107,8 @@ def _found_by(check: SettingsCheck, app: Application) -> Iterator[Problem]:
 
 def _can_be_made(directory: Path) -> bool:
     """Whether `directory` can be written, or made where it will be."""
-    while not directory.exists():
-        directory = directory.parent
-    return directory.is_dir() and os.access(directory, os.W_OK)
+    nearest = next(one for one in (directory, *directory.parents) if one.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK)
 
 
 def _model(app: Application) -> Iterator[Problem]:

@@ -47,7 +47,7 @@ def drawn(n: int, scratch: Path, ridge: float = 0.0) -> tuple[MatrixParts, Tenso
     generator = torch.Generator().manual_seed(n)
     text = torch.randn(2 * D_K, D_K, generator=generator, dtype=torch.float64)
     moment = text.T @ text / len(text)
-    stored = tensor_cache.Stored(scratch / "moment.safetensors", "moment")
+    stored = tensor_cache.StoredMatrix(scratch / "moment.safetensors", "moment")
     tensor_cache.store(stored.path, {"moment": moment}, {"tokens": "1"})
     keys = torch.randn(n, D_K, generator=generator, dtype=torch.float64)
     residuals = torch.randn(n, D, generator=generator, dtype=torch.float64)

@@ -10,6 +10,7 @@ import pytest
 from tests.support.paths import REPOSITORY
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)  # it has the time limits of its tests
 def test_a_model_on_two_devices_does_what_it_does_on_one() -> None:
     tests = REPOSITORY / "tests/editing/memit/on_two_devices.py"
