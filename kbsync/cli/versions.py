@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from kbsync.versions.merging import Union
     from kbsync.versions.naming import Version
 
+Exam = Annotated[
+    bool, typer.Option("--exam", help="Judge it by the gates, as a candidate is; live is not compared.")
+]
 VERSION = "A checkpoint's number, `live`, `base`, or a date (2026-05-01)."
 
 
@@ -40,9 +43,7 @@ def build(
         Path | None,
         typer.Option(help="Where the checkpoint appears; must not exist. Default: as-of/ in the home."),
     ] = None,
-    exam: Annotated[
-        bool, typer.Option("--exam", help="Judge it by the gates, as a candidate is; live is not compared.")
-    ] = False,
+    exam: Exam = False,
     json: Json = False,
 ) -> None:
     """Build the model as of a date, from the cached edits.  It never goes live by itself.
@@ -77,9 +78,7 @@ def merge(
         Literal["own", "other"] | None,
         typer.Option(help="Whose facts count where the two conflict: this home's or the other's."),
     ] = None,
-    exam: Annotated[
-        bool, typer.Option("--exam", help="Judge it by the gates, as a candidate is; live is not compared.")
-    ] = False,
+    exam: Exam = False,
     json: Json = False,
 ) -> None:
     """Build one checkpoint of what is live in two homes that edit the same base.  It never goes live by itself.
