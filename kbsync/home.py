@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +84,11 @@ PRIVATE = 0o600
 """Mode of files that contain settings, facts or libraries' output: only their owner may access them."""
 
 
-def _check_writable(directory: Path) -> None:
-    """Raise OSError if no file can be made in `directory`."""
-    with tempfile.TemporaryFile(dir=directory):
+def _prepare_all(root: Path, directories: Iterable[Path]) -> None:
+    """Create `root` and `directories`; raises OSError also if no file can be made in `root`."""
+    for directory in (root, *directories):
+        directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=root):
         pass  # the file has no name, so a killed process leaves none behind
 
 
@@ -223,33 +225,32 @@ class Home:
             if not self.root.exists():  # an existing home keeps its mode: a service manager may have set it
                 self.root.parent.mkdir(parents=True, exist_ok=True)
                 self.root.mkdir(mode=0o700, exist_ok=True)
-            for directory in (self.root, self.imported_base.parent, self.runs, self.checkpoints):
-                directory.mkdir(parents=True, exist_ok=True)
-            _check_writable(self.root)
+            _prepare_all(self.root, (self.imported_base.parent, self.runs, self.checkpoints))
+            if self.shared is None:
+                self.cache.mkdir(exist_ok=True)
         except OSError as error:
             raise BadConfiguration(
                 f"the home {self.root} cannot be written: {error.strerror or error}",
                 "choose another directory with --home or KBSYNC_HOME, or change its owner or mode",
             ) from error
+        if self.shared is None:
+            return self
         try:
-            for directory in (self.base, self.cache):
-                directory.mkdir(parents=True, exist_ok=True)
-            _check_writable(self.base.parent)
+            _prepare_all(self.shared, (self.base, self.cache))
         except OSError as error:
             raise BadConfiguration(
-                f"[model] shared: {self.base.parent} cannot be written: {error.strerror or error}",
+                f"[model] shared: {self.shared} cannot be written: {error.strerror or error}",
                 "name a directory that every home's user may write, or change its owner or mode",
             ) from error
         return self
 
-    def sweep_storage(self) -> Iterator[str]:
-        """Remove unfinished files of bases and cache; yields their names.
+    def sweep_storage(self) -> tuple[str, ...]:
+        """Remove unfinished files of bases and cache; returns their names.
 
         In a shared directory other processes may be writing them: there `locked` does it, when no other home is at
         work.
         """
-        if self.shared is None:
-            yield from self._swept()
+        return tuple(self._swept()) if self.shared is None else ()
 
     def _swept(self) -> Iterator[str]:
         if self.base.is_dir():

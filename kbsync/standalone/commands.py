@@ -181,7 +181,7 @@ def at_work(chosen: Chosen, purpose: str) -> Iterator[None]:
     home = chosen.home.prepare()
     _settle(chosen)
     with home.locked(purpose):
-        list(home.sweep_storage())
+        home.sweep_storage()
         yield
 
 

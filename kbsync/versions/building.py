@@ -144,7 +144,7 @@ def views(app: Application, purpose: str, progress: TimedProgress = silent) -> I
     """Builds views within the block; raises HomeInUse if a daemon or another command works in this home."""
     home = app.home.prepare()
     with home.locked(purpose):
-        list(home.sweep_storage())
+        home.sweep_storage()
         sweep(home.as_of)
         with app.executor(alive=lambda: None).worker(home.worker_log) as worker:
             yield Views(app, worker, progress)
