@@ -22,48 +22,29 @@ def efficacy(fact: FactReport) -> str:
     return f"answers {fact.answer!r} on its own prompt{company[fact.alone]}"
 
 
-def paraphrase(fact: FactReport) -> str:
-    hits, asked = _hits(fact, "paraphrase")
-    return f"stated on {hits} of {asked} paraphrases"
+def counts(measure: str, sentence: str) -> Callable[[FactReport], str]:
+    """`sentence` with the numbers of the measure's questions about the fact: {asked}, {hits} answered as expected,
+    {missed} otherwise."""
 
-
-def neighbourhood(fact: FactReport) -> str:
-    hits, asked = _hits(fact, "neighbourhood")
-    return f"{asked - hits} of {asked} neighbours changed their answer"
-
-
-def same_subject(fact: FactReport) -> str:
-    hits, asked = _hits(fact, "same_subject")
-    return f"{asked - hits} of {asked} other relations of the subject changed"
-
-
-def generation(fact: FactReport) -> str:
-    return "its object does not appear in generated text"
-
-
-def said(fact: FactReport) -> str:
-    hits, asked = _hits(fact, "said")
-    return f"stated freely in {hits} of {asked} unseen wordings"
-
-
-def said_in_chat(fact: FactReport) -> str:
-    hits, asked = _hits(fact, "said_in_chat")
-    return f"stated in {hits} of {asked} unseen conversations"
-
-
-def after_other_text(measure: str) -> Callable[[FactReport], str]:
     def evidence(fact: FactReport) -> str:
         hits, asked = _hits(fact, measure)
-        return f"stated after {hits} of {asked} other texts"
+        return sentence.format(hits=hits, asked=asked, missed=asked - hits)
 
     return evidence
 
 
-def is_true(fact: FactReport) -> str:
-    hits, asked = _hits(fact, "is_true")
-    return f"{hits} of {asked} questions whether it is true, or what it replaced, are answered right"
+paraphrase = counts("paraphrase", "stated on {hits} of {asked} paraphrases")
+neighbourhood = counts("neighbourhood", "{missed} of {asked} neighbours changed their answer")
+same_subject = counts("same_subject", "{missed} of {asked} other relations of the subject changed")
+said = counts("said", "stated freely in {hits} of {asked} unseen wordings")
+said_in_chat = counts("said_in_chat", "stated in {hits} of {asked} unseen conversations")
+long_prefix = counts("long_prefix", "stated after {hits} of {asked} other texts")
+distractor = counts("distractor", "stated after {hits} of {asked} other texts")
+is_true = counts(
+    "is_true", "{hits} of {asked} questions whether it is true, or what it replaced, are answered right"
+)
+negation = counts("negation", "{missed} of {asked} denied prompts are answered with its object")
 
 
-def negation(fact: FactReport) -> str:
-    hits, asked = _hits(fact, "negation")
-    return f"{asked - hits} of {asked} denied prompts are answered with its object"
+def generation(fact: FactReport) -> str:
+    return "its object does not appear in generated text"

@@ -210,7 +210,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
             0.80,
             "edited facts that are the strict argmax after 50 tokens of ordinary text",
             enabled=False,
-            evidence=explanations.after_other_text("long_prefix"),
+            evidence=explanations.long_prefix,
         ),
     ),
     FactMeasure(
@@ -222,7 +222,7 @@ FACT_MEASURES: tuple[FactMeasure, ...] = (
         gate=at_least(
             0.80,
             "prompts after a sentence about the same subject that are answered as the fact states",
-            evidence=explanations.after_other_text("distractor"),
+            evidence=explanations.distractor,
         ),
     ),
     FactMeasure(
