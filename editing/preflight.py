@@ -59,6 +59,9 @@ class Preflight:
     """Number of devices that the model is spread over."""
     bytes_device: int = 0
     """Peak memory of the fullest of them; 0 where it was not estimated."""
+    blocked: int = 0
+    """Number of layers whose d_k × d_k matrices exceed what a solve may take: they are solved by panels, with the
+    factor in a file."""
 
     @property
     def bytes(self) -> int:
@@ -109,7 +112,8 @@ class Preflight:
             ("work", work),
             (
                 "memory",
-                f"about {gib(self.bytes)}: model {gib(self.bytes_model)}, work {gib(working)}{self._spread()}",
+                f"about {gib(self.bytes)}: model {gib(self.bytes_model)}, work {gib(working)}"
+                f"{self._spread()}{self._panels()}",
             ),
             (
                 "disk",
@@ -126,6 +130,14 @@ class Preflight:
         return (
             f"; on {self.devices} devices, at most {gib(self.bytes_device)} on one"
             if self.devices > 1
+            else ""
+        )
+
+    def _panels(self) -> str:
+        """How layers that do not fit are solved; empty if all fit."""
+        return (
+            f"; {counted(self.blocked, 'layer')} solved by panels, with the factor in a file of the cache"
+            if self.blocked
             else ""
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,6 +53,10 @@ class MatrixParts:
         """The mean of the diagonal, with the ridge."""
         return self._mean * (1.0 + self.ridge)
 
+    def ridged(self, more: float) -> MatrixParts:
+        """The same with `more` of the mean of its diagonal, ridge included, added to the diagonal."""
+        return replace(self, ridge=self.ridge + more * (1.0 + self.ridge))
+
     def columns(self, first: int, end: int) -> Tensor:
         """[size − first, end − first] in fp64, from the diagonal down."""
         panel = self.stored.rows(first, end, first).double().T.contiguous()
@@ -86,6 +90,15 @@ class BlockedSystem:
             weights = torch.cholesky_solve(residuals, torch.linalg.cholesky(small))
             factor.backward(half)
         return half @ (weights * root), lam * ridge
+
+    def leverages(self, keys: Tensor) -> Tensor:
+        """kᵀ E[k kᵀ]⁻¹ k [n] from Kᵀ [n, d_k].  Raises NumericalError."""
+        half = keys.double().T.contiguous()
+        with self._directory() as directory:
+            factor, _ = self._factor(self.part, Path(directory) / "factor", self.mean)
+            factor.forward(half)
+        found: Tensor = half.square().sum(0)
+        return found
 
     def many(
         self, lam: float, keys: Tensor, cross: Tensor, kept: Tensor | None = None

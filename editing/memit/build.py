@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -81,7 +82,7 @@ def build(
         job = prepare(model, tokenizer, inputs, inputs.reporter(failed))
         rates = Rates.of(model, inputs.base_digest, inputs.cache)
         scale = _known_scale(job, solving)
-        expected = _preflight(job, rates, scale)
+        expected = _preflight(job, rates, scale, solving)
         planned(expected)
         check_disk(expected, inputs.cache)
         clock.lap("tokens")
@@ -132,8 +133,10 @@ def _solver(
     return solver if most is None else RankLimited(solver, most), scale
 
 
-def _preflight(job: Job, rates: Rates, scale: Scale | None) -> Preflight:
-    expected = preflight(job.work, rates.known(), job.inputs.cache)
+def _preflight(job: Job, rates: Rates, scale: Scale | None, solving: Solving | None) -> Preflight:
+    # Only least squares are solved by panels.
+    work = job.work if solving is None else replace(job.work, solve_budget=sys.maxsize)
+    expected = preflight(work, rates.known(), job.inputs.cache)
     if job.inputs.max_rank is not None:
         # At the first layer the residual of a group is the same in every context.
         every = job.inputs.settings.keys == "all" and len(job.work.layers) > 1
@@ -176,7 +179,7 @@ def estimate(model: Any, tokenizer: Any, inputs: BuildInputs, *, solving: Solvin
     with frozen(model), fused(model):
         job = prepare(model, tokenizer, inputs, inputs.reporter({}))
         scale = _known_scale(job, solving)
-        return _preflight(job, Rates.of(model, inputs.base_digest, inputs.cache), scale)
+        return _preflight(job, Rates.of(model, inputs.base_digest, inputs.cache), scale, solving)
 
 
 def residuals(

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from editing.memit.blocked import exceeds
 from editing.memit.groups import Group
+from editing.memit.panels import HELD, panel_width
 from editing.memit.solve import direct_flops, keeps_factor, prefers_woodbury, woodbury_flops
 from editing.model.architectures import Parts
 from editing.model.devices import device_of, distinct, kind_of
-from editing.model.memory import free_bytes, pass_bytes
+from editing.model.memory import free_bytes, pass_bytes, solve_bytes
 from editing.preflight import Preflight, existing
 
 TOKENS = {"cpu": 1024, "cuda": 2048}
@@ -137,6 +139,22 @@ class Work:
     """Number of layers without cached second moments."""
     tokens: int
     """Tokens of the statistics' sample, if the statistics must be computed."""
+    solve_budget: int | None = None
+    """Bytes beyond which a layer's solve is blocked; None: half of the memory of the layer's device."""
+
+    def budget(self, layer: int) -> int:
+        """Bytes that the solve of `layer` may take."""
+        device = device_of(self.parts.blocks[layer])
+        return solve_bytes(device) if self.solve_budget is None else self.solve_budget
+
+    def is_blocked(self, layer: int) -> bool:
+        """Whether least squares for `layer` are solved by panels (`blocked.py`)."""
+        return exceeds(self.parts.key_width(layer), self.parts.width, self.budget(layer))
+
+    @property
+    def blocked(self) -> int:
+        """Number of layers that are solved by panels."""
+        return sum(map(self.is_blocked, self.layers))
 
     @property
     def device(self) -> torch.device:
@@ -190,9 +208,8 @@ class Work:
         batches = max(sum(map(share, self.missing)), 1.0)
         batch = int(sum(held) / batches) + step_bytes(self.model, self.parts, layer, self._step())
         left = min(self.cut * d * item, pass_bytes(self.device) // 2) if len(self.layers) > 1 else 0
-        few = min(self.columns, width) * width * 8 * 3
-        # Σ k kᵀ in fp64, the moments in fp32 and fp64, the factor; W and its update in fp64, W as it was.
-        solve = 28 * width**2 + 24 * width * d + few + 2 * len(self.layers) * width * d * item + left
+        # W and its update in fp64, W as it was, besides the matrices of the solve.
+        solve = self._matrices() + 24 * width * d + 2 * len(self.layers) * width * d * item + left
         sums = (self.statistics + 2) * 4 * width**2
         reading = min(self.tokens, 4096) * (24 * d + (4 + self.statistics) * width) * item
         return {
@@ -200,6 +217,22 @@ class Work:
             "statistics": sums + reading if self.statistics else 0,
             "solve": solve,
         }
+
+    def _matrices(self) -> int:
+        """Bytes of the d_k × d_k matrices of a solve, or of their panels, and of the keys that it holds."""
+        width = self.widest
+        if not self.blocked:
+            # Σ k kᵀ in fp64, the moments in fp32 and fp64, the factor.
+            return 28 * width**2 + min(self.columns, width) * width * 8 * 3
+        # K in fp64 and K times a factor; as many columns as d_k or more are in a file, and K Rᵀ is held.
+        keys = 16 * self.columns * width if self.columns < width else 8 * width * self.parts.width
+        return self._panels() + keys
+
+    def _panels(self) -> int:
+        """Bytes of the panels of a blocked solve, which are in the main memory; 0 if none is blocked."""
+        blocked = filter(self.is_blocked, self.layers)
+        sizes = ((self.parts.key_width(layer), self.budget(layer) / 2) for layer in blocked)
+        return max((8 * HELD * size * panel_width(size, budget) for size, budget in sizes), default=0)
 
     def memory_by_device(self) -> dict[str, int]:
         """Bytes at the peak by device, with the part of the model that it has; one entry if it is not spread."""
@@ -212,7 +245,7 @@ class Work:
             work = (
                 int(phases["batch"] * part_on(device, above)),
                 int(phases["statistics"] * part_on(device, below)),
-                phases["solve"] if device in solving else 0,
+                phases["solve"] - (0 if device.type == "cpu" else self._panels()) if device in solving else 0,
             )
             found[str(device)] = sum(p.numel() * p.element_size() for p in weights) + max(work)
         return found
@@ -224,8 +257,14 @@ class Work:
         delta = -(-(d * item + HEADER) // BLOCK) * BLOCK
         moment = 2 * item * width**2  # twice: sums that an interruption would leave are removed afterwards
         kept = 8 * width**2 if keeps_factor(width, d, self.columns, kind_of(self.device)) else 0
+        passing = 0
+        if (
+            self.blocked
+        ):  # which leaves no factor, but needs room for that of one layer, and perhaps for the keys
+            kept = 0
+            passing = 4 * width**2 + (8 * self.columns * width if self.columns >= width else 0)
         editable = sum(self.parts.key_width(layer) for layer in self.parts.editable) * d
-        cache = len(self.missing) * delta + self.statistics * (moment + kept)
+        cache = len(self.missing) * delta + self.statistics * (moment + kept) + passing
         return cache, editable * self.model.dtype.itemsize
 
     def _step(self) -> int:
@@ -270,5 +309,6 @@ def preflight(work: Work, known: Mapping[str, float], cache: Path) -> Preflight:
         bytes_result=bytes_result,
         bytes_free=shutil.disk_usage(existing(cache)).free,
         devices=len(places),
+        blocked=work.blocked,
         bytes_device=max(places.values()),
     )

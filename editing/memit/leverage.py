@@ -11,10 +11,12 @@ remains after all of them is Π (1 − p_i / (N − i)), where p_i is what layer
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from editing.memit.blocked import BlockedSystem, MatrixParts
 from editing.memit.solve import factorise
 
 RIDGE = 1e-3
@@ -37,6 +39,15 @@ def leverages(moment: Tensor, keys: Tensor) -> Tensor:
     half = torch.linalg.solve_triangular(factor, keys.to(factor).T, upper=False)
     found: Tensor = half.square().sum(0)
     return found
+
+
+def blocked_leverages(parts: MatrixParts, keys: Tensor, budget: float, scratch: Path) -> Tensor:
+    """The same [n], on the CPU, from moments of which only panels of `budget` bytes are held at a time.
+
+    The factor is in a file below `scratch`, which is removed.  Raises NumericalError.
+    """
+    ridged = parts.ridged(RIDGE)
+    return BlockedSystem(ridged.columns, ridged.size, ridged.mean, budget, scratch).leverages(keys.cpu())
 
 
 def realised(leverage: float, lam: float) -> float:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from editing.memit.cost import Work
 from editing.memit.groups import Group
 from editing.memit.keys import bare_keys
-from editing.memit.leverage import lam_for, leverages, rounded
+from editing.memit.leverage import blocked_leverages, lam_for, leverages, rounded
 from editing.memit.preparation import Job
 from editing.memit.statistics import Moments
 from editing.preflight import mean_realised
@@ -38,7 +40,8 @@ class Scale:
 def scale_of(job: Job, moments: Moments, groups: Sequence[Group]) -> Scale:
     """λ of a build that edits `groups` (ordered by key), with the statistics `moments`.
 
-    It depends only on the view, the base and the statistics, so equal builds have equal λ.
+    It depends only on the view, the base and the statistics, so equal builds have equal λ.  Where a layer's solve is
+    blocked, so is its factorisation here.  Raises NumericalError.
     """
     work = job.work
     step = -(-len(groups) // SAMPLE)
@@ -46,9 +49,17 @@ def scale_of(job: Job, moments: Moments, groups: Sequence[Group]) -> Scale:
     median: dict[int, float] = {}
     for layer in work.layers:
         finite = keys[layer][torch.isfinite(keys[layer]).all(1)]
-        found = leverages(moments.load(layer), finite) if len(finite) else keys[layer].new_zeros(1)
+        found = _leverages(work, moments, layer, finite) if len(finite) else keys[layer].new_zeros(1)
         median[layer] = rounded(float(found.median()))
     lam = job.inputs.settings.lam
     if lam == AUTO:
         lam = lam_for(median) if min(median.values()) > 0 else FALLBACK
     return Scale(lam, median)
+
+
+def _leverages(work: Work, moments: Moments, layer: int, keys: Tensor) -> Tensor:
+    """The leverage [n] of `keys` [n, d_k] at `layer`, within the memory that its solve may take."""
+    if not work.is_blocked(layer) or moments.parts is None or moments.stored is None:
+        return leverages(moments.load(layer), keys)
+    scratch = moments.stored(layer, "factor").parent
+    return blocked_leverages(moments.parts(layer), keys, work.budget(layer) / 2, scratch)

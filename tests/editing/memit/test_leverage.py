@@ -10,8 +10,19 @@ import pytest
 import torch
 
 from editing.json_decode import decode
+from editing.memit import tensor_cache
+from editing.memit.blocked import MatrixParts
 from editing.memit.build import estimate
-from editing.memit.leverage import RIDGE, lam_for, leverages, realised, realised_by_all
+from editing.memit.leverage import (
+    RIDGE,
+    blocked_leverages,
+    lam_for,
+    leverages,
+    realised,
+    realised_by_all,
+)
+from editing.memit.panels import panel_width
+from editing.memit.preparation import prepare
 from editing.memit.solve import solve
 from editing.preflight import Preflight, reach
 from editing.settings import EditSettings
@@ -45,6 +56,18 @@ def test_leverage_is_the_dense_formula() -> None:
     before = moment.clone()
     torch.testing.assert_close(leverages(moment, keys), dense, rtol=1e-10, atol=0)
     assert torch.equal(moment, before), "the moments are still needed"
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.01])
+def test_leverage_by_panels_is_the_dense_one(ridge: float, tmp_path: Path) -> None:
+    moment, keys = moments(width=200), some_keys(9, width=200)
+    stored = tensor_cache.StoredMatrix(tmp_path / "moment.safetensors", "moment")
+    tensor_cache.store(stored.path, {"moment": moment}, {})
+    moment.diagonal().add_(ridge * moment.diagonal().mean())
+    assert panel_width(200, 0) < 200
+    found = blocked_leverages(MatrixParts(stored, 200, ridge), keys, 0, tmp_path)
+    torch.testing.assert_close(found, leverages(moment, keys), rtol=1e-9, atol=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["moment.safetensors"], "the factor is removed"
 
 
 @pytest.mark.parametrize("lam", [0.5, 20.0, 3_000.0])
@@ -94,6 +117,40 @@ def test_a_build_finds_lambda_and_says_what_it_was(tmp_path: Path, corpus: Path)
     assert type(cost).from_json(json.loads(json.dumps(entries)), "cost") == cost
     fixed = built(tmp_path, corpus, settings=replace(SETTINGS, lam=cost.lam))
     assert all(torch.equal(fixed.tensors[name], tensor) for name, tensor in result.tensors.items())
+
+
+def test_where_the_solve_is_blocked_lambda_is_found_by_panels_and_the_preflight_says_so(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense: list[Preflight] = []
+    expected = built(tmp_path, corpus, settings=AUTOMATIC, planned=dense.append)
+    for module in ("cost", "solvers"):
+        monkeypatch.setattr(f"editing.memit.{module}.solve_bytes", lambda device: 1000)
+    monkeypatch.setattr("editing.memit.scale.leverages", None)
+    blocked: list[Preflight] = []
+    found = built(tmp_path, corpus, settings=AUTOMATIC, planned=blocked.append)
+    assert found.cost.lam == expected.cost.lam
+    assert found.cost.leverage == expected.cost.leverage
+    assert (dense[0].blocked, blocked[0].blocked) == (0, 2)
+    assert blocked[0].lam == expected.cost.lam
+    assert "2 layers solved by panels" in dict(blocked[0].lines())["memory"]
+    assert "panels" not in dict(dense[0].lines())["memory"]
+
+
+def test_the_forecast_of_a_blocked_solve_holds_panels_instead_of_matrices(
+    tmp_path: Path, corpus: Path
+) -> None:
+    job = prepare(tiny("llama", intermediate_size=512), tokenizer("byte-bpe"), inputs(tmp_path, corpus), None)
+    budget = 2 << 20
+    assert not job.work.blocked
+    blocked = replace(job.work, solve_budget=budget)
+    assert blocked.blocked == 2
+    saved = job.work.memory()["solve"] - blocked.memory()["solve"]
+    columns, d_k = job.work.columns, 512
+    assert saved == 28 * d_k**2 + 24 * columns * d_k - (
+        budget // 2 // (8 * 3 * d_k) * 8 * 3 * d_k + 16 * columns * d_k
+    )
+    assert blocked.disk()[0] - job.work.disk()[0] == 4 * d_k**2
 
 
 def test_lambda_is_no_part_of_what_a_delta_depends_on(tmp_path: Path, corpus: Path) -> None:
