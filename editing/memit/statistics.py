@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,6 +40,10 @@ SEGMENT = 256
 """Number of texts between two checks whether to save the sums so far."""
 SAVE_EVERY = 60.0
 """Seconds of work that an interruption may cost."""
+WRITERS = 4
+"""Layers whose moments are written at a time: hashing and writing a gigabyte takes seconds, and a GPU would wait."""
+HELD = 32
+"""Moments are held for further uses in a build where a batch may take this many times their size."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Moments:
     """E[k kᵀ] of each layer, and its Cholesky factor, loaded one at a time."""
 
     load: Callable[[int], Tensor]
-    """Layer → [d_k, d_k], in fp32 or better, on the model's device, where it is then factorised."""
+    """Layer → [d_k, d_k], in fp32 or better, on the model's device, where it is then factorised; not to be changed."""
     stored: Callable[[int, str], Path] | None = None
     """(layer, "factor" or "eigen") → where that decomposition of its moments is cached, if anywhere."""
     parts: Callable[[int], MatrixParts] | None = None
@@ -60,7 +65,7 @@ class Moments:
         path = self.stored(layer, "factor") if self.stored else None
         if path is not None and (found := tensor_cache.load(path)) is not None:
             return found[0]["factor"], float(found[1]["ridge"])
-        factor, ridge = factorise(self.load(layer).double())
+        factor, ridge = factorise(self.load(layer).to(torch.float64, copy=True))
         factor = factor.contiguous()  # as it is read back: a solve's last bits depend on the layout
         if path is not None and store:
             tensor_cache.store(path, {"factor": factor}, {"ridge": repr(ridge)})
@@ -98,6 +103,7 @@ class Statistics:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self.limit = min(settings.statistics_tokens, context_length(model, unstated=1 << 30))
         self._directory = cache / "stats"
+        self._held: dict[int, Tensor] = {}
         self._drawn: Drawn | OwnSamples
         if corpus:
             self._drawn = Drawn(
@@ -195,13 +201,29 @@ class Statistics:
             if sums is None:
                 rows = self._rows(progress)
                 sums = accumulate(self.model, parts, missing, rows, partial=partial, progress=progress)
-            counts = {"tokens": str(sums.tokens), "samples": str(sums.rows)}
-            for layer in missing:
-                moment = (sums.of[layer] / sums.tokens).cpu()
-                tensor_cache.store(self.path(layer), {"moment": moment}, counts)
+            self._write(parts, sums, missing)
             shares = mirror().matching(self._directory, f"{self._named(missing)}.*-of-*.*")
             for done in (partial, *shares):
                 mirror().remove(done)
+
+    def _write(self, parts: Parts, sums: Sums, layers: Sequence[int]) -> None:
+        counts = {"tokens": str(sums.tokens), "samples": str(sums.rows)}
+
+        def write(layer: int) -> None:
+            moment = sums.of[layer] / sums.tokens
+            tensor_cache.store(self.path(layer), {"moment": moment}, counts)
+            self._ready(layer, moment.to(device_of(parts.blocks[layer])))
+
+        with ThreadPoolExecutor(WRITERS) as writers:
+            for done in [writers.submit(write, layer) for layer in layers]:
+                done.result()
+
+    def _ready(self, layer: int, moment: Tensor) -> Tensor:
+        """The moments with the ridge, which is added in place; held where they take little of the memory."""
+        moment.diagonal().add_(self.settings.ridge * moment.diagonal().mean())
+        if HELD * moment.nbytes <= free_bytes(moment.device):
+            self._held[layer] = moment
+        return moment
 
     def _rows(self, progress: Progress) -> list[Ids]:
         """The tokenised sample; ids without a row in the model's embedding are left out."""
@@ -211,12 +233,12 @@ class Statistics:
         return [row for row in rows if row]
 
     def _load(self, parts: Parts, layer: int, progress: Progress) -> Tensor:
-        """The stored moments of `layer`, with the ridge; damaged ones are computed again."""
+        """The moments of `layer`, with the ridge; stored ones that are damaged are computed again."""
+        if layer in self._held:
+            return self._held[layer]
         while (found := tensor_cache.load(self.path(layer), str(device_of(parts.blocks[layer])))) is None:
             self._fill(parts, [layer], progress)
-        moment = found[0]["moment"]
-        moment.diagonal().add_(self.settings.ridge * moment.diagonal().mean())
-        return moment
+        return self._ready(layer, found[0]["moment"])
 
     def _parts(self, parts: Parts, layer: int, progress: Progress) -> MatrixParts:
         """The same, of which only what is asked for is read."""

@@ -7,7 +7,7 @@ similar length, so that there is little padding and the prefix is run, and kept,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -104,9 +104,18 @@ class Bucket:
     """[n] the token to predict; −1: the distribution should not change"""
     unedited: Tensor | None = None
     """[entries with label −1, V] log-probabilities without δ, once known."""
+    told: Tensor = field(init=False)
+    """Indices of the logits whose token is to be predicted."""
+    kept: Tensor = field(init=False)
+    """Indices of those whose distribution should not change."""
     subject: Tensor | None = None
     """[B] where the subject ends, in rows that are run whole: `ids` then has all their tokens, and `hidden` [B, 1, d]
     only the state at the subject."""
+
+    def __post_init__(self) -> None:
+        # Once a bucket, not once a step: a GPU would have to be waited for.
+        self.told = (self.label >= 0).nonzero()[:, 0]
+        self.kept = (self.label < 0).nonzero()[:, 0]
 
     def select(self, staying: Tensor, renumbered: Tensor) -> Bucket:
         """The rows of the groups that remain ([G] bool), with the groups renumbered."""

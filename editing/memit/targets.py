@@ -149,15 +149,13 @@ class Optimisation:
     def terms(self, bucket: Bucket, delta: Tensor) -> Tensor:
         """What a bucket's rows add to the loss of each group, [G]: weighted NLL, and kl · KL(new ‖ old)."""
         logp = self.logits(bucket, delta).to(self.dtype).log_softmax(-1)
-        label = bucket.label.to(logp.device)
-        is_target = label >= 0
         terms = logp.new_zeros(len(logp))
-        terms[is_target] = -logp[is_target, label[is_target]]
-        if not bool(is_target.all()):
-            new = logp[~is_target]
+        terms[bucket.told] = -logp[bucket.told, bucket.label[bucket.told]]
+        if len(bucket.kept):
+            new = logp[bucket.kept]
             if bucket.unedited is None:
                 bucket.unedited = new.detach()
-            terms[~is_target] = self.settings.kl * (new.exp() * (new - bucket.unedited)).sum(-1)
+            terms[bucket.kept] = self.settings.kl * (new.exp() * (new - bucket.unedited)).sum(-1)
         weighted = (terms * bucket.weight.to(terms.device)).to(delta.device)
         return delta.new_zeros(len(delta)).index_add(0, picked(bucket.group, bucket.row), weighted)
 
@@ -214,16 +212,13 @@ class Optimisation:
     def leave(self, finished: Tensor, done: Done) -> Tensor:
         """Pass finished groups to `done` and drop them; returns the indices of those that remain."""
         stayed = (~finished).nonzero()[:, 0]
+        if len(stayed) == len(self.groups):
+            return stayed
+        values, norms, losses = self.delta.cpu(), self.norm.tolist(), self.loss.tolist()
         for index in finished.nonzero()[:, 0].tolist():
-            delta = Delta(
-                value=self.delta[index].cpu().clone(),
-                norm=float(self.norm[index]),
-                loss=float(self.loss[index]),
-                updates=self.updates,
-            )
+            delta = Delta(values[index].clone(), norms[index], losses[index], self.updates)
             done(self.groups[index], delta)
-        if len(stayed) < len(self.groups):
-            self._keep(stayed)
+        self._keep(stayed)
         return stayed
 
     def _keep(self, kept: Tensor) -> None:

@@ -38,15 +38,21 @@ def built(model: Any, scratch: Path, **more: Any) -> MemitResult:
     return build(model, tokenizer("byte-bpe"), given, **more)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "gemma2"])
-def test_fp64_on_the_device_agrees_with_the_cpu(kind: str, tmp_path: Path) -> None:
+def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """‖found − expected‖ / ‖expected‖."""
+    return float((found.cpu() - expected).norm() / expected.norm())
+
+
+# Rotary angles are computed in fp32 whatever the model's precision, and sines of devices differ in their last bits.
+@pytest.mark.parametrize(("kind", "tolerance"), [("gpt2", 1e-7), ("llama", 1e-4), ("gemma2", 1e-4)])
+def test_fp64_on_the_device_agrees_with_the_cpu(kind: str, tolerance: float, tmp_path: Path) -> None:
     on_cpu = built(tiny(kind), tmp_path / "cpu")
     on_gpu = built(tiny(kind).to("cuda"), tmp_path / "gpu")
     assert on_gpu.prefixes == on_cpu.prefixes, "a seed means the same everywhere"
     for key, delta in on_cpu.deltas.items():
-        assert torch.allclose(on_gpu.deltas[key].value, delta.value, rtol=1e-5, atol=1e-7)
+        assert distance(on_gpu.deltas[key].value, delta.value) < tolerance
     for name, tensor in on_cpu.tensors.items():
-        assert torch.allclose(on_gpu.tensors[name].cpu(), tensor, rtol=1e-4, atol=1e-6)
+        assert distance(on_gpu.tensors[name], tensor) < tolerance
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
