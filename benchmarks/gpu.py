@@ -3,8 +3,8 @@
 A first build (no δ and no statistics cached) with random weights of that shape in bf16, and further ones that find the
 statistics in the cache: seconds an edit and of each phase, the share of the GPU's measured matrix rate that the
 optimisation's floor reaches, and peak memory.  The aim is 10,000 edits in under 15 minutes on one H100; the paper's
-took 7.44 hours on an A6000.  `--within SECONDS` lowers the later counts to what fits.  `--shape tiny --device cpu` tries
-the script without a GPU.  Writes table, JSON and plot under `benchmarks/results/` after every build.
+took 7.44 hours on an A6000.  `--within SECONDS` lowers the later counts to what fits.  `--shape tiny --device cpu`
+tries the script without a GPU.  Writes table, JSON and plot under `benchmarks/results/` after every build.
 """
 
 from __future__ import annotations

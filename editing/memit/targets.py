@@ -149,13 +149,14 @@ class Optimisation:
     def terms(self, bucket: Bucket, delta: Tensor) -> Tensor:
         """What a bucket's rows add to the loss of each group, [G]: weighted NLL, and kl · KL(new ‖ old)."""
         logp = self.logits(bucket, delta).to(self.dtype).log_softmax(-1)
+        told, kept, label = (of.to(logp.device) for of in (bucket.told, bucket.kept, bucket.label))
         terms = logp.new_zeros(len(logp))
-        terms[bucket.told] = -logp[bucket.told, bucket.label[bucket.told]]
-        if len(bucket.kept):
-            new = logp[bucket.kept]
+        terms[told] = -logp[told, label[told]]
+        if len(kept):
+            new = logp[kept]
             if bucket.unedited is None:
                 bucket.unedited = new.detach()
-            terms[bucket.kept] = self.settings.kl * (new.exp() * (new - bucket.unedited)).sum(-1)
+            terms[kept] = self.settings.kl * (new.exp() * (new - bucket.unedited)).sum(-1)
         weighted = (terms * bucket.weight.to(terms.device)).to(delta.device)
         return delta.new_zeros(len(delta)).index_add(0, picked(bucket.group, bucket.row), weighted)
 

@@ -18,7 +18,8 @@ from editing import edit
 from editing.editors.contract import EditResult
 from editing.errors import ArchitectureError, DataError, OutOfMemory, RequestError
 from editing.memit.corpus import Drawn, documents, draw
-from editing.memit.statistics import Statistics, accumulate
+from editing.memit.statistics import Statistics
+from editing.memit.sums import accumulate
 from editing.model.architectures import locate_parts
 from editing.model.memory import in_batches
 from editing.model.weights import swapped
