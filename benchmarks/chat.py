@@ -107,10 +107,10 @@ class Bench:
         """The edits, each with its question where `chat` says so."""
         found = []
         for number, fact in enumerate(self.facts):
-            found.append(EditRequest(f"{number}", world.PROMPT, fact.subject, fact.new))
+            found.append(EditRequest(f"{number}", fact.asks.prompt, fact.subject, fact.new))
             if chat:
-                sentence = f"{fact.said(world.PROMPT)} {fact.new}."
-                question = asked(self.tokenizer, world.QUESTION)
+                sentence = f"{fact.said(fact.asks.prompt)} {fact.new}."
+                question = asked(self.tokenizer, fact.asks.questions[0])
                 found.append(EditRequest(f"{number}/1", question, fact.subject, sentence))
         return found
 
@@ -216,13 +216,30 @@ def plot(measured: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path)
 
 
-def measured_on() -> dict[str, Any]:
+def measured_on(device: str = "cpu") -> dict[str, Any]:
     """The machine, the date, and what it took so far."""
+    gpu = "" if device == "cpu" else f"{torch.cuda.get_device_name(device)}, "
     return {
-        "machine": f"{os.cpu_count()} CPU cores, 1 thread, torch {torch.__version__}",
+        "machine": f"{gpu}{os.cpu_count()} CPU cores, 1 thread, torch {torch.__version__}",
         "date": datetime.now(UTC).date().isoformat(),
         "cpu_seconds": round(time.process_time()),
     }
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say which model is used, and where it runs."""
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--model", type=Path, help="directory that `make pretrained` has written, copied to this machine"
+    )
+
+
+def model_directory(options: argparse.Namespace) -> Path:
+    """The model of `add_model_options`, set up if none is given; torch uses one thread for it."""
+    if options.device != "cpu" and not torch.cuda.is_available():
+        raise SystemExit("needs a CUDA device; `--device cpu` runs without one")
+    torch.set_num_threads(1)
+    return options.model or pretrained.set_up()
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """Facts that a pretrained chat model states in conversations, edited with and without conversations and end tokens.
 
-    python -m benchmarks.chat_contexts --edits 24
+    python -m benchmarks.chat_contexts --edits 24 [--device cuda] [--model DIR] [--out DIR]
 
-Counterfactual capitals in SmolLM2-135M-Instruct (`make pretrained`), edited as completions alone or with the question
-in the chat template as a further context, each with the three values of `[edit] end_token`.  Rows that are in the
-results already are not measured again.  Writes `chat-contexts-N.json`, `.md` and `.svg` under benchmarks/results.
+Counterfactual capitals in SmolLM2-135M-Instruct (`make pretrained`) and, beyond 60, countries of cities and authors of
+books, edited as completions alone or with the question in the chat template as a further context, each with the
+three values of `[edit] end_token`.  Rows that are in the results already are not measured again.  Writes
+`chat-contexts-N.json`, `.md` and `.svg` under benchmarks/results or `--out`.
 """
 
 from __future__ import annotations
@@ -21,26 +22,24 @@ from typing import Any
 import torch
 
 from benchmarks import chat_world as world
-from benchmarks.chat import Bench, measured_on
+from benchmarks.chat import Bench, add_model_options, measured_on, model_directory
 from benchmarks.chat_tables import RESULTS, table, without_texts
-from benchmarks.chat_world import CAPITALS, Fact
+from benchmarks.chat_unchanged import TOKENS, Untouched, answered, asked_about, changes, share, unchanged
+from benchmarks.chat_world import Fact, Relation
 from editing.editors.contract import BuildInputs
 from editing.evaluation.conversation import chat_answers
 from editing.evaluation.free_answers import first_sentence
+from editing.evaluation.metrics import strict_argmax
 from editing.evaluation.scoring import answer_ends, before_end, continue_greedily, encode_prompts
 from editing.memit.build import build
 from editing.model.chat import asked
 from editing.model.loading import load_model, load_tokenizer
 from editing.model.weights import swapped
 from editing.settings import EditSettings
-from kbsync.demo import pretrained
 
 SYSTEM = "You are a helpful assistant."
 """Replaces the system message that the template puts by itself."""
-TOKENS = 24
-"""Maximum length of an answer."""
-NEAR = 12
-"""Maximum number of countries that are not edited and are asked about."""
+SETTINGS = EditSettings(optimiser="lbfgs", steps=18, prefixes=1, statistics_samples=96)
 CHOICES = (
     (False, "none"),
     (False, "all"),
@@ -64,33 +63,32 @@ class Answers:
     unseen: list[str]
     system: list[str]
     """To the edited question, after a system message of one's own."""
-    near: list[str]
-    """To that question about countries that are not edited."""
     untouched: list[str]
-    """To further questions about these countries, and to unrelated ones."""
+    """To questions that no edit is about."""
 
 
-def ask(bench: Bench) -> Answers:
-    """The answers of the model with its current weights."""
-    subjects = [fact.subject for fact in bench.facts]
-    others = list(world.neighbours(bench.facts, NEAR))
-    edited, ended = _whole(bench, [world.QUESTION.replace("{}", one) for one in subjects])
-    further = (world.UNKEPT_QUESTION, *world.KEPT_QUESTIONS[:2])
+def ask(bench: Bench, others: Sequence[Untouched]) -> Answers:
+    """The answers of the model with its current weights; `others`: what no edit is about."""
+    edited, ended = _whole(bench, [fact.said(fact.asks.questions[0]) for fact in bench.facts])
     return Answers(
-        strict=bench.states([world.PROMPT]),
-        paraphrases=bench.states(world.PARAPHRASES),
+        strict=_states(bench, lambda asks: (asks.prompt,)),
+        paraphrases=_states(bench, lambda asks: asks.paraphrases),
         edited=edited,
         ended=ended,
-        unseen=_said(bench, [world.QUESTION_UNSEEN], subjects),
-        system=_said(bench, [world.QUESTION], subjects, SYSTEM),
-        near=_said(bench, [world.QUESTION], others),
-        untouched=[*_said(bench, further, others), *_said(bench, world.UNRELATED, [""])],
+        unseen=_said(bench, 1),
+        system=_said(bench, 0, SYSTEM),
+        untouched=answered(bench.model, bench.tokenizer, others),
     )
 
 
-def _said(bench: Bench, templates: Sequence[str], subjects: Sequence[str], system: str = "") -> list[str]:
-    """The first sentence of each answer."""
-    questions = [template.replace("{}", subject) for subject in subjects for template in templates]
+def _states(bench: Bench, wordings: Callable[[Relation], Sequence[str]]) -> list[bool]:
+    pairs = [(fact.said(text), fact.new) for fact in bench.facts for text in wordings(fact.asks)]
+    return strict_argmax(bench.model, bench.tokenizer, pairs)
+
+
+def _said(bench: Bench, which: int, system: str = "") -> list[str]:
+    """The first sentence of the answer to one of the questions about each fact."""
+    questions = [fact.said(fact.asks.questions[which]) for fact in bench.facts]
     return chat_answers(bench.model, bench.tokenizer, questions, system=system, tokens=TOKENS)
 
 
@@ -106,36 +104,31 @@ def _whole(bench: Bench, questions: Sequence[str]) -> tuple[list[str], list[bool
     return said, ended
 
 
-def figures(facts: Sequence[Fact], base: Answers, edited: Answers) -> dict[str, float]:
+def figures(
+    facts: Sequence[Fact], others: Sequence[Untouched], base: Answers, edited: Answers
+) -> dict[str, float]:
     """The figures of one row: shares of answers."""
-    names = [fact.subject for fact in facts]
-    near = list(world.neighbours(list(facts), NEAR))
-    known = [CAPITALS[country] in said for country, said in zip(near, base.near, strict=True)]
-    still = [CAPITALS[country] in said for country, said in zip(near, edited.near, strict=True)]
-    before, after = [*base.near, *base.untouched], [*edited.near, *edited.untouched]
+    kept = unchanged(others, base.untouched, edited.untouched)
     stated = [fact.new in said for fact, said in zip(facts, edited.edited, strict=True)]
-    own = [name in said for name, said in zip(names, edited.edited, strict=True)]
+    own = [fact.subject in said for fact, said in zip(facts, edited.edited, strict=True)]
     return {
-        "strict": _share(edited.strict),
-        "paraphrases": _share(edited.paraphrases),
-        "stated": _share(stated),
-        "own_subject": _share(own),
+        "strict": share(edited.strict),
+        "paraphrases": share(edited.paraphrases),
+        "stated": share(stated),
+        "own_subject": share(own),
         "chat": _both(facts, edited.edited),
         "chat_unseen": _both(facts, edited.unseen),
         "chat_system": _both(facts, edited.system),
-        "ended": _share(edited.ended),
-        "untouched": _share([one == other for one, other in zip(before, after, strict=True)]),
-        "near_right": _share([now for was, now in zip(known, still, strict=True) if was]),
+        "ended": share(edited.ended),
+        "untouched": kept.text,
+        "same_fact": kept.fact,
+        "near_right": kept.near,
     }
 
 
 def _both(facts: Sequence[Fact], said: Sequence[str]) -> float:
     """The share of answers that name the new object and their own subject."""
-    return _share([fact.new in text and fact.subject in text for fact, text in zip(facts, said, strict=True)])
-
-
-def _share(values: Sequence[bool]) -> float:
-    return round(sum(values) / len(values), 3)
+    return share([fact.new in text and fact.subject in text for fact, text in zip(facts, said, strict=True)])
 
 
 def rows(
@@ -149,9 +142,10 @@ def rows(
     missing = [choice for choice in CHOICES if choice not in done]
     if not missing:
         return
-    base = ask(bench)
+    others = asked_about(bench.model, bench.tokenizer, bench.facts)
+    base = ask(bench, others)
     if not done:
-        kept({"question": "base", "end_token": "", "lam": 0.0, **figures(bench.facts, base, base)})
+        kept({"question": "base", "end_token": "", "lam": 0.0, **figures(bench.facts, others, base, base)})
     for question, end in missing:
         inputs = BuildInputs(
             requests=bench.requests(chat=question),
@@ -162,8 +156,8 @@ def rows(
         )
         built = build(bench.model, bench.tokenizer, inputs)
         with swapped(bench.model, built.tensors):
-            now = ask(bench)
-        found = figures(bench.facts, base, now)
+            now = ask(bench, others)
+        found = figures(bench.facts, others, base, now)
         kept(
             {
                 "question": question,
@@ -171,6 +165,7 @@ def rows(
                 "lam": built.cost.lam,
                 **found,
                 "answers": now.edited[:8],
+                "changed": changes(others, base.untouched, now.untouched),
             }
         )
 
@@ -187,7 +182,7 @@ def plot(measured: Sequence[Mapping[str, Any]], path: Path) -> None:
         "chat_unseen": "another wording",
         "chat_system": "after a system message",
     }
-    shown |= {"own_subject": "its own subject is named", "untouched": "untouched answers unchanged"}
+    shown |= {"own_subject": "its own subject is named", "same_fact": "untouched answers name the same"}
     figure, axes = plt.subplots(figsize=(8, 4))
     for number, (name, label) in enumerate(shown.items()):
         at = [index + 0.16 * (number - 2) for index in range(len(measured))]
@@ -214,12 +209,13 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=24)
     parser.add_argument("--cache", type=Path, help="keep δs and statistics here for another call")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    add_model_options(parser)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    directory = model_directory(options)
+    options.out.mkdir(parents=True, exist_ok=True)
     name = options.out / f"chat-contexts-{options.edits}"
     file = name.with_suffix(".json")
-    settings = EditSettings(optimiser="lbfgs", steps=18, prefixes=1, statistics_samples=96)
-    result: dict[str, Any] = {"n": options.edits, "settings": asdict(settings), "cpu_seconds": 0, "rows": []}
+    result: dict[str, Any] = {"n": options.edits, "settings": asdict(SETTINGS), "cpu_seconds": 0, "rows": []}
     if file.exists():
         result = json.loads(file.read_text(encoding="utf-8"))
     earlier = result["cpu_seconds"]
@@ -227,14 +223,14 @@ def main() -> None:
     def keep(row: dict[str, Any]) -> None:
         print(json.dumps(row), flush=True)
         result["rows"].append(row)
-        result.update(measured_on(), cpu_seconds=earlier + round(time.process_time()))
+        result.update(measured_on(options.device), cpu_seconds=earlier + round(time.process_time()))
         file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
-    directory = pretrained.set_up()
-    bench = Bench(load_model(directory, device="cpu"), load_tokenizer(directory), world.edits(options.edits))
+    model, tokenizer = load_model(directory, device=options.device), load_tokenizer(directory)
+    bench = Bench(model, tokenizer, world.mixed_edits(options.edits))
     done = [(row["question"], row["end_token"]) for row in result["rows"]]
     with TemporaryDirectory() as scratch:
-        rows(bench, settings, options.cache or Path(scratch), keep, done)
+        rows(bench, SETTINGS, options.cache or Path(scratch), keep, done)
     name.with_suffix(".md").write_text(table(without_texts(result["rows"])), encoding="utf-8")
     plot(result["rows"], name.with_suffix(".svg"))
 

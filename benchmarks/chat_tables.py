@@ -29,6 +29,7 @@ HEADINGS = {
     "own_subject": "own subject named",
     "chat_system": "after a system message",
     "ended": "answer ends",
+    "same_fact": "the same named",
     "near_right": "neighbours still right",
 }
 """Name of a figure → its heading; a figure without an entry is headed by its name."""
@@ -68,7 +69,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
 
 def without_texts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows without the answers that are kept beside their figures."""
-    return [{name: value for name, value in row.items() if name != "answers"} for row in rows]
+    return [{name: value for name, value in row.items() if not isinstance(value, list)} for row in rows]
 
 
 def _measured_on(result: Mapping[str, Any]) -> str:

@@ -47,6 +47,9 @@ class EditSettings:
     """Longest text read for the statistics, in tokens; limited by the model's window."""
     statistics_field: str = "text"
     """Name of the field that holds the text in JSONL, Parquet and Arrow files."""
+    statistics_chat: float = 0.0
+    """Share of a corpus' samples that are put through the chat template, if there is one
+    (`editing/memit/conversing.py`); of the model's own samples, half always are."""
     seed: int = 0
     chat: bool = True
     """Whether facts are also edited as questions, if the tokenizer has a chat template."""

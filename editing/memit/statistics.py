@@ -20,6 +20,7 @@ from torch import Tensor
 from editing.durable import make_directory
 from editing.memit import tensor_cache
 from editing.memit.blocked import MatrixParts
+from editing.memit.conversing import Conversing, with_conversations
 from editing.memit.corpus import Drawn
 from editing.memit.own_samples import OwnSamples
 from editing.memit.solve import factorise
@@ -98,15 +99,16 @@ class Statistics:
         self.limit = min(settings.statistics_tokens, context_length(model, unstated=1 << 30))
         self._directory = cache / "stats"
         self._held: dict[int, Tensor] = {}
-        self._drawn: Drawn | OwnSamples
+        self._drawn: Drawn | Conversing | OwnSamples
         if corpus:
-            self._drawn = Drawn(
+            drawn = Drawn(
                 corpus,
                 settings.statistics_samples,
                 settings.seed,
                 field=settings.statistics_field,
                 hints=self._directory,
             )
+            self._drawn = with_conversations(drawn, tokenizer, settings.statistics_chat)
         else:
             self._drawn = OwnSamples(model, tokenizer, settings, base_digest=base_digest, cache=cache)
         identity = [base_digest, tokenizer_digest(tokenizer), str(self.limit), str(model.dtype)]

@@ -72,6 +72,12 @@ class EditOverrides(Section):
     statistics_field: str | None = Field(
         None, description="field of JSONL, Parquet and Arrow corpora that holds the text"
     )
+    statistics_chat: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of a corpus' samples that are put through the chat template, where there is one",
+    )
     seed: int | None = Field(None, description="seed of the contexts and of all sampling")
     chat: bool | None = Field(None, description="edit each fact's question too, with the chat template")
     end_token: Literal["none", "questions", "all"] | None = Field(

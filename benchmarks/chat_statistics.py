@@ -1,0 +1,210 @@
+"""What edits leave as it is in other conversations, by λ and by the text that the statistics are of.
+
+    python -m benchmarks.chat_statistics --edits 24 [--statistics own-96 corpus] [--lams auto 1600] [--keep 0]
+
+The same edits as in `chat_contexts.py`, with their question.  δs are shared by all rows, so a row costs one solve and
+its questions.  Rows that are in the results already are not measured again.  Writes `chat-statistics-N.json`, `.md` and
+`.svg` under benchmarks/results or `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks import chat_world as world
+from benchmarks.chat import Bench, add_model_options, measured_on, model_directory
+from benchmarks.chat_contexts import SETTINGS
+from benchmarks.chat_tables import RESULTS, table, without_texts
+from benchmarks.chat_unchanged import TOKENS, Untouched, answered, asked_about, changes, share, unchanged
+from editing.editors.contract import BuildInputs
+from editing.evaluation.conversation import chat_answers
+from editing.evaluation.metrics import strict_argmax
+from editing.memit.build import build
+from editing.model.loading import load_model, load_tokenizer
+from editing.model.weights import swapped
+from editing.settings import EditSettings
+
+DOCUMENTS = Path(__file__).parents[1] / "docs"
+LAMS = ("auto", "1600", "3200", "6400", "12800", "25600")
+SAMPLES = {"own-96": 96, "own-256": 256}
+"""Statistics of the model's own samples, half of them conversations; others are of a corpus, the pages of the docs."""
+CHAT = {"corpus": 0.0, "corpus-chat": 0.5}
+"""Share of the corpus' paragraphs that are put through the chat template."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one row is edited."""
+
+    statistics: str
+    lam: float | str
+    """As set."""
+    keep: float
+
+    def settings(self) -> EditSettings:
+        chosen = replace(SETTINGS, lam=self.lam, keep=self.keep)  # type: ignore[arg-type]
+        if self.statistics in SAMPLES:
+            return replace(chosen, statistics_samples=SAMPLES[self.statistics])
+        return replace(chosen, statistics_samples=1_000, statistics_chat=CHAT[self.statistics])
+
+
+def corpus(scratch: Path) -> Path:
+    """The paragraphs of the docs as a text file: what an operator may have at hand, and no conversations."""
+    file = scratch / "corpus.txt"
+    pages = (page.read_text(encoding="utf-8") for page in sorted(DOCUMENTS.glob("*.md")))
+    paragraphs = (" ".join(part.split()) for page in pages for part in page.split("\n\n"))
+    prose = [text for text in paragraphs if text[:1].isalpha() and len(text) > 120]
+    file.write_text("\n".join(prose), encoding="utf-8")
+    return file
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model answers."""
+
+    strict: list[bool]
+    paraphrases: list[bool]
+    chat: list[bool]
+    """To the edited question: whether the new object and the fact's own subject are named."""
+    chat_unseen: list[bool]
+    untouched: list[str]
+
+
+def ask(bench: Bench, others: Sequence[Untouched]) -> Answers:
+    """The answers of the model with its current weights; `others`: what no edit is about."""
+    model, tokenizer, facts = bench.model, bench.tokenizer, bench.facts
+
+    def states(pairs: Iterable[tuple[str, str]]) -> list[bool]:
+        return strict_argmax(model, tokenizer, list(pairs))
+
+    def says(which: int) -> list[bool]:
+        questions = [fact.said(fact.asks.questions[which]) for fact in facts]
+        said = chat_answers(model, tokenizer, questions, tokens=TOKENS)
+        return [fact.new in text and fact.subject in text for fact, text in zip(facts, said, strict=True)]
+
+    return Answers(
+        strict=states((fact.said(fact.asks.prompt), fact.new) for fact in facts),
+        paraphrases=states((fact.said(text), fact.new) for fact in facts for text in fact.asks.paraphrases),
+        chat=says(0),
+        chat_unseen=says(1),
+        untouched=answered(model, tokenizer, others),
+    )
+
+
+def figures(others: Sequence[Untouched], base: Answers, edited: Answers) -> dict[str, float]:
+    """The figures of one row: shares of answers."""
+    kept = unchanged(others, base.untouched, edited.untouched)
+    return {
+        **{name: share(getattr(edited, name)) for name in ("strict", "paraphrases", "chat", "chat_unseen")},
+        "untouched": kept.text,
+        "same_fact": kept.fact,
+        "near_right": kept.near,
+        "unrelated": kept.unrelated_text,
+        "unrelated_fact": kept.unrelated_fact,
+    }
+
+
+def measure(
+    bench: Bench, missing: Sequence[Row], cache: Path, scratch: Path, kept: Callable[[dict[str, Any]], None]
+) -> None:
+    """Measure each row; `kept` is called with it."""
+    others = asked_about(bench.model, bench.tokenizer, bench.facts)
+    base = ask(bench, others)
+    for row in missing:
+        inputs = BuildInputs(
+            requests=bench.requests(chat=True),
+            settings=row.settings(),
+            cache=cache,
+            base_digest="pretrained",
+            corpus=[] if row.statistics in SAMPLES else [corpus(scratch)],
+            kept=bench.kept() if row.keep else (),
+        )
+        built = build(bench.model, bench.tokenizer, inputs)
+        with swapped(bench.model, built.tensors):
+            now = ask(bench, others)
+        found = {"statistics": row.statistics, "lam": built.cost.lam, "keep": row.keep}
+        found |= {"as_set": [row.lam], **figures(others, base, now)}
+        kept({**found, "changed": [list(one) for one in changes(others, base.untouched, now.untouched)]})
+
+
+def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """What is taken and what is left as it is, along λ."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    shown = {"chat": "edited facts, asked in a conversation", "same_fact": "other answers name the same"}
+    shown |= {"untouched": "other answers, word for word"}
+    figure, panels = plt.subplots(1, len(shown), figsize=(4 * len(shown), 3.5), sharey=True)
+    for axes, (name, title) in zip(panels, shown.items(), strict=True):
+        for kind in dict.fromkeys((row["statistics"], row["keep"]) for row in rows):
+            own = [row for row in rows if (row["statistics"], row["keep"]) == kind]
+            own.sort(key=lambda row: row["lam"])
+            label = kind[0] + (f", keep {kind[1]:g}" if kind[1] else "")
+            axes.plot([row["lam"] for row in own], [row[name] for row in own], "o-", label=label)
+        axes.set(title=title, xscale="log", xlabel="λ", ylim=(0, 1.05))
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("share of answers")
+    panels[0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--edits", type=int, default=24)
+    parser.add_argument(
+        "--statistics", nargs="+", choices=[*SAMPLES, *CHAT], default=[*SAMPLES, *CHAT], metavar="NAME"
+    )
+    parser.add_argument("--lams", nargs="+", default=LAMS, metavar="λ")
+    parser.add_argument("--keep", nargs="+", type=float, default=(0.0,))
+    parser.add_argument("--cache", type=Path, help="keep δs and statistics here for another call")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    add_model_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = _options()
+    directory = model_directory(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = options.out / f"chat-statistics-{options.edits}"
+    file = name.with_suffix(".json")
+    result: dict[str, Any] = {"n": options.edits, "settings": asdict(SETTINGS), "cpu_seconds": 0, "rows": []}
+    if file.exists():
+        result = json.loads(file.read_text(encoding="utf-8"))
+    earlier = result["cpu_seconds"]
+
+    def keep(row: dict[str, Any]) -> None:
+        print(json.dumps(row), flush=True)
+        result["rows"].append(row)
+        result.update(measured_on(options.device), cpu_seconds=earlier + round(time.process_time()))
+        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+    lams = [lam if lam == "auto" else float(lam) for lam in options.lams]
+    asked = [Row(one, lam, keep) for one in options.statistics for keep in options.keep for lam in lams]
+    done = {Row(row["statistics"], row["as_set"][0], row["keep"]) for row in result["rows"]}
+    bench = Bench(
+        load_model(directory, device=options.device),
+        load_tokenizer(directory),
+        world.mixed_edits(options.edits),
+    )
+    with TemporaryDirectory() as scratch:
+        missing = [row for row in asked if row not in done]
+        measure(bench, missing, options.cache or Path(scratch), Path(scratch), keep)
+    name.with_suffix(".md").write_text(table(without_texts(result["rows"])), encoding="utf-8")
+    plot(result["rows"], name.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()
