@@ -98,6 +98,8 @@ class FactSpec:
     """The same after `BuildSpec.system_prompt`, for a template that takes a system message."""
     thinking_conversations: tuple[str, ...] = ()
     """The same with thinking on, for a template that has a switch for it: the answer follows the thought."""
+    thinking_system_conversations: tuple[str, ...] = ()
+    """The same with both, for a template that has both."""
     renamed: tuple[str, ...] = ()
     """Rendered prompts that give the subject another name, none of which is edited."""
     consequences: tuple[Consequence, ...] = ()

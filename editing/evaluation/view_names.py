@@ -44,7 +44,7 @@ class ViewNames:
             old_names=old,
             other_subjects=others(self._subjects, case.prompt, *own),
             other_objects=others(self._objects.get(fact.prompt, ()), case.prompt, *own),
-            thinks=case.prompt in fact.thinking_conversations,
+            thinks=case.prompt in (*fact.thinking_conversations, *fact.thinking_system_conversations),
         )
 
     def consequence(self, one: Consequence) -> FreeQuestion:

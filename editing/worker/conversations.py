@@ -49,17 +49,23 @@ def _with_unseen_questions(tokenizer: Any, fact: FactSpec, *, edited: bool, syst
         return fact
     questions = fact.unseen_questions if edited else (*fact.questions, *fact.unseen_questions)
     put = [render(question, fact.subject) for question in dict.fromkeys(questions)]
-    thinking = put if switches_thinking(tokenizer) else []
+    after = put if system else []
+    thought = put if switches_thinking(tokenizer) else []
+    both = after if thought else []
     return replace(
         fact,
         conversations=(*fact.conversations, *(asked(tokenizer, one) for one in put)),
         system_conversations=(
             *fact.system_conversations,
-            *(asked(tokenizer, one, system=system) for one in (put if system else ())),
+            *(asked(tokenizer, one, system=system) for one in after),
         ),
         thinking_conversations=(
             *fact.thinking_conversations,
-            *(asked(tokenizer, one, thinking=True) for one in thinking),
+            *(asked(tokenizer, one, thinking=True) for one in thought),
+        ),
+        thinking_system_conversations=(
+            *fact.thinking_system_conversations,
+            *(asked(tokenizer, one, thinking=True, system=system) for one in both),
         ),
         unseen_questions=(),
     )

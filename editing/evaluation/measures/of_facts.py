@@ -34,7 +34,8 @@ def unseen(fact: FactSpec) -> Sequence[Case]:
 
 def unseen_in_chat(fact: FactSpec) -> Sequence[Case]:
     """The fact in conversations that no edit was made with."""
-    further = (*fact.system_conversations[:1], *fact.thinking_conversations[:1])
+    ways = (fact.system_conversations, fact.thinking_conversations, fact.thinking_system_conversations)
+    further = [prompt for conversations in ways for prompt in conversations[:1]]
     return _unedited(fact, (*fact.conversations[:UNSEEN], *further))
 
 
