@@ -33,8 +33,8 @@ from editing.settings import EditSettings
 
 DOCUMENTS = Path(__file__).parents[1] / "docs"
 LAMS = ("auto", "1600", "3200", "6400", "12800", "25600")
-SAMPLES = {"own-96": 96, "own-256": 256}
-"""Statistics of the model's own samples, half of them conversations; others are of a corpus, the pages of the docs."""
+SAMPLES = {"own-96": 96, "own-256": 256, "corpus": 256, "corpus-chat": 256}
+"""Number of texts: of the model's own samples, half of them conversations, or of a corpus, the pages of the docs."""
 CHAT = {"corpus": 0.0, "corpus-chat": 0.5}
 """Share of the corpus' paragraphs that are put through the chat template."""
 
@@ -49,10 +49,13 @@ class Row:
     keep: float
 
     def settings(self) -> EditSettings:
-        chosen = replace(SETTINGS, lam=self.lam, keep=self.keep)  # type: ignore[arg-type]
-        if self.statistics in SAMPLES:
-            return replace(chosen, statistics_samples=SAMPLES[self.statistics])
-        return replace(chosen, statistics_samples=1_000, statistics_chat=CHAT[self.statistics])
+        return replace(
+            SETTINGS,
+            lam=self.lam,  # type: ignore[arg-type]
+            keep=self.keep,
+            statistics_samples=SAMPLES[self.statistics],
+            statistics_chat=CHAT.get(self.statistics, 0.0),
+        )
 
 
 def corpus(scratch: Path) -> Path:
@@ -123,7 +126,7 @@ def measure(
             settings=row.settings(),
             cache=cache,
             base_digest="pretrained",
-            corpus=[] if row.statistics in SAMPLES else [corpus(scratch)],
+            corpus=[corpus(scratch)] if row.statistics in CHAT else [],
             kept=bench.kept() if row.keep else (),
         )
         built = build(bench.model, bench.tokenizer, inputs)
@@ -163,9 +166,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--edits", type=int, default=24)
-    parser.add_argument(
-        "--statistics", nargs="+", choices=[*SAMPLES, *CHAT], default=[*SAMPLES, *CHAT], metavar="NAME"
-    )
+    parser.add_argument("--statistics", nargs="+", choices=[*SAMPLES], default=[*SAMPLES], metavar="NAME")
     parser.add_argument("--lams", nargs="+", default=LAMS, metavar="λ")
     parser.add_argument("--keep", nargs="+", type=float, default=(0.0,))
     parser.add_argument("--cache", type=Path, help="keep δs and statistics here for another call")
@@ -192,7 +193,7 @@ def main() -> None:
         file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
     lams = [lam if lam == "auto" else float(lam) for lam in options.lams]
-    asked = [Row(one, lam, keep) for one in options.statistics for keep in options.keep for lam in lams]
+    asked = [Row(one, lam, keep) for keep in options.keep for lam in lams for one in options.statistics]
     done = {Row(row["statistics"], row["as_set"][0], row["keep"]) for row in result["rows"]}
     bench = Bench(
         load_model(directory, device=options.device),
