@@ -35,10 +35,10 @@ def test_the_rest_is_what_is_not_edited_of_the_same_relations() -> None:
 def test_a_view_edits_only_the_edits_and_holds_what_the_base_was_found_to_state() -> None:
     edits = world.mixed_edits(100)
     stated = world.rest(edits)[:30]
-    facts = view(edits, stated)
+    facts = view(edits, {fact: fact.new for fact in stated})
     changed = [fact.id for fact in facts if fact.previous is not None]
     assert changed == [fact.subject for fact in edits]
-    assert [fact.id for fact in facts[100:]] == [fact.subject for fact in stated]
+    assert [fact.id for fact in facts if fact.known] == [fact.subject for fact in stated]
     prompts = {one.said(one.asks.prompt) for one in stated}
     assert all(case.prompt in prompts for fact in facts for case in fact.neighbours)
 
