@@ -59,6 +59,8 @@ class Preflight:
     """Number of devices that the model is spread over."""
     bytes_device: int = 0
     """Peak memory of the fullest of them; 0 where it was not estimated."""
+    layers: int = 0
+    """Number of edited layers; 0 where they are not edited one after the other."""
     blocked: int = 0
     """Number of layers whose d_k × d_k matrices exceed what a solve may take: they are solved by panels, with the
     factor in a file."""

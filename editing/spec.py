@@ -175,7 +175,9 @@ class BuildSpec:
     """`cpu`, `cuda`, … or `auto` (distributed over the available devices); None: a GPU if there is one."""
     mode: Mode = "build"
     share: tuple[int, int] = (0, 1)
-    """(number, of how many): what the modes `statistics` and `residuals` compute."""
+    """(number, of how many): what the modes `statistics`, `residuals` and `keys` compute."""
+    step: int = 0
+    """Index of the edited layer that the modes `keys` and `solve` are about."""
     prompts: tuple[str, ...] = ()
     """What mode `view` asks the edited model, greedily; the report has its `answers`."""
     wanted: str | None = None
@@ -232,6 +234,8 @@ class BuildSpec:
         number, of = self.share
         if not 0 <= number < of:
             raise SpecError(f"{where}: share {number} of {of} does not exist; the first of {of} is 0")
+        if self.step < 0:
+            raise SpecError(f"{where}: step {self.step} is below 0")
         if self.mode in ("build", "judge") and not self.out:
             raise SpecError(f"{where}: mode {self.mode!r} needs `out`, the directory of the checkpoint")
 

@@ -12,6 +12,7 @@ residuals are MEMIT's, so every cached δ is reused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from torch import Tensor
 from editing.baselines.options import option, read_options
 from editing.editors.contract import BuildInputs, Editor, EditResult, Planned, proceed
 from editing.errors import NumericalError
-from editing.memit.build import SHARES, Solving, build, estimate
+from editing.memit.build import LAYERS, SHARES, Solving, build, estimate, solve
 from editing.memit.solvers import Columns
 from editing.memit.statistics import Moments
 from editing.preflight import Preflight
@@ -96,10 +97,28 @@ def expected(model: Any, tokenizer: Any, inputs: BuildInputs) -> Preflight:
     return estimate(model, tokenizer, inputs, solving=_solving(inputs))
 
 
+def solve_layer(
+    model: Any,
+    tokenizer: Any,
+    inputs: BuildInputs,
+    step: int,
+    share: tuple[int, int] = (0, 1),
+    progress: Progress = silent,
+) -> Mapping[str, float]:
+    """Solve one layer from columns that machines collected; see `memit.build.solve`."""
+    return solve(model, tokenizer, inputs, step, share, progress, solving=_solving(inputs))
+
+
 def _solving(inputs: BuildInputs) -> Solving:
     options = read_options(NullSpaceOptions, inputs.settings)
     return partial(NullSpace, options=options, ridge=inputs.settings.ridge)
 
 
-NULL_SPACE = Editor(reuse="fact", edit=edit, estimate=expected, shares=SHARES)
+NULL_SPACE = Editor(
+    reuse="fact",
+    edit=edit,
+    estimate=expected,
+    shares=SHARES,
+    by_layer={**LAYERS, "solve": solve_layer},
+)
 """δs are MEMIT's, from the same cache."""

@@ -26,6 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--storage", help="URL of an object store that all nodes use; else they share a file system"
     )
     parser.add_argument("--base", help="directory on the nodes that has the imported base already")
+    parser.add_argument(
+        "--least",
+        type=int,
+        default=128,
+        help="fewest facts, or key groups, of a share of questions, or of keys",
+    )
     parser.add_argument("--connect-s", type=float, default=120.0, help="seconds that connecting may take")
     parser.add_argument("--start-s", type=float, default=600.0, help="seconds to wait while no actor runs")
     plan = ClusterPlan(**vars(parser.parse_args(argv)))

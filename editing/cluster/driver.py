@@ -6,9 +6,10 @@ key on the shared storage, a file system or an object store (`parcels.py`), the 
 run again finds what the first run finished.
 
     ask    shares of the facts → one report of all
-    build  the plan → shares of statistics and residuals → the whole round on one actor, which finds them in the cache
+    build  the plan → shares of statistics and residuals → for each layer, shares of its keys → its solve, on one actor
+           → the whole round on one actor, which finds all of it in the cache
 
-Keys, solve and exam are not divided: they run on the one actor.
+The exam is not divided: it runs on the one actor.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from editing.cluster.plan import ClusterPlan
 from editing.cluster.watchdog import Watchdog
 from editing.editors.registry import editor_named
 from editing.modes import Mode
+from editing.preflight import Preflight
 from editing.spec import BuildReport, BuildSpec
 from editing.worker.finished import is_finished
 from editing.worker.protocol import Channel
@@ -36,8 +38,6 @@ SHARES_PER_ACTOR = 4
 """Shares are smaller than one per actor, so that a slow or restarted actor does not make the others wait."""
 STATISTICS_SHARES = 8
 """Most shares of the statistics: each leaves a matrix of d_k² numbers for every layer on the storage."""
-ASKED = 128
-"""Fewest facts of a share that the base is asked about."""
 
 
 class Cluster:
@@ -64,11 +64,16 @@ class Cluster:
         if self.plan.storage is not None and _finished(path):
             return path.with_name("report.json")
         self._carrier.prepare(spec)
-        if spec.mode == "ask" and len(spec.facts) >= 2 * ASKED:
+        if spec.mode == "ask" and len(spec.facts) >= 2 * self.plan.least:
             return self._ask(spec, path)
-        if spec.mode in ("build", "view"):
-            self._prepare(spec, path)
-        return self._whole(path)
+        if spec.mode not in ("build", "view"):
+            return self._whole(path)
+        expected = self._prepare(spec, path)
+        if expected is not None:
+            self._edit(spec, path, expected)
+        report = self._whole(path)
+        self._carrier.clear(spec)
+        return report
 
     def _whole(self, path: Path) -> Path:
         task = Assignment(path)
@@ -84,7 +89,7 @@ class Cluster:
 
     def _ask(self, spec: BuildSpec, path: Path) -> Path:
         """Divide the facts of a round that only asks the base."""
-        count = min(len(spec.facts) // ASKED, SHARES_PER_ACTOR * self.plan.workers)
+        count = min(len(spec.facts) // self.plan.least, SHARES_PER_ACTOR * self.plan.workers)
         started = time.perf_counter()
         parts = [replace(spec, facts=spec.facts[number::count]) for number in range(count)]
         tasks = [self._task(part, path, f"ask-{number}-of-{count}") for number, part in enumerate(parts)]
@@ -95,18 +100,18 @@ class Cluster:
         merged(spec, digest, reports, seconds=time.perf_counter() - started).write(whole)
         return whole
 
-    def _prepare(self, spec: BuildSpec, path: Path) -> None:
-        """Have the actors compute together what of a build can be divided.
+    def _prepare(self, spec: BuildSpec, path: Path) -> Preflight | None:
+        """Have the actors compute together what of a build does not depend on its other parts; the build's estimate.
 
         A share that fails is left to the whole round, which meets the same error and says which facts it concerns.
         """
         divided = editor_named(spec.settings.editor).shares
         if not divided or not spec.facts:
-            return
+            return None
         plan = BuildReport.read(self._whole(self._write(replace(spec, mode="plan"), path, "plan")))
         expected = plan.cost.preflight
         if expected is None:
-            return
+            return None
         counts: dict[Mode, int] = {}
         if expected.statistics and spec.corpus:  # text of the model's own is sampled in one piece
             counts["statistics"] = min(STATISTICS_SHARES, self.plan.workers)
@@ -117,13 +122,41 @@ class Cluster:
             if mode in divided and count > 1
             for number in range(count)
         ]
+        self._divide(shares, "targets", expected.optimised)
+        return expected
+
+    def _edit(self, spec: BuildSpec, path: Path, expected: Preflight) -> bool:
+        """Have the actors collect keys together, and one of them solve, layer by layer; whether all layers are done.
+
+        What fails is left to the whole round, which then collects all keys itself.
+        """
+        count = min(expected.groups // self.plan.least, self.plan.workers)
+        if not editor_named(spec.settings.editor).by_layer or count < 2:
+            return False
+        for step in range(expected.layers):
+            keys = [
+                self._task(
+                    replace(spec, mode="keys", step=step, share=(number, count)),
+                    path,
+                    f"keys-{step}-{number}-of-{count}",
+                )
+                for number in range(count)
+            ]
+            solve = self._task(replace(spec, mode="solve", step=step), path, f"solve-{step}")
+            if not (self._divide(keys, "keys", expected.groups) and self._divide([solve], "solve", 1)):
+                return False
+        return expected.layers > 0
+
+    def _divide(self, shares: Sequence[Assignment], phase: str, total: int) -> bool:
+        """Have the actors do the shares that no earlier attempt finished; whether all are done."""
         tasks = [task for task in shares if self.plan.storage is None or not _finished(task.spec)]
-        self._crew.run(tasks, lambda: self._report("targets", tasks, expected.optimised))
+        self._crew.run(tasks, lambda: self._report(phase, tasks, total))
         for task in tasks:
             if task.error is not None:
                 self.channel.log("a share failed", share=task.spec.parent.name, reason=str(task.error))
             else:
                 self._received(task)
+        return all(task.error is None for task in tasks)
 
     def _task(self, spec: BuildSpec, path: Path, name: str) -> Assignment:
         return Assignment(self._write(spec, path, name))

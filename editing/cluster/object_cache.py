@@ -12,8 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from editing.cluster.objects import Objects
 
-TENSORS = ("deltas", "stats")
+TENSORS = ("deltas", "stats", "keys")
 """Folders of tensors, each file sent as soon as it is complete."""
+PASSED = ("keys",)
+"""Those of them whose files serve one build (`editing/memit/key_pass.py`)."""
 DRAWN = ("prefixes", "samples", "self-tests")
 """Folders of small files, which every machine has to have in common: fetched before a round, and sent after it."""
 _OF_ONE_MACHINE = ("*.partial", "*-factor*", "*-eigen*", "drawn-*", ".*")
@@ -58,7 +60,7 @@ class ObjectCache:
 
     def send_all(self) -> None:
         """Send everything that the store lacks, such as what builds of one machine left in the directory."""
-        self._send((*TENSORS, *DRAWN))
+        self._send([folder for folder in (*TENSORS, *DRAWN) if folder not in PASSED])
 
     def _send(self, folders: Sequence[str]) -> None:
         for folder in folders:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from editing.cluster.object_cache import ObjectCache
+from editing.cluster.object_cache import PASSED, ObjectCache
 from editing.cluster.objects import Blobs, Objects
 from editing.durable import sha256_of, write_file
 from editing.errors import ClusterError
@@ -26,7 +26,7 @@ from editing.storage.manifest import NAME
 
 KEPT, PASSING = "blobs", "checkpoints"
 """Folders of the store for what builds have in common, and for checkpoints on their way."""
-PARTIAL = ("ask", "plan", "statistics", "residuals")
+PARTIAL = ("ask", "plan", "statistics", "residuals", "keys", "solve")
 """Modes that need nothing but the base, the texts of the statistics and the cache."""
 PRIVATE = 0o600
 
@@ -76,6 +76,10 @@ class Carrier(Protocol):
         """The path of the report, from what the actor answered.  Raises EditingError."""
         ...
 
+    def clear(self, spec: BuildSpec) -> None:
+        """Remove what of the cache served this build alone.  Raises EditingError."""
+        ...
+
 
 class SharedStorage:
     """All nodes see the same paths."""
@@ -89,6 +93,11 @@ class SharedStorage:
     def received(self, path: Path, answer: str | Delivery) -> Path:
         assert isinstance(answer, str)
         return Path(answer)
+
+    def clear(self, spec: BuildSpec) -> None:
+        for folder in PASSED:
+            for path in (Path(spec.cache) / folder).glob("*"):
+                path.unlink(missing_ok=True)
 
 
 class ThroughObjects:
@@ -150,6 +159,12 @@ class ThroughObjects:
         if spec.mode not in PARTIAL:
             self._passing.remove()
         return whole
+
+    def clear(self, spec: BuildSpec) -> None:
+        cache = ObjectCache(self._objects, Path(spec.cache))
+        for folder in PASSED:
+            for path in cache.matching(Path(spec.cache) / folder, "*"):
+                cache.remove(path)
 
     def _assemble(self, spec: BuildSpec, manifest: bytes) -> None:
         out = Path(spec.out)

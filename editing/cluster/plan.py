@@ -22,6 +22,8 @@ class ClusterPlan:
     """URL of an object store that all nodes use, such as `s3://bucket/prefix`; None: they share a file system."""
     base: str | None = None
     """Directory on the nodes that has the imported base; None: it is fetched from `storage`."""
+    least: int = 128
+    """Fewest facts, or key groups, for which a share of questions, or of keys, is worth its preparation."""
     connect_s: float = 120.0
     """How long connecting to the head may take."""
     start_s: float = 600.0

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from editing.cluster.object_cache import ObjectCache
+from editing.cluster.object_cache import PASSED, ObjectCache
 from editing.cluster.objects import Blobs, Objects
 from editing.cluster.parcels import KEPT, PASSING, PRIVATE, Delivery, Parcel, own_files
 from editing.durable import make_directory, write_file
@@ -56,6 +56,9 @@ class Scratch:
         given = self._own / "given.json"
         write_file(given, parcel.spec, mode=PRIVATE)
         spec = BuildSpec.read(given)
+        if spec.mode == "residuals":  # of another build than the one whose keys are here
+            for folder in PASSED:
+                shutil.rmtree(self._own / "cache" / folder, ignore_errors=True)
         directory = self._own / "round"
         if directory.exists():
             shutil.rmtree(directory)

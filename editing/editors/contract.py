@@ -133,6 +133,24 @@ class Share(Protocol):
     ) -> Mapping[str, float]: ...
 
 
+class LayerPart(Protocol):
+    """Compute a part of one layer's update into the cache: the layer at index `step` of those that are edited, once
+    those before it are done.
+
+    Returns the seconds of each phase.  Raises what `Edit` raises, but not for single requests.
+    """
+
+    def __call__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        inputs: BuildInputs,
+        step: int,
+        share: tuple[int, int],
+        progress: Progress = silent,
+    ) -> Mapping[str, float]: ...
+
+
 class Estimate(Protocol):
     """Estimate the cost of `Edit`; raises the errors that `Edit` would raise before its work begins."""
 
@@ -148,6 +166,9 @@ class Editor:
     estimate: Estimate
     shares: Mapping[Mode, Share] = field(default_factory=dict)
     """The parts of an edit that several machines can divide among them, `statistics` or `residuals`."""
+    by_layer: Mapping[Mode, LayerPart] = field(default_factory=dict)
+    """What follows from the parts, layer by layer: `keys`, which several machines can divide among them, and `solve`,
+    which one does.  Both or neither; once all layers are solved, `edit` finds the result."""
 
     def arranged(self, inputs: BuildInputs) -> BuildInputs:
         """The inputs with their requests sorted by id, so that equal views give equal bytes; unsorted if `reuse`

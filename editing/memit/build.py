@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,16 +19,19 @@ from editing.editors.contract import (
     Editor,
     EditResult,
     Injection,
+    LayerPart,
     Planned,
     Share,
     fail_requests,
     proceed,
 )
 from editing.errors import EditingError
+from editing.memit.columns import UnusableKeys
 from editing.memit.cost import preflight
-from editing.memit.deltas import Delta
+from editing.memit.deltas import Delta, values_of
 from editing.memit.groups import Group
-from editing.memit.keys import Site, UnusableKeys
+from editing.memit.key_pass import KeyPass, key_pass, keys
+from editing.memit.keys import Site
 from editing.memit.low_rank import RankLimited
 from editing.memit.optimise import Targets, is_systematic
 from editing.memit.preparation import Job, prepare
@@ -70,10 +73,9 @@ def build(
 ) -> MemitResult:
     """Edit `model`, as loaded from the base with `inputs.base_digest`, with all requests at once.
 
-    Cached prefixes, statistics and δs are reused; new ones are stored as soon as they are computed, so an
-    interrupted build resumes.  `planned` is called with the estimate before the work begins; it may raise to
-    cancel the build.  If `inputs.partial` leaves nothing to edit, no weight is changed.  `solving` makes the solver of
-    the layers; None: least squares with λ (14).
+    Cached prefixes, statistics and δs are reused; new ones are stored as soon as they are computed, so an interrupted
+    build resumes.  `planned` is called with the estimate first; it may raise to cancel the build.  If `inputs.partial`
+    leaves nothing to edit, no weight is changed.  `solving` makes the solver of the layers; None: least squares (14).
     Raises RequestError, ArchitectureError, DataError, StorageError, OutOfMemory, NumericalError.
     """
     failed: dict[str, EditingError] = {}
@@ -88,22 +90,23 @@ def build(
         clock.lap("tokens")
         groups, deltas = Targets(job, progress).of(job.groups)
         clock.lap("targets")
-        usable: Sequence[Group] = ()
-        result = Spread()
-        if groups:
+        usable, result = groups, Spread()
+        divided = KeyPass(job, groups).result() if groups and not job.preserved else None
+        if divided is not None:
+            result, scale = divided
+        elif groups:
             moments = job.statistics.compute(job.work.parts, job.work.layers, progress)
             clock.lap("statistics")
             solver, scale = _solver(job, moments, scale, solving)
             usable, result = _spread_usable(job, groups, deltas, solver, progress)
             clock.lap("keys")
     rates.learn(job.work.flops(), clock.laps)
-    values = {key: delta.value for key, delta in deltas.items()}
     return MemitResult(
         tensors=result.tensors,
         layers=job.work.layers,
         cost=_cost(job, expected, result, clock.laps, scale if usable else None),
         groups={request.id: group.key for group in usable for request in group.requests},
-        injection=Injection(job.work.parts.architecture.blocks, job.layer, values),
+        injection=Injection(job.work.parts.architecture.blocks, job.layer, values_of(deltas)),
         failed=failed,
         deltas=deltas,
         layer=job.layer,
@@ -116,6 +119,9 @@ def _known_scale(job: Job, solving: Solving | None) -> Scale | None:
     work = job.work
     if solving is not None or not job.groups or job.statistics.missing(work.layers):
         return None
+    divided = key_pass(job)
+    if divided is not None and (first := divided.solved(1)) and first[0].scale is not None:
+        return first[0].scale
     return scale_of(job, job.statistics.compute(work.parts, work.layers), job.groups)
 
 
@@ -146,12 +152,8 @@ def _preflight(job: Job, rates: Rates, scale: Scale | None, solving: Solving | N
 
 
 def _spread_usable(
-    job: Job,
-    groups: Sequence[Group],
-    deltas: Mapping[str, Delta],
-    solver: Solver,
-    progress: Progress,
-) -> tuple[Sequence[Group], Spread]:
+    job: Job, groups: list[Group], deltas: Mapping[str, Delta], solver: Solver, progress: Progress
+) -> tuple[list[Group], Spread]:
     """Spread the groups whose keys are finite, as if the others did not exist; the model is restored."""
     work = job.work
     site = Site(work.model, work.parts, work.layers, job.inputs.settings, job.kept)
@@ -171,7 +173,7 @@ def _spread_usable(
             lost = [request.id for group in error.groups for request in group.requests]
             fail_requests(job.failed, lost, error)
             groups = usable
-    return (), Spread()
+    return [], Spread()
 
 
 def estimate(model: Any, tokenizer: Any, inputs: BuildInputs, *, solving: Solving | None = None) -> Preflight:
@@ -218,10 +220,41 @@ def statistics(
     return clock.laps
 
 
+def solve(
+    model: Any,
+    tokenizer: Any,
+    inputs: BuildInputs,
+    step: int,
+    share: tuple[int, int] = (0, 1),
+    progress: Progress = silent,
+    *,
+    solving: Solving | None = None,
+) -> Mapping[str, float]:
+    """Solve the layer at index `step` of R from the columns of all shares (`key_pass.keys`), into the cache.
+
+    It is not divided.  Raises NumericalError, and what `build` raises for reasons that concern all groups.
+    """
+    clock = _Clock()
+    with frozen(model), fused(model):
+        job = prepare(model, tokenizer, inputs, lambda id, error: None)
+        clock.lap("tokens")
+        divided = key_pass(job)
+        if divided is not None:
+            moments = job.statistics.compute(job.work.parts, job.work.layers, progress)
+            first = divided.solved(min(step, 1))
+            solver, scale = _solver(job, moments, first[0].scale if first else None, solving)
+            divided.solve(step, solver, scale, progress)
+    clock.lap("solve")
+    return clock.laps
+
+
 SHARES: Mapping[Mode, Share] = {"statistics": statistics, "residuals": residuals}
 """What MEMIT and the editors that reuse its δs and statistics divide among machines."""
 
-MEMIT = Editor(reuse="fact", edit=build, estimate=estimate, shares=SHARES)
+LAYERS: Mapping[Mode, LayerPart] = {"keys": keys, "solve": solve}
+"""What they divide layer by layer."""
+
+MEMIT = Editor(reuse="fact", edit=build, estimate=estimate, shares=SHARES, by_layer=LAYERS)
 """Each key group's δ depends only on the base and that group, and is cached under a key that covers both."""
 
 

@@ -309,6 +309,7 @@ def preflight(work: Work, known: Mapping[str, float], cache: Path) -> Preflight:
         bytes_result=bytes_result,
         bytes_free=shutil.disk_usage(existing(cache)).free,
         devices=len(places),
+        layers=len(work.layers),
         blocked=work.blocked,
         bytes_device=max(places.values()),
     )

@@ -6,7 +6,7 @@ optimised: an interrupted build resumes with the δs that were finished.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,11 @@ class Delta:
     loss: float
     """The last loss evaluated; if the steps ran out, that of the δ before the last update."""
     updates: int
+
+
+def values_of(deltas: Mapping[str, Delta]) -> dict[str, Tensor]:
+    """Content key → δ itself."""
+    return {key: delta.value for key, delta in deltas.items()}
 
 
 class DeltaStore:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from editing.errors import NumericalError
+from editing.memit.columns import Add, ColumnSource, UnusableKeys
 from editing.memit.groups import Group
 from editing.memit.norms import through_norm
 from editing.model.architectures import Parts
@@ -27,17 +26,6 @@ from editing.model.passes import BEGINNING, Rows, Start, padded, prepare, read
 from editing.model.prefix_cache import runs_suffixes
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
-
-
-class UnusableKeys(NumericalError):
-    """Keys or residuals of some groups are not finite, which would make the whole update not finite."""
-
-    def __init__(self, groups: Sequence[Group], layer: int) -> None:
-        super().__init__(
-            f"the keys of {[request.id for group in groups for request in group.requests]} at layer {layer} are "
-            "not finite: load the model in fp32"
-        )
-        self.groups = tuple(groups)
 
 
 def context_weights(count: int) -> list[float]:
@@ -106,8 +94,8 @@ def _last_of(states: Tensor, last: Tensor) -> Tensor:
     return states[torch.arange(len(last), device=states.device), last.to(states.device)]
 
 
-class Collector:
-    """Keys and residuals of all groups, layer by layer, summed batch by batch."""
+class Collector(ColumnSource):
+    """Keys and residuals of all groups, layer by layer, batch by batch."""
 
     def __init__(
         self,
@@ -143,63 +131,8 @@ class Collector:
         self.left: dict[tuple[tuple[int, ...], int], Start] = {}
         self.arriving = self.left
 
-    def sums(
-        self, layer: int, share: float, *, first: bool, progress: Progress = silent
-    ) -> tuple[Tensor, Tensor]:
-        """(K Kᵀ [d_k, d_k], K Rᵀ [d_k, d]) of `layer` with the current weights, in fp64.
-
-        Raises UnusableKeys, as does `stacked`.
-        """
-        width = self.parts.key_width(layer)
-        device = device_of(self.parts.blocks[layer])
-        normal = torch.zeros(width, width, dtype=torch.float64, device=device)
-        cross = torch.zeros(width, self.parts.width, dtype=torch.float64, device=device)
-
-        def add(keys: Tensor, residuals: Tensor) -> None:
-            normal.add_(keys.T @ keys)
-            cross.add_(keys.T @ residuals)
-
-        self._each(add, layer, share, first, progress)
-        return normal, cross
-
-    def stacked(
-        self, layer: int, share: float, *, first: bool, progress: Progress = silent
-    ) -> tuple[Tensor, Tensor]:
-        """(Kᵀ [n, d_k], Rᵀ [n, d]) of `layer` with the current weights, in fp64."""
-        keys: list[Tensor] = []
-        residuals: list[Tensor] = []
-
-        def add(some: Tensor, theirs: Tensor) -> None:
-            keys.append(some.double())
-            residuals.append(theirs.double())
-
-        self._each(add, layer, share, first, progress)
-        return torch.cat(keys), torch.cat(residuals)
-
-    def in_file(
-        self, layer: int, share: float, path: Path, *, first: bool, progress: Progress = silent
-    ) -> tuple[Tensor, Tensor]:
-        """(Kᵀ [n, d_k] in the file `path`, K Rᵀ [d_k, d]) in fp64, on the CPU."""
-        width = self.parts.key_width(layer)
-        stored = torch.from_file(str(path), shared=True, size=self.count * width, dtype=torch.float64)
-        stored = stored.view(self.count, width)
-        cross = torch.zeros(width, self.parts.width, dtype=torch.float64)
-        row = 0
-
-        def add(keys: Tensor, residuals: Tensor) -> None:
-            nonlocal row
-            ready = keys.cpu().double()
-            stored[row : row + len(ready)] = ready
-            cross.addmm_(ready.T, residuals.cpu().double())
-            row += len(ready)
-
-        self._each(add, layer, share, first, progress)
-        return stored, cross
-
-    def _each(
-        self, add: Callable[[Tensor, Tensor], None], layer: int, share: float, first: bool, progress: Progress
-    ) -> None:
-        """Call `add` with the columns of all groups, batch by batch."""
+    def each(self, add: Add, layer: int, share: float, *, first: bool, progress: Progress = silent) -> None:
+        """Call `add` with the columns of all groups, in the order of `chunks`.  Raises UnusableKeys."""
         done = 0
 
         def run(chunk: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from editing.memit.blocked import BlockedSystem, exceeds
-from editing.memit.keys import Collector
+from editing.memit.columns import ColumnSource
 from editing.memit.solve import keeps_factor, prefers_woodbury, solve, solve_few
 from editing.memit.statistics import Moments
 from editing.model.devices import device_of, kind_of
@@ -27,7 +27,7 @@ from editing.progress import Progress, silent
 class Columns:
     """The keys and residuals of one layer with the current weights, collected when they are asked for."""
 
-    collected: Collector
+    collected: ColumnSource
     layer: int
     share: float
     """The share of the remaining residual that this layer takes."""

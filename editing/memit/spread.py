@@ -16,7 +16,8 @@ from editing.memit.kept import kept_keys
 from editing.memit.keys import Collector, Site
 from editing.memit.low_rank import Fit, RankLimited
 from editing.memit.solvers import Columns, Solver
-from editing.model.weights import growth
+from editing.model.architectures import Parts
+from editing.model.weights import growth, write_weights
 from editing.progress import Progress, silent
 
 
@@ -64,17 +65,22 @@ def spread(
             progress=_part(progress, index, layers),
         )
         update, result.ridges[layer] = solver.update(layer, columns)
-        weight = parts.writer(layer).weight
-        assert isinstance(weight, Tensor)
-        delta = update if parts.transposed(layer) else update.T
-        changed = (weight.double() + delta).to(weight.dtype)
-        result.growth[layer] = growth(weight, changed)
-        weight.copy_(changed)
+        changed, result.growth[layer] = with_update(parts, layer, update)
+        write_weights(site.model, {parts.weight_name(layer): changed})
         result.tensors[parts.weight_name(layer)] = changed
         progress("solve", index + 1, len(layers))
     if isinstance(solver, RankLimited):
         result.fits = solver.fits
     return result
+
+
+def with_update(parts: Parts, layer: int, update: Tensor) -> tuple[Tensor, float]:
+    """(W_out of `layer` with Δᵀ = `update` [d_k, d] added, in its own dtype and form; ‖W + Δ‖ / ‖W‖)."""
+    weight = parts.writer(layer).weight
+    assert isinstance(weight, Tensor)
+    delta = update if parts.transposed(layer) else update.T
+    changed = (weight.double() + delta).to(weight.dtype)
+    return changed, growth(weight, changed)
 
 
 def _part(progress: Progress, index: int, layers: Sequence[int]) -> Progress:

@@ -10,7 +10,7 @@ from editing.editors.registry import editor_named
 from editing.progress import Progress
 from editing.spec import BuildSpec
 
-PARTS = ("plan", "statistics", "residuals")
+PARTS = ("plan", "statistics", "residuals", "keys", "solve")
 """The modes of a spec that ask for one."""
 
 
@@ -25,5 +25,10 @@ def part_of_build(
     arranged = editor.arranged(inputs)
     if spec.mode == "plan":
         return Cost(preflight=editor.estimate(model, tokenizer, arranged))
-    compute = editor.shares.get(spec.mode)
-    return Cost(seconds=compute(model, tokenizer, arranged, spec.share, progress)) if compute else Cost()
+    if spec.mode in editor.shares:
+        compute = editor.shares[spec.mode]
+        return Cost(seconds=compute(model, tokenizer, arranged, spec.share, progress))
+    if spec.mode in editor.by_layer:
+        of_layer = editor.by_layer[spec.mode]
+        return Cost(seconds=of_layer(model, tokenizer, arranged, spec.step, spec.share, progress))
+    return Cost()

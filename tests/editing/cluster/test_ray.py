@@ -34,6 +34,8 @@ pytest.importorskip("ray", reason="needs Ray: pip install kbsync[ray]")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 
 SMALL: dict[str, Any] = {"workers": 2, "cpus_per_worker": 0.5}
+LEAST = ("--least", "4")
+"""Keys of a dozen facts are divided."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,14 +65,15 @@ def cluster() -> Iterator[tuple[Node, RaySettings]]:
 @pytest.fixture(scope="module")
 def worker(shared: SharedBuild, cluster: tuple[Node, RaySettings]) -> Iterator[Worker]:
     """The daemon's end of a driver that has its actors on that cluster."""
-    executor = LocalExecutor(command=cluster[1].command(), heartbeat_timeout_s=120)
+    executor = LocalExecutor(command=(*cluster[1].command(), *LEAST), heartbeat_timeout_s=120)
     with executor.worker(shared.root / "driver.log") as worker:
         yield worker
 
 
 def build(shared: SharedBuild, name: str, settings: RaySettings, **changes: Any) -> BuildReport:
     spec = shared.spec(name, **changes)
-    executor = LocalExecutor(command=settings.command(), prefixes=STORE_PREFIXES, heartbeat_timeout_s=120)
+    command = (*settings.command(), *LEAST)
+    executor = LocalExecutor(command=command, prefixes=STORE_PREFIXES, heartbeat_timeout_s=120)
     with executor.worker(shared.root / f"{name}.log") as worker:
         return worker.execute(spec)
 
@@ -102,12 +105,15 @@ def test_a_build_on_ray_gives_the_weights_of_a_local_one(shared: SharedBuild, wo
     assert shared.deltas("two").keys() == shared.deltas("local").keys()
     assert_same(shared.changed("two"), shared.changed("local"))
     files = (shared.root / "two" / "shares").glob("*/spec.json")
-    done = {(spec.mode, spec.share) for spec in map(BuildSpec.read, files)}
+    done = {(spec.mode, spec.step, spec.share) for spec in map(BuildSpec.read, files)}
     assert done == {
-        ("plan", (0, 1)),
-        *(("statistics", (number, 2)) for number in range(2)),
-        *(("residuals", (number, 8)) for number in range(8)),
+        ("plan", 0, (0, 1)),
+        *(("statistics", 0, (number, 2)) for number in range(2)),
+        *(("residuals", 0, (number, 8)) for number in range(8)),
+        *(("keys", step, (number, 2)) for step in range(2) for number in range(2)),
+        *(("solve", step, (0, 1)) for step in range(2)),
     }
+    assert not list((shared.root / "two" / "cache" / "keys").iterdir()), "what served one build is removed"
     left = [file.name for file in (shared.root / "two" / "cache" / "stats").glob("*.sums")]
     assert not left, "shares of statistics are removed once they are added up"
 
@@ -122,7 +128,7 @@ def test_many_facts_are_asked_in_shares_and_answered_as_by_one_worker(
         Workshop(Channel(StringIO())).round(shared.spec("ask-alone", facts, mode="ask", out=""))
     )
     together = worker.execute(shared.spec("ask", facts, mode="ask", out=""))
-    assert len(list((shared.root / "ask" / "shares").iterdir())) == 2
+    assert len(list((shared.root / "ask" / "shares").iterdir())) == 8
     assert together.facts == alone.facts
     assert [fact.id for fact in together.facts] == [fact.id for fact in facts]
 
@@ -149,6 +155,32 @@ def test_actors_killed_at_random_instants_change_nothing(
     assert report.checkpoint_digest
     assert_nothing_twice(shared, "killed", finished)
     assert_same(shared.changed("killed"), shared.changed("local"))
+
+
+def test_an_actor_killed_in_the_key_pass_changes_nothing(
+    shared: SharedBuild, cluster: tuple[Node, RaySettings], worker: Worker
+) -> None:
+    keys = shared.root / "keys" / "cache" / "keys"
+    killed: list[int] = []
+
+    def kill(ended: threading.Event) -> None:
+        # Columns of the second layer: what the first one left has to be found.
+        while not killed and not ended.wait(0.002):
+            if list(keys.glob("*-weight.safetensors")):
+                for pid in cluster[0].actors():
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+    path = shared.spec("keys")
+    with meanwhile(kill):
+        report = worker.execute(path)
+    assert len(killed) == 2
+    assert report.checkpoint_digest
+    assert_nothing_twice(shared, "keys", {})
+    assert_same(shared.changed("keys"), shared.changed("local"))
+    solved = {file.parent.name for file in (shared.root / "keys" / "shares").glob("*/report.json")}
+    assert {f"keys-{step}-{number}-of-2" for step in range(2) for number in range(2)} <= solved
+    assert {"solve-0", "solve-1"} <= solved
 
 
 def test_without_a_common_file_system_a_killed_actor_changes_nothing(

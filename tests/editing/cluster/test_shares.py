@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -15,7 +18,7 @@ from editing.modes import Mode
 from editing.spec import BuildReport, BuildSpec
 from editing.worker.protocol import Channel
 from editing.worker.rounds import Workshop
-from tests.support.shared_builds import FACTS, SharedBuild, assert_same
+from tests.support.shared_builds import FACTS, SETTINGS, SharedBuild, assert_same
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +30,14 @@ def run(workshop: Workshop, path: Path) -> BuildReport:
     return BuildReport.read(workshop.round(path))
 
 
-def share(shared: SharedBuild, name: str, number: int, of: int, mode: Mode = "residuals") -> Path:
+def share(
+    shared: SharedBuild, name: str, number: int, of: int, mode: Mode = "residuals", step: int = 0
+) -> Path:
     """The spec of one share of the build `name`."""
     spec = BuildSpec.read(shared.root / name / "spec.json")
     path = shared.root / name / f"{mode}-{number}" / "spec.json"
     path.parent.mkdir(exist_ok=True)
-    replace(spec, mode=mode, share=(number, of), out="").write(path)
+    replace(spec, mode=mode, share=(number, of), step=step, out="").write(path)
     return path
 
 
@@ -116,3 +121,88 @@ def moments(directory: Path) -> dict[str, Tensor]:
 def test_a_share_that_does_not_exist_is_refused(shared: SharedBuild, wrong: tuple[int, int]) -> None:
     with pytest.raises(SpecError, match="does not exist"):
         BuildSpec.read(shared.spec("wrong", share=wrong))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("average", {}),
+        ("all", {"keys": "all", "lam": "auto"}),
+        ("null-space", {"editor": "memit_null_space"}),
+        ("kept", {"keep": 0.5}),
+    ],
+)
+def test_keys_in_shares_and_solves_layer_by_layer_leave_nothing_to_solve(
+    shared: SharedBuild, name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop = Workshop(Channel(StringIO()))
+    settings = replace(SETTINGS, **changes)
+    alone = run(workshop, shared.spec(f"{name}-alone", settings=settings))
+    path = shared.spec(name, settings=settings)
+    shutil.copytree(shared.root / f"{name}-alone" / "cache", shared.root / name / "cache")
+    layer_by_layer(workshop, shared, name)
+    keys = shared.root / name / "cache" / "keys"
+    assert len(list(keys.glob("*-weight.safetensors"))) == 2
+    assert not list(keys.glob("*-columns-*")), "columns are removed once their layer is solved"
+    with monkeypatch.context() as patch:
+        patch.setattr("editing.memit.build.spread", None)
+        whole = run(workshop, path)
+    assert_same(shared.changed(name), shared.changed(f"{name}-alone"))
+    assert whole.cost.lam == alone.cost.lam
+    assert whole.cost.leverage == alone.cost.leverage
+    assert whole.cost.growth == pytest.approx(alone.cost.growth)
+    assert [fact.outcomes for fact in whole.facts] == [fact.outcomes for fact in alone.facts]
+
+
+def layer_by_layer(workshop: Workshop, shared: SharedBuild, name: str, of: int = 3) -> None:
+    for step in range(2):
+        for number in range(of):
+            run(workshop, share(shared, name, number, of, "keys", step))
+        run(workshop, share(shared, name, 0, of, "solve", step))
+
+
+def test_lost_states_and_columns_are_collected_again(shared: SharedBuild) -> None:
+    workshop = Workshop(Channel(StringIO()))
+    run(workshop, shared.spec("whole"))
+    path = shared.spec("lost")
+    shutil.copytree(shared.root / "whole" / "cache", shared.root / "lost" / "cache")
+    for number in range(2):
+        run(workshop, share(shared, "lost", number, 2, "keys"))
+    keys = shared.root / "lost" / "cache" / "keys"
+    damaged = next(keys.glob("*-columns-1-of-2*"))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    run(workshop, share(shared, "lost", 0, 2, "solve"))
+    assert not list(keys.glob("*-weight*")), "no solve without all columns"
+    for mode, number in (("keys", 1), ("solve", 0)):
+        (shared.root / "lost" / f"{mode}-{number}" / "report.json").unlink()
+        run(workshop, share(shared, "lost", number, 2, mode))
+    assert len(list(keys.glob("*-weight*"))) == 1
+    for file in keys.glob("*-states-*"):
+        file.unlink()
+    for number in range(2):
+        run(workshop, share(shared, "lost", number, 2, "keys", 1))
+    run(workshop, share(shared, "lost", 0, 2, "solve", 1))
+    run(workshop, path)
+    assert len(list(keys.glob("*-weight*"))) == 2
+    assert_same(shared.changed("lost"), shared.changed("whole"))
+
+
+def test_another_view_does_not_use_the_keys_of_this_one(shared: SharedBuild) -> None:
+    workshop = Workshop(Channel(StringIO()))
+    shared.spec("one")
+    for number in range(2):
+        run(workshop, share(shared, "one", number, 2))
+    layer_by_layer(workshop, shared, "one")
+    run(workshop, shared.spec("fewer-alone", FACTS[:-1]))
+    run(workshop, shared.spec("fewer", FACTS[:-1], cache=str(shared.root / "one" / "cache")))
+    assert_same(shared.changed("fewer"), shared.changed("fewer-alone"))
+    assert any(
+        not torch.equal(tensor, shared.changed("fewer")[name])
+        for name, tensor in stored_weights(shared, "one").items()
+    )
+
+
+def stored_weights(shared: SharedBuild, name: str) -> dict[str, Tensor]:
+    """The weights of the build `name` without a report, by name."""
+    run(Workshop(Channel(StringIO())), shared.root / name / "spec.json")
+    return shared.changed(name)
