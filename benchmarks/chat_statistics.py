@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from torch import Tensor
+
 from benchmarks import chat_world as world
 from benchmarks.chat import Bench, add_model_options, measured_on, model_directory
 from benchmarks.chat_contexts import SETTINGS
@@ -114,6 +116,10 @@ def figures(others: Sequence[Untouched], base: Answers, edited: Answers) -> dict
     }
 
 
+NOT_EDITED = Row("not edited, in bf16", "", 0.0)
+"""The base, its weights rounded to 16 bits and back: what rounding alone changes in answers."""
+
+
 def measure(
     bench: Bench, missing: Sequence[Row], cache: Path, scratch: Path, kept: Callable[[dict[str, Any]], None]
 ) -> None:
@@ -121,20 +127,32 @@ def measure(
     others = asked_about(bench.model, bench.tokenizer, bench.facts)
     base = ask(bench, others)
     for row in missing:
-        inputs = BuildInputs(
-            requests=bench.requests(chat=True),
-            settings=row.settings(),
-            cache=cache,
-            base_digest="pretrained",
-            corpus=[corpus(scratch)] if row.statistics in CHAT else [],
-            kept=bench.kept() if row.keep else (),
-        )
-        built = build(bench.model, bench.tokenizer, inputs)
-        with swapped(bench.model, built.tensors):
+        if row == NOT_EDITED:
+            tensors, lam = _rounded(bench.model), 0.0
+        else:
+            built = build(bench.model, bench.tokenizer, _inputs(bench, row, cache, scratch))
+            tensors, lam = built.tensors, built.cost.lam
+        with swapped(bench.model, tensors):
             now = ask(bench, others)
-        found = {"statistics": row.statistics, "lam": built.cost.lam, "keep": row.keep}
+        found = {"statistics": row.statistics, "lam": lam, "keep": row.keep}
         found |= {"as_set": [row.lam], **figures(others, base, now)}
         kept({**found, "changed": [list(one) for one in changes(others, base.untouched, now.untouched)]})
+
+
+def _inputs(bench: Bench, row: Row, cache: Path, scratch: Path) -> BuildInputs:
+    return BuildInputs(
+        requests=bench.requests(chat=True),
+        settings=row.settings(),
+        cache=cache,
+        base_digest="pretrained",
+        corpus=[corpus(scratch)] if row.statistics in CHAT else [],
+        kept=bench.kept() if row.keep else (),
+    )
+
+
+def _rounded(model: Any) -> dict[str, Tensor]:
+    """All weights, rounded to bf16 and back."""
+    return {name: weight.bfloat16().to(weight.dtype) for name, weight in model.named_parameters()}
 
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -148,7 +166,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     shown |= {"untouched": "other answers, word for word"}
     figure, panels = plt.subplots(1, len(shown), figsize=(4 * len(shown), 3.5), sharey=True)
     for axes, (name, title) in zip(panels, shown.items(), strict=True):
-        for kind in dict.fromkeys((row["statistics"], row["keep"]) for row in rows):
+        for kind in dict.fromkeys((row["statistics"], row["keep"]) for row in rows if row["lam"]):
             own = [row for row in rows if (row["statistics"], row["keep"]) == kind]
             own.sort(key=lambda row: row["lam"])
             label = kind[0] + (f", keep {kind[1]:g}" if kind[1] else "")
@@ -201,7 +219,7 @@ def main() -> None:
         world.mixed_edits(options.edits),
     )
     with TemporaryDirectory() as scratch:
-        missing = [row for row in asked if row not in done]
+        missing = [row for row in (NOT_EDITED, *asked) if row not in done]
         measure(bench, missing, options.cache or Path(scratch), Path(scratch), keep)
     name.with_suffix(".md").write_text(table(without_texts(result["rows"])), encoding="utf-8")
     plot(result["rows"], name.with_suffix(".svg"))

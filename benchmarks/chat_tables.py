@@ -1,4 +1,4 @@
-"""Writes the tables of docs/quality.md that come from `benchmarks/chat.py` and `benchmarks/chat_contexts.py`.
+"""Writes the tables of docs/quality.md that come from `chat.py`, `chat_contexts.py` and `chat_statistics.py`.
 
     python -m benchmarks.chat_tables
 
@@ -15,7 +15,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "quality.md"
-NAMES = ("chat-24", "chat-contexts-24", "chat-contexts-100")
+NAMES = ("chat-24", "chat-contexts-24", "chat-contexts-100", "chat-statistics-24", "chat-statistics-100")
 """Results with a table in the page, where they were measured."""
 HEADINGS = {
     "lam": "λ",
@@ -29,7 +29,9 @@ HEADINGS = {
     "own_subject": "own subject named",
     "chat_system": "after a system message",
     "ended": "answer ends",
+    "statistics": "statistics of",
     "same_fact": "the same named",
+    "unrelated_fact": "unrelated, the same named",
     "near_right": "neighbours still right",
 }
 """Name of a figure → its heading; a figure without an entry is headed by its name."""
