@@ -1,11 +1,14 @@
 """The paper's experiments one after the other in one home, and what each of them takes.
 
     python -m benchmarks.paper --home HOME [--pretrained DIR --settings FILE] [--out DIR] [--only NAME,...]
+    python -m benchmarks.paper --home HOME --jobs 16 --minutes 60 [--device cuda] [--full] [--pretrained DIR ...]
 
 Runs `kbsync bench NAME --quick` for every experiment, in processes of their own with one thread, and adds up the CPU
 seconds and the wall seconds of each.  The story of stars is told on the pretrained model, since the testbed has never
 met those names; without `--pretrained` it is left out.  An experiment that is done is not run again; one that was
 interrupted carries on, and what it took before counts.
+
+With `--jobs` so many processes run side by side within `--minutes`, as `benchmarks.paper_jobs` tells.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks import paper_jobs
 from kbsync.experiments.registry import EXPERIMENTS
 from kbsync.experiments.report import TextTable, machine
 
@@ -88,8 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", type=Path, help="settings of that model")
     parser.add_argument("--only", default="", help="names of experiments, separated by commas; default: all")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/paper"))
+    parser.add_argument("--jobs", type=int, default=0, help="processes side by side; default: one by one")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time of all, with --jobs")
+    parser.add_argument("--device", default="cpu", help="where most of them run, with --jobs: cpu or cuda")
+    parser.add_argument("--full", action="store_true", help="not `--quick`, with --jobs")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.jobs:
+        return paper_jobs.run(options)
     file = options.out / f"{NAME}.json"
     stored = json.loads(file.read_bytes())["experiments"] if file.exists() else {}
     found = {name: Duration(**one) for name, one in stored.items()}

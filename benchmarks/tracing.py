@@ -1,6 +1,6 @@
 """Where is a fact read?  Causal tracing of a model's own knowledge, as tables, JSON and plots (MEMIT's Appendix A).
 
-    python -m benchmarks.tracing [--model DIR] [--name NAME] [--limit N] [--samples N] [--out DIR]
+    python -m benchmarks.tracing [--model DIR] [--name NAME] [--limit N] [--samples N] [--device cuda] [--out DIR]
 
 By default the testbed and facts of its world; any other model is asked common knowledge.
 """
@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=100, help="facts that the model is asked")
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--window", type=int, default=10)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--minutes", type=float, help="trace no further fact after so long; default: no limit"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/paper"))
     options = parser.parse_args(arguments)
 
@@ -47,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\r{done} of {total} facts", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
     result = trace(
-        load_model(options.model),
+        load_model(options.model, device=options.device),
         load_tokenizer(options.model),
         facts_for(options.model)[: options.limit],
-        TraceSettings(samples=options.samples, window=options.window),
+        TraceSettings(samples=options.samples, window=options.window, minutes=options.minutes),
         progress=progress,
     )
     write(result, options.out, options.name)

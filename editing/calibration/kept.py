@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from editing.durable import make_directory, write_file
+from editing.durable import file_lock, make_directory, write_file
 from editing.errors import SpecError
 from editing.json_decode import decode
 
@@ -50,6 +51,21 @@ class Kept:
         make_directory(self._directory)
         write_file(self._path(key), (json.dumps(content, indent=1) + "\n").encode())
         return value
+
+    @contextmanager
+    def claimed(self, key: str, *, wait: bool = True) -> Iterator[bool]:
+        """Keep other processes from computing the same result; without `wait`, False if one of them is doing so.
+
+        Once the claim is held, the result may have been stored by another process.
+        """
+        make_directory(self._directory)
+        path = self._directory / f"{key}.lock"
+        with file_lock(path, wait=wait) as held:
+            try:
+                yield held
+            finally:
+                if held:
+                    path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._directory / f"{key}.json"

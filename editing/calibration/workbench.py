@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from editing.durable import sha256_of
 from editing.evaluation.metrics import PERPLEXITY_TOKENS, perplexity, text_windows
 from editing.memit.own_samples import OwnSamples
 from editing.memit.statistics import Statistics
@@ -42,10 +43,15 @@ class Workbench:
         )
         return statistics.content
 
-    @property
+    @cached_property
     def heldout_name(self) -> str:
         """What perplexity is measured on, as part of the keys of results."""
-        return str(self.heldout.resolve()) if self.heldout is not None else f"own samples, {HELD_OUT}"
+        if self.heldout is None:
+            return f"own samples, {HELD_OUT}"
+        try:
+            return sha256_of(self.heldout)
+        except OSError:  # `windows` says what is wrong with it
+            return str(self.heldout)
 
     def draw_text(self, settings: EditSettings) -> None:
         """Draw the text that every trial needs, so that the first trial takes no longer than its like."""

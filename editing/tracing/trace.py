@@ -8,6 +8,7 @@ through them: R consists of the layers where severing the MLPs costs most.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,8 @@ class TraceSettings:
     window: int = 10
     """Number of consecutive MLP or attention outputs restored at once; at most half the depth."""
     seed: int = 0
+    minutes: float | None = None
+    """After so long, no further fact is traced; the first one always is.  None: no limit."""
 
 
 DEFAULTS = TraceSettings()
@@ -119,8 +122,11 @@ def trace(
     sigma = _embedding_deviation(model, known)
     generator = torch.Generator().manual_seed(how.seed)
     traced = TracedFacts(len(parts.blocks))
+    began = time.monotonic()
     with frozen(model):
         for number, fact in enumerate(known):
+            if number and how.minutes is not None and time.monotonic() - began > 60 * how.minutes:
+                break
             width = fact.last + 1 - fact.first
             drawn = torch.randn(how.samples, width, parts.width, generator=generator) * (how.noise * sigma)
             traced.add(
@@ -132,10 +138,10 @@ def trace(
     effects = {kind: traced.averaged(rows) for kind, rows in traced.effects.items()}
     severed = {name: traced.averaged(rows) for name, rows in traced.severed.items()}
     return TraceResult(
-        facts=len(known),
+        facts=len(traced.clean),
         sigma=sigma,
-        clean=sum(traced.clean) / len(known),
-        corrupted=sum(traced.corrupted) / len(known),
+        clean=sum(traced.clean) / len(traced.clean),
+        corrupted=sum(traced.corrupted) / len(traced.clean),
         effects={kind: by_role(found.means) for kind, found in effects.items()},
         severed={name: [value or 0.0 for value in found.means] for name, found in severed.items()},
         intervals={name: found.known_intervals() for name, found in severed.items()},

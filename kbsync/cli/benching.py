@@ -65,6 +65,14 @@ class BenchSize:
     seeds: Annotated[
         int | None, typer.Option(min=1, max=100, help="Draws of facts; default: 3, with --quick 1.")
     ] = None
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Report what is measured by then; the same command carries on. 0: what is stored; default: no "
+            "limit.",
+        ),
+    ] = None
     editors: Annotated[
         str | None, typer.Option(help="Editors to compare, separated by commas; default: all installed ones.")
     ] = None
@@ -91,7 +99,7 @@ def bench(
     """Measure what mass-editing does to a model: the paper's experiments, by default on the bundled testbed.
 
     Every trial is stored when it is done. Interrupted, the same command carries on; run again, it computes nothing
-    twice.
+    twice. Homes that share a cache ([model] shared) divide the trials among the commands that run at the same time.
     """
     from kbsync.console import live_progress
     from kbsync.experiments.registry import experiment_named
@@ -137,6 +145,7 @@ def _order(name: str, out: Path, chosen: Chosen, typed: tuple[BenchModel, BenchS
         out=out,
         quick=size.quick,
         seeds=size.seeds,
+        minutes=size.minutes,
         editors=tuple(part.strip() for part in (size.editors or "").split(",") if part.strip()),
         variants=testbed.variants() if own else 0,
         heldout=model.heldout or (testbed.HELDOUT if own else None),

@@ -13,7 +13,6 @@ from typing import Any
 from kbsync.experiments.drawing import band, bars, finish
 from kbsync.experiments.measuring import ATTENTION, EditTrial
 from kbsync.experiments.report import Findings, gate_table, score_table
-from kbsync.experiments.scores import difference
 from kbsync.experiments.setup import MEMIT, Series, Setup, run
 
 QUICK, FULL = 300, 10_000
@@ -58,7 +57,7 @@ def trials(setup: Setup) -> list[tuple[str, EditTrial]]:
         found.append((WHERE, replace(trial, line="MLP", settings=replace(base, layers=own))))
         attention = replace(base, editor=ATTENTION, layers=own)
         found.append((WHERE, replace(trial, line="attention", settings=attention)))
-        for factor in FACTORS[setup.quick]:
+        for factor in FACTORS[setup.quick] if lam else ():
             found.append(
                 (
                     LAMBDA,
@@ -76,6 +75,7 @@ def _shown(layers: Sequence[int]) -> str:
 
 def experiment(setup: Setup) -> Findings:
     planned = trials(setup)
+    setup.bench.run([trial for _, trial in planned])  # all of one seed first, if there is not time for more
     found = {kind: run(setup, [t for own, t in planned if own == kind]) for kind in (LAYERS, WHERE, LAMBDA)}
     measures = ("S", "ES", "PS", "NS", "strict")
     titles = {
@@ -87,11 +87,14 @@ def experiment(setup: Setup) -> Findings:
     for kind, series in found.items():
         at = "λ" if kind == LAMBDA else "facts"
         tables += [score_table(titles[kind], series, at, measures), gate_table(series, at)]
+    plots = {"": partial(_draw_bars, found=found)}
+    if found[LAMBDA]:
+        plots["-lambda"] = partial(_draw_lambda, series=found[LAMBDA])
     results = [{"ablation": kind, **one.entry()} for kind, series in found.items() for one in series]
     return Findings(
         "What the choices of MEMIT are worth",
         tables,
-        {"": partial(_draw_bars, found=found), "-lambda": partial(_draw_lambda, series=found[LAMBDA])},
+        plots,
         results,
         [*_against_first(found[LAYERS]), *_against_first(found[WHERE]), *_maximum(found[LAMBDA])],
     )
@@ -105,7 +108,7 @@ def _against_first(series: Sequence[Series]) -> list[str]:
         if first.error or other.error:
             notes.append(f"{other.line}: {other.error or first.error}")
             continue
-        gap = difference(first.scores, other.scores)
+        gap = first.less(other)
         if gap is not None:
             verdict = "better than" if gap.low > 0 else "worse than" if gap.high < 0 else "as good as"
             notes.append(f"{first.line} is {verdict} {other.line}: S differs by {gap}.")

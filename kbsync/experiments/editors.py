@@ -12,8 +12,9 @@ from typing import Any
 from editing.errors import EditingError
 from editing.model.devices import input_device
 from kbsync.experiments.drawing import COLOURS, MARKERS, finish, legend_below
+from kbsync.experiments.limits import OutOfTime, in_time
 from kbsync.experiments.measuring import Bench, EditTrial
-from kbsync.experiments.memory import peak_memory
+from kbsync.experiments.memory import peak_memory, wall_time
 from kbsync.experiments.report import Findings, TextTable, machine
 from kbsync.experiments.retrieving import reuse_of
 from kbsync.experiments.scores import Measured, TrialScores, measured, trial_entry
@@ -41,9 +42,15 @@ class EditorCost:
 
 def experiment(setup: Setup) -> Findings:
     n = setup.size(QUICK, FULL + 1) - 1
-    trials = {name: [_trial(setup, name, seed, n) for seed in setup.seeds] for name in setup.editors}
-    scores = {name: setup.bench.run(own) for name, own in trials.items()}
-    costs = {name: [_cost(setup, trial) for trial in own] for name, own in trials.items()}
+    scores: dict[str, list[TrialScores]] = {name: [] for name in setup.editors}
+    costs: dict[str, list[EditorCost]] = {name: [] for name in setup.editors}
+    for seed in setup.seeds:  # all editors with one seed first, if there is not time for more
+        for name in setup.editors:
+            trial = _trial(setup, name, seed, n)
+            scores[name].append(setup.bench.scores(trial))
+            costs[name].append(_cost(setup, trial))
+    scores = {name: in_time(own, lambda one: one.error) for name, own in scores.items()}
+    costs = {name: in_time(own, lambda one: one.error) for name, own in costs.items()}
     rows = {name: _row(name, n, costs[name], scores[name]) for name in setup.editors}
     return Findings(
         f"Quality against cost, {n} facts at once",
@@ -98,16 +105,23 @@ def _cost(setup: Setup, trial: EditTrial) -> EditorCost:
         | {
             "cost of": [asdict(case) for case in further],
             "variants": trial.variants,
-            "machine": machine(),
+            "machine": machine(input_device(bench.base.model).type),
             "clock": _clock(bench).__name__,
         }
     )
-    return bench.kept.get(key, EditorCost) or bench.kept.put(key, _measured(bench, trial, further))
+    found = bench.kept.get(key, EditorCost)
+    if found is not None:
+        return found
+    try:
+        return bench.kept.put(key, _measured(bench, trial, further))
+    except OutOfTime as error:
+        bench.limit.left_out.add(key)
+        return EditorCost(0.0, 0.0, 0, str(error))
 
 
 def _clock(bench: Bench) -> Callable[[], float]:
-    """What durations are measured with: CPU time where the model is on a CPU, which other work hardly changes."""
-    return time.process_time if input_device(bench.base.model).type == "cpu" else bench.clock
+    """What durations are measured with: CPU time unless the model is on a GPU: other work hardly changes that."""
+    return wall_time if input_device(bench.base.model).type == "cuda" else time.process_time
 
 
 def _measured(bench: Bench, trial: EditTrial, further: Sequence[Any]) -> EditorCost:
@@ -117,11 +131,13 @@ def _measured(bench: Bench, trial: EditTrial, further: Sequence[Any]) -> EditorC
     try:
         with scratch_cache(bench.cache) as cache:
             began = clock()
-            with peak_memory() as peak:
+            with peak_memory(input_device(bench.base.model)) as peak:
                 bench.edited(replace(whole, cache=cache))
             middle = clock()
             bench.edited(replace(more, cache=cache))
             return EditorCost(middle - began, clock() - middle, peak.bytes)
+    except OutOfTime:
+        raise
     except EditingError as error:
         return EditorCost(0.0, 0.0, 0, str(error))
 

@@ -1,7 +1,8 @@
 """Trials: edit a model with one editor and one set of facts, ask everything, restore it.
 
 A result is stored under a key of everything that it depends on as soon as it is known, so an interrupted experiment
-carries on, and experiments that share a trial compute it once.
+carries on, and experiments that share a trial compute it once.  Several processes with one cache divide the trials
+among themselves: each takes those that no other is measuring.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from editing.evaluation.references import TfIdf
 from editing.evaluation.responses import Responses
 from editing.evaluation.scoring import Score, encode_targets, score
 from editing.model.weights import swapped
+from editing.progress import Progress
 from editing.settings import EditSettings
 from kbsync import __version__
 from kbsync.experiments.attention import edit_attention
 from kbsync.experiments.cases import EditCase
 from kbsync.experiments.consequences import Background
 from kbsync.experiments.gate_measures import GateExam, exam
+from kbsync.experiments.limits import OutOfTime, TimeLimit
 from kbsync.experiments.practice import MEND
 from kbsync.experiments.retrieving import RETRIEVAL, Reading, indexed, reading
 from kbsync.experiments.scores import FactScores, TrialScores
@@ -74,6 +77,7 @@ class Bench(Workbench):
     """What else follows from an edit."""
     practice: Callable[[], Sequence[Record]] = list
     """Makes the facts that an editor with networks of its own (MEND) is trained on, if it is not trained yet."""
+    limit: TimeLimit = field(default_factory=TimeLimit)
 
     @cached_property
     def kept(self) -> Kept:
@@ -81,20 +85,38 @@ class Bench(Workbench):
 
     def run(self, trials: Sequence[EditTrial]) -> list[TrialScores]:
         """The scores of all trials, in their order."""
-        found = []
-        for number, trial in enumerate(trials):
-            self.progress("trials", number, len(trials))
-            found.append(self.scores(trial))
-        self.progress("trials", len(trials), len(trials))
-        return found
+        found: dict[int, TrialScores] = {}
+        for wait in (False, True):  # first what no other process is measuring
+            for number, trial in enumerate(trials):
+                if number not in found and (scores := self._measured(trial, wait=wait)) is not None:
+                    found[number] = scores
+                    self.progress("trials", len(found), len(trials))
+        return [found[number] for number in range(len(trials))]
 
     def scores(self, trial: EditTrial) -> TrialScores:
         """The scores of one trial, from the store if they were measured before."""
+        found = self._measured(trial, wait=True)
+        assert found is not None
+        return found
+
+    def _measured(self, trial: EditTrial, *, wait: bool) -> TrialScores | None:
+        """The scores of one trial; without `wait`, None if another process is measuring it."""
         try:
             key = self.kept.key(self._identity(trial))
         except EditingError as error:
             return TrialScores((), error=str(error))
-        return self.kept.get(key, TrialScores) or self.kept.put(key, self._scores(trial))
+        if (stored := self.kept.get(key, TrialScores)) is not None:
+            return stored
+        with self.kept.claimed(key, wait=wait) as mine:
+            if not mine:
+                return None
+            if (stored := self.kept.get(key, TrialScores)) is not None:
+                return stored
+            try:
+                return self.kept.put(key, self._scores(trial))
+            except OutOfTime as error:
+                self.limit.left_out.add(key)
+                return TrialScores((), error=str(error))
 
     def identity(self, settings: EditSettings) -> dict[str, Any]:
         """What every result depends on besides the facts.  Raises EditingError if MEND cannot be trained."""
@@ -114,9 +136,12 @@ class Bench(Workbench):
         if settings.editor != MEND:
             return None
         model, tokenizer, inputs = self.base.model, self.base.tokenizer, self.inputs((), settings, 0)
-        return trained_networks(model, tokenizer, inputs) or train_networks(
-            model, tokenizer, inputs, self.practice(), self.progress
-        )
+        if (found := trained_networks(model, tokenizer, inputs)) is not None:
+            return found
+        with self.kept.claimed("networks"):
+            return trained_networks(model, tokenizer, inputs) or train_networks(
+                model, tokenizer, inputs, self.practice(), self._watched
+            )
 
     def _identity(self, trial: EditTrial) -> dict[str, Any]:
         return self.identity(trial.settings) | {
@@ -127,6 +152,9 @@ class Bench(Workbench):
         }
 
     def _scores(self, trial: EditTrial) -> TrialScores:
+        """The scores of one trial, measured now; raises OutOfTime."""
+        if self.limit.is_up:
+            raise OutOfTime
         self.draw_text(trial.settings)
         asked = self.exam(trial)
         if trial.unedited:
@@ -134,6 +162,8 @@ class Bench(Workbench):
         began = self.clock()
         try:
             built = self.edited(self.inputs(trial.cases, trial.settings, trial.variants))
+        except OutOfTime:
+            raise
         except EditingError as error:
             return TrialScores((), error=str(error))
         seconds = self.clock() - began
@@ -160,17 +190,24 @@ class Bench(Workbench):
         )
 
     def edited(self, inputs: BuildInputs, edit: Edit | None = None) -> EditResult:
-        """The weights that `edit` makes, by default the settings' editor; the model is unchanged."""
+        """The weights that `edit` makes, by default the settings' editor; the model is unchanged.
+
+        Raises EditingError, OutOfTime among its kinds.
+        """
+        model, tokenizer, tell = self.base.model, self.base.tokenizer, self._watched
         if edit is not None:
-            return edit(self.base.model, self.base.tokenizer, inputs, progress=self.progress)
+            return edit(model, tokenizer, inputs, progress=tell)
         if inputs.settings.editor == ATTENTION:
-            return edit_attention(self.base.model, self.base.tokenizer, inputs, progress=self.progress)
+            return edit_attention(model, tokenizer, inputs, progress=tell)
         if inputs.settings.editor == RETRIEVAL:
             return indexed(inputs)
         editor = editor_named(inputs.settings.editor)
-        return editor.edit(
-            self.base.model, self.base.tokenizer, editor.arranged(inputs), progress=self.progress
-        )
+        return editor.edit(model, tokenizer, editor.arranged(inputs), progress=tell)
+
+    @property
+    def _watched(self) -> Progress:
+        """Progress of an edit, which ends when the time is up."""
+        return self.limit.watched(self.progress)
 
     def exam(self, trial: EditTrial) -> GateExam | None:
         """The gates' questions, which the base answers now; None for retrieval, which is asked through its index."""

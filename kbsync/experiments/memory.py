@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,20 +21,26 @@ class Peak:
     bytes: int = 0
 
 
+def wall_time() -> float:
+    """Seconds, once the GPU has done all that it was given."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 @contextmanager
-def peak_memory() -> Iterator[Peak]:
-    """Measure the block's peak: of the GPU where there is one, else of the process.
+def peak_memory(device: torch.device) -> Iterator[Peak]:
+    """Measure the block's peak: of the GPU if `device` is one, else of the process.
 
     Where the system cannot reset its record (other than Linux), only what exceeds every earlier peak is seen.
     """
     found = Peak()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         yield found
-        torch.cuda.synchronize()
-        found.bytes = torch.cuda.max_memory_allocated() - before
+        torch.cuda.synchronize(device)
+        found.bytes = torch.cuda.max_memory_allocated(device) - before
         return
     before = _forget()
     yield found

@@ -98,6 +98,7 @@ def _sets(setup: Setup, seed: int, pair: RelationPair, n: int) -> dict[str, tupl
 
 def experiment(setup: Setup) -> Findings:
     planned = trials(setup)
+    setup.bench.run([trial for _, trial in sorted(planned, key=lambda one: one[1].seed)])
     by_pair: dict[RelationPair, list[Series]] = {}
     for pair in dict.fromkeys(pair for pair, _ in planned):
         by_pair[pair] = run(setup, [trial for own, trial in planned if own == pair])

@@ -85,8 +85,8 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, Measured) else cell(value)
 
 
-def machine() -> dict[str, Any]:
-    """The machine, as far as it decides how long something takes."""
+def machine(device: str = "") -> dict[str, Any]:
+    """The machine, as far as it decides how long something takes; its GPU unless `device` is another."""
     import torch
 
     found: dict[str, Any] = {
@@ -96,7 +96,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
     }
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and device in ("", "cuda"):
         found["gpu"] = torch.cuda.get_device_name()
     return found
 

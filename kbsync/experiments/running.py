@@ -18,6 +18,7 @@ from kbsync.experiments import report, testbed
 from kbsync.experiments.cases import EditCase, from_records
 from kbsync.experiments.consequences import Background, common_catalogue
 from kbsync.experiments.drawing import require_matplotlib
+from kbsync.experiments.limits import TimeLimit
 from kbsync.experiments.registry import experiment_named
 from kbsync.experiments.setup import MEMIT, Setup
 from kbsync.standalone.commands import at_work, paced
@@ -43,6 +44,8 @@ class Order:
     editors: tuple[str, ...] = ()
     """Empty: all that are installed."""
     variants: int = 0
+    minutes: float | None = None
+    """After so long, what is measured is reported, and the rest left out; None: no limit."""
     heldout: Path | None = None
     records: tuple[Record, ...] | None = None
     """A data set to edit, or facts that the model may know; None: the testbed's world, or common knowledge."""
@@ -73,13 +76,14 @@ def run(chosen: Chosen, order: Order, progress: TimedProgress) -> BenchOutcome:
     experiment = experiment_named(order.name)
     require_matplotlib()
     editors = _editors(order.editors)
+    limit = TimeLimit(order.minutes)
     from editing.storage.loaded import load_base
     from kbsync.experiments.measuring import Bench
 
     with at_work(chosen, "kbsync bench"):
         tell = paced(progress, Pace())
         base = load_base(chosen.imported().directory, device=chosen.device, progress=tell)
-        bench = Bench(base, chosen.home.cache, chosen.text(), order.heldout, tell)
+        bench = Bench(base, chosen.home.cache, chosen.text(), order.heldout, tell, limit=limit)
         setup = _with_facts(
             Setup(
                 bench=bench,
@@ -96,10 +100,17 @@ def run(chosen: Chosen, order: Order, progress: TimedProgress) -> BenchOutcome:
             order,
         )
         found = experiment(setup)
+    if limit.left_out:
+        found = replace(found, notes=(*found.notes, _unmeasured(len(limit.left_out))))
     files = report.write(order.out, order.name, found, _about(chosen, order, setup))
     return BenchOutcome(
         order.name, found.title, tuple(map(str, files)), tuple(found.notes), tuple(found.tables)
     )
+
+
+def _unmeasured(count: int) -> str:
+    which = "One trial was" if count == 1 else f"{count} trials were"
+    return f"{which} not measured, because the time was up; the same command carries on."
 
 
 def _editors(names: Sequence[str]) -> tuple[str, ...]:
@@ -157,7 +168,10 @@ def _relation_names(chosen: Chosen) -> dict[str, str]:
 
 def _about(chosen: Chosen, order: Order, setup: Setup) -> dict[str, Any]:
     """What the results were measured with."""
+    from editing.model.devices import input_device
+
     model = setup.bench.base.model
+    device = input_device(model).type
     source = order.source or (
         "the demo's world of 1 January 2021" if testbed.is_testbed(chosen.path) else "common knowledge"
     )
@@ -167,6 +181,7 @@ def _about(chosen: Chosen, order: Order, setup: Setup) -> dict[str, Any]:
             "digest": setup.bench.base.digest,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "architecture": type(model).__name__,
+            "device": device,
         },
         "data": {
             "source": source,
@@ -178,10 +193,11 @@ def _about(chosen: Chosen, order: Order, setup: Setup) -> dict[str, Any]:
         },
         "seeds": list(setup.seeds),
         "quick": order.quick,
+        "unmeasured": len(setup.bench.limit.left_out),
         "editors": list(setup.editors),
         "options": setup.searched(),
         "settings": setup.settings,
         "variants": setup.variants,
-        "machine": report.machine(),
+        "machine": report.machine(device),
         "versions": report.versions(),
     }

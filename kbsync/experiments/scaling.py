@@ -10,7 +10,7 @@ from typing import Any
 from kbsync.experiments.drawing import band, counts_axis, finish, legend_below, plain_logarithms
 from kbsync.experiments.measuring import UNEDITED, EditTrial
 from kbsync.experiments.report import Findings, gate_table, score_table
-from kbsync.experiments.scores import Measured, difference
+from kbsync.experiments.scores import Measured
 from kbsync.experiments.setup import MEMIT, Series, Setup, run
 
 LARGEST = 10_000
@@ -62,20 +62,18 @@ def experiment(setup: Setup) -> Findings:
 
 
 def comparisons(series: Sequence[Series]) -> list[str]:
-    """MEMIT against every other editor with the most facts, compared fact by fact."""
-    last = {one.line: one for one in series}
-    own = last.get(MEMIT)
+    """MEMIT against every other editor with the most facts that both have edited, compared fact by fact."""
+    own = {one.at: one for one in series if one.line == MEMIT}
     found = []
-    for line, one in last.items():
-        if own is None or line in (MEMIT, UNEDITED):
-            continue
-        if one.error or own.error:
-            found.append(f"{line}: {one.error or own.error}")
-            continue
-        gap = difference(own.scores, one.scores)
-        if gap is not None:
+    for line in dict.fromkeys(one.line for one in series if own and one.line not in (MEMIT, UNEDITED)):
+        others = [one for one in series if one.line == line and one.at in own]
+        failed = [error for one in others if (error := one.error or own[one.at].error)]
+        if failed:
+            found.append(f"{line}: {failed[-1]}")
+        gaps = [(one.at, gap) for one in others if (gap := own[one.at].less(one)) is not None]
+        for at, gap in gaps[-1:]:
             verdict = "above" if gap.low > 0 else "below" if gap.high < 0 else "not distinguishable from"
-            found.append(f"At n = {own.at}, S of {MEMIT} is {verdict} that of {line}: difference {gap}.")
+            found.append(f"At n = {at}, S of {MEMIT} is {verdict} that of {line}: difference {gap}.")
     return found
 
 

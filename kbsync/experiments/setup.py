@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from editing.calibration.statements import WordedTriple
 from editing.settings import EditSettings
 from kbsync.experiments.cases import OBJECTS, EditCase, counterfactual_cases, editable
-from kbsync.experiments.scores import Measured, TrialScores, fact_table, measured
+from kbsync.experiments.limits import in_time
+from kbsync.experiments.scores import Measured, TrialScores, difference, fact_table, measured
 from kbsync.experiments.tuning import FULL, QUICK, SEED, tuned
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Setup:
         return self.relation_names.get(relation, relation)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Series:
     """The trials at one place of one line, one for each seed, and their scores."""
 
@@ -114,9 +115,24 @@ class Series:
         """Why there are no scores; empty if there are."""
         return next((one.error for one in self.scores if one.error), "")
 
+    @cached_property
+    def _measures(self) -> dict[str, Measured]:
+        return {} if self.error else measured(self.scores)
+
     def measure(self, name: str) -> Measured | None:
         """One measure with its interval; None if it does not apply, or if the editor failed."""
-        return None if self.error else measured(self.scores).get(name)
+        return self._measures.get(name)
+
+    def less(self, other: Series) -> Measured | None:
+        """S less that of `other`, fact by fact, over the seeds that both have; None if they have none in common."""
+        own, theirs = (
+            {trial.seed: scores for trial, scores in zip(one.trials, one.scores, strict=True)}
+            for one in (self, other)
+        )
+        seeds = [seed for seed in own if seed in theirs]
+        if not seeds or self.error or other.error:
+            return None
+        return difference([own[seed] for seed in seeds], [theirs[seed] for seed in seeds])
 
     def entry(self) -> dict[str, Any]:
         """The series as JSON: its measures with intervals, and the scores by fact."""
@@ -128,7 +144,7 @@ class Series:
             "error": self.error or None,
         }
         return head | {
-            "measures": {} if self.error else measured(self.scores),
+            "measures": self._measures,
             "models": [
                 {
                     "perplexity_ratio": one.perplexity_ratio,
@@ -146,12 +162,16 @@ class Series:
 
 
 def run(setup: Setup, trials: Sequence[EditTrial]) -> list[Series]:
-    """Measure the trials, and join those that differ in their seed only, in the order of their first."""
+    """Measure the trials, and join those that differ in their seed only, in the order of their first.
+
+    Seeds for which the time did not suffice are left out, if there are others.
+    """
     scores = setup.bench.run(trials)
     joined: dict[tuple[str, float | str], list[tuple[EditTrial, TrialScores]]] = {}
     for trial, found in zip(trials, scores, strict=True):
         joined.setdefault((trial.line, trial.at), []).append((trial, found))
-    return [
-        Series(line, at, tuple(t for t, _ in pairs), tuple(s for _, s in pairs))
-        for (line, at), pairs in joined.items()
-    ]
+    series = []
+    for (line, at), pairs in joined.items():
+        own = in_time(pairs, lambda pair: pair[1].error)
+        series.append(Series(line, at, tuple(t for t, _ in own), tuple(s for _, s in own)))
+    return series
