@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,9 +82,9 @@ def on_gpu(options: argparse.Namespace) -> list[Job]:
     early = [
         own("ablations"),
         own("table", BATCHED[0]),
-        own("scaling", BATCHED[0]),
-        own(TRACING),
         own("stars"),
+        own(TRACING),
+        own("scaling", BATCHED[0]),
     ]
     late = [own("table", "ft_w,retrieval"), own("scaling", "ft_w,retrieval"), own("ablations", copy=2)]
     late += [
@@ -170,14 +170,25 @@ def work(options: argparse.Namespace, began: float, until: float) -> list[JobEnd
     """All processes, so many at a time as `--jobs` says, half of them on the device."""
     gpu, cpu = on_gpu(options), on_cpu()
     half = max(options.jobs // 2, 1)
-    with ThreadPoolExecutor(half) as there, ThreadPoolExecutor(half) as here:
-        ends: list[Future[JobEnd]] = [here.submit(perform, job, options, until) for job in cpu]
+    with ThreadPoolExecutor(1) as beside:
+        on_cores = beside.submit(in_turns, cpu, half, options, until)
+        alone = []
         if options.pretrained is not None:
-            alone = there.submit(perform, gpu.pop(0), options, began + ALONE * 60 * options.minutes)
-            wait([alone])
-            ends.append(alone)
-        ends += [there.submit(perform, job, options, until) for job in gpu]
-        return [end.result() for end in ends]
+            alone = [perform(gpu.pop(0), options, began + ALONE * 60 * options.minutes)]
+        return [*alone, *in_turns(gpu, half, options, until), *on_cores.result()]
+
+
+def in_turns(jobs: Sequence[Job], size: int, options: argparse.Namespace, until: float) -> list[JobEnd]:
+    """`size` at a time, with an equal share of the time for each; then those go on that it did not suffice for."""
+    share = (until - time.monotonic()) * min(size / len(jobs), 1.0)
+
+    def turn(job: Job) -> JobEnd:
+        return perform(job, options, min(until, time.monotonic() + share))
+
+    with ThreadPoolExecutor(size) as pool:
+        first = list(pool.map(turn, jobs))
+        cut = [job for job, end in zip(jobs, first, strict=True) if end.seconds >= share]
+        return [*first, *pool.map(lambda job: perform(job, options, until), cut)]
 
 
 def report(options: argparse.Namespace) -> list[JobEnd]:

@@ -93,6 +93,24 @@ def test_the_pretrained_editors_have_the_device_to_themselves_and_reports_come_l
     assert len(written["reports"]) == order.count("report")
 
 
+def test_what_its_share_of_the_time_does_not_suffice_for_has_a_second_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[tuple[str, float]] = []
+    began = time.monotonic()
+
+    def performed(job: Job, _: Namespace, ends: float) -> JobEnd:
+        times.append((job.experiment, ends - began))
+        return JobEnd(job.name, 0, 1000.0 if job.experiment == "table" else 0.0)
+
+    monkeypatch.setattr(paper_jobs, "perform", performed)
+    jobs = [Job(TESTBED, name, "cpu") for name in ("scaling", "table", "mixtures", "categories")]
+    ends = paper_jobs.in_turns(jobs, 1, options(tmp_path), began + 4000)
+    assert len(ends) == 5
+    assert [name for name, _ in times] == [*(job.experiment for job in jobs), "table"]
+    assert [left for _, left in times] == pytest.approx([1000, 1000, 1000, 1000, 4000], abs=300)
+
+
 def test_a_process_that_overruns_is_killed_and_one_without_time_is_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,13 @@ def test_only_what_the_model_knows_is_traced(model: Any, result: TraceResult) ->
         trace(model, tokenizer(), [UNKNOWN])
 
 
+def test_when_the_time_is_up_no_further_fact_is_traced(model: Any) -> None:
+    found = trace(model, tokenizer(), FACTS, TraceSettings(samples=1, window=2, minutes=0.0))
+    whole = trace(model, tokenizer(), FACTS[:1], TraceSettings(samples=1, window=2))
+    assert found.facts == 1
+    assert found.clean == pytest.approx(whole.clean, abs=1e-6)
+
+
 def test_the_subject_is_found_by_its_first_and_last_token(model: Any) -> None:
     tok = tokenizer()
     for fact, request in zip(_known(model, tok, FACTS), FACTS, strict=True):

@@ -1,4 +1,4 @@
-"""Every experiment with every editor on a model that is on another device than the CPU.
+"""Every editor in an experiment on a model that is on another device than the CPU.
 
 Run by `test_on_a_device.py` in a process of its own: a device that pretends, once registered, stays for good.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from editing.datasets import read_records
 from editing.editors.registry import editors
 from editing.model import architectures
 from editing.storage import loaded
-from kbsync.experiments.registry import EXPERIMENTS
+from kbsync.experiments import running
+from kbsync.experiments.editors import _measured
+from kbsync.experiments.measuring import ATTENTION, EditTrial
+from kbsync.experiments.report import Findings
 from kbsync.experiments.retrieving import RETRIEVAL
-from kbsync.experiments.running import Order, run
+from kbsync.experiments.scores import TrialScores
+from kbsync.experiments.setup import Setup
 from kbsync.home import Home
 from kbsync.settings.sections import Settings
 from kbsync.standalone.target import choose
@@ -27,7 +32,8 @@ from tests.support import taught_facts
 from tests.support.pretended_devices import Pretended, pretended_devices, register
 
 DEVICE = "pretend:0"
-NAMES = sorted(EXPERIMENTS.keys() - {"sequence"})
+EDITORS = [*(name for name in editors() if not name.endswith("_sequence")), RETRIEVAL, ATTENTION]
+FEW = 2
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Home]:
     directory = tmp_path_factory.mktemp("taught")
     model = taught_facts.save(directory / "model")
     values = {
-        "layers": [0, 1], "prefixes": 1, "steps": 3, "optimiser": "lbfgs", "statistics_samples": 20, "lam": 50.0,
+        "layers": [0, 1], "prefixes": 1, "steps": 2, "optimiser": "lbfgs", "statistics_samples": 8, "lam": 50.0,
     }  # fmt: skip
     (model / "kbsync-edit.json").write_text(json.dumps(values), encoding="utf-8")
     text = directory / "text.txt"
@@ -61,15 +67,31 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Home]:
     return model, text, Home(directory / "home")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_experiment_runs_on_a_device(name: str, world: tuple[Path, Path, Home], tmp_path: Path) -> None:
+@pytest.mark.parametrize("editor", EDITORS)
+def test_a_trial_on_a_device(
+    editor: str, world: tuple[Path, Path, Home], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Edited, judged, and its cost measured."""
     model, text, home = world
+    found: list[TrialScores] = []
+
+    def experiment(setup: Setup) -> Findings:
+        cases = setup.cases(0, FEW + 1)
+        trial = EditTrial(
+            editor, replace(setup.settings, editor=editor), cases[:FEW], FEW, setup.variants, generated=1
+        )
+        found.append(setup.bench.scores(trial))
+        cost = _measured(setup.bench, trial, cases)
+        assert not cost.error
+        return Findings("", [], {}, [])
+
+    monkeypatch.setattr(running, "experiment_named", lambda _: experiment)
     chosen = choose(home, Settings(), model=model, corpus=[text], device=DEVICE)
     records = read_records(model.parent / "facts.jsonl")
-    own = tuple(one for one in editors() if one != "mend" and not one.endswith("_sequence"))
-    order = Order(name, tmp_path, quick=True, editors=(*own, RETRIEVAL), heldout=text, records=records)
-    run(chosen, order, lambda *_: None)
-    found = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
-    assert found["model"]["device"] == "pretend"
-    assert "Expected all tensors" not in json.dumps(found)
-    assert not [one for one in found["results"] if one.get("error")]
+    order = running.Order("one", tmp_path, quick=True, heldout=text, records=records)
+    running.run(chosen, order, lambda *_: None)
+    (scores,) = found
+    assert not scores.error
+    assert len(scores.facts) == FEW
+    about = json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))
+    assert about["model"]["device"] == "pretend"
