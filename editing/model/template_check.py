@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 CPU_S = 5
@@ -49,19 +50,22 @@ def _flaw(template: str, tokens: str) -> str:
 
 
 def main() -> int:
-    """Render the template of the request on stdin with and without the opening of an answer."""
+    """Render the template of the request on stdin in every way in which a question is put."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     request = json.load(sys.stdin)
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    turns = [[{"role": "user", "content": _QUESTION}]]
-    for opens in (False, True):
+    question, answer = {"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _QUESTION}
+    told = {"role": "system", "content": _QUESTION}
+    conversations = ([question], [told, question], [question, answer])
+    for turns, opens, thinks in product(conversations, (False, True), (False, True)):
         try:
             render_jinja_template(
-                conversations=turns,
+                conversations=[turns],
                 chat_template=request["template"],
                 add_generation_prompt=opens,
+                enable_thinking=thinks,
                 **request["tokens"],
             )
         except MemoryError:

@@ -58,6 +58,13 @@ def test_a_template_that_takes_all_memory_is_refused(template: str) -> None:
         opening(Tokenizer(chat_template=template))
 
 
+@pytest.mark.parametrize("when", ["enable_thinking", "messages[0].role == 'system'", "messages | length > 1"])
+def test_a_template_is_tried_with_a_system_message_thinking_and_an_answer_too(when: str) -> None:
+    template = "{% if " + when + " %}{{ 'a' * 20000000000 }}{% endif %}" + CHATML
+    with pytest.raises(ModelError, match="2 GiB"):
+        opening(Tokenizer(chat_template=template))
+
+
 @pytest.mark.slow
 def test_a_template_that_does_not_end_is_refused() -> None:
     loops = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}"
