@@ -81,7 +81,7 @@ def practice_world(seed: int = 0) -> tuple[tuple[Fact, ...], dict[str, str]]:
     for kind in sorted({world.wordings[relation].subject_type for relation in pools}):
         own = {r: pool for r, pool in pools.items() if world.wordings[r].subject_type == kind}
         count = max(map(len, own.values())) * 3 // 2
-        names = [_imaginary(rng, taken) for _ in range(count)]
+        names = [imaginary(rng, taken) for _ in range(count)]
         kinds |= dict.fromkeys(names, kind)
         for relation, pool in own.items():
             objects = [*pool, *rng.choices(pool, k=count - len(pool))]
@@ -112,7 +112,7 @@ def _pools(world: DemoWorld) -> dict[str, list[str]]:
     return {relation: sorted(set(pool)) for relation, pool in pools.items()}
 
 
-def _imaginary(rng: random.Random, taken: set[str]) -> str:
+def imaginary(rng: random.Random, taken: set[str]) -> str:
     """A name that nothing has."""
     while True:
         name = "".join(rng.choice(_STARTS) + rng.choice(_VOWELS) for _ in range(2)) + rng.choice(_ENDS)

@@ -85,8 +85,8 @@ def calibrate(
     began = clock()
     ends = began + plan.budget
     laboratory = Laboratory(plan.base, plan.cache, plan.corpus, plan.heldout, progress)
-    known, splits = _known(plan, progress)
-    start, test = _explicit(plan), splits["test"]
+    known, splits = asked(plan, progress)
+    start, test = explicit(plan), splits["test"]
     laboratory.prepare(start)
     search = SettingsSearch(
         laboratory,
@@ -122,7 +122,8 @@ def calibrate(
     )
 
 
-def _known(plan: CalibrationPlan, progress: Progress) -> tuple[KnownTriples, dict[str, Split]]:
+def asked(plan: CalibrationPlan, progress: Progress = silent) -> tuple[KnownTriples, dict[str, Split]]:
+    """What the base knows, and the three splits of its edits; raises DataError if it knows too little."""
     tick = Counter(progress, "ask", len(plan.statements))
     known = knowledge(
         plan.base.model,
@@ -134,8 +135,8 @@ def _known(plan: CalibrationPlan, progress: Progress) -> tuple[KnownTriples, dic
     return known, counterfactuals(known.known, seed=plan.seed)
 
 
-def _explicit(plan: CalibrationPlan) -> SearchPoint:
-    """The start with the layers that an empty setting stands for."""
+def explicit(plan: CalibrationPlan) -> SearchPoint:
+    """The start of the search with the layers that an empty setting stands for."""
     settings = plan.start.settings
     parts = locate_parts(plan.base.model, described(settings))
     return replace(plan.start, settings=replace(settings, layers=chosen_layers(parts, settings)))

@@ -1,0 +1,234 @@
+"""Small models that the settings were not written for, each with a world of its own: for `benchmarks/calibrate.py`.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.four_models --out models          # each takes a few minutes of one core
+    python -m benchmarks.calibrate gpt2=models/gpt2,models/gpt2.jsonl ...
+
+    gpt2     six layers, byte-level BPE, no BOS; trained without the testbed's masks
+    llama    five layers, grouped-query attention, a SentencePiece-like tokenizer with byte fallback and BOS
+    qwen3    five layers, norms on queries and keys, byte-level BPE, a chat template; half of its text is conversations
+
+They are trained with AdamW to predict every token of plain text, as any model is: nothing makes them recall a fact
+where MEMIT writes.  The fourth is the pretrained model of `make -s pretrained`, which is asked about common knowledge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from benchmarks.four_worlds import SCHOLARS, SHIPS, VILLAGES, SmallWorld
+from editing.evaluation.metrics import strict_argmax
+from editing.requests import render
+
+VOCABULARY, WIDTH, INNER, POSITIONS = 1_600, 128, 512, 128
+ROW = 64
+"""Tokens of a training row."""
+BATCH, LEARNING_RATE = 16, 3e-3
+SHOWN = 3_000
+"""Documents that a tokenizer is trained on."""
+END, TURN, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+CHAT = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + "
+    "'<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def byte_level(texts: Sequence[str], *, chat: bool = False) -> PreTrainedTokenizerFast:
+    """Byte-level BPE without BOS, as GPT-2's and Qwen's."""
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    special = [END, TURN, TURN_END] if chat else [END]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    raw.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        ),
+    )
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token=TURN_END if chat else END, pad_token=END, model_max_length=POSITIONS
+    )
+    if chat:
+        made.chat_template = CHAT
+    return made
+
+
+def sentencepiece_like(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """BPE over ▁-marked words with byte fallback, and BOS before every text, as Llama's."""
+    raw = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    raw.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    raw.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+    )
+    bos = raw.token_to_id("<s>")
+    raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
+    trained = json.loads(raw.to_str())
+    trained["added_tokens"] = trained["added_tokens"][:3]  # the bytes are ordinary tokens
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(trained)),
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=POSITIONS,
+    )
+
+
+def gpt2(tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
+    """GPT-2's shape."""
+    end = tokenizer.eos_token_id
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(tokenizer), n_positions=POSITIONS, n_embd=WIDTH, n_layer=6, n_head=4, n_inner=INNER,
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=end, eos_token_id=end,
+        )
+    )  # fmt: skip
+
+
+def llama(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Llama's shape."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer), max_position_embeddings=POSITIONS, hidden_size=WIDTH, intermediate_size=INNER,
+            num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        )
+    )  # fmt: skip
+
+
+def qwen3(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    """Qwen 3's shape."""
+    ends = [tokenizer.eos_token_id, tokenizer.pad_token_id]
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer), max_position_embeddings=POSITIONS, hidden_size=WIDTH, intermediate_size=INNER,
+            num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=2, head_dim=WIDTH // 4,
+            tie_word_embeddings=True, bos_token_id=None, eos_token_id=ends,
+        )
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One model: its world, its tokenizer and its shape."""
+
+    world: SmallWorld
+    tokenizer: Callable[[Sequence[str]], PreTrainedTokenizerFast]
+    model: Callable[[PreTrainedTokenizerFast], Any]
+    chat: bool = False
+    steps: int = 1_000
+
+    def documents(self, rng: random.Random) -> Iterator[str]:
+        """Endless documents, each with what marks its end; with a chat template, every other one is a conversation."""
+        talks = self.world.conversations(rng)
+        end = "</s>" if self.tokenizer is sentencepiece_like else END
+        for number, sentences in enumerate(self.world.documents(rng)):
+            if self.chat and number % 2:
+                question, answer = next(talks)
+                yield f"{TURN}user\n{question}{TURN_END}\n{TURN}assistant\n{answer}{TURN_END}\n{END}"
+            else:
+                yield " ".join(sentences) + end
+
+
+RECIPES = {
+    "gpt2": Recipe(VILLAGES, byte_level, gpt2),
+    "llama": Recipe(SHIPS, sentencepiece_like, llama),
+    "qwen3": Recipe(SCHOLARS, lambda texts: byte_level(texts, chat=True), qwen3, chat=True, steps=1_500),
+}
+
+
+def rows(documents: Iterator[str], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[int]]:
+    """Endless rows of `ROW` tokens: each begins with a document, and the last one is cut."""
+    while True:
+        row: list[int] = []
+        while len(row) < ROW:
+            row += tokenizer(next(documents))["input_ids"]
+        yield row[:ROW]
+
+
+def train(recipe: Recipe, steps: int, log: Callable[[str], None]) -> tuple[Any, PreTrainedTokenizerFast]:
+    """AdamW on the next token of every position."""
+    torch.manual_seed(recipe.world.seed)
+    rng = random.Random(recipe.world.seed)
+    tokenizer = recipe.tokenizer(list(islice(recipe.documents(rng), SHOWN)))
+    model = recipe.model(tokenizer)
+    parameters = sum(p.numel() for p in model.parameters())
+    log(f"{parameters / 1e6:.2f} M parameters, vocabulary {len(tokenizer)}, {steps} steps")
+    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.1)
+    source, began = rows(recipe.documents(rng), tokenizer), time.process_time()
+    for step in range(1, steps + 1):
+        ids = torch.tensor(list(islice(source, BATCH)))  # (B, T)
+        loss = model(ids, labels=ids, use_cache=False).loss
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        plan.step()
+        if step % 100 == 0:
+            log(f"step {step}: loss {loss.item():.3f}, {time.process_time() - began:.0f} CPU s")
+    return model.eval(), tokenizer
+
+
+def recall(model: Any, tokenizer: PreTrainedTokenizerFast, world: SmallWorld, wording: int) -> float:
+    """The share of facts whose object is the strict argmax after the wording of that number."""
+    facts = world.facts()
+    pairs = [(render(world.relations[r].templates[wording], s), o) for s, r, o in facts]
+    right = strict_argmax(model, tokenizer, pairs)
+    return sum(right) / len(right)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the models that are named, and write each with its facts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", choices=RECIPES, default=list(RECIPES), metavar="NAME")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=None, help="instead of those of the recipe")
+    parser.add_argument("--threads", type=int, default=1)
+    typed = parser.parse_args(arguments)
+    torch.set_num_threads(typed.threads)
+
+    def log(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    for name in typed.names:
+        recipe = RECIPES[name]
+        model, tokenizer = train(
+            recipe, typed.steps or recipe.steps, lambda text, name=name: log(f"{name}: {text}")
+        )
+        model.save_pretrained(typed.out / name)
+        tokenizer.save_pretrained(typed.out / name)
+        recipe.world.write(typed.out / f"{name}.jsonl")
+        known = [recall(model, tokenizer, recipe.world, wording) for wording in range(5)]
+        log(f"{name}: states {', '.join(f'{share:.0%}' for share in known)} of its facts by wording")
+        print(f"{name}={typed.out / name},{typed.out / name}.jsonl")
+
+
+if __name__ == "__main__":
+    main()
