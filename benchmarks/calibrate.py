@@ -5,8 +5,8 @@
 
 Each model is NAME=DIRECTORY[,FACTS]; without a facts file, the bundled model is asked about its own world and any other
 about common knowledge.  `benchmarks/four_models.py` trains three others, and `benchmarks/hand_search.py` adds the best
-settings of a grid.  Each model's figures are a file of their own in --out, so that several may run at once.  Without
-a model, only the tables and the plot are written, of what is there.  Resumes: trials and δs are kept in --home.
+settings of a grid.  Each model's figures are a file of their own in --out, so that several may run at once; without a
+model, the tables and the plot of all that are there are written.  Resumes: trials and δs are kept in --home.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.calibrate_models import Named, laboratory, row, settings_of, shown, write
-from benchmarks.calibrate_tables import publish
+from benchmarks.calibrate_tables import parts, publish, table
 from editing.calibration.calibrate import Calibration, calibrate
 from editing.calibration.judgement import SearchPoint
 from editing.errors import EditingError
@@ -88,7 +88,7 @@ def _described(found: Calibration) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure all models that are named, and write table, figures and plot."""
+    """Measure all models that are named, or write tables and plot."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for named in typed.models:
         file = typed.out / f"calibrate-{named.name}.json"
         measured(named, Home(typed.home.resolve()), typed.budget, typed.device, file)
-    print(publish(typed.out))
+    print(publish(typed.out) if not typed.models else table(parts(typed.out)))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from benchmarks import calibrate_tables, four_models
 from benchmarks.calibrate_models import Named
 from benchmarks.four_models import RECIPES, Recipe
 from benchmarks.hand_search import Grid, reaches, scaled, solves, windows
-from editing.calibration.calibrate import CalibrationPlan, asked
 from editing.calibration.counterfactuals import Split
 from editing.calibration.judgement import SearchPoint
 from editing.calibration.statements import from_records
@@ -131,11 +130,3 @@ def test_the_table_joins_what_both_programs_wrote(tmp_path: Path) -> None:
     assert scores == ["0.100", "0.850", "0.900"]
     assert "| a | 9 of 10 | 3, 3, 4 | 2 | 1.0 | 1 | 0.5 | cpu, 1 threads |" in text
     assert (tmp_path / "calibrate.svg").exists()
-
-
-def test_a_model_that_knows_nothing_is_refused(tmp_path: Path) -> None:
-    four_models.main(["gpt2", "--out", str(tmp_path), "--steps", "1"])
-    named = Named.parse(f"gpt2={tmp_path / 'gpt2'},{tmp_path / 'gpt2.jsonl'}")
-    plan: CalibrationPlan = named.plan(_home(tmp_path), "cpu", 1.0)
-    with pytest.raises(Exception, match="give more facts"):
-        asked(plan)
