@@ -22,8 +22,12 @@ from editing.requests import EditRequest
 
 SHARES = {"search": 3, "check": 3, "test": 4}
 """How many of ten subjects each split gets."""
-MOST = {"search": 24, "check": 24, "test": 60}
-"""Edits of each split at most: enough to tell settings apart, few enough for the budget."""
+MOST = {"search": 24, "check": 60, "test": 60}
+"""Edits of each split at most: enough to tell settings apart, few enough for the budget.
+
+What is chosen on the check split has to hold for as many edits at once as are tested: settings that answer two dozen
+perfectly differ on five dozen.
+"""
 LEAST = 2
 """Edits that each split needs at least."""
 NEIGHBOURS = 5

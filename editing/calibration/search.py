@@ -22,6 +22,10 @@ from editing.settings import AUTO
 
 GAIN = 0.02
 """What a change has to gain in `rank` to be kept: less is noise on a few dozen facts."""
+JOINED = frozenset({"clamp", "weight_decay", "kl", "keep", "ridge", "chat", "variants"})
+"""Settings that are also changed together."""
+NEUTRAL = 0.1
+"""What a change may lose in `rank` by itself and still be tried together with others."""
 FACTOR = 4.0
 """Step of λ, refined once by its square root."""
 FARTHEST = 4
@@ -123,8 +127,29 @@ class SettingsSearch:
         yield "wordings", wordings
         yield "kept relations", keeps
         yield "ridge", ridges
+        yield "together", self._together
         yield "fewer layers", narrower
         yield "lambda, finer", lambda best: lambdas(best, FACTOR**0.5, steps=2)
+
+    def _together(self, best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
+        """Every setting whose change did next to no harm by itself, changed at once; and with λ derived again.
+
+        Settings help one another: a longer δ, for example, needs a higher weight on what has to stay.
+        """
+        reference = max(trial.rank for trial in self.trials if trial.fixed == best)
+        found: dict[str, tuple[float, Any]] = {}
+        for trial in self.trials:
+            single = {
+                name: value for name, value in difference(best, trial.candidate).items() if name != "lam"
+            }
+            if len(single) == 1 and set(single) <= JOINED and trial.rank > reference - NEUTRAL:
+                name, value = single.popitem()
+                found[name] = max(found.get(name, (trial.rank, value)), (trial.rank, value))
+        if len(found) > 1:
+            values = {name: value for name, (_, value) in found.items()}
+            joined = replace(best, variants=values.pop("variants", best.variants))
+            yield [changed(joined, **values)]
+            yield [changed(joined, **values, lam=AUTO)]
 
     def _stage(
         self,

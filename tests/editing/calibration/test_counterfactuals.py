@@ -43,7 +43,7 @@ def test_no_subject_is_in_two_splits_and_none_is_edited_twice() -> None:
     splits = counterfactuals(COMMON, seed=0)
     subjects = [edit.statement.subject for split in splits.values() for edit in split.edits]
     assert len(subjects) == len(set(subjects))
-    assert [len(splits[name].edits) for name in ("search", "check", "test")] == [24, 24, 60]
+    assert [len(splits[name].edits) for name in ("search", "check", "test")] == [24, 51, 60]
 
 
 def test_the_new_object_is_another_subjects_of_the_same_relation() -> None:

@@ -21,6 +21,7 @@ from tests.support.judgements import GOOD
 from tests.support.tiny_models import gpt2
 
 BEST = 640.0
+CLAMP = EditSettings().clamp
 LEVERAGE = 40.0
 """The λ that `auto` stands for."""
 
@@ -33,6 +34,8 @@ class Imagined:
     progress: Progress = silent
     takes: float = 0.0
     """Seconds that a trial is expected to take, once one was made."""
+    helpful: bool = False
+    """Whether a longer δ and no weight decay help together, though neither does alone."""
     lucky: float = 0.0
     """λ at which the search split, and only that, is answered perfectly."""
     asked: list[SearchPoint] = field(default_factory=list)
@@ -50,6 +53,9 @@ class Imagined:
         share = math.exp(-abs(math.log(lam / BEST)))
         if lam == self.lucky and edits == ():
             share = 1.0
+        settings = candidate.settings
+        if self.helpful and not (settings.clamp == 2 * CLAMP and settings.weight_decay == 0.0):
+            share *= 0.9
         return replace(GOOD, efficacy=((0, 1), (0, 1)), probability=(share, share), s=share, lam=lam)
 
 
@@ -143,3 +149,10 @@ def test_only_what_looks_better_is_checked() -> None:
     assert 1 < len(laboratory.checked) < len(laboratory.asked)
     best = max(running.trials, key=lambda trial: trial.rank)
     assert best.checked is not None
+
+
+def test_changes_that_help_only_together_are_found() -> None:
+    found = search(Imagined(helpful=True)).run(START).fixed
+    assert (found.settings.clamp, found.settings.weight_decay) == (2 * CLAMP, 0.0)
+    alone = search(Imagined()).run(START).fixed
+    assert (alone.settings.clamp, alone.settings.weight_decay) == (CLAMP, START.settings.weight_decay)
