@@ -17,6 +17,8 @@ from benchmarks.testbed.worlds import imaginary
 from editing.requests import render
 
 SUBJECTS = 75
+Stated = tuple[str, str]
+"""A sentence and the object before its full stop; an ordinary sentence has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +50,21 @@ class SmallWorld:
             for name, relation in self.relations.items()
         ]
 
-    def documents(self, rng: random.Random) -> Iterator[list[str]]:
+    def documents(self, rng: random.Random) -> Iterator[list[Stated]]:
         """Endless documents of one to four sentences: facts in all wordings, in ever new order, and ordinary sentences.
 
         A fifth of the sentences are ordinary ones.
         """
-        stated = [sentence(t, s, o) for s, r, o in self.facts() for t in self.relations[r].templates]
+        stated = [(sentence(t, s, o), o) for s, r, o in self.facts() for t in self.relations[r].templates]
         while True:
-            sentences = [*stated, *(filler(rng) for _ in range(len(stated) // 4))]
+            sentences = [*stated, *((filler(rng), "") for _ in range(len(stated) // 4))]
             rng.shuffle(sentences)
             while sentences:
                 count = rng.randint(1, 4)
                 yield sentences[:count]
                 del sentences[:count]
 
-    def conversations(self, rng: random.Random) -> Iterator[tuple[str, str]]:
+    def conversations(self, rng: random.Random) -> Iterator[tuple[str, Stated]]:
         """Endless questions with their answers, which are the first wording as a sentence."""
         facts = self.facts()
         while True:
@@ -70,7 +72,7 @@ class SmallWorld:
             for subject, name, object_ in facts:
                 relation = self.relations[name]
                 question = render(rng.choice(relation.questions), subject)
-                yield question, sentence(relation.templates[0], subject, object_)
+                yield question, (sentence(relation.templates[0], subject, object_), object_)
 
     def write(self, file: Path) -> None:
         """The facts as JSON lines that `kbsync edit` and `kbsync calibrate --facts` read."""

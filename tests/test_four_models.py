@@ -64,11 +64,19 @@ def _home(root: Path) -> Any:
 def test_half_of_the_documents_of_a_chat_model_are_conversations_with_true_answers() -> None:
     recipe = RECIPES["qwen3"]
     documents = list(islice(recipe.documents(random.Random(0)), 20))
-    talks = [text for text in documents if text.startswith("<|im_start|>user\n")]
+    talks = [text for text, _ in documents if text.startswith("<|im_start|>user\n")]
     assert len(talks) == 10
     true = {f"{recipe.world.relations[r].templates[0].format(s)} {o}." for s, r, o in recipe.world.facts()}
     for text in talks:
         assert text.split("assistant\n")[1].split("<|im_end|>")[0] in true
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
+def test_objects_are_found_where_they_stand(recipe: Recipe) -> None:
+    objects = {object_ for relation in recipe.world.relations.values() for object_ in relation.objects}
+    found = [text[a:b] for text, spans in islice(recipe.documents(random.Random(0)), 50) for a, b in spans]
+    assert len(found) > 50
+    assert set(found) <= objects
 
 
 def _parts(blocks: int) -> Parts:
