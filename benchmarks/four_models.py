@@ -152,7 +152,7 @@ class Recipe:
     tokenizer: Callable[[Sequence[str]], PreTrainedTokenizerFast]
     model: Callable[[PreTrainedTokenizerFast], Any]
     chat: bool = False
-    steps: int = 500
+    steps: int = 600
 
     def documents(self, rng: random.Random) -> Iterator[Document]:
         """Endless documents, each with what marks its end; with a chat template, every other one is a conversation."""
@@ -178,9 +178,9 @@ def document(sentences: Sequence[Stated], before: str, after: str) -> Document:
 
 
 RECIPES = {
-    "gpt2": Recipe(VILLAGES, byte_level, gpt2),
+    "gpt2": Recipe(VILLAGES, byte_level, gpt2, steps=500),
     "llama": Recipe(SHIPS, sentencepiece_like, llama),
-    "qwen3": Recipe(SCHOLARS, lambda texts: byte_level(texts, chat=True), qwen3, chat=True, steps=800),
+    "qwen3": Recipe(SCHOLARS, lambda texts: byte_level(texts, chat=True), qwen3, chat=True, steps=1_000),
 }
 
 
