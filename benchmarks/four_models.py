@@ -152,7 +152,7 @@ class Recipe:
     tokenizer: Callable[[Sequence[str]], PreTrainedTokenizerFast]
     model: Callable[[PreTrainedTokenizerFast], Any]
     chat: bool = False
-    steps: int = 600
+    steps: int = 900
 
     def documents(self, rng: random.Random) -> Iterator[Document]:
         """Endless documents, each with what marks its end; with a chat template, every other one is a conversation."""
