@@ -89,7 +89,9 @@ def byte_level(texts: Sequence[str], *, chat: bool = False) -> PreTrainedTokeniz
 def sentencepiece_like(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     """BPE over ▁-marked words with byte fallback, and BOS before every text, as Llama's."""
     raw = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    words = pre_tokenizers.Metaspace(prepend_scheme="first")
+    # SentencePiece begins a new piece where the script changes: a full stop is never part of a name
+    raw.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Punctuation("isolated")])
     raw.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )

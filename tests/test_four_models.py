@@ -50,6 +50,9 @@ def test_a_model_reads_its_text_as_its_kind_does(name: str, tmp_path: Path) -> N
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
     assert (ids[0] == tokenizer.bos_token_id) is (name == "llama")
     assert (opening(tokenizer) is not None) is RECIPES[name].chat
+    for one in plan.statements:
+        said = tokenizer(f"{one.prompt} {one.object}")["input_ids"]
+        assert tokenizer(f"{one.prompt} {one.object}.")["input_ids"][: len(said)] == said
     if name == "llama":
         snowman = tokenizer("☃", add_special_tokens=False)["input_ids"]
         assert tokenizer.convert_ids_to_tokens(snowman)[-3:] == ["<0xE2>", "<0x98>", "<0x83>"]
