@@ -25,8 +25,10 @@ from editing.model.devices import device_of, distinct, kind_of
 from editing.model.memory import free_bytes, pass_bytes, solve_bytes
 from editing.preflight import Preflight, existing
 
-TOKENS = {"cpu": 1024, "cuda": 2048}
-"""Suffix tokens in one pass: enough to keep the device busy; on a CPU, more would exceed its caches."""
+CPU_TOKENS = 1024
+"""Suffix tokens in one pass on a CPU: enough to keep it busy; more would exceed its caches."""
+FEWEST_TOKENS, MOST_TOKENS = 256, 8192
+"""On a GPU: a pass of 2,048 tokens through GPT-J-6B's shape took four times its arithmetic on an H100 (docs/engine.md)."""
 BATCH_FLOPS = {"cpu": 2e12, "cuda": 1e16}
 """Work of one batch in FLOPs: δs are stored when a batch is done, so an interruption may cost this much."""
 SMALLEST = 64
@@ -99,11 +101,27 @@ def step_bytes(model: Any, parts: Parts, layer: int, tokens: int) -> int:
     return int(tokens * (activations * model.dtype.itemsize + 4 * logits))
 
 
+def step_tokens(model: Any, parts: Parts, layer: int) -> int:
+    """Suffix tokens in one pass: on a GPU, the largest power of two whose activations take no more than a solve may.
+
+    It depends on what the devices have, not on what is free, so that equal builds have equal batches.
+    """
+    above = parts.blocks[layer + 1 :]
+    each = step_bytes(model, parts, layer, 1)
+    room = MOST_TOKENS
+    for device in distinct((parts.blocks[layer], *above)):
+        if kind_of(device) == "cpu":
+            return CPU_TOKENS
+        part = each * part_on(device, above)
+        room = min(room, int(solve_bytes(device) / part)) if part else room
+    return max(FEWEST_TOKENS, 1 << max(room, 1).bit_length() - 1)
+
+
 def batch_share(model: Any, parts: Parts, layer: int, steps: int) -> Callable[[Group], float]:
     """The share of a batch that one group uses: of the memory, or of the work that an interruption may cost."""
     top = device_of(parts.blocks[layer])
     kind, above = kind_of(top), parts.blocks[layer + 1 :]
-    step = step_bytes(model, parts, layer, TOKENS[kind])
+    step = step_bytes(model, parts, layer, step_tokens(model, parts, layer))
     # Device → the memory that it has for a batch, and its part of the layers above L.
     room: dict[torch.device, tuple[int, float]] = {}
     for device in distinct((parts.blocks[layer], *above)):
@@ -194,7 +212,8 @@ class Work:
         above = len(self.parts.blocks) - self.layers[-1] - 1
         suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
         contexts = len(self.groups[0].contexts) if self.groups else 0
-        buckets = suffix / TOKENS[device] + (contexts + 1 if self.missing else 0)
+        tokens = step_tokens(self.model, self.parts, self.layers[-1])
+        buckets = suffix / tokens + (contexts + 1 if self.missing else 0)
         forward = len(self.layers) * contexts * (self.layers[-1] + 1)
         calls = {"targets": 3 * self.steps * buckets * above, "keys": forward, "statistics": 0.0}
         return {phase: count * CALL[device] for phase, count in calls.items()}
@@ -270,7 +289,7 @@ class Work:
     def _step(self) -> int:
         """Suffix tokens of the largest step."""
         suffix = sum(len(t.text.ids) - t.text.subject for group in self.missing for t in group.terms)
-        return min(TOKENS[kind_of(self.device)], suffix)
+        return min(step_tokens(self.model, self.parts, self.layers[-1]), suffix)
 
 
 def preflight(work: Work, known: Mapping[str, float], cache: Path) -> Preflight:

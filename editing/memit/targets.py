@@ -19,14 +19,14 @@ from transformers import Cache
 
 from editing.errors import NumericalError
 from editing.memit.adam import Adam
-from editing.memit.cost import TOKENS
+from editing.memit.cost import step_tokens
 from editing.memit.deltas import Delta
 from editing.memit.groups import Group
 from editing.memit.lbfgs import Lbfgs
 from editing.memit.target_batches import Bucket, buckets, collect
 from editing.model.architectures import Parts
 from editing.model.caching import FixedLayer, attending_to
-from editing.model.devices import device_of, kind_of, picked
+from editing.model.devices import device_of, picked
 from editing.model.hooks import injected, on_input, only_at, returns_tuple, starting_with
 from editing.progress import Progress, silent
 from editing.settings import EditSettings
@@ -76,7 +76,7 @@ class Optimisation:
         self.groups = list(groups)
         self.dtype = torch.promote_types(model.dtype, torch.float32)
         self.tuples = returns_tuple(model, parts.blocks[layer])
-        size = tokens or TOKENS[kind_of(device_of(parts.blocks[layer]))]
+        size = tokens or step_tokens(model, parts, layer)
         self.buckets = [collect(model, parts, rows, layer, self.dtype) for rows in buckets(groups, size)]
         self.norm = self._norms()
         self.delta = torch.zeros(len(self.groups), parts.width, dtype=self.dtype, device=self.norm.device)

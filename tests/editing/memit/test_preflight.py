@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from editing.editors.contract import BuildInputs
+from editing.memit import cost
 from editing.memit.build import build, estimate
 from editing.memit.rates import Rates
+from editing.model.architectures import locate_parts
 from editing.preflight import Preflight, duration, gib
 from editing.progress import Pace
 from tests.support.builds import built, inputs
@@ -172,3 +174,17 @@ def test_a_phase_that_restarts_has_a_new_rate() -> None:
     assert pace.at("judge", 0, 10) == (None, None)
     clock.now = 101.0
     assert pace.at("judge", 5, 10) == (5.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("tokens_that_fit", "expected"), [(100, 256), (300, 256), (1023, 512), (5000, 4096), (10**6, 8192)]
+)
+def test_a_pass_on_a_gpu_is_as_large_as_its_memory_allows(
+    tokens_that_fit: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny("llama", dtype=torch.float32)
+    parts = locate_parts(model)
+    assert cost.step_tokens(model, parts, 0) == cost.CPU_TOKENS
+    monkeypatch.setattr(cost, "kind_of", lambda _: "cuda")
+    monkeypatch.setattr(cost, "solve_bytes", lambda _: cost.step_bytes(model, parts, 0, tokens_that_fit))
+    assert cost.step_tokens(model, parts, 0) == expected
