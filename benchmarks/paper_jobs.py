@@ -31,6 +31,8 @@ REPORTS = 0.2
 REPORTS_S = 75.0
 ALONE = 0.25
 """Share of the time that `editors` may have the GPU to itself."""
+LEAST_S = 90.0
+"""A shorter turn measures nothing: a good part of it goes into loading the model and asking what it knows."""
 REPORT_LIMIT_S = 600.0
 """A report that has taken so long is given up."""
 GRACE_S = 10.0
@@ -179,8 +181,11 @@ def work(options: argparse.Namespace, began: float, until: float) -> list[JobEnd
 
 
 def in_turns(jobs: Sequence[Job], size: int, options: argparse.Namespace, until: float) -> list[JobEnd]:
-    """`size` at a time, with an equal share of the time for each; then those go on that it did not suffice for."""
-    share = (until - time.monotonic()) * min(size / len(jobs), 1.0)
+    """`size` at a time, with an equal share of the time for each; then those go on that it did not suffice for.
+
+    Where the time does not suffice for a turn of each, those at the end are left out.
+    """
+    share = max((until - time.monotonic()) * min(size / len(jobs), 1.0), LEAST_S)
 
     def turn(job: Job) -> JobEnd:
         return perform(job, options, min(until, time.monotonic() + share))

@@ -109,6 +109,10 @@ def test_what_its_share_of_the_time_does_not_suffice_for_has_a_second_turn(
     assert len(ends) == 5
     assert [name for name, _ in times] == [*(job.experiment for job in jobs), "table"]
     assert [left for _, left in times] == pytest.approx([1000, 1000, 1000, 1000, 4000], abs=300)
+    times.clear()
+    began = time.monotonic()
+    paper_jobs.in_turns(jobs, 1, options(tmp_path), began + 2 * paper_jobs.LEAST_S)
+    assert times[0][1] == pytest.approx(paper_jobs.LEAST_S, abs=30)
 
 
 def test_a_process_that_overruns_is_killed_and_one_without_time_is_not_begun(

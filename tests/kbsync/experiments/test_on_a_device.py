@@ -10,8 +10,8 @@ import pytest
 from tests.support.paths import REPOSITORY
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)  # it has the time limits of its tests
+@pytest.mark.thorough
+@pytest.mark.timeout(7200)  # it has the time limits of its tests
 def test_every_experiment_runs_on_another_device_than_the_cpu() -> None:
     tests = REPOSITORY / "tests/kbsync/experiments/on_a_device.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
