@@ -28,7 +28,7 @@ from editing.preflight import Preflight, existing
 CPU_TOKENS = 1024
 """Suffix tokens in one pass on a CPU: enough to keep it busy; more would exceed its caches."""
 FEWEST_TOKENS, MOST_TOKENS = 256, 8192
-"""On a GPU: a pass of 2,048 tokens through GPT-J-6B's shape took four times its arithmetic on an H100 (docs/engine.md)."""
+"""On a GPU: at 2,048 tokens, an H100 spends a quarter of the time on arithmetic (docs/engine.md)."""
 BATCH_FLOPS = {"cpu": 2e12, "cuda": 1e16}
 """Work of one batch in FLOPs: δs are stored when a batch is done, so an interruption may cost this much."""
 SMALLEST = 64
