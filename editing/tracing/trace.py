@@ -122,17 +122,15 @@ def trace(
     sigma = _embedding_deviation(model, known)
     generator = torch.Generator().manual_seed(how.seed)
     traced = TracedFacts(len(parts.blocks))
+    window = min(how.window, max(1, len(parts.blocks) // 2))
     began = time.monotonic()
     with frozen(model):
         for number, fact in enumerate(known):
             if number and how.minutes is not None and time.monotonic() - began > 60 * how.minutes:
                 break
-            width = fact.last + 1 - fact.first
-            drawn = torch.randn(how.samples, width, parts.width, generator=generator) * (how.noise * sigma)
-            traced.add(
-                fact,
-                Interventions(model, parts, fact, drawn, min(how.window, max(1, len(parts.blocks) // 2))),
-            )
+            size = how.samples, fact.last + 1 - fact.first, parts.width
+            drawn = torch.randn(size, generator=generator) * (how.noise * sigma)
+            traced.add(fact, Interventions(model, parts, fact, drawn, window))
             progress("tracing", number + 1, len(known))
     costs = traced.averaged(traced.costs())
     effects = {kind: traced.averaged(rows) for kind, rows in traced.effects.items()}
