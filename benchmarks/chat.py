@@ -226,6 +226,11 @@ def measured_on(device: str = "cpu") -> dict[str, Any]:
     }
 
 
+def both_machines(before: str, now: str) -> str:
+    """The machines of rows that were measured earlier, and this one."""
+    return before if now in before else "; then ".join(filter(None, (before, now)))
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Options that say which model is used, and where it runs."""
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

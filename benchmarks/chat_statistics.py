@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks import chat_world as world
-from benchmarks.chat import Bench, add_model_options, measured_on, model_directory
+from benchmarks.chat import Bench, add_model_options, both_machines, measured_on, model_directory
 from benchmarks.chat_contexts import SETTINGS
 from benchmarks.chat_tables import RESULTS, table, without_texts
 from benchmarks.chat_unchanged import TOKENS, Untouched, answered, asked_about, changes, share, unchanged
@@ -130,7 +130,8 @@ def measure(
         if row == NOT_EDITED:
             tensors, lam = _rounded(bench.model), 0.0
         else:
-            built = build(bench.model, bench.tokenizer, _inputs(bench, row, cache, scratch))
+            inputs = _inputs(bench, row, cache, corpus(scratch), others)
+            built = build(bench.model, bench.tokenizer, inputs)
             tensors, lam = built.tensors, built.cost.lam
         with swapped(bench.model, tensors):
             now = ask(bench, others)
@@ -139,14 +140,17 @@ def measure(
         kept({**found, "changed": [list(one) for one in changes(others, base.untouched, now.untouched)]})
 
 
-def _inputs(bench: Bench, row: Row, cache: Path, scratch: Path) -> BuildInputs:
+def _inputs(bench: Bench, row: Row, cache: Path, pages: Path, others: Sequence[Untouched]) -> BuildInputs:
+    """What is edited, and what is kept: no subject that is asked about to see what is left as it is."""
+    asked = " ".join(one.question for one in others)
+    kept = [(text, subject) for text, subject in bench.kept() if subject not in asked] if row.keep else []
     return BuildInputs(
         requests=bench.requests(chat=True),
         settings=row.settings(),
         cache=cache,
         base_digest="pretrained",
-        corpus=[corpus(scratch)] if row.statistics in CHAT else [],
-        kept=bench.kept() if row.keep else (),
+        corpus=[pages] if row.statistics in CHAT else [],
+        kept=kept,
     )
 
 
@@ -207,7 +211,9 @@ def main() -> None:
     def keep(row: dict[str, Any]) -> None:
         print(json.dumps(row), flush=True)
         result["rows"].append(row)
+        before = result.get("machine", "")
         result.update(measured_on(options.device), cpu_seconds=earlier + round(time.process_time()))
+        result["machine"] = both_machines(before, result["machine"])
         file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
     lams = [lam if lam == "auto" else float(lam) for lam in options.lams]
