@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editing.errors import ArchitectureError
-from editing.model.devices import kind_of
 from editing.model.directory import ModelDirectory
 from kbsync.standalone.target import Chosen
 
@@ -197,7 +196,7 @@ def _final_norm(model: Any, parts: Parts) -> str:
 
 def _memory(model: Any, parts: Parts, layers: tuple[int, ...], chosen: Chosen) -> dict[str, int]:
     """Bytes of the weights and, in addition to them, of each phase of an edit of `EDITS` facts in `layers`."""
-    from editing.memit.cost import TOKENS, Work, step_bytes
+    from editing.memit.cost import Work, step_bytes, step_tokens
 
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     if not layers:
@@ -218,7 +217,7 @@ def _memory(model: Any, parts: Parts, layers: tuple[int, ...], chosen: Chosen) -
     phases = work.memory()
     return {
         "weights": weights,
-        "optimisation": step_bytes(model, parts, layers[-1], TOKENS[kind_of(work.device)]),
+        "optimisation": step_bytes(model, parts, layers[-1], step_tokens(model, parts, layers[-1])),
         "statistics": phases["statistics"],
         "solve": phases["solve"],
     }
