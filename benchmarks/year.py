@@ -2,9 +2,9 @@
 
 A home with a ledger in SQLite lives through simulated days under an injected clock.  Each day a source states other
 values for some of its slots, and the daemon's cycle reads them, builds and promotes when `[plan]` says so, and applies
-`[retention]`.  Everything but the worker is the real thing; the worker is scripted and writes small candidates, with a
-residual for each new fact and lines in its log, so that three years take less than five minutes of one core.  The sizes
-are measured at the end of every day.  Writes `year.json`, `.md` and `.svg`.
+`[retention]`; a key signs the log.  Everything but the worker is the real thing; the worker is scripted and writes
+small candidates, with a residual for each new fact and lines in its log, so that three years take less than five
+minutes of one core.  The sizes are measured at the end of every day.  Writes `year.json`, `.md` and `.svg`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from editing.spec import BuildReport, BuildSpec
 from kbsync.application import Application
 from kbsync.home import Home
 from kbsync.leadership import Leadership
+from kbsync.proofs import keys
 from kbsync.service.cycle import Reading, cycle
 from state.records import RunState
 from tests.support.micro import make
@@ -50,12 +51,33 @@ POLICIES: dict[str, dict[str, str]] = {
     "for ever": {},
     "as recommended": {
         "events": "730d",
+        "archive": "180d",
+        "archived": "1825d",
         "observations": "365d",
         "reports": "180d",
         "checkpoints": "90d",
         "logs": "30d",
+        "probes": "180d",
+        "cache": "180d",
+        "rewrite": "90d",
     },
-    "30 days": dict.fromkeys(("events", "observations", "reports", "checkpoints", "logs"), "30d"),
+    "30 days": {
+        **dict.fromkeys(
+            (
+                "events",
+                "archive",
+                "observations",
+                "reports",
+                "checkpoints",
+                "logs",
+                "probes",
+                "cache",
+                "rewrite",
+            ),
+            "30d",
+        ),
+        "archived": "90d",
+    },
 }
 """Periods in `[retention]`; those recommended are those of docs/operating.md."""
 TABLES = {
@@ -76,10 +98,11 @@ PARTS = {
     "views": "– which facts were in which view",
     "observations": "– observations",
     "other": "– the rest",
+    "archive": "archived events",
     "wal": "SQLite's write-ahead log",
 }
 """What is reported, with its name in the table."""
-DRAWN = ("runs", "cache", "logs", "checkpoints", "ledger", "log", "observations", "wal")
+DRAWN = ("runs", "cache", "logs", "checkpoints", "ledger", "log", "observations", "archive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +154,7 @@ def lived(root: Path, periods: Mapping[str, str], life: Life) -> Iterator[dict[s
     config.write_text(config.read_text().replace("[plan]", plan))
     chance, app = random.Random(17), home.application()
     with closing(app), app.leading() as leadership:
+        keys.create(app, None, None, "benchmark")
         worker = Worker(home.home.worker_log)
         for day in range(life.days):
             number = life.changed if day else life.slots
@@ -162,6 +186,7 @@ def sizes(home: Home) -> dict[str, int]:
         "runs": _bytes(set(_files(home.runs)) - logs),
         "logs": _bytes(logs),
         "cache": _bytes(_files(home.cache)),
+        "archive": _bytes(_files(home.archive)),
         "checkpoints": _bytes(file for file in _files(home.checkpoints) if file.stat().st_ino not in base),
     }
 

@@ -61,7 +61,7 @@ class Application:
         if self.settings.state.url is None:
             self.home.prepare_database()
         url = self.settings.database_url(self.home)
-        state = State.open(url, clock=self.now, identity=identity.of_process())
+        state = State.open(url, clock=self.now, identity=identity.of_process(), archive=self.home.archive)
         state.migrate()
         return state
 

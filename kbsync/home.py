@@ -159,6 +159,11 @@ class Home:
         return self.root / "retention.json"
 
     @property
+    def archive(self) -> Path:
+        """Events that were moved out of the ledger; part of the ledger, as its database is."""
+        return self.root / "archive"
+
+    @property
     def keys(self) -> Path:
         """Private halves of signing keys."""
         return self.root / "keys"

@@ -21,11 +21,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from state import anchors, merkle
+from state.archive import ArchivedFile
+from state.archived_log import Begun, Unfit, begin_at, whole, written_state
+from state.cuts import cut_of
 from state.driver_errors import translated
-from state.errors import AnchorContradicted, Damaged
+from state.errors import AnchorContradicted, ArchiveMissing, Damaged
 from state.hash_chain import GENESIS, link
 from state.lineage import origin_of
-from state.log_proofs import LogProofs, events, exported, hashes_of, instance_of, lineage_of
+from state.log_proofs import LogProofs, archived_event, events, exported, hashes_of, instance_of, lineage_of
 from state.notes import SigningKey, TreeHead
 from state.records import Anchor, Difference, Verification
 from state.redaction import Redactions
@@ -48,23 +51,24 @@ class Audit(LogProofs):
     def verify(self, *kept: Anchor, witnesses: Witnesses = ()) -> Verification:
         """Recomputes chain and tree, from the first event, and compares them with what was `kept` outside.
 
-        `kept` is what one witness has, `witnesses` what each of several has.
+        `kept` is what one witness has, `witnesses` what each of several has.  Archived events are read from their
+        files; where one of these is not there, from the signed cut on.
         """
-        with translated(self._url), self._reader.begin() as connection, _any_bytes(connection):
-            tree, log = Recomputed(), Log(instance_of(connection))
-            found = verify_rows(events(connection), *kept, witnesses=witnesses, tree=tree, log=log)
-            return _with_tables(found, tree.differences(connection)) if found.ok else found
+        with self._read() as connection:
+            return self._verified(connection, (kept, *witnesses))
 
     def verify_since(self, start: Anchor, witnesses: Witnesses = ()) -> Verification:
         """As `verify`, from a head on that was verified before: every later event, and every witnessed head.
 
         An event changed below `start` while the tree there was left as it was is found by `verify` only.
         """
-        with translated(self._url), self._reader.begin() as connection, _any_bytes(connection):
-            tree = Tree(connection)
+        with self._read() as connection:
+            tree = Tree(connection, self._archive)
+            if start.seq < tree.archived:
+                return self._verified(connection, witnesses)
             try:
-                log = self._log(connection, [start, *chain.from_iterable(witnesses)])
-            except Damaged as error:
+                log = self._log(connection, tree, ([start], *witnesses))
+            except (Damaged, ArchiveMissing) as error:
                 return Verification(False, 0, tree.size + 1, str(error), failed="chain")
             for kept in ([start], *witnesses):
                 if (wrong := contradiction(kept, log)) is not None:
@@ -72,27 +76,66 @@ class Audit(LogProofs):
             grown = Recomputed(merkle.Frontier.of(start.seq, tree.node))
             begun = Log(log.instance, log.lineage, start.seq, {start.seq: start.hash})
             found = verify_rows(events(connection, start.seq), tree=grown, log=begun)
-            if found.ok and grown.root() != log.roots[log.head]:
-                reason = f"the tree's rows after event {start.seq} are not those of the events"
-                return Verification(False, found.count, start.seq + 1, reason, failed="chain")
-            return found
+            return _with_root(found, grown, log.roots[log.head], start.seq)
 
     def verify_tables(self, *kept: Anchor, witnesses: Witnesses = ()) -> Verification:
         """As `verify`, and compares every row of the tables with its events.
 
         On one snapshot of the ledger, so that it may be called while others write.
         """
-        with (
-            translated(self._url),
-            self._reader.begin() as connection,
-            _any_bytes(connection),
-            Replay() as replay,
-        ):
-            tree, log = Recomputed(), Log(instance_of(connection))
-            rows = _replayed(events(connection), replay)
-            found = verify_rows(rows, *kept, witnesses=witnesses, tree=tree, log=log)
-            unlike = chain(tree.differences(connection), differences(connection, replay))
-            return _with_tables(found, unlike) if found.ok else found
+        with self._read() as connection, Replay() as replay:
+            return self._verified(connection, (kept, *witnesses), replay)
+
+    def state_after(
+        self, last: int, kept: Mapping[int, str], witnesses: Witnesses = ()
+    ) -> tuple[Verification, ArchivedFile | None]:
+        """As `verify_tables`; also writes down what the tables had to be after event `last`, where the log verifies.
+
+        `kept`: see `archived_log.written_state`.  Raises Unreachable where the file cannot be written.
+        """
+        made: list[ArchivedFile] = []
+        with self._read() as connection, Replay() as replay:
+
+            def write_down(seq: int) -> None:
+                if seq == last:
+                    made.append(written_state(self._archive, last, kept, replay))
+
+            found = self._verified(connection, witnesses, replay, write_down)
+        return found, made[0] if found.ok and made else None
+
+    def _verified(
+        self,
+        connection: Connection,
+        witnesses: Witnesses,
+        replay: Replay | None = None,
+        replayed: Callable[[int], None] = lambda seq: None,
+    ) -> Verification:
+        cut = cut_of(connection)
+        absent = () if cut is None else tuple(cut.absent(self._archive))
+        try:
+            if cut is None or not absent:
+                begun, rows = None, whole(connection, self._archive, cut)
+            else:
+                begun = begin_at(cut, connection, self._archive, replay)
+                rows = events(connection, cut.last)
+        except Unfit as error:
+            return Verification(False, 0, error.seq, str(error), failed="chain", archived=absent)
+        except (Damaged, ArchiveMissing) as error:
+            return Verification(False, 0, 1, str(error), failed="chain", archived=absent)
+        begun = begun or Begun(Log(instance_of(connection)), Recomputed())
+        if replay is not None:
+            rows = _replayed(rows, replay, replayed)
+        found = verify_rows(
+            rows, witnesses=witnesses, tree=begun.tree, log=begun.log, redactions=begun.redactions
+        )
+        found = replace(found, archived=absent)
+        if not found.ok:
+            return found
+        if absent:
+            found = _with_root(found, begun.tree, Tree(connection).root(begun.log.head), begun.log.archived)
+        unlike = () if absent else begun.tree.differences(connection)
+        tables = () if replay is None else differences(connection, replay)
+        return _with_tables(found, chain(unlike, tables)) if found.ok else found
 
     def write_anchor(
         self, path: Path, signer: SigningKey | None = None, *, restored: bool = False
@@ -107,7 +150,7 @@ class Audit(LogProofs):
         known = anchors.read_for_appending(path)
         with translated(self._url), self._reader.begin() as connection:
             head = self._head(connection)
-            log = self._log(connection, known)
+            log = self._log(connection, Tree(connection, self._archive), [known])
             if head is not None and signer is not None:
                 head = _signed(head, connection, log, signer, known if restored else ())
         candidate = () if head is None or _is_there(head, known) else (head,)
@@ -122,16 +165,26 @@ class Audit(LogProofs):
             anchors.append(path, one)
         return head
 
-    def _log(self, connection: Connection, known: Sequence[Anchor]) -> Log:
-        """The log, as far as it is to be compared with these anchors and the head."""
-        tree = Tree(connection)
-        sizes = {anchor.seq for anchor in known if anchor.note and anchor.seq <= tree.size} | {tree.size}
+    def _log(self, connection: Connection, tree: Tree, groups: Witnesses) -> Log:
+        """The log, as far as it is to be compared with these anchors of each witness, and the head.
+
+        Of archived events, that is the newest anchor of each.  Raises ArchiveMissing if their file is not there.
+        """
+        wanted = [one for group in groups for one in group if one.seq > tree.archived or one is group[-1]]
+        sizes = {one.seq for one in wanted if one.note and one.seq <= tree.size} | {tree.size}
+        numbers = {tree.size, *(one.seq for one in wanted)}
+        archived = {
+            seq: archived_event(connection, self._archive, seq)["hash"]
+            for seq in numbers
+            if 0 < seq <= tree.archived
+        }
         return Log(
             instance_of(connection),
             lineage_of(connection),
             tree.size,
-            hashes_of(connection, {tree.size, *(anchor.seq for anchor in known)}),
+            {**hashes_of(connection, numbers), **archived},
             {size: tree.root(size) for size in sizes},
+            tree.archived,
         )
 
     def export_jsonl(self, out: IO[str], shown: Callable[[str], str] = str) -> int:
@@ -152,8 +205,17 @@ class Audit(LogProofs):
 
     @contextmanager
     def _rows(self) -> Iterator[Iterator[dict[str, Any]]]:
+        """Every event; raises ArchiveMissing, before the first, if a file of archived ones is not there."""
+        with self._read() as connection:
+            cut = cut_of(connection)
+            for file in () if cut is None else cut.absent(self._archive):
+                raise ArchiveMissing(file, self._archive.directory)
+            yield whole(connection, self._archive, cut)
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
         with translated(self._url), self._reader.begin() as connection, _any_bytes(connection):
-            yield events(connection)
+            yield connection
 
 
 def verify_rows(
@@ -162,12 +224,13 @@ def verify_rows(
     witnesses: Witnesses = (),
     tree: Recomputed | None = None,
     log: Log | None = None,
+    redactions: Redactions | None = None,
 ) -> Verification:
     """Checks events in order, then what was `kept` outside, by one witness or by each of `witnesses`; also for an
     export, read back from its file.
 
-    `tree` and `log`: where the tree of these events, and what is known of the log, are collected; they begin
-    at what was verified before.
+    `tree`, `log` and `redactions`: where the tree of these events, what is known of the log, and which events were
+    redacted are collected; they begin at what was verified before.
     """
     tree, log = tree or Recomputed(), log or Log(None)
     groups = (kept, *witnesses)
@@ -175,7 +238,7 @@ def verify_rows(
     hashes, roots = dict(log.hashes), dict(log.roots)
     count, first = log.head, log.head
     previous = hashes[first] if first else GENESIS
-    redactions = Redactions()
+    redactions = redactions or Redactions()
     try:
         for row in rows:
             if (reason := _fault(row, count + 1, previous, redactions)) is not None:
@@ -186,6 +249,10 @@ def verify_rows(
             redactions.event(row, log.lineage)
             if count in witnessed:
                 hashes[count], roots[count] = previous, tree.root()
+    except Unfit as error:
+        return Verification(False, count - first, error.seq, str(error), failed="chain")
+    except (Damaged, ArchiveMissing) as error:
+        return Verification(False, count - first, count + 1, str(error), failed="chain")
     except (DBAPIError, sqlite3.DatabaseError) as error:
         reason = f"event {count + 1} cannot be read: {error}"
         return Verification(False, count - first, count + 1, reason, failed="chain")
@@ -219,11 +286,14 @@ def _fault(row: Mapping[str, Any], seq: int, previous: str, redactions: Redactio
     return f"event {seq} was changed: its hash does not match its content"
 
 
-def _replayed(rows: Iterable[dict[str, Any]], replay: Replay) -> Iterator[dict[str, Any]]:
+def _replayed(
+    rows: Iterable[dict[str, Any]], replay: Replay, replayed: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
     """The rows as they come; each is replayed once the next is asked for, its own hash having been checked."""
     for row in rows:
         yield row
         replay.event(row)
+        replayed(row["seq"])
 
 
 def _signed(
@@ -244,13 +314,21 @@ def _is_there(head: Anchor, known: Sequence[Anchor]) -> bool:
     )
 
 
+def _with_root(found: Verification, grown: Recomputed, root: bytes, since: int) -> Verification:
+    """Whether the rows of the tree's table lead to the root of the events after `since`."""
+    if not found.ok or grown.root() == root:
+        return found
+    reason = f"the tree's rows after event {since} are not those of the events"
+    return replace(found, ok=False, first_bad=since + 1, reason=reason, failed="chain")
+
+
 def _with_tables(found: Verification, unlike: Iterable[Difference]) -> Verification:
     listed = list(unlike)
     if not listed:
         return found
     reason = f"{len(listed)} rows do not match the log; the first is {listed[0]}"
     return Verification(
-        False, found.count, None, reason, tuple(listed[:LISTED]), len(listed), failed="tables"
+        False, found.count, None, reason, tuple(listed[:LISTED]), len(listed), "tables", found.archived
     )
 
 

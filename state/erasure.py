@@ -12,12 +12,13 @@ from typing import Any
 
 from sqlalchemy import delete, or_, select
 
-from state.event_erasure import EventErasure, Sign
+from state.archive_erasure import ArchiveErasure, ErasedEvents
+from state.cuts import Cut
+from state.event_erasure import Sign
 from state.fact_queries import FACTS, PROBES
 from state.facts import LOGGED_COLUMNS, FactTransitions
 from state.forgotten import ForgottenTransitions
 from state.hash_chain import canonical
-from state.log_proofs import events
 from state.merges import MERGES
 from state.names import SubjectNames
 from state.observations import OBSERVATIONS, READINGS
@@ -129,7 +130,7 @@ class ErasureQueries(SubjectQueries):
         return taken
 
 
-class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, EventErasure):
+class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, ArchiveErasure):
     def erase_subject(self, subject: str, reason: str, actor: str, sign: Sign | None) -> Erased:
         """Erases the subject wherever the ledger has it, and bars it from being learnt again.
 
@@ -153,7 +154,7 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
             frozenset(fact.id for fact in facts),
             {name: [key_text((subject,))] for name in ("entities", "merges")},
         )
-        redacted = self._redact(erasure)
+        redacted, cut = self._redact(erasure)
         after = self.facts(ids=[fact.id for fact in facts])
         self._log(actor, [NewEvent("fact.retracted", _tombstone(fact), fact=fact.id) for fact in after])
         body = {
@@ -166,6 +167,7 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
         }
         self._log(actor, [NewEvent("subject.forgotten", body)])
         self._vouch(one.number, redacted, actor, sign)
+        self.state_erased(cut, actor, sign)
         slots = tuple(sorted({slot for slots in filtered.values() for slot in slots}))
         return Erased(one.number, len(facts), observed + len(filtered), len(redacted), views, slots, shared)
 
@@ -238,26 +240,27 @@ class ErasureTransitions(FactTransitions, ForgottenTransitions, ErasureQueries, 
                     key = tuple(values[column.name] for column in keys)
                     self._update(source, _is(keys, key), **left)
 
-    def _redact(self, erasure: Erasure) -> dict[str, str]:
-        """Take the words out of every event that has them; digests of what is left, by number.
+    def _redact(self, erasure: Erasure) -> tuple[dict[str, str], Cut | None]:
+        """Take the words out of every event that has them: digests of what is left, by number, and the cut that names
+        the archived files without them.
 
         The seals of rows that were erased lose their salt; the rows that they share it with are sealed again.
         """
-        changed, unsalted = [], []
+        found = ErasedEvents()
         erased = {source.name: set(map(key_text, keys)) for source, keys in self._touched.items()}
-        others: dict[str, set[str]] = {}
-        for row in events(self.connection):
+        for row in self._whole_log():
             left = erasure.of(row)
             if left is not None:
-                changed.append(left)
+                found.changed.append(left)
             if row["rows"] is not None and any(f'"{name}":' in row["rows"] for name in erased):
                 sealed = json.loads(row["rows"])
                 if any(not erased[name].isdisjoint(keys) for name, keys in sealed.items() if name in erased):
-                    unsalted.append(row["seq"])
+                    found.unsalted.add(row["seq"])
                     for name, keys in sealed.items():
-                        others.setdefault(name, set()).update(keys)
-        self._seal_again(others)
-        return self._rewrite_events(changed, unsalted)
+                        found.seals(name, keys)
+        cut = self._erase_archived(erasure, erased, found)
+        self._seal_again(found.others)
+        return self._rewrite_events(found.changed, found.unsalted), cut
 
     def _seal_again(self, rows: Mapping[str, Collection[str]]) -> None:
         """Have rows, by table and the text of their key, sealed by the next event."""

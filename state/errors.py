@@ -11,6 +11,7 @@
     ├── Inconsistent              rows contradict each other, as after a change by hand
     ├── Unstorable                a text that no database can hold (NUL, lone surrogates)
     ├── AnchorMissing             there is no anchor file at that path
+    ├── ArchiveMissing            a file of archived events is not in its directory
     ├── AnchorContradicted        an anchor file and the log disagree: one of them was rewritten
     ├── NameTaken                 a name that was given before and is not given again
     ├── NotFound                  no row with that id
@@ -34,6 +35,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from state.records import Fact
 
 
@@ -79,6 +82,15 @@ class Unstorable(StateError):
 
 class AnchorMissing(StateError):
     """There is no anchor file at that path."""
+
+
+class ArchiveMissing(StateError):
+    """A file of archived events, which is needed, is not in its directory."""
+
+    def __init__(self, file: str, directory: Path | None, *, ended: bool = False) -> None:
+        self.file = file
+        what = "which is not kept any more" if ended else f"which is not in {directory}: put it back"
+        super().__init__(f"the events are archived in {file}, {what}")
 
 
 class AnchorContradicted(StateError):

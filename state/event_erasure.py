@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import bindparam, text, update
 
@@ -41,16 +41,19 @@ class EventErasure(Writer):
         return {str(row["seq"]): digest_of_event(row) for row in changed}
 
     @contextmanager
-    def _events_writable(self) -> Iterator[None]:
-        """Lift the protection of the audit log within this transaction; a rollback restores it, too."""
+    def _events_writable(self, verb: Literal["update", "delete"] = "update") -> Iterator[None]:
+        """Lift the protection of the audit log within this transaction; a rollback restores it, too.
+
+        `verb`: what is to be allowed, where the database protects the log from each by itself (SQLite).
+        """
         if self.connection.dialect.name != "sqlite":
             self.connection.execute(text("ALTER TABLE events DISABLE TRIGGER events_append_only"))
             yield
             self.connection.execute(text("ALTER TABLE events ENABLE TRIGGER events_append_only"))
             return
-        found = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'events_no_update'")
+        found = text(f"SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'events_no_{verb}'")
         statement = str(self.connection.execute(found).scalar_one())
-        self.connection.execute(text("DROP TRIGGER events_no_update"))
+        self.connection.execute(text(f"DROP TRIGGER events_no_{verb}"))
         yield
         self.connection.exec_driver_sql(statement)
 

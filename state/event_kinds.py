@@ -27,6 +27,7 @@ EventKind = Literal[
     "subject.forgotten",
     "subject.released",
     "events.redacted",
+    "events.archived",
     "retention.applied",
     "breaker.tripped",
     "view.created",

@@ -24,6 +24,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 
 from state import copies, database, migrations
+from state.archive import Archive
+from state.archived_log import replayed
+from state.archiving import ArchivingQueries
 from state.audit import Audit
 from state.checkpoints import CheckpointTransitions
 from state.checks import CheckQueries, CheckTransitions
@@ -38,7 +41,6 @@ from state.in_force import InForceQueries, InForceTransitions
 from state.instance import InstanceQueries, InstanceTransitions
 from state.instants import InstantTransitions
 from state.leases import LeaseQueries
-from state.log_proofs import events
 from state.merges import MergeQueries, MergeTransitions
 from state.observations import ObservationTransitions
 from state.past_queries import PastQueries
@@ -50,7 +52,7 @@ from state.records import Lease, SlotKey
 from state.renderings import RenderingQueries, RenderingTransitions
 from state.replay import Replay
 from state.requests import RequestQueries, RequestTransitions
-from state.retention import RetentionQueries, RetentionTransitions
+from state.retention import RetentionTransitions
 from state.runs import RunTransitions
 from state.slots import SlotQueries, SlotTransitions
 from state.sources import SourceQueries, SourceTransitions
@@ -66,7 +68,7 @@ class Snapshot(
     PastQueries,
     CountQueries,
     ForgottenQueries,
-    RetentionQueries,
+    ArchivingQueries,
     ProvenanceQueries,
     SlotQueries,
     SourceQueries,
@@ -121,8 +123,10 @@ def utc_now() -> datetime:
 class State:
     """A ledger; safe to share between threads, each with transactions of its own."""
 
-    def __init__(self, url: URL, clock: Callable[[], datetime], busy: float, identity: str) -> None:
-        self.url, self.clock = url, clock
+    def __init__(
+        self, url: URL, clock: Callable[[], datetime], busy: float, identity: str, archive: Archive
+    ) -> None:
+        self.url, self.clock, self.archive = url, clock, archive
         self._busy, self._identity = busy, identity
         self._on_behalf: ContextVar[str] = ContextVar("on_behalf", default="")
 
@@ -134,16 +138,18 @@ class State:
         *,
         busy: float = database.BUSY_SECONDS,
         identity: str = "",
+        archive: Path | None = None,
     ) -> State:
         """Opens a ledger without touching it: no file is made and nothing is migrated.
 
         `busy`: seconds that a writer waits for its turn. `identity`: who the operating system says is
-        writing; every event has it. Raises Unreachable for a URL or a
+        writing; every event has it. `archive`: the directory of events that
+        were moved out of the ledger. Raises Unreachable for a URL or a
         directory that cannot hold a ledger.
         """
         parsed = database.parse(url)
         database.check_place(parsed)
-        return cls(parsed, clock, busy, identity)
+        return cls(parsed, clock, busy, identity, Archive(archive))
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -153,7 +159,7 @@ class State:
         NotMigrated where there is no ledger.
         """
         with translated(self.url), self._writer.begin() as connection:
-            transaction = Transaction(connection, self.clock, self.identity)
+            transaction = Transaction(connection, self.clock, self.identity, archive=self.archive)
             yield transaction
             transaction.seal()
 
@@ -177,7 +183,7 @@ class State:
     def read(self) -> Iterator[Snapshot]:
         """One consistent snapshot, which takes no lock; keep it short."""
         with translated(self.url), self._reader.begin() as connection:
-            yield Snapshot(connection, self.clock)
+            yield Snapshot(connection, self.clock, archive=self.archive)
 
     def watched(
         self, source: str, relation: str | None = None, *, page: int = 1_000
@@ -237,6 +243,15 @@ class State:
         with translated(self.url):
             copies.compact(self.url, self._busy)
 
+    def tidy_archive(self) -> list[str]:
+        """Delete the archive's files that the log does not name: replaced by an erasure, or left by a killed process.
+
+        The caller leads.  Returns their names.
+        """
+        with self.read() as tx:
+            cut = tx.cut()
+        return self.archive.remove_all_but(() if cut is None else cut.names)
+
     @staticmethod
     def revision() -> str:
         """The revision of the tables that this code is written for."""
@@ -265,13 +280,12 @@ class State:
     @cached_property
     def audit(self) -> Audit:
         """Verifies, exports and anchors the event log."""
-        return Audit(self._reader, self.url, self.clock)
+        return Audit(self._reader, self.url, self.clock, self.archive)
 
     def _seal_migrated(self, connection: Connection, before: str, after: str) -> None:
         """New seals for the rows that a migration rewrote or that are older than seals."""
         with Replay() as replay:
-            for row in events(connection):
-                replay.event(row)
+            replayed(connection, self.archive, replay)
             found = {source: unlike_seals(connection, replay, source) for source in SEALED}
         rows = {source.name: {one.key: one.seal for one in unlike} for source, unlike in found.items()}
         Transaction(connection, self.clock).seal_anew(rows, before, after)

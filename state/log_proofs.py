@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.engine import URL
 
+from state.archive import Archive
+from state.cuts import cut_of
 from state.driver_errors import translated
 from state.lineage import KINDS, Lineage, origin_of
 from state.notes import SigningKey, TreeHead
@@ -24,8 +27,11 @@ _PAGE = 2000
 class LogProofs:
     """The log's head, its keys, and proofs from its Merkle tree."""
 
-    def __init__(self, reader: Engine, url: URL, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, reader: Engine, url: URL, clock: Callable[[], datetime], archive: Archive | None = None
+    ) -> None:
         self._reader, self._url, self._clock = reader, url, clock
+        self._archive = archive or Archive(None)
 
     def anchor(self) -> Anchor | None:
         """The head of the chain now; None while the log is empty."""
@@ -45,24 +51,32 @@ class LogProofs:
     def tree_head(self, signer: SigningKey, size: int | None = None) -> str:
         """The signed note of the log's head, or of its first `size` events."""
         with translated(self._url), self._reader.begin() as connection:
-            tree = Tree(connection)
+            tree = Tree(connection, self._archive)
             return _signed(connection, tree, tree.size if size is None else size, signer)
+
+    def root(self, size: int) -> bytes:
+        """The root of the Merkle tree over the first `size` events."""
+        with translated(self._url), self._reader.begin() as connection:
+            return Tree(connection, self._archive).root(size)
 
     def consistency(self, old: int, size: int) -> list[bytes]:
         """The proof that the first `old` events are the beginning of the first `size`."""
         with translated(self._url), self._reader.begin() as connection:
-            return Tree(connection).consistency(old, size)
+            return Tree(connection, self._archive).consistency(old, size)
 
     def proven(
         self, numbers: Sequence[int], signer: SigningKey
     ) -> tuple[str, list[tuple[dict[str, Any], list[bytes]]]]:
         """The signed note of the log's head and, of each of these events, its columns and the proof under that head."""
         with translated(self._url), self._reader.begin() as connection:
-            tree = Tree(connection)
+            tree = Tree(connection, self._archive)
             rows: dict[int, dict[str, Any]] = {}
             for chunk in chunks(numbers):
                 found = connection.execute(select(EVENTS).where(EVENTS.c.seq.in_(chunk)))
                 rows |= {row.seq: exported(dict(row._mapping)) for row in found}
+            for seq in numbers:
+                if seq not in rows:
+                    rows[seq] = exported(archived_event(connection, self._archive, seq))
             proofs = [(rows[seq], tree.inclusion(seq, tree.size)) for seq in numbers]
             return _signed(connection, tree, tree.size, signer), proofs
 
@@ -85,6 +99,14 @@ def events(connection: Connection, after: int | None = None) -> Iterator[dict[st
     while rows:
         yield from (dict(row._mapping) for row in rows)
         rows = connection.execute(statement.where(EVENTS.c.seq > rows[-1].seq)).fetchall()
+
+
+def archived_event(connection: Connection, archive: Archive, seq: int) -> dict[str, Any]:
+    """An event that was moved out of the ledger.  Raises LookupError if it was not, and what `Archive.rows` raises."""
+    if (cut := cut_of(connection)) is None or seq > cut.last:
+        raise LookupError(f"there is no event {seq}")
+    segment = cut.segment_of(seq)
+    return next(islice(archive.rows(segment), seq - segment.first, None))
 
 
 def exported(row: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
 
@@ -173,6 +173,17 @@ class Replay:
                 database.execute("ROLLBACK")
             database.execute("DROP TABLE IF EXISTS found")
         return [Unlike(*row) for row in (*changed, *gone)]
+
+    def logged(self) -> Iterator[tuple[Any, ...]]:
+        """Of every row that the log knows: table, key, seal, the event that sealed it, and the salt of that."""
+        self._flush()
+        yield from self._database.execute("SELECT kind, key, seal, seq, salt FROM logged ORDER BY kind, key")
+
+    def continue_from(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Begin with rows as `logged` gave them."""
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT INTO logged VALUES (?, ?, ?, ?, ?)", rows)
+        self._database.execute("COMMIT")
 
     def _flush(self) -> None:
         self._database.execute("BEGIN")

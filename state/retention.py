@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import exists, func, or_, select
 
+from state.cuts import archived
 from state.erasure import ErasureQueries, ErasureTransitions
 from state.event_erasure import Sign
 from state.fact_queries import FACTS, PROBES
@@ -89,8 +90,9 @@ class RetentionQueries(ErasureQueries):
     def expired_events(self, before: datetime, in_use: InUse, after: int = 0) -> Iterator[dict[str, Any]]:
         """What is left of each event older than `before` that has a payload and is not about something in use.
 
-        `after`: only events with a higher number.
+        `after`: only events with a higher number.  An archived event stays as its file has it.
         """
+        after = max(after, archived(self.connection))
         kinds = or_(*(EVENTS.c.kind.startswith(f"{what}.") for what in PAYLOADS))
         chosen = select(EVENTS).where(kinds, EVENTS.c.at < instant(before)).order_by(EVENTS.c.seq)
         while rows := self._rows(chosen.where(EVENTS.c.seq > after).limit(_PAGE)):

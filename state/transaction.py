@@ -32,6 +32,8 @@ from sqlalchemy import (
 )
 
 from state import hash_chain, seals
+from state.archive import Archive
+from state.cuts import Cut, cut_of
 from state.errors import Unstorable
 from state.event_kinds import EventKind
 from state.kinds_of_events import is_kind, is_rare, is_rare_kind
@@ -87,6 +89,8 @@ class Reader:
 
     connection: Connection
     clock: Callable[[], datetime]
+    archive: Archive = field(default_factory=lambda: Archive(None), kw_only=True)
+    """Where the events are that were moved out of the ledger."""
 
     def _rows(self, statement: Any) -> Sequence[AnyRow]:
         return self.connection.execute(statement).fetchall()
@@ -103,6 +107,10 @@ class Reader:
         unnest = func.json_each if sqlite else func.json_array_elements
         pair = unnest(literal(pairs, JSON)).table_valued(column("value", JSON)).c.value
         return tuple_(SLOTS.c.subject, SLOTS.c.relation).in_(select(pair[0].as_string(), pair[1].as_string()))
+
+    def cut(self) -> Cut | None:
+        """The newest signed cut of the log."""
+        return cut_of(self.connection)
 
     def head(self) -> Event | None:
         """The newest event, or None in an empty log."""
@@ -136,8 +144,13 @@ class Reader:
 
 def event_of(row: AnyRow) -> Event:
     """The record of an event's row; its instant is parsed from the text that the hash covers."""
-    values = dict(row._mapping)
-    return Event(**{**values, "at": datetime.fromisoformat(values["at"])})
+    return event_of_row(row._mapping)
+
+
+def event_of_row(values: Mapping[Any, Any]) -> Event:
+    """As `event_of`, of columns by name, of which there may be more."""
+    given = {name: values[name] for name in _EVENT_NAMES}
+    return Event(**{**given, "at": datetime.fromisoformat(given["at"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 
 from sqlalchemy import Connection, func, insert, select
 
 from state import merkle
+from state.archive import Archive
+from state.cuts import archived, cut_of
 from state.errors import Damaged
 from state.records import Difference
 from state.tables import Events, Subtrees, table
@@ -55,8 +58,10 @@ class Recomputed:
 class Tree:
     """The tree as it is in one transaction; what was read is kept for the next question."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, archive: Archive | None = None) -> None:
+        """`archive`: where the hashes of events are that were moved out of the ledger."""
         self._connection = connection
+        self._archive = archive or Archive(None)
         self._tiles: dict[tuple[int, int], merkle.Node] = {}
 
     @cached_property
@@ -64,8 +69,16 @@ class Tree:
         """How many events there are."""
         return int(self._connection.execute(select(func.max(EVENTS.c.seq))).scalar() or 0)
 
+    @cached_property
+    def archived(self) -> int:
+        """How many events, from the first, are archived; their hashes are not read from the ledger."""
+        return archived(self._connection)
+
     def root(self, size: int) -> bytes:
-        """The root over the first `size` events."""
+        """The root over the first `size` events.
+
+        This and the proofs raise ArchiveMissing where they need hashes of archived events whose file is not there.
+        """
         return merkle.root(size, self.node)
 
     def inclusion(self, seq: int, size: int) -> list[bytes]:
@@ -98,6 +111,9 @@ class Tree:
     def _hashes(self, height: int, tile: int) -> Iterator[bytes]:
         """The database gives them as one text: a proof makes no object for each, which Python would have to collect."""
         first = tile * SPAN
+        if height == 0 and first < self.archived:
+            yield from self._archived_hashes(first)
+            return
         if height == 0:
             wanted = EVENTS.c.seq.between(first + 1, first + SPAN)
             rows = select(EVENTS.c.hash).where(wanted).order_by(EVENTS.c.seq)
@@ -108,6 +124,16 @@ class Tree:
         for text in str(self._connection.execute(joined).scalar() or "").split():
             stored = bytes.fromhex(text)
             yield merkle.leaf_hash(stored) if height == 0 else stored
+
+    def _archived_hashes(self, first: int) -> Iterator[bytes]:
+        """The leaves of a run of 256 archived events; a cut is a multiple of these runs."""
+        cut = cut_of(self._connection)
+        if cut is None or first >= cut.last:
+            raise ValueError("no signed event states where these events are")
+        segment = cut.segment_of(first + 1)
+        skipped = first + 1 - segment.first
+        for row in islice(self._archive.rows(segment), skipped, skipped + SPAN):
+            yield merkle.leaf_hash(bytes.fromhex(row["hash"]))
 
     def missing(self) -> int:
         """How many events stand in full runs of 256 whose root is not in the table yet."""

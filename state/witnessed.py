@@ -33,6 +33,9 @@ class Log:
     """Of the events at the witnessed numbers."""
     roots: Mapping[int, bytes] = field(default_factory=dict)
     """Of the trees of the witnessed sizes."""
+    archived: int = 0
+    """Events up to this number were moved out of the ledger: what was witnessed of them is compared where hash and
+    root are known, and was compared before they were moved."""
 
     @property
     def origin(self) -> str | None:
@@ -68,8 +71,25 @@ class _Line:
 def contradiction(anchors: Sequence[Anchor], log: Log) -> tuple[int, str] | None:
     """The first number at which a log and what a witness keeps of it disagree, and how; None where all agree."""
     lines = [_Line(anchor) for anchor in anchors]
+    if lines and _is_archived(lines[-1], log):
+        seq = lines[-1].anchor.seq
+        return seq, (
+            f"the newest head that was witnessed is of {seq} events, which are archived: put their files back, to "
+            "have it compared"
+        )
     found = [one for place, line in enumerate(lines) if (one := _judged(line, lines, place, log))]
     return min(found, default=None)
+
+
+def _is_archived(line: _Line, log: Log) -> bool:
+    """Whether nothing is known to compare a head with, because its events were moved out of the ledger.
+
+    A later head of the same witness covers it: no log is cut beyond the newest head of any witness.
+    """
+    seq = line.anchor.seq
+    return seq <= log.archived and (
+        seq not in log.hashes or (bool(line.anchor.note) and seq not in log.roots)
+    )
 
 
 def declaration(anchors: Iterable[Anchor], log: Log) -> tuple[str, ...]:
@@ -84,6 +104,8 @@ def declaration(anchors: Iterable[Anchor], log: Log) -> tuple[str, ...]:
 
 def _judged(line: _Line, lines: Sequence[_Line], place: int, log: Log) -> tuple[int, str] | None:
     anchor, limit = line.anchor, log.head
+    if _is_archived(line, log):
+        return None
     origin = line.origin
     if origin is not None and log.origin is not None and origin != log.origin:
         if origin not in log.lineage.limits:

@@ -118,6 +118,7 @@ def _explain(one: Explained) -> None:
             ("in live", one.in_live),
             ("source", f"{fact.source}, revision {fact.revision}, statement {fact.statement}"),
             *((f"run {built.run.id}, round {built.round}", _round(built)) for built in one.builds),
+            *([("events", one.archived)] if one.archived else []),
         ],
     )
 

@@ -20,6 +20,7 @@ from kbsync.console import print_json, print_table, say
 from kbsync.visible import visible_json
 
 if TYPE_CHECKING:
+    from kbsync.application import Application
     from kbsync.proofs.witnesses import Witness
     from state.event_queries import EventFilter
     from state.records import Event, Verification
@@ -77,6 +78,10 @@ def show(
     context: typer.Context,
     searched: Searched,
     limit: Newest = 50,
+    archived: Annotated[
+        bool,
+        typer.Option("--archived", help="Those in the files of `[retention] archive`, which are read whole."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show events, newest first, a page at a time.
@@ -87,7 +92,11 @@ def show(
 
     with globals_of(context).ledger() as app:
         chosen = searched.filter(app.now())
+        if archived:
+            _show_archived(app, chosen, limit, json)
+            return
         with app.state.read() as tx:
+            cut = tx.cut()
             page = filled(
                 lambda before, some: tx.events_page(replace(chosen, before=before), some),
                 chosen.before,
@@ -99,14 +108,30 @@ def show(
     else:
         print_table(
             "events, newest first",
-            ("no", "at", "kind", "actor", "user", "run", "fact", "what"),
+            _COLUMNS,
             map(_row, page.rows),
         )
+    if cut is not None and not json:
+        say(f"events of before {cut.before[:10]} are archived, but for what is in use: --archived shows them")
     if left is not None:
         many = str(len(left.rows)) if left.next is None else f"more than {len(left.rows)}"
         say_next("--before", page.next, older=f"{many} older ones")
 
 
+def _show_archived(app: Application, chosen: EventFilter, limit: int, json: bool) -> None:
+    from state.archived_events import archived_events
+
+    with app.state.read() as tx:
+        found = archived_events(tx, chosen, limit)
+    if json:
+        print_json(found)
+    else:
+        print_table("archived events, newest first", _COLUMNS, map(_row, found))
+    if len(found) == limit:
+        say_next("--before", found[-1].seq, older="older ones")
+
+
+_COLUMNS = ("no", "at", "kind", "actor", "user", "run", "fact", "what")
 OLDER = 1_000
 """Older events that are counted exactly."""
 LONGEST = 300
@@ -168,9 +193,20 @@ def verify(
             f"; anchors in {name} that agree: {count}" for name, count in compared.agreeing.items()
         )
         say(f"{compared.found.count} events verify{rows}{kept}")
+        _say_archived(compared.found)
     for error in compared.silent.values():
         if isinstance(error, BadConfiguration):  # one that is away is asked again; this one refuses
             raise error
+
+
+def _say_archived(found: Verification) -> None:
+    """Name the files that were not there."""
+    if found.archived:
+        say(
+            "verified from the signed cut on: what is archived in these files was verified before, and is not there"
+        )
+        for file in found.archived:
+            say(f"  {file}")
 
 
 def _raise_unless(found: Verification) -> None:

@@ -66,6 +66,7 @@ def codes() -> Mapping[type[Exception], int]:
         ledger.Inconsistent: 65,
         ledger.Unstorable: 65,
         ledger.AnchorMissing: 66,
+        ledger.ArchiveMissing: 66,
         ledger.AnchorContradicted: 65,
         ledger.NameTaken: 2,
         ledger.NotFound: 2,

@@ -78,7 +78,7 @@ def audit(request: Request, app: Kbsync, visitor: Seen, search: Annotated[EventS
     chosen = search.chosen()
     with app.state.read() as tx:
         found = tx.events_page(chosen, PAGE)
-        head, checks = tx.head(), tx.checks()
+        head, checks, cut = tx.head(), tx.checks(), tx.cut()
     return page(
         request,
         "audit.html",
@@ -92,6 +92,7 @@ def audit(request: Request, app: Kbsync, visitor: Seen, search: Annotated[EventS
         head=head,
         proofs=[checks[name] for name in ("chain", "anchors", "tables") if name in checks],
         anchor=str(app.settings.state.anchor or ""),
+        archived="" if cut is None else cut.before[:10],
     )
 
 

@@ -25,6 +25,7 @@ from kbsync.application import Application
 from kbsync.errors import UsageError
 from kbsync.proofs import evidence
 from kbsync.proofs.witnesses import configured
+from state.archived_events import all_events
 from state.event_queries import EventFilter
 from state.hash_chain import instant
 from state.records import Event
@@ -53,7 +54,7 @@ def bundle(app: Application, chosen: EventFilter, title: str, out: Path) -> dict
     too much.
     """
     with app.state.read() as tx:
-        events = sorted(tx.recent_events(chosen, MOST_EVENTS + 1), key=lambda event: event.seq)
+        events = sorted(all_events(tx, chosen, MOST_EVENTS + 1), key=lambda event: event.seq)
     if not events:
         raise UsageError(f"the log has nothing of {title}", "see `kbsync audit show`")
     if len(events) > MOST_EVENTS:

@@ -17,13 +17,17 @@ from kbsync.application import Application
 from kbsync.errors import UsageError
 from kbsync.proofs import keys
 from state import Snapshot
+from state.archived_events import all_events
 from state.errors import NotFound
+from state.event_queries import EventFilter
 from state.hash_chain import canonical, instant
 from state.records import Checkpoint, Event, Fact
 from state.redaction import is_redacted
 from state.view_set import Leaf, ViewSet, place
 
 FORMAT = "kbsync-proof/1"
+MOST_OF_RUN = 10_000
+"""Events of a run: there are some dozens."""
 
 Kind = Literal["fact", "run", "checkpoint", "subject"]
 
@@ -168,7 +172,7 @@ def _way_to(tx: Snapshot, chosen: Checkpoint) -> Iterator[Step]:
 
 def _of_run(tx: Snapshot, run: int) -> Iterator[Step]:
     """What happened in a run, its verdicts with their counts among it."""
-    for event in tx.events(run=run):
+    for event in reversed(all_events(tx, EventFilter(run=run), MOST_OF_RUN)):
         body = json.loads(event.body)
         match event.kind:
             case "run.planned":

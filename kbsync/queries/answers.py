@@ -10,6 +10,7 @@ from pathlib import Path
 from editing.errors import EditingError
 from editing.requests import prompt_key
 from kbsync.application import Application
+from kbsync.queries.archived import archived_note
 from kbsync.queries.derived import Derived, about, derived_in
 from kbsync.queries.kept import kept_checkpoint
 from kbsync.settings.base_model import named_device
@@ -89,6 +90,8 @@ class Explained:
     events: tuple[Event, ...]
     in_live: bool
     """Whether live was built with it."""
+    archived: str
+    """Where its events are, if they are not in the ledger any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,11 @@ def explanation(app: Application, prompt: str, *, ask: bool = True, tell: Tell =
         live = tx.live()
         found = [tx.provenance(fact.id) for fact in tx.find_by_prompt(prompt_key(prompt))]
         held = tx.members(live.view, [one.fact.id for one in found]) if live else frozenset()
+        notes = [archived_note(tx, one.events) for one in found]
         derived = about(derived_in(tx, live), prompt, held)
     facts = [
-        Explained(one.fact, one.observations, one.builds, one.events, one.fact.id in held) for one in found
+        Explained(one.fact, one.observations, one.builds, one.events, one.fact.id in held, note)
+        for one, note in zip(found, notes, strict=True)
     ]
     answer, why = _live_says(app, live, prompt, tell) if ask else (None, "it was not to be asked")
     ordered = sorted(facts, key=lambda one: (not one.in_live, one.fact.id))

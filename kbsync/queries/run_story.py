@@ -10,6 +10,7 @@ from editing.consequence import Consequence
 from kbsync.application import Application
 from kbsync.gates import Gate, GateStanding, is_judged, standing
 from kbsync.gates.judge_record import JudgeRecord, read_record
+from kbsync.queries.archived import archived_note
 from kbsync.queries.fact_way import FactWay, RunStep, steps, ways
 from kbsync.queries.measured import Unjudged, unjudged
 from kbsync.queries.reports import Reports
@@ -90,6 +91,8 @@ class RunStory:
     progress: RoundProgress | None
     deployments: tuple[Deployment, ...]
     events: tuple[Event, ...]
+    archived: str
+    """Where they are, if they are not in the ledger any more."""
 
 
 def run_story(app: Application, id: int, reports: Reports) -> RunStory:
@@ -123,6 +126,7 @@ def run_story(app: Application, id: int, reports: Reports) -> RunStory:
             steps=steps(run, events),
             progress=progress_of(app, run),
             deployments=_deployments(tx, checkpoint),
+            archived=archived_note(tx, [one for one in events if one.kind == "run.planned"]),
             events=events,
         )
 

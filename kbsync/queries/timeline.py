@@ -11,6 +11,7 @@ from typing import Any, Literal
 from editing.errors import SpecError
 from editing.spec import BuildReport
 from kbsync.application import Application
+from kbsync.queries.archived import archived_note
 from kbsync.queries.reports import Reports
 from kbsync.queries.stated import StatedSlot, stated
 from state.event_queries import EventFilter
@@ -58,6 +59,8 @@ class Timeline:
     entries: tuple[Entry, ...]
     count: int
     """All there are; those beyond `MOST` are not listed."""
+    archived: str
+    """Where the fact's events are, if they are not in the ledger any more."""
 
 
 def timeline(app: Application, id: int, reports: Reports) -> Timeline:
@@ -67,6 +70,7 @@ def timeline(app: Application, id: int, reports: Reports) -> Timeline:
         fact, pair = found.fact, (found.fact.subject, found.fact.relation)
         said = stated(tx, tx.histories([pair]).get(pair, ())[-MOST:])
         events = tx.recent_events(EventFilter(fact=id), MOST)
+        note = archived_note(tx, events)
         started = {
             (one.run, one.round): one.started
             for run in {built.run.id for built in found.builds}
@@ -80,7 +84,7 @@ def timeline(app: Application, id: int, reports: Reports) -> Timeline:
     # Of what has the same instant, a statement comes before the verdict on it, and that before the run.
     order = ("statement", "verdict", "decision", "event", "run")
     entries.sort(key=lambda one: (one.at, order.index(one.kind), one.run or 0), reverse=True)
-    return Timeline(tuple(entries[:MOST]), len(entries))
+    return Timeline(tuple(entries[:MOST]), len(entries), note)
 
 
 def _statement(one: StatedSlot, fact: Fact) -> Entry:

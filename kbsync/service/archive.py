@@ -3,6 +3,7 @@
     ledger.db                 the ledger, as one SQLite file whatever its database is
     kbsync.toml               the settings
     anchors.jsonl             the anchor file, for comparison
+    archive/…                 the events that were moved out of the ledger, and what belongs to them
     cache/deltas/…            the optimised residuals, and in cache/prefixes/… their context prefixes
     cache/networks/…          the trained networks of MEND, if there are any
     cache/stats/…             the statistics of the base, if requested
@@ -34,7 +35,7 @@ CONTENTS = "backup.json"
 LEDGER = "ledger.db"
 SETTINGS = "kbsync.toml"
 ANCHORS = "anchors.jsonl"
-_NAME = re.compile(r"(?:cache/(?:deltas|networks|prefixes|stats)/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"(?:archive/|cache/(?:deltas|networks|prefixes|stats)/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _CHUNK = 1 << 20
 _MOST_CONTENTS = 1 << 28
 

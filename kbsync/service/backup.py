@@ -8,6 +8,7 @@ file in the home uses.  What is served stays until that cycle has read the sourc
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from editing.durable import STAGING, fsync_directory, staging_name
 from kbsync import __version__
 from kbsync.application import Application
 from kbsync.errors import BadConfiguration, BadData, KbsyncError, UsageError
-from kbsync.home import Home
+from kbsync.home import PRIVATE, Home
 from kbsync.leadership import LEASE_NAME
 from kbsync.proofs import keys
 from kbsync.proofs.witnesses import configured, publish
@@ -42,6 +43,7 @@ EVERY = ("deltas", "prefixes", "networks")
 network (MEND) would differ in its last digits elsewhere."""
 STATISTICS = "stats"
 SUFFIX = ".tar"
+_REPLACED = ".replaced-"
 
 
 def backup(
@@ -77,11 +79,22 @@ def _members(app: Application, copy: Path, folders: tuple[str, ...]) -> Iterator
         yield SETTINGS, app.home.config
     if (anchor := app.settings.state.anchor) is not None and anchor.is_file():
         yield ANCHORS, anchor
+    for name in _archived(app, copy):
+        yield f"archive/{name}", app.home.archive / name
     for folder in folders:
         place = app.home.cache / folder
         for path in sorted(place.iterdir()) if place.is_dir() else ():
             if path.is_file() and not path.name.startswith((STAGING, ".")):
                 yield f"cache/{folder}/{path.name}", path
+
+
+def _archived(app: Application, copy: Path) -> list[str]:
+    """The files of archived events that the copy of the ledger names; one that was moved away is left out."""
+    taken = State.open(sqlite_url(copy), clock=app.now)
+    with taken.read() as tx:
+        cut = tx.cut()
+    taken.close()
+    return [] if cut is None else cut.names
 
 
 def _about(app: Application, copy: Path, now: datetime) -> dict[str, object]:
@@ -153,19 +166,23 @@ def _restore(
     contents = archive.extract(source, staging)
     kept, given = config.is_file(), staging / SETTINGS
     settings = load(config if kept else given if given.is_file() else None, directory=config.parent)
-    state = State.open(settings.database_url(home))
+    state = State.open(settings.database_url(home), archive=home.archive)
     _check_replaceable(state, home, replace, now)
     later = made_since(state, contents) if replace else ()
-    instance, decisions = _begin_instance(staging / LEDGER, contents, later, actor)
+    instance, decisions = _begin_instance(staging, contents, later, actor)
     app = Application(home, settings)
     added = _fill_cache(staging / "cache", app.home.cache)
     if not kept and given.is_file():
         given.chmod(0o600)
         given.replace(config)
     aside = _aside(home, state, now)
+    if aside is not None:
+        _keep_archive(home, now)
+    _put_archived(staging / "archive", home.archive)
     state.replace_with(staging / LEDGER, aside)
     fsync_directory(home.root)
     forgotten = forget_again(app, app.state.write, actor)
+    app.state.tidy_archive()
     anchor, undeclared = _declared(app)
     return Restored(contents, instance, not kept, added, aside, anchor, undeclared, decisions, forgotten)
 
@@ -224,13 +241,14 @@ def _check_replaceable(state: State, home: Home, replace: bool, now: datetime) -
         raise LeaseHeld(lease.name, lease.holder, instant(lease.expires))
 
 
-def _begin_instance(ledger: Path, contents: Contents, later: Sequence[Fact], actor: str) -> tuple[str, int]:
+def _begin_instance(staging: Path, contents: Contents, later: Sequence[Fact], actor: str) -> tuple[str, int]:
     """Verify the backup's ledger, migrate it and give it a new instance id.
 
     Returns the id, and how many of the facts in `later` are kept out as decided.
     """
+    ledger = staging / LEDGER
     check_file(ledger)
-    state = State.open(sqlite_url(ledger))
+    state = State.open(sqlite_url(ledger), archive=staging / "archive")
     try:
         found = state.audit.verify()
         head = state.audit.anchor()
@@ -285,9 +303,30 @@ def _fill_cache(given: Path, cache: Path) -> int:
     return added
 
 
+def _keep_archive(home: Home, now: datetime) -> None:
+    """The archived events of a ledger that is set aside, beside it; what both ledgers name is there once."""
+    files = list(home.archive.iterdir()) if home.archive.is_dir() else []
+    place = home.root / f"{home.archive.name}{_REPLACED}{now:%Y%m%dT%H%M%S%fZ}"
+    for path in files:
+        place.mkdir(mode=0o700, exist_ok=True)
+        os.link(path, place / path.name)
+    if files:
+        fsync_directory(place)
+
+
+def _put_archived(given: Path, archive: Path) -> None:
+    """Move the backup's files of archived events into the home; those with the same names have the same contents."""
+    for path in sorted(given.iterdir()) if given.is_dir() else ():
+        archive.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(PRIVATE)
+        path.replace(archive / path.name)
+    if archive.is_dir():
+        fsync_directory(archive)
+
+
 def _aside(home: Home, state: State, now: datetime) -> Path | None:
     """Where an existing SQLite ledger is kept."""
     place = Path(str(state.url.database))
     if state.url.get_backend_name() != "sqlite" or not place.exists():
         return None
-    return place.with_name(f"{place.name}.replaced-{now:%Y%m%dT%H%M%S%fZ}")
+    return place.with_name(f"{place.name}{_REPLACED}{now:%Y%m%dT%H%M%S%fZ}")

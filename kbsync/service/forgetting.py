@@ -82,7 +82,7 @@ def carry_out(
     app: Application, leadership: Leadership, request: Request, arguments: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Forget the subject that the request names, or finish what an earlier process began."""
-    names, erased = None, None
+    names, erased, away = None, None, list[str]()
     if "subject" in arguments:
         subject = str(arguments["subject"])
         with app.state.read() as tx:
@@ -90,11 +90,13 @@ def carry_out(
             (names, _), facts = tx.names_of(subject), tx.facts_naming(subject)
         check_reason(names, request.reason)
         _check_sound(app, names)
+        away = _archived_elsewhere(app)
         files = _erase_files(app, names, facts)
         erased = _erase(app, leadership, request, subject)
         log.info("subject.forgotten", number=erased.number, facts=erased.facts, files=files)
     number = int(arguments["number"]) if erased is None else erased.number
     forgotten_file.write(app)
+    app.state.tidy_archive()
     app.state.compact()
     answer: dict[str, Any] = {"number": number, "run": None, "nothing": ""}
     if _is_live_tainted(app):
@@ -104,7 +106,7 @@ def carry_out(
         _drop_probes(app.home, names)
         answer |= {"facts": erased.facts, "events": erased.events, "observations": erased.observations}
         answer |= {"files": files, "shared": erased.shared}
-        answer["left"] = _left(app, names)
+        answer["left"] = [*_left(app, names), *away]
     answer["serves"] = _is_live_tainted(app)
     return answer
 
@@ -184,7 +186,8 @@ def _erase_files(app: Application, names: SubjectNames, facts: Sequence[Fact]) -
             _remove_residual(app, path)
             count += 1
     pattern = names.spelled()
-    for path in (*searching.files(home.runs), *home.root.glob(f"{home.database.name}.*")):
+    aside = (*home.root.glob(f"{home.database.name}.*"), *home.root.glob(f"{home.archive.name}.*/*"))
+    for path in (*searching.files(home.runs), *aside):
         if not any(map(pattern.search, searching.contents(path))):
             continue
         count += 1
@@ -206,6 +209,17 @@ def _drop_probes(home: Home, names: SubjectNames) -> None:
         probes = SecretProbes.read(path)
         if (left := probes.without(names.are_in)) != probes:
             left.write(path)
+
+
+def _archived_elsewhere(app: Application) -> list[str]:
+    """Files of archived events that were moved away: they keep the words, and are never read again."""
+    with app.state.read() as tx:
+        cut = tx.cut()
+    segments = () if cut is None else cut.segments
+    gone = [
+        one.content.file for one in segments if one.content.digest and not app.state.archive.has(one.content)
+    ]
+    return [f"{app.home.archive.name}/{file} (moved away: delete it)" for file in gone]
 
 
 def _left(app: Application, names: SubjectNames) -> list[str]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kbsync.service.archive import Contents
-from state import State, Transaction
-from state.errors import StateError
+from state import Snapshot, State, Transaction
+from state.errors import ArchiveMissing, StateError
+from state.log_proofs import archived_event
 from state.records import Fact, FactStatus, Move
 
 KEEP_OUT = ("rejected", "barred")
@@ -27,16 +28,29 @@ def made_since(state: State, contents: Contents) -> tuple[Fact, ...]:
     """
     try:
         with state.read() as tx:
-            if contents.head:
-                joint = tx.events(after=contents.head - 1, limit=1)
-                if [event.hash for event in joint] != [contents.hash]:
-                    return ()
+            if contents.head and not _continues(tx, contents):
+                return ()
+            cut = tx.cut()
+            if cut is not None and contents.head < cut.last:
+                # Events of decisions may be archived.  What was decided before the backup is no news to `keep_out`.
+                return tuple(fact for fact in tx.facts() if fact.decision in KEEP_OUT)
             later = {event.fact for event in tx.events(after=contents.head, kind="fact.*")} - {None}
             return tuple(fact for fact in tx.facts(ids=later) if fact.decision in KEEP_OUT)  # type: ignore[arg-type]
     except StateError:
         return ()
     finally:
         state.close()
+
+
+def _continues(tx: Snapshot, contents: Contents) -> bool:
+    """Whether the log has the backup's head; where its file is away, whether it is a log of the same ledger."""
+    cut = tx.cut()
+    if cut is None or contents.head > cut.last:
+        return [one.hash for one in tx.events(after=contents.head - 1, limit=1)] == [contents.hash]
+    try:
+        return bool(archived_event(tx.connection, tx.archive, contents.head)["hash"] == contents.hash)
+    except ArchiveMissing:
+        return tx.instance() == contents.instance
 
 
 def keep_out(tx: Transaction, decided: Sequence[Fact], actor: str) -> int:

@@ -7,7 +7,7 @@ made of.  Each deletion is an event.  The log and its proofs verify afterwards, 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -16,14 +16,14 @@ from pathlib import Path
 import structlog
 
 from editing.durable import remove, staging_name
-from kbsync.admission.timeline import expendable
 from kbsync.application import Application
 from kbsync.errors import BadData, KbsyncError
-from kbsync.intake.admit import parsed
 from kbsync.leadership import ACTOR, Leadership
 from kbsync.proofs import keys
 from kbsync.runs.ending import ENDS
 from kbsync.runs.integrity import ADVICE
+from kbsync.service import archiving
+from kbsync.service.replaced import Statement, replaced_statements
 from kbsync.service.residuals import residual_groups
 from kbsync.service.retention_times import Times
 from kbsync.service.searching import WEIGHTS
@@ -38,9 +38,8 @@ from kbsync.service.unused_files import (
 )
 from state import Snapshot
 from state.errors import Unreachable
-from state.records import Checkpoint, SlotKey
+from state.records import Checkpoint
 from state.retention import InUse
-from state.transaction import chunks
 
 log = structlog.get_logger()
 
@@ -114,6 +113,11 @@ def apply(app: Application, leadership: Leadership, kinds: Collection[str] | Non
 
 def _obstacle(app: Application, what: str) -> str:
     """Why nothing of this kind may be deleted; empty if it may."""
+    if what in ("archive", "archived"):
+        try:
+            return archiving.obstacle(app)
+        except KbsyncError as error:
+            return str(error)
     if what != "events":
         return ""
     lineage = app.state.audit.lineage()
@@ -131,37 +135,9 @@ def _obstacle(app: Application, what: str) -> str:
 # Observations
 
 
-def _observations(app: Application, before: datetime) -> Iterator[tuple[str, SlotKey, int]]:
-    """Source, slot and revision of what was replaced before then and nothing needs."""
+def _observations(app: Application, before: datetime) -> Iterator[Statement]:
     with app.state.read() as tx:
-        views = _in_use(app, tx).views
-        for found in tx.replaced_observations(before):
-            slots: dict[SlotKey, set[str]] = {}
-            for source, slot in found:
-                slots.setdefault(slot, set()).add(source)
-            for page in chunks(slots, _PAGE):
-                yield from _expendable(app, tx, views, {slot: slots[slot] for slot in page}, before)
-
-
-def _expendable(
-    app: Application,
-    tx: Snapshot,
-    views: Collection[str],
-    slots: Mapping[SlotKey, Collection[str]],
-    before: datetime,
-) -> Iterator[tuple[str, SlotKey, int]]:
-    """The same of these slots, each with the sources to look at."""
-    now, policy = app.now(), app.settings.policy
-    histories, facts = tx.histories(slots), tx.facts_of(slots)
-    in_use = tx.facts_in_use(views, (fact.id for several in facts.values() for fact in several))
-    for slot, sources in slots.items():
-        needed = {(fact.source, fact.revision) for fact in facts.get(slot, ()) if fact.id in in_use}
-        for source in sorted(sources):
-            seen = [parsed(one) for one in histories[slot] if one.source == source]
-            window = policy.rules(source, slot[1]).flip_window
-            revisions = {revision for name, revision in needed if name == source}
-            old = expendable(seen, now, window, min(before, now - window), revisions)
-            yield from ((source, slot, one.revision) for one in old)
+        yield from replaced_statements(app, tx, _in_use(app, tx).views, before)
 
 
 def _delete_observations(app: Application, leadership: Leadership, before: datetime) -> int:
@@ -202,6 +178,21 @@ def _delete_payloads(app: Application, leadership: Leadership, before: datetime)
             count += tx.let_events_go(page, ACTOR, None if signer is None else signer.signature)
         after = page[-1]["seq"]
         leadership.renew()
+
+
+# Archived events
+
+
+def _count_archivable(app: Application, before: datetime) -> int:
+    with app.state.read() as tx:
+        in_use = _in_use(app, tx)
+    return archiving.count(app, before, in_use)
+
+
+def _archive(app: Application, leadership: Leadership, before: datetime) -> int:
+    with app.state.read() as tx:
+        in_use = _in_use(app, tx)
+    return archiving.archive(app, leadership, before, in_use)
 
 
 # Probes
@@ -325,6 +316,8 @@ def _in_use(app: Application, tx: Snapshot) -> InUse:
 
 
 _COUNT: dict[str, Callable[[Application, datetime], int]] = {
+    "archive": _count_archivable,
+    "archived": lambda app, before: len(archiving.old_files(app, before)),
     "observations": lambda app, before: sum(1 for _ in _observations(app, before)),
     "events": _count_events,
     "reports": lambda app, before: len(_runs(app, before)),
@@ -336,6 +329,8 @@ _COUNT: dict[str, Callable[[Application, datetime], int]] = {
     "dropped": lambda app, before: sum(map(len, read_files(app, before).values())),
 }
 _APPLY: dict[str, Callable[[Application, Leadership, datetime], int]] = {
+    "archive": _archive,
+    "archived": archiving.delete_files,
     "observations": _delete_observations,
     "events": _delete_payloads,
     "reports": _delete_runs,

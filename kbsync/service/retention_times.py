@@ -14,7 +14,7 @@ EVERY = timedelta(days=1)
 """How often a kind is applied at most."""
 SHARE = 10
 """A kind is applied once in so many parts of its period: what is deleted is up to that part older than the period."""
-LEDGER = frozenset({"events", "observations", "probes"})
+LEDGER = frozenset({"archive", "events", "observations", "probes"})
 """Kinds that are deleted from the ledger, whose file is as large as before until it is rewritten."""
 
 

@@ -222,6 +222,15 @@ class RetentionSettings(Section):
         description="payloads of events about sources, facts, attempts, requests and deployments; the log still "
         "verifies",
     )
+    archive: PositiveDuration | None = Field(
+        None,
+        description="events in the ledger; older ones are moved into compressed files in `<home>/archive`, but for "
+        "those about what is in use; needs a signing key",
+    )
+    archived: PositiveDuration | None = Field(
+        None,
+        description="those files, by the time of their events; the log verifies from the newest of them on",
+    )
     reports: PositiveDuration | None = Field(
         None,
         description="directories of finished runs: spec, report, residuals that only such a report names",

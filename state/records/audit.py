@@ -62,3 +62,5 @@ class Verification:
     """How many there are."""
     failed: CheckName | None = None
     """Which of the proofs did not hold."""
+    archived: tuple[str, ...] = ()
+    """Files of archived events that are not there: what is in them was verified before it was moved."""

@@ -12,6 +12,11 @@ ELSEWHERE = {
     "editing.bases:before-rename": "first",
     "kbsync.promotion:after-rollback-commit": "rollback",
     "kbsync.lifecycle:after-awaiting_review": "approve",
+    "kbsync.archiving:after-state": "archive",
+    "kbsync.archiving:after-segment": "archive",
+    "kbsync.archiving:after-event": "archive",
+    "kbsync.archiving:after-page": "archive",
+    "kbsync.archiving:after-end": "archive",
 }
 """Points that an ordinary cycle does not pass; all others have to be passed by one."""
 
