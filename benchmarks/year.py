@@ -98,7 +98,7 @@ PARTS = {
     "views": "– which facts were in which view",
     "observations": "– observations",
     "other": "– the rest",
-    "archive": "archived events",
+    "archive": "files of archived events",
     "wal": "SQLite's write-ahead log",
 }
 """What is reported, with its name in the table."""

@@ -1,9 +1,8 @@
 """Which events may be moved out of the ledger.
 
 An event may go when nothing reads it any more but the proof of the log.  Those about keys, settings, restores,
-erasures and checkpoints that went live stay, as does everything about what is in use, and about a fact that has changed
-since the cut: so what a fact went through is either in the ledger or in the archive, and what was wanted at an instant
-after the cut is known without the archive.
+erasures, decisions and checkpoints that went live stay, as does everything about what is in use, and about a fact that
+has changed since the cut: so what was wanted at an instant after the cut is known without the archive.
 """
 
 from __future__ import annotations
@@ -43,6 +42,8 @@ MOVED = (
     REDACTED,
 )
 """How the kinds of events begin that may be moved; all others stay in the ledger."""
+STAY = frozenset({"fact.approved", "fact.rejected", "fact.reopened", "run.scope"})
+"""Kinds that stay all the same: what people decided, and what admission and planning ask of long ago."""
 _PAGE = 2_000
 
 
@@ -74,6 +75,7 @@ class ArchivingQueries(RetentionQueries):
                 body = json.loads(row.body)
                 stays = (
                     not row.kind.startswith(MOVED)
+                    or row.kind in STAY
                     or row.fact in facts
                     or (row.run is not None and row.run == newest)
                     or in_use.needs(row, body)

@@ -94,7 +94,11 @@ def _facts(connection: Connection, replay: Replay) -> Iterator[Difference]:
 def _fact(connection: Connection, id: str, seq: int) -> Iterator[Difference]:
     """How one fact differs from its last event, number `seq`."""
     (row,) = _rows(connection, select(FACTS).where(FACTS.c.id == int(id)))
-    body = json.loads(connection.execute(select(EVENTS.c.body).where(EVENTS.c.seq == seq)).scalar_one())
+    text = connection.execute(select(EVENTS.c.body).where(EVENTS.c.seq == seq)).scalar()
+    if text is None:
+        yield Difference("facts", id, f"it does not match event {seq}, which is archived")
+        return
+    body = json.loads(text)
     logged = {"status": body["to"], **{name: body.get(name) for name in _MEANING}}
     stated = [*_unlike("facts", id, logged, row)]
     yield from stated or [Difference("facts", id, f"it does not match event {seq}")]

@@ -18,7 +18,7 @@ def test_under_a_policy_of_a_day_directories_and_logs_stop_growing(tmp_path: Pat
     life = Life(days=5, slots=6, changed=2, pending=4)
     days = list(lived(tmp_path / "home", dict.fromkeys(SHORT, "1d"), life))
     assert [day["states"] for day in days] == [{"deployed": number} for number in range(1, 6)]
-    assert all(day[part] > 0 for day in days for part in PARTS)
+    assert all(day[part] > 0 for day in days for part in PARTS.keys() - {"archive"})
     assert days[-1]["logs"] < 1.2 * days[1]["logs"]
     assert days[-1]["runs"] < 1.2 * days[1]["runs"], "what built live and the checkpoint before it"
     assert days[-1]["events"] > days[0]["events"], "the log keeps a row for everything that happened"

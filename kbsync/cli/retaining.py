@@ -21,7 +21,7 @@ def retention(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Delete what is older than `[retention]` allows and nothing needs; each deletion is an event.
+    """Delete what is older than `[retention]` allows and nothing needs, and archive old events; each is an event.
 
     A daemon, and `kbsync sync`, apply each kind ten times in its period, and at most once a day. docs/operating.md says
     what is kept in any case.

@@ -22,6 +22,8 @@ from kbsync.gates.votes import with_votes
 from kbsync.home import RunDirectory
 from kbsync.runs.gate_commands import CommandResults
 from kbsync.settings.in_force import verdicts_under
+from state.archived_events import all_events
+from state.event_queries import EventFilter
 from state.records import Event
 
 COMPARED = {gate.name: gate.compared for gate in DEFAULT_GATES}
@@ -69,6 +71,10 @@ class Rejudged:
     """Where the log and the new verdicts differ; empty: they are the same."""
 
 
+MOST_ROUNDS = 1_000
+"""Rounds of a run that are looked for in archived events."""
+
+
 def rejudge(app: Application, run: int) -> list[Rejudged]:
     """Judge every round of a run again from its stored report, with the gates as the log declares them.
 
@@ -76,7 +82,8 @@ def rejudge(app: Application, run: int) -> list[Rejudged]:
     gone.
     """
     with app.state.read() as tx:
-        events = tx.events(run=run, kind="run.gates")
+        chosen = EventFilter(run=run, kind="run.gates")
+        events = tx.events(run=run, kind="run.gates") or all_events(tx, chosen, MOST_ROUNDS)[::-1]
     if not events:
         raise UsageError(f"run {run} was not judged", "see `kbsync runs`")
     newest = {body["round"]: (event, body) for event in events if "round" in (body := json.loads(event.body))}

@@ -150,6 +150,28 @@ def test_a_second_cut_needs_no_file_of_the_first_but_the_state(world: World, hom
     assert archive(world, home) == {"archive": 0, "archived": 0}
 
 
+def test_admission_decides_as_if_everything_were_in_the_ledger(open_world: OpenWorld, tmp_path: Path) -> None:
+    """Values that come back, and one that a person rejected and took up again, before the cut and after it."""
+    ends = []
+    for name in ("kept", "archived"):
+        world, home = open_world(), Home(tmp_path / name).prepare()
+        with led(world, home):
+            live_through(world, "abac")
+            with world.state.write() as tx:
+                tx.decide(world.fact("italy", "bda").id, "rejected", "wrong", "test")
+                tx.decide(world.fact("italy", "bda").id, None, "right after all", "test")
+            live_through(world, "de")
+        if name == "archived":
+            assert archive(world, home)["archive"] > 1000
+        with led(world, home):
+            live_through(world, "bcf")
+        assert verified(world).ok
+        with world.state.read() as tx:
+            ends.append([(one.object, one.status, one.reason_code, one.decision) for one in tx.facts()])
+            assert len(tx.events(kind="fact.reopened")) == 1
+    assert ends[0] == ends[1]
+
+
 def test_without_a_key_nothing_is_archived(open_world: OpenWorld, home: Home) -> None:
     world = open_world()
     live_through(world, "abcd")
@@ -167,6 +189,7 @@ CHANGES = {
     "UPDATE events SET actor = 'Mallory' WHERE seq = (SELECT min(seq) FROM events WHERE kind = 'key.created')": "1",
     "DELETE FROM events WHERE seq = (SELECT min(seq) FROM events WHERE kind = 'key.created')": "missing",
     "UPDATE facts SET target = 'Mallory' WHERE id = 1": "facts 1",
+    "UPDATE facts SET status = 'retracted' WHERE id = 1": "archived",
     "UPDATE facts SET reason = 'Mallory' WHERE id = 4": "facts 4",
     "DELETE FROM events WHERE seq = 1030": "1030",
     "UPDATE events SET kind = 'events.archive_' WHERE kind = 'events.archived'": "",
