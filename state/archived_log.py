@@ -30,7 +30,7 @@ class Unfit(Damaged):
 
 
 @dataclass
-class Begun:
+class VerifiedBeginning:
     """What is known of a log up to its cut: a verification continues from there."""
 
     log: Log
@@ -97,7 +97,7 @@ def _kept_if_there(archive: Archive, cut: Cut | None) -> dict[int, str]:
     return kept_of(archive, cut) if cut is not None and archive.has(cut.state) else {}
 
 
-def begin_at(cut: Cut, connection: Connection, archive: Archive, replay: Replay | None) -> Begun:
+def begin_at(cut: Cut, connection: Connection, archive: Archive, replay: Replay | None) -> VerifiedBeginning:
     """Verify what is left of the log up to the cut, and have the replay begin there.
 
     Every file that is there is read.  Raises ArchiveMissing where the state's is not there, Damaged for a file that
@@ -114,7 +114,7 @@ def begin_at(cut: Cut, connection: Connection, archive: Archive, replay: Replay 
     tree = Tree(connection)
     if tree.root(cut.last).hex() != cut.root:
         raise Unfit(1, f"the tree's rows over the first {cut.last} events are not those that were signed")
-    begun = Begun(
+    begun = VerifiedBeginning(
         Log(
             instance_of(connection),
             head=cut.last,
@@ -128,7 +128,7 @@ def begin_at(cut: Cut, connection: Connection, archive: Archive, replay: Replay 
     return begun
 
 
-def _check_kept(connection: Connection, cut: Cut, kept: dict[int, str], begun: Begun) -> None:
+def _check_kept(connection: Connection, cut: Cut, kept: dict[int, str], begun: VerifiedBeginning) -> None:
     """Compare the events that stay in the ledger with their hashes, which the signed state has."""
     for row in events(connection):
         seq = row["seq"]

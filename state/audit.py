@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from state import anchors, merkle
 from state.archive import ArchivedFile
-from state.archived_log import Begun, Unfit, begin_at, whole, written_state
+from state.archived_log import Unfit, VerifiedBeginning, begin_at, whole, written_state
 from state.cuts import cut_of
 from state.driver_errors import translated
 from state.errors import AnchorContradicted, ArchiveMissing, Damaged
@@ -122,7 +122,7 @@ class Audit(LogProofs):
             return Verification(False, 0, error.seq, str(error), failed="chain", archived=absent)
         except (Damaged, ArchiveMissing) as error:
             return Verification(False, 0, 1, str(error), failed="chain", archived=absent)
-        begun = begun or Begun(Log(instance_of(connection)), Recomputed())
+        begun = begun or VerifiedBeginning(Log(instance_of(connection)), Recomputed())
         if replay is not None:
             rows = _replayed(rows, replay, replayed)
         found = verify_rows(
