@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from editing.errors import NumericalError
+from editing.memit.gram import add_gram, complete
 from editing.memit.groups import Group
 from editing.model.architectures import Parts
 from editing.model.devices import device_of
@@ -54,11 +55,11 @@ class ColumnSource(ABC):
         cross = torch.zeros(width, self.parts.width, dtype=torch.float64, device=device)
 
         def add(keys: Tensor, residuals: Tensor) -> None:
-            normal.add_(keys.T @ keys)
+            add_gram(normal, keys)
             cross.add_(keys.T @ residuals)
 
         self.each(add, layer, share, first=first, progress=progress)
-        return normal, cross
+        return complete(normal), cross
 
     def stacked(
         self, layer: int, share: float, *, first: bool, progress: Progress = silent

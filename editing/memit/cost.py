@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from editing.memit.blocked import exceeds
+from editing.memit.gram import gram_flops
 from editing.memit.groups import Group
 from editing.memit.panels import HELD, panel_width
 from editing.memit.solve import direct_flops, keeps_factor, prefers_woodbury, woodbury_flops
@@ -195,14 +196,16 @@ class Work:
         top = self.layers[-1]
         read = sum(len(term.text.ids) for group in self.missing for term in group.terms)
         width = self.widest
-        below, square = sum(blocks[: top + 1]), 2.0 * width * width
+        below = sum(blocks[: top + 1])
         resumed = sum(sum(blocks[layer : top + 1]) for layer in self.layers[:-1])
         size = width, self.parts.width, self.columns
         solves = woodbury_flops(*size) if prefers_woodbury(*size) else direct_flops(*size)
         return {
             "targets": optimisation_flops(self.parts, self.missing, top, self.steps)
             + float(read * sum(blocks)),
-            "statistics": self.tokens * (below + square * self.statistics) if self.statistics else 0.0,
+            "statistics": self.tokens * below + self.statistics * gram_flops(width, self.tokens)
+            if self.statistics
+            else 0.0,
             "keys": self.cut * (below + resumed) + len(self.layers) * solves,
         }
 

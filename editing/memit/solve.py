@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from editing.errors import NumericalError
+from editing.memit.gram import gram_flops
 
 RIDGES = (0.0, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3)
 """Ridges tried in turn, relative to the mean of a diagonal.
@@ -26,7 +27,7 @@ BYTE_FLOPS = {"cpu": 400.0, "cuda": 100_000.0}
 
 def direct_flops(d_k: int, d: int, n: int) -> float:
     """Operations of a layer's update by `solve`, given K [d_k, n] and R [d, n]."""
-    sums = 2.0 * n * d_k**2 + 2.0 * n * d_k * d
+    sums = gram_flops(d_k, n) + 2.0 * n * d_k * d
     return sums + d_k**3 / 3 + 2.0 * d_k**2 * d
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from editing.memit import tensor_cache
+from editing.memit.gram import add_gram, complete
 from editing.model.architectures import Parts
 from editing.model.devices import device_of, distinct, input_device, kind_of, picked
 from editing.model.hooks import on_input, stopped_after
@@ -90,6 +91,8 @@ def accumulate(
         if partial is not None and sums.rows < len(ordered) and time.monotonic() - saved > SAVE_EVERY:
             sums.save(partial)
             saved = time.monotonic()
+    for total in sums.of.values():
+        complete(total)
     return sums
 
 
@@ -107,7 +110,7 @@ def _add(model: Any, parts: Parts, layers: Sequence[int], batch: Sequence[Ids], 
         keys = picked(seen[layer].reshape(len(real), -1), real).to(dtype)
         if layer not in sums.of:
             sums.of[layer] = keys.new_zeros(keys.shape[1], keys.shape[1])
-        sums.of[layer].addmm_(keys.T, keys)
+        add_gram(sums.of[layer], keys)
     sums.tokens += int(real.sum())
     sums.rows += len(batch)
 

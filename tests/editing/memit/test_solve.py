@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import editing.memit.solve
+from editing.memit.gram import add_gram, complete
 from editing.memit.solve import (
     direct_flops,
     factorise,
@@ -36,8 +37,9 @@ class Counted(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func._schema.name.removeprefix("aten::")
-        if name == "mm":
-            self.flops += 2.0 * args[0].shape[0] * args[0].shape[1] * args[1].shape[1]
+        if name in ("mm", "addmm_"):
+            left, right = args[-2:]
+            self.flops += 2.0 * left.shape[0] * left.shape[1] * right.shape[1]
         elif name == "linalg_cholesky_ex":
             self.flops += args[0].shape[0] ** 3 / 3
         elif name == "linalg_solve_triangular":
@@ -56,7 +58,9 @@ def drawn(d_k: int, d: int, n: int) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
 
 def direct(moment: torch.Tensor, keys: torch.Tensor, residuals: torch.Tensor) -> torch.Tensor:
-    return solve(moment, 10.0, keys.T @ keys, keys.T @ residuals)[0]
+    normal = torch.zeros_like(moment)
+    add_gram(normal, keys)
+    return solve(moment, 10.0, complete(normal), keys.T @ residuals)[0]
 
 
 def cold(
@@ -67,7 +71,9 @@ def cold(
     return solve_few(factor, 10.0, keys, residuals)
 
 
-@pytest.mark.parametrize(("d_k", "d", "n"), [(64, 16, 1), (64, 64, 7), (96, 200, 24), (128, 32, 128)])
+@pytest.mark.parametrize(
+    ("d_k", "d", "n"), [(64, 16, 1), (64, 64, 7), (96, 200, 24), (128, 32, 128), (300, 8, 90)]
+)
 def test_both_ways_agree_and_take_the_operations_that_are_counted(
     d_k: int, d: int, n: int, tmp_path: Path
 ) -> None:
