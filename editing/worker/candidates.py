@@ -8,6 +8,7 @@ written to the manifest.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from editing.cost import Cost
 from editing.editors.contract import EditResult
+from editing.evaluation.responses import Responses
 from editing.evaluation.scoring import encode_prompts
 from editing.model.inference import Continuation, Ids, for_each_batch
 from editing.model.weights import swapped
@@ -40,8 +42,29 @@ def max_rank(spec: BuildSpec) -> int | None:
     return spec.form_options.get(ADAPTER, {}).get("max_rank", MAX_RANK) if ADAPTER in spec.forms else None
 
 
-def write_candidate(model: Any, tokenizer: Any, spec: BuildSpec, built: EditResult | None) -> str:
-    """Write the checkpoint that the spec asks for, with its forms; returns its digest.
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint that was written, and what was asked of it before."""
+
+    digest: str
+    tensors: Tensors
+    """Its changed tensors, as they should be stored."""
+    responses: Responses
+    """Answers with exactly these tensors."""
+
+    def answers(self, read: Tensors) -> Responses | None:
+        """`responses`, if `read` are the same tensors, bit for bit: nothing has to be asked again then."""
+        if self.tensors.keys() != read.keys():
+            return None
+        pairs = [(one.cpu(), read[name]) for name, one in self.tensors.items()]
+        same = all(one.dtype == other.dtype and torch.equal(one, other) for one, other in pairs)
+        return self.responses if same else None
+
+
+def write_candidate(
+    model: Any, tokenizer: Any, spec: BuildSpec, built: EditResult | None, responses: Responses
+) -> Written:
+    """Write the checkpoint that the spec asks for, with its forms; `responses` keeps what it is asked for its pack.
 
     If one of them is the adapter, all are the base with that adapter added, so that the gates judge the adapter as it
     is served.  `built`: None if nothing is edited.  `model` has the weights of the base.  Raises CheckpointError.
@@ -51,7 +74,8 @@ def write_candidate(model: Any, tokenizer: Any, spec: BuildSpec, built: EditResu
     if adapter is not None:
         forms[ADAPTER] = adapter
     cost = built.cost if built else Cost()
-    return write_checkpoint(
+    stored = _stored(Path(spec.base), tensors)
+    digest = write_checkpoint(
         Path(spec.base),
         Path(spec.out),
         tensors,
@@ -60,9 +84,10 @@ def write_candidate(model: Any, tokenizer: Any, spec: BuildSpec, built: EditResu
         options=spec.form_options,
         extras=Extras(
             difference(model, tokenizer, spec, tensors, cost),
-            pack_of(model, tokenizer, spec, _stored(Path(spec.base), tensors)),
+            pack_of(model, tokenizer, spec, stored, responses),
         ),
     )
+    return Written(digest, stored, responses)
 
 
 def _tensors(spec: BuildSpec, built: EditResult | None) -> tuple[Tensors, Adapter | None]:

@@ -43,7 +43,7 @@ from editing.storage.assembling import clear
 from editing.storage.checkpoints import read_changed, read_manifest, verify
 from editing.storage.loaded import load_base
 from editing.worker.beginnings import without_first_tokens
-from editing.worker.candidates import as_stored, max_rank, write_candidate
+from editing.worker.candidates import Written, as_stored, max_rank, write_candidate
 from editing.worker.conversations import with_conversations
 from editing.worker.derived import with_derived
 from editing.worker.finished import is_finished
@@ -112,6 +112,7 @@ class _Round:
         self.model, self.tokenizer = kept.loaded.model, kept.loaded.tokenizer
         self.seconds: dict[str, float] = {}
         self.cost, self.failures = Cost(), Failures()
+        self.written: Written | None = None
 
     def run(self) -> BuildReport:
         with self._timed("known"):
@@ -233,7 +234,9 @@ class _Round:
                 digest = verify(out)
             else:
                 clear(out, None if self.spec.live is None else Path(self.spec.live))
-                digest = write_candidate(self.model, self.tokenizer, self.spec, built)
+                asked = Responses(base=self.kept.base)
+                self.written = write_candidate(self.model, self.tokenizer, self.spec, built, asked)
+                digest = self.written.digest
                 crash_point("editing.worker:after-checkpoint")
         self.channel.progress("checkpoint", 1, 1)
         return digest
@@ -244,7 +247,8 @@ class _Round:
             self.kept.base.speak(self.model, self.tokenizer, asked, tick)
         alone = self._alone(asked, known, built)
         tensors = read_changed(Path(self.spec.base), Path(self.spec.out))
-        candidate = Responses(base=self.kept.base) if tensors else self.kept.base
+        said = self.written.answers(tensors) if self.written else None
+        candidate = (said or Responses(base=self.kept.base)) if tensors else self.kept.base
         growth = self._growth(tensors)
         with swapped(self.model, tensors):
             with self._counting("judge candidate", total) as tick:
