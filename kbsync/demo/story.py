@@ -39,6 +39,7 @@ class DemoResult:
 
     live: str
     facts: list[tally.StoryFact]
+    """Empty unless it is to be printed: about a thousand facts are asked twice for it."""
     gates: list[tally.StoryGate]
     runs: list[tally.StoryRun]
     seconds: float
@@ -150,7 +151,7 @@ class _Story(Telling):
     def _show_changes(self) -> None:
         if self.quiet:
             return
-        told = [fact for fact in tally.facts(self.app) if fact.verdict != "known"]
+        told = tally.facts(self.app, known=False)
         print_table(
             "what the news made of the model",
             ("prompt", "base said", "live says", "wanted", "verdict", "why"),
@@ -160,13 +161,13 @@ class _Story(Telling):
     def _outcome(self, started: float) -> DemoResult:
         outcome = DemoResult(
             live=str(self.app.home.live),
-            facts=tally.facts(self.app),
+            facts=tally.facts(self.app) if self.quiet else [],
             gates=tally.gates(self.app),
             runs=tally.runs(self.app),
             seconds=round(time.monotonic() - started, 1),
         )
         if not self.quiet:
-            tally.show(outcome.facts, outcome.gates, outcome.runs)
+            tally.show(tally.counts(self.app), outcome.gates, outcome.runs)
             say()
             say(f"{outcome.seconds:.0f} s. The home is left behind; try, for example:")
             for command in ("status", "runs", "quarantine", 'ask "The capital of France is"', "audit verify"):

@@ -46,8 +46,39 @@ class StoryRun:
     state: str
 
 
-def facts(app: Application) -> list[StoryFact]:
-    """One row for each slot's current facts: old and new object, the models' answers, the verdict and its reason."""
+def facts(app: Application, *, known: bool = True) -> list[StoryFact]:
+    """One row for each slot's current facts: old and new object, the models' answers, the verdict and its reason.
+
+    Without `known`, those that the base already stated are left out, and no model is asked about them.
+    """
+    slots, verdicts = _current(app)
+    shown = [(fact, verdict) for fact, verdict in verdicts if known or verdict != "known"]
+    found = answers(app, [fact.prompt for fact, _ in shown])
+    return [
+        StoryFact(
+            fact.subject,
+            fact.relation,
+            fact.prompt,
+            _old(fact, slots[fact.subject, fact.relation]),
+            fact.target,
+            _cut(answer.base, fact.target),
+            _cut(answer.live or "", fact.target),
+            verdict,
+            fact.reason,
+        )
+        for (fact, verdict), answer in zip(shown, found, strict=True)
+    ]
+
+
+def counts(app: Application) -> Counter[StoryVerdict]:
+    """How many of the slots' current facts have each verdict; no model is asked."""
+    return Counter(verdict for _, verdict in _current(app)[1])
+
+
+def _current(
+    app: Application,
+) -> tuple[dict[tuple[str, str], list[Fact]], list[tuple[Fact, StoryVerdict]]]:
+    """(the facts of each slot, those that are shown with their verdict)."""
     with app.state.read() as tx:
         everything = tx.facts()
         live = tx.live()
@@ -57,25 +88,7 @@ def facts(app: Application) -> list[StoryFact]:
     for fact in everything:
         slots.setdefault((fact.subject, fact.relation), []).append(fact)
     shown = [fact for slot in slots.values() for fact in _shown(slot)]
-    found = answers(app, [fact.prompt for fact in shown])
-    rows = []
-    for fact, answer in zip(shown, found, strict=True):
-        verdict = _verdict(fact, fact.id in held, fact.id in known)
-        old = _old(fact, slots[fact.subject, fact.relation])
-        rows.append(
-            StoryFact(
-                fact.subject,
-                fact.relation,
-                fact.prompt,
-                old,
-                fact.target,
-                _cut(answer.base, fact.target),
-                _cut(answer.live or "", fact.target),
-                verdict,
-                fact.reason,
-            )
-        )
-    return rows
+    return slots, [(fact, _verdict(fact, fact.id in held, fact.id in known)) for fact in shown]
 
 
 def _cut(answer: str, target: str) -> str:
@@ -116,7 +129,7 @@ def runs(app: Application) -> list[StoryRun]:
         return [StoryRun(run.id, run.state) for run in reversed(tx.runs())]
 
 
-def show(rows: Sequence[StoryFact], judged: Sequence[StoryGate], done: Sequence[StoryRun]) -> None:
+def show(verdicts: Mapping[StoryVerdict, int], judged: Sequence[StoryGate], done: Sequence[StoryRun]) -> None:
     """Print the results of the story."""
     by_run: dict[int, list[StoryGate]] = {}
     for gate in judged:
@@ -126,8 +139,7 @@ def show(rows: Sequence[StoryFact], judged: Sequence[StoryGate], done: Sequence[
         ("run", "state", "gates"),
         ((run.id, run.state, _summary(by_run.get(run.id, ()))) for run in done),
     )
-    counts: Mapping[str, int] = Counter(fact.verdict for fact in rows)
-    print_table("facts", ("verdict", "how many"), sorted(counts.items()))
+    print_table("facts", ("verdict", "how many"), sorted(verdicts.items()))
 
 
 def _summary(judged: Sequence[StoryGate]) -> str:
@@ -138,7 +150,7 @@ def _summary(judged: Sequence[StoryGate]) -> str:
     ]
     if failed:
         return "failed: " + ", ".join(failed)
-    counts = Counter(gate.standing for gate in judged)
+    standings = Counter(gate.standing for gate in judged)
     return ", ".join(
-        f"{counts[name]} {name}" for name in ("passed", "not judged", "not judgeable") if counts[name]
+        f"{standings[name]} {name}" for name in ("passed", "not judged", "not judgeable") if standings[name]
     )
