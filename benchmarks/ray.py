@@ -49,12 +49,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--facts", type=int, default=256, help="of the measured build")
+    parser.add_argument(
+        "--simulate", action="store_true", help="only simulate, with what an earlier run measured"
+    )
     parser.add_argument("--name", default="ray", help="of the files under benchmarks/results")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        bench = Bench(Path(scratch), chosen.facts)
-        rows = [measured(bench, chosen.facts, workers) for workers in (0, 1, 2)]
-    driver = calibrated(rows, chosen.facts)
+    if chosen.simulate:
+        before = json.loads((RESULTS / f"{chosen.name}.json").read_text(encoding="utf-8"))
+        rows, driver = before["measured"], Driver(**before["driver"])
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            bench = Bench(Path(scratch), chosen.facts)
+            rows = [measured(bench, chosen.facts, workers) for workers in (0, 1, 2)]
+        driver = calibrated(rows, chosen.facts)
     model, machine = gptj(), Machine()
     cells = [(facts, workers) for facts in FACTS for workers in WORKERS]
     times = {cell: simulated(*cell, model, machine, driver) for cell in cells}
@@ -126,7 +133,8 @@ def phases(directory: Path, whole: BuildReport) -> dict[str, float]:
         file.parent.name: BuildReport.read(file).cost.seconds
         for file in (directory / "shares").glob("*/report.json")
     }
-    divided = {name: one for name, one in shares.items() if name != "plan"}
+    divided = {name: one for name, one in shares.items() if name.startswith(("statistics-", "residuals-"))}
+    exams = [one for name, one in shares.items() if name.startswith("exam-")]
     files = [directory / "shares" / name for name in divided]
     begin = (directory / "shares" / "plan" / "report.json").stat().st_mtime if shares else 0.0
     ends = [(file / "report.json").stat().st_mtime for file in files]
@@ -139,8 +147,8 @@ def phases(directory: Path, whole: BuildReport) -> dict[str, float]:
         "prepare_s": sum(one.get("tokens", 0.0) for one in divided.values()),
         "tasks": float(len(divided)),
         "whole_s": cost["total"],
-        "keys_s": cost.get("keys", 0.0),
-        "exam_s": cost.get("judge", 0.0),
+        "keys_s": cost.get("keys", 0.0) + sum(one.get("keys", 0.0) for one in shares.values()),
+        "exam_s": cost.get("judge", 0.0) + sum(one["total"] for one in exams),
     }
 
 
@@ -169,17 +177,19 @@ def gptj() -> Model:
     top = settings.layers[-1]
     read = sum(len(ids) for group in groups for ids in group.contexts) / count
     resumed = sum(sum(blocks[layer : top + 1]) for layer in settings.layers[:-1])
-    d_k = parts.key_width(top)
+    d_k, columns = parts.key_width(top), len(groups[0].contexts) if settings.keys == "all" else 1
     below = sum(blocks[: top + 1])
     sample = settings.statistics_samples * 100
     return Model(
         bytes=2.0 * sum(weight.numel() for weight in model.parameters()),
         target_flops=optimisation_flops(parts, groups, top, settings.steps) / count,
         key_flops=read * (sum(blocks[: top + 1]) + resumed),
+        layer_flops=read * sum(blocks[: top + 1]),
+        column_bytes=4.0 * columns * (d_k + parts.width),
         exam_flops=ASKED_TOKENS * float(sum(blocks)),
         d_k=d_k,
         layers=len(settings.layers),
-        columns=len(groups[0].contexts) if settings.keys == "all" else 1,
+        columns=columns,
         statistics_flops=sample * (below + 2.0 * d_k**2 * len(settings.layers)),
     )
 
@@ -245,8 +255,8 @@ def plot(times: dict[tuple[int, int], Times], path: Path) -> None:
     speed.legend(fontsize=8)
     cells = [(facts, gpus) for facts in FACTS for gpus in WORKERS[1:]]
     bottom = [0.0] * len(cells)
-    for name in ("shares", *next(iter(times.values())).undivided):
-        phases = [{**times[cell].undivided, "shares": times[cell].shares} for cell in cells]
+    for name in next(iter(times.values())).phases:
+        phases = [times[cell].phases for cell in cells]
         share = [one[name] / sum(one.values()) for one in phases]
         parts.bar(range(len(cells)), share, bottom=bottom, label=name)
         bottom = [low + more for low, more in zip(bottom, share, strict=True)]

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SHARES_PER_ACTOR = 4
+SHARES_PER_ACTOR, EXAM_SHARES = 4, 8
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,11 @@ class Model:
     target_flops: float
     """Of one δ."""
     key_flops: float
-    """Of one fact's keys, all layers, passes only."""
+    """Of one fact's keys, all layers, passes only, each of which goes on from the states that the one before left."""
+    layer_flops: float
+    """Of one fact's keys of one layer, by a pass from the beginning, as where keys are divided."""
+    column_bytes: float
+    """Of one fact's keys and residuals of one layer, as shares of the keys leave them on the storage."""
     exam_flops: float
     """Of what a new fact is asked."""
     d_k: int
@@ -53,7 +57,7 @@ class Driver:
     """Measured on a cluster of this machine."""
 
     prepare_s: float
-    """Of one fact, in each share: all of the view is tokenised to know which groups a share has."""
+    """Of one fact, once by each actor and phase: all of the view is tokenised to know which groups a share has."""
     task_s: float
     """Of one task besides its work: specs, reports, and what Ray takes."""
     round_s: float
@@ -81,22 +85,29 @@ class Times:
         return self.start + self.plan + self.shares + self.read + self.keys + self.solve + self.exam
 
     @property
+    def phases(self) -> dict[str, float]:
+        """Seconds of each phase."""
+        return {**self.undivided, **self.divided}
+
+    @property
+    def divided(self) -> dict[str, float]:
+        """What more GPUs make shorter."""
+        return {"shares": self.shares, "keys": self.keys, "exam": self.exam}
+
+    @property
     def undivided(self) -> dict[str, float]:
         """What more GPUs do not make shorter."""
         return {
             "start": self.start,
             "plan": self.plan,
             "reading δs": self.read,
-            "keys": self.keys,
             "solve": self.solve,
-            "exam": self.exam,
         }
 
     @property
     def limit(self) -> str:
         """The longest of all phases."""
-        phases = {**self.undivided, "shares": self.shares}
-        return max(phases, key=lambda name: phases[name])
+        return max(self.phases, key=lambda name: self.phases[name])
 
 
 def simulated(facts: int, workers: int, model: Model, machine: Machine, driver: Driver) -> Times:
@@ -109,11 +120,10 @@ def simulated(facts: int, workers: int, model: Model, machine: Machine, driver: 
     tasks = []
     if count > 1:
         each = split(facts, count)
-        tasks = [driver.task_s + prepare + one * model.target_flops / machine.flops for one in each]
+        tasks = [driver.task_s + one * model.target_flops / machine.flops for one in each]
         statistics = min(8, workers)
         tasks += [
-            driver.task_s + prepare + model.statistics_flops / machine.flops / statistics
-            for _ in range(statistics)
+            driver.task_s + model.statistics_flops / machine.flops / statistics for _ in range(statistics)
         ]
     else:
         tasks = [work + model.statistics_flops / machine.flops]
@@ -124,14 +134,32 @@ def simulated(facts: int, workers: int, model: Model, machine: Machine, driver: 
     return Times(
         start=machine.start_s + workers * model.bytes / machine.storage_bytes,
         plan=driver.round_s + prepare,
-        shares=max(max(ends), writing),
+        shares=max(max(ends) + (prepare if count > 1 else 0.0), writing),
         read=facts / machine.storage_files + prepare,
-        keys=facts * model.key_flops / machine.flops,
+        keys=_keys(facts, workers, model, machine, driver),
         solve=solve_flops / machine.flops_64,
-        exam=facts * model.exam_flops / machine.flops,
+        exam=_exam(facts, workers, model, machine, driver),
         idle=max(ends) - sum(ends) / len(ends),
         work=work,
     )
+
+
+def _keys(facts: int, workers: int, model: Model, machine: Machine, driver: Driver) -> float:
+    """Seconds of the passes, and of exchanging what they found; one actor keeps both in memory."""
+    if workers == 1:
+        return facts * model.key_flops / machine.flops
+    largest = max(split(facts, workers))
+    exchanged = 2 * facts * model.column_bytes / machine.storage_bytes  # written once, and read by who solves
+    return model.layers * (2 * driver.task_s + largest * model.layer_flops / machine.flops + exchanged)
+
+
+def _exam(facts: int, workers: int, model: Model, machine: Machine, driver: Driver) -> float:
+    """Seconds of the questions; each actor that has a share prepares the whole view, and reads every δ."""
+    if workers == 1:
+        return facts * model.exam_flops / machine.flops
+    shares = min(EXAM_SHARES, workers)
+    prepare = facts * driver.prepare_s + shares * facts / machine.storage_files
+    return driver.task_s + prepare + max(split(facts, shares)) * model.exam_flops / machine.flops
 
 
 def split(facts: int, count: int) -> list[int]:

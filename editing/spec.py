@@ -175,7 +175,7 @@ class BuildSpec:
     """`cpu`, `cuda`, … or `auto` (distributed over the available devices); None: a GPU if there is one."""
     mode: Mode = "build"
     share: tuple[int, int] = (0, 1)
-    """(number, of how many): what the modes `statistics`, `residuals` and `keys` compute."""
+    """(number, of how many): what the modes `statistics`, `residuals`, `keys` and `exam` compute."""
     step: int = 0
     """Index of the edited layer that the modes `keys` and `solve` are about."""
     prompts: tuple[str, ...] = ()
@@ -188,6 +188,8 @@ class BuildSpec:
     """File of questions (`editing.secret_probes`) that the candidate is asked besides, which no report shows."""
     secret_answers: str | None = None
     """File that their answers are written to."""
+    answered: tuple[str, ...] = ()
+    """Files of answers (`editing.worker.exam_answers`): the one that mode `exam` writes, those that a `build` reads."""
     version: int = SPEC_VERSION
 
     def write(self, path: Path) -> None:
@@ -232,10 +234,8 @@ class BuildSpec:
             if any(case.target is None for case in fact.reversed):
                 raise SpecError(f"{where}: fact {fact.id!r} is asked the other way round without an answer")
         number, of = self.share
-        if not 0 <= number < of:
-            raise SpecError(f"{where}: share {number} of {of} does not exist; the first of {of} is 0")
-        if self.step < 0:
-            raise SpecError(f"{where}: step {self.step} is below 0")
+        if not (0 <= number < of and self.step >= 0):
+            raise SpecError(f"{where}: share {number} of {of} or step {self.step} does not exist; 0 is first")
         if self.mode in ("build", "judge") and not self.out:
             raise SpecError(f"{where}: mode {self.mode!r} needs `out`, the directory of the checkpoint")
 

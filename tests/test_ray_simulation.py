@@ -12,6 +12,8 @@ SHAPE = Model(
     bytes=12e9,
     target_flops=1e13,
     key_flops=2e12,
+    layer_flops=7e11,
+    column_bytes=5e5,
     exam_flops=4e12,
     d_k=16384,
     layers=6,
@@ -32,6 +34,10 @@ def test_without_overhead_the_shares_scale_and_the_rest_does_not() -> None:
 def test_no_number_of_gpus_is_faster_than_what_is_not_divided() -> None:
     many = simulated(100_000, 512, SHAPE, FREE, NONE)
     assert many.total > sum(many.undivided.values())
+    assert many.keys < simulated(100_000, 1, SHAPE, FREE, NONE).keys / 64
+    assert many.exam == pytest.approx(simulated(100_000, 8, SHAPE, FREE, NONE).exam), (
+        "of at most eight shares"
+    )
     assert many.limit == "exam"
 
 

@@ -7,9 +7,7 @@ run again finds what the first run finished.
 
     ask    shares of the facts → one report of all
     build  the plan → shares of statistics and residuals → for each layer, shares of its keys → its solve, on one actor
-           → the whole round on one actor, which finds all of it in the cache
-
-The exam is not divided: it runs on the one actor.
+           → shares of the exam → the whole round on one actor, which finds all of it
 """
 
 from __future__ import annotations
@@ -34,6 +32,8 @@ from editing.spec import BuildReport, BuildSpec
 from editing.worker.finished import is_finished
 from editing.worker.protocol import Channel
 
+EXAM_SHARES = 8
+"""Most shares of an exam: each reads every δ."""
 SHARES_PER_ACTOR = 4
 """Shares are smaller than one per actor, so that a slow or restarted actor does not make the others wait."""
 STATISTICS_SHARES = 8
@@ -61,7 +61,7 @@ class Cluster:
     def round(self, path: Path) -> Path:
         """The round of the spec in `path`.  Raises EditingError."""
         spec = BuildSpec.read(path)
-        if self.plan.storage is not None and _finished(path):
+        if (self.plan.storage is not None or spec.mode == "build") and _finished(path):
             return path.with_name("report.json")
         self._carrier.prepare(spec)
         if spec.mode == "ask" and len(spec.facts) >= 2 * self.plan.least:
@@ -69,10 +69,12 @@ class Cluster:
         if spec.mode not in ("build", "view"):
             return self._whole(path)
         expected = self._prepare(spec, path)
-        if expected is not None:
-            self._edit(spec, path, expected)
-        report = self._whole(path)
+        edited = expected is not None and self._edit(spec, path, expected)
+        answered = self._examine(spec, path) if edited else ()
+        report = self._judged(spec, path, answered) if answered else self._whole(path)
         self._carrier.clear(spec)
+        for file in answered:
+            Path(file).unlink(missing_ok=True)
         return report
 
     def _whole(self, path: Path) -> Path:
@@ -147,6 +149,36 @@ class Cluster:
                 return False
         return expected.layers > 0
 
+    def _examine(self, spec: BuildSpec, path: Path) -> tuple[str, ...]:
+        """Have the actors ask about shares of the facts; the files of the answers that there are.
+
+        Each finds the candidate's weights in the cache.
+        """
+        count = min(len(spec.facts) // self.plan.least, self.plan.workers, EXAM_SHARES)
+        if spec.mode != "build" or spec.edit_consequences or count < 2:
+            return ()
+        names = [f"exam-{number}-of-{count}" for number in range(count)]
+        files = [str(path.parent / "shares" / name / "answers.safetensors") for name in names]
+        whole = replace(spec, mode="exam", wanted=None, secret_questions=None, secret_answers=None)
+        tasks = [
+            self._task(
+                replace(whole, share=(number, count), answered=(files[number],)), path, name, live=spec.live
+            )
+            for number, name in enumerate(names)
+        ]
+        self._divide(tasks, "judge candidate", len(spec.facts))
+        return tuple(file for file in files if Path(file).exists())
+
+    def _judged(self, spec: BuildSpec, path: Path, answered: tuple[str, ...]) -> Path:
+        """The whole round with what actors answered; its report is that of `path`."""
+        directory = path.parent / "shares" / "whole"
+        directory.mkdir(parents=True, exist_ok=True)
+        replace(spec, answered=answered).write(directory / "spec.json")
+        report = BuildReport.read(self._whole(directory / "spec.json"))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        replace(report, spec_digest=digest).write(path.with_name("report.json"))
+        return path.with_name("report.json")
+
     def _divide(self, shares: Sequence[Assignment], phase: str, total: int) -> bool:
         """Have the actors do the shares that no earlier attempt finished; whether all are done."""
         tasks = [task for task in shares if self.plan.storage is None or not _finished(task.spec)]
@@ -158,15 +190,15 @@ class Cluster:
                 self._received(task)
         return all(task.error is None for task in tasks)
 
-    def _task(self, spec: BuildSpec, path: Path, name: str) -> Assignment:
-        return Assignment(self._write(spec, path, name))
+    def _task(self, spec: BuildSpec, path: Path, name: str, *, live: str | None = None) -> Assignment:
+        return Assignment(self._write(spec, path, name, live=live))
 
-    def _write(self, spec: BuildSpec, path: Path, name: str) -> Path:
+    def _write(self, spec: BuildSpec, path: Path, name: str, *, live: str | None = None) -> Path:
         """The spec of a part of the round of `path`, written below it."""
         directory = path.parent / "shares" / name
         directory.mkdir(parents=True, exist_ok=True)
         file = directory / "spec.json"
-        part = replace(spec, out="", live=None)
+        part = replace(spec, out="", live=live)
         part.write(file)
         return file
 

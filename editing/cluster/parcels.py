@@ -127,7 +127,8 @@ class ThroughObjects:
         spec = BuildSpec.read(path)
         whole = spec.mode not in PARTIAL
         texts = _texts(spec) if whole else spec.corpus if spec.mode != "ask" else ()
-        private = (spec.wanted, spec.secret_questions) if whole else ()
+        read = spec.answered if spec.mode != "exam" else ()
+        private = (spec.wanted, spec.secret_questions, *read) if whole else ()
         models = [Path(spec.base), *(_checkpoints(spec) if whole else ())]
         return Parcel(
             url=self._objects.url,
@@ -144,7 +145,7 @@ class ThroughObjects:
         if answer.manifest is not None:
             self._assemble(spec, answer.manifest)
         for file, content in answer.private.items():
-            if file != spec.secret_answers:
+            if file not in (spec.secret_answers, *spec.answered):
                 raise ClusterError(f"an actor returned {file}, which the spec does not ask for")
             write_file(Path(file), content, mode=PRIVATE)
         report = answer.report
@@ -156,7 +157,7 @@ class ThroughObjects:
         cache.fetch([Path(spec.cache) / "deltas" / f"{group}.safetensors" for group in groups])
         whole = path.with_name("report.json")
         replace(report, spec_digest=hashlib.sha256(path.read_bytes()).hexdigest()).write(whole)
-        if spec.mode not in PARTIAL:
+        if spec.mode not in (*PARTIAL, "exam"):  # after an exam's share, what was sent is needed again
             self._passing.remove()
         return whole
 

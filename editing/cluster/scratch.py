@@ -88,10 +88,13 @@ class Scratch:
             out = Path(spec.out)
             self._passing.offer(dict(own_files(Path(spec.base), out)), partial(self._progress, "upload"))
             manifest = (out / NAME).read_bytes()
-        if spec.secret_answers is not None and Path(spec.secret_answers).exists():
-            given = BuildSpec.read(self._own / "given.json").secret_answers
-            assert given is not None
-            private[given] = Path(spec.secret_answers).read_bytes()
+        given = BuildSpec.read(self._own / "given.json")
+        written = [(given.secret_answers, spec.secret_answers)]
+        if spec.mode == "exam":
+            written += zip(given.answered, spec.answered, strict=True)
+        for theirs, own in written:
+            if theirs is not None and own is not None and Path(own).exists():
+                private[theirs] = Path(own).read_bytes()
         return Delivery(report, manifest, private)
 
     def _base(self, spec: BuildSpec, parcel: Parcel) -> Path:
@@ -142,6 +145,7 @@ def _moved(spec: BuildSpec, base: Path, cache: Path, directory: Path, places: Ma
         wanted=place(spec.wanted),
         secret_questions=place(spec.secret_questions),
         secret_answers=place(spec.secret_answers),
+        answered=tuple(place(path) or "" for path in spec.answered),
     )
 
 

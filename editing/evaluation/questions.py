@@ -7,7 +7,7 @@ prompt; and the base's answer, for everything that should not change.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +47,11 @@ class AskedBase:
     tokenizer: Any
     responses: Responses
     tick: Tick = uncounted
+    only: Collection[str] | None = None
+    """Ids of the facts that are asked about, for a share of an exam; None: all."""
+
+    def asks_about(self, fact: FactSpec) -> bool:
+        return self.only is None or fact.id in self.only
 
     def states(self, questions: Iterable[Question]) -> dict[Question, bool]:
         """Question → whether the base states its target."""
@@ -163,12 +168,13 @@ def _asked_facts(base: AskedBase, spec: BuildSpec, known: Known) -> list[FactSpe
     old = [fact for fact in of("old") if not fact.examined]
     unedited = [fact for fact in spec.facts if known[fact.id].known]
     seed, limit = spec.settings.seed, spec.retention_sample
-    return [
+    every = [
         *new,
         *examined,
         *sampled(base.model, base.tokenizer, old, new, limit, seed),
         *sampled(base.model, base.tokenizer, unedited, new, limit, seed),
     ]
+    return [fact for fact in every if base.asks_about(fact)]
 
 
 def _texts(spec: BuildSpec, facts: Sequence[FactSpec], known: Known, asked: AskedOfFacts) -> tuple[str, ...]:

@@ -32,7 +32,9 @@ def with_subject_questions(base: AskedBase, lead: str, spec: BuildSpec, known: K
     bare = [
         fact
         for fact in spec.facts
-        if fact.other_relations and populations(fact, known[fact.id].known) & {"new", "examined"}
+        if base.asks_about(fact)
+        and fact.other_relations
+        and populations(fact, known[fact.id].known) & {"new", "examined"}
     ]
     if not bare:
         return spec

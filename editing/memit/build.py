@@ -34,7 +34,7 @@ from editing.memit.key_pass import KeyPass, key_pass, keys
 from editing.memit.keys import Site
 from editing.memit.low_rank import RankLimited
 from editing.memit.optimise import Targets, is_systematic
-from editing.memit.preparation import Job, prepare
+from editing.memit.preparation import Job, prepare, prepare_part
 from editing.memit.rates import Rates
 from editing.memit.scale import Scale, scale_of
 from editing.memit.solvers import LeastSquares, Solver
@@ -195,7 +195,7 @@ def residuals(
     number, of = share
     clock = _Clock()
     with frozen(model), fused(model):
-        job = prepare(model, tokenizer, inputs, lambda id, error: None)
+        job = prepare_part(model, tokenizer, inputs)
         clock.lap("tokens")
         own = [group for group in job.groups if int(group.key[:8], 16) % of == number]
         Targets(job, progress).of(own)
@@ -212,7 +212,7 @@ def statistics(
     """
     clock = _Clock()
     with frozen(model), fused(model):
-        job = prepare(model, tokenizer, inputs, lambda id, error: None)
+        job = prepare_part(model, tokenizer, inputs)
         clock.lap("tokens")
         if job.groups:
             job.statistics.compute_share(job.work.parts, job.work.layers, share, progress)
@@ -236,7 +236,7 @@ def solve(
     """
     clock = _Clock()
     with frozen(model), fused(model):
-        job = prepare(model, tokenizer, inputs, lambda id, error: None)
+        job = prepare_part(model, tokenizer, inputs)
         clock.lap("tokens")
         divided = key_pass(job)
         if divided is not None:

@@ -32,7 +32,7 @@ from editing.memit.groups import Group
 from editing.memit.kept import kept_keys
 from editing.memit.keys import Collector, Site
 from editing.memit.low_rank import Fit, RankLimited
-from editing.memit.preparation import Job, prepare
+from editing.memit.preparation import Job, prepare_part
 from editing.memit.scale import Scale
 from editing.memit.solvers import Columns, Solver
 from editing.memit.spread import Spread, with_update
@@ -301,7 +301,7 @@ def keys(
     """
     began = time.perf_counter()
     with frozen(model), fused(model):
-        job = prepare(model, tokenizer, inputs, lambda id, error: None)
+        job = prepare_part(model, tokenizer, inputs)
         found = key_pass(job)
         if found is not None:
             found.collect(step, share, progress)

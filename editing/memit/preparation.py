@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from editing.editors.contract import BuildInputs, Failed
 from editing.errors import RequestError
@@ -93,7 +94,37 @@ class Job:
         return group
 
 
-def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | None) -> Job:
+@dataclass(frozen=True)
+class _Formed:
+    """The tokenised requests of the last part of a build that a process did, for its next part."""
+
+    inputs: BuildInputs
+    prefixes: tuple[str, ...]
+    groups: Sequence[Group]
+    preserved: Sequence[Group]
+    kept: Sequence[Group]
+
+    @classmethod
+    def of(cls, grouping: Grouping, failed: Failed | None) -> _Formed:
+        inputs = grouping.inputs
+        groups = grouping.of(inputs.requests, failed)
+        preserved = grouping.of(inputs.preserved, None, kl=False)
+        kept = grouping.kept(groups) if inputs.settings.keep else []
+        return cls(inputs, grouping.prefixes, groups, preserved, kept)
+
+
+_LAST: WeakKeyDictionary[Any, _Formed] = WeakKeyDictionary()
+"""By model, whose tokenizer does not change."""
+
+
+def prepare_part(model: Any, tokenizer: Any, inputs: BuildInputs) -> Job:
+    """As `prepare`, for a part of a build; what is tokenised stays in memory for the next part with equal inputs."""
+    return prepare(model, tokenizer, inputs, lambda id, error: None, remember=True)
+
+
+def prepare(
+    model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | None, *, remember: bool = False
+) -> Job:
     """Tokenise the requests and look up their δs in the cache.
 
     A request that cannot be tokenised is reported to `failed` and left out, or raises RequestError.  Raises
@@ -111,9 +142,12 @@ def prepare(model: Any, tokenizer: Any, inputs: BuildInputs, failed: Failed | No
     lead = inputs.lead if inputs.lead is not None else lead_of(model, parts, tokenizer)
     limit = replace(readable(model), lead=lead)
     grouping = Grouping(model, tokenizer, inputs, prefixes, limit, layers[-1])
-    groups = grouping.of(inputs.requests, failed)
-    preserved = grouping.of(inputs.preserved, None, kl=False)
-    kept = grouping.kept(groups) if settings.keep else []
+    formed = _LAST.get(model) if remember else None
+    if formed is None or (formed.inputs, formed.prefixes) != (inputs, prefixes):
+        formed = _Formed.of(grouping, failed)
+    if remember:
+        _LAST[model] = formed
+    groups, preserved, kept = formed.groups, formed.preserved, formed.kept
     store = DeltaStore(inputs.cache / "deltas")
     statistics = Statistics(
         model,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from editing.evaluation.cases import Known
 from editing.evaluation.responses import Responses
 from editing.model.architectures import described, locate_parts
 from editing.model.first_token import lead_of
@@ -25,6 +26,18 @@ class KeptBase:
     checkpoints: dict[str, Responses] = field(default_factory=dict)
     """By digest, the last used at the end: what was measured of a candidate is not asked again once it is live."""
     _lead: str | None = None
+    _begun: tuple[BuildSpec, BuildSpec, Known] | None = None
+
+    def begin(self, given: BuildSpec, spec: BuildSpec, known: Known) -> None:
+        """Keep what became of the spec `given` of a part of a build, for the next part of the same build."""
+        self._begun = (_of_build(given), spec, known)
+
+    def begun(self, given: BuildSpec) -> tuple[BuildSpec, Known] | None:
+        """The spec with what was found out about its facts, if another part of the same build came just before."""
+        if self._begun is None or self._begun[0] != _of_build(given):
+            return None
+        _, spec, known = self._begun
+        return replace(spec, mode=given.mode, share=given.share, step=given.step), known
 
     def keep(self, digest: str, responses: Responses) -> Responses:
         """Keep the answers of a checkpoint, of `KEPT` checkpoints at most."""
@@ -41,3 +54,8 @@ class KeptBase:
             parts = locate_parts(model, described(spec.settings))
             self._lead = lead_of(model, parts, self.loaded.tokenizer)
         return self._lead
+
+
+def _of_build(spec: BuildSpec) -> BuildSpec:
+    """`spec` without what the parts of one build differ in."""
+    return replace(spec, mode="build", share=(0, 1), step=0)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from editing.cost import Cost
 from editing.editors.contract import BuildInputs
 from editing.editors.registry import editor_named
 from editing.progress import Progress
-from editing.spec import BuildSpec
+from editing.spec import BuildSpec, FactSpec
+from editing.worker.candidates import max_rank
+from editing.worker.screening import edit_requests, kept_prompts, kl_prompts
 
 PARTS = ("plan", "statistics", "residuals", "keys", "solve")
-"""The modes of a spec that ask for one."""
+"""The modes of a spec that ask for one, the estimate first."""
 
 
 def part_of_build(
@@ -32,3 +36,19 @@ def part_of_build(
         of_layer = editor.by_layer[spec.mode]
         return Cost(seconds=of_layer(model, tokenizer, arranged, spec.step, spec.share, progress))
     return Cost()
+
+
+def inputs_of(spec: BuildSpec, lead: str, edited: Sequence[FactSpec]) -> BuildInputs:
+    """What an editor is given to edit the facts `edited` of `spec`; `lead`: see `first_token.lead_of`."""
+    return BuildInputs(
+        requests=[request for fact in edited for request in edit_requests(fact)],
+        settings=spec.settings,
+        cache=Path(spec.cache),
+        base_digest=spec.base_digest,
+        corpus=[Path(file) for file in spec.corpus],
+        kl_prompts=kl_prompts(list(edited)),
+        kept=kept_prompts(spec.facts),
+        lead=lead,
+        max_rank=max_rank(spec),
+        partial=True,
+    )

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from editing.cost import Cost
 from editing.crashpoints import crash_point
-from editing.editors.contract import BuildInputs, EditResult
+from editing.editors.contract import EditResult
 from editing.editors.registry import editor_named
 from editing.errors import SpecError
 from editing.evaluation.cases import Known
@@ -43,15 +43,17 @@ from editing.storage.assembling import clear
 from editing.storage.checkpoints import read_changed, read_manifest, verify
 from editing.storage.loaded import load_base
 from editing.worker.beginnings import without_first_tokens
-from editing.worker.candidates import Written, as_stored, max_rank, write_candidate
+from editing.worker.candidates import Written, as_stored, write_candidate
 from editing.worker.conversations import with_conversations
 from editing.worker.derived import with_derived
+from editing.worker.exam_answers import ExamAnswers
+from editing.worker.exam_share import answer_share
 from editing.worker.finished import is_finished
 from editing.worker.kept_base import KeptBase
-from editing.worker.parts import PARTS, part_of_build
+from editing.worker.parts import PARTS, inputs_of, part_of_build
 from editing.worker.probing import answer_secretly
 from editing.worker.protocol import Channel
-from editing.worker.screening import Failures, edit_requests, kept_prompts, kl_prompts, screened
+from editing.worker.screening import Failures, edit_requests, screened
 from editing.worker.versions import versions_of
 
 
@@ -113,8 +115,13 @@ class _Round:
         self.seconds: dict[str, float] = {}
         self.cost, self.failures = Cost(), Failures()
         self.written: Written | None = None
+        self.stored = ExamAnswers.read(map(Path, spec.answered if spec.mode != "exam" else ()))
 
     def run(self) -> BuildReport:
+        given = self.spec
+        if given.mode in PARTS[1:] and (begun := self.kept.begun(given)) is not None:
+            self.spec, known = begun
+            return self._part(self._edited(known))
         with self._timed("known"):
             self.spec = without_first_tokens(self.tokenizer, self.kept.lead(self.spec), self.spec)
             self.spec = screened(self.model, self.tokenizer, self.spec, self.failures)
@@ -127,14 +134,19 @@ class _Round:
             return self._report("", facts, ())
         self._converse(known)
         if self.spec.mode in PARTS:
+            self.kept.begin(given, self.spec, known)
             return self._part(self._edited(known))
-        built = self._build(known) if self.spec.mode in ("build", "view") else None
+        built = self._build(known) if self.spec.mode in ("build", "view", "exam") else None
         if built is not None and self.spec.edit_consequences:
             built = self._derived(known, built)
+        if self.spec.mode == "exam":
+            answer_share(self.kept, self.spec, known, built, self.channel.progress)
+            return self._report("", (), ())
         checkpoint = self._checkpoint(built) if self.spec.out else ""
         if self.spec.mode == "view":
             return self._viewed(known, built, checkpoint)
         with self._timed("judge"):
+            self.stored.give(self.kept.base, self.spec.base_digest, {})
             with self._counting("questions", 0) as base.tick:
                 spec = with_subject_questions(base, self.kept.lead(self.spec), self.spec, known)
                 asked = build_questions(base, spec, known, self._windows())
@@ -151,7 +163,7 @@ class _Round:
     def _part(self, edited: list[FactSpec]) -> BuildReport:
         """A report without a checkpoint on a part of a build of `edited`: its estimate, or a share of its work."""
         if edited:
-            inputs, progress = self._inputs(edited), self.channel.progress
+            inputs, progress = inputs_of(self.spec, self.kept.lead(self.spec), edited), self.channel.progress
             self.cost = part_of_build(self.model, self.tokenizer, self.spec, inputs, progress)
         return self._report("", (), ())
 
@@ -178,7 +190,7 @@ class _Round:
                 built = editor.edit(
                     self.model,
                     self.tokenizer,
-                    editor.arranged(self._inputs(edited)),
+                    editor.arranged(inputs_of(self.spec, self.kept.lead(self.spec), edited)),
                     planned=self._expect,
                     progress=self.channel.progress,
                 )
@@ -211,20 +223,6 @@ class _Round:
         self.channel.expect(expected)
         check_disk(expected, Path(self.spec.cache), Path(self.spec.out) if self.spec.out else None)
 
-    def _inputs(self, edited: list[FactSpec]) -> BuildInputs:
-        return BuildInputs(
-            requests=[request for fact in edited for request in edit_requests(fact)],
-            settings=self.spec.settings,
-            cache=Path(self.spec.cache),
-            base_digest=self.spec.base_digest,
-            corpus=[Path(file) for file in self.spec.corpus],
-            kl_prompts=kl_prompts(edited),
-            kept=kept_prompts(self.spec.facts),
-            lead=self.kept.lead(self.spec),
-            max_rank=max_rank(self.spec),
-            partial=True,
-        )
-
     def _checkpoint(self, built: EditResult | None) -> str:
         """Write the checkpoint, or verify the kept one; returns its digest."""
         out = Path(self.spec.out)
@@ -250,6 +248,7 @@ class _Round:
         said = self.written.answers(tensors) if self.written else None
         candidate = (said or Responses(base=self.kept.base)) if tensors else self.kept.base
         growth = self._growth(tensors)
+        self.stored.give(candidate, self.spec.base_digest, tensors)
         with swapped(self.model, tensors):
             with self._counting("judge candidate", total) as tick:
                 candidate.respond(self.model, self.tokenizer, asked, tick)
@@ -281,8 +280,11 @@ class _Round:
         if built is None:
             return {}
         requests = [edit_requests(fact)[0] for fact in self._new(asked, known)]
-        with self._counting("judge alone", len(requests)) as tick:
-            return stated_alone(self.model, self.tokenizer, requests, built, tick=tick)
+        stated = self.stored.stated_alone(built.groups)
+        missing = [request for request in requests if request.id not in stated]
+        with self._counting("judge alone", len(missing)) as tick:
+            stated |= stated_alone(self.model, self.tokenizer, missing, built, tick=tick)
+        return {request.id: stated[request.id] for request in requests if request.id in stated}
 
     def _live(
         self, asked: QuestionSet, total: int, described: Sequence[str]
@@ -303,6 +305,7 @@ class _Round:
         new = Responses(base=self.kept.base)
         kept = self.kept.checkpoints.get(manifest.digest, new) if tensors else self.kept.base
         responses = self.kept.keep(manifest.digest, kept)
+        self.stored.give(responses, self.spec.base_digest, tensors)
         growth = self._growth(tensors)
         with swapped(self.model, tensors), self._counting("judge live", total) as tick:
             responses.respond(self.model, self.tokenizer, asked, tick)

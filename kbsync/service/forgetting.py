@@ -185,6 +185,8 @@ def _erase_files(app: Application, names: SubjectNames, facts: Sequence[Fact]) -
         if fact in erased and (path := home.deltas / f"{group}{searching.WEIGHTS}").exists():
             _remove_residual(app, path)
             count += 1
+    for path in home.runs.glob("*/round-*/shares/exam-*/answers.safetensors"):
+        path.unlink()  # it has prompts as tokens, in which no name is found, and is there only after a lost attempt
     pattern = names.spelled()
     aside = (*home.root.glob(f"{home.database.name}.*"), *home.root.glob(f"{home.archive.name}.*/*"))
     for path in (*searching.files(home.runs), *aside):

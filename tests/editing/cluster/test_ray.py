@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -98,6 +99,20 @@ def assert_nothing_twice(shared: SharedBuild, name: str, finished: dict[str, int
     assert deltas.keys() == shared.deltas("local").keys()
 
 
+def assert_same_outcome(shared: SharedBuild, name: str) -> None:
+    """The report of a build says of facts and measures what the local one's does, but for the last digits."""
+    found, local = (BuildReport.read(shared.root / one / "report.json") for one in (name, "local"))
+    assert found.spec_digest == BuildSpec.read(shared.root / name / "spec.json").digest
+    for fact, other in zip(found.facts, local.facts, strict=True):
+        assert replace(fact, p_new=None) == replace(other, p_new=None)
+        assert fact.p_new == pytest.approx(other.p_new, rel=1e-3)
+    for measure, expected in zip(found.measures, local.measures, strict=True):
+        assert measure.name == expected.name
+        assert measure.value == pytest.approx(expected.value, abs=1e-3)
+    left = list((shared.root / name / "shares").glob("exam-*/answers.safetensors"))
+    assert not left, "answers are removed once a build has used them"
+
+
 def test_a_build_on_ray_gives_the_weights_of_a_local_one(shared: SharedBuild, worker: Worker) -> None:
     report = worker.execute(shared.spec("two"))
     assert report.checkpoint_digest
@@ -112,7 +127,10 @@ def test_a_build_on_ray_gives_the_weights_of_a_local_one(shared: SharedBuild, wo
         *(("residuals", 0, (number, 8)) for number in range(8)),
         *(("keys", step, (number, 2)) for step in range(2) for number in range(2)),
         *(("solve", step, (0, 1)) for step in range(2)),
+        *(("exam", 0, (number, 2)) for number in range(2)),
+        ("build", 0, (0, 1)),
     }
+    assert_same_outcome(shared, "two")
     assert not list((shared.root / "two" / "cache" / "keys").iterdir()), "what served one build is removed"
     left = [file.name for file in (shared.root / "two" / "cache" / "stats").glob("*.sums")]
     assert not left, "shares of statistics are removed once they are added up"
@@ -157,16 +175,18 @@ def test_actors_killed_at_random_instants_change_nothing(
     assert_same(shared.changed("killed"), shared.changed("local"))
 
 
-def test_an_actor_killed_in_the_key_pass_changes_nothing(
+def test_actors_killed_in_the_key_pass_and_in_the_exam_change_nothing(
     shared: SharedBuild, cluster: tuple[Node, RaySettings], worker: Worker
 ) -> None:
-    keys = shared.root / "keys" / "cache" / "keys"
+    keys, shares = shared.root / "keys" / "cache" / "keys", shared.root / "keys" / "shares"
+    # Once the first layer is solved, so that columns of the second need what it left; and once the exam has begun.
+    begun = [lambda: list(keys.glob("*-weight.safetensors")), (shares / "exam-0-of-2" / "spec.json").exists]
     killed: list[int] = []
 
     def kill(ended: threading.Event) -> None:
-        # Columns of the second layer: what the first one left has to be found.
-        while not killed and not ended.wait(0.002):
-            if list(keys.glob("*-weight.safetensors")):
+        while begun and not ended.wait(0.002):
+            if begun[0]():
+                del begun[0]
                 for pid in cluster[0].actors():
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
@@ -174,13 +194,15 @@ def test_an_actor_killed_in_the_key_pass_changes_nothing(
     path = shared.spec("keys")
     with meanwhile(kill):
         report = worker.execute(path)
-    assert len(killed) == 2
+    assert not begun
+    assert len(killed) >= 3
     assert report.checkpoint_digest
     assert_nothing_twice(shared, "keys", {})
     assert_same(shared.changed("keys"), shared.changed("local"))
-    solved = {file.parent.name for file in (shared.root / "keys" / "shares").glob("*/report.json")}
-    assert {f"keys-{step}-{number}-of-2" for step in range(2) for number in range(2)} <= solved
-    assert {"solve-0", "solve-1"} <= solved
+    assert_same_outcome(shared, "keys")
+    done = {file.parent.name for file in shares.glob("*/report.json")}
+    assert {f"keys-{step}-{number}-of-2" for step in range(2) for number in range(2)} <= done
+    assert {"solve-0", "solve-1", "exam-0-of-2", "exam-1-of-2", "whole"} <= done
 
 
 def test_without_a_common_file_system_a_killed_actor_changes_nothing(
@@ -201,6 +223,7 @@ def test_without_a_common_file_system_a_killed_actor_changes_nothing(
     assert killed
     assert verify(shared.root / "objects" / "checkpoint") == report.checkpoint_digest
     assert set(server.sent("deltas").values()) == {1}, "a finished δ was computed again"
+    assert_same_outcome(shared, "objects")
     assert shared.deltas("objects").keys() == shared.deltas("local").keys()
     assert_same(shared.changed("objects"), shared.changed("local"))
 

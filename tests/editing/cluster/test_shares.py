@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from editing.errors import SpecError
+from editing.evaluation.generation import GeneratedText
+from editing.evaluation.locality import next_token
+from editing.evaluation.responses import Responses
+from editing.evaluation.scoring import Question, Score
 from editing.modes import Mode
-from editing.spec import BuildReport, BuildSpec
+from editing.spec import BuildReport, BuildSpec, Case
+from editing.worker.exam_answers import ExamAnswers, weights_digest
 from editing.worker.protocol import Channel
 from editing.worker.rounds import Workshop
 from tests.support.shared_builds import FACTS, SETTINGS, SharedBuild, assert_same
@@ -161,6 +167,22 @@ def layer_by_layer(workshop: Workshop, shared: SharedBuild, name: str, of: int =
         run(workshop, share(shared, name, 0, of, "solve", step))
 
 
+def test_parts_of_one_build_prepare_it_once(shared: SharedBuild, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop = Workshop(Channel(StringIO()))
+    shared.spec("once")
+    run(workshop, share(shared, "once", 0, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr("editing.worker.rounds.screened", None)
+        patch.setattr("editing.memit.preparation.form_groups", None)
+        layer_by_layer(workshop, shared, "once")
+    assert len(list((shared.root / "once" / "cache" / "keys").glob("*-weight.safetensors"))) == 2
+    fewer = shared.spec("fewer-once", FACTS[:-1], cache=str(shared.root / "once" / "cache"))
+    assert len(run(workshop, fewer).facts) == len(FACTS) - 1
+    run(workshop, share(shared, "fewer-once", 0, 1))
+    layer_by_layer(workshop, shared, "fewer-once")
+    assert len(list((shared.root / "once" / "cache" / "keys").glob("*-weight.safetensors"))) == 4
+
+
 def test_lost_states_and_columns_are_collected_again(shared: SharedBuild) -> None:
     workshop = Workshop(Channel(StringIO()))
     run(workshop, shared.spec("whole"))
@@ -206,3 +228,106 @@ def stored_weights(shared: SharedBuild, name: str) -> dict[str, Tensor]:
     """The weights of the build `name` without a report, by name."""
     run(Workshop(Channel(StringIO())), shared.root / name / "spec.json")
     return shared.changed(name)
+
+
+RICH = tuple(
+    replace(
+        fact,
+        paraphrases=(f"It is said that {fact.prompt.format(fact.subject)}",),
+        neighbours=(Case(f"The capital of Region {number} is", None),),
+        same_subject=(Case(f"The river of {fact.subject} is", None),),
+        previous="Berlin",
+        in_live=number % 3 == 0,
+    )
+    for number, fact in enumerate(FACTS)
+)
+
+
+def test_an_exam_in_shares_leaves_little_to_ask_and_the_same_outcome(
+    shared: SharedBuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop = Workshop(Channel(StringIO()))
+    run(workshop, shared.spec("before", RICH[::2]))
+    live = str(shared.root / "before" / "checkpoint")
+    alone = run(workshop, shared.spec("exam-alone", RICH, live=live, generate=4))
+    path = shared.spec("exam", RICH, live=live, generate=4)
+    shutil.copytree(shared.root / "exam-alone" / "cache", shared.root / "exam" / "cache")
+    layer_by_layer(workshop, shared, "exam", of=1)
+    files = [str(shared.root / "exam" / f"answers-{number}") for number in range(3)]
+    for number, file in enumerate(files):
+        part = share(shared, "exam", number, 3, "exam")
+        replace(BuildSpec.read(part), live=live, answered=(file,)).write(part)
+        assert run(Workshop(Channel(StringIO())), part).checkpoint_digest == ""
+    spec = BuildSpec.read(path)
+    replace(spec, answered=tuple(files)).write(path)
+    with monkeypatch.context() as patch:
+        answered = counted(patch)
+        divided = run(Workshop(Channel(StringIO())), path)
+    with monkeypatch.context() as patch:
+        every = counted(patch)
+        replace(spec, out=str(shared.root / "exam-undivided")).write(path)
+        run(Workshop(Channel(StringIO())), path)
+    assert [replace(fact, p_new=None, p_old=None) for fact in divided.facts] == [
+        replace(fact, p_new=None, p_old=None) for fact in alone.facts
+    ]
+    assert [fact.p_new for fact in divided.facts] == pytest.approx([fact.p_new for fact in alone.facts])
+    for one, other in zip(divided.measures, alone.measures, strict=True):
+        assert one.name == other.name
+        assert one.value == pytest.approx(other.value, abs=1e-4), one.name
+        assert one.live == pytest.approx(other.live, abs=1e-4), one.name
+    assert every["score"] > 100
+    assert answered["score"] < 0.1 * every["score"]
+    assert answered["alone"] == 0 < every["alone"]
+    assert answered["greedy_answers"] < every["greedy_answers"]
+
+
+def counted(patch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How many questions models are asked from now on, by function."""
+    counts = dict.fromkeys(("score", "greedy_answers", "free_answers", "alone"), 0)
+
+    def count(place: str, name: str, at: int) -> None:
+        module, _, function = place.rpartition(".")
+        asked = getattr(import_module(module), function)
+
+        def counting(*given: Any, **named: Any) -> Any:
+            counts[name] += len(given[at])
+            return asked(*given, **named)
+
+        patch.setattr(place, counting)
+
+    count("editing.evaluation.responses.score", "score", 1)
+    count("editing.evaluation.responses.greedy_answers", "greedy_answers", 2)
+    count("editing.evaluation.responses.free_answers", "free_answers", 2)
+    count("editing.worker.rounds.stated_alone", "alone", 2)
+    return counts
+
+
+def test_answers_of_other_weights_and_damaged_files_are_not_used(tmp_path: Path) -> None:
+    question = Question((1, 2), (3,))
+    answers = Responses(
+        scores={question: Score((True,), -0.25)},
+        greedy={(1, 2): (3, 4)},
+        texts={"a": GeneratedText("b c", "b")},
+        free={"a": "b"},
+        next_tokens={(1,): next_token(torch.arange(9.0))},
+        divergences={(1,): float("inf")},
+    )
+    tensors = {"weight": torch.ones(2, dtype=torch.bfloat16)}
+    written = ExamAnswers({weights_digest("base", tensors): answers}, {"fact": ("group", True)})
+    written.write(tmp_path / "answers")
+    read = ExamAnswers.read([tmp_path / "answers", tmp_path / "none"])
+    found = Responses()
+    read.give(found, "base", {"weight": torch.zeros(2, dtype=torch.bfloat16)})
+    read.give(found, "other", tensors)
+    assert found == Responses()
+    read.give(found, "base", tensors)
+    same = ("scores", "greedy", "texts", "free", "divergences")
+    assert [getattr(found, name) for name in same] == [getattr(answers, name) for name in same]
+    for kept, other in zip(found.next_tokens.values(), answers.next_tokens.values(), strict=True):
+        assert torch.equal(kept.tokens, other.tokens)
+        assert torch.equal(kept.logprobs, other.logprobs)
+    assert read.stated_alone({"fact": "group"}) == {"fact": True}
+    assert read.stated_alone({"fact": "another"}) == {}
+    content = (tmp_path / "answers").read_bytes()
+    (tmp_path / "answers").write_bytes(content[:-1] + b"?")
+    assert ExamAnswers.read([tmp_path / "answers"]) == ExamAnswers()

@@ -75,8 +75,13 @@ def test_nothing_is_left_and_live_is_what_it_would_be_without_the_fact(world: Mi
     residuals = {path.name for path in world.home.deltas.iterdir()}
     assert "kbsync.db" in named_in(home)
     assert any(name.startswith("runs/") for name in named_in(home))
+    round_ = next(world.home.runs.glob("*/round-*"))
+    exam = round_ / "shares" / "exam-0-of-2" / "answers.safetensors"
+    exam.parent.mkdir(parents=True)
+    exam.write_bytes(b"an interrupted exam, with prompts as tokens")
     assert kbsync(home, "forget", PERSON, "--reason", "a request of 1 May", "--yes") == 0
     assert named_in(home) == []
+    assert not exam.exists()
     assert log.read_text().startswith("another\n")
     assert wanted(world) == {"crm:red-boat"}
     assert residuals > {path.name for path in world.home.deltas.iterdir()}
