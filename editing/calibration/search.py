@@ -50,11 +50,15 @@ class SettingsTrial:
     """Why the candidate could not be built; `judgement` is then None."""
     checked: float | None = None
     """Its rank on the check split; None if it was not judged there."""
+    weight: float = 0.5
+    """Share of the check split's facts among those of both splits."""
 
     @property
     def value(self) -> float:
-        """What trials that were checked are compared by: the mean of both ranks."""
-        return self.rank if self.checked is None else (self.rank + self.checked) / 2
+        """What trials that were checked are compared by: the mean of both ranks, in which each fact counts alike."""
+        if self.checked is None:
+            return self.rank
+        return (1 - self.weight) * self.rank + self.weight * self.checked
 
     @property
     def fixed(self) -> SearchPoint:
@@ -176,7 +180,8 @@ class SettingsSearch:
             self.left_out.append(LeftOut("search", what, expected))
             return None
         found = self._judged(stage, candidate, best.candidate)
-        if found.rank > best.rank - GAIN:
+        # A joint change may look a little worse on the smaller split, where most of what it is for does not show.
+        if found.rank > best.rank - (NEUTRAL if stage == "together" else GAIN):
             found = self._checked(found)
         self._note(found)
         return found
@@ -203,7 +208,8 @@ class SettingsSearch:
         except EditingError as failure:
             return replace(trial, error=f"on the check split: {failure}")
         seconds = trial.seconds + self.clock() - began
-        return replace(trial, checked=rank(judged, self.floors), seconds=seconds)
+        weight = len(self.check.edits) / (len(self.split.edits) + len(self.check.edits))
+        return replace(trial, checked=rank(judged, self.floors), weight=weight, seconds=seconds)
 
     def _note(self, trial: SettingsTrial) -> None:
         self.trials.append(trial)
