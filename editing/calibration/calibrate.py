@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from editing.calibration.capacity import Capacity, Point, capacity, curve
-from editing.calibration.counterfactuals import Split, counterfactuals
+from editing.calibration.counterfactuals import FURTHER, Split, counterfactuals
 from editing.calibration.judgement import Judgement, SearchPoint
 from editing.calibration.knowledge import KnownTriples, knowledge
 from editing.calibration.laboratory import Laboratory
@@ -102,8 +102,8 @@ def calibrate(
     )
     found = search.run(start)
     proof = prove(laboratory, start, found, test, plan.floors)
-    order = (test, splits["check"], splits["search"])
-    points, cut = curve(laboratory, proof.chosen, order, ends=ends, clock=clock)
+    order = (test, splits["check"], splits["search"], splits[FURTHER])
+    points, cut = curve(laboratory, proof.chosen, order, plan.floors, ends=ends, clock=clock)
     return Calibration(
         base=plan.base.digest,
         facts=digest(plan.statements),

@@ -2,6 +2,10 @@
 
 n → S, neighbours, perplexity and what else the gates judge.  Small n are repeated with other facts, since a single
 fact tells little.  The capacity is the n at which the first gate would stop passing, read between the measured n.
+
+It is asked what a run asks.  Unlike in the search, the subjects' other relations are all protected by the optimisation,
+and all asked, and neighbours that are edited together with the fact are left out.  Otherwise both would fail their
+gates at a fraction of what a run can hold.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from editing.calibration.counterfactuals import Counterfactual, Split
 from editing.calibration.judgement import Judgement, SearchPoint, margin, pooled
@@ -20,7 +24,9 @@ from editing.calibration.statements import WordedTriple
 LADDER = (1, 3, 10, 30, 100, 300, 1_000)
 REPEATED = 12
 """Facts that small n are measured on, in disjoint edits of n facts each."""
-ASKED = 60
+REFINED = 2
+"""Numbers of facts that are measured between those of the ladder, where the capacity is."""
+ASKED = 300
 """Statements about other subjects that are asked at each n."""
 
 
@@ -57,24 +63,60 @@ def curve(
     laboratory: Laboratory,
     candidate: SearchPoint,
     splits: Sequence[Split],
+    floors: Mapping[str, float],
     *,
     ends: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[list[Point], list[LeftOut]]:
-    """(the points, what would not have ended by `ends`); the facts of the first split come first."""
+    """(the points, what would not have ended by `ends`); the facts of the first split come first.
+
+    After the ladder, `REFINED` further n are measured between the last that passes and the first that does not.
+    """
     edits = [edit for split in splits for edit in split.edits]
     points: list[Point] = []
     sizes = [n for n in LADDER if n < len(edits)] + [len(edits)]
-    for number, n in enumerate(sizes):
+    for number in range(len(sizes) + REFINED):
+        n = sizes[number] if number < len(sizes) else between(points, floors)
+        if n is None:
+            break
         repeats = max(1, min(REPEATED, len(edits)) // n)
-        draws = [edits[n * index : n * (index + 1)] for index in range(repeats)]
+        draws = [as_one_view(edits[n * index : n * (index + 1)]) for index in range(repeats)]
         expected = sum(laboratory.expected(candidate, draw, _untouched(splits, draw)) for draw in draws)
         if clock() + expected > ends:
-            return points, [LeftOut("capacity", f"{n} facts at once, and more", expected)]
+            more = ", and more" if number + 1 < len(sizes) else ""
+            return _ordered(points), [LeftOut("capacity", f"{n} facts at once{more}", expected)]
         judged = [laboratory.judged(candidate, draw, _untouched(splits, draw)) for draw in draws]
         points.append(Point(n, repeats, pooled(judged)))
-        laboratory.progress("capacity", number + 1, len(sizes))
-    return points, []
+        laboratory.progress("capacity", number + 1, max(number + 1, len(sizes)))
+    return _ordered(points), []
+
+
+def between(points: Sequence[Point], floors: Mapping[str, float]) -> int | None:
+    """The geometric mean of the first n that fails and of the n before it; None if there is nothing between."""
+    ordered = _ordered(points)
+    fails = next((at for at, point in enumerate(ordered) if not point.passes(floors)), 0)
+    if not fails:
+        return None
+    low, high = ordered[fails - 1].n, ordered[fails].n
+    middle = round(math.sqrt(low * high))
+    return middle if low < middle < high else None
+
+
+def _ordered(points: Sequence[Point]) -> list[Point]:
+    return sorted(points, key=lambda point: point.n)
+
+
+def as_one_view(edits: Sequence[Counterfactual]) -> list[Counterfactual]:
+    """`edits` as one view: what it asks about each of them."""
+    changed = {(edit.statement.subject, edit.statement.relation) for edit in edits}
+    return [
+        replace(
+            edit,
+            as_in_run=True,
+            neighbours=tuple(one for one in edit.neighbours if (one.subject, one.relation) not in changed),
+        )
+        for edit in edits
+    ]
 
 
 def _untouched(splits: Sequence[Split], edits: Sequence[Counterfactual]) -> list[WordedTriple]:
@@ -88,7 +130,7 @@ def _untouched(splits: Sequence[Split], edits: Sequence[Counterfactual]) -> list
 def capacity(points: Sequence[Point], floors: Mapping[str, float]) -> Capacity:
     """Where the gates stop passing: between the last n that passes before the first that fails, and that one,
     the smallest margin is interpolated over log n."""
-    ordered = sorted(points, key=lambda point: point.n)
+    ordered = _ordered(points)
     last: Point | None = None
     for point in ordered:
         if point.passes(floors):

@@ -1,4 +1,4 @@
-"""Counterfactual edits of what a model knows, in three splits by subject.
+"""Counterfactual edits of what a model knows, in splits by subject.
 
     search   every trial of the search is judged on these
     check    the best trials are compared on these, and the settings are chosen
@@ -28,6 +28,7 @@ MOST = {"search": 24, "check": 60, "test": 60}
 What is chosen on the check split has to hold for as many edits at once as are tested: settings that answer two dozen
 perfectly differ on five dozen.
 """
+FURTHER = "further"
 LEAST = 2
 """Edits that each split needs at least."""
 NEIGHBOURS = 5
@@ -46,16 +47,18 @@ class Counterfactual:
     """Known statements of the same relation about other subjects."""
     same_subject: tuple[WordedTriple, ...]
     """Known statements of other relations about the same subject."""
+    as_in_run: bool = False
+    """Whether all of them are protected, and asked, as a run does with what the ledger knows of the subject."""
 
     @property
     def judged(self) -> tuple[WordedTriple, ...]:
         """The statements of other relations that are asked afterwards: the first, the third, and so on."""
-        return self.same_subject[::2]
+        return self.same_subject if self.as_in_run else self.same_subject[::2]
 
     @property
     def protected(self) -> tuple[WordedTriple, ...]:
         """The others, whose next-token distribution the optimisation preserves; they are not asked."""
-        return self.same_subject[1::2]
+        return self.same_subject if self.as_in_run else self.same_subject[1::2]
 
     @property
     def id(self) -> str:
@@ -87,7 +90,7 @@ class Split:
 
 
 def counterfactuals(known: Sequence[WordedTriple], *, seed: int) -> dict[str, Split]:
-    """The three splits of the edits of what the model knows.
+    """The splits of the edits of what the model knows.
 
     Raises DataError if there are too few subjects, or no relation has two objects.
     """
@@ -153,9 +156,10 @@ def _split(edits: Sequence[Counterfactual], known: Sequence[WordedTriple]) -> di
             f"only {len(edits)} subjects have a known fact that can be given another object, and 7 are needed at "
             "least (40 or more for a useful result): give more facts that the model knows with --facts"
         )
+    dealt |= {FURTHER: [edit for name, some in dealt.items() for edit in some[MOST[name] :]]}
     edited = {edit.statement.subject for edit in edits}
     return {
-        name: Split(name, tuple(some[: MOST[name]]), _untouched(known, some[: MOST[name]], edited))
+        name: Split(name, tuple(some[: MOST.get(name)]), _untouched(known, some[: MOST.get(name)], edited))
         for name, some in dealt.items()
     }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from editing.calibration.counterfactuals import counterfactuals
+from editing.calibration.counterfactuals import FURTHER, counterfactuals
 from editing.calibration.statements import WordedTriple, common_knowledge, digest, from_records
 from editing.datasets import read_records
 from editing.errors import DataError
@@ -87,3 +88,23 @@ def test_a_relation_with_one_object_cannot_be_edited() -> None:
     alike = [WordedTriple(name, "owner", "Anna", ("Owner of {}:",)) for name in taught_facts.SUBJECTS]
     with pytest.raises(DataError, match="only 0 subjects"):
         counterfactuals(alike, seed=0)
+
+
+def test_as_in_a_run_all_other_relations_are_protected_and_asked() -> None:
+    (edit, *_) = (one for one in counterfactuals(COMMON, seed=0)["test"].edits if len(one.same_subject) > 1)
+    assert set(edit.judged) | set(edit.protected) == set(edit.same_subject)
+    run = replace(edit, as_in_run=True)
+    assert run.judged == run.protected == edit.same_subject
+
+
+def test_subjects_that_no_split_has_room_for_are_left_for_the_capacity() -> None:
+    relations = {one.relation: one for one in COMMON}
+    many = [
+        replace(one, subject=f"{one.subject} {number}", object=f"{one.object} {number % 7}")
+        for one in relations.values()
+        for number in range(40)
+    ]
+    splits = counterfactuals(many, seed=0)
+    taken = [len(splits[name].edits) for name in ("search", "check", "test")]
+    assert taken == [24, 60, 60]
+    assert sum(taken) + len(splits[FURTHER].edits) == len({one.subject for one in many})

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from editing.calibration.capacity import Point, capacity
+from editing.calibration.capacity import Point, as_one_view, between, capacity
+from editing.calibration.counterfactuals import counterfactuals
 from editing.calibration.judgement import Judgement, margin, pooled, rank
 from editing.calibration.kept import Kept
+from editing.calibration.statements import common_knowledge
 from tests.support.judgements import GOOD, NOTHING
 
 FLOORS = {"efficacy": 0.95, "same_subject": 0.85, "perplexity_ratio": 1.05, "said": 0.8}
@@ -106,3 +108,25 @@ def test_a_kept_result_is_read_back_whole_and_a_damaged_one_counts_as_absent(tmp
     content = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(content | {"result": content["result"].replace("0.96", "0.99")}), "utf-8")
     assert kept.get(key, Judgement) is None
+
+
+def test_one_view_does_not_ask_a_neighbour_that_it_edits() -> None:
+    edits = counterfactuals(common_knowledge(), seed=0)["test"].edits
+    changed = {(edit.statement.subject, edit.statement.relation) for edit in edits}
+    asked = [(one.subject, one.relation) for edit in edits for one in edit.neighbours]
+    together = as_one_view(edits)
+    assert changed & set(asked), "otherwise this shows nothing"
+    assert [
+        one for edit in together for one in edit.neighbours if (one.subject, one.relation) in changed
+    ] == []
+    assert sum(len(edit.neighbours) for edit in together) == sum(pair not in changed for pair in asked)
+    assert all(edit.as_in_run for edit in together)
+
+
+def test_the_next_number_lies_between_the_last_that_passes_and_the_first_that_fails() -> None:
+    fine, bad = with_same_subject(95), with_same_subject(75)
+    points = [Point(1, 1, fine), Point(100, 1, bad), Point(300, 1, fine), Point(30, 1, fine)]
+    assert between(points, {"same_subject": 0.85}) == 55
+    assert between([Point(10, 1, fine), Point(11, 1, bad)], {"same_subject": 0.85}) is None
+    assert between([Point(10, 1, fine)], {"same_subject": 0.85}) is None
+    assert between([Point(10, 1, bad)], {"same_subject": 0.85}) is None
