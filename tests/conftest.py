@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ import pytest
 from tests.support.databases import NewUrl, administer, copied_database, database_url, migrate
 from tests.support.postgres import running_postgres
 from tests.support.pretrained import pretrained as pretrained
+
+# The workers of pytest-xdist share the cores: more threads than cores wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A run that a script started in the background has SIGINT ignored, and so would have every command it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
