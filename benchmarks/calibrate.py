@@ -11,7 +11,6 @@ model, the tables and the plot of all that are there are written.  Resumes: tria
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.calibrate_models import Named, laboratory, row, settings_of, shown, write
+from benchmarks.calibrate_models import Named, laboratory, model_options, row, settings_of, shown, write
 from benchmarks.calibrate_tables import parts, publish, table
 from editing.calibration.calibrate import Calibration, calibrate
 from editing.calibration.judgement import SearchPoint
@@ -89,15 +88,8 @@ def _described(found: Calibration) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure all models that are named, or write tables and plot."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="*", type=Named.parse, metavar="NAME=DIRECTORY[,FACTS]")
+    parser = model_options(__doc__, "calibrate-home", "*")
     parser.add_argument("--budget", type=float, default=20.0, help="minutes of a calibration")
-    parser.add_argument("--home", type=Path, default=Path("calibrate-home"))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--device", default=None, help="cpu or cuda (default: a GPU if there is one)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     typed = parser.parse_args(arguments)
     torch.set_num_threads(typed.threads)
     for named in typed.models:

@@ -11,10 +11,8 @@ three values of `[edit] end_token`.  Rows that are in the results already are no
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +20,8 @@ from typing import Any
 import torch
 
 from benchmarks import chat_world as world
-from benchmarks.chat import Bench, add_model_options, measured_on, model_directory
+from benchmarks.chat import Bench, add_model_options, model_directory
+from benchmarks.chat_rows import StoredRows
 from benchmarks.chat_tables import RESULTS, table, without_texts
 from benchmarks.chat_unchanged import TOKENS, Untouched, answered, asked_about, changes, share, unchanged
 from benchmarks.chat_world import Fact, Relation
@@ -212,27 +211,15 @@ def main() -> None:
     add_model_options(parser)
     options = parser.parse_args()
     directory = model_directory(options)
-    options.out.mkdir(parents=True, exist_ok=True)
     name = options.out / f"chat-contexts-{options.edits}"
-    file = name.with_suffix(".json")
-    result: dict[str, Any] = {"n": options.edits, "settings": asdict(SETTINGS), "cpu_seconds": 0, "rows": []}
-    if file.exists():
-        result = json.loads(file.read_text(encoding="utf-8"))
-    earlier = result["cpu_seconds"]
-
-    def keep(row: dict[str, Any]) -> None:
-        print(json.dumps(row), flush=True)
-        result["rows"].append(row)
-        result.update(measured_on(options.device), cpu_seconds=earlier + round(time.process_time()))
-        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
+    stored = StoredRows(name.with_suffix(".json"), options.edits, SETTINGS, options.device)
     model, tokenizer = load_model(directory, device=options.device), load_tokenizer(directory)
     bench = Bench(model, tokenizer, world.mixed_edits(options.edits))
-    done = [(row["question"], row["end_token"]) for row in result["rows"]]
+    done = [(row["question"], row["end_token"]) for row in stored.rows]
     with TemporaryDirectory() as scratch:
-        rows(bench, SETTINGS, options.cache or Path(scratch), keep, done)
-    name.with_suffix(".md").write_text(table(without_texts(result["rows"])), encoding="utf-8")
-    plot(result["rows"], name.with_suffix(".svg"))
+        rows(bench, SETTINGS, options.cache or Path(scratch), stored.keep, done)
+    name.with_suffix(".md").write_text(table(without_texts(stored.rows)), encoding="utf-8")
+    plot(stored.rows, name.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ its questions.  Rows that are in the results already are not measured again.  Wr
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,8 +19,9 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks import chat_world as world
-from benchmarks.chat import Bench, add_model_options, both_machines, measured_on, model_directory
+from benchmarks.chat import Bench, add_model_options, model_directory
 from benchmarks.chat_contexts import SETTINGS
+from benchmarks.chat_rows import StoredRows
 from benchmarks.chat_tables import RESULTS, table, without_texts
 from benchmarks.chat_unchanged import TOKENS, Untouched, answered, asked_about, changes, share, unchanged
 from editing.editors.contract import BuildInputs
@@ -200,25 +199,11 @@ def _options() -> argparse.Namespace:
 def main() -> None:
     options = _options()
     directory = model_directory(options)
-    options.out.mkdir(parents=True, exist_ok=True)
     name = options.out / f"chat-statistics-{options.edits}"
-    file = name.with_suffix(".json")
-    result: dict[str, Any] = {"n": options.edits, "settings": asdict(SETTINGS), "cpu_seconds": 0, "rows": []}
-    if file.exists():
-        result = json.loads(file.read_text(encoding="utf-8"))
-    earlier = result["cpu_seconds"]
-
-    def keep(row: dict[str, Any]) -> None:
-        print(json.dumps(row), flush=True)
-        result["rows"].append(row)
-        before = result.get("machine", "")
-        result.update(measured_on(options.device), cpu_seconds=earlier + round(time.process_time()))
-        result["machine"] = both_machines(before, result["machine"])
-        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
+    stored = StoredRows(name.with_suffix(".json"), options.edits, SETTINGS, options.device)
     lams = [lam if lam == "auto" else float(lam) for lam in options.lams]
     asked = [Row(one, lam, keep) for keep in options.keep for lam in lams for one in options.statistics]
-    done = {Row(row["statistics"], row["as_set"][0], row["keep"]) for row in result["rows"]}
+    done = {Row(row["statistics"], row["as_set"][0], row["keep"]) for row in stored.rows}
     bench = Bench(
         load_model(directory, device=options.device),
         load_tokenizer(directory),
@@ -226,9 +211,9 @@ def main() -> None:
     )
     with TemporaryDirectory() as scratch:
         missing = [row for row in (NOT_EDITED, *asked) if row not in done]
-        measure(bench, missing, options.cache or Path(scratch), Path(scratch), keep)
-    name.with_suffix(".md").write_text(table(without_texts(result["rows"])), encoding="utf-8")
-    plot(result["rows"], name.with_suffix(".svg"))
+        measure(bench, missing, options.cache or Path(scratch), Path(scratch), stored.keep)
+    name.with_suffix(".md").write_text(table(without_texts(stored.rows)), encoding="utf-8")
+    plot(stored.rows, name.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

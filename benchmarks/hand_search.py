@@ -10,18 +10,16 @@ limit cuts the grid where it is; how much of it was tried is written beside the 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.calibrate_models import Named, laboratory, row, settings_of, write
+from benchmarks.calibrate_models import laboratory, model_options, row, settings_of, write
 from editing.calibration.calibrate import CalibrationPlan, asked, explicit
 from editing.calibration.counterfactuals import Split
 from editing.calibration.judgement import SearchPoint, rank
@@ -165,15 +163,8 @@ def searched(plan: CalibrationPlan, minutes: float) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Search each model that is named."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="+", type=Named.parse, metavar="NAME=DIRECTORY[,FACTS]")
+    parser = model_options(__doc__, "hand-search-home", "+")
     parser.add_argument("--minutes", type=float, default=20.0, help="limit for each model")
-    parser.add_argument("--home", type=Path, default=Path("hand-search-home"))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--device", default=None, help="cpu or cuda (default: a GPU if there is one)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     typed = parser.parse_args(arguments)
     torch.set_num_threads(typed.threads)
     for named in typed.models:
