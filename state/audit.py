@@ -21,9 +21,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from state import anchors, merkle
-from state.archive import ArchivedFile
-from state.archived_log import Unfit, VerifiedBeginning, begin_at, whole, written_state
-from state.cuts import cut_of
+from state.archives.cuts import cut_of
+from state.archives.files import ArchivedFile
+from state.archives.log import Unfit, VerifiedBeginning, begin_at, whole, written_state
 from state.driver_errors import translated
 from state.errors import AnchorContradicted, ArchiveMissing, Damaged
 from state.hash_chain import GENESIS, link

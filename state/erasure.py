@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import delete, or_, select
 
-from state.archive_erasure import ArchiveErasure, ErasedEvents
-from state.cuts import Cut
+from state.archives.cuts import Cut
+from state.archives.erasure import ArchiveErasure, ErasedEvents
 from state.event_erasure import Sign
 from state.fact_queries import FACTS, PROBES
 from state.facts import LOGGED_COLUMNS, FactTransitions

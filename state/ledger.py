@@ -24,9 +24,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 
 from state import copies, database, migrations
-from state.archive import Archive
-from state.archived_log import replayed
-from state.archiving import ArchivingQueries
+from state.archives.files import Archive
+from state.archives.log import replayed
+from state.archives.queries import ArchivingQueries
 from state.audit import Audit
 from state.checkpoints import CheckpointTransitions
 from state.checks import CheckQueries, CheckTransitions

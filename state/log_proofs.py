@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.engine import URL
 
-from state.archive import Archive
-from state.cuts import cut_of
+from state.archives.cuts import cut_of
+from state.archives.files import Archive
 from state.driver_errors import translated
 from state.lineage import KINDS, Lineage, origin_of
 from state.notes import SigningKey, TreeHead

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 from sqlalchemy import and_, func, select
 
-from state.archived_log import whole
-from state.cuts import Cut, cut_of
+from state.archives.cuts import Cut, cut_of
+from state.archives.log import whole
 from state.fact_queries import ALL_FACTS, FACTS, FactQueries
 from state.hash_chain import instant
 from state.records import Fact, FactStatus

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import exists, func, or_, select
 
-from state.cuts import archived
+from state.archives.cuts import archived
 from state.erasure import ErasureQueries, ErasureTransitions
 from state.event_erasure import Sign
 from state.fact_queries import FACTS, PROBES

@@ -32,8 +32,8 @@ from sqlalchemy import (
 )
 
 from state import hash_chain, seals
-from state.archive import Archive
-from state.cuts import Cut, cut_of
+from state.archives.cuts import Cut, cut_of
+from state.archives.files import Archive
 from state.errors import Unstorable
 from state.event_kinds import EventKind
 from state.kinds_of_events import is_kind, is_rare, is_rare_kind

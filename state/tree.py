@@ -15,8 +15,8 @@ from itertools import islice
 from sqlalchemy import Connection, func, insert, select
 
 from state import merkle
-from state.archive import Archive
-from state.cuts import archived, cut_of
+from state.archives.cuts import archived, cut_of
+from state.archives.files import Archive
 from state.errors import Damaged
 from state.records import Difference
 from state.tables import Events, Subtrees, table

@@ -119,7 +119,7 @@ def show(
 
 
 def _show_archived(app: Application, chosen: EventFilter, limit: int, json: bool) -> None:
-    from state.archived_events import archived_events
+    from state.archives.events import archived_events
 
     with app.state.read() as tx:
         found = archived_events(tx, chosen, limit)

@@ -25,7 +25,7 @@ from kbsync.application import Application
 from kbsync.errors import UsageError
 from kbsync.proofs import evidence
 from kbsync.proofs.witnesses import configured
-from state.archived_events import all_events
+from state.archives.events import all_events
 from state.event_queries import EventFilter
 from state.hash_chain import instant
 from state.records import Event

@@ -17,7 +17,7 @@ from kbsync.application import Application
 from kbsync.errors import UsageError
 from kbsync.proofs import keys
 from state import Snapshot
-from state.archived_events import all_events
+from state.archives.events import all_events
 from state.errors import NotFound
 from state.event_queries import EventFilter
 from state.hash_chain import canonical, instant

@@ -22,7 +22,7 @@ from kbsync.gates.votes import with_votes
 from kbsync.home import RunDirectory
 from kbsync.runs.gate_commands import CommandResults
 from kbsync.settings.in_force import verdicts_under
-from state.archived_events import all_events
+from state.archives.events import all_events
 from state.event_queries import EventFilter
 from state.records import Event
 

@@ -23,10 +23,10 @@ from kbsync.proofs import keys
 from kbsync.proofs.witnesses import configured
 from kbsync.runs.integrity import ADVICE
 from state import Snapshot
-from state.archive import Segment, line_of
-from state.archive_erasure import name_of
-from state.archived_log import kept_of
-from state.cuts import Cut
+from state.archives.cuts import Cut
+from state.archives.erasure import name_of
+from state.archives.files import Segment, line_of
+from state.archives.log import kept_of
 from state.hash_chain import instant
 from state.retention import InUse
 

@@ -18,7 +18,7 @@ from kbsync.proofs import keys
 from kbsync.service import retention
 from kbsync.settings.operation import RetentionSettings, StateSettings
 from kbsync.settings.sections import Settings
-from state.archive import Archive
+from state.archives.files import Archive
 from state.ledger import State
 from state.records import Verification
 from tests.support.admission_world import DAY, HOUR, Clock, World, observed

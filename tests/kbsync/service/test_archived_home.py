@@ -11,7 +11,7 @@ import pytest
 
 from kbsync.home import Home
 from kbsync.service import retention, searching
-from state.archived_events import archived_events
+from state.archives.events import archived_events
 from state.event_queries import EventFilter
 from state.names import SubjectNames
 from tests.support.micro import Micro, make

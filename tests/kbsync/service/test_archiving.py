@@ -22,7 +22,7 @@ from kbsync.proofs import keys
 from kbsync.service import retention
 from state import merkle
 from state.anchors import append, read_anchors
-from state.archive import Archive
+from state.archives.files import Archive
 from state.audit import read_jsonl, verify_rows
 from state.errors import AnchorContradicted, ArchiveMissing
 from state.ledger import State

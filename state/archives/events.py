@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from state.archive import Segment
+from state.archives.files import Segment
 from state.event_queries import EventFilter, EventQueries
 from state.fact_queries import FACTS
 from state.hash_chain import canonical, instant

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text
 
-from state.archive import Archive, ArchivedFile, Segment
+from state.archives.files import Archive, ArchivedFile, Segment
 from state.hash_chain import canonical
 from state.lineage import KINDS, Lineage
 from state.tables import Events, table

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from state.archive import ArchivedFile, Segment, line_of
-from state.cut_events import CutTransitions
-from state.cuts import Cut
+from state.archives.cuts import Cut
+from state.archives.files import ArchivedFile, Segment, line_of
+from state.archives.transitions import CutTransitions
 from state.errors import Inconsistent
 from state.event_erasure import Sign
 from state.log_proofs import events

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from state import merkle, replay_state
-from state.archive import Archive, ArchivedFile
-from state.cuts import Cut, cut_of
+from state.archives.cuts import Cut, cut_of
+from state.archives.files import Archive, ArchivedFile
 from state.errors import Damaged
 from state.hash_chain import link
 from state.log_proofs import events, instance_of

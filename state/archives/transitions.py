@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from sqlalchemy import delete
 
-from state.cuts import KIND, Cut, signed, statement
+from state.archives.cuts import KIND, Cut, signed, statement
 from state.event_erasure import EventErasure, Sign
 from state.records import Event
 from state.transaction import EVENTS, NewEvent, chunks
