@@ -59,13 +59,13 @@ class AdapterHook:
             raise failure(errors, len(stores))
         table = read_routes(self.routes)
         home = self.settings.alias or home_name(version)
-        adapter = chosen_name(f"{home}-{version.id}", version.id, table, loaded)
+        known: Loaded = {store: loaded.get(store, {}) for store in stores}
+        adapter = chosen_name(f"{home}-{version.id}", version.id, table, known)
         route = Route(self.server(next(iter(loaded))).model(adapter), adapter, version.id)
         routed = any(one.adapter == adapter for one in table.targets)
         table = replace(table, alias=home, servers=self.replicas())
-        if not routed:
-            table = self._without_failed(table, version, adapter, loaded).with_loading(route)
-        write_routes(self.routes, table)
+        table = self._without_failed(table, adapter)
+        write_routes(self.routes, table if routed else table.with_loading(route))
         path = mapped(version.path / FOLDER, self.settings.paths)
         lacking = [store for store, names in loaded.items() if adapter not in names]
         if lacking:
@@ -128,9 +128,9 @@ class AdapterHook:
     def _drained(self, route: Route) -> bool:
         return self.now() - datetime.fromisoformat(route.since) >= self.settings.drain_for
 
-    def _without_failed(self, table: Routes, version: Version, adapter: str, loaded: Loaded) -> Routes:
-        """The table after what was loaded for this version and never had traffic was unloaded, and what waits no
-        longer for its requests."""
+    def _without_failed(self, table: Routes, adapter: str) -> Routes:
+        """The table after what was loaded and never had traffic was unloaded, and what waits no longer for its
+        requests, apart from `adapter`."""
         doomed = [route for route in table.loading if route.adapter != adapter]
         over = [route for route in table.leaving if self._drained(route) and route.adapter != adapter]
         return self._unloaded(table, [*doomed, *over])
@@ -149,11 +149,14 @@ class AdapterHook:
         return table if errors else table.gone(names)
 
     def _route(self, table: Routes, version: Version) -> Route | None:
-        """The adapter of a version: the one that this hook loaded, or the newest of the table."""
+        """The adapter of a version: the one that this hook loaded, or clients get, or was loaded last."""
         if self._deployed is not None and self._deployed.version == version.id:
             return self._deployed
-        found = [route for route in (*table.targets, *table.loading) if route.version == version.id]
-        return max(found, key=lambda route: number(route.adapter), default=None)
+        for routes in (table.targets, table.loading):
+            found = [route for route in routes if route.version == version.id]
+            if found:
+                return max(found, key=lambda route: number(route.adapter))
+        return None
 
     def stores(self) -> tuple[str, ...]:
         """Where adapters are loaded: all replicas."""
@@ -191,7 +194,8 @@ def number(adapter: str) -> int:
 def chosen_name(plain: str, version: str, table: Routes, loaded: Loaded) -> str:
     """The name under which a version is loaded now.
 
-    One that a replica lacks is loaded there: the server was restarted, or an attempt was interrupted.  One that is
+    One that a replica lacks is loaded there: the server was restarted, does not answer, or an attempt was interrupted.
+    One that is
     loaded everywhere and waits to be unloaded is used again.  If it is loaded everywhere and is to be deployed
     nevertheless, its answers were wrong: then the name is a new one.
     """

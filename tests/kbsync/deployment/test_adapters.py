@@ -327,6 +327,49 @@ def test_names_of_a_version() -> None:
     assert chosen_name("kb-v", "v", failed, both) == "kb-v~2"
 
 
+def test_a_replica_that_was_away_and_forgot_leaves_nothing_else_loaded(
+    tmp_path: Path, listen: Listen
+) -> None:
+    servers = [LoraStandIn() for _ in range(3)]
+    listen(*servers)
+    place = served(tmp_path, *servers)
+    place.promoted(Q1="Q10")
+    name = f"home-{place.last.observed}"
+    servers[2].dead = True
+    place.later(minutes=1)
+    servers[1].restart()
+    place.later(minutes=1)
+    servers[2].restart()
+    place.later(minutes=1)
+    assert [list(server.adapters) for server in servers] == [[name], [name], []], "no answer was wrong"
+    servers[2].dead = False
+    place.later(minutes=1)
+    assert place.last.state == "deployed"
+    assert [list(server.adapters) for server in servers] == [[name]] * 3
+    assert routes(place)["loading"] == []
+
+
+def test_a_second_name_that_was_not_needed_is_unloaded_once_all_replicas_have_the_first(
+    tmp_path: Path, listen: Listen
+) -> None:
+    servers = [LoraStandIn() for _ in range(2)]
+    listen(*servers)
+    place = served(tmp_path, *servers)
+    place.promoted(Q1="Q10")
+    name = f"home-{place.last.observed}"
+    path = place.root / "routes.json"
+    table = read_routes(path)
+    second = replace(table.targets[0], model=f"{name}~2", adapter=f"{name}~2")
+    folder = tmp_path / "home" / "checkpoints" / "1-1" / "adapter"
+    VllmLora(Server(servers[0].url, None, 20.0)).load(second.adapter, str(folder))
+    write_routes(path, table.with_loading(second))
+    servers[1].restart()
+    place.later(minutes=1)
+    assert place.last.state == "deployed", "the replica without the second name is not called unreachable"
+    assert [list(server.adapters) for server in servers] == [[name]] * 2
+    assert routes(place)["loading"] == []
+
+
 @pytest.mark.parametrize(
     "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(4, 500))]
 )
