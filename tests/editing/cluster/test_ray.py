@@ -185,17 +185,16 @@ def test_actors_killed_in_the_key_pass_and_in_the_exam_change_nothing(
 
     def kill(ended: threading.Event) -> None:
         while begun and not ended.wait(0.002):
-            if begun[0]():
+            if begun[0]() and (actors := cluster[0].actors()):
                 del begun[0]
-                for pid in cluster[0].actors():
+                for pid in actors:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
 
     path = shared.spec("keys")
     with meanwhile(kill):
         report = worker.execute(path)
-    assert not begun
-    assert len(killed) >= 3
+    assert not begun, "some were killed each time"
     assert report.checkpoint_digest
     assert_nothing_twice(shared, "keys", {})
     assert_same(shared.changed("keys"), shared.changed("local"))
