@@ -2,7 +2,7 @@
 
 The same counterfactual edits of the bundled model with its settings, a build for each row:
 
-    object     their objects are drawn anew from the world's, by the number of tokens; those of six tokens and
+    object     their objects are drawn again from the world's, by the number of tokens; those of six tokens and
                more are several names joined by "and", which the model has never seen together
     subject    other edits, of subjects of one token, each in two wordings: "The capital of {} is" (later) and "{} has
                as its capital", where the subject is the first token of the text (first)

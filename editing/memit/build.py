@@ -29,7 +29,7 @@ from editing.errors import EditingError
 from editing.memit.columns import UnusableKeys
 from editing.memit.cost import preflight
 from editing.memit.deltas import Delta, values_of
-from editing.memit.groups import Group
+from editing.memit.groups import Group, in_share
 from editing.memit.key_pass import KeyPass, key_pass, keys
 from editing.memit.keys import Site
 from editing.memit.low_rank import RankLimited
@@ -192,13 +192,11 @@ def residuals(
     Which share a group is in follows from its content key, so that equal views are divided equally.  A group that has
     no δ is left to the build, which says why.  Raises what `build` raises for reasons that concern all groups.
     """
-    number, of = share
     clock = _Clock()
     with frozen(model), fused(model):
         job = prepare_part(model, tokenizer, inputs)
         clock.lap("tokens")
-        own = [group for group in job.groups if int(group.key[:8], 16) % of == number]
-        Targets(job, progress).of(own)
+        Targets(job, progress).of(in_share(job.groups, share))
     clock.lap("targets")
     return clock.laps
 

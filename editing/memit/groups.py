@@ -57,6 +57,12 @@ class Group:
     """Token ids through the subject's last token: bare, then after each prefix."""
 
 
+def in_share(groups: Sequence[Group], share: tuple[int, int]) -> list[Group]:
+    """The groups of share `(number, of)`, which follows from their content keys: equal views are divided equally."""
+    number, of = share
+    return [group for group in groups if int(group.key[:8], 16) % of == number]
+
+
 def form_groups(
     tokenizer: Any,
     requests: Sequence[EditRequest],

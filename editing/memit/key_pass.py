@@ -28,7 +28,7 @@ from editing.editors.contract import BuildInputs
 from editing.errors import StorageError
 from editing.memit import tensor_cache
 from editing.memit.columns import Add, ColumnSource
-from editing.memit.groups import Group
+from editing.memit.groups import Group, in_share
 from editing.memit.kept import kept_keys
 from editing.memit.keys import Collector, Site
 from editing.memit.low_rank import Fit, RankLimited
@@ -141,7 +141,7 @@ class KeyPass:
         path = self._columns(step, before, share)
         if len(before) < step or mirror().present([path, self._weight(step, before)]):
             return
-        own = [group for group in self.groups if int(group.key[:8], 16) % share[1] == share[0]]
+        own = in_share(self.groups, share)
         unedited = self._unedited(own, share) if step and own else None
         with self._changed(before):
             tensors = self._collected(own, step, share, unedited, progress) if own else self._none(step)

@@ -195,9 +195,8 @@ def chosen_name(plain: str, version: str, table: Routes, loaded: Loaded) -> str:
     """The name under which a version is loaded now.
 
     One that a replica lacks is loaded there: the server was restarted, does not answer, or an attempt was interrupted.
-    One that is
-    loaded everywhere and waits to be unloaded is used again.  If it is loaded everywhere and is to be deployed
-    nevertheless, its answers were wrong: then the name is a new one.
+    One that is loaded everywhere and waits to be unloaded is used again.  If it is loaded everywhere and is to be
+    deployed nevertheless, its answers were wrong: then the name is a new one.
     """
     own = {route.adapter for route in table.known() if route.version == version}
     own |= {name for names in loaded.values() for name in names if _is_of(name, plain)}

@@ -20,6 +20,7 @@ from editing.worker.protocol import Channel
 from editing.worker.rounds import Workshop
 from tests.support import tiny_models
 from tests.support.chat import CHATML
+from tests.support.specs import spec_of
 
 ITALY = FactSpec("italy", "The capital of {} is", "Italy", "Paris", questions=("What is the capital of {}?",))
 QUESTION = "<|im_start|>user\nWhat is the capital of {}?<|im_end|>\n<|im_start|>assistant\n"
@@ -29,17 +30,7 @@ SETTINGS = EditSettings(
 
 
 def spec(*facts: FactSpec, chat: bool = True) -> BuildSpec:
-    return BuildSpec(
-        run="1",
-        base="",
-        base_digest="",
-        out="out",
-        cache="",
-        corpus=(),
-        heldout=None,
-        facts=facts,
-        settings=replace(SETTINGS, chat=chat),
-    )
+    return spec_of(*facts, settings=replace(SETTINGS, chat=chat))
 
 
 def test_the_question_is_answered_with_the_fact_as_a_sentence() -> None:

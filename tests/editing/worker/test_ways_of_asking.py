@@ -20,6 +20,7 @@ from editing.worker.protocol import Channel
 from editing.worker.rounds import Workshop
 from tests.support import tiny_models
 from tests.support.chat import CHATML, QWEN3
+from tests.support.specs import spec_of
 
 SYSTEM = "Be kind."
 ITALY = FactSpec(
@@ -38,15 +39,8 @@ WAYS = {
 
 
 def spec(system: str = SYSTEM) -> BuildSpec:
-    return BuildSpec(
-        run="1",
-        base="",
-        base_digest="",
-        out="out",
-        cache="",
-        corpus=(),
-        heldout=None,
-        facts=(ITALY,),
+    return spec_of(
+        ITALY,
         system_prompt=system,
         settings=EditSettings(
             layers=(0, 1), steps=2, lr=1e-6, lam=1e12, prefixes=1, prefix_tokens=3, statistics_samples=8

@@ -47,6 +47,15 @@ def served(root: Path, *servers: LoraStandIn, more: str = "", kind: str = "") ->
     return Place(root, hook + replicas + more, adapter=True)
 
 
+def serving(root: Path, listen: Listen, count: int) -> tuple[Place, list[LoraStandIn]]:
+    """(a home with a first version live, the replicas that have it)."""
+    servers = [LoraStandIn() for _ in range(count)]
+    listen(*servers)
+    place = served(root, *servers)
+    place.promoted(Q1="Q10")
+    return place, servers
+
+
 def routes(place: Place) -> dict[str, Any]:
     table: dict[str, Any] = json.loads((place.root / "routes.json").read_text(encoding="utf-8"))
     return table
@@ -109,10 +118,7 @@ def test_a_restart_that_forgets_adapters_is_noticed_and_healed(tmp_path: Path, l
 def test_a_laggard_of_three_replicas_is_named_and_no_traffic_moves_before_it_has_the_version(
     tmp_path: Path, listen: Listen
 ) -> None:
-    servers = [LoraStandIn() for _ in range(3)]
-    listen(*servers)
-    place = served(tmp_path, *servers)
-    place.promoted(Q1="Q10")
+    place, servers = serving(tmp_path, listen, 3)
     before = targets(place)
     servers[1].lags = 1
     assert place.promoted(Q1="Q11").state == "promoted"
@@ -128,10 +134,7 @@ def test_a_laggard_of_three_replicas_is_named_and_no_traffic_moves_before_it_has
 def test_a_replica_that_is_down_is_named_and_gets_the_version_when_it_is_back(
     tmp_path: Path, listen: Listen
 ) -> None:
-    servers = [LoraStandIn() for _ in range(3)]
-    listen(*servers)
-    place = served(tmp_path, *servers)
-    place.promoted(Q1="Q10")
+    place, servers = serving(tmp_path, listen, 3)
     servers[2].dead = True
     assert place.promoted(Q1="Q11").state == "promoted"
     assert servers[2].url in place.last.detail
@@ -330,10 +333,7 @@ def test_names_of_a_version() -> None:
 def test_a_replica_that_was_away_and_forgot_leaves_nothing_else_loaded(
     tmp_path: Path, listen: Listen
 ) -> None:
-    servers = [LoraStandIn() for _ in range(3)]
-    listen(*servers)
-    place = served(tmp_path, *servers)
-    place.promoted(Q1="Q10")
+    place, servers = serving(tmp_path, listen, 3)
     name = f"home-{place.last.observed}"
     servers[2].dead = True
     place.later(minutes=1)
@@ -352,10 +352,7 @@ def test_a_replica_that_was_away_and_forgot_leaves_nothing_else_loaded(
 def test_a_second_name_that_was_not_needed_is_unloaded_once_all_replicas_have_the_first(
     tmp_path: Path, listen: Listen
 ) -> None:
-    servers = [LoraStandIn() for _ in range(2)]
-    listen(*servers)
-    place = served(tmp_path, *servers)
-    place.promoted(Q1="Q10")
+    place, servers = serving(tmp_path, listen, 2)
     name = f"home-{place.last.observed}"
     path = place.root / "routes.json"
     table = read_routes(path)

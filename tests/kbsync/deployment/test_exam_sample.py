@@ -8,8 +8,9 @@ import pytest
 
 from editing.cost import Cost
 from editing.settings import EditSettings
-from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec, ProbeReport
+from editing.spec import BuildReport, FactReport, FactSpec, ProbeReport
 from kbsync.deployment.exam_sample import ExamQuestion, exam
+from tests.support.specs import spec_of
 
 ITALY = FactSpec(
     "italy",
@@ -30,17 +31,7 @@ GOVERNS, GOVERNMENT, EDITED = (
 def chats(
     fact: FactSpec = ITALY, *, chat: bool = True, edited: bool = True, **report: object
 ) -> list[ExamQuestion]:
-    spec = BuildSpec(
-        run="1",
-        base="",
-        base_digest="",
-        out="out",
-        cache="",
-        corpus=(),
-        heldout=None,
-        facts=(fact,),
-        settings=EditSettings(chat=edited),
-    )
+    spec = spec_of(fact, settings=EditSettings(chat=edited))
     found = FactReport(fact.id, False, "", "", True, **report)  # type: ignore[arg-type]
     whole = BuildReport("1", "", "", "", (found,), (), Cost(), {})
     return [one for one in exam(spec, whole, chat=chat) if one.kind == "chat"]
