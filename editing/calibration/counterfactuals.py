@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from editing.calibration.statements import WordedTriple
 from editing.datasets import Record
@@ -44,7 +45,7 @@ class Counterfactual:
     statement: WordedTriple
     object: str
     neighbours: tuple[WordedTriple, ...]
-    """Known statements of the same relation about other subjects."""
+    """Known statements of the same relation about other subjects, none of which is edited in the same split."""
     same_subject: tuple[WordedTriple, ...]
     """Known statements of other relations about the same subject."""
     as_in_run: bool = False
@@ -101,12 +102,15 @@ def counterfactuals(known: Sequence[WordedTriple], *, seed: int) -> dict[str, Sp
         by_relation[one.relation].append(one)
         by_subject[one.subject].append(one)
     subjects = sorted(by_subject, key=lambda subject: _draw(seed, subject))
-    edits = []
-    for subject in subjects:
-        edit = _edit(_editable(by_subject[subject], by_relation), by_relation, by_subject)
-        if edit is not None:
-            edits.append(edit)
-    return _split(edits, ordered)
+    editable = [_editable(by_subject[subject], by_relation) for subject in subjects]
+    dealt = _dealt([one for one in editable if one is not None])
+    edited = {one.subject for one in editable if one is not None}
+    splits = {}
+    for name, statements in dealt.items():
+        changed = {(one.subject, one.relation) for one in statements}
+        edits = tuple(_edit(one, changed, by_relation, by_subject) for one in statements)
+        splits[name] = Split(name, edits, _untouched(ordered, edits, edited))
+    return splits
 
 
 def _editable(
@@ -124,44 +128,42 @@ def _editable(
 
 
 def _edit(
-    statement: WordedTriple | None,
+    statement: WordedTriple,
+    changed: Collection[tuple[str, str]],
     by_relation: Mapping[str, Sequence[WordedTriple]],
     by_subject: Mapping[str, Sequence[WordedTriple]],
-) -> Counterfactual | None:
-    if statement is None:
-        return None
+) -> Counterfactual:
+    """The statement with another object; none of the (subject, relation) that change with it is its neighbour."""
     others = [one for one in by_relation[statement.relation] if one.subject != statement.subject]
     # Rotated by the subject, so that edits of one relation have different objects and different neighbours.
     start = int(_draw(0, statement.subject, statement.relation)[:8], 16) % len(others)
     others = others[start:] + others[:start]
     new = next(one.object for one in others if one.object != statement.object)
+    kept = (one for one in others if one.object != new and (one.subject, one.relation) not in changed)
     return Counterfactual(
         statement,
         new,
-        tuple(one for one in others if one.object != new)[:NEIGHBOURS],
+        tuple(islice(kept, NEIGHBOURS)),
         tuple(one for one in by_subject[statement.subject] if one.relation != statement.relation)[
             :SAME_SUBJECT
         ],
     )
 
 
-def _split(edits: Sequence[Counterfactual], known: Sequence[WordedTriple]) -> dict[str, Split]:
-    dealt: dict[str, list[Counterfactual]] = {name: [] for name in SHARES}
+def _dealt(editable: Sequence[WordedTriple]) -> dict[str, list[WordedTriple]]:
+    """The statements that each split edits."""
+    dealt: dict[str, list[WordedTriple]] = {name: [] for name in SHARES}
     names = [name for name, share in SHARES.items() for _ in range(share)]
     names = names[::2] + names[1::2]  # every few subjects fill all splits
-    for index, edit in enumerate(edits):
-        dealt[names[index % len(names)]].append(edit)
+    for index, statement in enumerate(editable):
+        dealt[names[index % len(names)]].append(statement)
     if any(len(some) < LEAST for some in dealt.values()):
         raise DataError(
-            f"only {len(edits)} subjects have a known fact that can be given another object, and 7 are needed at "
+            f"only {len(editable)} subjects have a known fact that can be given another object, and 7 are needed at "
             "least (40 or more for a useful result): give more facts that the model knows with --facts"
         )
-    dealt |= {FURTHER: [edit for name, some in dealt.items() for edit in some[MOST[name] :]]}
-    edited = {edit.statement.subject for edit in edits}
-    return {
-        name: Split(name, tuple(some[: MOST.get(name)]), _untouched(known, some[: MOST.get(name)], edited))
-        for name, some in dealt.items()
-    }
+    further = [statement for name, some in dealt.items() for statement in some[MOST[name] :]]
+    return {name: some[: MOST[name]] for name, some in dealt.items()} | {FURTHER: further}
 
 
 def _untouched(

@@ -66,6 +66,20 @@ def test_what_judges_an_edit_is_not_what_it_changes() -> None:
             assert not set(edit.judged) & set(edit.protected)
 
 
+def test_no_neighbour_is_edited_in_its_own_split() -> None:
+    of_one_relation = [
+        WordedTriple(f"Village {number}", "river", f"River {number % 5}", ("The river of {} is",))
+        for number in range(60)
+    ]
+    for known in (COMMON, of_one_relation):
+        for split in counterfactuals(known, seed=0).values():
+            changed = {(edit.statement.subject, edit.statement.relation) for edit in split.edits}
+            assert all(
+                (one.subject, one.relation) not in changed for edit in split.edits for one in edit.neighbours
+            )
+            assert all(len(edit.neighbours) == 5 for edit in split.edits if edit.statement.relation == "river")
+
+
 def test_no_two_edits_of_a_split_contradict_each_other() -> None:
     for split in counterfactuals(COMMON, seed=3).values():
         requests = [edit.request(variant) for edit in split.edits for variant in (0, 1)]
