@@ -18,13 +18,14 @@ class Slots(LedgerTable, table=True):
     __table_args__ = (
         Index("uq_slots_slot", "subject", "relation", unique=True),
         Index("ix_slots_relation", "relation", "id"),
+        Index("ix_slots_prompt_key", "prompt_key", "relation"),
     )
     id: int = key()
     subject: str
     relation: str
     subject_label: str | None
     template: str | None
-    prompt_key: str | None = Field(index=True)
+    prompt_key: str | None
 
 
 class Renderings(LedgerTable, table=True):
