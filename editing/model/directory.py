@@ -220,6 +220,13 @@ class ModelDirectory:
         return own.parent.name == "snapshots" and own.parent.parent / "blobs" == real.parent
 
 
+def called(path: Path) -> str:
+    """What a report calls the model in this directory: ORG/NAME of a hub cache's snapshot, else the directory's name."""
+    own = path.resolve()
+    of_hub = own.parent.parent.name if own.parent.name == "snapshots" else ""
+    return of_hub.removeprefix("models--").replace("--", "/") if of_hub.startswith("models--") else own.name
+
+
 def loaders_read(name: str) -> bool:
     """Whether a loader may read a file with this name: weights, code, an adapter, or what belongs to a model."""
     kind = Path(name).suffix

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from editing.calibration.statements import WordedTriple, common_knowledge, digest
 from editing.calibration.statements import from_records as statements_of
 from editing.datasets import Record
+from editing.model.directory import called
 from editing.progress import Pace, TimedProgress
 from kbsync.catalogue.relations import Catalogue
 from kbsync.demo.world import load
@@ -177,7 +178,7 @@ def _about(chosen: Chosen, order: Order, setup: Setup) -> dict[str, Any]:
     )
     return {
         "model": {
-            "name": "the bundled testbed" if testbed.is_testbed(chosen.path) else str(chosen.path),
+            "name": "the bundled testbed" if testbed.is_testbed(chosen.path) else called(chosen.path),
             "digest": setup.bench.base.digest,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "architecture": type(model).__name__,

@@ -16,7 +16,7 @@ import torch
 from editing.errors import ArchitectureError, ModelError
 from editing.evaluation.scoring import end_tokens
 from editing.memit.target_batches import attention_span
-from editing.model.directory import SMALL, ModelDirectory
+from editing.model.directory import SMALL, ModelDirectory, called
 from editing.model.loading import context_length, editable_tensors, load_model, load_tokenizer
 from editing.storage.checkpoints import import_base, read_editable, verify, write_checkpoint
 from tests.support.families import tiny_family
@@ -365,3 +365,15 @@ def test_no_directory_and_names_that_are_none_are_named() -> None:
     for path in (Path("/nowhere"), Path("nul\0byte"), Path("/dev/null")):
         with pytest.raises(ModelError, match="no model directory"):
             ModelDirectory.at(path)
+
+
+@pytest.mark.parametrize(
+    ("directory", "name"),
+    [
+        ("models/our-llama", "our-llama"),
+        ("models--HuggingFaceTB--SmolLM2-135M/snapshots/93efa2f", "HuggingFaceTB/SmolLM2-135M"),
+        ("backup/snapshots/monday", "monday"),
+    ],
+)
+def test_a_report_names_a_model_without_its_place(directory: str, name: str, tmp_path: Path) -> None:
+    assert called(tmp_path / directory) == name

@@ -54,6 +54,7 @@ def test_scaling_writes_a_plot_a_table_and_json_that_says_what_it_was_measured_w
     found = content(tmp_path, "scaling")
     assert found.keys() >= {"model", "data", "seeds", "machine", "versions", "settings", "results", "quick"}
     assert found["model"]["digest"]
+    assert found["model"]["name"] == model.name
     assert found["machine"]["cores"]
     points = {(one["line"], one["at"]): one for one in found["results"]}
     assert [at for line, at in points if line == "memit"] == sizes(12, quick=True)
