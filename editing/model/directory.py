@@ -221,7 +221,7 @@ class ModelDirectory:
 
 
 def called(path: Path) -> str:
-    """What a report calls the model in this directory: ORG/NAME of a hub cache's snapshot, else the directory's name."""
+    """What a report calls the model in this directory: ORG/NAME in a hub's cache, else the directory's name."""
     own = path.resolve()
     of_hub = own.parent.parent.name if own.parent.name == "snapshots" else ""
     return of_hub.removeprefix("models--").replace("--", "/") if of_hub.startswith("models--") else own.name
