@@ -21,8 +21,9 @@ import torch
 
 from benchmarks.calibrate_models import Named, laboratory, model_options, row, settings_of, shown, write
 from benchmarks.calibrate_tables import parts, publish, table
-from editing.calibration.calibrate import Calibration, calibrate
+from editing.calibration.calibrate import Calibration, CalibrationPlan, calibrate
 from editing.calibration.judgement import SearchPoint
+from editing.calibration.search import Seconds
 from editing.errors import EditingError
 from editing.settings import EditSettings
 from kbsync.home import Home
@@ -42,10 +43,9 @@ def compared(model: Path) -> dict[str, SearchPoint]:
     return found | ({"kbsync-edit.json": SearchPoint(own, variants=1)} if own != EditSettings() else {})
 
 
-def measured(named: Named, home: Home, budget: float, device: str | None, file: Path) -> None:
+def measured(named: Named, plan: CalibrationPlan, clock: Seconds, device: str | None, file: Path) -> None:
     """One model: what was calibrated, its capacity curve and its rows, written after each."""
-    plan = named.plan(home, device, budget)
-    found = calibrate(plan, progress=shown)
+    found = calibrate(plan, progress=shown, clock=clock)
     content = {"rows": {"calibrated": row(found.after)}, **_described(found)}
     write(file, content, device)
     where, test = laboratory(plan), found.splits["test"]
@@ -90,11 +90,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure all models that are named, or write tables and plot."""
     parser = model_options(__doc__, "calibrate-home", "*")
     parser.add_argument("--budget", type=float, default=20.0, help="minutes of a calibration")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="the budget is CPU time of this process: what one thread takes on a machine without other work",
+    )
     typed = parser.parse_args(arguments)
+    if typed.cpu_time and typed.threads != 1:
+        parser.error("--cpu-time counts the time of one thread: it needs --threads 1")
     torch.set_num_threads(typed.threads)
     for named in typed.models:
-        file = typed.out / f"calibrate-{named.name}.json"
-        measured(named, Home(typed.home.resolve()), typed.budget, typed.device, file)
+        plan = named.plan(Home(typed.home.resolve()), typed.device, typed.budget)
+        clock = time.process_time if typed.cpu_time else time.monotonic
+        measured(named, plan, clock, typed.device, typed.out / f"calibrate-{named.name}.json")
     print(publish(typed.out) if not typed.models else table(parts(typed.out)))
 
 

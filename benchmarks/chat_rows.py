@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,20 @@ from editing.settings import EditSettings
 
 
 class StoredRows:
-    """The rows in `file`, with the settings, the machines and the CPU seconds of all calls."""
+    """The rows in `file`, with the settings, the machines and the CPU seconds of all calls.
 
-    def __init__(self, file: Path, edits: int, settings: EditSettings, device: str) -> None:
-        self.file, self.device = file, device
+    They are in the order of `order` if it is given, else in the one in which they were measured.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        edits: int,
+        settings: EditSettings,
+        device: str,
+        order: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> None:
+        self.file, self.device, self.order = file, device, order
         self.content: dict[str, Any] = {
             "n": edits,
             "settings": asdict(settings),
@@ -37,6 +48,8 @@ class StoredRows:
         """Print `row` and write it to the file."""
         print(json.dumps(row), flush=True)
         self.rows.append(row)
+        if self.order is not None:
+            self.rows.sort(key=self.order)
         now = measured_on(self.device)
         machine = both_machines(self.content.get("machine", ""), now["machine"])
         spent = self.earlier + round(time.process_time())

@@ -5,7 +5,7 @@
 Counterfactual edits in SmolLM2-135M-Instruct (`make pretrained`) of what it knows, each with its question.  Small n are
 measured on several disjoint sets.  δs are shared by all rows that optimise alike, so most rows cost a solve and
 their questions.  Rows that are in the results already are not measured again, and none is begun after --minutes.
-Writes `chat-scaling.json`, `.md` and `.svg` under benchmarks/results or `--out`; without any time left, only the last two.
+Writes `chat-scaling.json`, `.md` and `.svg` under benchmarks/results or `--out`; with `--minutes 0`, only the last two.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.chat_rows import StoredRows
 from benchmarks.chat_scaling_plot import plot
 from benchmarks.chat_scaling_world import ScalingWorld, scaling_world
 from benchmarks.chat_statistics import CHAT, SAMPLES, corpus
-from benchmarks.chat_tables import RESULTS, table, without_texts
+from benchmarks.chat_tables import AIMS, RESULTS, table, without_texts
 from benchmarks.chat_unchanged import Untouched, answered, unchanged
 from editing.calibration.asking import Answers, Questions, ask, requests_of
 from editing.calibration.counterfactuals import Counterfactual
@@ -248,7 +248,7 @@ def main() -> None:
     options = parser.parse_args()
     ends = time.monotonic() + 60 * options.minutes
     file = options.out / "chat-scaling.json"
-    stored = StoredRows(file, max(DRAWS), SETTINGS, options.device)
+    stored = StoredRows(file, max(DRAWS), SETTINGS, options.device, order=in_table)
     done = {ScalingPoint(**{name: row[name] for name in asdict(ScalingPoint(1))}) for row in stored.rows}
     missing = [point for point in dict.fromkeys(points()) if point not in done]
     if missing and options.minutes > 0:
@@ -261,15 +261,20 @@ def main() -> None:
         measure(bench, missing, leverages(stored.rows), ends, stored.keep)
     if not stored.rows:
         raise SystemExit("no row could be measured in this time")
-    file.with_suffix(".md").write_text(table(without_texts(stored.rows)), encoding="utf-8")
+    text = table(without_texts(stored.rows), AIMS[file.stem])
+    file.with_suffix(".md").write_text(text, encoding="utf-8")
     plot(stored.rows, file.with_suffix(".svg"))
+
+
+def in_table(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The order of rows in the table: first those that differ in n, kept relations and λ alone."""
+    other = [row[name] != getattr(ScalingPoint(1), name) for name in ("statistics", "kl", "variants")]
+    return *other, row["statistics"], row["kl"], row["n"], row["keep"], row["times"]
 
 
 def leverages(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], list[float]]:
     """What λ depends on → the λ that leverage gave each set of edits, from the rows that are measured."""
-    return {
-        (row["n"], row["variants"], row["statistics"]): row["lams"] for row in rows if row["times"] == 1
-    }
+    return {(row["n"], row["variants"], row["statistics"]): row["lams"] for row in rows if row["times"] == 1}
 
 
 if __name__ == "__main__":

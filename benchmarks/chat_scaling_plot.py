@@ -45,14 +45,18 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             right.plot(*at, marker, label=f"{n} edits, keep {keep:g}")
             for row in line:
                 place = row["own_relations"], row["paraphrases"]
-                right.annotate(f"{row['times']:g}", place, textcoords="offset points", xytext=(4, 4), fontsize=7)
+                right.annotate(
+                    f"{row['times']:g}", place, textcoords="offset points", xytext=(4, 4), fontsize=7
+                )
     other = [row for row in rows if row not in plain and row["statistics"] == DEFAULTS["statistics"]]
     if other:
         at = [row["own_relations"] for row in other], [row["paraphrases"] for row in other]
         right.plot(*at, "k+", label="30 edits, other kl or variants")
     right.axvline(AIM[0], color="grey", lw=0.8)
     right.axhline(AIM[1], color="grey", lw=0.8)
-    right.set(xlabel="other relations of the subject, not protected", ylabel="paraphrases", xlim=(0, 1), ylim=(0, 1))
+    right.set(
+        xlabel="other relations of the subject, not protected", ylabel="paraphrases", xlim=(0, 1), ylim=(0, 1)
+    )
     right.set_title("λ as a multiple of that of leverage")
     right.grid(alpha=0.3)
     right.legend(fontsize=8)

@@ -49,9 +49,7 @@ class ScalingWorld:
         """Statements about the edited subject whose meaning should not change, of no relation that is asked."""
         asked = {edit.statement.relation, *(one.relation for one in edit.judged)}
         return [
-            one
-            for one in self.given
-            if one.subject == edit.statement.subject and one.relation not in asked
+            one for one in self.given if one.subject == edit.statement.subject and one.relation not in asked
         ]
 
     def kept(self, edits: Sequence[Counterfactual]) -> list[KeptSentence]:
@@ -72,7 +70,10 @@ class ScalingWorld:
             for one in self.rest
             if one.question
         ]
-        return [*near[:CONVERSATIONS], *(Untouched(text, objects, "unrelated") for text, objects in ANSWERED.items())]
+        return [
+            *near[:CONVERSATIONS],
+            *(Untouched(text, objects, "unrelated") for text, objects in ANSWERED.items()),
+        ]
 
 
 def scaling_world(
@@ -92,6 +93,4 @@ def _asking(edit: Counterfactual, number: int, rest: Sequence[WordedTriple]) -> 
     near = [one for one in rest if one.relation == edit.statement.relation and one.object != edit.object]
     start = number % max(1, len(near))
     neighbours = (near[start:] + near[:start])[:NEIGHBOURS]
-    return replace(
-        edit, neighbours=tuple(neighbours), same_subject=edit.same_subject[::2], as_in_run=True
-    )
+    return replace(edit, neighbours=tuple(neighbours), same_subject=edit.same_subject[::2], as_in_run=True)

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/quality.md that come from `chat.py`, `chat_contexts.py` and `chat_statistics.py`.
+"""Writes the tables of docs/quality.md that come from `chat.py` and its companions.
 
     python -m benchmarks.chat_tables
 
@@ -15,7 +15,14 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "quality.md"
-NAMES = ("chat-24", "chat-contexts-24", "chat-contexts-100", "chat-statistics-24", "chat-statistics-100")
+NAMES = (
+    "chat-24",
+    "chat-contexts-24",
+    "chat-contexts-100",
+    "chat-statistics-24",
+    "chat-statistics-100",
+    "chat-scaling",
+)
 """Results with a table in the page, where they were measured."""
 HEADINGS = {
     "lam": "λ",
@@ -33,27 +40,53 @@ HEADINGS = {
     "same_fact": "the same named",
     "unrelated_fact": "unrelated, the same named",
     "near_right": "neighbours still right",
+    "times": "times leverage's",
+    "own_relations": "other relations",
+    "untouched_facts": "untouched facts",
+    "own_perplexity": "of own samples",
 }
 """Name of a figure → its heading; a figure without an entry is headed by its name."""
+AT_MOST = frozenset({"perplexity", "own_perplexity"})
+AIMS: Mapping[str, Mapping[str, float]] = {
+    "chat-scaling": {
+        "strict": 0.95,
+        "S": 0.9,
+        "paraphrases": 0.8,
+        "own_relations": 0.8,
+        "untouched": 0.9,
+        "same_fact": 0.9,
+        "perplexity": 1.05,
+        "own_perplexity": 1.05,
+    }
+}
+"""Name of a result → figure → what is aimed at; figures that reach it are printed bold."""
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, Any]], aims: Mapping[str, float] | None = None) -> str:
     """Rows of figures in Markdown."""
+    aimed = aims or {}
     names = list(rows[0])
     lines = [
         "| " + " | ".join(HEADINGS.get(name, name) for name in names) + " |",
         "|" + "---|" * len(names),
     ]
-    lines += ["| " + " | ".join(_cell(name, row[name]) for name in names) + " |" for row in rows]
+    lines += ["| " + " | ".join(_marked(name, row[name], aimed) for name in names) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _marked(name: str, value: Any, aims: Mapping[str, float]) -> str:
+    if name not in aims:
+        return _cell(name, value)
+    reached = value <= aims[name] if name in AT_MOST else value >= aims[name]
+    return f"**{_cell(name, value)}**" if reached else _cell(name, value)
 
 
 def _cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name == "perplexity":
+    if name in AT_MOST:
         return f"{value:.3f}"
-    if isinstance(value, float) and name not in ("keep", "lam"):
+    if isinstance(value, float) and name not in ("keep", "lam", "kl", "times"):
         return f"{value:.2f}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -65,7 +98,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         file = results / f"{name}.json"
         if file.exists():
             result = json.loads(file.read_text(encoding="utf-8"))
-            found[name] = f"{table(without_texts(result['rows']))}\n{_measured_on(result)}\n"
+            found[name] = f"{table(without_texts(result['rows']), AIMS.get(name))}\n{_measured_on(result)}\n"
     return found
 
 

@@ -84,7 +84,7 @@ def calibrate(
     """Calibrate; raises DataError if the base knows too few of the statements, and the editor's errors."""
     began = clock()
     ends = began + plan.budget
-    laboratory = Laboratory(plan.base, plan.cache, plan.corpus, plan.heldout, progress)
+    laboratory = Laboratory(plan.base, plan.cache, plan.corpus, plan.heldout, progress, clock)
     known, splits = asked(plan, progress)
     start, test = explicit(plan), splits["test"]
     laboratory.prepare(start)

@@ -30,6 +30,10 @@ FACTOR = 4.0
 """Step of λ, refined once by its square root."""
 FARTHEST = 4
 """Steps of λ in one direction at most."""
+REUSING = frozenset({"lambda", "kept relations", "ridge", "fewer layers", "lambda, finer"})
+"""Stages whose trials reuse δs."""
+SCARCE = 12
+"""With time for fewer trials that optimise δs, those that reuse them come first."""
 
 Seconds = Callable[[], float]
 """A clock that only goes forward."""
@@ -98,7 +102,7 @@ class SettingsSearch:
             improving
         ):  # settings depend on one another: what did not help at first may help with others changed
             before = best
-            for stage, alternatives in self._stages():
+            for stage, alternatives in self._ordered(best):
                 best = self._stage(stage, best, alternatives)
             improving = best is not before and not self.left_out
         return best
@@ -114,6 +118,20 @@ class SettingsSearch:
             first = self._checked(first)
         self._note(first)
         return first
+
+    def _ordered(
+        self, best: SettingsTrial
+    ) -> list[tuple[str, Callable[[SearchPoint], Iterator[Sequence[SearchPoint]]]]]:
+        """The stages; if time is scarce, those first that cost little of it.
+
+        A large model on a small budget would otherwise end among the layers, with the λ that it began with.
+        """
+        stages = list(self._stages())
+        # Another seed has other δs, so that this is the time of a trial that can reuse none.
+        optimised = self._expected(changed(best.fixed, seed=best.fixed.settings.seed + 1))
+        if self.ends() - self.clock() < SCARCE * optimised:
+            stages.sort(key=lambda stage: stage[0] not in REUSING)
+        return stages
 
     def _stages(self) -> Iterator[tuple[str, Callable[[SearchPoint], Iterator[Sequence[SearchPoint]]]]]:
         """(name, what to try), in the order in which it is tried.

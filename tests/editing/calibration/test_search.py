@@ -121,12 +121,24 @@ def test_no_trial_begins_that_would_not_end_in_time_but_the_first_always_does() 
     assert len(laboratory.asked) + len(laboratory.checked) >= 4
     assert {one.stage for one in running.left_out} == {"search"}
     assert all(one.seconds == 20.0 for one in running.left_out)  # each on both splits
-    assert any(one.what.startswith("ridge (") for one in running.left_out)
+    assert any(one.what.startswith("clamp (") for one in running.left_out)
     late = Imagined()
     stopped = search(late, ends=0.0, clock=lambda: 1.0)
     assert stopped.run(START).candidate == START
     assert len(late.asked) == 1
     assert stopped.left_out
+
+
+@pytest.mark.parametrize(("budget", "first"), [(100.0, "lambda"), (10_000.0, "layers")])
+def test_what_reuses_residuals_comes_first_if_time_is_scarce(budget: float, first: str) -> None:
+    now = [0.0]
+
+    def spent() -> None:
+        now[0] += 10.0
+
+    running = search(Imagined(spent, takes=10.0), ends=budget, clock=lambda: now[0])
+    running.run(replace(START, settings=replace(START.settings, layers=(0, 1))))
+    assert next(trial.stage for trial in running.trials[1:] if trial.stage != "optimiser") == first
 
 
 def test_the_result_states_lambda_as_a_number() -> None:
