@@ -35,9 +35,8 @@ from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.knowledge import knowledge
 from editing.calibration.statements import common_knowledge
 from editing.editors.contract import BuildInputs, EditResult
-from editing.evaluation.metrics import PERPLEXITY_TOKENS, perplexity, text_windows
+from editing.evaluation.metrics import perplexity, text_windows
 from editing.memit.build import build
-from editing.memit.own_samples import OwnSamples
 from editing.model.architectures import described
 from editing.model.loading import load_model, load_tokenizer
 from editing.model.weights import swapped
@@ -45,9 +44,7 @@ from editing.settings import AUTO, EditSettings
 
 TEXT = Path(__file__).parents[1] / "README.md"
 """Held-out text; no statistics are of it."""
-HELD_OUT = replace(EditSettings(), seed=1, statistics_samples=12)
-"""Samples of the model that no statistics are of."""
-DRAWS = {1: 8, 10: 2, 30: 1, 100: 1}
+DRAWS = {1: 4, 10: 2, 30: 1, 100: 1}
 """n → the disjoint sets of n edits that it is measured on."""
 TALKS = 40
 """Edits that are asked about in conversations, at most."""
@@ -83,14 +80,16 @@ class ScalingPoint:
 
 def points() -> Iterator[ScalingPoint]:
     """Every row, those first that show most; λ of leverage comes before its multiples."""
-    for times, keep in ((1, 0.0), (4, 0.2)):
-        for n in sorted(DRAWS, reverse=True):
-            yield ScalingPoint(n, times, keep)
-    for keep, times in product((0.2, 0.0, 1.0), (4, 1, 8, 2)):
-        for n in (30, 100):
-            yield ScalingPoint(n, times, keep)
-    for statistics, times in product(("corpus", "own-256"), (1, 4)):
-        yield ScalingPoint(30, times, statistics=statistics)
+    for n, times, keep in ((30, 1, 0.0), (30, 4, 0.2), (10, 1, 0.0), (1, 1, 0.0)):
+        yield ScalingPoint(n, times, keep)
+    for times, keep in product((4, 1, 8, 2), (0.0, 0.2, 1.0)):
+        yield ScalingPoint(30, times, keep)
+    for times in (1, 4):
+        yield ScalingPoint(30, times, statistics="corpus")
+    for n in (10, 1):
+        yield ScalingPoint(n, 4, 0.2)
+    for times, keep in product((1, 4, 8), (0.0, 0.2, 1.0)):
+        yield ScalingPoint(100, times, keep)
     for kl, keep in product((SETTINGS.kl * 8, SETTINGS.kl * 32), (0.0, 0.2)):
         yield ScalingPoint(30, 4, keep, kl=kl)
     for times, keep in product((1, 4), (0.0, 0.2)):
@@ -105,8 +104,6 @@ class Measured:
     conversations: list[str]
     perplexity: float
     """Of ordinary text."""
-    own_perplexity: float
-    """Of samples of the base."""
 
 
 @dataclass(frozen=True)
@@ -126,21 +123,12 @@ class ScalingBench:
     def text(self) -> list[Tensor]:
         return text_windows(self.model, self.tokenizer, TEXT, tokens=1_000)
 
-    @cached_property
-    def samples(self) -> list[Tensor]:
-        texts = OwnSamples(
-            self.model, self.tokenizer, HELD_OUT, base_digest="pretrained", cache=self.cache
-        ).read()
-        rows = [self.tokenizer(one, return_tensors="pt")["input_ids"] for one in texts]
-        return [row[:, :PERPLEXITY_TOKENS] for row in rows if row.shape[1] > 1]
-
     def ask(self, edits: Sequence[Counterfactual]) -> Measured:
         """The answers of the model with its current weights."""
         return Measured(
             ask(self.model, self.tokenizer, Questions(questioned(edits), self.world.rest)),
             answered(self.model, self.tokenizer, self.others),
             perplexity(self.model, self.text),
-            perplexity(self.model, self.samples),
         )
 
     def built(self, point: ScalingPoint, edits: Sequence[Counterfactual], lam: float | str) -> EditResult:
@@ -150,14 +138,12 @@ class ScalingBench:
             for edit in edits
             for request in requests_of(self.tokenizer, edit, variants=point.variants, chat=True)
         ]
-        kl = {edit.statement.subject: [one.prompt for one in self.world.protected(edit)] for edit in edits}
         inputs = BuildInputs(
             requests=requests,
             settings=point.settings(lam),
             cache=self.cache,
             base_digest="pretrained",
             corpus=[corpus(self.cache)] if point.statistics in CHAT else [],
-            kl_prompts=kl,
             kept=self.world.kept(edits),
         )
         return build(self.model, self.tokenizer, inputs)
@@ -196,7 +182,6 @@ def figures(base: Measured, others: Sequence[Untouched], drawn: Sequence[Measure
         "unrelated": mean([one.unrelated_text for one in kept]),
         "unrelated_fact": mean([one.unrelated_fact for one in kept]),
         "perplexity": mean([one.perplexity for one in drawn]) / base.perplexity,
-        "own_perplexity": mean([one.own_perplexity for one in drawn]) / base.own_perplexity,
     }
     return {name: round(value, 4) for name, value in found.items()}
 

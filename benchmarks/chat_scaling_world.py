@@ -2,8 +2,8 @@
 
 They are drawn from what the base knows of the common knowledge that comes with kbsync.  Some subjects are never edited,
 so that the same questions show what other numbers of edits leave as it is.  Of each edited subject's other relations
-that the base knows, every second one is asked and never protected; everything else that the common knowledge
-says about the subject, known or not, is protected.
+that the base knows, every second one is asked and never kept; the sentences of everything else that the common
+knowledge says about the subject, known or not, may be kept.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ScalingWorld:
     given: Sequence[WordedTriple]
     """Everything that may be asked, known to the base or not."""
     edits: tuple[Counterfactual, ...]
-    """Each asks the relations of its subject that are never protected, and subjects that are never edited."""
+    """Each asks the relations of its subject that are never kept, and subjects that are never edited."""
     rest: tuple[WordedTriple, ...]
     """What the base knows about the subjects that are never edited."""
 
@@ -45,7 +45,7 @@ class ScalingWorld:
             raise ValueError(f"{n} edits are asked for, and there are {len(self.edits)}")
         return found
 
-    def protected(self, edit: Counterfactual) -> list[WordedTriple]:
+    def keepable(self, edit: Counterfactual) -> list[WordedTriple]:
         """Statements about the edited subject whose meaning should not change, of no relation that is asked."""
         asked = {edit.statement.relation, *(one.relation for one in edit.judged)}
         return [
@@ -53,8 +53,8 @@ class ScalingWorld:
         ]
 
     def kept(self, edits: Sequence[Counterfactual]) -> list[KeptSentence]:
-        """Sentences whose keys are kept: what is protected, and the edited relations of subjects nobody asks about."""
-        own = [(one.templates[0], one.subject) for edit in edits for one in self.protected(edit)]
+        """Sentences whose keys are kept: what is keepable, and the edited relations of subjects nobody asks about."""
+        own = [(one.templates[0], one.subject) for edit in edits for one in self.keepable(edit)]
         used = {edit.statement.subject for edit in self.edits} | {one.subject for one in self.rest}
         relations = {edit.statement.relation for edit in edits}
         near = [one for one in self.given if one.relation in relations and one.subject not in used]

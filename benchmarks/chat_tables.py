@@ -43,10 +43,8 @@ HEADINGS = {
     "times": "times leverage's",
     "own_relations": "other relations",
     "untouched_facts": "untouched facts",
-    "own_perplexity": "of own samples",
 }
 """Name of a figure → its heading; a figure without an entry is headed by its name."""
-AT_MOST = frozenset({"perplexity", "own_perplexity"})
 AIMS: Mapping[str, Mapping[str, float]] = {
     "chat-scaling": {
         "strict": 0.95,
@@ -56,7 +54,6 @@ AIMS: Mapping[str, Mapping[str, float]] = {
         "untouched": 0.9,
         "same_fact": 0.9,
         "perplexity": 1.05,
-        "own_perplexity": 1.05,
     }
 }
 """Name of a result → figure → what is aimed at; figures that reach it are printed bold."""
@@ -77,14 +74,14 @@ def table(rows: Sequence[Mapping[str, Any]], aims: Mapping[str, float] | None = 
 def _marked(name: str, value: Any, aims: Mapping[str, float]) -> str:
     if name not in aims:
         return _cell(name, value)
-    reached = value <= aims[name] if name in AT_MOST else value >= aims[name]
+    reached = value <= aims[name] if name == "perplexity" else value >= aims[name]
     return f"**{_cell(name, value)}**" if reached else _cell(name, value)
 
 
 def _cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name in AT_MOST:
+    if name == "perplexity":
         return f"{value:.3f}"
     if isinstance(value, float) and name not in ("keep", "lam", "kl", "times"):
         return f"{value:.2f}"

@@ -13,7 +13,8 @@ from editing.evaluation.conversation import chat_answers
 from editing.evaluation.free_answers import FreeQuestion, states
 from editing.evaluation.outcome import questions
 from editing.evaluation.published import CounterFactCase, CounterFactScores, PromptAnswer, counterfact
-from editing.evaluation.scoring import Score, encode_targets, score
+from editing.evaluation.scoring import Score, encode_targets
+from editing.evaluation.shared_prompts import score_by_prompt
 from editing.model.chat import asked, opening, statement
 from editing.progress import Tick, uncounted
 from editing.requests import PLACEHOLDER, EditRequest, render
@@ -104,7 +105,7 @@ class Answers:
 def ask(model: Any, tokenizer: Any, about: Questions, *, tick: Tick = uncounted) -> Answers:
     """The answers of `model`; conversations only if the tokenizer has a chat template."""
     pairs = about.pairs()
-    found = score(model, encode_targets(tokenizer, pairs), tick=tick)
+    found = score_by_prompt(model, encode_targets(tokenizer, pairs), tick=tick)
     return Answers(about, dict(zip(pairs, found, strict=True)), _conversations(model, tokenizer, about.edits))
 
 

@@ -7,7 +7,7 @@ repeated or interrupted search computes nothing twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from editing.calibration.asking import Questions, ask, requests_of
 from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.judgement import Counts, Judgement, SearchPoint
 from editing.calibration.kept import Kept
-from editing.calibration.pace import TrialPace
+from editing.calibration.pace import TrialPace, residuals_of
 from editing.calibration.statements import WordedTriple
 from editing.calibration.workbench import Workbench
 from editing.editors.contract import BuildInputs, EditResult
@@ -31,6 +31,8 @@ class Laboratory(Workbench):
 
     clock: Callable[[], float] = time.monotonic
     pace: TrialPace = field(default_factory=TrialPace)
+    stated: dict[Hashable, Counts] = field(default_factory=dict)
+    """What δs are → the facts that they state alone, which trials with other λ, ridge or kept relations share."""
 
     def prepare(self, candidate: SearchPoint) -> None:
         """Draw the text that every trial needs, so that the first trial takes no longer than its like."""
@@ -81,7 +83,7 @@ class Laboratory(Workbench):
         editor = editor_named(candidate.settings.editor)
         inputs = editor.arranged(self._inputs(candidate, about.edits))
         built = editor.edit(model, tokenizer, inputs, progress=self.progress)
-        alone = self._alone(built, about.edits)
+        alone = self._alone(candidate, built, about.edits)
         with swapped(model, built.tensors):
             answers = ask(model, tokenizer, about)
             ratio = self.perplexity_ratio()
@@ -108,11 +110,14 @@ class Laboratory(Workbench):
             leverage={str(layer): value for layer, value in built.cost.leverage.items()},
         )
 
-    def _alone(self, built: EditResult, edits: Sequence[Counterfactual]) -> Counts:
-        requests = [edit.request() for edit in edits]
-        editable = [request for request in requests if request.id in built.groups]
-        stated = stated_alone(self.base.model, self.base.tokenizer, editable, built) if editable else {}
-        return tuple((int(stated.get(request.id, False)), 1) for request in requests)
+    def _alone(self, candidate: SearchPoint, built: EditResult, edits: Sequence[Counterfactual]) -> Counts:
+        key = residuals_of(candidate, edits), tuple(edits)
+        if key not in self.stated:
+            requests = [edit.request() for edit in edits]
+            editable = [request for request in requests if request.id in built.groups]
+            stated = stated_alone(self.base.model, self.base.tokenizer, editable, built) if editable else {}
+            self.stated[key] = tuple((int(stated.get(request.id, False)), 1) for request in requests)
+        return self.stated[key]
 
     def _inputs(self, candidate: SearchPoint, edits: Sequence[Counterfactual]) -> BuildInputs:
         settings = candidate.settings

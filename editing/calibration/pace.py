@@ -59,13 +59,13 @@ class TrialPace:
         timed = self._timed[self.kind(candidate, edits)]
         timed[len(edits)].append(_Timed(seconds, _wordings(candidate)))
         self._layers |= set(candidate.settings.layers)
-        self._residuals.add(_residuals(candidate, edits))
+        self._residuals.add(residuals_of(candidate, edits))
 
     def kind(self, candidate: SearchPoint, edits: Sequence[Counterfactual]) -> Kind:
         """What a trial has to compute, given those before."""
         if not self._layers.issuperset(candidate.settings.layers):
             return "layers"
-        return "reused" if _residuals(candidate, edits) in self._residuals else "residuals"
+        return "reused" if residuals_of(candidate, edits) in self._residuals else "residuals"
 
     def expected(self, candidate: SearchPoint, edits: Sequence[Counterfactual]) -> float:
         """Seconds that a trial will take; 0 if none was made yet.
@@ -91,7 +91,7 @@ def _wordings(candidate: SearchPoint) -> int:
     return 1 + candidate.variants + candidate.settings.chat
 
 
-def _residuals(candidate: SearchPoint, edits: Sequence[Counterfactual]) -> Hashable:
+def residuals_of(candidate: SearchPoint, edits: Sequence[Counterfactual]) -> Hashable:
     """What δs depend on: they enter at the last layer, and are found before λ, ridge or kept relations matter."""
     settings = candidate.settings
     same = replace(settings, layers=settings.layers[-1:], lam=1.0, ridge=0.0, keep=0.0)
