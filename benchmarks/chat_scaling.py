@@ -82,18 +82,22 @@ def points() -> Iterator[ScalingPoint]:
     """Every row, those first that show most; λ of leverage comes before its multiples."""
     for n, times, keep in ((30, 1, 0.0), (30, 4, 0.2), (10, 1, 0.0), (1, 1, 0.0)):
         yield ScalingPoint(n, times, keep)
-    for times, keep in product((4, 1, 8, 2), (0.0, 0.2, 1.0)):
+    for times, keep in product((4, 1), (0.0, 0.2, 1.0)):
         yield ScalingPoint(30, times, keep)
-    for times in (1, 4):
-        yield ScalingPoint(30, times, statistics="corpus")
+    for times, keep in ((1, 0.0), (4, 0.0), (4, 0.2)):
+        yield ScalingPoint(30, times, keep, variants=1)
+    for n, times, keep in ((30, 8, 0.0), (30, 2, 0.0), (30, 2, 0.2), (30, 8, 0.2)):
+        yield ScalingPoint(n, times, keep)
+    for times, keep in ((1, 0.0), (4, 0.0), (4, 0.2), (2, 0.0), (8, 0.0), (1, 0.2), (8, 0.2), (4, 1.0)):
+        yield ScalingPoint(100, times, keep)
     for n in (10, 1):
         yield ScalingPoint(n, 4, 0.2)
-    for times, keep in product((1, 4, 8), (0.0, 0.2, 1.0)):
-        yield ScalingPoint(100, times, keep)
+    for times in (1, 4):
+        yield ScalingPoint(30, times, statistics="corpus")
+    for times, keep in ((1, 0.0), (4, 0.0), (4, 0.2)):
+        yield ScalingPoint(100, times, keep, variants=1)
     for kl, keep in product((SETTINGS.kl * 8, SETTINGS.kl * 32), (0.0, 0.2)):
         yield ScalingPoint(30, 4, keep, kl=kl)
-    for times, keep in product((1, 4), (0.0, 0.2)):
-        yield ScalingPoint(30, times, keep, variants=1)
 
 
 @dataclass(frozen=True)
