@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
 from benchmarks import chat_world as world
 from benchmarks.chat_contexts import Answers, figures
 from benchmarks.chat_gates import view
+from benchmarks.chat_scaling import ScalingPoint, in_table, leverages, points, questioned
+from benchmarks.chat_scaling_world import scaling_world
 from benchmarks.chat_statistics import CHAT, SAMPLES, Row
 from benchmarks.chat_unchanged import Untouched, changes, first_named, unchanged, untouched
 from benchmarks.chat_world import NAMES, Fact
+from editing.calibration.statements import common_knowledge
 
 
 def test_few_edits_are_capitals_and_many_are_of_several_relations() -> None:
@@ -90,3 +95,39 @@ def test_rows_along_the_statistics_differ_in_nothing_but_what_they_name() -> Non
     assert {name: one.statistics_samples for name, one in rows.items()} == SAMPLES
     assert [rows[name].statistics_chat for name in CHAT] == [0.0, 0.5]
     assert Row("corpus", 1600.0, 0.2).settings().lam == 1600.0
+
+
+def test_what_is_asked_beside_the_edits_is_neither_edited_nor_kept() -> None:
+    given = common_knowledge()
+    scaled = scaling_world(given, given[::2])
+    edited = {edit.statement.subject for edit in scaled.edits}
+    assert not edited & {one.subject for one in scaled.rest}
+    assert all(one.subject not in edited for edit in scaled.edits for one in edit.neighbours)
+    kept = set(scaled.kept(scaled.edits))
+    asked = [*scaled.rest, *(one for edit in scaled.edits for one in (*edit.judged, *edit.neighbours))]
+    assert any(edit.judged for edit in scaled.edits)
+    assert kept
+    assert not kept & {(one.templates[0], one.subject) for one in asked}
+    assert {one.kind for one in scaled.conversations()} == {"near", "unrelated"}
+
+
+def test_sets_of_edits_are_disjoint_and_only_some_are_asked_about_in_conversations() -> None:
+    given = common_knowledge()
+    scaled = scaling_world(given, given[::2])
+    drawn = [edit for edits in scaled.draws(10, 4) for edit in edits]
+    assert len(drawn) == len(set(drawn)) == 40
+    with pytest.raises(ValueError, match="500 edits are asked for"):
+        scaled.draws(500, 1)
+    asked = questioned(scaled.edits[:50])
+    assert [bool(edit.statement.question) for edit in asked] == [True] * 40 + [False] * 10
+
+
+def test_lambda_of_leverage_is_measured_before_its_multiples() -> None:
+    seen = set()
+    for point in points():
+        assert point.times == 1 or point.leverage_key in seen
+        seen.add(point.leverage_key)
+    row = {**asdict(ScalingPoint(30)), "lams": [1030.0]}
+    assert leverages([row, {**row, "times": 4, "lams": [4120.0]}]) == {(30, 0, "own-96"): [1030.0]}
+    other = {**row, "statistics": "corpus"}
+    assert sorted([other, row], key=in_table) == [row, other]

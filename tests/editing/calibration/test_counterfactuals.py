@@ -77,7 +77,9 @@ def test_no_neighbour_is_edited_in_its_own_split() -> None:
             assert all(
                 (one.subject, one.relation) not in changed for edit in split.edits for one in edit.neighbours
             )
-            assert all(len(edit.neighbours) == 5 for edit in split.edits if edit.statement.relation == "river")
+            assert all(
+                len(edit.neighbours) == 5 for edit in split.edits if edit.statement.relation == "river"
+            )
 
 
 def test_no_two_edits_of_a_split_contradict_each_other() -> None:
