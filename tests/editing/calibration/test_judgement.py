@@ -111,7 +111,8 @@ def test_a_kept_result_is_read_back_whole_and_a_damaged_one_counts_as_absent(tmp
 
 
 def test_one_view_does_not_ask_a_neighbour_that_it_edits() -> None:
-    edits = counterfactuals(common_knowledge(), seed=0)["test"].edits
+    splits = counterfactuals(common_knowledge(), seed=0)
+    edits = [*splits["test"].edits, *splits["check"].edits]
     changed = {(edit.statement.subject, edit.statement.relation) for edit in edits}
     asked = [(one.subject, one.relation) for edit in edits for one in edit.neighbours]
     together = as_one_view(edits)
