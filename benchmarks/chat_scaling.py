@@ -29,7 +29,7 @@ from benchmarks.chat_scaling_plot import plot
 from benchmarks.chat_scaling_world import ScalingWorld, scaling_world
 from benchmarks.chat_statistics import CHAT, SAMPLES, corpus
 from benchmarks.chat_tables import AIMS, RESULTS, table, without_texts
-from benchmarks.chat_unchanged import Untouched, answered, unchanged
+from benchmarks.chat_unchanged import Untouched, answered, changes, unchanged
 from editing.calibration.asking import Answers, Questions, ask, requests_of
 from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.knowledge import knowledge
@@ -44,7 +44,7 @@ from editing.settings import AUTO, EditSettings
 
 TEXT = Path(__file__).parents[1] / "README.md"
 """Held-out text; no statistics are of it."""
-DRAWS = {1: 4, 10: 2, 30: 1, 100: 1}
+DRAWS = {1: 12, 10: 2, 30: 1, 100: 1}
 """n → the disjoint sets of n edits that it is measured on."""
 TALKS = 40
 """Edits that are asked about in conversations, at most."""
@@ -80,18 +80,18 @@ class ScalingPoint:
 
 def points() -> Iterator[ScalingPoint]:
     """Every row, those first that show most; λ of leverage comes before its multiples."""
-    for n, times, keep in ((30, 1, 0.0), (30, 4, 0.2), (10, 1, 0.0), (1, 1, 0.0)):
+    for n, times, keep in ((30, 1, 0.0), (30, 4, 0.2), (10, 1, 0.0)):
         yield ScalingPoint(n, times, keep)
     for times, keep in product((4, 1), (0.0, 0.2, 1.0)):
         yield ScalingPoint(30, times, keep)
     for times, keep in ((1, 0.0), (4, 0.0), (4, 0.2)):
         yield ScalingPoint(30, times, keep, variants=1)
-    for n, times, keep in ((30, 8, 0.0), (30, 2, 0.0), (30, 2, 0.2), (30, 8, 0.2)):
+    for n, times, keep in ((30, 2, 0.0), (30, 8, 0.0), (30, 2, 0.2), (30, 8, 0.2)):
         yield ScalingPoint(n, times, keep)
-    for times, keep in ((1, 0.0), (4, 0.0), (4, 0.2), (2, 0.0), (8, 0.0), (1, 0.2), (8, 0.2), (4, 1.0)):
+    for times, keep in ((1, 0.0), (4, 0.0), (4, 0.2), (2, 0.0), (4, 1.0), (1, 0.2), (8, 0.2)):
         yield ScalingPoint(100, times, keep)
-    for n in (10, 1):
-        yield ScalingPoint(n, 4, 0.2)
+    yield ScalingPoint(1)
+    yield ScalingPoint(10, 4, 0.2)
     for times in (1, 4):
         yield ScalingPoint(30, times, statistics="corpus")
     for times, keep in ((1, 0.0), (4, 0.0), (4, 0.2)):
@@ -223,7 +223,11 @@ def measure(
                 raise ValueError(f"λ of leverage is measured by a row with it, which {point} comes before")
             leverage[point.leverage_key] = found
         row = {**asdict(point), "lam": round(sum(found) / len(found)), **figures(base, bench.others, drawn)}
-        kept({**row, "lams": found, "seconds": [round(time.process_time() - before)]})
+        texts = [
+            list(one) for one in changes(bench.others, base.conversations, drawn[0].conversations, most=24)
+        ]
+        seconds = [round(time.process_time() - before)]
+        kept({**row, "lams": found, "seconds": seconds, "changed": texts})
 
 
 def main() -> None:
