@@ -197,6 +197,17 @@ def published(answers: Sequence[Answers]) -> float:
     return float(harmonic_mean([sum(part) / len(part) for part in parts]))
 
 
+def unedited(bench: ScalingBench, n: int = 30) -> dict[str, float]:
+    """How the base states what is true of the first `n` edited subjects, asked as the edits are."""
+    true = [replace(edit, object=edit.statement.object) for edit in bench.world.edits[:n]]
+    answers = ask(bench.model, bench.tokenizer, Questions(true, ()))
+    counts = {"strict": answers.efficacy(), "paraphrases": answers.paraphrase(), "chat": answers.said}
+    return {
+        name: round(sum(right for right, _ in some) / sum(n for _, n in some), 4)
+        for name, some in counts.items()
+    }
+
+
 def measure(
     bench: ScalingBench,
     missing: Sequence[ScalingPoint],
@@ -251,6 +262,8 @@ def main() -> None:
         known = knowledge(model, tokenizer, given, described=described(SETTINGS)).known
         options.home.mkdir(parents=True, exist_ok=True)
         bench = ScalingBench(model, tokenizer, scaling_world(given, known), options.home)
+        if "base" not in stored.content:
+            stored.content["base"] = unedited(bench)
         measure(bench, missing, leverages(stored.rows), ends, stored.keep)
     if not stored.rows:
         raise SystemExit("no row could be measured in this time")
