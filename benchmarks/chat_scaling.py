@@ -29,7 +29,7 @@ from benchmarks.chat_scaling_plot import plot
 from benchmarks.chat_scaling_world import ScalingWorld, scaling_world
 from benchmarks.chat_statistics import CHAT, SAMPLES, corpus
 from benchmarks.chat_tables import AIMS, RESULTS, table, without_texts
-from benchmarks.chat_unchanged import Untouched, answered, changes, unchanged
+from benchmarks.chat_unchanged import Untouched, answered, changes, first_named, share, unchanged
 from editing.calibration.asking import Answers, Questions, ask, requests_of
 from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.knowledge import knowledge
@@ -127,6 +127,17 @@ class ScalingBench:
     def text(self) -> list[Tensor]:
         return text_windows(self.model, self.tokenizer, TEXT, tokens=1_000)
 
+    def right(self, said: Sequence[str]) -> float:
+        """The share of `others` about subjects that are never edited whose answer names the true object first."""
+        truths = [one.object for one in self.world.rest if one.question]
+        near = [one for one in self.others if one.kind == "near"]
+        return share(
+            [
+                first_named(text, one.names) == truth
+                for one, text, truth in zip(near, said[: len(near)], truths[: len(near)], strict=True)
+            ]
+        )
+
     def ask(self, edits: Sequence[Counterfactual]) -> Measured:
         """The answers of the model with its current weights."""
         return Measured(
@@ -163,7 +174,7 @@ def figures(base: Measured, others: Sequence[Untouched], drawn: Sequence[Measure
     """The figures of one row: shares of all answers of its sets of edits, and means over the sets."""
     answers = [one.answers for one in drawn]
 
-    def share(name: str) -> float:
+    def answered_so(name: str) -> float:
         counts = [pair for one in answers for pair in getattr(one, name)()]
         return sum(right for right, _ in counts) / max(1, sum(asked for _, asked in counts))
 
@@ -174,13 +185,13 @@ def figures(base: Measured, others: Sequence[Untouched], drawn: Sequence[Measure
         return sum(values) / len(values)
 
     found = {
-        "strict": share("efficacy"),
+        "strict": answered_so("efficacy"),
         "S": published(answers),
-        "paraphrases": share("paraphrase"),
+        "paraphrases": answered_so("paraphrase"),
         "chat": mean(said),
-        "neighbours": share("neighbourhood"),
-        "own_relations": share("same_subject"),
-        "untouched_facts": share("untouched"),
+        "neighbours": answered_so("neighbourhood"),
+        "own_relations": answered_so("same_subject"),
+        "untouched_facts": answered_so("untouched"),
         "untouched": mean([one.text for one in kept]),
         "same_fact": mean([one.fact for one in kept]),
         "unrelated": mean([one.unrelated_text for one in kept]),
@@ -238,7 +249,9 @@ def measure(
             list(one) for one in changes(bench.others, base.conversations, drawn[0].conversations, most=24)
         ]
         seconds = [round(time.process_time() - before)]
-        kept({**row, "lams": found, "seconds": seconds, "changed": texts})
+        right = [bench.right(said.conversations) for said in (base, *drawn)]
+        # Of the questions about subjects that are never edited: right before, and after each set of edits.
+        kept({**row, "lams": found, "seconds": seconds, "right": right, "changed": texts})
 
 
 def main() -> None:
