@@ -175,7 +175,7 @@ def figures(base: Measured, others: Sequence[Untouched], drawn: Sequence[Measure
     answers = [one.answers for one in drawn]
 
     def answered_so(name: str) -> float:
-        counts = [pair for one in answers for pair in getattr(one, name)()]
+        counts: list[tuple[int, int]] = [pair for one in answers for pair in getattr(one, name)()]
         return sum(right for right, _ in counts) / max(1, sum(asked for _, asked in counts))
 
     said = [right for one in answers for right, _ in one.said]
