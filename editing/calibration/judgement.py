@@ -73,6 +73,8 @@ class Judgement:
     """P[new object] on each paraphrase, length-normalised."""
     seconds: float = 0.0
     """Time that the trial took."""
+    reusable: float = 0.0
+    """The share of it that was spent on statistics and δs, which a trial with the same ones does not need."""
 
     def measures(self) -> dict[str, float]:
         """Every measure that applies, by name."""

@@ -55,7 +55,7 @@ class Laboratory(Workbench):
             began = self.clock()
             judged = self._judge(candidate, Questions(edits, untouched))
             found = self.kept.put(key, replace(judged, seconds=self.clock() - began))
-        self.pace.add(candidate, edits, found.seconds)
+        self.pace.add(candidate, edits, found.seconds, found.reusable)
         return found
 
     def expected(
@@ -79,6 +79,7 @@ class Laboratory(Workbench):
         }
 
     def _judge(self, candidate: SearchPoint, about: Questions) -> Judgement:
+        began = time.monotonic()
         model, tokenizer = self.base.model, self.base.tokenizer
         editor = editor_named(candidate.settings.editor)
         inputs = editor.arranged(self._inputs(candidate, about.edits))
@@ -88,6 +89,8 @@ class Laboratory(Workbench):
             answers = ask(model, tokenizer, about)
             ratio = self.perplexity_ratio()
         published = answers.published()
+        phases = built.cost.seconds  # of this clock, whatever the trials are timed by
+        reusable = sum(phases.get(name, 0.0) for name in ("targets", "statistics"))
         return Judgement(
             facts=len(about.edits),
             efficacy=answers.efficacy(),
@@ -108,6 +111,7 @@ class Laboratory(Workbench):
             weight_growth=max(built.cost.growth.values(), default=1.0),
             lam=built.cost.lam,
             leverage={str(layer): value for layer, value in built.cost.leverage.items()},
+            reusable=min(1.0, reusable / max(time.monotonic() - began, 1e-9)),
         )
 
     def _alone(self, candidate: SearchPoint, built: EditResult, edits: Sequence[Counterfactual]) -> Counts:

@@ -14,12 +14,13 @@ from typing import Literal
 from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.judgement import SearchPoint
 
-Kind = Literal["layers", "residuals", "reused"]
-"""What has to be computed: statistics and δs, δs, or neither."""
+Kind = Literal["layers", "residuals", "reused", "rest"]
+"""What has to be computed: statistics and δs, δs, or neither; `rest`: what other trials took for all but those."""
 FALL_BACK: dict[Kind, tuple[Kind, ...]] = {
     "layers": ("layers", "residuals", "reused"),
     "residuals": ("residuals", "layers", "reused"),
-    "reused": ("reused", "residuals", "layers"),
+    "reused": ("reused", "rest", "residuals", "layers"),
+    "rest": (),
 }
 RECENT = 3
 """The slowest of so many recent trials of a kind and size is what counts."""
@@ -50,14 +51,25 @@ class TrialPace:
         self._residuals: set[Hashable] = set()
         self._noted: set[Hashable] = set()
 
-    def add(self, candidate: SearchPoint, edits: Sequence[Counterfactual], seconds: float) -> None:
-        """Note a trial of `candidate` with these edits, once."""
+    def add(
+        self,
+        candidate: SearchPoint,
+        edits: Sequence[Counterfactual],
+        seconds: float,
+        reusable: float = 0.0,
+    ) -> None:
+        """Note a trial of `candidate` with these edits, once.
+
+        `reusable`: the share of its time that was spent on statistics and δs.
+        """
         same = (repr(candidate), *(edit.id for edit in edits))
         if same in self._noted:
             return
         self._noted.add(same)
-        timed = self._timed[self.kind(candidate, edits)]
-        timed[len(edits)].append(_Timed(seconds, _wordings(candidate)))
+        kind, wordings = self.kind(candidate, edits), _wordings(candidate)
+        self._timed[kind][len(edits)].append(_Timed(seconds, wordings))
+        if kind != "reused" and reusable:
+            self._timed["rest"][len(edits)].append(_Timed(seconds * (1 - reusable), wordings))
         self._layers |= set(candidate.settings.layers)
         self._residuals.add(residuals_of(candidate, edits))
 

@@ -38,6 +38,15 @@ def test_trials_that_reuse_residuals_are_told_from_those_that_do_not() -> None:
     assert pace.expected(changed(START, lam=4.0), edits(10, "check")) == 20.0
 
 
+def test_a_trial_tells_what_one_that_reuses_its_residuals_will_take() -> None:
+    pace = TrialPace()
+    pace.add(START, edits(10), 30.0, reusable=0.75)
+    assert pace.expected(changed(START, lam=3.0), edits(10)) == 7.5
+    assert pace.expected(changed(START, clamp=2.0), edits(10)) == 30.0
+    pace.add(changed(START, lam=3.0), edits(10), 9.0)
+    assert pace.expected(changed(START, lam=4.0), edits(10)) == 9.0  # what was measured counts
+
+
 def test_more_edits_and_more_wordings_take_longer_and_fewer_edits_not_surely_less() -> None:
     pace = TrialPace()
     pace.add(START, edits(1, "one"), 8.0)
