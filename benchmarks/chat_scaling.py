@@ -44,7 +44,7 @@ from editing.settings import AUTO, EditSettings
 
 TEXT = Path(__file__).parents[1] / "README.md"
 """Held-out text; no statistics are of it."""
-DRAWS = {1: 8, 10: 2, 30: 1, 100: 1}
+DRAWS = {1: 12, 10: 2, 30: 1, 100: 1}
 """n → the disjoint sets of n edits that it is measured on."""
 TALKS = 40
 """Edits that are asked about in conversations, at most."""
@@ -284,7 +284,7 @@ def main() -> None:
         raise SystemExit("no row could be measured in this time")
     text = table(without_texts(stored.rows), AIMS[file.stem])
     file.with_suffix(".md").write_text(text, encoding="utf-8")
-    plot(stored.rows, file.with_suffix(".svg"))
+    plot(stored.rows, file.with_suffix(".svg"), stored.content["base"]["paraphrases"])
 
 
 def in_table(row: Mapping[str, Any]) -> tuple[Any, ...]:
