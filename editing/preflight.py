@@ -36,7 +36,7 @@ class Preflight:
     seconds_keys: float
     """Collecting keys and solving for all layers."""
     rate: float
-    """FLOP/s behind the times of `assumed` phases: a share of the machine's matrix rate, measured now."""
+    """FLOP/s behind the times of `assumed` phases: a share of the matrix rate that this process measured."""
     assumed: int
     """How many of the three times are based on `rate`, because no build of this base has run on this machine yet."""
     bytes_cache: int = 0
@@ -106,7 +106,7 @@ class Preflight:
         working = self.bytes - self.bytes_model
         parts = ", ".join(f"{phase} {duration(s)}" for phase, s in self.phases().items() if s >= 1)
         basis = (
-            f"assuming {self.rate / 1e9:.1f} GFLOP/s, a part of the matrix rate measured just now"
+            f"assuming {self.rate / 1e9:.1f} GFLOP/s, a part of the matrix rate that this process measured"
             if self.assumed
             else "from earlier builds of this base on this machine"
         )

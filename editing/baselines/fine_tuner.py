@@ -16,7 +16,7 @@ from editing.baselines.options import read_options
 from editing.cost import Cost
 from editing.editors.contract import BuildInputs, Editor, EditResult, Failed, Planned, fail_requests, proceed
 from editing.errors import EditingError
-from editing.memit.cost import ASSUMED, block_flops, matrix_rate
+from editing.memit.cost import ASSUMED, block_flops, machine_rate
 from editing.memit.rates import Rates
 from editing.model.devices import device_of
 from editing.model.hooks import frozen, fused
@@ -135,7 +135,7 @@ def preflight(
     """Estimate memory and time; every fact is learnt again in every build."""
     model, work, known = place.model, flops(place, texts, plan), rates.known()
     device = device_of(place.parts.blocks[place.layer])
-    rate = 0.0 if PHASE in known else matrix_rate(device, model.dtype) * ASSUMED["targets"]
+    rate = 0.0 if PHASE in known else machine_rate(device, model.dtype) * ASSUMED["targets"]
     parameter = parameter_named(model, place.name)
     batch = sorted((place.text_bytes(text) for text in texts), reverse=True)[: plan.batch]
     return Preflight(

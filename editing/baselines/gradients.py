@@ -16,7 +16,7 @@ from editing.baselines.locating import FactText, Place
 from editing.cost import Cost
 from editing.editors.contract import BuildInputs, Editor, EditResult, Failed, Planned, proceed
 from editing.errors import EditingError
-from editing.memit.cost import ASSUMED, BLOCK, HEADER, block_flops, matrix_rate
+from editing.memit.cost import ASSUMED, BLOCK, HEADER, block_flops, machine_rate
 from editing.memit.rates import Rates
 from editing.model.devices import device_of
 from editing.model.hooks import frozen, fused
@@ -130,7 +130,7 @@ def preflight(
     rows = sum(turn.store.count(text) for text in missing)
     stored = rows * width * max(model.dtype.itemsize, 4) * len(place.layers)
     work = gradient_flops(place, missing)
-    rate = matrix_rate(device_of(place.parts.blocks[place.layer]), model.dtype)
+    rate = machine_rate(device_of(place.parts.blocks[place.layer]), model.dtype)
     return Preflight(
         groups=len(turn.texts),
         optimised=len(missing),

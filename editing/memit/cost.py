@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def matrix_rate(
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Measured FLOP/s of square matrix products: the best of those measured within `seconds`."""
-    a = torch.randn(size, size, device=device).to(dtype)
+    numbers = torch.Generator(device).manual_seed(0)  # the process's own random numbers stay as they are
+    a = torch.randn(size, size, device=device, generator=numbers).to(dtype)
     best, end = 0.0, clock() + seconds
     while best == 0.0 or clock() < end:
         start = clock()
@@ -79,6 +81,12 @@ def matrix_rate(
             torch.cuda.synchronize(device)
         best = max(best, 2.0 * size**3 / (clock() - start))
     return best
+
+
+@cache
+def machine_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """`matrix_rate` as this process measured it first: a worker's later builds, and those of a test, do not wait."""
+    return matrix_rate(device, dtype)
 
 
 def part_on(device: torch.device, blocks: Sequence[nn.Module]) -> float:
@@ -304,7 +312,7 @@ def preflight(work: Work, known: Mapping[str, float], cache: Path) -> Preflight:
     flops, calls, memory = work.flops(), work.calls(), work.memory()
     places = work.memory_by_device()
     assumed = [phase for phase, count in flops.items() if count and phase not in known]
-    rate = matrix_rate(work.device, work.model.dtype) if assumed else 0.0
+    rate = machine_rate(work.device, work.model.dtype) if assumed else 0.0
 
     def seconds(phase: str) -> float:
         if not flops[phase]:

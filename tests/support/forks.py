@@ -18,6 +18,7 @@ FORKS.set_forkserver_preload(
         "tests.support.lives",
         "tests.support.forked_commands",
         "tests.support.warm_worker",
+        "tests.support.warmed",
     ]
 )
 
