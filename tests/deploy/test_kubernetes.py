@@ -7,11 +7,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import kubernetes_validate
 import pytest
 
 from kbsync.settings.loading import load
-from tests.support.manifests import KUBERNETES, RENDERER, objects, rendered, the
+from tests.support.manifests import KUBERNETES, RENDERER, objects, rendered, the, validate
 from tests.support.paths import REPOSITORY
 
 OVERLAYS = ("sqlite", "postgresql", "gpu")
@@ -29,21 +28,23 @@ and Kueue (test_ray_manifests.py)."""
 @pytest.mark.parametrize("file", WHOLE, ids=lambda file: str(file.relative_to(KUBERNETES)))
 def test_a_file_is_valid(file: Path) -> None:
     for one in objects(file.read_text(encoding="utf-8")):
-        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+        validate(one)
 
 
 def test_a_misspelt_key_is_found() -> None:
+    from kubernetes_validate import ValidationError
+
     (one,) = objects((KUBERNETES / "base" / "deployment.yaml").read_text(encoding="utf-8"))
     one["spec"]["template"]["spec"]["securityContexts"] = {}
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+    with pytest.raises(ValidationError):
+        validate(one)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_overlay_renders_to_valid_manifests(overlay: str) -> None:
     found = rendered(overlay)
     for one in found:
-        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+        validate(one)
     assert {one["kind"] for one in found} == {
         "ConfigMap",
         "Deployment",

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
 from kbsync.settings.loading import load
-from tests.support.manifests import KUBERNETES, objects, rendered, the
+from tests.support.manifests import KUBERNETES, objects, rendered, the, validate
 
 SCHEMA = json.loads(Path(__file__).with_name("custom_kinds.json").read_text(encoding="utf-8"))
 CUSTOM = ("overlays/ray/cluster.yaml", "queue/job.yaml", "queue/queue.yaml")
@@ -39,15 +37,17 @@ def templates() -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("file", CUSTOM)
 def test_a_file_is_valid(file: str) -> None:
     for one in custom(file):
-        jsonschema.validate(one, SCHEMA)
+        validate(one, SCHEMA)
 
 
 def test_a_misspelt_key_is_found() -> None:
+    from jsonschema import ValidationError
+
     (one,) = custom("overlays/ray/cluster.yaml")
     wrong = copy.deepcopy(one)
     wrong["spec"]["workerGroupSpec"] = wrong["spec"].pop("workerGroupSpecs")
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(wrong, SCHEMA)
+    with pytest.raises(ValidationError):
+        validate(wrong, SCHEMA)
 
 
 def test_pods_of_the_cluster_are_valid_and_confined_like_the_daemons() -> None:
@@ -55,7 +55,7 @@ def test_pods_of_the_cluster_are_valid_and_confined_like_the_daemons() -> None:
     assert len(found) == 4
     for template in found:
         whole = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": template}
-        kubernetes_validate.validate(whole, kubernetes_validate.latest_version(), strict=True)
+        validate(whole)
         pod = template["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["automountServiceAccountToken"] is False
@@ -73,9 +73,9 @@ def test_the_overlay_renders_to_a_daemon_that_is_a_node_of_the_cluster() -> None
     found = rendered("ray")
     for one in found:
         if one["apiVersion"] == "ray.io/v1":
-            jsonschema.validate(one, SCHEMA)
+            validate(one, SCHEMA)
         else:
-            kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+            validate(one)
     deployment, cluster = the("Deployment", found), the("RayCluster", found)
     daemon, node = deployment["spec"]["template"]["spec"]["containers"]
     head = f"{cluster['metadata']['name']}-head-svc:6379"
@@ -115,7 +115,7 @@ def test_with_an_object_store_nodes_mount_nothing_of_the_daemon_and_reach_the_st
     folder = "overlays/ray-object-store"
     (plain,) = custom("overlays/ray/cluster.yaml")
     cluster = patched(plain, f"{folder}/cluster.yaml")
-    jsonschema.validate(cluster, SCHEMA)
+    validate(cluster, SCHEMA)
     for group in groups(cluster):
         pod = group["template"]["spec"]
         (container,) = pod["containers"]
@@ -129,7 +129,7 @@ def test_with_an_object_store_nodes_mount_nothing_of_the_daemon_and_reach_the_st
     assert sizes["tmp"] == "64Gi", "the base is fetched there"
     (policy,) = objects((KUBERNETES / "overlays/ray/ray-network.yaml").read_text(encoding="utf-8"))
     policy = patched(policy, f"{folder}/network.yaml")
-    kubernetes_validate.validate(policy, kubernetes_validate.latest_version(), strict=True)
+    validate(policy)
     assert {"ports": [{"port": 443, "protocol": "TCP"}]} in policy["spec"]["egress"]
 
 

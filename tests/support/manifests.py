@@ -39,3 +39,15 @@ def rendered(overlay: str) -> list[dict[str, Any]]:
 def the(kind: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     (one,) = [each for each in found if each["kind"] == kind]
     return one
+
+
+def validate(one: dict[str, Any], schema: dict[str, Any] | None = None) -> None:
+    """Against `schema`, or that of its own kind of Kubernetes' latest version; raises jsonschema.ValidationError."""
+    # jsonschema compiles dozens of grammars when it is imported: seconds, which only these tests should take.
+    import jsonschema
+    import kubernetes_validate
+
+    if schema is not None:
+        jsonschema.validate(one, schema)
+    else:
+        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,26 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home").prepare()
 
 
-@pytest.fixture
-def world(open_world: OpenWorld, home: Home) -> World:
-    """Four values, of which the last is wanted; a key signs."""
-    world = open_world()
+@pytest.fixture(scope="module")
+def lived(open_world: OpenWorld, tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Home]:
+    """Four values, of which the last is wanted; a key signs.  Only read by tests, which get copies."""
+    world, home = open_world(), Home(tmp_path_factory.mktemp("lived") / "home").prepare()
     with led(world, home):
         live_through(world, "abcd")
-    return world
+    world.state.close()
+    return world, home
+
+
+@pytest.fixture
+def world(lived: tuple[World, Home], home: Home, tmp_path: Path) -> Iterator[World]:
+    """A copy of `lived`, with its home in `home`."""
+    template, at = lived
+    shutil.copytree(at.root, home.root, dirs_exist_ok=True)
+    shutil.copy(str(template.state.url.database), tmp_path / "world.db")
+    clock = Clock(template.clock())
+    state = State.open(f"sqlite:///{tmp_path / 'world.db'}", clock, archive=home.archive)
+    yield World(state, clock, kb=deepcopy(template.kb))
+    state.close()
 
 
 @contextmanager
