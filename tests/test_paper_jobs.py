@@ -97,22 +97,22 @@ def test_what_its_share_of_the_time_does_not_suffice_for_has_a_second_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times: list[tuple[str, float]] = []
-    began = time.monotonic()
+    now = 100.0
+    monkeypatch.setattr(paper_jobs, "time", Namespace(monotonic=lambda: now))
 
     def performed(job: Job, _: Namespace, ends: float) -> JobEnd:
-        times.append((job.experiment, ends - began))
+        times.append((job.experiment, ends - now))
         return JobEnd(job.name, 0, 1000.0 if job.experiment == "table" else 0.0)
 
     monkeypatch.setattr(paper_jobs, "perform", performed)
     jobs = [Job(TESTBED, name, "cpu") for name in ("scaling", "table", "mixtures", "categories")]
-    ends = paper_jobs.in_turns(jobs, 1, options(tmp_path), began + 4000)
+    ends = paper_jobs.in_turns(jobs, 1, options(tmp_path), now + 4000)
     assert len(ends) == 5
     assert [name for name, _ in times] == [*(job.experiment for job in jobs), "table"]
-    assert [left for _, left in times] == pytest.approx([1000, 1000, 1000, 1000, 4000], abs=300)
+    assert [left for _, left in times] == [1000, 1000, 1000, 1000, 4000]
     times.clear()
-    began = time.monotonic()
-    paper_jobs.in_turns(jobs, 1, options(tmp_path), began + 2 * paper_jobs.LEAST_S)
-    assert times[0][1] == pytest.approx(paper_jobs.LEAST_S, abs=30)
+    paper_jobs.in_turns(jobs, 1, options(tmp_path), now + 2 * paper_jobs.LEAST_S)
+    assert times[0][1] == paper_jobs.LEAST_S
 
 
 def test_a_process_that_overruns_is_killed_and_one_without_time_is_not_begun(
@@ -125,7 +125,7 @@ def test_a_process_that_overruns_is_killed_and_one_without_time_is_not_begun(
     assert paper_jobs.perform(job, given, time.monotonic() - 1) == JobEnd(job.name, 0, 0.0)
     end = paper_jobs.perform(job, given, time.monotonic() + 0.1)
     assert end.code != 0
-    assert end.seconds < 60
+    assert end.seconds < 600, "it would sleep so long"
     monkeypatch.setattr(paper_jobs, "command", lambda *_: [sys.executable, "-c", "print('done')"])
     assert paper_jobs.write_report(job, given).code == 0
     log = given.home / "jobs" / job.name / "log"
