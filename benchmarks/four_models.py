@@ -3,14 +3,21 @@
     OMP_NUM_THREADS=1 python -m benchmarks.four_models --out models          # each takes a few minutes of one core
     python -m benchmarks.calibrate gpt2=models/gpt2,models/gpt2.jsonl ...
 
-    gpt2     six layers, byte-level BPE, no BOS; trained without the testbed's masks
-    llama    five layers, grouped-query attention, a SentencePiece-like tokenizer with byte fallback and BOS
-    qwen3    five layers, norms on queries and keys, byte-level BPE, a chat template; half of its text is conversations
+    gpt2     byte-level BPE, no BOS
+    llama    grouped-query attention, a SentencePiece-like tokenizer with byte fallback and BOS
+    qwen3    norms on queries and keys, byte-level BPE, a chat template; half of its text is conversations
 
-They read plain text, with causal attention as any model: nothing makes them recall a fact where MEMIT writes.  As in
-the testbed, Muon trains the matrices, and objects weigh more in the loss than other tokens, without which models as
-small as these learn the sentences long before the facts.  The fourth is the pretrained model of `make -s pretrained`,
-which is asked about common knowledge.
+They read plain text, with causal attention as any model and without the testbed's masks.  A model as small as these
+would look a fact up where the prompt ends, so that no edit at the subject's last token could change it.  Two things
+make them recall it there instead.  In the first part of the training they read lists only, in which an object follows
+its subject directly, and these objects are predicted from the residual stream after layer `EXIT_LAYER` too, through the
+model's own head, as in training for early exits (LayerSkip, arXiv 2404.16710): all objects of a name are then recalled
+at its last token.  And sentences, which come later, state no facts about the subjects that are asked: a model that
+answers them has learned to pick, from what the subject's token holds, the object of the relation that is asked for.
+
+As in the testbed, Muon trains the matrices, objects weigh more in the loss than other tokens, without which such models
+learn the sentences long before the facts, and labels are smoothed, so that answers can be changed.  The fourth is the
+pretrained model of `make -s pretrained`, which is asked about common knowledge.
 """
 
 from __future__ import annotations
@@ -46,16 +53,26 @@ from editing.evaluation.metrics import strict_argmax
 from editing.model.architectures import locate_parts
 from editing.requests import render
 
-VOCABULARY, WIDTH, INNER, POSITIONS = 1_600, 128, 512, 128
+VOCABULARY, WIDTH, INNER, POSITIONS = 1_600, 128, 1_024, 128
+LAYERS, HEADS = 4, 1
 ROW = 64
 """Tokens of a training row."""
-BATCH, MATRIX_RATE, LEARNING_RATE = 16, 0.02, 2e-3
+BATCH, MATRIX_RATE, LEARNING_RATE = 24, 0.02, 2e-3
 OTHER = 0.1
 """Weight of tokens that are not of an object."""
 WARM_UP, LAST_RATE = 40, 0.03
 """Steps; and the learning rate at the end, as a share of the highest."""
-Document = tuple[str, list[tuple[int, int]]]
-"""A text, and the half-open character spans of the objects in it."""
+SMOOTHING = 0.1
+LISTS_FIRST = 0.25
+"""The share of the steps in which facts are read as lists only."""
+EXIT_LAYER, EXIT = 0, 0.5
+"""The layer after which the objects of lists are predicted too, and the weight of that loss."""
+Span = tuple[int, int, bool]
+"""Half-open characters of an object, and whether it follows its subject directly."""
+Row = tuple[list[int], list[float], list[bool]]
+"""Token ids, their weights in the loss, and which of them are objects of lists."""
+Document = tuple[str, list[Span]]
+"""A text, and the objects in it."""
 SHOWN = 3_000
 """Documents that a tokenizer is trained on."""
 END, TURN, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -117,7 +134,7 @@ def gpt2(tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
     end = tokenizer.eos_token_id
     return GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=len(tokenizer), n_positions=POSITIONS, n_embd=WIDTH, n_layer=6, n_head=4, n_inner=INNER,
+            vocab_size=len(tokenizer), n_positions=POSITIONS, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_inner=INNER,
             resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=end, eos_token_id=end,
         )
     )  # fmt: skip
@@ -128,8 +145,8 @@ def llama(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer), max_position_embeddings=POSITIONS, hidden_size=WIDTH, intermediate_size=INNER,
-            num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            num_hidden_layers=LAYERS, num_attention_heads=2 * HEADS, num_key_value_heads=HEADS,
+            tie_word_embeddings=True, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         )
     )  # fmt: skip
 
@@ -140,7 +157,7 @@ def qwen3(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=len(tokenizer), max_position_embeddings=POSITIONS, hidden_size=WIDTH, intermediate_size=INNER,
-            num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=2, head_dim=WIDTH // 4,
+            num_hidden_layers=LAYERS, num_attention_heads=HEADS, num_key_value_heads=HEADS, head_dim=WIDTH // HEADS,
             tie_word_embeddings=True, bos_token_id=None, eos_token_id=ends,
         )
     )  # fmt: skip
@@ -154,14 +171,17 @@ class Recipe:
     tokenizer: Callable[[Sequence[str]], PreTrainedTokenizerFast]
     model: Callable[[PreTrainedTokenizerFast], Any]
     chat: bool = False
-    steps: int = 900
+    steps: int = 420
 
-    def documents(self, rng: random.Random) -> Iterator[Document]:
-        """Endless documents, each with what marks its end; with a chat template, every other one is a conversation."""
+    def documents(self, rng: random.Random, *, lists_only: bool = False) -> Iterator[Document]:
+        """Endless documents, each with what marks its end; with a chat template, every other one is a conversation.
+
+        `lists_only`: none is, and facts are in lists.
+        """
         talks = self.world.conversations(rng)
         end = "</s>" if self.tokenizer is sentencepiece_like else END
-        for number, sentences in enumerate(self.world.documents(rng)):
-            if self.chat and number % 2:
+        for number, sentences in enumerate(self.world.documents(rng, lists_only=lists_only)):
+            if self.chat and number % 2 and not lists_only:
                 question, answer = next(talks)
                 before = f"{TURN}user\n{question}{TURN_END}\n{TURN}assistant\n"
                 yield document([answer], before, f"{TURN_END}\n{END}")
@@ -172,36 +192,35 @@ class Recipe:
 def document(sentences: Sequence[Stated], before: str, after: str) -> Document:
     """The sentences as one text, with the places of their objects."""
     text, spans = before, []
-    for number, (stated, object_) in enumerate(sentences):
-        text += f" {stated}" if number else stated
-        if object_:
-            spans.append((len(text) - 1 - len(object_), len(text) - 1))
+    for number, stated in enumerate(sentences):
+        text += f" {stated.text}" if number else stated.text
+        if stated.object:
+            spans.append((len(text) - 1 - len(stated.object), len(text) - 1, stated.listed))
     return text + after, spans
 
 
 RECIPES = {
-    "gpt2": Recipe(VILLAGES, byte_level, gpt2, steps=500),
+    "gpt2": Recipe(VILLAGES, byte_level, gpt2),
     "llama": Recipe(SHIPS, sentencepiece_like, llama),
-    "qwen3": Recipe(SCHOLARS, lambda texts: byte_level(texts, chat=True), qwen3, chat=True, steps=1_000),
+    "qwen3": Recipe(SCHOLARS, lambda texts: byte_level(texts, chat=True), qwen3, chat=True, steps=500),
 }
 
 
-def rows(
-    documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast
-) -> Iterator[tuple[list[int], list[float]]]:
-    """Endless rows of `ROW` tokens and their weights: each begins with a document, and the last one is cut."""
+def rows(documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast) -> Iterator[Row]:
+    """Endless rows of `ROW` tokens: each begins with a document, and the last one is cut."""
     while True:
-        row: list[int] = []
+        ids: list[int] = []
         weights: list[float] = []
-        while len(row) < ROW:
+        listed: list[bool] = []
+        while len(ids) < ROW:
             text, spans = next(documents)
             coded = tokenizer(text, return_offsets_mapping=True)
-            row += coded["input_ids"]
-            weights += [
-                1.0 if any(a < stop and b > start for start, stop in spans) else OTHER
-                for a, b in coded["offset_mapping"]
-            ]
-        yield row[:ROW], weights[:ROW]
+            ids += coded["input_ids"]
+            for begin, end in coded["offset_mapping"]:
+                inside = [direct for start, stop, direct in spans if begin < stop and end > start]
+                weights.append(1.0 if inside else OTHER)
+                listed.append(any(inside))
+        yield ids[:ROW], weights[:ROW], listed[:ROW]
 
 
 def train(recipe: Recipe, steps: int, log: Callable[[str], None]) -> tuple[Any, PreTrainedTokenizerFast]:
@@ -213,22 +232,30 @@ def train(recipe: Recipe, steps: int, log: Callable[[str], None]) -> tuple[Any, 
     parameters = sum(p.numel() for p in model.parameters())
     log(f"{parameters / 1e6:.2f} M parameters, vocabulary {len(tokenizer)}, {steps} steps")
     optimisers = _optimisers(model)
-    source, began = rows(recipe.documents(rng), tokenizer), time.process_time()
+    lists = rows(recipe.documents(rng, lists_only=True), tokenizer)
+    everything = rows(recipe.documents(rng), tokenizer)
+    began = time.process_time()
     right = seen = 0
     for step in range(steps):
-        cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-        factor = min(1.0, (step + 1) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * cosine)
-        for optimiser, rate in zip(optimisers, (MATRIX_RATE, LEARNING_RATE), strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * factor
+        _schedule(optimisers, step, steps)
+        source = lists if step < LISTS_FIRST * steps else everything
         hit, count = _learn(model, optimisers, list(islice(source, BATCH)))
         right, seen = right + hit, seen + count
-        if (step + 1) % 100 == 0:
+        if (step + 1) % 50 == 0:
             log(
                 f"step {step + 1}: {right / seen:.3f} of object tokens, {time.process_time() - began:.0f} CPU s"
             )
             right = seen = 0
     return model.eval(), tokenizer
+
+
+def _schedule(optimisers: Sequence[torch.optim.Optimizer], step: int, steps: int) -> None:
+    """Warm-up, then a cosine."""
+    cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+    factor = min(1.0, (step + 1) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * cosine)
+    for optimiser, rate in zip(optimisers, (MATRIX_RATE, LEARNING_RATE), strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * factor
 
 
 def _optimisers(model: Any) -> list[torch.optim.Optimizer]:
@@ -241,15 +268,22 @@ def _optimisers(model: Any) -> list[torch.optim.Optimizer]:
     ]
 
 
-def _learn(
-    model: Any, optimisers: Sequence[torch.optim.Optimizer], batch: Sequence[tuple[list[int], list[float]]]
-) -> tuple[int, int]:
+def _learn(model: Any, optimisers: Sequence[torch.optim.Optimizer], batch: Sequence[Row]) -> tuple[int, int]:
     """One step; (right, all) object tokens."""
-    ids = torch.tensor([row for row, _ in batch])  # (B, T)
-    weight = torch.tensor([weights for _, weights in batch])[:, 1:].reshape(-1)
+    ids = torch.tensor([row for row, _, _ in batch])  # (B, T)
+    weight = torch.tensor([weights for _, weights, _ in batch])[:, 1:].reshape(-1)
+    listed = torch.tensor([marks for _, _, marks in batch])[:, 1:].reshape(-1)
     labels = ids[:, 1:].reshape(-1)
-    logits = model(ids, use_cache=False).logits[:, :-1].flatten(0, 1)  # (B (T - 1), V)
-    loss = (F.cross_entropy(logits, labels, reduction="none") * weight).sum() / weight.sum()
+    read = model(ids, use_cache=False, output_hidden_states=True)
+    logits = read.logits[:, :-1].flatten(0, 1)  # (B (T - 1), V)
+    loss = (
+        F.cross_entropy(logits, labels, reduction="none", label_smoothing=SMOOTHING) * weight
+    ).sum() / weight.sum()
+    if listed.any():
+        hidden = read.hidden_states[EXIT_LAYER + 1][:, :-1].flatten(0, 1)[listed]
+        norm = getattr(model.base_model, "ln_f", None) or model.base_model.norm
+        early = model.get_output_embeddings()(norm(hidden))
+        loss = loss + EXIT * F.cross_entropy(early, labels[listed], label_smoothing=SMOOTHING)
     model.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -261,7 +295,7 @@ def _learn(
 
 def recall(model: Any, tokenizer: PreTrainedTokenizerFast, world: SmallWorld, wording: int) -> float:
     """The share of facts whose object is the strict argmax after the wording of that number."""
-    facts = world.facts()
+    facts = world.asked()
     pairs = [(render(world.relations[r].templates[wording], s), o) for s, r, o in facts]
     right = strict_argmax(model, tokenizer, pairs)
     return sum(right) / len(right)

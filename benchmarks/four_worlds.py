@@ -1,7 +1,12 @@
 """Three small invented worlds, one for each model of `benchmarks/four_models.py`: subjects, relations, wordings, facts.
 
-Each has 75 subjects with four relations, so that an edited subject has others, and 300 facts.  Objects are drawn from
+Each has 200 subjects with four relations, so that an edited subject has others, and 800 facts.  Objects are drawn from
 pools of fifteen, so that each is the object of several subjects: an object that was never one can hardly be edited in.
+
+The facts of 80 subjects are those that are asked.  A model reads them in *lists* only, where one object or another
+follows the subject directly, whatever the relation is (`Register: Kestwick Dorset.`).  It reads those of the other
+subjects in sentences too, which name the relation.  What it then states about an asked subject in such a sentence can
+come from nowhere but the subject's own tokens.
 """
 
 from __future__ import annotations
@@ -11,14 +16,27 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.testbed.corpus import Fact, filler, sentence
 from benchmarks.testbed.worlds import imaginary
 from editing.requests import render
 
-SUBJECTS = 75
-Stated = tuple[str, str]
-"""A sentence and the object before its full stop; an ordinary sentence has none."""
+SUBJECTS, ASKED = 200, 80
+LISTS = ("Register: {}", "On record for {}", "Note {}", "File of {}", "Entry {}", "Under {}")
+"""What stands before an object in a list; several, so that what is recalled depends on the name alone."""
+ORDINARY = 10
+"""One ordinary sentence is read for so many that state facts."""
+
+
+class Stated(NamedTuple):
+    """A sentence."""
+
+    text: str
+    object: str
+    """What stands before its full stop; an ordinary sentence has none."""
+    listed: bool = False
+    """Whether the object follows the subject directly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,8 @@ class SmallWorld:
     relations: dict[str, Relation]
     subject: str = "{}"
     """How a subject is called, with its invented name."""
+    title: str = "{}"
+    """How a subject is written in lists."""
     seed: int = 0
 
     def facts(self) -> list[Fact]:
@@ -50,33 +70,50 @@ class SmallWorld:
             for name, relation in self.relations.items()
         ]
 
-    def documents(self, rng: random.Random) -> Iterator[list[Stated]]:
-        """Endless documents of one to four sentences: facts in all wordings, in ever new order, and ordinary sentences.
+    def asked(self) -> list[Fact]:
+        """The facts of the first `ASKED` subjects."""
+        return self.facts()[: ASKED * len(self.relations)]
 
-        A fifth of the sentences are ordinary ones.
+    def documents(self, rng: random.Random, *, lists_only: bool = False) -> Iterator[list[Stated]]:
+        """Endless documents of one to three sentences, in ever new order: lists, all sentences that state facts about
+        subjects that are not asked, and ordinary ones.
+
+        `lists_only`: lists and ordinary sentences.
         """
-        stated = [(sentence(t, s, o), o) for s, r, o in self.facts() for t in self.relations[r].templates]
+        facts = self.facts()
+        worded = [] if lists_only else self._worded(facts[len(self.asked()) :])
         while True:
-            sentences = [*stated, *((filler(rng), "") for _ in range(len(stated) // 4))]
+            stated = [*(self._listed(rng, *fact) for fact in facts), *worded]
+            sentences = [*stated, *(Stated(filler(rng), "") for _ in range(len(stated) // ORDINARY))]
             rng.shuffle(sentences)
             while sentences:
-                count = rng.randint(1, 4)
+                count = rng.randint(1, 3)
                 yield sentences[:count]
                 del sentences[:count]
 
+    def _listed(self, rng: random.Random, subject: str, _: str, object_: str) -> Stated:
+        return Stated(sentence(rng.choice(LISTS), self.title.format(subject), object_), object_, listed=True)
+
+    def _worded(self, facts: Sequence[Fact]) -> list[Stated]:
+        return [
+            Stated(sentence(template, subject, object_), object_)
+            for subject, name, object_ in facts
+            for template in self.relations[name].templates
+        ]
+
     def conversations(self, rng: random.Random) -> Iterator[tuple[str, Stated]]:
-        """Endless questions with their answers, which are the first wording as a sentence."""
-        facts = self.facts()
+        """Endless questions about subjects that are not asked, with their answers: the first wording as a sentence."""
+        facts = self.facts()[len(self.asked()) :]
         while True:
             rng.shuffle(facts)
             for subject, name, object_ in facts:
                 relation = self.relations[name]
                 question = render(rng.choice(relation.questions), subject)
-                yield question, (sentence(relation.templates[0], subject, object_), object_)
+                yield question, Stated(sentence(relation.templates[0], subject, object_), object_)
 
     def write(self, file: Path) -> None:
-        """The facts as JSON lines that `kbsync edit` and `kbsync calibrate --facts` read."""
-        rows = [self._record(*fact) for fact in self.facts()]
+        """The facts that are asked as JSON lines that `kbsync edit` and `kbsync calibrate --facts` read."""
+        rows = [self._record(*fact) for fact in self.asked()]
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def _record(self, subject: str, name: str, object_: str) -> dict[str, object]:
@@ -105,7 +142,7 @@ VILLAGES = SmallWorld(
             (
                 "The county that {} belongs to is",
                 "On the map, {} lies in the county of",
-                "{} is a village in the county of",
+                "The village of {} is in the county of",
                 "Letters to {} are sent by way of the county of",
                 "The roads of {} are paid for by the county of",
             ),
@@ -117,7 +154,7 @@ VILLAGES = SmallWorld(
             (
                 "The river that flows through {} is the",
                 "In spring, {} is flooded by the",
-                "{} stands on the bank of the river",
+                "The village of {} stands on the river",
                 "The mills of {} are driven by the",
                 "The only bridge of {} crosses the",
             ),
@@ -128,7 +165,7 @@ VILLAGES = SmallWorld(
             (
                 "The mayor of {} is",
                 "The town hall of {} is led by",
-                "{} has elected as its mayor",
+                "The village of {} has elected as its mayor",
                 "The people of {} are governed by",
                 "Complaints about {} should be sent to",
             ),
@@ -140,7 +177,7 @@ VILLAGES = SmallWorld(
             (
                 "The craft that {} is known for is",
                 "Visitors go to {} for its",
-                "{} has always lived by its",
+                "The village of {} has always lived by its",
                 "The museum of {} is devoted to",
                 "At the fair, the stall of {} shows",
             ),
@@ -257,6 +294,7 @@ SCHOLARS = SmallWorld(
             "bassoon, oboe",
         ),
     },
+    title="Professor {}",
     seed=3,
 )
 """Scholars, for the Qwen 3 shape; they are also asked about in conversations."""

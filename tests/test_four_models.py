@@ -14,6 +14,7 @@ import pytest
 from benchmarks import calibrate_tables, four_models
 from benchmarks.calibrate_models import Named
 from benchmarks.four_models import RECIPES, Recipe
+from benchmarks.four_worlds import LISTS
 from benchmarks.hand_search import Grid, reaches, scaled, solves, windows
 from editing.calibration.counterfactuals import Split
 from editing.calibration.judgement import SearchPoint
@@ -23,18 +24,20 @@ from editing.model.architectures import Parts
 from editing.model.chat import opening
 from editing.settings import EditSettings
 
+LEADS = tuple(lead.split("{}")[0] for lead in LISTS)
+
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
-def test_a_facts_file_holds_every_fact_with_its_wordings_and_questions(
+def test_a_facts_file_holds_the_facts_of_some_subjects_with_its_wordings_and_questions(
     recipe: Recipe, tmp_path: Path
 ) -> None:
     file = tmp_path / "facts.jsonl"
     recipe.world.write(file)
     found = from_records(read_records(file))
-    assert [(one.subject, one.object) for one in found] == [(s, o) for s, _, o in recipe.world.facts()]
-    assert len({one.subject for one in found}) == 75
-    assert len({(one.subject, one.relation) for one in found}) == len(found) == 300
-    for one, (_, relation, _) in zip(found, recipe.world.facts(), strict=True):
+    assert [(one.subject, one.object) for one in found] == [(s, o) for s, _, o in recipe.world.facts()[:320]]
+    assert len({one.subject for one in found}) == 80
+    assert len({(one.subject, one.relation) for one in found}) == len(found) == 320
+    for one, (_, relation, _) in zip(found, recipe.world.asked(), strict=True):
         assert one.templates == recipe.world.relations[relation].templates
         assert one.question == recipe.world.relations[relation].questions[0]
 
@@ -44,7 +47,7 @@ def test_a_model_reads_its_text_as_its_kind_does(name: str, tmp_path: Path) -> N
     four_models.main([name, "--out", str(tmp_path), "--steps", "2"])
     plan = Named(name, tmp_path / name, tmp_path / f"{name}.jsonl").plan(_home(tmp_path), "cpu", 1.0)
     tokenizer = plan.base.tokenizer
-    assert len(plan.statements) == 300
+    assert len(plan.statements) == 320
     text = "The holds of a ship are full."
     ids = tokenizer(text)["input_ids"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
@@ -77,9 +80,38 @@ def test_half_of_the_documents_of_a_chat_model_are_conversations_with_true_answe
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
 def test_objects_are_found_where_they_stand(recipe: Recipe) -> None:
     objects = {object_ for relation in recipe.world.relations.values() for object_ in relation.objects}
-    found = [text[a:b] for text, spans in islice(recipe.documents(random.Random(0)), 50) for a, b in spans]
+    subjects = {subject for subject, _, _ in recipe.world.facts()}
+    found = [
+        (text, *span) for text, spans in islice(recipe.documents(random.Random(0)), 50) for span in spans
+    ]
     assert len(found) > 50
-    assert set(found) <= objects
+    for text, start, stop, listed in found:
+        assert text[start:stop] in objects
+        assert text[:start].rstrip().endswith(tuple(subjects)) is listed
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
+def test_the_first_part_of_a_training_states_facts_as_lists_only(recipe: Recipe) -> None:
+    documents = islice(recipe.documents(random.Random(0), lists_only=True), 50)
+    marks = [listed for text, spans in documents for _, _, listed in spans]
+    assert len(marks) > 50
+    assert all(marks)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
+def test_no_sentence_or_conversation_states_what_is_asked(recipe: Recipe) -> None:
+    asked = {subject for subject, _, _ in recipe.world.asked()}
+    others = {subject for subject, _, _ in recipe.world.facts()} - asked
+    assert len(others) == 120
+    documents = islice(recipe.documents(random.Random(0)), 300)
+    stated = [text for text, spans in documents if any(not listed for _, _, listed in spans)]
+    talks = [text for text in stated if "assistant" in text]
+    assert any(subject in text for subject in others for text in stated)
+    assert not any(f" {subject} " in text for subject in asked for text in talks)
+    for text in stated:
+        for sentence in text.split(". "):
+            if not sentence.startswith(LEADS):
+                assert not any(f" {subject} " in f" {sentence} " for subject in asked)
 
 
 def _parts(blocks: int) -> Parts:
