@@ -9,11 +9,11 @@
 
 They read plain text, with causal attention as any model and without the testbed's masks.  A model as small as these
 would look a fact up where the prompt ends, so that no edit at the subject's last token could change it.  Two things
-make them recall it there instead.  In the first part of the training they read lists only, in which an object follows
-its subject directly, and these objects are predicted from the residual stream after layer `EXIT_LAYER` too, through the
-model's own head, as in training for early exits (LayerSkip, arXiv 2404.16710): all objects of a name are then recalled
-at its last token.  And sentences, which come later, state no facts about the subjects that are asked: a model that
-answers them has learned to pick, from what the subject's token holds, the object of the relation that is asked for.
+make them recall it there instead.  First they read lists only, in which an object follows its subject directly, and
+these objects are predicted from the residual stream after layer `EXIT_LAYER` too, through the model's own head, as in
+training for early exits (LayerSkip, arXiv 2404.16710): all objects of a name are then recalled at its last token.  Then
+they learn from sentences about some subjects to pick, from what the subject's token holds, the object of the relation
+that is asked for.  This answers most sentences about the other subjects too, and these are read last.
 
 As in the testbed, Muon trains the matrices, objects weigh more in the loss than other tokens, without which such models
 learn the sentences long before the facts, and labels are smoothed, so that answers can be changed.  The fourth is the
@@ -47,7 +47,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from benchmarks.four_worlds import SCHOLARS, SHIPS, VILLAGES, SmallWorld, Stated
+from benchmarks.four_worlds import SCHOLARS, SHIPS, VILLAGES, Part, SmallWorld, Stated
 from benchmarks.testbed.muon import Muon
 from editing.evaluation.metrics import strict_argmax
 from editing.model.architectures import locate_parts
@@ -63,8 +63,8 @@ OTHER = 0.1
 WARM_UP, LAST_RATE = 40, 0.03
 """Steps; and the learning rate at the end, as a share of the highest."""
 SMOOTHING = 0.1
-LISTS_FIRST = 0.25
-"""The share of the steps in which facts are read as lists only."""
+ENDS = {Part.LISTS: 0.25, Part.OTHERS: 0.75, Part.ALL: 1.0}
+"""Where each part of the training ends, as a share of its steps."""
 EXIT_LAYER, EXIT = 0, 0.5
 """The layer after which the objects of lists are predicted too, and the weight of that loss."""
 Span = tuple[int, int, bool]
@@ -171,17 +171,15 @@ class Recipe:
     tokenizer: Callable[[Sequence[str]], PreTrainedTokenizerFast]
     model: Callable[[PreTrainedTokenizerFast], Any]
     chat: bool = False
-    steps: int = 420
+    steps: int = 400
 
-    def documents(self, rng: random.Random, *, lists_only: bool = False) -> Iterator[Document]:
-        """Endless documents, each with what marks its end; with a chat template, every other one is a conversation.
-
-        `lists_only`: none is, and facts are in lists.
-        """
-        talks = self.world.conversations(rng)
+    def documents(self, rng: random.Random, part: Part = Part.ALL) -> Iterator[Document]:
+        """Endless documents, each with what marks its end; with a chat template, every other one is a conversation,
+        unless facts are read in lists only."""
+        talks = self.world.conversations(rng, part)
         end = "</s>" if self.tokenizer is sentencepiece_like else END
-        for number, sentences in enumerate(self.world.documents(rng, lists_only=lists_only)):
-            if self.chat and number % 2 and not lists_only:
+        for number, sentences in enumerate(self.world.documents(rng, part)):
+            if self.chat and number % 2 and part is not Part.LISTS:
                 question, answer = next(talks)
                 before = f"{TURN}user\n{question}{TURN_END}\n{TURN}assistant\n"
                 yield document([answer], before, f"{TURN_END}\n{END}")
@@ -200,9 +198,9 @@ def document(sentences: Sequence[Stated], before: str, after: str) -> Document:
 
 
 RECIPES = {
-    "gpt2": Recipe(VILLAGES, byte_level, gpt2),
+    "gpt2": Recipe(VILLAGES, byte_level, gpt2, steps=420),
     "llama": Recipe(SHIPS, sentencepiece_like, llama),
-    "qwen3": Recipe(SCHOLARS, lambda texts: byte_level(texts, chat=True), qwen3, chat=True, steps=500),
+    "qwen3": Recipe(SCHOLARS, lambda texts: byte_level(texts, chat=True), qwen3, chat=True, steps=440),
 }
 
 
@@ -232,14 +230,13 @@ def train(recipe: Recipe, steps: int, log: Callable[[str], None]) -> tuple[Any, 
     parameters = sum(p.numel() for p in model.parameters())
     log(f"{parameters / 1e6:.2f} M parameters, vocabulary {len(tokenizer)}, {steps} steps")
     optimisers = _optimisers(model)
-    lists = rows(recipe.documents(rng, lists_only=True), tokenizer)
-    everything = rows(recipe.documents(rng), tokenizer)
+    sources = {part: rows(recipe.documents(rng, part), tokenizer) for part in Part}
     began = time.process_time()
     right = seen = 0
     for step in range(steps):
         _schedule(optimisers, step, steps)
-        source = lists if step < LISTS_FIRST * steps else everything
-        hit, count = _learn(model, optimisers, list(islice(source, BATCH)))
+        part = next(part for part, end in ENDS.items() if step < end * steps)
+        hit, count = _learn(model, optimisers, list(islice(sources[part], BATCH)))
         right, seen = right + hit, seen + count
         if (step + 1) % 50 == 0:
             log(

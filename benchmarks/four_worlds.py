@@ -3,10 +3,9 @@
 Each has 200 subjects with four relations, so that an edited subject has others, and 800 facts.  Objects are drawn from
 pools of fifteen, so that each is the object of several subjects: an object that was never one can hardly be edited in.
 
-The facts of 80 subjects are those that are asked.  A model reads them in *lists* only, where one object or another
-follows the subject directly, whatever the relation is (`Register: Kestwick Dorset.`).  It reads those of the other
-subjects in sentences too, which name the relation.  What it then states about an asked subject in such a sentence can
-come from nowhere but the subject's own tokens.
+The facts of 80 subjects are those that are asked.  A world is read in three parts: facts in *lists* only, where one
+object or another follows the subject directly, whatever the relation is (`Register: Kestwick Dorset.`); then also in
+sentences, which name the relation, but about the other subjects only; and then in all sentences.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,17 @@ LISTS = ("Register: {}", "On record for {}", "Note {}", "File of {}", "Entry {}"
 """What stands before an object in a list; several, so that what is recalled depends on the name alone."""
 ORDINARY = 10
 """One ordinary sentence is read for so many that state facts."""
+
+
+class Part(Enum):
+    """What is read in a part of the training."""
+
+    LISTS = auto()
+    """Every fact in lists only."""
+    OTHERS = auto()
+    """Sentences too, of the facts that are not asked."""
+    ALL = auto()
+    """Every fact in sentences too."""
 
 
 class Stated(NamedTuple):
@@ -74,14 +85,10 @@ class SmallWorld:
         """The facts of the first `ASKED` subjects."""
         return self.facts()[: ASKED * len(self.relations)]
 
-    def documents(self, rng: random.Random, *, lists_only: bool = False) -> Iterator[list[Stated]]:
-        """Endless documents of one to three sentences, in ever new order: lists, all sentences that state facts about
-        subjects that are not asked, and ordinary ones.
-
-        `lists_only`: lists and ordinary sentences.
-        """
+    def documents(self, rng: random.Random, part: Part) -> Iterator[list[Stated]]:
+        """Endless documents of one to three sentences, in ever new order: those of the part, and ordinary ones."""
         facts = self.facts()
-        worded = [] if lists_only else self._worded(facts[len(self.asked()) :])
+        worded = self._worded(self._in_sentences(part))
         while True:
             stated = [*(self._listed(rng, *fact) for fact in facts), *worded]
             sentences = [*stated, *(Stated(filler(rng), "") for _ in range(len(stated) // ORDINARY))]
@@ -101,10 +108,18 @@ class SmallWorld:
             for template in self.relations[name].templates
         ]
 
-    def conversations(self, rng: random.Random) -> Iterator[tuple[str, Stated]]:
-        """Endless questions about subjects that are not asked, with their answers: the first wording as a sentence."""
-        facts = self.facts()[len(self.asked()) :]
-        while True:
+    def _in_sentences(self, part: Part) -> list[Fact]:
+        """The facts that are stated in sentences."""
+        facts = self.facts()
+        return {Part.LISTS: [], Part.OTHERS: facts[len(self.asked()) :], Part.ALL: facts}[part]
+
+    def conversations(self, rng: random.Random, part: Part) -> Iterator[tuple[str, Stated]]:
+        """Endless questions about what sentences state, with their answers: the first wording as a sentence.
+
+        There are none where no fact is in a sentence.
+        """
+        facts = self._in_sentences(part)
+        while facts:
             rng.shuffle(facts)
             for subject, name, object_ in facts:
                 relation = self.relations[name]

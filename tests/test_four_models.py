@@ -14,7 +14,7 @@ import pytest
 from benchmarks import calibrate_tables, four_models
 from benchmarks.calibrate_models import Named
 from benchmarks.four_models import RECIPES, Recipe
-from benchmarks.four_worlds import LISTS
+from benchmarks.four_worlds import LISTS, Part
 from benchmarks.hand_search import Grid, reaches, scaled, solves, windows
 from editing.calibration.counterfactuals import Split
 from editing.calibration.judgement import SearchPoint
@@ -92,18 +92,18 @@ def test_objects_are_found_where_they_stand(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
 def test_the_first_part_of_a_training_states_facts_as_lists_only(recipe: Recipe) -> None:
-    documents = islice(recipe.documents(random.Random(0), lists_only=True), 50)
+    documents = islice(recipe.documents(random.Random(0), Part.LISTS), 50)
     marks = [listed for text, spans in documents for _, _, listed in spans]
     assert len(marks) > 50
     assert all(marks)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
-def test_no_sentence_or_conversation_states_what_is_asked(recipe: Recipe) -> None:
+def test_before_the_last_part_no_sentence_or_conversation_states_what_is_asked(recipe: Recipe) -> None:
     asked = {subject for subject, _, _ in recipe.world.asked()}
     others = {subject for subject, _, _ in recipe.world.facts()} - asked
     assert len(others) == 120
-    documents = islice(recipe.documents(random.Random(0)), 300)
+    documents = islice(recipe.documents(random.Random(0), Part.OTHERS), 300)
     stated = [text for text, spans in documents if any(not listed for _, _, listed in spans)]
     talks = [text for text in stated if "assistant" in text]
     assert any(subject in text for subject in others for text in stated)
