@@ -26,6 +26,8 @@ JOINED = frozenset({"clamp", "weight_decay", "kl", "keep", "ridge", "chat", "var
 """Settings that are also changed together."""
 NEUTRAL = 0.1
 """What a change may lose in `rank` by itself and still be tried together with others."""
+SHALLOW = 8
+"""Up to so many blocks, further sets of layers are tried."""
 FACTOR = 4.0
 """Step of λ, refined once by its square root."""
 FARTHEST = 4
@@ -267,7 +269,10 @@ def optimisers(best: SearchPoint) -> Iterator[Sequence[SearchPoint]]:
 
 
 def windows(best: SearchPoint, parts: Parts) -> Iterator[Sequence[SearchPoint]]:
-    """Layers below and above those of `best`, half a window at a time; λ is derived again for each."""
+    """Layers below and above those of `best`, half a window at a time; λ is derived again for each.
+
+    In models with few blocks also all layers below, and one layer more above.
+    """
     layers = best.settings.layers
     step = max(1, len(layers) // 2)
     for sign in (-1, 1):
@@ -281,8 +286,12 @@ def windows(best: SearchPoint, parts: Parts) -> Iterator[Sequence[SearchPoint]]:
                 direction.append(changed(best, layers=kept, lam=AUTO))
         if direction:
             yield direction
-    if layers[0] > 0 and len(parts.blocks) <= 8:
+    if len(parts.blocks) > SHALLOW:
+        return
+    if layers[0] > 0:
         yield [changed(best, layers=tuple(range(layers[-1] + 1)), lam=AUTO)]
+    if layers[-1] + 1 in parts.editable and layers[-1] + 1 < len(parts.blocks) - 1:
+        yield [changed(best, layers=(*layers, layers[-1] + 1), lam=AUTO)]
 
 
 def lambdas(best: SearchPoint, factor: float, steps: int = FARTHEST) -> Iterator[Sequence[SearchPoint]]:

@@ -12,7 +12,7 @@ import pytest
 from editing.calibration.counterfactuals import Split
 from editing.calibration.judgement import Judgement, SearchPoint
 from editing.calibration.laboratory import Laboratory
-from editing.calibration.search import SettingsSearch
+from editing.calibration.search import SettingsSearch, windows
 from editing.errors import EditingError, NumericalError
 from editing.model.architectures import locate_parts
 from editing.progress import Progress, silent
@@ -76,6 +76,18 @@ def search(
 
 
 START = SearchPoint(EditSettings(layers=(1,)))
+
+
+def test_a_model_with_few_blocks_is_tried_with_one_layer_more_above() -> None:
+    parts = locate_parts(gpt2(width=32, layers=4))
+
+    def tried(*layers: int) -> list[tuple[int, ...]]:
+        start = SearchPoint(EditSettings(layers=layers))
+        return [one.settings.layers for direction in windows(start, parts) for one in direction]
+
+    assert tried(0) == [(1,), (2,), (0, 1)]
+    assert tried(1) == [(0,), (2,), (0, 1), (1, 2)]
+    assert tried(1, 2) == [(0, 1), (0, 1, 2)]  # nothing above reads the last block
 
 
 def test_lambda_is_found_over_orders_of_magnitude() -> None:
