@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 ANSWER_TOKENS = 12
 """Maximum tokens of an answer; a longer one is truncated."""
+LEAVING = 0.75
+"""Rows that have ended leave their batch once no more than this share of it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +123,9 @@ def continue_greedily(
     ended: Callable[[Ids], bool] = lambda _: False,
     tick: Tick = uncounted,
 ) -> list[Ids]:
-    """The likeliest next tokens of every prompt, in order: `tokens` of them, or until all rows have `ended`.
+    """The likeliest next tokens of every prompt, in order: `tokens` of them, or until it has `ended`.
 
-    A prompt that leaves less space in the model's context is continued to the end of the context.
+    An answer does not depend on the others.  A prompt that leaves less space in the model's context is continued to the end of the context.
     """
     answers: dict[Ids, Ids] = {}
 
@@ -139,14 +141,21 @@ def continue_greedily(
 def _greedily(model: Any, batch: Sequence[Ids], tokens: int, ended: Callable[[Ids], bool]) -> list[Ids]:
     continuation = Continuation(model, batch)
     rows: list[list[int]] = [[] for _ in batch]
-    open_rows = set(range(len(batch)))
+    running = list(range(len(batch)))
+    """The rows that the continuation still has; those that have ended leave it together, since leaving copies all."""
+    unfinished = set(running)
     for step in range(tokens):
         following = continuation.logits.argmax(-1)
-        for row, token in zip(rows, following.tolist(), strict=True):
-            row.append(token)
-        open_rows = {row for row in open_rows if not ended(tuple(rows[row]))}
-        if not open_rows or step + 1 == tokens:
+        for row, token in zip(running, following.tolist(), strict=True):
+            if row in unfinished:
+                rows[row].append(token)
+        unfinished = {row for row in unfinished if not ended(tuple(rows[row]))}
+        if not unfinished or step + 1 == tokens:
             break
+        if len(unfinished) <= LEAVING * len(running):
+            kept = [at for at, row in enumerate(running) if row in unfinished]
+            continuation.keep(kept)
+            following, running = following[kept], [running[at] for at in kept]
         continuation.append(following)
     return [tuple(row) for row in rows]
 

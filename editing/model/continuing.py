@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from editing.model.caching import attending_to, takes
-from editing.model.devices import input_device
+from editing.model.devices import input_device, picked
 from editing.model.passes import Ids, padded
 
 
@@ -51,6 +51,15 @@ class FromCache:
         )[:, -1]
         self._lengths = self._lengths + 1
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with `rows` only."""
+        kept = torch.tensor(rows, device=self._mask.device)
+        for layer in self._cache.layers:
+            if layer.is_initialized:
+                layer.batch_select_indices(kept.to(layer.keys.device))
+        self._mask, self._lengths = self._mask[kept], self._lengths[kept]
+        self.logits = picked(self.logits, kept)
+
 
 class FromWhole:
     """A batch in progress that is run from its first token every time."""
@@ -65,6 +74,11 @@ class FromWhole:
         for row, token in zip(self._rows, tokens.tolist(), strict=True):
             row.append(token)
         self.logits = self._read()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with `rows` only."""
+        self._rows = [self._rows[row] for row in rows]
+        self.logits = picked(self.logits, torch.tensor(rows))
 
     def _read(self) -> Tensor:
         ids, lengths = padded(self._rows, input_device(self._model))

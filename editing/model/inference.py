@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 TOKENS = {"cpu": 8_192, "cuda": 65_536}
 """Number of tokens in a batch."""
+STEP = 16
+"""Padding that costs less than one more pass: a pass over a few rows takes as long as reading all weights does."""
 LOGIT_BYTES = 12
 """Bytes per logit: once in the model's dtype, and twice in fp32 (itself and its log-probability)."""
 
@@ -50,7 +52,10 @@ def for_each_batch(
 def _batches(
     model: Any, items: Sequence[T], length: Callable[[T], int], read: Callable[[T], int], extra: int
 ) -> Iterator[Sequence[T]]:
-    """Consecutive `items` within a budget of tokens and of logits, the longest at most 1.5 times the first."""
+    """Consecutive `items` within a budget of tokens and of logits, the longest at most 1.5 times the first.
+
+    Longer ones follow if their padding costs less than the passes of a batch of their own, `extra` + 1.
+    """
     tokens = TOKENS[kind_of(input_device(model))]
     vocabulary = int(model.config.get_text_config().vocab_size)
     logits = free_bytes(head_device(model)) // 4 // (vocabulary * LOGIT_BYTES)
@@ -60,7 +65,8 @@ def _batches(
         spread = length(item) - length(items[start])
         width = max(widest, read(item) + spread)
         full = rows * (length(item) + extra) > tokens or rows * width > logits
-        if index > start and (full or length(item) > 1.5 * length(items[start]) + 4):
+        uneven = length(item) > 1.5 * length(items[start]) + 4 and rows * spread > STEP * (extra + 1)
+        if index > start and (full or uneven):
             yield items[start:index]
             start, width = index, read(item)
         widest = width
@@ -91,3 +97,7 @@ class Continuation:
     def append(self, tokens: Tensor) -> None:
         """Append `tokens` (B,), one per row."""
         self._way.append(tokens)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with `rows` only, which are numbered from 0 in their order."""
+        self._way.keep(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from torch import Tensor
 
 from editing.evaluation.entropy import ngram_entropy
 from editing.evaluation.generation import generate
@@ -19,6 +20,7 @@ from editing.evaluation.scoring import (
     greedy_answers,
 )
 from editing.evaluation.words import contains, words
+from editing.model.inference import Continuation
 from tests.support import tiny_models
 from tests.support.zoo import tokenizer
 
@@ -135,6 +137,25 @@ def test_no_answer_goes_on_beyond_an_end_of_the_generation_settings(several: boo
         assert end not in answer[1:]
     alone = [greedy_answers(model, chosen, [prompt])[0] for prompt in prompts]
     assert [cut_answer(chosen, row) for row in answers] == [cut_answer(chosen, row) for row in alone]
+
+
+def test_rows_that_have_ended_are_not_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_models.gpt2()
+    prompts = [(id, id + 1) for id in range(5, 13)]
+    whole = continue_greedily(model, prompts, 6)
+    steps: list[int] = []
+    append = Continuation.append
+
+    def counted(self: Continuation, tokens: Tensor) -> None:
+        steps.append(len(tokens))
+        append(self, tokens)
+
+    monkeypatch.setattr(Continuation, "append", counted)
+    longest = {row[0] for row in whole[:2]}
+    rows = continue_greedily(model, prompts, 6, ended=lambda ids: ids[0] not in longest)
+    assert rows == [row if row[0] in longest else row[:1] for row in whole]
+    assert len(longest) == 2, "else the rows could not be told apart"
+    assert steps == [2] * 5
 
 
 def test_what_is_generated_after_an_end_answers_nothing_but_still_shows_how_the_model_writes() -> None:

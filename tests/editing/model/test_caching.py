@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from editing.model.caching import attending_to
-from editing.model.continuing import FromCache
+from editing.model.continuing import FromCache, FromWhole
 from editing.model.inference import Continuation
 from tests.support.zoo import SHAPES, tiny
 
@@ -41,3 +41,21 @@ def test_no_architecture_warns_when_a_text_is_continued(kind: str) -> None:
         alone = Continuation(model, [(8, 9, 11)])
     assert torch.allclose(continuation.logits[1], alone.logits[0], atol=1e-4)
     assert isinstance(continuation._way, FromCache), "else nothing would have been continued"
+
+
+@pytest.mark.parametrize("way", [FromCache, FromWhole])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_rows_that_are_kept_go_on_as_if_they_had_been_alone(
+    kind: str, way: type[FromCache | FromWhole]
+) -> None:
+    model = tiny(kind, dtype=torch.float32)
+    with torch.no_grad():
+        continuation = way(model, [(5, 6, 7), (8, 9), (3, 4, 5, 6)])
+        continuation.append(torch.tensor([10, 11, 12]))
+        before = continuation.logits
+        continuation.keep([2, 1])
+        assert torch.equal(continuation.logits, before[[2, 1]])
+        continuation.append(torch.tensor([13, 14]))
+        for row, text in enumerate([(3, 4, 5, 6, 12, 13), (8, 9, 11, 14)]):
+            alone = Continuation(model, [text])
+            assert torch.allclose(continuation.logits[row], alone.logits[0], atol=1e-4)
