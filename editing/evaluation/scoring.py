@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,7 +13,9 @@ from torch import Tensor
 from editing.evaluation.words import INITIAL, STOP
 from editing.model.inference import Continuation, for_each_batch, target_logits
 from editing.model.loading import context_length
+from editing.model.memory import halving
 from editing.model.passes import Ids
+from editing.model.text_trees import TextTree, in_trees, logits_at, saves_tokens
 from editing.model.tokens import Passage, continued, locate
 from editing.progress import Tick, uncounted
 
@@ -84,19 +86,51 @@ def score(
 
     `observe` is called with each question's prompt and the logits (V,) of the token after it.
     """
+    distinct = list(dict.fromkeys(questions))
     scores: dict[Question, Score] = {}
+    answer = _score_trees if saves_tokens(model, [_read(one) for one in distinct]) else _score_rows
+
+    def keep(batch: Sequence[Question], logits: Iterable[Tensor]) -> None:
+        for question, own in zip(batch, logits, strict=True):
+            scores[question] = scored(own, question.target)
+            observe(question.prompt, own[0])
+        tick(len(batch))
+
+    answer(model, distinct, keep)
+    return [scores[question] for question in questions]
+
+
+Keep = Callable[[Sequence[Question], Iterable[Tensor]], None]
+"""Called with some questions and, for each, the logits (tokens, V) that predict its target."""
+
+
+def _score_rows(model: Any, questions: Sequence[Question], keep: Keep) -> None:
+    """In batches of padded rows."""
 
     def run(batch: Sequence[Question]) -> None:
         rows = [question.prompt + question.target for question in batch]
-        starts = [len(question.prompt) for question in batch]
-        for question, logits in zip(batch, target_logits(model, rows, starts), strict=True):
-            scores[question] = scored(logits, question.target)
-            observe(question.prompt, logits[0])
-        tick(len(batch))
+        keep(batch, target_logits(model, rows, [len(question.prompt) for question in batch]))
 
-    distinct = list(dict.fromkeys(questions))
-    for_each_batch(model, distinct, lambda q: q.length, run, read=lambda q: len(q.target))
-    return [scores[question] for question in questions]
+    for_each_batch(model, questions, lambda q: q.length, run, read=lambda q: len(q.target))
+
+
+def _score_trees(model: Any, questions: Sequence[Question], keep: Keep) -> None:
+    """In trees of questions that begin alike."""
+
+    def run(batch: Sequence[Question]) -> None:
+        tree = TextTree()
+        paths = [tree.add(_read(question))[len(question.prompt) - 1 :] for question in batch]
+        place = {node: at for at, node in enumerate(dict.fromkeys(node for path in paths for node in path))}
+        logits = logits_at(model, tree, list(place))
+        keep(batch, (logits[[place[node] for node in path]] for path in paths))
+
+    for batch in in_trees([_read(question) for question in questions]):
+        halving([questions[index] for index in batch], run)
+
+
+def _read(question: Question) -> Ids:
+    """What the model reads: the last token of the target is only predicted."""
+    return (question.prompt + question.target)[:-1]
 
 
 def scored(logits: Tensor, target: Ids) -> Score:
@@ -125,7 +159,8 @@ def continue_greedily(
 ) -> list[Ids]:
     """The likeliest next tokens of every prompt, in order: `tokens` of them, or until it has `ended`.
 
-    An answer does not depend on the others.  A prompt that leaves less space in the model's context is continued to the end of the context.
+    An answer does not depend on the others.  A prompt that leaves less space in the model's context is continued
+    to the end of the context.
     """
     answers: dict[Ids, Ids] = {}
 

@@ -19,6 +19,7 @@ from editing.model.devices import head_device, picked
 from editing.model.hooks import on_output
 from editing.model.passes import Rows, padded, prepare, read
 from editing.model.prefix_cache import runs_suffixes
+from editing.model.text_trees import attention_span
 
 Past = list[tuple[Tensor, Tensor]]
 
@@ -180,13 +181,6 @@ def _whole(model: Any, parts: Parts, rows: Sequence[TermRow], layer: int, dtype:
         label=reads.label,
         subject=subject,
     )
-
-
-def attention_span(model: Any) -> int:
-    """Smallest number of tokens that attention covers; a large number if there is no window."""
-    config = model.config.get_text_config()
-    spans = (getattr(config, name, None) or 0 for name in ("sliding_window", "attention_chunk_size"))
-    return min((max(int(span), 1) for span in spans if span > 0), default=1 << 30)
 
 
 def _cut(batch: Rows, hidden: Tensor, rows: Sequence[TermRow], layer: int, reads: _Reads) -> Bucket:

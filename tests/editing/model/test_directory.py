@@ -15,9 +15,9 @@ import torch
 
 from editing.errors import ArchitectureError, ModelError
 from editing.evaluation.scoring import end_tokens
-from editing.memit.target_batches import attention_span
 from editing.model.directory import SMALL, ModelDirectory, called
 from editing.model.loading import context_length, editable_tensors, load_model, load_tokenizer
+from editing.model.text_trees import attention_span
 from editing.storage.checkpoints import import_base, read_editable, verify, write_checkpoint
 from tests.support.families import tiny_family
 from tests.support.tiny_models import gpt2, llama, save

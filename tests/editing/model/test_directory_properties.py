@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from editing.errors import EditingError
 from editing.evaluation.scoring import special_ids
-from editing.memit.target_batches import attention_span
 from editing.model.architectures import locate_parts
 from editing.model.chat import opening
 from editing.model.loading import editable_tensors, load_model, load_tokenizer, readable
+from editing.model.text_trees import attention_span
 from editing.storage.checkpoints import import_base, verify
 from tests.support.properties import drawing, editions
 from tests.support.tiny_models import gpt2, llama, save
