@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -90,42 +91,65 @@ def score(
     scores: dict[Question, Score] = {}
     answer = _score_trees if saves_tokens(model, [_read(one) for one in distinct]) else _score_rows
 
-    def keep(batch: Sequence[Question], logits: Iterable[Tensor]) -> None:
-        for question, own in zip(batch, logits, strict=True):
-            scores[question] = scored(own, question.target)
-            observe(question.prompt, own[0])
-        tick(len(batch))
+    def keep(question: Question, found: Score, first: Tensor) -> None:
+        scores[question] = found
+        observe(question.prompt, first)
 
-    answer(model, distinct, keep)
+    answer(model, distinct, keep, tick)
     return [scores[question] for question in questions]
 
 
-Keep = Callable[[Sequence[Question], Iterable[Tensor]], None]
-"""Called with some questions and, for each, the logits (tokens, V) that predict its target."""
+Keep = Callable[[Question, Score, Tensor], None]
+"""Called with a question, its score, and the logits (V,) of the token after its prompt."""
 
 
-def _score_rows(model: Any, questions: Sequence[Question], keep: Keep) -> None:
+def _score_rows(model: Any, questions: Sequence[Question], keep: Keep, tick: Tick) -> None:
     """In batches of padded rows."""
 
     def run(batch: Sequence[Question]) -> None:
         rows = [question.prompt + question.target for question in batch]
-        keep(batch, target_logits(model, rows, [len(question.prompt) for question in batch]))
+        starts = [len(question.prompt) for question in batch]
+        for question, logits in zip(batch, target_logits(model, rows, starts), strict=True):
+            keep(question, scored(logits, question.target), logits[0])
+        tick(len(batch))
 
     for_each_batch(model, questions, lambda q: q.length, run, read=lambda q: len(q.target))
 
 
-def _score_trees(model: Any, questions: Sequence[Question], keep: Keep) -> None:
+def _score_trees(model: Any, questions: Sequence[Question], keep: Keep, tick: Tick) -> None:
     """In trees of questions that begin alike."""
 
     def run(batch: Sequence[Question]) -> None:
         tree = TextTree()
         paths = [tree.add(_read(question))[len(question.prompt) - 1 :] for question in batch]
         place = {node: at for at, node in enumerate(dict.fromkeys(node for path in paths for node in path))}
-        logits = logits_at(model, tree, list(place))
-        keep(batch, (logits[[place[node] for node in path]] for path in paths))
+        logits = logits_at(model, tree, list(place))  # (nodes, V)
+        read = [[place[node] for node in path] for path in paths]
+        rights, logprobs = _told(logits, read, [question.target for question in batch])
+        for question, places, right, logprob in zip(batch, read, rights, logprobs, strict=True):
+            keep(question, Score(right, sum(logprob) / len(logprob)), logits[places[0]])
+        tick(len(batch))
 
     for batch in in_trees([_read(question) for question in questions]):
         halving([questions[index] for index in batch], run)
+
+
+def _told(
+    logits: Tensor, read: Sequence[Sequence[int]], targets: Sequence[Ids]
+) -> tuple[Iterator[tuple[bool, ...]], Iterator[tuple[float, ...]]]:
+    """For each of `targets`, by token: whether it is the strict argmax, and its log-probability.
+
+    `read` are the rows of `logits` that predict its tokens.  All are computed at once, since a target has few.
+    """
+    rows = torch.tensor([row for some in read for row in some], device=logits.device)
+    wanted = torch.tensor([id for target in targets for id in target], device=logits.device)
+    right = iter((sole_argmax(logits)[rows] == wanted).tolist())
+    logprob = iter(logits.float().log_softmax(-1)[rows, wanted].tolist())
+    lengths = [len(target) for target in targets]
+    return (
+        (tuple(islice(right, length)) for length in lengths),
+        (tuple(islice(logprob, length)) for length in lengths),
+    )
 
 
 def _read(question: Question) -> Ids:
