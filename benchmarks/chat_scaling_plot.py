@@ -51,10 +51,10 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path, stated: float) -> None:
                 right.annotate(
                     f"{row['times']:g}", place, textcoords="offset points", xytext=(4, 4), fontsize=7
                 )
-    other = [row for row in rows if row not in plain and row["statistics"] == DEFAULTS["statistics"]]
+    other = [row for row in rows if row["variants"] != DEFAULTS["variants"]]
     if other:
         at = [row["own_relations"] for row in other], [row["paraphrases"] for row in other]
-        right.plot(*at, "k+", label="30 edits, other kl or variants")
+        right.plot(*at, "k+", label="with a further wording")
     right.axvline(AIM[0], color="grey", lw=0.8)
     right.axhline(AIM[1], color="grey", lw=0.8)
     right.axhline(stated, color="grey", lw=0.8, ls=":", label="true facts, by the base")
