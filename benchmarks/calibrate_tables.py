@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kbsync.experiments.drawing import COLOURS
+
 COLUMNS = (
     "S",
     "efficacy",
@@ -18,6 +20,16 @@ COLUMNS = (
 ROWS = ("old defaults", "leverage only", "kbsync-edit.json", "by hand", "calibrated")
 """In the order of the table."""
 BY_HAND = "-by-hand"
+SHOWN = {
+    "S": "S",
+    "efficacy": "efficacy",
+    "paraphrase": "paraphrases",
+    "neighbourhood": "neighbours",
+    "same_subject": "other relations",
+}
+"""Column → what the plot calls it."""
+ACROSS = 2
+"""Models beside one another in the plot."""
 
 
 def parts(directory: Path) -> dict[str, dict[str, Any]]:
@@ -74,19 +86,23 @@ def plot(results: dict[str, Any], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    names = [name for name in ROWS if any(name in result["rows"] for result in results.values())]
+    width, lines = 0.8 / len(names), -(-len(results) // ACROSS)
     figure, axes = pyplot.subplots(
-        1, len(results), figsize=(5 * len(results), 3.6), layout="constrained", squeeze=False
+        lines, ACROSS, figsize=(12, 3.2 * lines), layout="constrained", squeeze=False, sharey=True
     )
-    for axis, (model, result) in zip(axes[0], results.items(), strict=True):
-        width = 0.8 / max(1, len(result["rows"]))
-        for number, (name, row) in enumerate(result["rows"].items()):
-            values = [row.get(column, 0.0) for column in COLUMNS[:5]]
-            axis.bar([index + width * number for index in range(5)], values, width=width, label=name)
-        axis.set_xticks([index + 0.3 for index in range(5)], COLUMNS[:5], rotation=25, ha="right")
-        axis.set_title(model)
-        axis.set_ylim(0, 1.05)
-        axis.legend(fontsize=7)
-    figure.savefig(file)
+    for axis, (model, result) in zip(axes.flat, results.items(), strict=False):
+        for number, name in enumerate(names):
+            values = [result["rows"].get(name, {}).get(column, 0.0) for column in SHOWN]
+            places = [index + width * number for index in range(len(SHOWN))]
+            axis.bar(places, values, width=width, color=COLOURS[number], label=name)
+        axis.set_xticks([index + 0.4 - width / 2 for index in range(len(SHOWN))], list(SHOWN.values()))
+        axis.set(title=model, ylim=(0, 1.05))
+    for axis in axes.flat[len(results) :]:
+        axis.set_visible(False)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
+    figure.supylabel("share of the test split")
+    figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
 
 

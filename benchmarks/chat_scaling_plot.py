@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kbsync.experiments.drawing import COLOURS
+
 DEFAULTS = {"kl": 0.0625, "variants": 0, "statistics": "own-96"}
 """Of the rows that curves are drawn through."""
 CURVES = {
@@ -31,6 +33,8 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path, stated: float) -> None:
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8))
+    for panel in (left, right):
+        panel.set_prop_cycle(color=COLOURS)
     plain = [row for row in rows if all(row[name] == value for name, value in DEFAULTS.items())]
     along = sorted((row for row in plain if row["times"] == 1 and not row["keep"]), key=lambda row: row["n"])
     for name, label in CURVES.items():
