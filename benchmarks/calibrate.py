@@ -12,7 +12,8 @@ model, the tables and the plot of all that are there are written.  Resumes: tria
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,24 +34,25 @@ OLD_LAMBDA = 15_000.0
 """λ of GPT-J, which was the default for every model."""
 
 
-def compared(model: Path) -> dict[str, SearchPoint]:
-    """What is compared with the calibrated settings."""
+def compared(model: Path, start: Mapping[str, Any]) -> dict[str, SearchPoint]:
+    """What is compared with the calibrated settings; `start`: settings that are not kbsync's defaults."""
     found = {
-        "old defaults": SearchPoint(EditSettings(lam=OLD_LAMBDA)),
-        "leverage only": SearchPoint(EditSettings()),
+        "old defaults": SearchPoint(EditSettings(**{**start, "lam": OLD_LAMBDA})),
+        "leverage only": SearchPoint(EditSettings(**start)),
     }
     own = edit_settings_of(model)
     return found | ({"kbsync-edit.json": SearchPoint(own, variants=1)} if own != EditSettings() else {})
 
 
-def measured(named: Named, plan: CalibrationPlan, clock: Seconds, device: str | None, file: Path) -> None:
+def measured(named: Named, plan: CalibrationPlan, clock: Seconds, typed: Namespace) -> None:
     """One model: what was calibrated, its capacity curve and its rows, written after each."""
+    device, file = typed.device, typed.out / f"calibrate-{named.name}.json"
     found = calibrate(plan, progress=shown, clock=clock)
-    content = {"rows": {"calibrated": row(found.after)}, **_described(found)}
+    content = {"start": typed.start, "rows": {"calibrated": row(found.after)}, **_described(found)}
     write(file, content, device)
     where, test = laboratory(plan), found.splits["test"]
     where.prepare(found.start)
-    for name, candidate in compared(named.model).items():
+    for name, candidate in compared(named.model, typed.start).items():
         began = time.monotonic()
         try:
             judged = where.judged(candidate, test.edits, test.untouched)
@@ -100,9 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--cpu-time counts the time of one thread: it needs --threads 1")
     torch.set_num_threads(typed.threads)
     for named in typed.models:
-        plan = named.plan(Home(typed.home.resolve()), typed.device, typed.budget)
+        plan = named.plan(Home(typed.home.resolve()), typed.device, typed.budget, typed.start)
         clock = time.process_time if typed.cpu_time else time.monotonic
-        measured(named, plan, clock, typed.device, typed.out / f"calibrate-{named.name}.json")
+        measured(named, plan, clock, typed)
     print(publish(typed.out) if not typed.models else table(parts(typed.out)))
 
 

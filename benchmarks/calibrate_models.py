@@ -7,8 +7,10 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -67,13 +69,15 @@ class Named:
             for fact in world.facts_2021
         )
 
-    def plan(self, home: Home, device: str | None, budget: float) -> CalibrationPlan:
-        """The model, imported into `home` and loaded; `budget` is in minutes."""
+    def plan(
+        self, home: Home, device: str | None, budget: float, start: Mapping[str, Any] = MappingProxyType({})
+    ) -> CalibrationPlan:
+        """The model, imported into `home` and loaded; `budget` is in minutes, `start` instead of defaults."""
         base = load_base(import_base(self.model, home.prepare(), EditOverrides()).directory, device=device)
         return CalibrationPlan(
             base=base,
             statements=self.statements(),
-            start=START,
+            start=replace(START, settings=replace(START.settings, **start)),
             floors=floors_of(DEFAULT_GATES),
             cache=home.cache,
             budget=budget * 60,
@@ -124,4 +128,7 @@ def model_options(description: str | None, home: str, models: str) -> argparse.A
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--device", default=None, help="cpu or cuda (default: a GPU if there is one)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument(
+        "--start", type=json.loads, default={}, help="JSON of settings to begin with instead of the defaults"
+    )
     return parser

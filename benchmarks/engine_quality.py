@@ -4,6 +4,9 @@ Optimisers that need different numbers of steps can only be compared by what com
 bundled model with its settings, by 60 steps of Adam or 18 of L-BFGS, are judged.  The serial algorithm computes what
 the engine computes with Adam (benchmarks/testbed/README.md), so the row of Adam has its quality too.
 
+GPT-2 medium's shape has random weights, so that nothing but the loss of its targets can be compared.  One model may be
+measured by itself (`--model`); the rows of the other then stay as they are.
+
 One thread; seconds are CPU seconds of whole builds (targets, keys, solves); statistics and prefixes are made before,
 for both.  `FLOPs allow` is the ratio that counting allows to Adam's plan in the engine (`engine.py`).
 """
@@ -21,6 +24,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.engine_cases import byte_bpe, edits, load, shapes, text
 from benchmarks.engine_serial import SerialMemit, SerialRun
 from benchmarks.testbed.tables import DEMO, RESULTS, bench, recommended
 from editing.editors.contract import BuildInputs
@@ -34,6 +38,9 @@ from editing.model.hooks import frozen
 
 ADAM: dict[str, Any] = {"optimiser": "adam", "steps": 60, "lr": 1.0}
 LBFGS: dict[str, Any] = {"optimiser": "lbfgs", "steps": 18}
+MEDIUM: tuple[dict[str, Any], ...] = ({"optimiser": "adam", "steps": 25, "lr": 0.5}, LBFGS)
+MEDIUM_EDITS, MEDIUM_SERIAL = 16, 2
+"""Edits of the engine and of the serial algorithm, which takes most of a minute for each."""
 QUALITY = ("s", "es", "ps", "ns", "strict", "neighbours", "others", "perplexity")
 
 
@@ -119,6 +126,32 @@ def testbed(cache: Path, n: int, few: int) -> list[dict[str, Any]]:
     return rows
 
 
+def medium(cache: Path) -> list[dict[str, Any]]:
+    """Rows of GPT-2 medium's shape."""
+    shape = next(one for one in shapes(quick=False, device="cpu") if one.name.startswith("gpt2-medium"))
+    lines = text()
+    corpus = cache / "corpus.txt"
+    corpus.write_text("\n".join(lines), encoding="utf-8")
+    tokenizer, model = byte_bpe(lines), load(shape, "cpu")
+    inputs = BuildInputs(
+        edits(MEDIUM_EDITS),
+        replace(shape.settings, **MEDIUM[0]),
+        cache=cache,
+        base_digest=shape.name,
+        corpus=[corpus],
+    )
+    run, algorithm = serial(model, tokenizer, inputs, MEDIUM_SERIAL)
+    flops = allowed(model, tokenizer, inputs, algorithm)
+    rows = []
+    for plan in MEDIUM:
+        timed = Timed()
+        timed(model, tokenizer, replace(inputs, settings=replace(shape.settings, **plan)))
+        row = _row("gpt2-medium shape", MEDIUM_EDITS, plan, run.per_edit(MEDIUM_EDITS), timed)
+        rows.append(row | {"flop_ratio": flops})
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
 def _row(model: str, n: int, plan: dict[str, Any], serial_s: float, timed: Timed) -> dict[str, Any]:
     seconds = (timed.targets + timed.rest) / n
     return {
@@ -158,19 +191,28 @@ def main() -> None:
     )
     parser.add_argument("--edits", type=int, default=256)
     parser.add_argument("--serial", type=int, default=12, help="edits that the serial algorithm is timed on")
+    parser.add_argument("--model", choices=("testbed", "medium"), action="append", help="default: both")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as cache:
-        rows = testbed(Path(cache), options.edits, options.serial)
-    _write(rows, options.out)
+    for name in options.model or ("testbed", "medium"):
+        with tempfile.TemporaryDirectory() as cache:
+            rows = (
+                medium(Path(cache))
+                if name == "medium"
+                else testbed(Path(cache), options.edits, options.serial)
+            )
+        _write(rows, options.out)
 
 
 def _write(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    result = {"machine": "1 thread, CPU", "torch": torch.__version__, "rows": rows}
-    name = out / "engine-quality"
-    name.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    name.with_suffix(".md").write_text(table(rows), encoding="utf-8")
+    """Write the rows beside those of other models that are there."""
+    file = out / "engine-quality.json"
+    there = json.loads(file.read_text("utf-8"))["rows"] if file.exists() else []
+    other = [row for row in there if row["model"] != rows[0]["model"]]
+    result = {"machine": "1 thread, CPU", "torch": torch.__version__, "rows": [*other, *rows]}
+    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    file.with_suffix(".md").write_text(table(result["rows"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

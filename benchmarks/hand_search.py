@@ -20,11 +20,11 @@ from typing import Any
 import torch
 
 from benchmarks.calibrate_models import laboratory, model_options, row, settings_of, write
+from editing.calibration.alternatives import changed, difference
 from editing.calibration.calibrate import CalibrationPlan, asked, explicit
 from editing.calibration.counterfactuals import Split
 from editing.calibration.judgement import SearchPoint, rank
 from editing.calibration.laboratory import Laboratory
-from editing.calibration.search import changed, difference
 from editing.errors import EditingError
 from editing.model.architectures import Parts, described, locate_parts
 from kbsync.home import Home
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     typed = parser.parse_args(arguments)
     torch.set_num_threads(typed.threads)
     for named in typed.models:
-        plan = named.plan(Home(typed.home.resolve()), typed.device, typed.minutes)
+        plan = named.plan(Home(typed.home.resolve()), typed.device, typed.minutes, typed.start)
         write(typed.out / f"calibrate-{named.name}-by-hand.json", searched(plan, typed.minutes), typed.device)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from editing.calibration.alternatives import changed
 from editing.calibration.counterfactuals import Counterfactual
 from editing.calibration.judgement import SearchPoint
 from editing.calibration.pace import TrialPace
-from editing.calibration.search import changed
 from editing.calibration.statements import WordedTriple
 from editing.settings import EditSettings
 

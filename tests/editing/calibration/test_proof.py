@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from editing.calibration.alternatives import changed
 from editing.calibration.counterfactuals import Split
 from editing.calibration.judgement import Judgement, SearchPoint
 from editing.calibration.laboratory import Laboratory
 from editing.calibration.proof import Proof, is_worse, prove
-from editing.calibration.search import SettingsTrial, changed
+from editing.calibration.search import SettingsTrial
 from editing.progress import Progress, silent
 from editing.settings import AUTO, EditSettings
 from tests.support.judgements import GOOD, NOTHING

@@ -9,10 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from editing.calibration.alternatives import windows
 from editing.calibration.counterfactuals import Split
 from editing.calibration.judgement import Judgement, SearchPoint
 from editing.calibration.laboratory import Laboratory
-from editing.calibration.search import SettingsSearch, windows
+from editing.calibration.search import SettingsSearch
 from editing.errors import EditingError, NumericalError
 from editing.model.architectures import locate_parts
 from editing.progress import Progress, silent
