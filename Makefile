@@ -28,7 +28,7 @@ demo-chat: pretrained  ## a short story on a real pretrained chat model, asked a
 pretrained: $(STAMP)  ## set up a small pretrained chat model (93 MB to download, once); the last line is its directory
 	@$(BIN)/python -m kbsync.demo.pretrained
 
-test: $(STAMP)   ## the quick tests (about eleven minutes on two cores)
+test: $(STAMP)   ## the quick tests (about ten minutes on two cores)
 	$(BIN)/python -m pytest $(QUICK) -n 2 --dist loadfile $(PYTEST)
 
 test-fast: $(STAMP)  ## the tests without torch, servers and processes (under a minute)

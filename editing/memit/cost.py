@@ -71,8 +71,9 @@ def matrix_rate(
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Measured FLOP/s of square matrix products: the best of those measured within `seconds`."""
-    numbers = torch.Generator(device).manual_seed(0)  # the process's own random numbers stay as they are
-    a = torch.randn(size, size, device=device, generator=numbers).to(dtype)
+    # Not the process's own random numbers, which stay as they are; nor the device's, which may have none.
+    numbers = torch.Generator().manual_seed(0)
+    a = torch.randn(size, size, generator=numbers).to(device, dtype)
     best, end = 0.0, clock() + seconds
     while best == 0.0 or clock() < end:
         start = clock()
