@@ -15,7 +15,7 @@ QUICK := -m "not slow and not thorough and not gpu and not browser and not ray a
 # `make test PYTEST=…` adds options, such as `-k name` or `-p randomly` (any order).
 PYTEST ?=
 
-demo: | introduction $(STAMP)  ## the whole story on a bundled model and a local SPARQL server (90 s)
+demo: | introduction $(STAMP)  ## the whole story on a bundled model and a local SPARQL server (70 s)
 	$(BIN)/kbsync --home $(DEMO_HOME) demo
 
 .PHONY: introduction
