@@ -50,6 +50,8 @@ SCARCE = 12
 
 Seconds = Callable[[], float]
 """A clock that only goes forward."""
+Stage = tuple[str, Callable[[SearchPoint], Iterator[Sequence[SearchPoint]]]]
+"""A name, and what is tried instead of the best settings so far."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,7 @@ class SettingsSearch:
         self._note(first)
         return first
 
-    def _ordered(
-        self, best: SettingsTrial
-    ) -> list[tuple[str, Callable[[SearchPoint], Iterator[Sequence[SearchPoint]]]]]:
+    def _ordered(self, best: SettingsTrial) -> list[Stage]:
         """The stages; if time is scarce, those first that cost little of it.
 
         A large model on a small budget would otherwise end among the layers, with the λ that it began with.
@@ -145,7 +145,7 @@ class SettingsSearch:
             stages.sort(key=lambda stage: stage[0] not in REUSING)
         return stages
 
-    def _stages(self) -> Iterator[tuple[str, Callable[[SearchPoint], Iterator[Sequence[SearchPoint]]]]]:
+    def _stages(self) -> Iterator[Stage]:
         """(name, what to try), in the order in which it is tried.
 
         Each yields directions: in a direction, the next candidate is tried only if the one before was better.
