@@ -23,7 +23,10 @@ OTHER = {"Red Boat": "Dora", "Old Mill": "Emil", "Green Barn": "Fred"}
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Micro, Micro]:
-    """Two homes that edit the same base; of three facts each, one is the same, and one conflicts."""
+    """Two homes that edit the same base; of three facts each, one is the same, and one conflicts.
+
+    A test that builds does so in a copy: a later one would find its δs in the cache.
+    """
     own = make(tmp_path_factory.mktemp("own"))
     other = make(tmp_path_factory.mktemp("other"))
     for micro, facts in ((own, OWN), (other, OTHER)):
@@ -71,7 +74,7 @@ def test_facts_with_one_prompt_conflict_whatever_their_subjects_are_called(
 def test_a_merged_checkpoint_is_built_from_the_cache_and_no_ledger_has_it(
     homes: tuple[Micro, Micro], tmp_path: Path
 ) -> None:
-    own, other = homes
+    own, other = homes[0].copy(tmp_path / "own"), homes[1]
     union = merging.united(live(own), live(other), "other")
     with own.application() as app:
         with app.state.read() as tx:
@@ -105,7 +108,7 @@ def test_a_directory_without_a_ledger_is_no_home(tmp_path: Path) -> None:
 def test_the_command_shows_conflicts_and_builds_once_they_are_decided(
     homes: tuple[Micro, Micro], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    own, other = homes
+    own, other = homes[0].copy(tmp_path / "own"), homes[1]
     kbsync, out = Shell(own.home, capfd), tmp_path / "merged"
     command = ("merge", other.home.root, "--out", out)
     code, shown, error = kbsync(*command)
