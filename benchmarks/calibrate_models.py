@@ -118,13 +118,17 @@ def shown(phase: str, done: int, total: int) -> None:
         print(f"{time.strftime('%H:%M:%S')} {phase} {done} of {total}", file=sys.stderr, flush=True)
 
 
-def model_options(description: str | None, home: str, models: str) -> argparse.ArgumentParser:
-    """The options that both benchmarks have; `models`: how many are named, as argparse writes it."""
+def model_options(description: str | None, home: str | None, models: str) -> argparse.ArgumentParser:
+    """The options that these benchmarks share; `models`: how many are named, as argparse writes it.
+
+    `home`: where trials and δs are kept by default; None if nothing is.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs=models, type=Named.parse, metavar="NAME=DIRECTORY[,FACTS]")
-    parser.add_argument("--home", type=Path, default=Path(home))
+    if home is not None:
+        parser.add_argument("--home", type=Path, default=Path(home))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--device", default=None, help="cpu or cuda (default: a GPU if there is one)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
