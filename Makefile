@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 help:            ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ \t/' | expand -t 18
 
-QUICK := -m "not slow and not thorough and not gpu and not browser and not ray and not pretrained and not kafka and not neo4j"
+QUICK := -m "not slow and not thorough and not gpu and not browser and not ray and not pretrained and not kafka and not neo4j and not postgres"
 # `make test PYTEST=…` adds options, such as `-k name` or `-p randomly` (any order).
 PYTEST ?=
 
