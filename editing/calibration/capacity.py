@@ -70,7 +70,8 @@ def curve(
 ) -> tuple[list[Point], list[LeftOut]]:
     """(the points, what would not have ended by `ends`); the facts of the first split come first.
 
-    After the ladder, `REFINED` further n are measured between the last that passes and the first that does not.
+    A small n is measured on fewer facts if the time ends meanwhile.  After the ladder, `REFINED` further n are measured
+    between the last that passes and the first that does not.
     """
     edits = [edit for split in splits for edit in split.edits]
     points: list[Point] = []
@@ -81,14 +82,37 @@ def curve(
             break
         repeats = max(1, min(REPEATED, len(edits)) // n)
         draws = [as_one_view(edits[n * index : n * (index + 1)]) for index in range(repeats)]
-        expected = sum(laboratory.expected(candidate, draw, _untouched(splits, draw)) for draw in draws)
-        if clock() + expected > ends:
+        judged, expected = _in_time(laboratory, candidate, splits, draws, ends=ends, clock=clock)
+        if judged:
+            points.append(Point(n, len(judged), pooled(judged)))
+        if expected:
             more = ", and more" if number + 1 < len(sizes) else ""
             return _ordered(points), [LeftOut("capacity", f"{n} facts at once{more}", expected)]
-        judged = [laboratory.judged(candidate, draw, _untouched(splits, draw)) for draw in draws]
-        points.append(Point(n, repeats, pooled(judged)))
         laboratory.progress("capacity", number + 1, max(number + 1, len(sizes)))
     return _ordered(points), []
+
+
+def _in_time(
+    laboratory: Laboratory,
+    candidate: SearchPoint,
+    splits: Sequence[Split],
+    draws: Sequence[Sequence[Counterfactual]],
+    *,
+    ends: float,
+    clock: Callable[[], float],
+) -> tuple[list[Judgement], float]:
+    """(the draws that were judged by `ends`, seconds that the others would take).
+
+    Whether there is time is asked before each: what the first takes tells most about the next.
+    """
+    judged: list[Judgement] = []
+    for draw in draws:
+        untouched = _untouched(splits, draw)
+        expected = laboratory.expected(candidate, draw, untouched)
+        if clock() + expected > ends:
+            return judged, max(expected, 1.0) * (len(draws) - len(judged))
+        judged.append(laboratory.judged(candidate, draw, untouched))
+    return judged, 0.0
 
 
 def between(points: Sequence[Point], floors: Mapping[str, float]) -> int | None:
