@@ -20,7 +20,7 @@ from tests.support.judgements import GOOD
 
 
 @dataclass
-class Timed:
+class Clocked:
     """A laboratory with a clock of its own: a trial takes ten seconds and one more for each edit."""
 
     feared: float = 60.0
@@ -45,7 +45,7 @@ def facts(count: int) -> tuple[Counterfactual, ...]:
     )
 
 
-def measured(laboratory: Timed, seconds: float) -> tuple[list[Point], list[LeftOut]]:
+def measured(laboratory: Clocked, seconds: float) -> tuple[list[Point], list[LeftOut]]:
     return curve(
         cast(Laboratory, laboratory),
         SearchPoint(EditSettings()),
@@ -57,7 +57,7 @@ def measured(laboratory: Timed, seconds: float) -> tuple[list[Point], list[LeftO
 
 
 def test_with_time_enough_every_n_is_measured() -> None:
-    laboratory = Timed()
+    laboratory = Clocked()
     points, left = measured(laboratory, 1_000.0)
     assert [(point.n, point.edits) for point in points] == [(1, 12), (3, 4), (10, 1), (30, 1)]
     assert left == []
@@ -65,7 +65,7 @@ def test_with_time_enough_every_n_is_measured() -> None:
 
 def test_repetitions_are_expected_to_take_what_the_first_of_them_took() -> None:
     # Twelve times what is feared of the first would be 720 seconds.
-    points, left = measured(Timed(), 240.0)
+    points, left = measured(Clocked(), 240.0)
     assert [(point.n, point.edits) for point in points] == [(1, 12), (3, 4), (10, 1)]
     assert [(one.what, one.seconds) for one in left] == [("30 facts at once", 40.0)]
 
@@ -76,6 +76,6 @@ def test_repetitions_are_expected_to_take_what_the_first_of_them_took() -> None:
 def test_what_is_measured_when_the_time_ends_counts(
     seconds: float, repetitions: list[tuple[int, int]], left_seconds: float
 ) -> None:
-    points, left = measured(Timed(), seconds)
+    points, left = measured(Clocked(), seconds)
     assert [(point.n, point.edits) for point in points] == repetitions
     assert [(one.what, one.seconds) for one in left] == [("1 facts at once, and more", left_seconds)]
