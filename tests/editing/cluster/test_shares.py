@@ -243,6 +243,7 @@ RICH = tuple(
 )
 
 
+@pytest.mark.slow
 def test_an_exam_in_shares_leaves_little_to_ask_and_the_same_outcome(
     shared: SharedBuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ from tests.support.serial import Fact, Hyper, Serial
 from tests.support.zoo import DESCRIBED, SHAPES, TOKENIZERS, Fp64Throughout, tiny, tokenizer
 
 PAIRS = list(zip([*sorted(SHAPES), *sorted(DESCRIBED)], cycle(TOKENIZERS), strict=False))
+QUICK = ("falcon", "gemma3_text", "gpt2", "gptj", "llama", "opt", "qwen3")
+"""Architectures of which whole optimisations are compared in the quick tests."""
 SETTINGS = EditSettings(
     layers=(1, 2), steps=4, lr=0.3, clamp=0.5, kl=0.0625, weight_decay=0.5, lam=3.0, stop_loss=-1.0
 )
@@ -114,7 +116,10 @@ def kept_of(fact: Fact) -> list[tuple[str, int, bool]]:
     return [(f"{fact.subject} is a", len(fact.subject), True)]
 
 
-@pytest.mark.parametrize(("architecture", "kind"), PAIRS)
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [pytest.param(*pair, marks=[] if pair[0] in QUICK else pytest.mark.slow) for pair in PAIRS],
+)
 @settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(drawn=facts(), every_context=st.booleans())
 @example(drawn=TWICE, every_context=True)

@@ -513,6 +513,7 @@ def test_every_crash_point_is_documented() -> None:
                 assert f"    {name} " in documented
 
 
+@pytest.mark.slow
 def test_bf16_bases_are_judged_as_they_are_served(tmp_path: Path, worker: Process) -> None:
     model = llama()
     learn(model)

@@ -40,6 +40,7 @@ def content(out: Path, name: str) -> Any:
     return json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_scaling_writes_a_plot_a_table_and_json_that_says_what_it_was_measured_with(
     model: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

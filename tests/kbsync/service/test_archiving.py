@@ -383,7 +383,16 @@ def at_home(world: World, home: Home) -> World:
     return World(State.open(f"sqlite:///{home.database}", world.clock, archive=home.archive), world.clock)
 
 
-@pytest.mark.parametrize("point", ["after-state", "after-segment", "after-event", "after-page"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "after-state",
+        *(
+            pytest.param(point, marks=pytest.mark.slow)
+            for point in ("after-segment", "after-event", "after-page")
+        ),
+    ],
+)
 def test_killed_at_a_crash_point_the_next_application_ends_the_same(
     point: str, at_home: World, home: Home
 ) -> None:
