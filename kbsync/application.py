@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Self
 
 import structlog
@@ -16,6 +17,7 @@ from connectors.observations import Connector
 from editing.spec import Case
 from editing.special_tokens import special_tokens
 from kbsync import identity, telemetry
+from kbsync.announced import Announced, AnnouncedBase, ModelToImport
 from kbsync.catalogue.relations import Catalogue, load_catalogue
 from kbsync.environments import STORE_PREFIXES
 from kbsync.errors import BadConfiguration, KbsyncError
@@ -25,7 +27,7 @@ from kbsync.home import Home
 from kbsync.intake.pull import Intake
 from kbsync.intake.source import Source
 from kbsync.leadership import LEASE_NAME, LEASE_TTL, Leadership
-from kbsync.settings.base_model import Base, Imported, import_base
+from kbsync.settings.base_model import Base, Imported, edit_settings_of, import_base, named_device
 from kbsync.settings.canaries import read_canaries
 from kbsync.settings.in_force import in_force
 from kbsync.settings.refusals import read_refusals
@@ -46,6 +48,8 @@ class Application:
     """Set by SIGTERM: long work ends at its next safe point."""
     safe_point: Callable[[], None] = lambda: None
     """Called by long work wherever it can be interrupted without loss; the leader may raise an exception there."""
+    importer: Callable[[ModelToImport], str | None] = lambda model: None
+    """Imports a base in another process, which has torch in memory, and returns its digest; None if it could not."""
     _imported: Imported | None = field(default=None, init=False)
     """How the files of `base` looked when this process imported it."""
     _leadership: Leadership | None = field(default=None, init=False)
@@ -87,12 +91,35 @@ class Application:
             )
         before, now = self.imported_base(), Imported.of(path, self.settings.edit)
         base = before.base(path, self.home, self.settings.edit) if before is not None else None
+        if base is None and path.is_dir():
+            digest = self.importer(self._model_to_import(path))
+            base = replace(now, digest=digest).base(path, self.home, self.settings.edit) if digest else None
         if base is None:
             base = import_base(path, self.home, self.settings.edit)
         self._imported = replace(now, digest=base.digest)
         if self._imported != before:
             self._imported.write(self.home.imported_base)
         return base
+
+    def _model_to_import(self, path: Path) -> ModelToImport:
+        """What has to be imported, if `path` is a model directory; raises BadConfiguration."""
+        chosen = self.settings.edit.over(edit_settings_of(path))
+        names = ("architecture_blocks", "architecture_writer", "architecture_norm")
+        architecture = {name: getattr(chosen, name) for name in names}
+        return ModelToImport(path, self.home.base, architecture, named_device(self.settings.model.device))
+
+    def announced(self) -> Announced | None:
+        """The base that the next spec will name, as far as can be told without reading the model."""
+        path, imported = self.settings.model.path, self.imported_base()
+        if path is None or not path.is_dir():
+            return None
+        if imported is None:
+            with suppress(BadConfiguration):
+                return self._model_to_import(path)
+        if imported is None or not imported.looks_like(path):
+            return None
+        device = named_device(self.settings.model.device)
+        return AnnouncedBase(self.home.base / imported.digest, imported.digest, device)
 
     def imported_base(self) -> Imported | None:
         """The record of the last import of a base, without reading the model."""

@@ -30,6 +30,7 @@ from editing.errors import EditingError, FailureKind
 from editing.progress import TimedProgress, silent
 from editing.spec import SPEC_VERSION, BuildReport
 from kbsync import telemetry
+from kbsync.announced import Announced, ModelToImport, message_of
 from kbsync.environments import COMPUTE_PREFIXES, minimal
 from kbsync.errors import KbsyncError
 
@@ -62,15 +63,6 @@ class Stopping(KbsyncError):
     exit_code = 75
 
 
-@dataclass(frozen=True, slots=True)
-class AnnouncedBase:
-    """The imported base that the next spec will probably name."""
-
-    directory: Path
-    digest: str
-    device: str | None
-
-
 class Worker(Protocol):
     """A process with a loaded model that executes specs."""
 
@@ -79,10 +71,17 @@ class Worker(Protocol):
         """Executor, host and process, for the record of attempts."""
         ...
 
-    def prepare(self, base: AnnouncedBase | None) -> None:
-        """Announce a spec: start the worker in the background, and load `base` if it is known.
+    def prepare(self, base: Announced | None) -> None:
+        """Announce a spec: start the worker in the background, and load `base`, or import it, if it is known.
 
         Returns at once and raises nothing: what goes wrong is found, and counted, by `execute`.
+        """
+        ...
+
+    def import_base(self, model: ModelToImport) -> str | None:
+        """The digest of the base that the worker imported from `model`, whether or not it was announced.
+
+        None if it could not: whoever imports it then meets the reason.  Raises Stopping.
         """
         ...
 
@@ -142,6 +141,8 @@ class LocalWorker:
         self._process: subprocess.Popen[str] | None = None
         self._used = False
         """The process has been given a spec."""
+        self._importing: ModelToImport | None = None
+        """What the process was last asked to import."""
         self._lines: queue.Queue[str | None] = queue.Queue()
 
     @property
@@ -149,18 +150,39 @@ class LocalWorker:
         pid = self._process.pid if self._process is not None else "not started"
         return f"local:{socket.gethostname()}:{pid}"
 
-    def prepare(self, base: AnnouncedBase | None) -> None:
+    def prepare(self, base: Announced | None) -> None:
         if self._process is not None and self._process.poll() is None:
             return
         with suppress(OSError):
-            process = self._begin()
-            load = {"base": str(base.directory), "digest": base.digest, "device": base.device} if base else {}
-            self._send(process, {"load": {"base": None, "digest": "", "device": None} | load})
+            self._announce(self._begin(), base)
+
+    def _announce(self, process: subprocess.Popen[str], base: Announced | None) -> None:
+        self._importing = base if isinstance(base, ModelToImport) else None
+        self._send(process, message_of(base))
+
+    def import_base(self, model: ModelToImport) -> str | None:
+        try:
+            with self._supervised():
+                process = self._running()
+                if self._importing != model:
+                    self._announce(process, model)
+                while (event := self._next_event(process)).get("event") != "imported":
+                    pass
+        except (WorkerFailed, BrokenPipeError) as failure:
+            log.warning("base.not_imported_by_worker", reason=str(failure))
+            return None
+        self._importing = None
+        return str(event["digest"]) if event.get("digest") else None
 
     def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:
+        with self._supervised(), telemetry.phases(progress) as noted:
+            return self._execute(spec, noted)
+
+    @contextmanager
+    def _supervised(self) -> Iterator[None]:
+        """End the process if waiting for it fails or is interrupted."""
         try:
-            with telemetry.phases(progress) as noted:
-                return self._execute(spec, noted)
+            yield
         except (WorkerFailed, Stopping):
             self.stop()
             raise
@@ -218,7 +240,7 @@ class LocalWorker:
 
     def _begin(self) -> subprocess.Popen[str]:
         process = self._process = self._start()
-        self._used = False
+        self._used, self._importing = False, None
         self._lines = queue.Queue()
         assert process.stdout is not None
         threading.Thread(target=_pump, args=(process.stdout, self._lines), daemon=True).start()

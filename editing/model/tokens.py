@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from editing.errors import RequestError
 from editing.model.spelling import Spelling, shortened
 from editing.requests import PLACEHOLDER, EditRequest
+from editing.undisturbed import undisturbed
 
 _SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC", "FULLWIDTH")
 """Scripts whose running text has no spaces between words, by the first word of a character's name."""
@@ -174,8 +175,10 @@ def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[Encoded | RequestErro
     """Tokenise the texts in one call; if the tokenizer refuses the batch, one by one, to find the cause."""
 
     def encode(some: Sequence[str]) -> list[Encoded]:
-        rows = tokenizer(list(some), return_offsets_mapping=True, return_special_tokens_mask=True)
-        return list(zip(rows["input_ids"], rows["offset_mapping"], rows["special_tokens_mask"], strict=True))
+        with undisturbed():
+            rows = tokenizer(list(some), return_offsets_mapping=True, return_special_tokens_mask=True)
+            columns = (rows[name] for name in ("input_ids", "offset_mapping", "special_tokens_mask"))
+            return list(zip(*columns, strict=True))
 
     try:
         return [*encode(texts)]

@@ -4,6 +4,9 @@ Reads `{"spec": "<path>/spec.json"}` from stdin, one line per round, and answers
 `protocol.py` on stdout; the output of libraries goes to stderr.  The report is written next to the spec.
 `{"load": {"base": "<directory>", "digest": …, "device": …}}` announces a round: torch is imported and the base, if
 one is named, loaded.  Nothing answers it, and a failure is left to the round.
+`{"import": {"source": "<model>", "root": "<bases>", "architecture": {…}, "device": …}}` imports a base that a round
+will name, and loads it.  Its digest is answered as soon as it is known, null if the import failed: the reader imports
+it then, and meets the same error.
 End of input ends the worker with 0; SIGTERM ends it at the next safe point with 143; both leave finished δs
 in the cache and no unfinished directory.
 """
@@ -11,12 +14,14 @@ in the cache and no unfinished directory.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
+import math
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -32,6 +37,7 @@ from editing.errors import (
     SpecError,
     Stopped,
 )
+from editing.settings import EditSettings
 from editing.spec import SPEC_VERSION
 from editing.worker.protocol import Channel
 
@@ -104,6 +110,9 @@ class RoundServer:
             if "load" in message:
                 self._load(**message["load"])
                 return
+            if "import" in message:
+                self._import(**message["import"])
+                return
             self._busy = True
             with self.channel.working():
                 self.channel.emit("report", path=str(self._round(message["spec"])))
@@ -127,6 +136,9 @@ class RoundServer:
             workshop = self._ready()
             if base is not None:
                 workshop.load(Path(base), digest, device)
+                # Libraries and model stay, and take a third of a second to traverse: collections leave them out.
+                gc.collect()
+                gc.freeze()
         except Stopped:
             raise
         except Exception:  # noqa: BLE001  the round meets the same error, and reports it
@@ -134,6 +146,26 @@ class RoundServer:
             if self._workshop is not None:
                 self._workshop.forget()
         self.channel.raise_if_stopping()
+
+    def _import(self, source: str, root: str, architecture: Mapping[str, Any], device: str | None) -> None:
+        """Import a base, say which one it is, and load it; SIGTERM ends this at once, and no part of it stays."""
+        imported = None
+        try:
+            # Copying the weights reports no progress, and takes as long as the disk needs.
+            with self.channel.working(patience=math.inf):
+                from editing.model.architectures import described  # imports torch
+                from editing.model.loading import editable_tensors
+                from editing.storage.checkpoints import import_base
+
+                editable = editable_tensors(Path(source), described(EditSettings(**architecture)))
+                imported = import_base(Path(source), Path(root), editable)
+        except Stopped:
+            raise
+        except Exception:  # noqa: BLE001  whoever asked for it meets the same error
+            traceback.print_exc()
+        self.channel.emit("imported", digest=imported and imported[0])
+        if imported is not None:
+            self._load(str(imported[1]), imported[0], device)
 
     def _ready(self) -> RoundRunner:
         if self._workshop is None:
@@ -153,7 +185,8 @@ def _message(line: str) -> dict[str, Any]:
     """One line of the input; raises SpecError."""
     try:
         message = json.loads(line)
-        if isinstance(message["spec"] if "load" not in message else message["load"], str | dict):
+        kind = next((kind for kind in ("load", "import") if kind in message), "spec")
+        if isinstance(message[kind], str if kind == "spec" else dict):
             return dict(message)
     except (ValueError, KeyError, TypeError):
         pass

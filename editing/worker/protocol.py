@@ -4,6 +4,7 @@
     {"event": "progress", "phase": …, "done": …, "total": …, "rate": …, "eta_s": …}
     {"event": "heartbeat"}
     {"event": "log", "message": …, …}          a preflight, for one, before a build begins
+    {"event": "imported", "digest": …}         a base; null if that failed
     {"event": "report", "path": …}
     {"event": "error", "kind": "out_of_memory|bad_spec|data|internal", "message": …, "retry": …}
 
@@ -90,11 +91,15 @@ class Channel:
             raise Stopped("asked to stop: finished δs are kept, the next attempt carries on from there")
 
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """Send heartbeats inside the block while the work progresses and the parent process lives."""
+    def working(self, *, patience: float | None = None) -> Iterator[None]:
+        """Send heartbeats inside the block while the work progresses and the parent process lives.
+
+        `patience`: seconds without progress after which they stop; None: the channel's.
+        """
         self._moved = time.monotonic()
         ended = threading.Event()
-        thread = threading.Thread(target=self._beat, args=(ended,), daemon=True)
+        allowed = self._patience if patience is None else patience
+        thread = threading.Thread(target=self._beat, args=(ended, allowed), daemon=True)
         thread.start()
         try:
             yield
@@ -102,9 +107,9 @@ class Channel:
             ended.set()
             thread.join()
 
-    def _beat(self, ended: threading.Event) -> None:
+    def _beat(self, ended: threading.Event, patience: float) -> None:
         while not ended.wait(self._heartbeat):
             if os.getppid() != self._parent:
                 self.stop()
-            if time.monotonic() - self._moved < self._patience:
+            if time.monotonic() - self._moved < patience:
                 self.emit("heartbeat")

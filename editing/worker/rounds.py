@@ -8,6 +8,7 @@ The written checkpoint is what is judged, in the dtype in which it will be serve
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,6 +68,7 @@ class Workshop:
     def forget(self) -> None:
         """Drop the base: after an error, its state is unknown."""
         self._kept = None
+        gc.unfreeze()  # what a process loads in advance is left out of its collections (`process.py`)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

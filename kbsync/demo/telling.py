@@ -39,7 +39,7 @@ class Telling:
     def leading(self) -> Iterator[Leadership]:
         """Hold the lease, with a worker, within the block."""
         with self.app.leading() as leadership, workers(self.app, leadership) as self.worker:
-            self.worker.prepare(None)
+            self.worker.prepare(self.app.announced())
             yield leadership
 
     def sync(self, leadership: Leadership, *, bootstrap: bool = False) -> CycleReport:

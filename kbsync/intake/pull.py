@@ -7,16 +7,16 @@ step twice changes nothing.  An `Intake` serves one cycle: its volume breaker co
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
 
 from connectors.observations import Connector, Poll
+from editing.undisturbed import undisturbed
 from kbsync.admission.policy import Policy
 from kbsync.catalogue.relations import Catalogue
 from kbsync.intake import entities, rendering
@@ -144,7 +144,7 @@ class Intake:
             waiting = bool(tx.unrendered(self.catalogue, 1))
         report = self.readmit(pairs)
         while waiting:
-            with _undisturbed(), self.write() as tx:
+            with undisturbed(), self.write() as tx:
                 page = rendering.render_listed(tx, self.catalogue, PAGE)
                 self._admit(tx, page, report, bootstrap=False)
             waiting = len(page) == PAGE
@@ -210,7 +210,7 @@ class Intake:
         yet, and the caller has to `admit_page` what was read.
         """
         report = IntakeReport()
-        with _undisturbed(), self.write() as tx:
+        with undisturbed(), self.write() as tx:
             step = without_forgotten(tx, step)
             rows = [stored(observation) for observation in step.observations]
             touched = entities.name(tx, self.catalogue, step)
@@ -236,7 +236,7 @@ class Intake:
         self, pairs: Iterable[SlotKey], report: IntakeReport, *, bootstrap: bool, cursors: Mapping[str, str]
     ) -> None:
         """Admit slots from their stored observations, and keep the cursors that cover them, in one transaction."""
-        with _undisturbed(), self.write() as tx:
+        with undisturbed(), self.write() as tx:
             self._admit(tx, pairs, report, bootstrap=bootstrap)
             for name, cursor in cursors.items():
                 tx.set_cursor(name, cursor)
@@ -258,16 +258,3 @@ class Intake:
         report.tripped, report.stopped = breaker.tripped, breaker.refused - refused
         if breaker.tripped and not already:
             tx.emit("breaker.tripped", ACTOR, {"limit": self.policy.max_accepted})
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Disable garbage collection during one step: its thousands of small rows contain no reference cycles,
-    and traversing them repeatedly took a third of the time (measured in benchmarks/sources.py)."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from editing.progress import TimedProgress, silent
@@ -10,7 +11,7 @@ from kbsync import telemetry
 from kbsync.application import Application
 from kbsync.deployment.live import lost, withheld
 from kbsync.deployment.outbox import Outbox
-from kbsync.executor import AnnouncedBase, Worker
+from kbsync.executor import Worker
 from kbsync.intake.report import IntakeReport
 from kbsync.leadership import ACTOR, Leadership
 from kbsync.runs import promotion, recovery
@@ -22,7 +23,6 @@ from kbsync.service.forgotten_file import forget_again
 from kbsync.service.housekeeping import clean_up
 from kbsync.service.reading import pull
 from kbsync.service.retention import apply_if_due
-from kbsync.settings.base_model import named_device
 from state.records import Run
 
 MOST_RUNS = 3
@@ -94,7 +94,7 @@ def cycle(
                 only=reading.only,
                 asked=asked,
                 progress=progress,
-                expect=lambda: worker.prepare(_announced(app)),
+                expect=lambda: worker.prepare(app.announced()),
             )
             leadership.renew()
             if waits:
@@ -186,18 +186,15 @@ def _new_runs(lifecycle: Lifecycle, unfinished: list[Run], occasion: Occasion) -
     return runs, ""
 
 
-def workers(app: Application, leadership: Leadership) -> AbstractContextManager[Worker]:
-    """A worker for the duration of the block; every heartbeat from it renews the lease."""
-    return app.executor(alive=leadership.renew).worker(app.home.worker_log)
-
-
-def _announced(app: Application) -> AnnouncedBase | None:
-    """The base that the next spec will name, if it has been imported and its files look unchanged."""
-    path, imported = app.settings.model.path, app.imported_base()
-    if path is None or imported is None or not imported.looks_like(path):
-        return None
-    directory = app.home.base / imported.digest
-    return AnnouncedBase(directory, imported.digest, named_device(app.settings.model.device))
+@contextmanager
+def workers(app: Application, leadership: Leadership) -> Iterator[Worker]:
+    """A worker for the duration of the block, which also imports the base; every heartbeat from it renews the lease."""
+    with app.executor(alive=leadership.renew).worker(app.home.worker_log) as worker:
+        before, app.importer = app.importer, worker.import_base
+        try:
+            yield worker
+        finally:
+            app.importer = before
 
 
 def notify_servers(app: Application, leadership: Leadership, *, asked: bool = False) -> tuple[Run, ...]:

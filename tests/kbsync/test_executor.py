@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from editing.spec import SPEC_VERSION
-from kbsync.executor import AnnouncedBase, LocalExecutor, Stopping, WorkerFailed
+from kbsync.announced import AnnouncedBase, ModelToImport
+from kbsync.executor import LocalExecutor, Stopping, WorkerFailed
 from kbsync.home import Home
 
 READY = f'print(\'{{"event": "ready", "version": {SPEC_VERSION}, "pid": 1}}\', flush=True)'
@@ -195,3 +196,66 @@ def test_a_worker_that_cannot_be_announced_a_spec_fails_at_the_spec(tmp_path: Pa
         worker.prepare(None)
         with pytest.raises(WorkerFailed, match="no worker could be started"):
             worker.execute(tmp_path / "spec.json")
+
+
+IMPORTS = """
+heard = open(HEARD, "a", buffering=1)
+READY
+for line in sys.stdin:
+    heard.write(line)
+    if "import" in json.loads(line):
+        for event in ({"event": "heartbeat"}, {"event": "imported", "digest": DIGEST}):
+            print(json.dumps(event), flush=True)
+    else:
+        print(json.dumps({"event": "error", "kind": "data", "message": "answered", "retry": False}), flush=True)
+"""
+"""The body of a worker that answers imports with DIGEST and specs with an error."""
+
+MODEL = ModelToImport(Path("/model"), Path("/base"), {"architecture_blocks": "h"}, "cpu")
+
+
+def importing(tmp_path: Path, digest: str | None) -> tuple[LocalExecutor, Path]:
+    heard = tmp_path / "heard"
+    body = IMPORTS.replace("HEARD", repr(str(heard))).replace("READY", READY)
+    return executor(tmp_path, body.replace("DIGEST", repr(digest))), heard
+
+
+def test_a_worker_imports_a_base_once_whether_or_not_that_was_announced(tmp_path: Path) -> None:
+    imports, heard = importing(tmp_path, "abc")
+    with imports.worker(tmp_path / "log") as worker:
+        worker.prepare(MODEL)
+        assert worker.import_base(MODEL) == "abc"
+    with imports.worker(tmp_path / "log") as worker:
+        assert worker.import_base(MODEL) == "abc"
+    message = {
+        "source": "/model",
+        "root": "/base",
+        "architecture": {"architecture_blocks": "h"},
+        "device": "cpu",
+    }
+    assert [json.loads(line) for line in heard.read_text().splitlines()] == 2 * [{"import": message}]
+
+
+def test_an_import_that_nobody_waited_for_does_not_disturb_the_next_spec(tmp_path: Path) -> None:
+    imports, _ = importing(tmp_path, None)
+    with imports.worker(tmp_path / "log") as worker:
+        worker.prepare(MODEL)
+        with pytest.raises(WorkerFailed, match="answered"):
+            worker.execute(tmp_path / "spec.json")
+
+
+@pytest.mark.parametrize("body", ["", f"{READY}\nsys.stdin.readline()\nos.kill(os.getpid(), signal.SIGKILL)"])
+def test_a_worker_that_dies_imports_no_base_and_neither_does_one_that_cannot(
+    tmp_path: Path, body: str
+) -> None:
+    imports = executor(tmp_path, body) if body else importing(tmp_path, None)[0]
+    with imports.worker(tmp_path / "log") as worker:
+        assert worker.import_base(MODEL) is None
+
+
+def test_a_daemon_that_is_asked_to_stop_does_not_wait_for_an_import(tmp_path: Path) -> None:
+    stopping = threading.Event()
+    body = f"{READY}\nsys.stdin.readline()\ntime.sleep(600)"
+    waits = executor(tmp_path, body, stopping=stopping, idle=stopping.set)
+    with waits.worker(tmp_path / "log") as worker, pytest.raises(Stopping):
+        worker.import_base(MODEL)

@@ -19,7 +19,8 @@ from editing.fact_failure import FactFailure
 from editing.progress import TimedProgress, silent
 from editing.spec import BuildReport, BuildSpec, FactReport, Measure
 from editing.storage import checkpoints
-from kbsync.executor import AnnouncedBase, FailureKind, WorkerFailed
+from kbsync.announced import Announced, ModelToImport
+from kbsync.executor import FailureKind, WorkerFailed
 
 RETRIED: dict[FailureKind, bool] = {
     "killed": True,
@@ -40,8 +41,12 @@ class Scripted:
     def __init__(self, failures: Iterable[FailureKind] = ()) -> None:
         self.failures = list(failures)
 
-    def prepare(self, base: AnnouncedBase | None) -> None:
+    def prepare(self, base: Announced | None) -> None:
         """There is nothing to load."""
+
+    def import_base(self, model: ModelToImport) -> str | None:
+        """It imports none: the application does."""
+        return None
 
     def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:
         if self.failures:

@@ -27,6 +27,9 @@ def main(hold: Path) -> None:
         message = json.loads(line)
         if "load" in message:
             continue  # a spec is announced; there is nothing to load
+        if "import" in message:
+            emit("imported", digest=None)
+            continue
         spec = Path(message["spec"])
         emit("progress", phase="targets", done=0, total=1)
         while hold.exists() and BuildSpec.read(spec).mode in ("build", "judge"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import json
 import os
 import signal
@@ -22,7 +24,8 @@ from editing.evaluation.scoring import answer_length
 from editing.settings import EditSettings
 from editing.spec import BuildReport, BuildSpec, Case, FactSpec, Wording
 from editing.storage.checkpoints import collect_garbage, import_base, read_editable, verify
-from editing.worker.process import classify
+from editing.worker.process import RoundServer, classify
+from editing.worker.protocol import Channel
 from tests.support.paths import REPOSITORY
 from tests.support.tiny_models import SENTENCES, gpt2, learn, llama, save, tokenizer
 
@@ -423,6 +426,36 @@ def test_a_base_that_cannot_be_loaded_in_advance_is_reported_by_the_round(home: 
     failed = worker.fail(json.dumps({"spec": str(lost)}))
     assert (failed["kind"], failed["retry"]) == ("data", False)
     assert worker.close() == 0
+
+
+@pytest.mark.slow
+def test_a_worker_imports_a_base_and_loads_it(imported: Home, home: Home) -> None:
+    worker = Process()
+    asked = {"root": str(home.root / "base"), "architecture": {}, "device": None}
+    worker.say(json.dumps({"import": {"source": str(home.root / "nowhere"), **asked}}))
+    assert worker.until("imported", "error") == {"event": "imported", "digest": None}
+    worker.say(json.dumps({"import": {"source": str(imported.root / "source"), **asked}}))
+    assert worker.until("imported", "error") == {"event": "imported", "digest": home.digest}
+    base = home.root / "base" / home.digest
+    assert verify(base) == home.digest
+    report = worker.round(home.spec("1", (FRANCE,), mode="ask", out="", base=str(base)))
+    assert report.facts[0].base_answer == "Paris"
+    phases = [event["phase"] for event in worker.events if event["event"] == "progress"]
+    assert phases.index("load") < phases.index("start")
+    assert worker.close() == 0
+
+
+def test_what_is_loaded_in_advance_is_left_out_of_collections_until_it_is_dropped(home: Home) -> None:
+    channel = Channel(io.StringIO())
+    server = RoundServer(channel)
+    try:
+        server.serve(json.dumps({"load": {"base": str(home.base), "digest": home.digest, "device": "cpu"}}))
+        assert gc.get_freeze_count() > 0
+        server.serve(json.dumps({"load": {"base": str(home.root), "digest": "", "device": "cpu"}}))
+    finally:
+        frozen = gc.get_freeze_count()
+        gc.unfreeze()
+    assert frozen == 0
 
 
 def test_sigterm_ends_a_worker_that_only_loads(home: Home) -> None:

@@ -14,8 +14,8 @@ import pytest
 from editing.progress import TimedProgress, silent
 from editing.spec import BuildReport
 from editing.storage import checkpoints
+from kbsync.announced import Announced, AnnouncedBase, ModelToImport
 from kbsync.errors import TryLater, UsageError
-from kbsync.executor import AnnouncedBase
 from kbsync.intake import quarantine
 from kbsync.runs import promotion
 from kbsync.service.cycle import CycleReport, cycle
@@ -313,7 +313,7 @@ def test_the_worker_gets_ready_once_a_source_states_something_new_and_not_before
     assert [run.state for run in cycle_with(micro, worker).runs] == ["deployed"]
     with micro.application() as app:
         (announced,) = worker.prepared
-        assert announced is not None
+        assert isinstance(announced, AnnouncedBase)
         assert (announced.directory, announced.digest) == (app.base.directory, app.base.digest)
     assert worker.early
 
@@ -328,15 +328,24 @@ def test_a_base_whose_files_have_changed_is_not_announced(micro: Micro) -> None:
     assert worker.prepared == [None]
 
 
+def test_a_model_that_was_never_imported_is_announced_to_be_imported(micro: Micro) -> None:
+    micro.say(FACTS)
+    worker = Waiting()
+    cycle_with(micro, worker)
+    (announced,) = worker.prepared
+    assert isinstance(announced, ModelToImport)
+    assert (announced.source, announced.root) == (micro.root / "model", micro.home.base)
+
+
 class Waiting(Scripted):
     """Notes what it is announced, and whether that was before its first spec."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.prepared: list[AnnouncedBase | None] = []
+        self.prepared: list[Announced | None] = []
         self.early = False
 
-    def prepare(self, base: AnnouncedBase | None) -> None:
+    def prepare(self, base: Announced | None) -> None:
         self.prepared.append(base)
 
     def execute(self, spec: Path, progress: TimedProgress = silent) -> BuildReport:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from editing.storage.checkpoints import import_base
+from kbsync.announced import ModelToImport
+from kbsync.errors import BadConfiguration
 from kbsync.settings import base_model
 from tests.support.micro import Micro, make
 from tests.support.paths import REPOSITORY
@@ -60,6 +64,37 @@ def test_a_process_that_finds_its_base_imported_does_not_import_torch(micro: Mic
 def test_an_imported_base_is_not_read_again(micro: Micro, imports: list[Path]) -> None:
     assert digest(micro) == digest(micro)
     assert len(imports) == 1
+
+
+def test_a_base_that_a_worker_imported_is_recognised(micro: Micro, imports: list[Path]) -> None:
+    def imported(model: ModelToImport) -> str:
+        return import_base(model.source, model.root)[0]
+
+    with micro.application() as app:
+        app.importer = imported
+        found = app.base
+    assert found.directory == micro.home.base / found.digest
+    assert (digest(micro), imports) == (found.digest, [])
+
+
+@pytest.mark.parametrize("answer", [None, "f" * 64])
+def test_what_a_worker_could_not_import_the_application_imports(
+    micro: Micro, imports: list[Path], answer: str | None
+) -> None:
+    with micro.application() as app:
+        app.importer = lambda model: answer
+        assert app.base.directory.is_dir()
+    assert len(imports) == 1
+
+
+def test_no_worker_is_asked_to_import_what_is_no_directory(micro: Micro) -> None:
+    shutil.rmtree(micro.root / "model")
+    asked: list[ModelToImport] = []
+    with micro.application() as app:
+        app.importer = asked.append
+        with pytest.raises(BadConfiguration, match="no model directory"):
+            _ = app.base
+    assert asked == []
 
 
 def test_a_damaged_base_is_imported_again(micro: Micro, imports: list[Path]) -> None:
