@@ -8,7 +8,8 @@ Mode = Literal["build", "judge", "ask", "plan", "view", "statistics", "residuals
 """`build` edits and judges.  `view` edits and asks `prompts` but judges nothing; the checkpoint is written if `out` is
 named.  `judge` measures the kept checkpoint in `out` again: its digest is verified, and nothing
 is optimised or written.  `ask` only asks the base every prompt, so that the planner learns what is known before it
-plans (checkpoint and checkpoint_digest are then empty, and `answer` is the base's).  `plan` only estimates the cost of
+plans (checkpoint and checkpoint_digest are then empty, and `answer` is the base's), and the base or `live` the spec's
+`prompts`.  `plan` only estimates the cost of
 a build, in the report's `cost` (`cost.preflight`).
 
 `statistics` and `residuals` compute one share of that part of a build, into the cache, so that several machines can

@@ -179,7 +179,7 @@ class BuildSpec:
     step: int = 0
     """Index of the edited layer that the modes `keys` and `solve` are about."""
     prompts: tuple[str, ...] = ()
-    """What mode `view` asks the edited model, greedily; the report has its `answers`."""
+    """What `view` asks the edited model, and `ask` the checkpoint in `live`, or the base; the report has `answers`."""
     wanted: str | None = None
     """File of all that is wanted, for the checkpoint's retrieval pack (`editing.storage.pack`); None: no pack."""
     wanted_digest: str = ""
@@ -331,7 +331,7 @@ class BuildReport:
     failures: tuple[FactFailure, ...] = ()
     """Facts of the spec that are in neither the checkpoint nor `facts`, and further wordings left out."""
     answers: tuple[str, ...] = ()
-    """The edited model's answers to `BuildSpec.prompts`, in their order."""
+    """The answers to `BuildSpec.prompts`, in their order."""
     spec_digest: str = ""
     """SHA-256 of the spec file that this report answers; a retried worker uses it to recognise finished work."""
     version: int = REPORT_VERSION

@@ -221,7 +221,8 @@ class Home:
         return self.round(run_id, int(checkpoint.rpartition("-")[2]))
 
     def questions(self, name: str) -> RunDirectory:
-        """Spec and report of questions outside any run: `ask` (the base's answers), `plan` (a forecast)."""
+        """Spec and report of questions outside any run: `ask` (what the base knows), `probes` (which probes it
+        answers), `said` (answers to prompts), `plan` (a forecast)."""
         return RunDirectory(self.runs / name)
 
     def prepare(self) -> Home:

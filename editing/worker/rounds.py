@@ -43,6 +43,7 @@ from editing.spec import BuildReport, BuildSpec, FactReport, FactSpec
 from editing.storage.assembling import clear
 from editing.storage.checkpoints import read_changed, read_manifest, verify
 from editing.storage.loaded import load_base
+from editing.worker.asking import answered
 from editing.worker.beginnings import without_first_tokens
 from editing.worker.candidates import Written, as_stored, write_candidate
 from editing.worker.conversations import with_conversations
@@ -133,7 +134,8 @@ class _Round:
         crash_point("editing.worker:after-known")
         if self.spec.mode == "ask":
             facts = tuple(FactReport(id, b.known, b.answer, b.answer, b.known) for id, b in known.items())
-            return self._report("", facts, ())
+            said = answered(self.model, self.tokenizer, self.spec)
+            return replace(self._report("", facts, ()), answers=said)
         self._converse(known)
         if self.spec.mode in PARTS:
             self.kept.begin(given, self.spec, known)

@@ -68,12 +68,11 @@ class _Story(Telling):
         super().__init__(home, config, StoryClock(DAY_ONE), progress, quiet=quiet)
 
     def tell(self, started: float) -> DemoResult:
-        with self.app:
-            with self.leading() as leadership:
-                self._begin(leadership)
-                self._follow_the_news(leadership)
-                self._take_a_bad_batch(leadership)
-                self._go_back_and_forth(leadership)
+        with self.app, self.leading() as leadership:
+            self._begin(leadership)
+            self._follow_the_news(leadership)
+            self._take_a_bad_batch(leadership)
+            self._go_back_and_forth(leadership)
             return self._outcome(started)
 
     def _begin(self, leadership: Leadership) -> None:
@@ -151,7 +150,7 @@ class _Story(Telling):
     def _show_changes(self) -> None:
         if self.quiet:
             return
-        told = tally.facts(self.app, known=False)
+        told = tally.facts(self.app, known=False, ask=self.answers)
         print_table(
             "what the news made of the model",
             ("prompt", "base said", "live says", "wanted", "verdict", "why"),
@@ -161,7 +160,7 @@ class _Story(Telling):
     def _outcome(self, started: float) -> DemoResult:
         outcome = DemoResult(
             live=str(self.app.home.live),
-            facts=tally.facts(self.app) if self.quiet else [],
+            facts=tally.facts(self.app, ask=self.answers) if self.quiet else [],
             gates=tally.gates(self.app),
             runs=tally.runs(self.app),
             seconds=round(time.monotonic() - started, 1),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from kbsync.application import Application
 from kbsync.console import print_table
 from kbsync.gates import GateStanding, standing
-from kbsync.queries.answers import answers
+from kbsync.queries.answers import Answer
 from state.records import Fact
 
 StoryVerdict = Literal["promoted", "known", "held", "quarantined", "retracted", "rejected"]
@@ -46,14 +46,18 @@ class StoryRun:
     state: str
 
 
-def facts(app: Application, *, known: bool = True) -> list[StoryFact]:
+Ask = Callable[[Application, Sequence[str]], Sequence[Answer]]
+"""The answers of the base and of live to each prompt."""
+
+
+def facts(app: Application, *, ask: Ask, known: bool = True) -> list[StoryFact]:
     """One row for each slot's current facts: old and new object, the models' answers, the verdict and its reason.
 
     Without `known`, those that the base already stated are left out, and no model is asked about them.
     """
     slots, verdicts = _current(app)
     shown = [(fact, verdict) for fact, verdict in verdicts if known or verdict != "known"]
-    found = answers(app, [fact.prompt for fact, _ in shown])
+    found = ask(app, [fact.prompt for fact, _ in shown])
     return [
         StoryFact(
             fact.subject,

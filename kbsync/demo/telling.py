@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +15,8 @@ from kbsync.demo.setting import StoryClock
 from kbsync.executor import Worker
 from kbsync.home import Home
 from kbsync.leadership import Leadership
+from kbsync.queries.answers import Answer
+from kbsync.runs.questions import said
 from kbsync.service.cycle import CycleReport, Reading, cycle, workers
 from kbsync.settings.loading import load as load_settings
 
@@ -63,6 +65,17 @@ class Telling:
             report = self.sync(leadership, bootstrap=bootstrap)
             if all(run.state != "rejected" for run in report.runs):
                 return
+
+    def answers(self, app: Application, prompts: Sequence[str]) -> list[Answer]:
+        """The answers of the base and of live to each prompt, from the worker, which has both in memory."""
+        assert self.worker is not None
+        with app.state.read() as tx:
+            live = tx.live()
+        base = said(app, self.worker, prompts)
+        now: Sequence[str | None] = [None] * len(prompts)
+        if live is not None:
+            now = said(app, self.worker, prompts, app.home.checkpoint(live.path))
+        return [Answer(*row) for row in zip(prompts, base, now, strict=True)]
 
     def live(self) -> str | None:
         """The digest of the live checkpoint."""

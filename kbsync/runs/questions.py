@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from editing.fact_failure import FactFailure
 from editing.preflight import Preflight
@@ -16,7 +17,7 @@ from kbsync.leadership import Leadership
 from kbsync.runs.attempts import ask
 from kbsync.runs.planning import Plan
 from kbsync.runs.probe_triples import ProbeTriple
-from kbsync.runs.specs import ask_spec, plan_spec, question_spec
+from kbsync.runs.specs import ask_spec, plan_spec, prompts_spec, question_spec
 from state.records import BaseAnswer, Fact
 
 
@@ -63,6 +64,22 @@ def base_states(
     report = _ask(app, worker, question_spec(app, questions), app.home.questions("probes"), progress)
     known = {fact.id for fact in report.facts if fact.known}
     return [question.id in known for question in questions]
+
+
+def said(
+    app: Application,
+    worker: Worker,
+    prompts: Sequence[str],
+    checkpoint: Path | None = None,
+    progress: TimedProgress = silent,
+) -> list[str]:
+    """What the base answers to each prompt, or the checkpoint in a directory, which has to be built from that base.
+
+    As `kbsync.queries.answers.said`, but the worker has the model in memory.
+    """
+    directory = app.home.questions("said").prepare()
+    directory.report.unlink(missing_ok=True)  # another checkpoint may be there now
+    return list(_ask(app, worker, prompts_spec(app, prompts, checkpoint), directory, progress).answers)
 
 
 def forecast(

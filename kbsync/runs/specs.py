@@ -105,6 +105,20 @@ def question_spec(app: Application, questions: Sequence[FactSpec]) -> BuildSpec:
     return _spec(app, configured(app), run="ask", out="", facts=tuple(questions), live=None, mode="ask")
 
 
+def prompts_spec(app: Application, prompts: Sequence[str], checkpoint: Path | None) -> BuildSpec:
+    """Ask the base, or a checkpoint that was built from it, `prompts`."""
+    return _spec(
+        app,
+        configured(app),
+        run="said",
+        out="",
+        facts=(),
+        live=None if checkpoint is None else str(checkpoint),
+        mode="ask",
+        prompts=tuple(prompts),
+    )
+
+
 def plan_spec(app: Application, facts: Sequence[Fact]) -> BuildSpec:
     """Ask what building a view of `facts` would cost, without building it."""
     base = configured(app)

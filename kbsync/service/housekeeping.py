@@ -62,8 +62,7 @@ def _sweep(app: Application, open_runs: Iterable[int]) -> Iterator[str]:
     for place in (
         home.root,
         home.imported_base.parent,
-        home.questions("ask").path,
-        home.questions("plan").path,
+        *(home.questions(name).path for name in ("ask", "plan", "probes", "said")),
     ):
         yield from sweep(place)
     for directory in (home.run(run) for run in open_runs):

@@ -23,7 +23,7 @@ from editing.errors import DataError, NumericalError, OutOfMemory
 from editing.evaluation.scoring import answer_length
 from editing.settings import EditSettings
 from editing.spec import BuildReport, BuildSpec, Case, FactSpec, Wording
-from editing.storage.checkpoints import collect_garbage, import_base, read_editable, verify
+from editing.storage.checkpoints import collect_garbage, import_base, read_editable, read_manifest, verify
 from editing.worker.process import RoundServer, classify
 from editing.worker.protocol import Channel
 from tests.support.paths import REPOSITORY
@@ -426,6 +426,33 @@ def test_a_base_that_cannot_be_loaded_in_advance_is_reported_by_the_round(home: 
     failed = worker.fail(json.dumps({"spec": str(lost)}))
     assert (failed["kind"], failed["retry"]) == ("data", False)
     assert worker.close() == 0
+
+
+def test_base_and_live_answer_prompts_as_when_they_are_loaded(home: Home, worker: Process) -> None:
+    built = worker.round(home.spec("1", (ITALY,)))
+    prompts = ("The capital of Italy is", "The capital of France is")
+
+    def said(name: str, live: str | None) -> tuple[str, ...]:
+        spec = home.spec(name, (), mode="ask", out="", live=live, prompts=prompts)
+        return worker.round(spec).answers
+
+    alone = {
+        path: tuple(plainly(path, prompt) for prompt in prompts) for path in (home.base, built.checkpoint)
+    }
+    assert said("base", None) == alone[home.base]
+    assert said("live", built.checkpoint) == alone[built.checkpoint]
+    assert said("base again", None) == alone[home.base]
+
+
+def test_a_checkpoint_of_another_base_is_not_asked(home: Home, worker: Process) -> None:
+    other = home.root / "other"
+    other.mkdir()
+    foreign = replace(read_manifest(home.base), kind="checkpoint", base="f" * 64)
+    (other / "kbsync.json").write_bytes(foreign.to_bytes())
+    lost = home.spec("1", (), mode="ask", out="", live=str(other), prompts=("The capital of Italy is",))
+    failed = worker.fail(json.dumps({"spec": str(lost)}))
+    assert failed["kind"] == "bad_spec"
+    assert "another base" in failed["message"]
 
 
 @pytest.mark.slow
