@@ -81,6 +81,16 @@ def _described(found: Calibration) -> dict[str, Any]:
             }
             for trial in found.trials
         ],
+        "finalists": [
+            {
+                "settings": settings_of(one.trial.fixed),
+                "facts": one.facts,
+                "S": one.s,
+                "behind": one.behind,
+                "error": one.error,
+            }
+            for one in found.finalists
+        ],
         "capacity": [{"n": point.n, **point.judged.measures()} for point in found.points],
         "capacity_facts": asdict(found.capacity),
         "left_out": [asdict(one) for one in found.left_out],

@@ -34,7 +34,7 @@ from kbsync.standalone.calibration_report import intervals
 
 START = SearchPoint(replace(EditSettings(), optimiser="lbfgs", steps=18))
 """Where a search begins: kbsync's defaults with the cheaper optimiser."""
-SHOWN = ("search", "check", "test", "capacity")
+SHOWN = ("search", "finalists", "test", "capacity")
 """Phases whose progress is printed."""
 
 

@@ -2,6 +2,7 @@
 
     ask        which statements the base knows; traps are left out
     search     one hyper-parameter after the other, on the search split and, where one looks better, on the check split
+    finalists  the best few, on facts that the splits leave over
     test       the chosen settings, and those in force, once, on a split that nothing was chosen on
     capacity   n → what the gates measure, until the budget is used up
 
@@ -17,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from editing.calibration.capacity import Capacity, Point, capacity, curve
-from editing.calibration.counterfactuals import FURTHER, Split, counterfactuals
+from editing.calibration.counterfactuals import FURTHER, Split, counterfactuals, parts_of
+from editing.calibration.finalists import Finalist, decided
 from editing.calibration.judgement import Judgement, SearchPoint
 from editing.calibration.knowledge import KnownTriples, knowledge
 from editing.calibration.laboratory import Laboratory
@@ -63,6 +65,8 @@ class Calibration:
     known: KnownTriples
     splits: dict[str, Split]
     trials: tuple[SettingsTrial, ...]
+    finalists: tuple[Finalist, ...]
+    """The best few of them on further facts, by falling rank; none if there were none, or no time."""
     start: SearchPoint
     chosen: SearchPoint
     before: Judgement
@@ -100,7 +104,7 @@ def calibrate(
         ),
         clock=clock,
     )
-    found = search.run(start)
+    found, finalists = decided(search, search.run(start), parts_of(splits[FURTHER]))
     proof = prove(laboratory, start, found, test, plan.floors)
     order = (test, splits["check"], splits["search"], splits[FURTHER])
     points, cut = curve(laboratory, proof.chosen, order, plan.floors, ends=ends, clock=clock)
@@ -110,6 +114,7 @@ def calibrate(
         known=known,
         splits=splits,
         trials=tuple(search.trials),
+        finalists=tuple(finalists),
         start=start,
         chosen=proof.chosen,
         before=proof.before,

@@ -3,6 +3,7 @@
     search   every trial of the search is judged on these
     check    the best trials are compared on these, and the settings are chosen
     test     the chosen settings are judged on these once, and reported
+    further  what is left over: the finalists of the search are compared on parts of these
 
 No subject is in two splits, and every subject is edited in one relation only, so that its others can be asked.
 Torch-free.
@@ -30,6 +31,8 @@ What is chosen on the check split has to hold for as many edits at once as are t
 perfectly differ on five dozen.
 """
 FURTHER = "further"
+PARTS = 3
+"""Parts of the further edits, each of about as many as are checked, that finalists are compared on at most."""
 LEAST = 2
 """Edits that each split needs at least."""
 NEIGHBOURS = 5
@@ -111,6 +114,20 @@ def counterfactuals(known: Sequence[WordedTriple], *, seed: int) -> dict[str, Sp
         edits = tuple(_edit(one, changed, by_relation, by_subject) for one in statements)
         splits[name] = Split(name, edits, _untouched(ordered, edits, edited))
     return splits
+
+
+def parts_of(further: Split) -> list[Split]:
+    """The further edits in up to `PARTS` equal parts of at most as many as are checked; none if they are less than half
+    of that."""
+    most = MOST["check"]
+    count = min(PARTS, (len(further.edits) + most // 2) // most)
+    size = min(most, len(further.edits) // count) if count else 0
+    return [
+        Split(
+            f"{FURTHER} {number + 1}", further.edits[size * number : size * (number + 1)], further.untouched
+        )
+        for number in range(count)
+    ]
 
 
 def _editable(

@@ -6,13 +6,20 @@ intervals of the shares (`kbsync/gates/bounds.py`) say how little that is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from editing.calibration.judgement import Judgement, Scored
+from editing.calibration.judgement import Judgement, Scored, rank
 from editing.evaluation.bootstrap import Interval, harmonic, means, middle, table_of, weights
+
+T = TypeVar("T")
+GROUPS = 20
+"""Groups of facts that the jackknife leaves out in turn."""
 
 
 def score_interval(judged: Judgement, *, seed: int = 0) -> Interval | None:
@@ -32,3 +39,45 @@ def score_change(before: Judgement, after: Judgement, *, seed: int = 0) -> Inter
 def _scores(scored: Sequence[Scored], drawn: NDArray[np.float64]) -> NDArray[np.float64]:
     """[draws]: S of each draw, the harmonic mean of its mean ES, PS and NS; nan where one of them has no facts."""
     return harmonic(means(table_of(scored, 3), drawn))
+
+
+def rank_error(before: Judgement, after: Judgement, floors: Mapping[str, float]) -> float:
+    """The standard error of the change of `rank`, for the same facts in the same order: that of the jackknife which
+    leaves out one group of facts, and of statements about other subjects, at a time (Quenouille 1956, Tukey 1958).
+
+    Perplexity and the growth of the weights are taken as they are.
+    """
+    pairs = zip(_jackknife(before), _jackknife(after), strict=True)
+    changes = np.array([rank(new, floors) - rank(old, floors) for old, new in pairs])
+    return float(np.sqrt(max(len(changes) - 1, 0) * changes.var())) if len(changes) else 0.0
+
+
+def _jackknife(judged: Judgement) -> Iterator[Judgement]:
+    """The judgement without the facts of one group, for each group."""
+    count = len(judged.efficacy)
+    groups = min(GROUPS, count)
+    kept = np.arange(count) % max(groups, 1) != np.arange(groups)[:, None]
+    scores = _scores(judged.scored, kept.astype(np.float64)) if judged.scored else np.full(groups, np.nan)
+    for group in range(groups):
+
+        def rest(values: Sequence[T], group: int = group) -> tuple[T, ...]:
+            return tuple(value for index, value in enumerate(values) if index % groups != group)
+
+        yield replace(
+            judged,
+            efficacy=rest(judged.efficacy),
+            probability=rest(judged.probability),
+            paraphrase=rest(judged.paraphrase),
+            neighbourhood=rest(judged.neighbourhood),
+            same_subject=rest(judged.same_subject),
+            known_retention=rest(judged.known_retention),
+            said=rest(judged.said),
+            s=None if np.isnan(scores[group]) else float(scores[group]),
+            paraphrase_probability=tuple(value for one in rest(_by_fact(judged)) for value in one),
+        )
+
+
+def _by_fact(judged: Judgement) -> list[tuple[float, ...]]:
+    """P[new object] on the paraphrases of each fact."""
+    ends = np.cumsum([0, *(asked for _, asked in judged.paraphrase)])
+    return [judged.paraphrase_probability[low:high] for low, high in pairwise(ends)]

@@ -28,6 +28,8 @@ class Calibrated:
     """The settings file that was changed; empty without --write."""
     facts: dict[str, Any]
     trials: list[dict[str, Any]]
+    finalists: list[dict[str, Any]]
+    """The best few on further facts, by falling rank; empty where there were none, or no time."""
     unfinished: tuple[str, ...]
     """Stages that the budget cut short."""
     left_out: list[dict[str, Any]]

@@ -28,6 +28,7 @@ from kbsync.standalone.target import Chosen
 
 if TYPE_CHECKING:
     from editing.calibration.calibrate import Calibration
+    from editing.calibration.finalists import Finalist
 
 ENOUGH = 60
 """Statements of the ledger from which the common knowledge is not needed."""
@@ -132,6 +133,7 @@ def _published(chosen: Chosen, found: Calibration, floors: dict[str, float], tas
         written=str(chosen.home.config) if task.write else "",
         facts=_facts(found),
         trials=[_trial(trial) for trial in found.trials],
+        finalists=[_finalist(found, one) for one in found.finalists],
         unfinished=tuple(dict.fromkeys(one.stage for one in found.left_out)),
         left_out=[asdict(one) for one in found.left_out],
         failing={name: value for name, value in margin(found.after, floors).items() if value < 0},
@@ -178,6 +180,13 @@ def _trial(trial: Any) -> dict[str, Any]:
     shown = {"stage": trial.stage, "changed": trial.changed, "rank": trial.rank, "checked": trial.checked}
     shown["seconds"] = trial.seconds
     return shown | {"error": trial.error, "measures": measured, "variants": trial.candidate.variants}
+
+
+def _finalist(found: Calibration, one: Finalist) -> dict[str, Any]:
+    from editing.calibration.alternatives import difference
+
+    changed = difference(found.start, one.trial.fixed)
+    return {"changed": changed, "facts": one.facts, "S": one.s, "behind": one.behind, "error": one.error}
 
 
 def output(home: Home, chosen: Chosen, out: Path | None, *, write: bool, settings: Settings) -> Path:

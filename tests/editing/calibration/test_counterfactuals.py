@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from editing.calibration.counterfactuals import FURTHER, counterfactuals
+from editing.calibration.counterfactuals import FURTHER, counterfactuals, parts_of
 from editing.calibration.statements import WordedTriple, common_knowledge, digest, from_records
 from editing.datasets import read_records
 from editing.errors import DataError
@@ -124,3 +124,17 @@ def test_subjects_that_no_split_has_room_for_are_left_for_the_capacity() -> None
     taken = [len(splits[name].edits) for name in ("search", "check", "test")]
     assert taken == [24, 60, 60]
     assert sum(taken) + len(splits[FURTHER].edits) == len({one.subject for one in many})
+
+
+@pytest.mark.parametrize(
+    ("edits", "sizes"), [(201, [60, 60, 60]), (90, [45, 45]), (56, [56]), (29, []), (0, [])]
+)
+def test_what_is_left_over_is_divided_into_parts_of_about_as_many_as_are_checked(
+    edits: int, sizes: list[int]
+) -> None:
+    one = counterfactuals(COMMON, seed=0)["search"]
+    further = replace(one, edits=tuple(replace(one.edits[0], object=str(number)) for number in range(edits)))
+    parts = parts_of(further)
+    assert [len(part.edits) for part in parts] == sizes
+    together = [edit for part in parts for edit in part.edits]
+    assert together == list(further.edits[: sum(sizes)])

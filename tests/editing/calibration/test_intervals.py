@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from editing.calibration.intervals import score_change, score_interval
+from editing.calibration.intervals import rank_error, score_change, score_interval
 from editing.calibration.judgement import Judgement, Scored
 from tests.support.judgements import GOOD
 
@@ -94,3 +94,35 @@ def test_an_interval_of_two_or_three_facts_contains_the_score_too(seed: int) -> 
 
 def test_a_score_of_nothing_is_zero() -> None:
     assert score_interval(judged([(0.0, 1.0, 1.0)] * 4)) == (0.0, 0.0)
+
+
+def test_the_standard_error_of_a_change_of_rank_is_that_of_a_difference_of_shares() -> None:
+    generator = random.Random(0)
+    one, other = ([int(generator.random() < share) for _ in range(400)] for share in (0.7, 0.8))
+
+    def with_paraphrases(right: list[int]) -> Judgement:
+        some = replace(GOOD, facts=400, efficacy=((1, 1),) * 400, probability=(1.0,) * 400, scored=())
+        return replace(some, paraphrase=tuple((value, 1) for value in right), s=None)
+
+    differences = [new - old for old, new in zip(one, other, strict=True)]
+    mean = sum(differences) / 400
+    variance = sum((value - mean) ** 2 for value in differences) / 399
+    # Paraphrases are one of two goals: ten times the mean of both.
+    expected = 5 * (variance / 400) ** 0.5
+    before, after = with_paraphrases(one), with_paraphrases(other)
+    assert rank_error(before, after, {}) == pytest.approx(expected, rel=0.4)  # of 20 groups: 16 % by itself
+    assert rank_error(before, before, {}) == 0.0
+
+
+def test_each_group_that_is_left_out_takes_its_own_paraphrases_along() -> None:
+    uneven = ((1, 1), (2, 2), (0, 3))
+    sure = replace(
+        GOOD, facts=3, efficacy=((1, 1),) * 3, probability=(1.0,) * 3, scored=(), s=None, paraphrase=uneven
+    )
+    before = replace(sure, paraphrase_probability=(0.5,) * 6)
+    after = replace(sure, paraphrase_probability=(0.5, 0.5, 0.5, 0.8, 0.8, 0.8))
+    # Without the first, second and third fact, the probability gains 0.9 / 5, 0.9 / 4 and 0; a third of ten times it.
+    gains = [10 / 3 * gain for gain in (0.18, 0.225, 0.0)]
+    mean = sum(gains) / 3
+    expected = (2 / 3 * sum((gain - mean) ** 2 for gain in gains)) ** 0.5
+    assert rank_error(before, after, {}) == pytest.approx(expected)
