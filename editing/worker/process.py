@@ -39,6 +39,7 @@ from editing.errors import (
 )
 from editing.settings import EditSettings
 from editing.spec import SPEC_VERSION
+from editing.undisturbed import undisturbed
 from editing.worker.protocol import Channel
 
 PR_SET_PDEATHSIG = 1
@@ -153,11 +154,13 @@ class RoundServer:
         try:
             # Copying the weights reports no progress, and takes as long as the disk needs.
             with self.channel.working(patience=math.inf):
-                from editing.model.architectures import described  # imports torch
+                self._ready()
+                from editing.model.architectures import described
                 from editing.model.loading import editable_tensors
                 from editing.storage.checkpoints import import_base
 
-                editable = editable_tensors(Path(source), described(EditSettings(**architecture)))
+                with undisturbed():
+                    editable = editable_tensors(Path(source), described(EditSettings(**architecture)))
                 imported = import_base(Path(source), Path(root), editable)
         except Stopped:
             raise
@@ -169,7 +172,10 @@ class RoundServer:
 
     def _ready(self) -> RoundRunner:
         if self._workshop is None:
-            self._workshop = self._make(self.channel)
+            with (
+                undisturbed()
+            ):  # torch and transformers are hundreds of thousands of objects, all of which stay
+                self._workshop = self._make(self.channel)
         return self._workshop
 
     def _failed(self, error: Exception) -> None:
