@@ -18,6 +18,8 @@ class EditSettings:
     """How δ is found: `adam` as in the paper, or `lbfgs`, which needs a third of the steps (docs/engine.md)."""
     steps: int = 25
     """Number of losses evaluated per δ; Adam, as in the released implementation, skips the last one."""
+    bare_steps: int = 0
+    """How many of them leave out the prompts with a prefix, which costs less; with `lbfgs` only (docs/engine.md)."""
     lr: float = 0.5
     """Adam's learning rate."""
     clamp: float = 0.75
@@ -65,3 +67,11 @@ class EditSettings:
     """Hyper-parameters of editors other than MEMIT, by name."""
     architecture_norm: str = ""
     """Path, within a block, of a norm that follows it, if there is one."""
+
+    def flaw(self) -> str:
+        """What is wrong with these settings together; empty if nothing is."""
+        if self.bare_steps and self.optimiser != "lbfgs":
+            return f"bare_steps = {self.bare_steps} needs optimiser = \"lbfgs\": Adam's steps are the paper's"
+        if self.bare_steps >= self.steps:
+            return f"bare_steps = {self.bare_steps} must be less than steps = {self.steps}: the last are of all texts"
+        return ""

@@ -22,7 +22,14 @@ from kbsync.settings.base_model import edit_settings_of
 from kbsync.settings.sections import PlanSettings
 from state.records import Checkpoint
 
-IMPLIED = {"optimiser": "adam", "chat": False, "keep": 0.0, "long_prefixes": 0, "end_token": "none"}
+IMPLIED = {
+    "optimiser": "adam",
+    "bare_steps": 0,
+    "chat": False,
+    "keep": 0.0,
+    "long_prefixes": 0,
+    "end_token": "none",
+}
 """Hyper-parameters that apply to recipes older than the setting."""
 NOT_EDITED = "not edited"
 """What recipes say of consequences, and what applies to recipes older than the setting."""

@@ -36,7 +36,6 @@ BATCH_FLOPS = {"cpu": 2e12, "cuda": 1e16}
 SMALLEST = 64
 """Smallest number of groups in a batch, whatever they cost."""
 
-
 ASSUMED = {"targets": 0.2, "statistics": 0.6, "keys": 0.2}
 """Assumed share of the measured matrix rate for each phase, until a build has measured it."""
 HEADER, BLOCK = 512, 4096
@@ -50,16 +49,17 @@ def block_flops(block: nn.Module) -> int:
     return sum(2 * weight.numel() for weight in block.parameters() if weight.dim() == 2)
 
 
-def optimisation_flops(parts: Parts, groups: Sequence[Group], layer: int, steps: int) -> float:
-    """The floor of the optimisation of `groups`: `steps` − 1 updates, if none ends early."""
+def optimisation_flops(parts: Parts, groups: Sequence[Group], layer: int, steps: int, bare: int = 0) -> float:
+    """The floor of optimising `groups`: `steps` − 1 updates, if none ends early; `bare` of them without prefixes."""
     above = sum(block_flops(block) for block in parts.blocks[layer + 1 :])
     head = sum(2 * weight.numel() for weight in parts.head.parameters() if weight.dim() == 2)
     tokens = reads = 0
     for group in groups:
         for term in group.terms:
-            tokens += len(term.text.ids) - term.text.subject - (0 if term.kl else 1)
-            reads += 1 if term.kl else len(term.text.ids) - term.text.target
-    return 2.0 * (steps - 1) * (tokens * above + reads * head)
+            times = steps - 1 - (bare if term.prefixed else 0)
+            tokens += times * (len(term.text.ids) - term.text.subject - (0 if term.kl else 1))
+            reads += times * (1 if term.kl else len(term.text.ids) - term.text.target)
+    return 2.0 * (tokens * above + reads * head)
 
 
 def matrix_rate(
@@ -127,7 +127,7 @@ def step_tokens(model: Any, parts: Parts, layer: int) -> int:
     return max(FEWEST_TOKENS, 1 << max(room, 1).bit_length() - 1)
 
 
-def batch_share(model: Any, parts: Parts, layer: int, steps: int) -> Callable[[Group], float]:
+def batch_share(model: Any, parts: Parts, layer: int, steps: int, bare: int = 0) -> Callable[[Group], float]:
     """The share of a batch that one group uses: of the memory, or of the work that an interruption may cost."""
     top = device_of(parts.blocks[layer])
     kind, above = kind_of(top), parts.blocks[layer + 1 :]
@@ -139,7 +139,7 @@ def batch_share(model: Any, parts: Parts, layer: int, steps: int) -> Callable[[G
         room[device] = max(free - int(step * part), free // 4), part
 
     def share(group: Group) -> float:
-        work = optimisation_flops(parts, [group], layer, steps) / BATCH_FLOPS[kind]
+        work = optimisation_flops(parts, [group], layer, steps, bare) / BATCH_FLOPS[kind]
         states, past = group_bytes(parts, group, layer, model.dtype.itemsize)
         memory = max(
             (past * part + (states if device == top else 0)) / free for device, (free, part) in room.items()
@@ -169,6 +169,8 @@ class Work:
     """Tokens of the statistics' sample, if the statistics must be computed."""
     solve_budget: int | None = None
     """Bytes beyond which a layer's solve is blocked; None: half of the memory of the layer's device."""
+    bare_steps: int = 0
+    """Evaluations without context prefixes, among those of `steps`."""
 
     def budget(self, layer: int) -> int:
         """Bytes that the solve of `layer` may take."""
@@ -199,6 +201,10 @@ class Work:
         """Tokens of all contexts, each through the subject's last one: what a pass over the keys reads."""
         return sum(len(ids) for group in self.groups for ids in group.contexts)
 
+    def floor(self) -> float:
+        """FLOPs that the optimisation requires."""
+        return optimisation_flops(self.parts, self.missing, self.layers[-1], self.steps, self.bare_steps)
+
     def flops(self) -> dict[str, float]:
         """FLOPs by phase; `targets` holds the floor, and one pass of every text through all blocks."""
         blocks = [block_flops(block) for block in self.parts.blocks]
@@ -210,8 +216,7 @@ class Work:
         size = width, self.parts.width, self.columns
         solves = woodbury_flops(*size) if prefers_woodbury(*size) else direct_flops(*size)
         return {
-            "targets": optimisation_flops(self.parts, self.missing, top, self.steps)
-            + float(read * sum(blocks)),
+            "targets": self.floor() + float(read * sum(blocks)),
             "statistics": self.tokens * below + self.statistics * gram_flops(width, self.tokens)
             if self.statistics
             else 0.0,
@@ -234,7 +239,7 @@ class Work:
         """Bytes by phase, in addition to the model itself."""
         width, d, item = self.widest, self.parts.width, self.model.dtype.itemsize
         layer = self.layers[-1]
-        share = batch_share(self.model, self.parts, layer, self.steps)
+        share = batch_share(self.model, self.parts, layer, self.steps, self.bare_steps)
         held = [sum(group_bytes(self.parts, group, layer, item)) for group in self.missing]
         batches = max(sum(map(share, self.missing)), 1.0)
         batch = int(sum(held) / batches) + step_bytes(self.model, self.parts, layer, self._step())
@@ -289,11 +294,8 @@ class Work:
         moment = 2 * item * width**2  # twice: sums that an interruption would leave are removed afterwards
         kept = 8 * width**2 if keeps_factor(width, d, self.columns, kind_of(self.device)) else 0
         passing = 0
-        if (
-            self.blocked
-        ):  # which leaves no factor, but needs room for that of one layer, and perhaps for the keys
-            kept = 0
-            passing = 4 * width**2 + (8 * self.columns * width if self.columns >= width else 0)
+        if self.blocked:  # no factor is left, but there must be room for a layer's, and perhaps for the keys
+            kept, passing = 0, 4 * width**2 + (8 * self.columns * width if self.columns >= width else 0)
         editable = sum(self.parts.key_width(layer) for layer in self.parts.editable) * d
         cache = len(self.missing) * delta + self.statistics * (moment + kept) + passing
         return cache, editable * self.model.dtype.itemsize
@@ -326,7 +328,7 @@ def preflight(work: Work, known: Mapping[str, float], cache: Path) -> Preflight:
         groups=len(work.groups),
         optimised=len(work.missing),
         statistics=work.statistics,
-        floor_flops=optimisation_flops(work.parts, work.missing, work.layers[-1], work.steps),
+        floor_flops=work.floor(),
         bytes_model=sum(p.numel() * p.element_size() for p in work.model.parameters()),
         bytes_batch=memory["batch"],
         bytes_statistics=memory["statistics"],

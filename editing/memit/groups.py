@@ -43,6 +43,11 @@ class LossTerm:
         """Whether the term preserves the next-token distribution at the text's end; else it predicts the target."""
         return self.context < 0
 
+    @property
+    def prefixed(self) -> bool:
+        """Whether a context prefix precedes the prompt."""
+        return self.context > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -274,11 +279,14 @@ def identity_of(
 ) -> dict[str, object]:
     """What every δ of a build depends on.  R is not part of it: δ depends only on the target layer L.
 
-    Adam is not named, and L-BFGS has no learning rate, so keys from before `optimiser` existed stay valid.
+    Adam is not named, and L-BFGS has no learning rate, so keys from before `optimiser` existed stay valid; so do those
+    from before `bare_steps` existed, which is named only where it has an effect.
     """
     by_optimiser: dict[str, object] = (
         {"lr": settings.lr} if settings.optimiser == "adam" else {"optimiser": settings.optimiser}
     )
+    if settings.bare_steps and prefixes:
+        by_optimiser["bare_steps"] = settings.bare_steps
     return {
         **by_optimiser,
         "base": base_digest,

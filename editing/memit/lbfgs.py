@@ -86,6 +86,17 @@ class Lbfgs:
         downhill = (self.weight[0] > 0) & ((left * self.slope).sum(1) > 0)
         return torch.where(downhill[:, None], -left, steepest)
 
+    def restart(self) -> Tensor:
+        """The best δ so far, [G, d], where another loss is evaluated next.
+
+        Losses of the two cannot be compared.  The pairs stay: with positive curvature they scale a descent direction of
+        any loss, and these two have most of their terms in common.
+        """
+        self.value = torch.full_like(self.norm, torch.inf)
+        self.cap = FIRST_CAP * self.norm
+        self.updates = 0
+        return self.best
+
     def result(self, delta: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
         """The best δ that was evaluated, and its loss."""
         return self.best, self.value

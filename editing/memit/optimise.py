@@ -77,7 +77,7 @@ class Targets:
             )
             optimisation.run(done, lost, progress)
 
-        share = batch_share(work.model, work.parts, self.job.layer, work.steps)
+        share = batch_share(work.model, work.parts, self.job.layer, work.steps, work.bare_steps)
         in_batches(missing, share, 1.0, run, too_large=lost)
 
     def _raise_if_common(self, broken: Sequence[Group], groups: Sequence[Group]) -> None:

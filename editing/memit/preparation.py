@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from editing.editors.contract import BuildInputs, Failed
-from editing.errors import RequestError
+from editing.errors import RequestError, SpecError
 from editing.memit.cost import Work
 from editing.memit.deltas import DeltaStore
 from editing.memit.ends import with_ends
@@ -133,6 +133,8 @@ def prepare(
     if not inputs.requests:
         raise RequestError("no requests: there is nothing to build")
     settings = inputs.settings
+    if flaw := settings.flaw():
+        raise SpecError(flaw)
     parts = locate_parts(model, described(settings))
     layers = chosen_layers(parts, settings)
     check(tested(model, parts, inputs.base_digest, inputs.cache), layers)
@@ -165,6 +167,7 @@ def prepare(
         parts=parts,
         layers=layers,
         steps=RULES[settings.optimiser].evaluations(settings.steps) + 1,
+        bare_steps=settings.bare_steps,
         groups=every,
         missing=[group for group in groups if group.key not in stored],
         columns=len(every) * (len(prefixes) + 1 if settings.keys == "all" else 1) + len(kept),

@@ -50,14 +50,18 @@ class TermRow:
         return len(self.ids) - self.term.text.subject
 
 
-def buckets(groups: Sequence[Group], tokens: int) -> Iterator[list[TermRow]]:
-    """All rows of `groups` in buckets of at most `tokens` suffix tokens, padding included."""
+def buckets(groups: Sequence[Group], tokens: int, *, prefixed: bool | None = None) -> Iterator[list[TermRow]]:
+    """The rows of `groups` in buckets of at most `tokens` suffix tokens, padding included.
+
+    `prefixed`: only those with a context prefix, or only those without one; None: all.
+    """
     classes: dict[int, list[TermRow]] = {}
     for index, group in enumerate(groups):
         facts = sum(not term.kl for term in group.terms)
         for term in group.terms:
-            row = TermRow(index, term, 1.0 if term.kl else 1.0 / facts)
-            classes.setdefault(term.context, []).append(row)
+            if prefixed in (None, term.prefixed):
+                row = TermRow(index, term, 1.0 if term.kl else 1.0 / facts)
+                classes.setdefault(term.context, []).append(row)
     if min(map(len, classes.values())) < FEW:
         classes = {0: [row for rows in classes.values() for row in rows]}
     for rows in classes.values():

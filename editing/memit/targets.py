@@ -76,13 +76,22 @@ class Optimisation:
         self.groups = list(groups)
         self.dtype = torch.promote_types(model.dtype, torch.float32)
         self.tuples = returns_tuple(model, parts.blocks[layer])
-        size = tokens or step_tokens(model, parts, layer)
-        self.buckets = [collect(model, parts, rows, layer, self.dtype) for rows in buckets(groups, size)]
+        self.size = tokens or step_tokens(model, parts, layer)
+        contexts = max((len(group.contexts) for group in self.groups), default=1)
+        self.bare_steps = settings.bare_steps if contexts > 1 else 0
+        self.nll_weight = float(contexts) if self.bare_steps else 1.0
+        """Makes the terms of the bare prompts weigh as much as those of all contexts, as long as they are alone."""
+        self.buckets = self._collected(prefixed=False if self.bare_steps else None)
         self.norm = self._norms()
         self.delta = torch.zeros(len(self.groups), parts.width, dtype=self.dtype, device=self.norm.device)
         self.rule: UpdateRule = RULES[settings.optimiser](self.norm, parts.width, settings)
         self.loss = torch.full_like(self.norm, torch.inf)
         self.updates = 0
+
+    def _collected(self, *, prefixed: bool | None) -> list[Bucket]:
+        """The buckets of the rows with a context prefix, of those without one, or of all."""
+        found = buckets(self.groups, self.size, prefixed=prefixed)
+        return [collect(self.model, self.parts, rows, self.layer, self.dtype) for rows in found]
 
     def _norms(self) -> Tensor:
         """‖h‖ at layer L at the subject's last token, [G]."""
@@ -101,19 +110,55 @@ class Optimisation:
         raises NumericalError.
         """
         updates, total = self.rule.evaluations(self.settings.steps), len(self.groups)
-        for _ in range(updates):
-            gradient = self.gradient()
-            if not self.rule.accepts_failure():
-                gradient = gradient[self._lose(torch.cat([gradient, self.loss[:, None]], dim=1), lost)]
+
+        def advanced() -> None:
+            working = len(self.groups)
+            progress("targets", total - working + int(working * self.updates / updates), total)
+
+        if self.bare_steps:
+            self._begin_bare(lost, advanced)
+            if not self.groups:
+                return
+        for _ in range(updates - self.bare_steps):
+            gradient = self._finite_gradient(lost)
             stayed = self.leave(self.loss < self.settings.stop_loss, done)
             if not self.groups:
                 return
             self.update(gradient[stayed])
-            working = len(self.groups)
-            progress("targets", total - working + int(working * self.updates / updates), total)
+            advanced()
         self.delta, self.loss = self.rule.result(self.delta, self.loss)
         self._lose(self.delta, lost)
         self.leave(torch.ones_like(self.loss, dtype=torch.bool), done)
+
+    def _begin_bare(self, lost: Lost | None, advanced: Callable[[], None]) -> None:
+        """`bare_steps` evaluations without context prefixes; those of all terms begin at the best δ of each group.
+
+        A group whose loss falls below `stop_loss` keeps its δ until then, whatever its batch mates do.
+        """
+        assert isinstance(self.rule, Lbfgs)  # `EditSettings.flaw`
+        waiting = torch.zeros_like(self.norm, dtype=torch.bool)
+        for _ in range(self.bare_steps):
+            gradient = self._finite_gradient(lost)
+            if not self.groups:
+                return
+            # Groups are lost in the first evaluation only, when none waits yet.
+            waiting = waiting[: len(self.groups)] | (self.loss < self.settings.stop_loss)
+            evaluated = self.delta
+            self.update(gradient)
+            self.delta = torch.where(waiting[:, None], evaluated, self.delta)
+            advanced()
+            if bool(waiting.all()):
+                break
+        self.delta = self.rule.restart()
+        self.nll_weight = 1.0
+        self.buckets += self._collected(prefixed=True)
+
+    def _finite_gradient(self, lost: Lost | None) -> Tensor:
+        """`gradient()` of the groups that remain, [G, d]."""
+        gradient = self.gradient()
+        if self.rule.accepts_failure():
+            return gradient
+        return gradient[self._lose(torch.cat([gradient, self.loss[:, None]], dim=1), lost)]
 
     def _lose(self, values: Tensor, lost: Lost | None) -> Tensor:
         """Drop groups whose row of `values` is not finite; returns the indices of those that remain."""
@@ -151,7 +196,7 @@ class Optimisation:
         logp = self.logits(bucket, delta).to(self.dtype).log_softmax(-1)
         told, kept, label = (of.to(logp.device) for of in (bucket.told, bucket.kept, bucket.label))
         terms = logp.new_zeros(len(logp))
-        terms[told] = -logp[told, label[told]]
+        terms[told] = -self.nll_weight * logp[told, label[told]]
         if len(kept):
             new = logp[kept]
             if bucket.unedited is None:

@@ -24,7 +24,7 @@ from kbsync.application import Application
 from kbsync.deployment.hook_problems import hook_problems, inexact, unproven
 from kbsync.errors import BadConfiguration, KbsyncError
 from kbsync.programs import missing
-from kbsync.queries.model_config import layer_count
+from kbsync.queries.edit_problems import edit_problems
 from kbsync.queries.object_store import storage_problems
 from kbsync.queries.shared_wordings import relations_of, shared_wordings
 from kbsync.queries.sources import left_over
@@ -161,19 +161,8 @@ def _editor(app: Application) -> Iterator[Problem]:
         yield from _unknown("[edit] editor", [name], (*editors(), AUTO), "editor")
 
 
-def _layers(app: Application) -> Iterator[Problem]:
-    layers, path = app.settings.edit.layers, app.settings.model.path
-    count = layer_count(path) if path is not None else None
-    if layers is not None and (not layers or len(set(layers)) < len(layers)):
-        what = "a layer is named twice" if layers else "no layer is named"
-        yield Problem("[edit] layers", what, "name each layer once; `kbsync trace` recommends some")
-    for layer in layers or ():
-        if count is not None and layer >= count:
-            yield Problem(
-                "[edit] layers",
-                f"there is no layer {layer}: the model has {count}, counted from 0",
-                f"name layers from 0 to {count - 1}; `kbsync trace` recommends some",
-            )
+def _edit(app: Application) -> Iterator[Problem]:
+    yield from (Problem(*one) for one in edit_problems(app.settings))
 
 
 def _gates(app: Application) -> Iterator[Problem]:
@@ -321,7 +310,7 @@ CHECKS: tuple[SettingsCheck, ...] = (
     _model,
     _device,
     _editor,
-    _layers,
+    _edit,
     _gates,
     _gate_commands,
     _question_files,

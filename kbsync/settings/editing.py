@@ -46,6 +46,11 @@ class EditOverrides(Section):
         description="how a residual is optimised: `adam` as in the paper, `lbfgs` in a third of the steps",
     )
     steps: int | None = Field(None, ge=2, description="optimisation steps of a residual")
+    bare_steps: int | None = Field(
+        None,
+        ge=0,
+        description="how many of them leave out the contexts before the prompt, which costs less; with `lbfgs` only",
+    )
     lr: float | None = Field(None, gt=0, description="Adam's learning rate")
     clamp: float | None = Field(None, gt=0, description="maximum ‖δ‖, as a share of the hidden state's norm")
     kl: float | None = Field(None, ge=0, description="weight of the KL term")

@@ -17,7 +17,19 @@ from kbsync.settings.loading import read_toml
 if TYPE_CHECKING:
     from editing.calibration.calibrate import Calibration
 
-SEARCHED = ("layers", "optimiser", "steps", "clamp", "kl", "weight_decay", "lam", "ridge", "chat", "keep")
+SEARCHED = (
+    "layers",
+    "optimiser",
+    "steps",
+    "bare_steps",
+    "clamp",
+    "kl",
+    "weight_decay",
+    "lam",
+    "ridge",
+    "chat",
+    "keep",
+)
 """Keys of [edit] that a calibration decides, and always writes."""
 
 

@@ -10,21 +10,32 @@ from torch import Tensor
 
 
 def trajectory(
-    loss: Callable[[Tensor], Tensor], start: Tensor, norm: float, clamp: float, evaluations: int
+    loss: Callable[[Tensor], Tensor],
+    start: Tensor,
+    norm: float,
+    clamp: float,
+    evaluations: int,
+    first: Callable[[Tensor], Tensor] | None = None,
+    first_evaluations: int = 0,
 ) -> tuple[list[Tensor], Tensor, float]:
-    """(every δ that is evaluated, the best of them, its loss), with steps and δ bounded relative to `norm`."""
+    """(every δ that is evaluated, the best of them by `loss`, its loss), with steps and δ bounded relative to `norm`.
+
+    The first evaluations are those of another loss, if there is one; then the best δ by that is evaluated by `loss`.
+    """
     best, value, slope = start, math.inf, start
     pairs: list[tuple[Tensor, Tensor]] = []
     trial, cap, seen = start, 0.3 * norm, []
     for evaluation in range(evaluations):
+        if first is not None and evaluation == first_evaluations:
+            trial, cap, value = best, 0.3 * norm, math.inf
         seen.append(trial.clone())
         point = trial.clone().requires_grad_(True)
-        found = loss(point)
+        found = first(point) if first is not None and evaluation < first_evaluations else loss(point)
         (gradient,) = torch.autograd.grad(found, point)
         finite = bool(torch.isfinite(gradient).all())
         level = float(found.detach())
         better = level < value and finite
-        if evaluation:
+        if evaluation not in (0, first_evaluations if first else 0):
             move, bend = trial - best, gradient - slope
             if finite and float(move @ bend) > 0:
                 pairs = [*pairs, (move, bend)][-8:]

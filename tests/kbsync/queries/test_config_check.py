@@ -68,6 +68,8 @@ def test_settings_that_can_work_have_no_problem(tmp_path: Path) -> None:
         ("[edit]\nlayers = []\n", "[edit] layers", "name each layer once"),
         ("[edit]\nlayers = [1, 1]\n", "[edit] layers", "name each layer once"),
         ("[edit]\nlayers = [3, 9]\n", "[edit] layers", "layers from 0 to 3"),
+        ("[edit]\nbare_steps = 9\n", "[edit] bare_steps", "set bare_steps = 0"),
+        ("[edit]\noptimiser = 'lbfgs'\nbare_steps = 25\n", "[edit] bare_steps", "set bare_steps = 0"),
         ("[sources.x]\nkind = 'wikidaat'\n", "[sources.x]", "docs/connectors.md"),
     ],
 )
