@@ -152,12 +152,7 @@ def prepare(
     groups, preserved, kept = formed.groups, formed.preserved, formed.kept
     store = DeltaStore(inputs.cache / "deltas")
     statistics = Statistics(
-        model,
-        tokenizer,
-        settings,
-        corpus=inputs.corpus,
-        base_digest=inputs.base_digest,
-        cache=inputs.cache,
+        model, tokenizer, settings, corpus=inputs.corpus, base_digest=inputs.base_digest, cache=inputs.cache
     )
     uncounted = len(statistics.missing(layers)) if groups else 0
     every = [*groups, *preserved]
