@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.databases import NewUrl, administer, copied_database, database_url, migrate
 from tests.support.postgres import running_postgres
@@ -17,6 +18,10 @@ from tests.support.pretrained import pretrained as pretrained
 # The workers of pytest-xdist share the cores: more threads than cores wait for one another.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# An example may take as long as the machine needs.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # A run that a script started in the background has SIGINT ignored, and so would have every command it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

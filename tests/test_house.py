@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.paths import REPOSITORY
 
@@ -103,6 +104,10 @@ def test_no_test_imports_another_test() -> None:
         if re.match(r"tests\.(?!support\b)", name)
     }
     assert guilty == {}
+
+
+def test_no_property_is_judged_by_the_time_that_an_example_takes() -> None:
+    assert settings().deadline is None, "tests/conftest.py sets the profile"
 
 
 def test_every_folder_has_one_sentence_and_the_page_of_the_architecture_names_it() -> None:
