@@ -12,6 +12,8 @@ help:            ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ \t/' | expand -t 18
 
 QUICK := -m "not slow and not thorough and not gpu and not browser and not ray and not pretrained and not kafka and not neo4j and not postgres"
+# Tests also wait, for processes and servers: three of them at once keep two cores busy.
+WORKERS ?= 3
 # `make test PYTEST=…` adds options, such as `-k name` or `-p randomly` (any order).
 PYTEST ?=
 
@@ -29,13 +31,13 @@ pretrained: $(STAMP)  ## set up a small pretrained chat model (93 MB to download
 	@$(BIN)/python -m kbsync.demo.pretrained
 
 test: $(STAMP)   ## the quick tests (about ten minutes on two cores)
-	$(BIN)/python -m pytest $(QUICK) -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest $(QUICK) -n $(WORKERS) --dist loadfile $(PYTEST)
 
 test-fast: $(STAMP)  ## the tests without torch, servers and processes (under a minute)
-	$(BIN)/python -m pytest -p tests.support.fast -q -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest -p tests.support.fast -q -n $(WORKERS) --dist loadfile $(PYTEST)
 
 test-all: $(STAMP)  ## every test that this machine can run
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 check: $(STAMP)  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ import optuna
 import torch
 
 from benchmarks.calibrate_models import Named, laboratory, model_options, row, settings_of, write
+from benchmarks.calibrate_tables import COLUMNS
 from benchmarks.hand_search import windows
 from editing.calibration.alternatives import changed
 from editing.calibration.calibrate import CalibrationPlan, asked, explicit
@@ -40,15 +41,6 @@ from kbsync.home import Home
 LAMBDA = (1 / 16, 16.0)
 """Multiples of the λ that leverage gives for the layers with which a search begins."""
 SAMPLERS = ("TPE", "random")
-COLUMNS = (
-    "S",
-    "efficacy",
-    "paraphrase",
-    "neighbourhood",
-    "same_subject",
-    "known_retention",
-    "perplexity_ratio",
-)
 
 
 @dataclass
