@@ -107,11 +107,12 @@ def say(message: str = "") -> None:
     stderr.print(shown(message), soft_wrap=True)
 
 
-def say_error(message: str, advice: str | None = None) -> None:
-    """Print what went wrong and, on a separate line, what to do."""
+def say_error(message: str, advice: str | None = None, further: Sequence[str] = ()) -> None:
+    """Print what went wrong and, each on a separate line, what to do."""
     stderr.print(f"[red]error[/]: {shown(message)}", soft_wrap=True)
-    if advice:
-        stderr.print(f"  → {shown(advice)}", soft_wrap=True)
+    for line in (advice, *further):
+        if line:
+            stderr.print(f"  → {shown(line)}", soft_wrap=True)
 
 
 EVERY = 10.0

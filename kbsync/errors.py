@@ -16,17 +16,22 @@ wrong, where, and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
 class KbsyncError(Exception):
-    """Base class of all errors that kbsync raises intentionally; `advice` is the line that says what to do."""
+    """Base class of all errors that kbsync raises intentionally.
+
+    `advice` is the line that says what to do, `further` are more such lines, where several things are wrong.
+    """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, advice: str | None = None) -> None:
+    def __init__(self, message: str, advice: str | None = None, further: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.advice = advice
+        self.further = tuple(further)
 
 
 class UsageError(KbsyncError):

@@ -107,7 +107,7 @@ def exit_code_of(error: BaseException) -> int:
         stderr.print(escape(visible_traceback(error)), style="dim")
         stderr.print(f"[red]unexpected error[/]: {shown(f'{type(error).__name__}: {error}')}")
         return 1
-    say_error(str(error), getattr(error, "advice", None))
+    say_error(str(error), getattr(error, "advice", None), getattr(error, "further", ()))
     return code
 
 

@@ -336,4 +336,4 @@ def require_no_problems(checked: Checked) -> None:
     if len(lines) == 1:
         (one,) = checked.problems
         raise BadConfiguration(f"{one.where}: {one.what}", one.advice)
-    raise BadConfiguration(f"{len(lines)} settings cannot work", "\n  → ".join(lines))
+    raise BadConfiguration(f"{len(lines)} settings cannot work", lines[0], lines[1:])

@@ -18,6 +18,7 @@ from kbsync.home import Home
 from kbsync.queries.config_check import Checked, check_settings
 from kbsync.settings.canaries import read_canaries
 from kbsync.settings.loading import load
+from tests.support.shell import Shell
 
 GOOD = """
 [model]
@@ -106,6 +107,19 @@ def test_all_problems_are_named_at_once_and_the_exit_code_is_78(tmp_path: Path) 
         "[review] relations",
     ]
     assert getattr(done.exception, "exit_code", None) == 78
+
+
+def test_each_problem_is_printed_on_a_line_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = home(tmp_path, GOOD + "[review]\nrelations = ['wdt:P66']\n[gates.efficacy]\nthreshold = 85\n")
+    code, _, error = Shell(place, capfd)("config", "check")
+    assert code == 78
+    lines = error.splitlines()
+    assert [line.partition(":")[0] for line in lines[lines.index("error: 2 settings cannot work") + 1 :]] == [
+        "  → [gates.efficacy] threshold",
+        "  → [review] relations",
+    ]
 
 
 def test_the_settings_are_printed_without_passwords(tmp_path: Path) -> None:
