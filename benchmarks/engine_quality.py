@@ -41,7 +41,7 @@ ADAM: dict[str, Any] = {"optimiser": "adam", "steps": 60, "lr": 1.0, "bare_steps
 LBFGS: dict[str, Any] = {"optimiser": "lbfgs", "steps": 18, "bare_steps": 0}
 BARE_FIRST = LBFGS | {"bare_steps": 9}
 MEDIUM: tuple[dict[str, Any], ...] = (ADAM | {"steps": 25, "lr": 0.5}, LBFGS)
-MEDIUM_EDITS, MEDIUM_SERIAL = 16, 2
+MEDIUM_EDITS, MEDIUM_SERIAL = 64, 2
 """Edits of the engine and of the serial algorithm, which takes most of a minute for each."""
 QUALITY = ("s", "es", "ps", "ns", "strict", "neighbours", "others", "perplexity")
 
