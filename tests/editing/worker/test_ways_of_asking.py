@@ -107,6 +107,7 @@ def judged(tmp_path: Path) -> BuildReport:
     return BuildReport.read(Workshop(Channel(StringIO())).round(tmp_path / "run" / "spec.json"))
 
 
+@pytest.mark.slow
 def test_probes_and_said_judge_what_follows_the_thought_after_a_system_message_too(tmp_path: Path) -> None:
     report = judged(tmp_path)
     measures: dict[str, Measure] = {one.name: one for one in report.measures}

@@ -59,6 +59,7 @@ def walk(bench: Bench, cases: tuple[EditCase, ...], way: Way) -> list[DayScores]
         pytest.param(Way("kept", "memit", preserves=True), id="kept", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_an_interrupted_sequence_carries_on_to_the_same_end(
     way: Way, bench: Bench, cases: tuple[EditCase, ...], tmp_path: Path, base: tuple[LoadedBase, Path]
 ) -> None:

@@ -35,6 +35,7 @@ def client(built: Micro) -> Iterator[httpx.Client]:
         yield made
 
 
+@pytest.mark.slow
 def test_a_prompt_is_asked_of_base_live_and_a_kept_checkpoint(client: httpx.Client) -> None:
     form = client.get("/ask").text
     assert '<option value="1">checkpoint 1, retired' in form

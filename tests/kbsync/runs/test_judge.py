@@ -312,7 +312,7 @@ def test_settings_that_cannot_work_are_found(settings: str, says: str, asking: A
     asking.home.config.write_text(f"[judge]\n{settings}", encoding="utf-8")
     with pytest.raises(BadConfiguration) as found, asking.application() as app:
         require_no_problems(check_settings(app))
-    text = f"{found.value}\n{found.value.advice}"
+    text = "\n".join((str(found.value), found.value.advice or "", *found.value.further))
     assert says in text
     assert "secret@" not in text
 

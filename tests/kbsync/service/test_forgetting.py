@@ -133,6 +133,7 @@ def test_live_is_bit_for_bit_that_of_a_ledger_without_the_fact(world: Micro, tmp
     assert told[0] == told[1]
 
 
+@pytest.mark.slow
 def test_it_is_not_learnt_again_until_it_is_released(world: Micro) -> None:
     home = world.home.root
     assert kbsync(home, "forget", PERSON, "--reason", "a request", "--yes") == 0
@@ -210,6 +211,7 @@ def test_a_process_that_dies_half_way_is_followed_by_one_that_finishes(
     assert wanted(world) == {"crm:red-boat"}
 
 
+@pytest.mark.slow
 def test_a_restore_of_an_older_backup_forgets_again(world: Micro, tmp_path: Path) -> None:
     home = world.home.root
     assert kbsync(home, "backup", tmp_path / "older.tar") == 0

@@ -74,6 +74,7 @@ def facts_of(model: Path) -> Path:
     return model.parent / "facts.jsonl"
 
 
+@pytest.mark.slow
 def test_the_command_finds_settings_proves_them_and_writes_them_where_comments_stay(
     model: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,6 +95,7 @@ def test_the_world_of_today_is_what_is_wanted(world: Micro, app: Application) ->
         assert facts_at(app, world.now) == tx.wanted()
 
 
+@pytest.mark.slow
 def test_the_ledger_of_a_date_has_what_was_wanted_then_mistakes_included(tmp_path: Path) -> None:
     micro = make(tmp_path)
     synced(micro, "Emil")
