@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -114,9 +114,11 @@ class Application:
         if path is None or not path.is_dir():
             return None
         if imported is None:
-            with suppress(BadConfiguration):
+            try:
                 return self._model_to_import(path)
-        if imported is None or not imported.looks_like(path):
+            except BadConfiguration:
+                return None  # whoever imports the base meets the same error
+        if not imported.looks_like(path):
             return None
         device = named_device(self.settings.model.device)
         return AnnouncedBase(self.home.base / imported.digest, imported.digest, device)

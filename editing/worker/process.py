@@ -172,9 +172,8 @@ class RoundServer:
 
     def _ready(self) -> RoundRunner:
         if self._workshop is None:
-            with (
-                undisturbed()
-            ):  # torch and transformers are hundreds of thousands of objects, all of which stay
+            # torch and transformers are hundreds of thousands of objects, all of which stay.
+            with undisturbed():
                 self._workshop = self._make(self.channel)
         return self._workshop
 

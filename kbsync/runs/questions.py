@@ -77,19 +77,25 @@ def said(
 
     As `kbsync.queries.answers.said`, but the worker has the model in memory.
     """
-    directory = app.home.questions("said").prepare()
-    directory.report.unlink(missing_ok=True)  # another checkpoint may be there now
-    return list(_ask(app, worker, prompts_spec(app, prompts, checkpoint), directory, progress).answers)
+    # Another checkpoint may be there now.
+    return list(_ask_again(app, worker, prompts_spec(app, prompts, checkpoint), "said", progress).answers)
 
 
 def forecast(
     app: Application, worker: Worker, planned: Plan, progress: TimedProgress = silent
 ) -> Preflight | None:
     """The preflight of a build of `planned`; None if nothing would be edited."""
-    directory = app.home.questions("plan").prepare()
-    # The same spec costs less later, as the cache fills, so an earlier report is not reused.
+    # The same spec costs less later, as the cache fills.
+    return _ask_again(app, worker, plan_spec(app, planned.facts), "plan", progress).cost.preflight
+
+
+def _ask_again(
+    app: Application, worker: Worker, spec: BuildSpec, name: str, progress: TimedProgress
+) -> BuildReport:
+    """The worker's answer to questions of that name; an earlier report on the same spec is not reused."""
+    directory = app.home.questions(name).prepare()
     directory.report.unlink(missing_ok=True)
-    return _ask(app, worker, plan_spec(app, planned.facts), directory, progress).cost.preflight
+    return _ask(app, worker, spec, directory, progress)
 
 
 def _ask(
